@@ -1,0 +1,7 @@
+"""qexp: declare experiments in JSON, train networks that invert models, see where they can be trusted."""
+
+from qexp.api import Run, matrix, open_run, run, runs
+
+__version__ = "0.1.0"
+
+__all__ = ["Run", "matrix", "open_run", "run", "runs"]

@@ -1,0 +1,116 @@
+"""Comparing runs: what differs in their specs, and what came of it. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import QexpError
+from qexp.runs.directory import RunDirectory
+from qexp.training.metrics import find
+from qexp.workspace import Workspace
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one output, a value per run; `best` are the runs that have the best one."""
+
+    output: str
+    metric: str
+    unit: str
+    values: list[float | None]
+    best: list[int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    names: list[str]
+    differences: dict[str, list[str]]
+    """Path in the spec → what it says in each run."""
+    results: list[Row]
+    figures: list[Path]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "runs": self.names,
+            "differences": self.differences,
+            "results": [asdict(row) for row in self.results],
+            "figures": [str(path) for path in self.figures],
+        }
+
+
+def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Comparison:
+    """Compare two runs or more; the pictures go to `comparisons/` in the workspace."""
+    names = [directory.name for directory in directories]
+    if len(set(names)) < len(names):
+        raise QexpError("the same run is named twice")
+    records = [directory.record() for directory in directories]
+    return Comparison(
+        names,
+        _differences([directory.spec() for directory in directories]),
+        list(_rows(records)),
+        _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
+    )
+
+
+def _differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    leaves = [dict(_leaves(spec)) for spec in specs]
+    paths = list(dict.fromkeys(path for of_spec in leaves for path in of_spec if not path.endswith("description")))
+    values = {path: [of_spec.get(path, ABSENT) for of_spec in leaves] for path in paths}
+    return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Paths and values; lists count as values."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(value)
+
+
+def _rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
+    tests = [record["results"].get("test", {}) for record in records]
+    outputs = dict.fromkeys(output for test in tests for output in test)
+    for output in outputs:
+        units = [record["units"].get(output) for record in records if output in record["units"]]
+        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            values = [test.get(output, {}).get(name) for test in tests]
+            metric = find(name)
+            badness = [None if value is None else metric.badness(value) for value in values]
+            least = min((value for value in badness if value is not None), default=None)
+            best = [index for index, value in enumerate(badness) if value is not None and value == least]
+            yield Row(output, name, metric.in_unit(units[0] if units else ""), values, best)
+
+
+def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
+    from qexp.figures.curves import learning_curves
+    from qexp.figures.matrix import side_by_side
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QexpError(f"cannot write to {folder}: {error.strerror}") from error
+    drawn = []
+    curves = {directory.name: directory.metrics() for directory in directories}
+    if all(curves.values()):
+        drawn.append(folder / "learning_curves.png")
+        learning_curves(curves, drawn[-1])
+    shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
+    for matrix in sorted(shared):
+        tables = {directory.name: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}
+        if len({tuple(table.sizes.items()) for table in tables.values()}) == 1:
+            drawn.append(folder / f"matrix_{matrix}.png")
+            side_by_side(tables, matrix, drawn[-1])
+    return drawn
+
+
+def _load(path: Path) -> Any:
+    import xarray
+
+    return xarray.load_dataset(path, engine="h5netcdf")

@@ -1,0 +1,64 @@
+"""The command line: parse, call, print. Nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from qexp.cli import compare, execute, init, ls, matrix, reindex, run, schema, show, tables, validate
+from qexp.cli.console import error
+from qexp.errors import QexpError
+from qexp.workspace import VARIABLE
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a mistake that the user can mend is printed without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except QexpError as mistake:
+            if ctx.params.get("debug"):
+                raise
+            error(str(mistake))
+            raise typer.Exit(mistake.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Declare experiments in JSON, train networks that invert models, see where they can be trusted.",
+)
+
+
+@app.callback()
+def options(
+    workspace: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The directory that holds specs/; found upwards otherwise.")
+    ] = None,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    if workspace is not None:
+        os.environ[VARIABLE] = workspace
+
+
+app.command()(run.run)
+app.command()(matrix.matrix)
+app.command()(ls.ls)
+app.command()(show.show)
+app.command()(compare.compare)
+app.command()(validate.validate)
+app.command()(tables.tables)
+app.command()(schema.schema)
+app.command()(init.init)
+app.command()(reindex.reindex)
+app.command(hidden=True)(execute.execute)
+
+
+def main() -> None:
+    app(prog_name="qexp")

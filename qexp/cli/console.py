@@ -1,0 +1,134 @@
+"""Printing: results to stdout, messages and progress to stderr, colours and bars on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+WorkspaceOption = Annotated[
+    str | None, typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+STATE_STYLES = {
+    "done": "green", "running": "cyan", "failed": "red", "lost": "red", "out_of_memory": "red", "timeout": "red",
+    "interrupted": "yellow", "preempted": "yellow",
+}  # fmt: skip
+
+
+def message(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def warning(text: str) -> None:
+    message(f"warning: {text}")
+
+
+def error(text: str) -> None:
+    message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
+
+
+def result(text: str) -> None:
+    print(text)
+
+
+def print_json(document: Any) -> None:
+    from qexp.files import json_bytes
+
+    sys.stdout.write(json_bytes(document).decode())
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Aligned columns; on a terminal with colours and no wider than it, else plain text and whole.
+
+    right  the columns that are aligned to the right
+    """
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
+        Console().print(table)
+        return
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = (
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def number(value: float | None) -> str:
+    """Three or four significant digits, as a reader wants them."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+class TrainingDisplay:
+    """A bar with loss, validation and time left on a terminal; otherwise about ten lines per run."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._epochs = 1
+        self._losses = ""
+        self._shown_at = 0.0
+
+    def start(self, name: str, epochs: int, done: int) -> None:
+        self._epochs = epochs
+        if done:
+            message(f"{name}: goes on after epoch {done} of {epochs}")
+        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[losses]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task(name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses="")
+        self._bar.start()
+
+    def batch(self, epoch: int, batch: int, batches: int) -> None:
+        if self._bar is None or self._task is None or time.monotonic() - self._shown_at < 0.1:
+            return
+        self._shown_at = time.monotonic()
+        self._bar.update(
+            self._task, completed=epoch - 1 + batch / batches, epoch=f"{epoch}/{self._epochs}", losses=self._losses
+        )
+
+    def epoch(self, line: dict[str, Any], seconds: float) -> None:
+        epoch = line["epoch"]
+        self._losses = f"loss {line['train']['loss']:.4g}  validation {line['validation']['loss']:.4g}"
+        if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
+            message(
+                f"epoch {epoch}/{self._epochs}  {self._losses}  rate {line['learning_rate']:.2g}  {seconds:.2f} s/epoch"
+            )
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,21 @@
+"""qexp execute: what runs, pools and schedulers start"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import TrainingDisplay
+
+
+def execute(
+    directory: Annotated[Path, typer.Argument(help="A prepared run's directory.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train the run in a directory; it needs nothing else."""
+    from qexp.runs.directory import RunDirectory
+    from qexp.runs.execute import execute as execute_run
+
+    execute_run(RunDirectory(directory.absolute()), device, TrainingDisplay())

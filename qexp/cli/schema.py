@@ -1,0 +1,30 @@
+"""qexp schema"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import WorkspaceOption, print_json
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="dataset|model|experience")], workspace: WorkspaceOption = None
+) -> None:
+    """Print the JSON Schema of a kind of spec, table parameters included, for editors."""
+    from qexp.assemble import BUILT_IN, tables_with
+    from qexp.errors import NotFoundError, QexpError
+    from qexp.spec.schema import KINDS, whole_schema
+    from qexp.tables import suggestion
+    from qexp.workspace import find
+
+    if kind not in KINDS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, KINDS)}")
+    try:
+        tables = tables_with(find(workspace).extensions)
+    except NotFoundError:
+        if workspace is not None:
+            raise
+        tables = dict(BUILT_IN)
+    print_json(whole_schema(kind, tables))

@@ -1,0 +1,113 @@
+"""qexp show"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from qexp.cli.console import JsonOption, WorkspaceOption, number, print_json, print_table, result
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run: name, unique prefix or path.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show a run: its state, spec, results, files and lineage."""
+    from qexp.api import open_run
+
+    opened = open_run(run, workspace=workspace)
+    record = opened.record
+    if as_json:
+        print_json(record)
+        return
+    spec = opened.spec
+    _print_head(record)
+    result("\nspec")
+    for key, text in _spec_lines(spec):
+        result(f"  {key:<14} {text}")
+    if record["overrides"]:
+        result(f"  {'set':<14} {' '.join(record['overrides'])}")
+    if record["results"]:
+        result("\nresults")
+        print_results(record)
+    result("\nfiles")
+    for path in sorted(opened.path.rglob("*")):
+        if path.is_file() and path.suffix in (".png", ".nc", ".npy", ".safetensors", ".jsonl", ".txt"):
+            result(f"  {path.relative_to(opened.path)}")
+
+
+def _print_head(record: dict[str, Any]) -> None:
+    attempts = record["attempts"]
+    lines = [
+        ("run", record["name"]),
+        ("state", record["state"]),
+        ("error", record["error"]),
+        ("experience", f"{record['experience']}, seed {record['seed']}"),
+        ("dataset", record["dataset"]),
+        ("model", record["model"]),
+        ("epochs", _epochs(record["epochs"])),
+        ("stopped", record.get("stopped")),
+        ("created", record["created"]),
+        ("ended", record["ended"]),
+        ("training", f"{record['seconds']:.1f} s"),
+        ("attempts", f"{len(attempts)}, the last on {attempts[-1]['process']['host']}" if attempts else "none yet"),
+        ("code", _code(record["code"])),
+        ("digest", record["digest"][:16]),
+        ("starts from", ", ".join(record["parents"])),
+        ("matrices", ", ".join(record["matrices"])),
+        ("tags", ", ".join(record["tags"])),
+        ("path", record["path"]),
+    ]
+    for key, text in lines:
+        if text:
+            result(f"{key:<12} {text}")
+
+
+def _epochs(epochs: dict[str, Any]) -> str:
+    best = f", best {epochs['best']}" if epochs["best"] else ""
+    return f"{epochs['done']} of {epochs['of']}{best}"
+
+
+def _code(code: dict[str, Any]) -> str:
+    if code["commit"] is None:
+        return "not in a git repository"
+    return code["commit"][:12] + (", with changes (kept in code/)" if code["dirty"] else "")
+
+
+def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    import json
+
+    dataset = spec["dataset"]
+    brief = {
+        "inputs": ", ".join(spec["inputs"]),
+        "outputs": ", ".join(spec["outputs"]),
+        "generator": f"{dataset['generation_type']}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
+        "varying": ", ".join(dataset["varyings"]),
+        "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
+        "batch size": str(spec["batch_size"]),
+        "learning rate": f"{spec['learning_rate']:g}",
+    }
+    for key in ("optimizer", "schedule"):
+        parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in spec[key]["parameters"].items())
+        brief[key] = spec[key]["type"] + (f" ({parameters})" if parameters else "")
+    for key in ("losses", "transforms"):
+        brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
+    return list(brief.items())
+
+
+def print_results(record: dict[str, Any]) -> None:
+    """The results as a table with units, a row per output and part."""
+    from qexp.training.metrics import find
+
+    rows, columns = [], ["part", "output"]
+    for part, outputs in record["results"].items():
+        for output, metrics in outputs.items():
+            columns += [metric for metric in metrics if metric not in columns]
+            unit = record["units"].get(output, "")
+            cells = {
+                metric: f"{number(value)} {find(metric).in_unit(unit)}".strip() for metric, value in metrics.items()
+            }
+            rows.append({"part": part, "output": output, **cells})
+    print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])

@@ -1,0 +1,36 @@
+"""qexp validate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import WorkspaceOption, message
+
+
+def validate(
+    files: Annotated[list[Path] | None, typer.Argument(help="Spec files; all of specs/ if left out.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Check spec files: everything that can be checked without training."""
+    from qexp.errors import NotFoundError
+    from qexp.workspace import find
+
+    place = find(workspace)
+    paths = files or sorted(
+        path for kind in ("datasets", "models", "experiences") for path in (place.specs / kind).glob("*.json")
+    )
+    if not paths:
+        raise NotFoundError(f"no specs in {place.specs}")
+
+    from qexp.assemble import problems_in  # loads torch
+
+    # A dataset is reported once, not again by every experience that uses it.
+    problems = dict.fromkeys(problem for path in paths for problem in problems_in(path, place))
+    for problem in problems:
+        message(str(problem))
+    wrong = len({problem.file for problem in problems})
+    message(f"{len(paths)} specs, {wrong} with problems" if wrong else f"{len(paths)} specs are right")
+    raise typer.Exit(2 if problems else 0)

@@ -1,0 +1,105 @@
+"""The distributions that a varying variable can follow. A sample is the quantile function at a random quantile."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from qexp.tables import Entry
+
+
+class Distribution:
+    """A continuous distribution of one variable, in the variable's own unit (a frozen scipy distribution)."""
+
+    def __init__(self, frozen: Any) -> None:
+        self._frozen = frozen
+
+    def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The values below which a share `probability` of the samples lies."""
+        return np.asarray(self._frozen.ppf(probability), dtype=np.float64)
+
+    def support(self) -> tuple[float, float]:
+        low, high = self._frozen.support()
+        return float(low), float(high)
+
+
+def uniform(a: float, b: float) -> Distribution:
+    _require_order("a", a, "b", b)
+    return Distribution(scipy.stats.uniform(loc=a, scale=b - a))
+
+
+def log_uniform(low: float, high: float) -> Distribution:
+    _require_order("low", low, "high", high)
+    return Distribution(scipy.stats.loguniform(low, high))
+
+
+def normal(mu: float, sigma: float) -> Distribution:
+    return Distribution(scipy.stats.norm(mu, sigma))
+
+
+def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distribution:
+    _require_order("low", low, "high", high)
+    return Distribution(scipy.stats.truncnorm((low - mu) / sigma, (high - mu) / sigma, loc=mu, scale=sigma))
+
+
+def log_normal(mu: float, sigma: float) -> Distribution:
+    return Distribution(scipy.stats.lognorm(s=sigma, scale=math.exp(mu)))
+
+
+def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate
+    return Distribution(scipy.stats.expon(scale=1 / l))
+
+
+def _require_order(low_name: str, low: float, high_name: str, high: float) -> None:
+    if not low < high:
+        raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low:g} is not less than {high:g}")
+
+
+NUMBER = {"type": "number"}
+POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+
+DISTRIBUTIONS: dict[str, Entry] = {
+    "uniform": Entry(
+        build=uniform,
+        parameters={"properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]},
+        help="Every value between a and b is equally likely.",
+        example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
+    ),
+    "log_uniform": Entry(
+        build=log_uniform,
+        parameters={"properties": {"low": POSITIVE, "high": POSITIVE}, "required": ["low", "high"]},
+        help="Every order of magnitude between two bounds is equally likely.",
+        example={"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
+    ),
+    "normal": Entry(
+        build=normal,
+        parameters={"properties": {"mu": NUMBER, "sigma": POSITIVE}, "required": ["mu", "sigma"]},
+        help="Gaussian with mean mu and standard deviation sigma.",
+        example={"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
+    ),
+    "truncated_normal": Entry(
+        build=truncated_normal,
+        parameters={
+            "properties": {"mu": NUMBER, "sigma": POSITIVE, "low": NUMBER, "high": NUMBER},
+            "required": ["mu", "sigma", "low", "high"],
+        },
+        help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
+        example={"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
+    ),
+    "log_normal": Entry(
+        build=log_normal,
+        parameters={"properties": {"mu": NUMBER, "sigma": POSITIVE}, "required": ["mu", "sigma"]},
+        help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
+        example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
+    ),
+    "exponential": Entry(
+        build=exponential,
+        parameters={"properties": {"l": {**POSITIVE, "description": "rate: the mean is 1/l"}}, "required": ["l"]},
+        help="Exponential with rate l, mean 1/l.",
+        example={"type": "exponential", "parameters": {"l": 100.0}},
+    ),
+}

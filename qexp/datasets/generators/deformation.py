@@ -1,0 +1,68 @@
+"""Images of surface deformation, as satellites see them along their lines of sight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
+
+VIEW_VARIABLES = ("azimuth", "incidence", "x_res", "y_res")
+_OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kernel of `forward` and the names, in spec words, of the columns that it takes."""
+
+    variables: tuple[str, ...]
+    kernel: Callable[[Tensor, Tensor], Tensor]
+    """(batch, variable), stations (batch, station, 2) → displacement (batch, station, 3), all SI."""
+    image_kernel: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
+    """The same physics straight to an image along a direction, for sources where that is much faster."""
+
+
+class DeformationImages:
+    """One image per view: `displacement` for the first, `displacement_1` for the view of `azimuth_1`, and on."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def required(self, variables: Iterable[str]) -> list[str]:
+        """The variables that must have a value, given those that a dataset mentions."""
+        return [*self.source.variables, *(name + view for view in self.views(variables) for name in VIEW_VARIABLES)]
+
+    def images(self, variables: Iterable[str]) -> list[str]:
+        """The images made, one per view."""
+        return [f"displacement{view}" for view in self.views(variables)]
+
+    def views(self, variables: Iterable[str]) -> list[str]:
+        """Suffixes of the views that the variables speak of; the first view has none and is always there."""
+        suffixes = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
+        return ["", *sorted(suffixes, key=lambda suffix: int(suffix[1:]))]
+
+    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """The images without noise.
+
+        values   variable → (batch,) or, where it is the same for all, (1,); SI units
+        returns  image → (batch, height, width) [m]
+        """
+        batch = max(len(value) for value in values.values())
+        source = torch.stack([values[name].expand(batch) for name in self.source.variables], dim=-1)
+        made = {}
+        for view in self.views(values):
+            east = pixel_axis(width, values["x_res" + view])
+            north = pixel_axis(height, values["y_res" + view])
+            direction = line_of_sight(values["azimuth" + view].expand(batch), values["incidence" + view].expand(batch))
+            if self.source.image_kernel is not None:
+                image = self.source.image_kernel(source, east, north, direction)
+            else:
+                pixels = max(len(east), len(north))
+                stations = grid(east.expand(pixels, -1), north.expand(pixels, -1))
+                image = project(self.source.kernel(source, stations), direction).unflatten(-1, (height, width))
+            made["displacement" + view] = image
+        return made

@@ -1,0 +1,61 @@
+"""Quantile intervals: which quantiles of a variable belong to training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+INTERVALS_PER_UNIT = 800.0
+"""Mean number of extra sub-intervals per part in a gap as wide as the whole axis (VDI: 8 x 100)."""
+
+SIZE_SPREAD = 0.1
+"""Standard deviation of the logarithm of the sub-intervals' relative sizes (VDI)."""
+
+Interval = tuple[float, float]
+
+
+def gaps(test: Sequence[Interval]) -> list[Interval]:
+    """What the ordered, disjoint test intervals leave of [0, 1], without gaps of no width."""
+    edges = [0.0, *(edge for interval in test for edge in interval), 1.0]
+    return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if high > low]
+
+
+def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.Generator) -> list[list[Interval]]:
+    """Divide the gaps between test intervals among the parts (training, validation), as VDI does.
+
+    In every gap each part gets 1 + Poisson(8 · width · 100) sub-intervals with log-normal(0, 0.1) relative sizes that
+    add up to the part's share of the gap; all of them are then laid side by side in random order.
+
+    shares   of the parts, adding up to 1
+    returns  per part its intervals, in increasing order
+    """
+    parts: list[list[Interval]] = [[] for _ in shares]
+    for low, high in gaps(test):
+        sizes: list[float] = []
+        owners: list[int] = []
+        for part, share in enumerate(shares):
+            count = 1 + int(random.poisson(INTERVALS_PER_UNIT * (high - low)))
+            relative = random.lognormal(0.0, SIZE_SPREAD, count)
+            sizes.extend(relative / relative.sum() * (high - low) * share)
+            owners.extend([part] * count)
+        order = random.permutation(len(sizes))
+        edges = low + np.concatenate([[0.0], np.cumsum(np.asarray(sizes)[order])])
+        edges[-1] = high
+        for position, index in enumerate(order):
+            parts[owners[index]].append((float(edges[position]), float(edges[position + 1])))
+    return parts
+
+
+def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles in the intervals: an interval with probability proportional to its width, then uniform in it.
+
+    uniform  values in (0, 1); one for each quantile, since a position along all intervals laid end to end
+             chooses the interval and the place in it at once
+    """
+    bounds = np.asarray(intervals, dtype=np.float64)
+    ends = np.cumsum(bounds[:, 1] - bounds[:, 0])
+    along = uniform * ends[-1]
+    index = np.minimum(np.searchsorted(ends, along, side="right"), len(ends) - 1)
+    return np.clip(bounds[index, 1] - (ends[index] - along), bounds[index, 0], bounds[index, 1])

@@ -1,0 +1,61 @@
+"""What can go wrong in a way that a user can mend, and the exit code of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class QexpError(Exception):
+    """A mistake or a condition that the user can mend; `cli` prints it without a traceback."""
+
+    exit_code = 2
+
+
+class NotFoundError(QexpError):
+    """A run, spec or matrix was named that is not there."""
+
+    exit_code = 3
+
+
+class RunFailedError(QexpError):
+    """A run ended without a result."""
+
+    exit_code = 1
+
+
+class DamagedError(QexpError):
+    """The catalog or a run directory cannot be read."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(QexpError):
+    """A run was stopped by a signal; it can be resumed."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a document: where, what, and what would work."""
+
+    file: str
+    path: tuple[str | int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file} at {pointer(self.path)}: {self.message}"
+
+
+class SpecError(QexpError):
+    """A document is wrong; carries all its problems, not the first only."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """`$.branches[2].operations` for ("branches", 2, "operations")."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

@@ -1,0 +1,65 @@
+"""Learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qexp.figures.canvas import COLOURS, figure, save
+from qexp.quantities import quantity
+
+
+def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Loss over epochs, and the validation error of each output, of one run or of several.
+
+    runs  name → the lines of its `metrics.jsonl`
+    """
+    outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
+    made, axes = figure(1, 1 + len(outputs), 4.2, 3.4)
+    marker = "." if max(map(len, runs.values()), default=0) == 1 else None
+    for (name, lines), colour in zip(runs.items(), _cycled(len(runs)), strict=True):
+        epochs = [line["epoch"] for line in lines]
+        prefix = f"{name}, " if len(runs) > 1 else ""
+        loss = axes[0][0]
+        for part, style, width in (("train", "--", 1.0), ("validation", "-", 1.5)):
+            values = [_number(line[part]["loss"]) for line in lines]
+            part_name = "training" if part == "train" else part
+            loss.plot(epochs, values, style, color=colour, linewidth=width, label=prefix + part_name, marker=marker)
+        best = [line["epoch"] for line in lines if line["best"]]
+        if best and len(runs) == 1:
+            loss.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
+        for axis, output in zip(axes[0][1:], outputs, strict=True):
+            values = [_number(line["validation"].get(output, {}).get("mae")) for line in lines]
+            axis.plot(epochs, values, "-", color=colour, linewidth=1.5, label=name, marker=marker)
+            tested = [
+                (line["epoch"], _number(line["test"][output]["mae"]))
+                for line in lines
+                if output in line.get("test", {})
+            ]
+            if tested:
+                axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
+    axes[0][0].set_ylabel("loss (transformed values)")
+    for axis, output in zip(axes[0][1:], outputs, strict=True):
+        unit = quantity(output).unit
+        axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
+        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10)
+    for axis in axes[0]:
+        axis.set_xlabel("epoch")
+        axis.set_yscale("log")
+        axis.grid(alpha=0.25, which="both", linewidth=0.5)
+        if len(axis.get_legend_handles_labels()[1]) > 1:
+            axis.legend(fontsize=8, frameon=False)
+    save(made, path)
+
+
+def _outputs(line: Mapping[str, Any]) -> list[str]:
+    return [name for name in line["validation"] if name not in ("loss", "losses")]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _cycled(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]

@@ -1,0 +1,194 @@
+"""Pictures of inference matrices: where a network can and cannot invert."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.figures.canvas import COLOURS, figure, save
+from qexp.quantities import label, quantity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[np.float64]
+AxisCells = tuple[str, Array, tuple[float, float]]
+"""Variable, centres of the cells, lower and upper end."""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """What is shown of one output: over one axis or two, in the output's unit; the relative error as a fraction."""
+
+    estimate: Array
+    error: Array
+    relative_error: Array
+    spread: Array | None = None
+
+
+def draw(
+    outputs: Mapping[str, Panels],
+    axes: Sequence[AxisCells],
+    held_out: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    path: Path,
+) -> None:
+    """A row per output: estimate, error, relative error, and the spread over noise if there is one.
+
+    held_out  variable → the intervals of values that belong to the test part, outlined
+    """
+    columns = 3 + any(panels.spread is not None for panels in outputs.values())
+    made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
+    for row, (name, panels) in zip(grid, outputs.items(), strict=True):
+        if len(axes) == 2:
+            _draw_planes(row, name, panels, axes, held_out)
+        else:
+            _draw_lines(row, name, panels, axes[0], held_out)
+    outlined = any(name in held_out for name, _, _ in axes)
+    made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=11)
+    save(made, path)
+
+
+def _draw_planes(
+    row: list[Axes], name: str, panels: Panels, axes: Sequence[AxisCells], held_out: Mapping[str, Any]
+) -> None:
+    unit = quantity(name).unit
+    words = name.replace("_", " ")
+    (x_name, _, x_ends), (y_name, _, y_ends) = axes
+    extent = (*x_ends, *y_ends)
+    error_limit, relative_limit = _limit(panels.error), _limit(100 * panels.relative_error)
+    low, high = _range(panels.estimate)
+    shown: list[tuple[str, str, Array, str, float, float]] = [
+        ("estimate", unit, panels.estimate, "viridis", low, high),
+        ("error", unit, panels.error, "RdBu_r", -error_limit, error_limit),
+        ("relative error", "%", 100 * panels.relative_error, "RdBu_r", -relative_limit, relative_limit),
+    ]
+    if panels.spread is not None:
+        shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, _limit(panels.spread)))
+    for axis, (what, of_unit, values, colours, least, most) in zip(row, shown, strict=False):
+        image = axis.imshow(
+            values.T, origin="lower", extent=extent, aspect="auto", cmap=colours, vmin=least, vmax=most,
+            interpolation="nearest",
+        )  # fmt: skip
+        beyond = _beyond(values, least, most)
+        bar = axis.figure.colorbar(image, ax=axis, extend=beyond)
+        bar.ax.tick_params(labelsize=8)
+        axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=10)
+        axis.set_xlabel(f"true {label(x_name)}")
+        axis.set_ylabel(f"true {label(y_name)}")
+        axis.spines[["top", "right"]].set_visible(True)
+        _outline(axis, held_out.get(x_name), held_out.get(y_name), x_ends, y_ends)
+
+
+def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends: Any) -> None:
+    """Boxes around the values that were held out; along an axis without any, from end to end."""
+    from matplotlib.patches import Rectangle
+
+    if not x_intervals and not y_intervals:
+        return
+    for (left, right), (bottom, top) in product(x_intervals or [x_ends], y_intervals or [y_ends]):
+        for colour, width in (("white", 2.4), ("black", 1.0)):
+            axis.add_patch(
+                Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=colour, linewidth=width)
+            )
+
+
+def _draw_lines(row: list[Axes], name: str, panels: Panels, axis_cells: AxisCells, held_out: Mapping[str, Any]) -> None:
+    variable, centres, ends = axis_cells
+    words, unit = name.replace("_", " "), quantity(name).unit
+    shown = [
+        (f"estimated {label(name)}", panels.estimate),
+        (f"error of {words}" + (f" ({unit})" if unit else ""), panels.error),
+        (f"relative error of {words} (%)", 100 * panels.relative_error),
+    ]
+    if panels.spread is not None:
+        shown.append((f"standard deviation of {label(name)}", panels.spread))
+    for axis, (words_there, values) in zip(row, shown, strict=False):
+        axis.plot(centres, values, color=COLOURS[0])
+        if words_there.startswith("estimated") and variable == name:
+            axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
+        elif words_there.startswith(("error", "relative")):
+            axis.axhline(0, color="0.6", linewidth=1, zorder=0)
+        for left, right in held_out.get(variable, ()):
+            axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
+        axis.set_xlim(*ends)
+        axis.set_xlabel(f"true {label(variable)}")
+        axis.set_ylabel(words_there)
+
+
+def _limit(values: Array) -> float:
+    """Half-width of a colour scale around zero: the few largest values may go beyond it."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.percentile(finite, 98)) or 1e-12 if len(finite) else 1.0
+
+
+def _range(values: Array) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    return tuple(np.percentile(finite, (0.5, 99.5))) if len(finite) else (0.0, 1.0)
+
+
+def _beyond(values: Array, least: float, most: float) -> str:
+    finite = values[np.isfinite(values)]
+    below, above = bool((finite < least).any()), bool((finite > most).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+
+
+def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
+    """The relative errors of several runs' matrices on one colour scale: a row per output, a column per run.
+
+    tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
+    """
+    first = next(iter(tables.values()))
+    outputs = [str(name).removesuffix("_estimate") for name in first.data_vars if str(name).endswith("_estimate")]
+    axes = [str(name) for name in first[f"{outputs[0]}_estimate"].dims]
+    if len(axes) < 2:
+        _lines_side_by_side(tables, outputs, axes[0], dataset, path)
+        return
+    made, grid = figure(len(outputs), len(tables), 4.0, 3.6)
+    for row, output in zip(grid, outputs, strict=True):
+        planes = {}
+        for name, table in tables.items():
+            values = table[f"{output}_relative_error"]
+            planes[name] = 100 * values.isel({other: values.sizes[other] // 2 for other in axes[2:]}).values
+        limit = max(_limit(plane) for plane in planes.values())
+        for axis, (name, plane) in zip(row, planes.items(), strict=True):
+            x, y = (first[variable].values for variable in axes[:2])
+            extent = (*_ends(x), *_ends(y))
+            image = axis.imshow(
+                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit,
+                interpolation="nearest",
+            )  # fmt: skip
+            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=9)
+            axis.set_xlabel(f"true {label(axes[0])}")
+            axis.set_ylabel(f"true {label(axes[1])}")
+            axis.spines[["top", "right"]].set_visible(True)
+        bar = axis.figure.colorbar(image, ax=row, extend="both")
+        bar.set_label(f"{output.replace('_', ' ')}: relative error (%)")
+    made.suptitle(f"matrices on {dataset}", fontsize=11)
+    save(made, path)
+
+
+def _lines_side_by_side(
+    tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, path: Path
+) -> None:
+    made, grid = figure(1, len(outputs), 4.2, 3.4)
+    for axis, output in zip(grid[0], outputs, strict=True):
+        for (name, table), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
+            axis.plot(table[variable].values, 100 * table[f"{output}_relative_error"].values, color=colour, label=name)
+        axis.axhline(0, color="0.6", linewidth=1, zorder=0)
+        axis.set_xlabel(f"true {label(variable)}")
+        axis.set_ylabel(f"{output.replace('_', ' ')}: relative error (%)")
+        axis.legend(fontsize=8, frameon=False)
+    made.suptitle(f"matrices on {dataset}", fontsize=11)
+    save(made, path)
+
+
+def _ends(centres: Array) -> tuple[float, float]:
+    half = (centres[1] - centres[0]) / 2 if len(centres) > 1 else 0.5
+    return float(centres[0] - half), float(centres[-1] + half)

@@ -1,0 +1,39 @@
+"""Estimates against true values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.figures.canvas import COLOURS, figure, save
+from qexp.quantities import label
+
+
+def estimates_against_truth(
+    outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]], title: str, path: Path
+) -> None:
+    """A panel per output with the identity line.
+
+    outputs  name → true values and estimates, (sample,) each, in the output's unit
+    """
+    made, axes = figure(1, len(outputs), 3.8, 3.8)
+    for axis, (name, (truth, estimate)) in zip(axes[0], outputs.items(), strict=True):
+        both = np.concatenate([truth, estimate])
+        finite = both[np.isfinite(both)]
+        positive = len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
+        low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+        axis.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=1)
+        axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
+        if positive:
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+        axis.set_aspect("equal", adjustable="box")
+        axis.set_xlabel(f"true {label(name)}")
+        axis.set_ylabel(f"estimated {label(name)}")
+        error = np.mean(np.abs(estimate.astype(np.float64) - truth))
+        axis.set_title(f"mean absolute error {error:.3g}", fontsize=9)
+    made.suptitle(title, fontsize=10)
+    save(made, path)

@@ -1,0 +1,71 @@
+"""Files that are whole or not there: written beside, synced, renamed."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import DamagedError, QexpError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step; after a crash or a full disk the old one is still there."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Replace a JSON file in one step. NaN and infinity become null, listed under `not_finite`."""
+    write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Any) -> bytes:
+    import orjson
+
+    marked = with_marks(document)
+    return orjson.dumps(marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def with_marks(document: Any) -> Any:
+    """The document with null for NaN and infinity, and a list of where they stood, if it has any."""
+    marks: dict[str, str] = {}
+
+    def cleaned(value: Any, path: str) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            marks[path] = str(value)
+            return None
+        if isinstance(value, dict):
+            return {key: cleaned(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [cleaned(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return value
+
+    clean = cleaned(document, "")
+    return {**clean, "not_finite": marks} if marks and isinstance(clean, dict) else clean
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that `write_json` wrote; DamagedError if it cannot be one."""
+    import orjson
+
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error

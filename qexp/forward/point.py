@@ -1,0 +1,52 @@
+"""Point sources of deformation in an elastic half-space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by buried point sources.
+
+    source    (batch, 4)           east, north, depth [m], volume change [m3]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Depth counts downwards, inflation is positive; holds for sources much smaller than their depth.
+    Raises ValueError if a depth is not positive.
+    Mogi (1958), Bull. Earthq. Res. Inst. Univ. Tokyo 36, 99-134, written for a volume change.
+    """
+    east, north, depth, volume_change = source[:, None, :].unbind(-1)
+    _require_positive(depth)
+    along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
+    offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
+    squared_distance = offset.square().sum(dim=-1, keepdim=True)
+    return (1 - poisson_ratio) / torch.pi * volume_change[..., None] * offset / squared_distance**1.5
+
+
+def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `mogi` along a direction, on a grid of which all columns share an east, all rows a north.
+
+    source     (batch, 4)                 east, north, depth [m], volume change [m3]
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Equal to projecting `mogi`, but distance and dot product are sums of a row and a column, so that only a
+    handful of operations touch every pixel. Raises ValueError if a depth is not positive.
+    """
+    source_east, source_north, depth, volume_change = source[:, None, :].unbind(-1)
+    _require_positive(depth)
+    strength = (1 - poisson_ratio) / torch.pi * volume_change
+    toward_east, toward_north, toward_up = (strength[..., None] * direction[:, None, :]).unbind(-1)
+    along_east, along_north = east - source_east, north - source_north
+    column, row = along_east * toward_east, along_north * toward_north + depth * toward_up
+    squared_distance = along_east.square()[:, None, :] + (along_north.square() + depth.square())[:, :, None]
+    return (column[:, None, :] + row[:, :, None]) / (squared_distance * squared_distance.sqrt())
+
+
+def _require_positive(depth: Tensor) -> None:
+    if not (depth > 0).all():
+        raise ValueError(f"depth must be positive, in metres downwards; the least is {depth.min():g}")

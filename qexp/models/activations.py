@@ -1,0 +1,23 @@
+"""Activation functions by the names that Keras, and so VDI's specs, give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "linear": nn.Identity,
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),  # Keras's slope; torch's own default is 0.01
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+
+ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}
+"""JSON Schema of a parameter that names an activation."""

@@ -1,0 +1,146 @@
+"""The operations that a model spec can name. A builder gets the shape of its input first, then its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qexp.models.activations import ACTIVATION_NAME, ACTIVATIONS
+from qexp.models.modules.convolution import ResnetBlock, channel_attention, convolutions
+from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten
+from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
+from qexp.models.shapes import Shape
+from qexp.tables import Entry
+
+COUNT = {"type": "integer", "minimum": 1}
+COUNTS = {"type": "array", "items": COUNT, "minItems": 1}
+L2 = {"type": "number", "minimum": 0, "description": "factor of the squared weights that is added to the loss"}
+KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
+POOL = {
+    "properties": {
+        "pool_size": {**COUNT, "description": "side of the square window, in pixels"},
+        "strides": {"type": ["integer", "null"], "minimum": 1, "description": "step; the window's side if null"},
+    }
+}
+
+
+@dataclass(frozen=True)
+class JoiningEntry(Entry):
+    """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors."""
+
+
+_CONCATENATE = JoiningEntry(
+    build=concatenate,
+    parameters={},
+    help="Join several inputs along their channels; the only operation that takes a list as `x_name`.",
+    example={"module": "concatenate"},
+)
+
+MODULES: dict[str, Entry] = {
+    "conv": Entry(
+        build=convolutions,
+        parameters={
+            "properties": {
+                "filters": COUNTS,
+                "kernel_size": KERNEL,
+                "stride": {**COUNT, "description": "step of every convolution"},
+                "padding": {"enum": ["same", "valid"]},
+                "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
+                "bias": {"type": "boolean"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Convolutions one after another, each followed by an activation.",
+        example={"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
+    ),
+    "resnet_block": Entry(
+        build=ResnetBlock,
+        parameters={
+            "properties": {
+                "filters": COUNTS,
+                "kernel_size": KERNEL,
+                "activation": {**ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
+                "merge": {"enum": ["concatenate", "add"], "description": "how the shortcut joins the convolutions"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or addition.",
+        example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
+    ),
+    "attention": Entry(
+        build=channel_attention,
+        parameters={"properties": {"filters": COUNTS, "l2": L2}, "required": ["filters"]},
+        help="Channel attention (VDI): each channel is weighted by a small network of the channels' means.",
+        example={"module": "attention", "parameters": {"filters": [4, 8]}},
+    ),
+    "denses": Entry(
+        build=denses,
+        parameters={
+            "properties": {
+                "filters": {**COUNTS, "description": "width of each layer"},
+                "activation": {**ACTIVATION_NAME, "description": "between the layers, not after the last"},
+                "bias": {"type": "boolean"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Fully connected layers on the flattened input.",
+        example={"module": "denses", "parameters": {"filters": [8, 1]}},
+    ),
+    "activation": Entry(
+        build=lambda shape, /, activation: ACTIVATIONS[activation](),
+        parameters={"properties": {"activation": ACTIVATION_NAME}, "required": ["activation"]},
+        help="An activation function on every value.",
+        example={"module": "activation", "parameters": {"activation": "relu"}},
+    ),
+    "max_pooling": Entry(
+        build=max_pooling,
+        parameters=POOL,
+        help="The largest value in each window.",
+        example={"module": "max_pooling", "parameters": {"pool_size": 2}},
+    ),
+    "average_pooling": Entry(
+        build=average_pooling,
+        parameters=POOL,
+        help="The mean of each window.",
+        example={"module": "average_pooling", "parameters": {"pool_size": 2}},
+    ),
+    "global_average": Entry(
+        build=global_average,
+        parameters={},
+        help="The mean of each channel over the whole image.",
+        example={"module": "global_average"},
+    ),
+    "concatenate": _CONCATENATE,
+    "concatenation": _CONCATENATE,
+    "batch_norm": Entry(
+        build=batch_norm,
+        parameters={
+            "properties": {
+                "momentum": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "epsilon": {"type": "number", "exclusiveMinimum": 0},
+            }
+        },
+        help="Normalise each channel over the batch (running means and variances when predicting).",
+        example={"module": "batch_norm"},
+    ),
+    "dropout": Entry(
+        build=dropout,
+        parameters={
+            "properties": {"rate": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}},
+            "required": ["rate"],
+        },
+        help="Set a random share of the values to zero while training.",
+        example={"module": "dropout", "parameters": {"rate": 0.1}},
+    ),
+    "flatten": Entry(
+        build=flatten,
+        parameters={},
+        help="All values in one row.",
+        example={"module": "flatten"},
+    ),
+}
+
+EXAMPLE_SHAPE: Shape = (8, 16, 16)
+"""An input that every module's example accepts."""

@@ -1,0 +1,55 @@
+"""Dense layers, and the operations that go between layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from qexp.models.activations import ACTIVATIONS
+from qexp.models.shapes import Shape, ShapeError, features, written
+
+
+def denses(
+    shape: Shape,
+    /,
+    filters: Sequence[int],
+    activation: str = "leaky_relu",
+    bias: bool = False,
+    l2: float = 0.0,
+) -> nn.Module:
+    """Fully connected layers on the flattened input, the activation between them; without bias by default, as VDI's."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = features(shape)
+    for count in filters:
+        layers += [nn.Linear(width, count, bias=bias), ACTIVATIONS[activation]()]
+        width = count
+    return nn.Sequential(*layers[:-1])
+
+
+def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
+    layer = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+    return layer(shape[0], eps=epsilon, momentum=momentum)
+
+
+def dropout(shape: Shape, /, rate: float) -> nn.Module:
+    return nn.Dropout(rate)
+
+
+def flatten(shape: Shape, /) -> nn.Module:
+    return nn.Flatten()
+
+
+class Concatenate(nn.Module):
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return torch.cat(tensors, dim=1)
+
+
+def concatenate(shapes: list[Shape], /) -> nn.Module:
+    """Join several inputs along their channels."""
+    if not isinstance(shapes, list):
+        raise ShapeError(f"joins several inputs, but has one, {written(shapes)}; list them as the branch's 'x_name'")
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
+    return Concatenate()

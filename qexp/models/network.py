@@ -1,0 +1,148 @@
+"""A network as a graph of named operations, as a model spec describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qexp.models.shapes import Shape, ShapeError, written
+from qexp.seeds import Seeds
+
+
+@dataclass(frozen=True)
+class Operation:
+    build: Callable[..., nn.Module]
+    """Makes the module for the shape of its input; one that joins gets a list of shapes."""
+    joins: bool = False
+    """Takes a list of inputs."""
+    l2: float = 0.0
+    """Factor of the operation's squared weights in the loss."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Operations in order, from one named value (or several) to another."""
+
+    sources: tuple[str, ...]
+    target: str
+    operations: tuple[str, ...]
+
+
+class BranchError(ShapeError):
+    """An operation that does not fit where a branch puts it."""
+
+    def __init__(self, branch: int, position: int, message: str) -> None:
+        super().__init__(message)
+        self.branch, self.position = branch, position
+
+
+class Network(nn.Module):
+    """Named inputs → named outputs. An operation that is used twice shares its weights.
+
+    inputs    variable → shape (channel, height, width) or (feature,)
+    outputs   names of values that branches make
+    Raises BranchError where shapes stop fitting. The network is laid out on the meta device; `initialise` gives
+    it memory and values.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Shape],
+        outputs: Sequence[str],
+        operations: Mapping[str, Operation],
+        branches: Sequence[Branch],
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.branches = dict(inputs), list(outputs), list(branches)
+        self.operations = nn.ModuleDict()
+        self._penalties: dict[str, float] = {}
+        values = {name: torch.empty(2, *shape, device="meta") for name, shape in inputs.items()}
+        with torch.no_grad():
+            for index, branch in enumerate(branches):
+                value: Tensor | list[Tensor] = _gather(values, branch)
+                for position, name in enumerate(branch.operations):
+                    try:
+                        value = self._lay_out(name, operations[name], value)
+                    except (ShapeError, RuntimeError, ValueError) as error:
+                        raise BranchError(index, position, _explained(name, value, error)) from error
+                if isinstance(value, list):
+                    raise BranchError(
+                        index, 0, f"several inputs ({', '.join(branch.sources)}) and nothing that joins them"
+                    )
+                values[branch.target] = value
+        self.shapes = {name: _shape(values[name]) for name in outputs}
+
+    def _lay_out(self, name: str, operation: Operation, value: Tensor | list[Tensor]) -> Tensor:
+        if isinstance(value, list) and not operation.joins:
+            raise ShapeError("takes one input; join several with a 'concatenate' first")
+        if name not in self.operations:
+            shape = [_shape(one) for one in value] if isinstance(value, list) else _shape(value)
+            with torch.device("meta"):
+                self.operations[name] = operation.build(shape).eval()
+            if operation.l2:
+                self._penalties[name] = operation.l2
+        made = self.operations[name](value)
+        if made.numel() == 0:
+            raise ShapeError("nothing is left of its input")
+        assert isinstance(made, Tensor)
+        return made
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs for a batch: name → (batch, ...)."""
+        values = dict(inputs)
+        for branch in self.branches:
+            value: Tensor | list[Tensor] = _gather(values, branch)
+            for name in branch.operations:
+                value = self.operations[name](value)
+            values[branch.target] = value  # type: ignore[assignment]
+        return {name: values[name] for name in self.outputs}
+
+    def penalty(self) -> Tensor | None:
+        """The sum of the squared weights, each operation's times its `l2`; None if no operation has any."""
+        terms = [
+            factor * parameter.square().sum()
+            for name, factor in self._penalties.items()
+            for parameter_name, parameter in self.operations[name].named_parameters()
+            if parameter_name.endswith("weight")
+        ]
+        return torch.stack(terms).sum() if terms else None
+
+
+def initialise(network: Network, seeds: Seeds) -> None:
+    """Give every weight memory and its first value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
+
+    Each operation draws from its own stream, so that adding one changes no other.
+    """
+    network.to_empty(device="cpu")
+    for name, operation in network.operations.items():
+        random = seeds.torch("cpu", "weights", name)
+        for module in operation.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=random)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif callable(reset := getattr(module, "reset_parameters", None)):
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seeds.number("weights", name, type(module).__name__))
+                    reset()
+
+
+def _gather(values: Mapping[str, Tensor], branch: Branch) -> Tensor | list[Tensor]:
+    if len(branch.sources) == 1:
+        return values[branch.sources[0]]
+    return [values[name] for name in branch.sources]
+
+
+def _shape(value: Tensor) -> Shape:
+    return tuple(value.shape[1:])
+
+
+def _explained(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
+    reason = str(error).splitlines()[0]
+    if isinstance(error, ShapeError):
+        return f"operation '{name}': {reason}"
+    sizes = ", ".join(written(_shape(one)) for one in (value if isinstance(value, list) else [value]))
+    return f"operation '{name}' does not fit its input {sizes}: {reason}"

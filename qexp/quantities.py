@@ -1,0 +1,72 @@
+"""The physical quantities that specs speak of: unit, SI factor, limits. Their one home.
+
+Specs, figures and NetCDF attributes use the units below; `forward` works in SI. A variable of a second
+view carries a suffix (`incidence_1`) and is the same quantity as the one without it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quantity:
+    unit: str
+    si_factor: float
+    description: str
+    above: float | None = None
+    """Exclusive lower limit, in `unit`."""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def violation(self, value: float) -> str | None:
+        """What the value breaks, in words, or None."""
+        if self.above is not None and not value > self.above:
+            return f"must be greater than {self.above:g} {self.unit}"
+        if self.at_least is not None and value < self.at_least:
+            return f"must be at least {self.at_least:g} {self.unit}"
+        if self.at_most is not None and value > self.at_most:
+            return f"must be at most {self.at_most:g} {self.unit}"
+        return None
+
+
+HALF_PI = 1.5707963267948966
+
+QUANTITIES: dict[str, Quantity] = {
+    "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
+    "delta_volume": Quantity("10⁶ m³", 1e6, "volume change of the source, inflation positive"),
+    "x": Quantity("km", 1e3, "position of the source east of the image centre"),
+    "y": Quantity("km", 1e3, "position of the source north of the image centre"),
+    "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0),
+    "y_res": Quantity("km", 1e3, "height of a pixel, northwards", above=0.0),
+    "azimuth": Quantity(
+        "rad", 1.0, "horizontal direction of the look from satellite to ground, counter-clockwise from east"
+    ),
+    "incidence": Quantity(
+        "rad", 1.0, "angle between the line of sight and the vertical", at_least=0.0, at_most=HALF_PI
+    ),
+    "displacement": Quantity("m", 1.0, "displacement of the surface along the line of sight, toward the satellite"),
+    "noise": Quantity("m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0),
+}
+
+DIMENSIONLESS = Quantity("", 1.0, "no unit declared")
+
+_VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
+
+
+def base_name(variable: str) -> str:
+    """The variable without the suffix of its view: `incidence` for `incidence_1`."""
+    return _VIEW_SUFFIX.sub("", variable)
+
+
+def quantity(variable: str) -> Quantity:
+    """The quantity of a variable; one without a declared quantity has no unit."""
+    return QUANTITIES.get(variable) or QUANTITIES.get(base_name(variable), DIMENSIONLESS)
+
+
+def label(variable: str) -> str:
+    """Name and unit for an axis: `depth (km)`."""
+    words = variable.replace("_", " ")
+    unit = quantity(variable).unit
+    return f"{words} ({unit})" if unit else words

@@ -1,0 +1,222 @@
+"""The catalog: an index of all runs, rebuilt from their directories whenever they say something newer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+from tinydb import TinyDB
+from tinydb.storages import Storage
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.process import alive
+from qexp.tables import suggestion
+from qexp.workspace import Workspace
+
+LOCK_SECONDS = 30.0
+
+KEPT = (
+    "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
+    "tags", "parents", "units", "epochs", "seconds", "error", "results",
+)  # fmt: skip
+"""What the catalog holds of a record."""
+
+
+class LockedStorage(Storage):
+    """TinyDB's storage as one file that is replaced atomically, changed only under a lock, and read without one.
+
+    TinyDB reads and writes in separate calls; `transaction` holds the lock around them all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+        self._pending: dict[str, dict[str, Any]] | None = None
+        self._changed = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                self._pending, self._changed = self._load(), False
+                try:
+                    yield
+                    if self._changed:
+                        files.write_bytes(self._path, orjson.dumps(self._pending))
+                finally:
+                    self._pending = None
+        except Timeout:
+            raise QexpError(f"{self._path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+        except OSError as error:
+            raise QexpError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+    def read(self) -> dict[str, dict[str, Any]] | None:
+        return self._pending if self._pending is not None else self._load()
+
+    def write(self, data: dict[str, dict[str, Any]]) -> None:
+        if self._pending is None:
+            with self.transaction():
+                self._pending, self._changed = data, True
+        else:
+            self._pending, self._changed = data, True
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            data = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise DamagedError(f"{self._path} is damaged: {error}") from None
+        if not isinstance(data, dict):
+            raise DamagedError(f"{self._path} is damaged: it is no table")
+        return data
+
+
+@dataclass
+class Catalog:
+    """All runs of a workspace, and what is known of their matrices."""
+
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    """What could not be read; listings go on without it."""
+
+    @property
+    def path(self) -> Path:
+        return self.workspace.runs / "catalog.json"
+
+    def runs(self) -> list[dict[str, Any]]:
+        """A summary of every run, by name; states are those of this moment."""
+        rows = self._refreshed()
+        return [self._as_of_now(rows[name]["summary"], rows[name]["process"]) for name in sorted(rows, key=_natural)]
+
+    def reindex(self) -> int:
+        """Throw the catalog away and build it again. Returns the number of runs."""
+        self.path.unlink(missing_ok=True)
+        return len(self._refreshed())
+
+    def find(self, reference: str) -> RunDirectory:
+        """A run by its name, a unique prefix of it, or a path. Raises NotFoundError with near names."""
+        by_path = Path(reference)
+        if "/" in reference and (by_path / "run.json").is_file():
+            return RunDirectory(by_path.absolute())
+        directory = RunDirectory(self.workspace.runs / reference)
+        if reference and "/" not in reference and (directory.path / "run.json").is_file():
+            return directory
+        names = [path.name for path in self._directories()]
+        matching = [name for name in names if reference and name.startswith(reference)]
+        if len(matching) == 1:
+            return RunDirectory(self.workspace.runs / matching[0])
+        if matching:
+            shown = ", ".join(sorted(matching, key=_natural)[:8])
+            raise NotFoundError(f"'{reference}' begins the names of {len(matching)} runs: {shown}; write more of it")
+        raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
+
+    def _directories(self) -> list[Path]:
+        try:
+            return [path for path in self.workspace.runs.iterdir() if not path.name.startswith(".") and path.is_dir()]
+        except FileNotFoundError:
+            return []
+
+    def _refreshed(self) -> dict[str, dict[str, Any]]:
+        """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
+        try:
+            known = self._known()
+        except DamagedError as error:
+            self.warnings.append(f"{error}; built again from the run directories")
+            known = {}
+            self._discard()
+        stamps = {path.name: _stamp(path) for path in self._directories()}
+        rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
+        fresh = {}
+        for name, stamp in stamps.items():
+            if name not in rows and stamp is not None:
+                try:
+                    fresh[name] = _row(RunDirectory(self.workspace.runs / name), stamp)
+                except (DamagedError, NotFoundError) as error:
+                    self.warnings.append(str(error))
+        gone = known.keys() - rows.keys() - fresh.keys()
+        if fresh or gone:
+            self._save(fresh, gone)
+        return {**rows, **fresh}
+
+    def _known(self) -> dict[str, dict[str, Any]]:
+        data = LockedStorage(self.path).read() or {}
+        rows = data.get("runs", {})
+        try:
+            return {row["summary"]["name"]: row for row in rows.values()}
+        except (AttributeError, KeyError, TypeError):
+            raise DamagedError(f"{self.path} is damaged: a row is not of a run") from None
+
+    def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
+        """Bring the file up to date. Listing goes on without it where it cannot be written."""
+        try:
+            database = TinyDB(self.path, storage=LockedStorage)
+            storage = database.storage
+            assert isinstance(storage, LockedStorage)
+            with storage.transaction():
+                table = database.table("runs", cache_size=0)
+                numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
+                table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
+                table.insert_multiple(fresh.values())
+        except QexpError as error:
+            self.warnings.append(f"the catalog could not be brought up to date: {error}")
+
+    def _discard(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
+
+    def _as_of_now(self, summary: dict[str, Any], process: dict[str, Any] | None) -> dict[str, Any]:
+        path = self.workspace.runs / summary["name"]
+        return {**summary, "state": state_now(RunDirectory(path), summary["state"], process), "path": str(path)}
+
+
+def state_now(directory: RunDirectory, state: str, process: dict[str, Any] | None) -> str:
+    """The state that a record claims, if it can be believed: a run whose process is gone is lost."""
+    if state not in UNFINISHED or process is None:
+        return state
+    heartbeat = directory.attempt(process["attempt"]) / "heartbeat"
+    return state if alive(process, heartbeat) else "lost"
+
+
+def process_of(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The process of a record's last attempt, if that has not ended."""
+    attempts = record.get("attempts") or []
+    if not attempts or attempts[-1]["ended"] is not None:
+        return None
+    return {**attempts[-1]["process"], "attempt": attempts[-1]["number"]}
+
+
+def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:
+    record = directory.record()
+    summary = {**{key: record.get(key) for key in KEPT}, "name": directory.name}
+    return {"stamp": stamp, "summary": summary, "process": process_of(record), "matrices": directory.matrix_names()}
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """What changes when a run's record or its set of matrices does."""
+    try:
+        status = (path / "run.json").stat()
+    except OSError:
+        return None
+    try:
+        matrices = (path / "matrices").stat().st_mtime_ns
+    except OSError:
+        matrices = 0
+    return [status.st_mtime_ns, status.st_size, status.st_ino, matrices]
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """Names in the order that people expect: mogi_2 before mogi_10."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)

@@ -1,0 +1,101 @@
+"""A run's directory: what lies where in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError
+
+SCHEMA_VERSION = 1
+
+UNFINISHED = ("created", "queued", "running")
+"""States of which a run still has to get out."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def spec_file(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        return self.checkpoints / "best.safetensors"
+
+    @property
+    def extensions(self) -> Path:
+        """The workspace's own table entries as they were when the run was prepared."""
+        return self.path / "code" / "extensions.py"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    @property
+    def matrices(self) -> Path:
+        return self.path / "matrices"
+
+    def attempt(self, number: int) -> Path:
+        return self.path / "attempts" / f"{number:02d}"
+
+    def record(self) -> dict[str, Any]:
+        """The record, as it was last written. Raises NotFoundError or DamagedError."""
+        try:
+            record = files.read_json(self.record_file)
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.path} holds no run: there is no run.json") from None
+        if not isinstance(record, dict) or not {"name", "state", "seed"} <= record.keys():
+            raise DamagedError(f"{self.record_file} is not the record of a run")
+        return record
+
+    def spec(self) -> dict[str, Any]:
+        """The resolved experience, with its dataset and model."""
+        spec = files.read_json(self.spec_file)
+        if not isinstance(spec, dict):
+            raise DamagedError(f"{self.spec_file} is not a spec")
+        return spec
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """A line per epoch. A last line that is torn is left out."""
+        return list(read_lines(self.metrics_file))
+
+    def matrix_names(self) -> list[str]:
+        return sorted(path.parent.name for path in self.matrices.glob("*/record.json"))
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole JSON lines of a file, up to the first that is torn."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return

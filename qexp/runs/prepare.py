@@ -1,0 +1,139 @@
+"""Preparing a run: all that it needs is written down before it starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import QexpError
+from qexp.quantities import quantity
+from qexp.runs import provenance
+from qexp.runs.directory import SCHEMA_VERSION, RunDirectory
+from qexp.workspace import Workspace
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `prepare` writes down; see `assemble.Experience` for where it comes from."""
+
+    name: str
+    experience: str
+    dataset: str
+    model: str
+    seed: int
+    spec: dict[str, Any]
+    digest: str
+    overrides: tuple[str, ...] = ()
+    extensions: str = ""
+    parent: RunDirectory | None = None
+    """The run whose best weights are this one's first."""
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def require_name(name: str) -> str:
+    """A run's name must be the name of a directory, and easy to type."""
+    if not NAME.fullmatch(name):
+        raise QexpError(f"'{name}' cannot be the name of a run; use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def prepare(plan: Plan, workspace: Workspace, storage: Path | None = None) -> RunDirectory:
+    """Write a new run's directory; it appears under its name whole or not at all.
+
+    storage  where the directory goes instead of `runs/`, which then gets a link to it
+    Raises FileExistsError if there is a run of that name.
+    """
+    require_name(plan.name)
+    place = workspace.runs if storage is None else storage.absolute()
+    with _explained(place):
+        workspace.runs.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(workspace.runs / plan.name):
+            raise FileExistsError(plan.name)
+        draft = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place))
+        try:
+            draft.chmod(0o755)
+            _fill(draft, plan, workspace)
+            _claim(draft, plan.name, place, workspace.runs)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    return RunDirectory(workspace.runs / plan.name)
+
+
+def _fill(draft: Path, plan: Plan, workspace: Workspace) -> None:
+    for folder in ("code", "attempts", "checkpoints"):
+        (draft / folder).mkdir()
+    code = provenance.keep_code_state(workspace.root, draft / "code")
+    if plan.extensions:
+        (draft / "code" / "extensions.py").write_text(plan.extensions, encoding="utf-8")
+    if plan.parent is not None:
+        shutil.copyfile(plan.parent.best_weights, draft / "checkpoints" / "pretrained.safetensors")
+    files.write_json(draft / "spec.json", plan.spec)
+    record = {
+        "schema": SCHEMA_VERSION,
+        "name": plan.name,
+        "experience": plan.experience,
+        "dataset": plan.dataset,
+        "model": plan.model,
+        "seed": plan.seed,
+        "state": "created",
+        "created": now(),
+        "started": None,
+        "ended": None,
+        "digest": plan.digest,
+        "overrides": list(plan.overrides),
+        "tags": [],
+        "parents": [plan.parent.name] if plan.parent else [],
+        "units": {name: quantity(name).unit for name in plan.spec["outputs"]},
+        "code": code,
+        "attempts": [],
+        "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},
+        "seconds": 0.0,
+        "error": None,
+        "results": {},
+    }
+    files.write_json(draft / "run.json", record)
+
+
+def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
+    """Give the draft its name, unless another run has it: of several processes one succeeds."""
+    target = place / name
+    try:
+        draft.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(name) from None
+        raise
+    if place != runs:
+        try:
+            (runs / name).symlink_to(target, target_is_directory=True)
+        except FileExistsError:
+            shutil.rmtree(target)
+            raise FileExistsError(name) from None
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """Turn the ways in which a disk refuses into errors that the user can act on."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise QexpError(f"cannot write to {place}: {error.strerror or error}; nothing was started") from error

@@ -1,0 +1,94 @@
+"""Which process works on a run, told so that another can see later whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT_SECONDS = 15.0
+"""A running process touches its heartbeat file this often."""
+
+SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
+"""On a machine that cannot be asked, a process is believed dead after so long a silence."""
+
+
+@dataclass(frozen=True)
+class Process:
+    host: str
+    boot_id: str
+    pid_namespace: str
+    """Containers on one machine count their processes separately."""
+    pid: int
+    start: str
+    """When the process started: a number is soon given to another one."""
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def this_process() -> Process:
+    pid = os.getpid()
+    return Process(socket.gethostname(), boot_id(), pid_namespace(), pid, process_start(pid) or "")
+
+
+def alive(process: dict[str, Any], heartbeat: Path) -> bool:
+    """Whether the process that a record names is still at work.
+
+    A process of this machine is asked for directly. One elsewhere is believed as long as its heartbeat is fresh.
+    """
+    if process.get("host") != socket.gethostname() or process.get("pid_namespace") != pid_namespace():
+        return _heard_lately(heartbeat)
+    if process.get("boot_id") != boot_id():
+        return False
+    start = process_start(int(process["pid"]))
+    return start is not None and start == process.get("start")
+
+
+def _heard_lately(heartbeat: Path) -> bool:
+    try:
+        return time.time() - heartbeat.stat().st_mtime < SILENT_SECONDS
+    except OSError:
+        return False
+
+
+@cache
+def boot_id() -> str:
+    """Another one after every start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return _answer("sysctl", "-n", "kern.boottime") or "unknown"
+
+
+@cache
+def pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this machine started, in whatever words the system has; None if there is none, or it is a zombie."""
+    if Path("/proc/self/stat").exists():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+        return None if fields[0] in "ZX" else fields[19]
+    return _answer("ps", "-o", "lstart=", "-p", str(pid))
+
+
+def _answer(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

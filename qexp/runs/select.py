@@ -1,0 +1,143 @@
+"""Choosing runs by an expression: comparisons over what a summary holds, and nothing that could be executed."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from qexp.errors import QexpError
+from qexp.tables import suggestion
+
+Summary = dict[str, Any]
+
+STATES = (
+    "created", "queued", "running", "done", "failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost",
+)  # fmt: skip
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+    ast.Is: lambda a, b: a is b,
+    ast.IsNot: lambda a, b: a is not b,
+}
+
+
+def select(summaries: Iterable[Summary], *, where: str | None = None, status: str | None = None) -> list[Summary]:
+    """Those of a state and for which an expression holds. Raises QexpError for one that cannot be understood."""
+    if status is not None and status not in STATES:
+        raise QexpError(f"--status {status}: no such state; {suggestion(status, STATES)}")
+    holds = condition(where) if where else lambda summary: True
+    return [one for one in summaries if (status is None or one["state"] == status) and holds(one)]
+
+
+def condition(text: str) -> Callable[[Summary], bool]:
+    """A test from `seed < 5 and experience == 'mogi_cnn'`; fields go deep with dots: `results.test.depth.mae < 0.1`.
+
+    A comparison with something that a run does not have is false.
+    """
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError) as error:
+        where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+        raise QexpError(f'--where: cannot understand {text!r}{where}; write, for example, "seed < 5"') from None
+    _check(tree.body, text)
+    return lambda summary: bool(_value(tree.body, summary))
+
+
+def field(summary: Summary, path: str) -> Any:
+    """What a summary holds under a dotted name; None if nothing. Raises QexpError if no summary has such a field."""
+    first, *rest = path.split(".")
+    if first not in summary:
+        raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
+    found = summary[first]
+    for step in rest:
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
+
+
+def _check(node: ast.expr, text: str) -> None:
+    match node:
+        case ast.BoolOp(values=values):
+            for value in values:
+                _check(value, text)
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            _check(operand, text)
+        case ast.Compare(left=left, comparators=others):
+            for value in (left, *others):
+                _check(value, text)
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            for element in elements:
+                _check(element, text)
+        case ast.Constant() | ast.Name():
+            pass
+        case ast.Attribute(value=value):
+            if not isinstance(value, ast.Attribute | ast.Name):
+                raise QexpError(f"--where: a dot must follow a field, as in results.test.depth.mae: {text!r}")
+            _check(value, text)
+        case _:
+            raise QexpError(
+                f"--where: only comparisons, and, or, not, in, numbers and texts are understood, "
+                f"not {ast.unparse(node)!r}"
+            )
+
+
+def _value(node: ast.expr, summary: Summary) -> Any:
+    match node:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(_value(value, summary) for value in values)
+        case ast.BoolOp(values=values):
+            return any(_value(value, summary) for value in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _value(operand, summary)
+        case ast.UnaryOp(operand=operand):
+            return -_value(operand, summary)
+        case ast.Compare(left=left, ops=operators, comparators=others):
+            values = [_value(value, summary) for value in (left, *others)]
+            return all(
+                _compare(comparison, a, b) for comparison, a, b in zip(operators, values, values[1:], strict=False)
+            )
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            return [_value(element, summary) for element in elements]
+        case ast.Constant(value=value):
+            return value
+        case ast.Name() | ast.Attribute():
+            return _constant_or_field(ast.unparse(node), summary)
+    raise AssertionError(ast.dump(node))
+
+
+def _constant_or_field(name: str, summary: Summary) -> Any:
+    constants = {"true": True, "false": False, "null": None}
+    return constants[name] if name in constants else field(summary, name)
+
+
+def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
+    if (a is None or b is None) and not isinstance(comparison, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
+        return False
+    try:
+        return _COMPARISONS[type(comparison)](a, b)
+    except TypeError:
+        raise QexpError(f"--where: cannot compare {a!r} with {b!r}") from None
+
+
+def ordered(summaries: list[Summary], by: str | None, reverse: bool = False) -> list[Summary]:
+    """In the order of a field; runs without it come last. Raises QexpError for a field that there is not."""
+    if by is None or not summaries:
+        return summaries[::-1] if reverse else summaries
+    keyed = [(field(one, by), one) for one in summaries]
+    having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
+    if len({isinstance(value, str) for value, _ in having}) > 1 or (
+        not having and any(v is not None for v, _ in keyed)
+    ):
+        raise QexpError(
+            f"--sort {by}: that is not a number or a text; name one inside it, as in results.test.depth.mae"
+        )
+    having.sort(key=lambda pair: pair[0], reverse=reverse)
+    return [one for _, one in having] + [one for value, one in keyed if not isinstance(value, int | float | str)]

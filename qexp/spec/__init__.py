@@ -1,0 +1,1 @@
+"""Specs as JSON documents: reading, schemas, references, overrides, digests. Tables are handed in; torch is not needed."""

@@ -1,0 +1,33 @@
+"""Digests: two resolved specs that say the same have the same one, however they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+COMMENTARY = "description"
+"""This key says nothing about what is computed."""
+
+
+def canonical(document: Any) -> str:
+    """JSON with sorted keys, without commentary, and with 1 for 1.0."""
+    return json.dumps(_canonical(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(document: Any, *texts: str) -> str:
+    """SHA-256 of the canonical document and of texts that belong to it, in hexadecimal."""
+    content = hashlib.sha256(canonical(document).encode())
+    for text in texts:
+        content.update(b"\0" + text.encode())
+    return content.hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items() if key != COMMENTARY}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

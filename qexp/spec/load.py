@@ -1,0 +1,74 @@
+"""Reading a spec strictly: no duplicate keys, no NaN, and an error that says where."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import Problem, SpecError
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers keys given twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.duplicates = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+
+def read(path: Path, shown: str | None = None) -> dict[str, Any]:
+    """The JSON object in a file. Raises SpecError with all that is wrong with it as JSON.
+
+    shown  how the file is called in errors; the path if left out
+    """
+    name = shown or str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError([Problem(name, (), "there is no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError([Problem(name, (), f"cannot be read: {reason}")]) from error
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """Like `read`, for the text of a file called `name`."""
+    try:
+        document = json.loads(text, object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}")]) from None
+    except RecursionError:
+        raise SpecError([Problem(name, (), "nested too deeply to be a spec")]) from None
+    if not isinstance(document, dict):
+        raise SpecError([Problem(name, (), f"must be an object {{…}}, but is {described(document)}")])
+    problems: list[Problem] = []
+    plain = _plain(document, (), name, problems)
+    if problems:
+        raise SpecError(problems)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:
+    if isinstance(value, _Object):
+        problems += [Problem(name, (*path, key), "this key is given twice; keep one") for key in value.duplicates]
+        return {key: _plain(item, (*path, key), name, problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, (*path, index), name, problems) for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.append(Problem(name, path, f"{value} is not a number that JSON knows; give a finite one"))
+    return value
+
+
+def described(value: Any) -> str:
+    """A value as an error message shows it: what it is, and what it says."""
+    kinds = {dict: "an object", list: "a list", str: "the text", bool: "", type(None): ""}
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > 60:
+        text = text[:57] + "…"
+    return f"{kinds.get(type(value), 'the number')} {text}".strip()

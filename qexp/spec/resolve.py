@@ -1,0 +1,179 @@
+"""From names to documents: references, overrides, and defaults written out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import Problem, QexpError, SpecError
+from qexp.spec import load
+from qexp.tables import Table, Tables, suggestion
+from qexp.workspace import Workspace
+
+FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
+
+
+@dataclass(frozen=True)
+class Override:
+    """`--set key.path=value`."""
+
+    text: str
+    path: tuple[str | int, ...]
+    value: Any
+
+
+def override(text: str) -> Override:
+    """Read `key.path=value`; the value is JSON where it can be, else a text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key or any(not step for step in key.split(".")):
+        raise QexpError(f"--set {text}: write key.path=value, for example --set epochs=20")
+    try:
+        parsed = json.loads(value, parse_constant=_refuse_constant)
+    except json.JSONDecodeError:
+        parsed = value
+    return Override(text, tuple(int(step) if step.isdigit() else step for step in key.split(".")), parsed)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise QexpError(f"--set: {name} is not a number that JSON knows; give a finite one")
+
+
+def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:
+    """The file of a spec, by name (`mogi`) or path. Raises SpecError with near names if there is none.
+
+    beside  the folder of the document that refers to it; a relative path may start there
+    """
+    folder = workspace.specs / FOLDERS[kind]
+    named = reference if reference.endswith(".json") else f"{reference}.json"
+    candidates = [folder / named]
+    if reference.endswith(".json"):
+        candidates = [
+            Path(reference),
+            *([beside / reference] if beside else []),
+            workspace.root / reference,
+            *candidates,
+        ]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = [path.stem for path in folder.glob("*.json")]
+    stem = Path(named).stem
+    raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {suggestion(stem, known)}")])
+
+
+@dataclass
+class Loaded:
+    """An experience with its dataset and model put in, before defaults."""
+
+    name: str
+    document: dict[str, Any]
+    dataset_name: str
+    model_name: str
+    files: dict[str, str]
+    """Kind → the file as it is shown in errors."""
+
+    def problems(self, kind: str, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> list[Problem]:
+        return [Problem(self.files[kind], path, message) for path, message in findings]
+
+
+def experience(reference: str, overrides: Iterable[Override], workspace: Workspace) -> Loaded:
+    """Read an experience and what it refers to, and apply overrides in their order."""
+    path = locate("experience", reference, workspace)
+    shown = workspace.shown(path)
+    document = load.read(path, shown)
+    loaded = Loaded(path.stem, document, "", "", {"experience": shown, "dataset": shown, "model": shown})
+    pending = list(overrides)
+    for change in pending:
+        if len(change.path) == 1:
+            _apply(document, change)
+    names = {}
+    for kind in ("dataset", "model"):
+        value = document.get(kind)
+        names[kind] = loaded.name
+        if isinstance(value, str):
+            try:
+                file = locate(kind, value, workspace, path.parent)
+            except SpecError as error:
+                raise SpecError([Problem(shown, (kind,), error.problems[0].message)]) from None
+            loaded.files[kind] = workspace.shown(file)
+            names[kind] = file.stem
+            document[kind] = load.read(file, loaded.files[kind])
+    loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
+    for change in pending:
+        if len(change.path) > 1:
+            _apply(document, change)
+    return loaded
+
+
+def _apply(document: dict[str, Any], change: Override) -> None:
+    """Set one value. Objects on the way are made where they are missing: the schema knows which keys there are."""
+    place: Any = document
+    for depth, step in enumerate(change.path):
+        here = ".".join(str(one) for one in change.path[:depth])
+        last = depth == len(change.path) - 1
+        if isinstance(place, list):
+            if not isinstance(step, int) or step >= len(place):
+                raise QexpError(f"--set {change.text}: {here} is a list of {len(place)}; number its items from 0")
+        elif isinstance(place, dict):
+            step = str(step)
+            if not last:
+                value = place.setdefault(step, {})
+                if isinstance(value, str) and change.path[depth + 1] in ("type", "parameters"):
+                    place[step] = {"type": value}
+        else:
+            raise QexpError(f"--set {change.text}: there is nothing to set inside {here}, {load.described(place)}")
+        if last:
+            place[step] = change.value
+        else:
+            place = place[step]
+
+
+def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The whole experience with every default written out, so that it means the same tomorrow."""
+    whole = {**_defaults(schemas["experience"]), **copy.deepcopy(document)}
+    whole.pop("$schema", None)
+    model = dict(whole["model"])
+    model.pop("$schema", None)
+    model["operations"] = {
+        name: long_form(value, tables["modules"], "module") for name, value in model["operations"].items()
+    }
+    whole |= {"dataset": dataset_with_defaults(whole["dataset"], tables, schemas["dataset"]), "model": model}
+    for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
+        whole[key] = long_form(whole[key], tables[table])
+    for key, table in (("losses", "losses"), ("transforms", "transforms")):
+        whole[key] = {name: long_form(value, tables[table]) for name, value in whole[key].items()}
+    whole["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in whole["metrics"].items()}
+    whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in whole["additional_callbacks"]]
+    return whole
+
+
+def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
+    """A whole dataset with every default written out."""
+    whole = {**_defaults(schema), **copy.deepcopy(document)}
+    whole.pop("$schema", None)
+    whole["fixed"] = {name: 0.0 if value is False else value for name, value in whole.get("fixed", {}).items()}
+    whole["distributions"] = {
+        name: long_form(value, tables["distributions"]) for name, value in whole["distributions"].items()
+    }
+    whole["noise_model"] = long_form(whole["noise_model"], tables["noises"])
+    if "matrix" in whole:
+        whole["matrix"] = {**_defaults(schema["properties"]["matrix"]), **whole["matrix"]}
+    return whole
+
+
+def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
+    """`"adam"` or `["adam", {…}]` → `{"type": "adam", "parameters": {…}}`, every parameter written out."""
+    if isinstance(value, str):
+        value = {key: value}
+    elif isinstance(value, list):
+        value = {key: value[0], "parameters": value[1] if len(value) > 1 else {}}
+    defaults = json.loads(json.dumps(table[value[key]].defaults()))
+    return {key: value[key], "parameters": {**defaults, **value.get("parameters", {})}}
+
+
+def _defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: copy.deepcopy(value["default"]) for name, value in schema["properties"].items() if "default" in value}

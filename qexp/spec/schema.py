@@ -1,0 +1,86 @@
+"""The JSON Schema of each kind of spec, with the parameters of every table entry filled in."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from qexp.tables import Table, Tables
+
+KINDS = ("dataset", "model", "experience")
+
+
+def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
+    """The schema of a kind: its file in `schemas/`, where each `x-table` stands for the entries of a table."""
+    text = (files("qexp.spec") / "schemas" / f"{kind}.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    schema["$defs"] = {
+        name: _of_table(definition, tables[definition["x-table"]]) if "x-table" in definition else definition
+        for name, definition in schema.get("$defs", {}).items()
+    }
+    return schema
+
+
+def _of_table(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+    forms = {"named": _named, "named_or_bare": _named_or_bare, "pair": _pair, "bare": _bare}
+    return forms[definition["form"]](definition, table)
+
+
+def _names(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+    return {"enum": sorted(table), "x-noun": definition["noun"]}
+
+
+def _bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+    """`"mae"`."""
+    return _names(definition, table)
+
+
+def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`."""
+    key = definition.get("key", "type")
+    choices = []
+    for name, entry in table.items():
+        then: dict[str, Any] = {"properties": {"parameters": entry.schema()}}
+        if entry.parameters.get("required"):
+            then["required"] = ["parameters"]
+        choices.append({"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": then})
+    return {
+        "type": "object",
+        "required": [key],
+        "properties": {key: _names(definition, table), "parameters": {"type": "object"}},
+        "additionalProperties": False,
+        "allOf": choices,
+    }
+
+
+def _named_or_bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+    """`"adam"`, or the long form where there are parameters to give."""
+    key = definition.get("key", "type")
+    bare = {
+        **_names(definition, table),
+        "allOf": [
+            {"not": {"const": name}, "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}"}
+            for name, entry in table.items()
+            if entry.parameters.get("required")
+        ],
+    }
+    if not bare["allOf"]:
+        del bare["allOf"]
+    return {"if": {"type": "string"}, "then": bare, "else": _named({**definition, "key": key}, table)}
+
+
+def _pair(definition: dict[str, Any], table: Table) -> dict[str, Any]:
+    """`["reduce_on_plateau", {…}]`, VDI's form, or the others."""
+    choices = [
+        {"if": {"prefixItems": [{"const": name}]}, "then": {"prefixItems": [True, entry.schema()]}}
+        for name, entry in table.items()
+    ]
+    pair = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 2,
+        "prefixItems": [_names(definition, table), {"type": "object"}],
+        "allOf": choices,
+    }
+    return {"if": {"type": "array"}, "then": pair, "else": _named_or_bare(definition, table)}

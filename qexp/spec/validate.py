@@ -1,0 +1,189 @@
+"""What is wrong with a document, in words: against its schema, and in ways that a schema cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from qexp.quantities import QUANTITIES, base_name, quantity
+from qexp.spec import old_forms
+from qexp.spec.load import described
+from qexp.spec.schema import whole_schema
+from qexp.tables import Tables, nearest, suggestion
+
+Path = tuple[str | int, ...]
+Finding = tuple[Path, str]
+"""Where in the document, and what is wrong there."""
+
+
+def findings(kind: str, document: dict[str, Any], tables: Tables) -> list[Finding]:
+    """Everything that is wrong with one document, as far as it can be seen without the others."""
+    old = old_forms.findings(kind, document, tables)
+    covered = [path for path, _ in old]
+    by_schema = [
+        finding
+        for finding in _against_schema(document, whole_schema(kind, tables))
+        if not any(finding[0][: len(path)] == path for path in covered)
+    ]
+    if old or by_schema:
+        return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
+    return list({"dataset": _in_dataset, "model": _in_model, "experience": _in_experience}[kind](document))
+
+
+def _against_schema(document: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    for error in Draft202012Validator(schema).iter_errors(document):
+        yield from _in_words(error)
+
+
+def _in_words(error: ValidationError) -> Iterator[Finding]:
+    path: Path = tuple(error.absolute_path)
+    value, rule, limit, schema = error.instance, error.validator, error.validator_value, error.schema
+    if not isinstance(schema, dict):
+        yield path, error.message
+    elif rule == "additionalProperties":
+        known = schema.get("properties", {})
+        for key in value:
+            if key not in known:
+                yield (*path, key), f"unknown key '{key}'; {suggestion(key, known)}"
+    elif rule == "required":
+        for key in limit:
+            if key not in value:
+                meant = nearest(key, [other for other in value if other not in schema.get("properties", {})])
+                hint = f"; is '{meant}' meant to be it?" if meant else ""
+                about = schema.get("properties", {}).get(key, {}).get("description")
+                if f"'{key}' is a required property" == error.message:
+                    yield path, f"the key '{key}' is missing{f' ({about})' if about else ''}{hint}"
+    elif rule == "enum":
+        noun = schema.get("x-noun")
+        if isinstance(value, str):
+            yield path, f"no {noun or 'choice'} '{value}'; {suggestion(value, [str(choice) for choice in limit])}"
+        else:
+            yield path, f"must be the name of a {noun or 'choice'}, but is {described(value)}"
+    elif rule == "type":
+        kinds = limit if isinstance(limit, list) else [limit]
+        yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {described(value)}"
+    elif rule == "not" and "x-message" in schema:
+        yield path, schema["x-message"]
+    elif rule == "pattern":
+        yield path, f"'{value}' is not a name; use letters, digits, - and _, beginning with a letter"
+    elif rule in _LIMITS:
+        yield path, f"{_LIMITS[rule].format(limit=limit)}, but is {described(value)}"
+    else:
+        yield path, error.message
+
+
+_KINDS = {
+    "object": "an object {…}",
+    "array": "a list […]",
+    "string": "a text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+_LIMITS = {
+    "minimum": "must be at least {limit}",
+    "maximum": "must be at most {limit}",
+    "exclusiveMinimum": "must be greater than {limit}",
+    "exclusiveMaximum": "must be less than {limit}",
+    "minItems": "must have at least {limit} items",
+    "maxItems": "must have at most {limit} items",
+    "minProperties": "must have at least {limit} entry",
+    "uniqueItems": "must not repeat an item",
+    "not": "must not be {limit}",
+}
+
+
+def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
+    fixed, varyings = document.get("fixed", {}), document["varyings"]
+    for name, value in fixed.items():
+        violation = None if value is False else quantity(name).violation(value)
+        if violation:
+            yield ("fixed", name), f"{violation}, but is {value:g}"
+        if name in varyings:
+            yield ("fixed", name), f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
+    for name, intervals in varyings.items():
+        yield from _in_intervals(name, intervals)
+        if name not in document["distributions"]:
+            yield (
+                ("varyings", name),
+                f"'{name}' varies but has no distribution; add $.distributions.{name}, "
+                'for example {"type": "uniform", "parameters": {"a": 0, "b": 1}}',
+            )
+    for name, (low, high) in document.get("matrix", {}).get("axes", {}).items():
+        if not low < high:
+            yield ("matrix", "axes", name), f"the axis must rise, but goes from {low:g} to {high:g}"
+
+
+def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
+    before = 0.0
+    for index, (low, high) in enumerate(intervals):
+        where: Path = ("varyings", name, index)
+        if not low < high:
+            yield where, f"the interval must rise, but goes from {low:g} to {high:g}"
+        elif low < 0 or high > 1:
+            yield where, f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}"
+        elif low < before:
+            yield where, f"starts at {low:g}, before the interval ahead of it ends at {before:g}; order and part them"
+        before = max(before, high)
+    if len(intervals) == 1 and intervals[0][0] <= 0 and intervals[0][1] >= 1:
+        yield ("varyings", name), "the test part takes all quantiles; leave some for training and validation"
+
+
+def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
+    known = set(document["inputs"])
+    operations = document["operations"]
+    for index, branch in enumerate(document["branches"]):
+        sources = branch["x_name"] if isinstance(branch["x_name"], list) else [branch["x_name"]]
+        for name in sources:
+            if name not in known:
+                yield (
+                    ("branches", index, "x_name"),
+                    f"nothing before this branch is called '{name}'; {suggestion(name, known)}",
+                )
+        for position, name in enumerate(branch["operations"]):
+            if name not in operations:
+                yield (
+                    ("branches", index, "operations", position),
+                    (f"no operation '{name}'; {suggestion(name, operations)}"),
+                )
+        if not branch["operations"] and len(sources) > 1:
+            yield ("branches", index, "operations"), "several inputs and nothing that joins them; add a 'concatenate'"
+        known.add(branch["y_name"])
+    made = {branch["y_name"] for branch in document["branches"]}
+    for index, name in enumerate(document["outputs"]):
+        if name not in made:
+            yield ("outputs", index), f"no branch ends in '{name}'; {suggestion(name, made)}"
+
+
+def _in_experience(document: dict[str, Any]) -> Iterator[Finding]:
+    outputs = document["outputs"]
+    if abs(sum(document["split"]) - 1) > 1e-9:
+        yield ("split",), f"the shares must add up to 1, but make {sum(document['split']):g}"
+    if document["batch_size"] > document["sizes"][0]:
+        yield (
+            ("batch_size",),
+            (f"a batch of {document['batch_size']} is larger than the {document['sizes'][0]} training samples"),
+        )
+    for key in ("losses", "metrics"):
+        for name in document.get(key, {}):
+            if name not in outputs:
+                yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
+    for index, name in enumerate(outputs):
+        if name not in document["losses"]:
+            yield ("outputs", index), f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\""
+    for name in document.get("transforms", {}):
+        variables = [*document["inputs"], *outputs]
+        if name not in variables:
+            yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
+
+
+def unknown_variable(name: str, known: Iterable[str]) -> str:
+    """Why a dataset cannot have a variable of this name."""
+    if base_name(name) in QUANTITIES and name not in known:
+        return f"this dataset has no '{name}'; {suggestion(name, known)}"
+    return f"no variable '{name}'; {suggestion(name, known)}"

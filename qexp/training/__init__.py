@@ -1,0 +1,1 @@
+"""Training: losses, metrics, optimizers, schedules, callbacks, the loop and its checkpoints."""

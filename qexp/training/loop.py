@@ -1,0 +1,331 @@
+"""The training loop: from the first epoch, or from a checkpoint, to the last, the same bits either way."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from qexp.models.inversion import Inversion
+from qexp.seeds import Seeds
+from qexp.training import checkpoint
+from qexp.training.callbacks import Callback
+from qexp.training.losses import Loss, total
+from qexp.training.metrics import Metric, evaluate
+from qexp.training.schedules import Schedule
+
+Samples = Mapping[str, Tensor]
+"""Variable → (sample, ...) in the variable's unit, on the training device."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+"""Name in a spec → the type that operations are cast to, if any."""
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; plain values, see the experience spec."""
+
+    losses: Mapping[str, Loss]
+    metrics: Mapping[str, Mapping[str, Metric]]
+    optimizer: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+    learning_rate: float
+    schedule: Schedule
+    epochs: int
+    batch_size: int
+    callbacks: Sequence[Callback] = ()
+    gradient_clip: float | None = None
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the samples come from. Training samples are new every epoch, the others always the same."""
+
+    train: Callable[[int], Samples]
+    validation: Samples
+    test: Samples
+    train_size: int
+
+
+class Listener(Protocol):
+    """Hears how training goes."""
+
+    def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
+    def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
+    def checkpoint_written(self, epoch: int) -> None: ...
+
+
+@dataclass
+class Progress:
+    """All that a resumed run must know besides tensors."""
+
+    epoch: int = 1
+    """The epoch under way, counted from 1."""
+    batch: int = 0
+    """Batches of it that are done."""
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    learning_rate_factor: float = 1.0
+    stopped: str | None = None
+    """Why training ended before the last epoch."""
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a model and keeps its two checkpoints.
+
+    folder  gets `best.safetensors` (the weights of the epoch with the least validation loss) and
+            `last.safetensors` (weights, optimizer and progress: what it takes to go on)
+    """
+
+    def __init__(
+        self, model: Inversion, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
+    ) -> None:
+        self.model, self.data, self.recipe, self.seeds = model.to(device), data, recipe, seeds
+        self.device, self.folder = device, folder
+        self.progress = Progress()
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.optimizer = recipe.optimizer(self.weights, recipe.learning_rate)
+        self.batches = math.ceil(data.train_size / recipe.batch_size)
+        self._best: dict[str, Tensor] | None = None
+        self._best_unwritten = False
+        self._batch_losses = torch.zeros(self.batches, len(recipe.losses), device=device)
+        self._dropout_state: dict[str, Tensor] | None = None
+        self._checkpointed_at = time.monotonic()
+
+    def run(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+        """Train to the end, or until `interrupted()`; leaves the best weights in the model. True if it got to the end.
+
+        Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
+        """
+        progress, recipe = self.progress, self.recipe
+        self._checkpointed_at = time.monotonic()
+        with _own_random_state(self.device), _deterministic():
+            while progress.epoch <= recipe.epochs and progress.stopped is None:
+                started = time.perf_counter()
+                if not self._train_epoch(listener, interrupted):
+                    self._write_checkpoint(listener)
+                    return False
+                line = self._close_epoch()
+                listener.epoch_done(line, time.perf_counter() - started)
+                if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
+                    self._write_checkpoint(listener)
+            self._write_checkpoint(listener)
+            self.load_best()
+        return True
+
+    def resume(self) -> int:
+        """Go on from `last.safetensors`, if there is one. Returns the number of epochs that are complete."""
+        path = self.folder / "last.safetensors"
+        if not path.exists():
+            return 0
+        tensors, document = checkpoint.read(path)
+        self.progress = Progress(**document["progress"])
+        for callback, state in zip(self.recipe.callbacks, self.progress.callbacks, strict=True):
+            callback.restore(state)
+        self.model.load_state_dict({name: tensors[name] for name in self.model.state_dict()})
+        checkpoint.restore_optimizer(self.optimizer, tensors)
+        self._batch_losses = tensors["progress.batch_losses"].to(self.device)
+        self._dropout_state = {
+            name: tensors[f"progress.random.{name}"] for name in ("cpu", "cuda") if f"progress.random.{name}" in tensors
+        }
+        if (self.folder / "best.safetensors").exists():
+            self._best = checkpoint.read(self.folder / "best.safetensors")[0]
+        return self.progress.epoch - 1
+
+    def load_best(self) -> None:
+        assert self._best is not None
+        self.model.load_state_dict(self._best)
+
+    def evaluate(self, samples: Samples) -> dict[str, dict[str, float]]:
+        """output → metric → value, in the output's unit."""
+        return self._metrics(self.model.estimate(samples), samples)
+
+    def _metrics(self, estimates: Samples, samples: Samples) -> dict[str, dict[str, float]]:
+        return {
+            name: evaluate(metrics, estimates[name].cpu().numpy(), samples[name].cpu().numpy())
+            for name, metrics in self.recipe.metrics.items()
+        }
+
+    def _train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+        """The batches of the epoch that are still to do; False if interrupted between two."""
+        progress, recipe = self.progress, self.recipe
+        samples = self._transformed(self.data.train(progress.epoch))
+        cast = PRECISIONS[recipe.precision]
+        if progress.batch == 0:
+            torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
+        elif self._dropout_state is not None:
+            _set_random_state(self._dropout_state)
+        self.model.train()
+        network = self.model.network
+        while progress.batch < self.batches:
+            if interrupted():
+                return False
+            start = progress.batch * recipe.batch_size
+            batch = {name: values[start : start + recipe.batch_size] for name, values in samples.items()}
+            self._set_learning_rate()
+            with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
+                made = network(batch)
+            losses = [loss(made[name].float(), batch[name]) for name, loss in recipe.losses.items()]
+            self.optimizer.zero_grad(set_to_none=True)
+            total(losses, network.penalty()).backward()
+            if recipe.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
+            self.optimizer.step()
+            self._batch_losses[progress.batch] = torch.stack([loss.detach() for loss in losses])
+            progress.batch += 1
+            listener.batch_done(progress.epoch, progress.batch, self.batches)
+        return True
+
+    def _close_epoch(self) -> dict[str, Any]:
+        """Validate, let the callbacks act, and move on. Returns the epoch's line."""
+        progress = self.progress
+        self._require_finite()
+        per_batch = torch.full((self.batches,), float(self.recipe.batch_size), dtype=torch.float64)
+        per_batch[-1] = self.data.train_size - self.recipe.batch_size * (self.batches - 1)
+        means = (self._batch_losses.double().cpu() * per_batch[:, None]).sum(0) / self.data.train_size
+        line: dict[str, Any] = {
+            "epoch": progress.epoch,
+            "learning_rate": self._learning_rate(),
+            "train": {"loss": means.sum().item(), "losses": dict(zip(self.recipe.losses, means.tolist(), strict=True))},
+            "validation": self._validate(),
+        }
+        loss = line["validation"]["loss"]
+        if not math.isfinite(loss):
+            raise DivergedError(f"the validation loss of epoch {progress.epoch} is {loss}; try a lower learning rate")
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = loss, progress.epoch
+            self._best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            self._best_unwritten = True
+        line["best"] = progress.best_epoch == progress.epoch
+        view = _EpochView(self, line, loss)
+        for callback in self.recipe.callbacks:
+            callback.after_epoch(view)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        return line
+
+    def _validate(self) -> dict[str, Any]:
+        """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
+        samples, model = self.data.validation, self.model
+        made = model.outputs(samples)
+        losses = {
+            name: loss(made[name], model.transformed(name, samples[name])).item()
+            for name, loss in self.recipe.losses.items()
+        }
+        return {"loss": sum(losses.values()), "losses": losses, **self._metrics(model.in_units(made), samples)}
+
+    @torch.no_grad()
+    def _transformed(self, samples: Samples) -> dict[str, Tensor]:
+        names = [*self.model.network.inputs, *self.recipe.losses]
+        transformed = {name: self.model.transformed(name, samples[name]) for name in names}
+        for name in self.recipe.losses:
+            if not torch.isfinite(transformed[name]).all():
+                raise DivergedError(f"the transform of '{name}' made NaN or infinity of training values")
+        return transformed
+
+    def _require_finite(self) -> None:
+        bad = (~torch.isfinite(self._batch_losses)).any(1).nonzero()
+        if len(bad):
+            batch = int(bad[0].item())
+            values = dict(zip(self.recipe.losses, self._batch_losses[batch].tolist(), strict=True))
+            raise DivergedError(
+                f"the loss is no longer a number in epoch {self.progress.epoch}, batch {batch + 1} of {self.batches} "
+                f"({', '.join(f'{name}: {value}' for name, value in values.items())}); "
+                "try a lower learning rate or gradient_clip"
+            )
+
+    def _learning_rate(self) -> float:
+        steps = self.recipe.epochs * self.batches
+        step = (self.progress.epoch - 1) * self.batches + min(self.progress.batch, self.batches - 1)
+        return (
+            self.recipe.learning_rate
+            * self.recipe.schedule(step / max(steps - 1, 1))
+            * self.progress.learning_rate_factor
+        )
+
+    def _set_learning_rate(self) -> None:
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _write_checkpoint(self, listener: Listener) -> None:
+        if self._best is not None and self._best_unwritten:
+            checkpoint.write(
+                self.folder / "best.safetensors",
+                self._best,
+                {"epoch": self.progress.best_epoch, "loss": self.progress.best_loss},
+            )
+            self._best_unwritten = False
+        self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
+        extra = {"progress.batch_losses": self._batch_losses}
+        extra |= {f"progress.random.{name}": state for name, state in _random_state(self.device).items()}
+        checkpoint.write(
+            self.folder / "last.safetensors",
+            {**self.model.state_dict(), **checkpoint.optimizer_tensors(self.optimizer), **extra},
+            {"progress": asdict(self.progress)},
+        )
+        self._checkpointed_at = time.monotonic()
+        listener.checkpoint_written(self.progress.epoch - 1)
+
+
+class _EpochView:
+    """What callbacks see of an epoch."""
+
+    def __init__(self, trainer: Trainer, line: dict[str, Any], validation_loss: float) -> None:
+        self._trainer = trainer
+        self.line, self.validation_loss = line, validation_loss
+        self.learning_rate: float = line["learning_rate"]
+
+    def scale_learning_rate(self, factor: float) -> None:
+        self._trainer.progress.learning_rate_factor *= factor
+
+    def stop(self, reason: str) -> None:
+        self._trainer.progress.stopped = reason
+
+    def evaluate_test(self) -> dict[str, dict[str, float]]:
+        return self._trainer.evaluate(self._trainer.data.test)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_state(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+@contextlib.contextmanager
+def _own_random_state(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random state as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    """Ask torch for deterministic algorithms, and undo it for the caller."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -1,0 +1,61 @@
+"""Losses: what is made small, on transformed values. Each takes (batch, ...) estimate and truth, gives their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from qexp.tables import Entry
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+SMALLEST_TRUTH = 1e-7
+"""Truths nearer to zero than this count as this in relative errors (as in Keras)."""
+
+
+def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Mean of |estimate − truth| / |truth|, in percent."""
+    return 100 * ((estimate - truth).abs() / truth.abs().clamp(min=SMALLEST_TRUTH)).mean()
+
+
+def huber(delta: float = 1.0) -> Loss:
+    def loss(estimate: Tensor, truth: Tensor) -> Tensor:
+        return functional.huber_loss(estimate, truth, delta=delta)
+
+    return loss
+
+
+def _mean_squared_error() -> Loss:
+    return functional.mse_loss
+
+
+def _mean_absolute_error() -> Loss:
+    return functional.l1_loss
+
+
+def _mean_relative_error() -> Loss:
+    return mean_relative_error
+
+
+LOSSES: dict[str, Entry] = {
+    "mse": Entry(_mean_squared_error, {}, "Mean squared error.", {"type": "mse"}),
+    "mae": Entry(
+        _mean_absolute_error, {}, "Mean absolute error; its minimum is the conditional median.", {"type": "mae"}
+    ),
+    "mre": Entry(_mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
+    "huber": Entry(
+        build=huber,
+        parameters={"properties": {"delta": {"type": "number", "exclusiveMinimum": 0}}},
+        help="Squared error up to delta, absolute error beyond.",
+        example={"type": "huber", "parameters": {"delta": 1.0}},
+    ),
+}
+
+
+def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:
+    """The loss that is differentiated: the outputs' losses and the weight penalty, if there is one."""
+    summed = torch.stack(losses).sum()
+    return summed if penalty is None else summed + penalty

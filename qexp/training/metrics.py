@@ -1,0 +1,109 @@
+"""Metrics: what a model is judged by, always in the output's own unit. They need numpy alone, so that reading
+results never waits for torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.tables import Entry
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    compute: Callable[[Array, Array], float]
+    """estimate, truth, both (sample, ...) → a number."""
+    unit: str = "{unit}"
+    """`{unit}` stands for the output's."""
+    best: str = "low"
+    """"low", "high", or "zero" where values on both sides of zero are worse."""
+
+    def in_unit(self, unit: str) -> str:
+        """The metric's unit for an output in `unit`."""
+        return self.unit.format(unit=unit) if unit or "{" not in self.unit else ""
+
+    def badness(self, value: float) -> float:
+        """Smaller is better."""
+        return {"low": value, "high": -value, "zero": abs(value)}[self.best]
+
+
+def mean_squared_error(estimate: Array, truth: Array) -> float:
+    return float(np.mean(np.square(estimate - truth)))
+
+
+def mean_absolute_error(estimate: Array, truth: Array) -> float:
+    return float(np.mean(np.abs(estimate - truth)))
+
+
+def root_mean_squared_error(estimate: Array, truth: Array) -> float:
+    return float(np.sqrt(mean_squared_error(estimate, truth)))
+
+
+def bias(estimate: Array, truth: Array) -> float:
+    """Mean of estimate − truth."""
+    return float(np.mean(estimate - truth))
+
+
+def coefficient_of_determination(estimate: Array, truth: Array) -> float:
+    """1 − residual sum of squares / total sum of squares; NaN if the truth is constant."""
+    spread = np.sum(np.square(truth - truth.mean()))
+    return float(1 - np.sum(np.square(estimate - truth)) / spread) if spread > 0 else float("nan")
+
+
+def _relative_errors(estimate: Array, truth: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(100 * np.abs(estimate - truth) / np.abs(truth))
+
+
+def mean_relative_error(estimate: Array, truth: Array) -> float:
+    """Mean of |estimate − truth| / |truth|, in percent."""
+    return float(np.mean(_relative_errors(estimate, truth)))
+
+
+def median_relative_error(estimate: Array, truth: Array) -> float:
+    """Median of |estimate − truth| / |truth|, in percent."""
+    return float(np.median(_relative_errors(estimate, truth)))
+
+
+def _entry(metric: Metric, name: str, help: str) -> Entry:  # noqa: A002 - the entry's own word
+    return Entry(build=lambda: metric, parameters={}, help=help, example={"type": name})
+
+
+METRICS: dict[str, Entry] = {
+    "mae": _entry(Metric(mean_absolute_error), "mae", "Mean absolute error."),
+    "rmse": _entry(Metric(root_mean_squared_error), "rmse", "Root of the mean squared error."),
+    "mse": _entry(Metric(mean_squared_error, "({unit})²"), "mse", "Mean squared error."),
+    "bias": _entry(Metric(bias, best="zero"), "bias", "Mean of estimate − truth."),
+    "r2": _entry(Metric(coefficient_of_determination, "", "high"), "r2", "Coefficient of determination R²."),
+    "mre": _entry(Metric(mean_relative_error, "%"), "mre", "Mean relative error, in percent."),
+    "median_relative_error": _entry(
+        Metric(median_relative_error, "%"), "median_relative_error", "Median relative error, in percent."
+    ),
+}
+
+ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
+"""Reported of every output, whatever the experience asks for besides."""
+
+
+def evaluate(metrics: Mapping[str, Metric], estimate: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+    """All the metrics of one output."""
+    estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
+    return {name: metric.compute(estimated, true) for name, metric in metrics.items()}
+
+
+def find(name: str) -> Metric:
+    """A built-in metric; one of an extension counts as lower is better, in the output's unit."""
+    metric = METRICS[name].build() if name in METRICS else Metric(mean_absolute_error)
+    assert isinstance(metric, Metric)
+    return metric
+
+
+def asked_for(names: Iterable[str]) -> list[str]:
+    """The names of the metrics to report of an output, for those that an experience asks for."""
+    return list(dict.fromkeys([*ALWAYS, *names]))

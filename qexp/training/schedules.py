@@ -1,0 +1,67 @@
+"""Schedules: the learning rate over a run, as a factor of the spec's `learning_rate` at a progress from 0 to 1.
+
+They depend on the progress alone, so that a resumed run needs no state of theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from qexp.tables import Entry
+
+Schedule = Callable[[float], float]
+
+
+def constant() -> Schedule:
+    return lambda progress: 1.0
+
+
+def cosine(final: float = 0.0) -> Schedule:
+    """Half a cosine from 1 down to `final` (Loshchilov and Hutter 2017, without restarts)."""
+    return lambda progress: final + (1 - final) * _falling(progress)
+
+
+def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) -> Schedule:
+    """Half a cosine from `initial` up to 1 over the share `warm_up` of the run, then one down to `final` (Smith 2018)."""
+
+    def factor(progress: float) -> float:
+        if progress < warm_up:
+            return 1 - (1 - initial) * _falling(progress / warm_up)
+        return final + (1 - final) * _falling((progress - warm_up) / (1 - warm_up))
+
+    return factor
+
+
+def _falling(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+FACTOR = {"type": "number", "minimum": 0, "maximum": 1}
+
+SCHEDULES: dict[str, Entry] = {
+    "constant": Entry(constant, {}, "The learning rate stays as it is.", {"type": "constant"}),
+    "cosine": Entry(
+        build=cosine,
+        parameters={"properties": {"final": {**FACTOR, "description": "share of the learning rate at the end"}}},
+        help="Half a cosine from the learning rate down to a share of it.",
+        example={"type": "cosine", "parameters": {"final": 0.01}},
+    ),
+    "one_cycle": Entry(
+        build=one_cycle,
+        parameters={
+            "properties": {
+                "warm_up": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "description": "share of the run in which the rate rises",
+                },
+                "initial": {**FACTOR, "description": "share of the learning rate at the start"},
+                "final": {**FACTOR, "description": "share of the learning rate at the end"},
+            }
+        },
+        help="Up to the learning rate, then down to almost nothing, both along half a cosine.",
+        example={"type": "one_cycle", "parameters": {"warm_up": 0.25}},
+    ),
+}

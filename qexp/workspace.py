@@ -1,0 +1,53 @@
+"""Where things are: the directory that holds `specs/`, and beside it `runs/` and `data/`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from qexp.errors import NotFoundError
+
+VARIABLE = "QEXP_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    root: Path
+
+    @property
+    def specs(self) -> Path:
+        return self.root / "specs"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def extensions(self) -> Path:
+        """The user's own table entries."""
+        return self.specs / "extensions.py"
+
+    def shown(self, path: Path) -> str:
+        """A path as messages show it: relative to the current directory where it lies below, else whole."""
+        try:
+            return str(path.absolute().relative_to(Path.cwd()))
+        except ValueError:
+            return str(path)
+
+
+def find(named: str | Path | None = None) -> Workspace:
+    """The workspace: the one named, else `QEXP_WORKSPACE`, else the nearest directory upwards that holds `specs/`."""
+    given = named or os.environ.get(VARIABLE)
+    if given:
+        root = Path(given).absolute()
+        if not (root / "specs").is_dir():
+            raise NotFoundError(f"{root} is no workspace: it has no folder specs/; make one with: qexp init {given}")
+        return Workspace(root)
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / "specs").is_dir():
+            return Workspace(directory)
+    raise NotFoundError(
+        f"no workspace: neither {here} nor a directory above it holds specs/; make one with: qexp init DIR"
+    )
