@@ -154,7 +154,7 @@ def matrix(
 def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:
-    """Summaries of the runs, by name; those for which an expression holds: `runs("seed < 5 and experience == 'mogi_cnn'")`."""
+    """Summaries of the runs, by name: all, or those for which an expression holds, such as `"seed < 5"`."""
     from qexp.runs.select import select
 
     return select(Catalog(workspaces.find(workspace)).runs(), where=where, status=status)

@@ -17,11 +17,12 @@ from qexp import assemble, files
 from qexp.analysis.predict import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
+from qexp.models.shapes import written
 from qexp.quantities import quantity
 from qexp.runs.directory import RunDirectory
 from qexp.runs.prepare import now, require_name
 from qexp.seeds import Seeds
-from qexp.tables import suggestion
+from qexp.tables import Tables, suggestion
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> No
             raise QexpError(f"the dataset '{name}' makes no '{variable}'; {suggestion(variable, shapes)}")
         if shapes[variable] != shape:
             raise QexpError(
-                f"the dataset '{name}' makes '{variable}' of {list(shapes[variable])}, the run was trained on {list(shape)}"
+                f"the dataset '{name}' makes '{variable}' of {written(shapes[variable])}, "
+                f"but the run was trained on {written(shape)}"
             )
 
 
@@ -273,7 +275,7 @@ def _table(
         for kind, (values, words, unit) in kinds.items():
             attributes = {"long_name": words + quantity(name).description, "units": unit}
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-    attributes = {
+    about: dict[str, Any] = {
         "Conventions": "CF-1.10",
         "title": f"inference matrix of the run {directory.name} on the dataset {dataset}",
         "run": directory.name,
@@ -282,16 +284,14 @@ def _table(
         "seed": seed,
         **{f"fixed_{name}": number for name, number in held.items()},
     }
-    return xarray.Dataset(variables, coordinates, attributes)
+    return xarray.Dataset(variables, coordinates, about)
 
 
 def _attributes(variable: str, words: str = "") -> dict[str, str]:
     return {"long_name": words + quantity(variable).description, "units": quantity(variable).unit}
 
 
-def _draw(
-    table: xarray.Dataset, grid: Sequence[Axis], directory: RunDirectory, path: Path, tables: assemble.Tables
-) -> None:
+def _draw(table: xarray.Dataset, grid: Sequence[Axis], directory: RunDirectory, path: Path, tables: Tables) -> None:
     from qexp.figures.matrix import Panels, draw
 
     # More than two axes: the picture shows the middle of the others, the file has all.

@@ -14,7 +14,7 @@ def compare(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Compare runs: what differs in their specs, their results side by side, curves and matrices in one picture each."""
+    """Compare runs: what differs in their specs, results side by side, curves and matrices in one picture."""
     from qexp.analysis.compare import compare as make
     from qexp.errors import QexpError
     from qexp.runs.catalog import Catalog

@@ -73,7 +73,8 @@ def _epochs(epochs: dict[str, Any]) -> str:
 def _code(code: dict[str, Any]) -> str:
     if code["commit"] is None:
         return "not in a git repository"
-    return code["commit"][:12] + (", with changes (kept in code/)" if code["dirty"] else "")
+    commit: str = code["commit"]
+    return commit[:12] + (", with changes (kept in code/)" if code["dirty"] else "")
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:

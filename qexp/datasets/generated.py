@@ -62,8 +62,8 @@ class GeneratedDataset:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
-        images = {name: (1, self.height, self.width) for name in self.generator.images(self.variables)}
-        return {**images, **{name: (1,) for name in self.variables}}
+        images = dict.fromkeys(self.generator.images(self.variables), (1, self.height, self.width))
+        return {**images, **dict.fromkeys(self.variables, (1,))}
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         """Divide the quantiles that are not test among training and validation."""

@@ -32,7 +32,7 @@ class WhiteNoise:
 class ExponentialNoise:
     """Neighbouring pixels resemble each other, as in the atmosphere: covariance exp(-distance / range)."""
 
-    def __init__(self, range: float) -> None:  # noqa: A002 - the spec's word for the correlation length
+    def __init__(self, range: float) -> None:
         self.range_in_metres = range * QUANTITIES["x"].si_factor
         self._amplitudes: dict[tuple[object, ...], Tensor] = {}
 

@@ -98,7 +98,7 @@ class Standardize(Transform):
         for name in ("mean", "deviation"):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mean.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 TRANSFORMS: dict[str, Entry] = {

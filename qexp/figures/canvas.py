@@ -10,6 +10,7 @@ from qexp.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): told apart also by colour-blind readers.
@@ -27,6 +28,15 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     return made, [list(row) for row in axes]
+
+
+def plain_numbers(axis: XAxis | YAxis) -> None:
+    """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
 def save(made: Figure, path: Path) -> None:

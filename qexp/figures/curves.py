@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qexp.figures.canvas import COLOURS, figure, save
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
 from qexp.quantities import quantity
 
 
@@ -47,6 +47,7 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
     for axis in axes[0]:
         axis.set_xlabel("epoch")
         axis.set_yscale("log")
+        plain_numbers(axis.yaxis)
         axis.grid(alpha=0.25, which="both", linewidth=0.5)
         if len(axis.get_legend_handles_labels()[1]) > 1:
             axis.legend(fontsize=8, frameon=False)

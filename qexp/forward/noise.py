@@ -42,7 +42,8 @@ def exponential_amplitude(
         kept = eigenvalues.clamp(min=0)
         share_lost = ((kept - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
         if share_lost <= COVARIANCE_TOLERANCE or factor >= LARGEST_EMBEDDING:
-            return (kept / kept.sum((-2, -1), keepdim=True)).sqrt().float()
+            amplitude: Tensor = (kept / kept.sum((-2, -1), keepdim=True)).sqrt().float()
+            return amplitude
         factor *= 1.5
 
 
@@ -59,7 +60,7 @@ def correlated_field(count: int, height: int, width: int, amplitude: Tensor, gen
     normal = torch.randn(draws, rows, columns, 2, generator=generator, device=generator.device)
     spectrum = torch.view_as_complex(normal) * amplitude
     kept_columns = torch.fft.fft(spectrum, dim=-1)[:, :, :width]
-    field = torch.fft.fft(kept_columns, dim=-2)[:, :height]
+    field: Tensor = torch.fft.fft(kept_columns, dim=-2)[:, :height]
     if batch == 1:
         return torch.cat([field.real, field.imag])[:count]
     return field.real.contiguous()

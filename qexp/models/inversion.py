@@ -47,7 +47,7 @@ class Inversion(nn.Module):
 
     @torch.no_grad()
     def outputs(self, samples: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
-        """What the network makes, still transformed: in batches, with dropout and batch normalisation set to predict."""
+        """What the network makes, still transformed: in batches, dropout and batch normalisation set to predict."""
         was_training = self.training
         self.eval()
         count = len(samples[next(iter(self.network.inputs))])

@@ -71,9 +71,10 @@ def execute(directory: RunDirectory, device: str = "auto", display: Display | No
 
     with _logging_to(attempt / "log.txt"), _heartbeat(attempt / "heartbeat"), _watched_signals() as interrupted:
         log.info("run %s, attempt %d, process %d", record["name"], number, os.getpid())
+        error: BaseException | None = None
         try:
             finished = _train(directory, record, device, display or Silent(), interrupted)
-            state, error = ("done", None) if finished else ("interrupted", None)
+            state = "done" if finished else "interrupted"
         except (MemoryError, torch.OutOfMemoryError) as caught:
             state, error = "out_of_memory", caught
         except BaseException as caught:

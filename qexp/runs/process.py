@@ -75,7 +75,7 @@ def pid_namespace() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine started, in whatever words the system has; None if there is none, or it is a zombie."""
+    """When a process of this machine started, in the system's own words; None if it is gone or a zombie."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()

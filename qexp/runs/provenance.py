@@ -19,7 +19,7 @@ LARGEST_COPIES = 1_000_000
 
 
 def keep_code_state(workspace: Path, folder: Path) -> dict[str, Any]:
-    """Write commit, diff and small untracked files of the workspace's repository to a folder; return what the record keeps.
+    """Write diff and small untracked files of the workspace's repository to a folder; return what the record keeps.
 
     Outside a git repository the commit is null.
     """

@@ -1,1 +1,1 @@
-"""Specs as JSON documents: reading, schemas, references, overrides, digests. Tables are handed in; torch is not needed."""
+"""Specs as JSON documents: reading, schemas, references, overrides, digests. Tables are handed in, without torch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -40,7 +40,8 @@ def _against_schema(document: Any, schema: dict[str, Any]) -> Iterator[Finding]:
 
 def _in_words(error: ValidationError) -> Iterator[Finding]:
     path: Path = tuple(error.absolute_path)
-    value, rule, limit, schema = error.instance, error.validator, error.validator_value, error.schema
+    value: Any = error.instance
+    rule, limit, schema = str(error.validator), cast(Any, error.validator_value), error.schema
     if not isinstance(schema, dict):
         yield path, error.message
     elif rule == "additionalProperties":

@@ -71,7 +71,7 @@ def median_relative_error(estimate: Array, truth: Array) -> float:
     return float(np.median(_relative_errors(estimate, truth)))
 
 
-def _entry(metric: Metric, name: str, help: str) -> Entry:  # noqa: A002 - the entry's own word
+def _entry(metric: Metric, name: str, help: str) -> Entry:
     return Entry(build=lambda: metric, parameters={}, help=help, example={"type": name})
 
 

@@ -23,7 +23,7 @@ def cosine(final: float = 0.0) -> Schedule:
 
 
 def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) -> Schedule:
-    """Half a cosine from `initial` up to 1 over the share `warm_up` of the run, then one down to `final` (Smith 2018)."""
+    """Half a cosine from `initial` up to 1 in the share `warm_up` of the run, then one down to `final` (Smith 2018)."""
 
     def factor(progress: float) -> float:
         if progress < warm_up:

@@ -1,4 +1,4 @@
-"""The physical models that can generate a dataset. A new source of deformation is a kernel in `forward` and a line here."""
+"""The physical models that can generate a dataset. A new source is a kernel in `forward` and an entry here."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class ResnetBlock(nn.Module):
 
 
 def channel_attention(shape: Shape, /, filters: Sequence[int], l2: float = 0.0) -> nn.Module:
-    """Weigh each channel by dense layers on the channels' means: leaky ReLU after the first, sigmoid after the others."""
+    """Weigh each channel by dense layers on the channels' means: leaky ReLU after the first, then sigmoid."""
     channels = require_image(shape)[0]
     if filters[-1] != channels:
         raise ShapeError(
