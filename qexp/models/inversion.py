@@ -28,15 +28,12 @@ class Inversion(nn.Module):
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Estimates of all outputs, (batch, ...), in the outputs' own units."""
-        return self.in_units(self._network_on(samples))
-
-    def _network_on(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         made = self.network({name: self.transformed(name, samples[name]) for name in self.network.inputs})
-        return {name: values.float() for name, values in made.items()}
+        return self.in_units(made)
 
     def in_units(self, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the network made of each output, back in the output's own unit."""
-        return {name: self._inverse(name, values) for name, values in made.items()}
+        return {name: self._inverse(name, values.float()) for name, values in made.items()}
 
     def _inverse(self, name: str, values: Tensor) -> Tensor:
         if name not in self.transforms:
@@ -45,19 +42,20 @@ class Inversion(nn.Module):
         assert isinstance(transform, Transform)
         return transform.inverse(values)
 
+    def estimate(self, samples: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
+        """Estimates of all outputs in their own units, in batches, without gradients, in predicting mode."""
+        return self._in_batches(self, samples, batch_size)
+
+    def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
+        """What the network makes of inputs that are transformed already, still transformed itself."""
+        return self._in_batches(self.network, inputs, batch_size)
+
     @torch.no_grad()
-    def outputs(self, samples: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
-        """What the network makes, still transformed: in batches, dropout and batch normalisation set to predict."""
+    def _in_batches(self, module: nn.Module, tensors: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
         was_training = self.training
         self.eval()
-        count = len(samples[next(iter(self.network.inputs))])
-        batches = [
-            self._network_on({name: samples[name][start : start + batch_size] for name in self.network.inputs})
-            for start in range(0, count, batch_size)
-        ]
+        names = list(self.network.inputs)
+        splits = zip(*(tensors[name].split(batch_size) for name in names), strict=True)
+        batches = [module(dict(zip(names, of_batch, strict=True))) for of_batch in splits]
         self.train(was_training)
         return {name: torch.cat([batch[name] for batch in batches]) for name in self.network.outputs}
-
-    def estimate(self, samples: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
-        """Estimates of all outputs in their own units, made in batches and without gradients."""
-        return self.in_units(self.outputs(samples, batch_size))

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ from qexp.runs.results import write_results
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from qexp.training.events import EventWriter
-from qexp.training.loop import Trainer
+from qexp.training.loop import Progress, Trainer
 
 log = logging.getLogger("qexp.run")
 
@@ -122,7 +123,7 @@ def _train(
     started = time.perf_counter()
     seconds_before = record["seconds"]
     with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
-        listener = _Listener(lines, events, display)
+        listener = _Listener(lines, events, display, partial(_note_progress, directory, record))
         display.start(record["name"], spec["epochs"], done)
         try:
             finished = trainer.run(listener, interrupted)
@@ -131,7 +132,6 @@ def _train(
             lines.flush()
             os.fsync(lines.fileno())
             record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
-            record["epochs"] |= {"done": trainer.progress.epoch - 1, "best": trainer.progress.best_epoch or None}
     if not finished:
         return False
     if trainer.progress.stopped:
@@ -146,8 +146,10 @@ def _train(
 class _Listener:
     """Writes an epoch's line to the metrics, the events, the log and the display."""
 
-    def __init__(self, lines: Any, events: EventWriter, display: Display) -> None:
-        self._lines, self._events, self._display = lines, events, display
+    def __init__(
+        self, lines: Any, events: EventWriter, display: Display, note_progress: Callable[[Progress], None]
+    ) -> None:
+        self._lines, self._events, self._display, self._note_progress = lines, events, display, note_progress
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None:
         self._display.batch(epoch, batch, batches)
@@ -167,8 +169,14 @@ class _Listener:
             seconds,
         )
 
-    def checkpoint_written(self, epoch: int) -> None:
+    def checkpoint_written(self, progress: Progress) -> None:
         self._events.flush()
+        self._note_progress(progress)
+
+
+def _note_progress(directory: RunDirectory, record: dict[str, Any], progress: Progress) -> None:
+    record["epochs"] |= {"done": progress.epoch - 1, "best": progress.best_epoch or None}
+    files.write_json(directory.record_file, record)
 
 
 def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:

@@ -65,7 +65,7 @@ class Listener(Protocol):
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
-    def checkpoint_written(self, epoch: int) -> None: ...
+    def checkpoint_written(self, progress: Progress) -> None: ...
 
 
 @dataclass
@@ -100,9 +100,12 @@ class Trainer:
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = recipe.optimizer(self.weights, recipe.learning_rate)
         self.batches = math.ceil(data.train_size / recipe.batch_size)
+        self._validation: Samples | None = None
+        """The validation samples as the network sees them, the same every epoch."""
         self._best: dict[str, Tensor] | None = None
         self._best_unwritten = False
-        self._batch_losses = torch.zeros(self.batches, len(recipe.losses), device=device)
+        self._batch_losses: list[Tensor] = []
+        """Of the epoch under way: every output's, batch by batch."""
         self._dropout_state: dict[str, Tensor] | None = None
         self._checkpointed_at = time.monotonic()
 
@@ -138,7 +141,7 @@ class Trainer:
             callback.restore(state)
         self.model.load_state_dict({name: tensors[name] for name in self.model.state_dict()})
         checkpoint.restore_optimizer(self.optimizer, tensors)
-        self._batch_losses = tensors["progress.batch_losses"].to(self.device)
+        self._batch_losses = list(tensors["progress.batch_losses"].to(self.device))
         self._dropout_state = {
             name: tensors[f"progress.random.{name}"] for name in ("cpu", "cuda") if f"progress.random.{name}" in tensors
         }
@@ -170,33 +173,35 @@ class Trainer:
         elif self._dropout_state is not None:
             _set_random_state(self._dropout_state)
         self.model.train()
-        network = self.model.network
+        network, losses_of = self.model.network, list(recipe.losses.items())
+        inputs = {name: samples[name].split(recipe.batch_size) for name in network.inputs}
+        truths = {name: samples[name].split(recipe.batch_size) for name in recipe.losses}
         while progress.batch < self.batches:
             if interrupted():
                 return False
-            start = progress.batch * recipe.batch_size
-            batch = {name: values[start : start + recipe.batch_size] for name, values in samples.items()}
+            index = progress.batch
             self._set_learning_rate()
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-                made = network(batch)
-            losses = [loss(made[name].float(), batch[name]) for name, loss in recipe.losses.items()]
+                made = network({name: batches[index] for name, batches in inputs.items()})
+            losses = [loss(made[name].float(), truths[name][index]) for name, loss in losses_of]
             self.optimizer.zero_grad(set_to_none=True)
             total(losses, network.penalty()).backward()
             if recipe.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
             self.optimizer.step()
-            self._batch_losses[progress.batch] = torch.stack([loss.detach() for loss in losses])
-            progress.batch += 1
+            self._batch_losses.extend(loss.detach() for loss in losses)
+            progress.batch = index + 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
 
     def _close_epoch(self) -> dict[str, Any]:
         """Validate, let the callbacks act, and move on. Returns the epoch's line."""
         progress = self.progress
-        self._require_finite()
+        batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
+        self._require_finite(batch_losses)
         per_batch = torch.full((self.batches,), float(self.recipe.batch_size), dtype=torch.float64)
         per_batch[-1] = self.data.train_size - self.recipe.batch_size * (self.batches - 1)
-        means = (self._batch_losses.double().cpu() * per_batch[:, None]).sum(0) / self.data.train_size
+        means = (batch_losses.double() * per_batch[:, None]).sum(0) / self.data.train_size
         line: dict[str, Any] = {
             "epoch": progress.epoch,
             "learning_rate": self._learning_rate(),
@@ -215,17 +220,19 @@ class Trainer:
         for callback in self.recipe.callbacks:
             callback.after_epoch(view)
         progress.epoch, progress.batch = progress.epoch + 1, 0
+        self._batch_losses.clear()
         return line
 
     def _validate(self) -> dict[str, Any]:
         """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
-        samples, model = self.data.validation, self.model
-        made = model.outputs(samples)
+        if self._validation is None:
+            self._validation = self._transformed(self.data.validation)
+        made = self.model.outputs(self._validation)
         losses = {
-            name: loss(made[name], model.transformed(name, samples[name])).item()
-            for name, loss in self.recipe.losses.items()
+            name: loss(made[name].float(), self._validation[name]).item() for name, loss in self.recipe.losses.items()
         }
-        return {"loss": sum(losses.values()), "losses": losses, **self._metrics(model.in_units(made), samples)}
+        metrics = self._metrics(self.model.in_units(made), self.data.validation)
+        return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
     @torch.no_grad()
     def _transformed(self, samples: Samples) -> dict[str, Tensor]:
@@ -236,11 +243,11 @@ class Trainer:
                 raise DivergedError(f"the transform of '{name}' made NaN or infinity of training values")
         return transformed
 
-    def _require_finite(self) -> None:
-        bad = (~torch.isfinite(self._batch_losses)).any(1).nonzero()
+    def _require_finite(self, batch_losses: Tensor) -> None:
+        bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
         if len(bad):
             batch = int(bad[0].item())
-            values = dict(zip(self.recipe.losses, self._batch_losses[batch].tolist(), strict=True))
+            values = dict(zip(self.recipe.losses, batch_losses[batch].tolist(), strict=True))
             raise DivergedError(
                 f"the loss is no longer a number in epoch {self.progress.epoch}, batch {batch + 1} of {self.batches} "
                 f"({', '.join(f'{name}: {value}' for name, value in values.items())}); "
@@ -270,7 +277,7 @@ class Trainer:
             )
             self._best_unwritten = False
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
-        extra = {"progress.batch_losses": self._batch_losses}
+        extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
         extra |= {f"progress.random.{name}": state for name, state in _random_state(self.device).items()}
         checkpoint.write(
             self.folder / "last.safetensors",
@@ -278,7 +285,7 @@ class Trainer:
             {"progress": asdict(self.progress)},
         )
         self._checkpointed_at = time.monotonic()
-        listener.checkpoint_written(self.progress.epoch - 1)
+        listener.checkpoint_written(self.progress)
 
 
 class _EpochView:
@@ -322,10 +329,14 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
     """Ask torch for deterministic algorithms, and undo it for the caller."""
+    settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = False  # costs time, and nothing here reads what it has not written
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        settings.fill_uninitialized_memory = fill

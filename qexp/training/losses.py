@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -57,5 +56,7 @@ LOSSES: dict[str, Entry] = {
 
 def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:
     """The loss that is differentiated: the outputs' losses and the weight penalty, if there is one."""
-    summed = torch.stack(losses).sum()
+    summed = losses[0]
+    for loss in losses[1:]:
+        summed = summed + loss
     return summed if penalty is None else summed + penalty
