@@ -73,6 +73,8 @@ class LockedStorage(Storage):
             content = self._path.read_bytes()
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise DamagedError(f"{self._path} cannot be read: {error.strerror}") from None
         try:
             data = orjson.loads(content)
         except orjson.JSONDecodeError as error:

@@ -1,0 +1,166 @@
+"""What tests of more than one folder start from: workspaces, small sound specs, the command line without a process."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from qexp.cli import app
+
+
+class Outcome(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments: str | Path) -> Outcome:
+    """Call `qexp ARGUMENTS` in this process; what would be a traceback in a shell is raised."""
+    # None takes a variable away for the call, and puts it back afterwards: --workspace sets the first one.
+    environment = {"QEXP_WORKSPACE": None, "NO_COLOR": "1", "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
+    words = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(app, words, prog_name="qexp", env=environment, catch_exceptions=False)
+    return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="session")
+def qexp() -> Callable[..., Outcome]:
+    """`code, stdout, stderr = qexp("ls", "--json")`."""
+    return call
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new workspace with the shipped examples, which is the current directory."""
+    root = tmp_path / "workspace"
+    code, _, stderr = call("init", root)
+    assert code == 0, stderr
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return root
+
+
+FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
+
+SOUND: dict[str, dict[str, Any]] = {
+    "dataset": {
+        "type": "generated",
+        "generation_type": "mogi",
+        "size": [16, 16],
+        "fixed": {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.4, "y_res": 0.4, "x": 0.0, "y": 0.0, "noise": 0.0},
+        "varyings": {"depth": [[0.1, 0.2], [0.7, 0.8]], "delta_volume": [[0.3, 0.5]]},
+        "distributions": {
+            "depth": {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 0.5}},
+            "delta_volume": {"type": "uniform", "parameters": {"a": 0.5, "b": 3.0}},
+        },
+        "matrix": {"axes": {"depth": [0, 4], "delta_volume": [0, 4]}, "resolution": 8},
+    },
+    "model": {
+        "inputs": {"displacement": {"size": [16, 16, 1]}},
+        "outputs": ["depth", "delta_volume"],
+        "operations": {
+            "block": {"module": "conv", "parameters": {"filters": [4]}},
+            "look": {"module": "attention", "parameters": {"filters": [2, 4]}},
+            "halve": {"module": "max_pooling"},
+            "to_depth": {"module": "denses", "parameters": {"filters": [3, 1]}},
+            "to_volume": {"module": "denses", "parameters": {"filters": [1]}},
+        },
+        "branches": [
+            {"x_name": "displacement", "y_name": "seen", "operations": ["block", "look", "halve", "halve"]},
+            {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
+            {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
+        ],
+    },
+    "experience": {
+        "model": "sound",
+        "dataset": "sound",
+        "inputs": ["displacement"],
+        "outputs": ["depth", "delta_volume"],
+        "split": [0.7, 0.3],
+        "sizes": [8, 4, 4],
+        "epochs": 2,
+        "batch_size": 4,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "losses": {"depth": "mae", "delta_volume": "mse"},
+        "metrics": {"depth": ["median_relative_error"]},
+        "transforms": {"displacement": {"type": "asinh", "parameters": {"scale": 0.01}}, "depth": "log"},
+    },
+}
+
+
+def put(document: Any, path: str, value: Any) -> Any:
+    """The document with one value replaced, `put(model, "branches.0.y_name", "seen")`; with `...`, without it."""
+    changed = copy.deepcopy(document)
+    place = changed
+    *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
+    for step in way:
+        place = place.setdefault(step, {}) if isinstance(place, dict) else place[step]
+    if value is ...:
+        place.pop(last, None)
+    else:
+        place[last] = value
+    return changed
+
+
+class Specs:
+    """The specs of a workspace, one of each kind called `sound`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for kind, document in SOUND.items():
+            self.write(kind, document)
+
+    def write(self, kind: str, document: Any, name: str = "sound") -> Path:
+        """Write a spec, as JSON unless it is a text already; returns its path from the workspace."""
+        path = Path("specs") / FOLDERS[kind] / f"{name}.json"
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        text = document if isinstance(document, str) else json.dumps(document)
+        (self.root / path).write_text(text, encoding="utf-8")
+        return path
+
+    def spoil(self, kind: str, *changes: tuple[str, Any]) -> Path:
+        """Write the sound spec of a kind with changes, each a path and a value."""
+        document = SOUND[kind]
+        for path, value in changes:
+            document = put(document, path, value)
+        return self.write(kind, document)
+
+
+@pytest.fixture
+def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
+    """A workspace of three sound specs, which is the current directory; tests spoil them in one place or another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return Specs(tmp_path)
+
+
+@pytest.fixture
+def problems() -> Callable[..., list[str]]:
+    """What `qexp validate FILE...` says, a problem a line; it must refuse, and say so in a last line."""
+
+    def said(*files: str | Path) -> list[str]:
+        code, stdout, stderr = call("validate", *files)
+        *lines, summary = stderr.splitlines()
+        assert (code, stdout) == (2, ""), stderr
+        assert summary.endswith("with problems")
+        return lines
+
+    return said
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which sound_0 and sound_1 are done, a second of training each; for reading only."""
+    root = tmp_path_factory.mktemp("finished")
+    Specs(root)
+    for seed in (0, 1):
+        code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
+        assert code == 0, stderr
+    return root

@@ -1,0 +1,94 @@
+"""Short runs, in this process and in processes of their own that can be interrupted and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import qexp
+from qexp import Run
+
+BRIEF = {"epochs": 3, "sizes": [96, 32, 32], "batch_size": 16}
+"""Overrides that make any shipped experience a matter of a second."""
+
+PATIENCE = 120.0
+"""Seconds after which something that should happen soon has not happened."""
+
+Train = Callable[..., Run]
+
+
+@pytest.fixture
+def train(workspace: Path) -> Train:
+    """`train(seed=1, epochs=5, name="one")`: a brief run of `mogi_quick` in this process."""
+
+    def brief(experience: str = "mogi_quick", **changes: object) -> Run:
+        options = {
+            key: changes.pop(key) for key in ("seed", "name", "pretrain", "resume", "storage_path") if key in changes
+        }
+        return qexp.run(experience, overrides={**BRIEF, **changes}, device="cpu", **options)
+
+    return brief
+
+
+class Process:
+    """`qexp ...` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        # A terminal's Ctrl-C reaches a session of its own only from here.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "qexp", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        stdout, stderr = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, stdout, stderr
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """`start("run", "mogi_quick")`: a process, gone when the test ends."""
+    started: list[Process] = []
+
+    def begin(*arguments: str) -> Process:
+        started.append(Process(*arguments))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something; fail if it does not happen."""
+    limit = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < limit, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+def has_lines(path: Path, count: int) -> Callable[[], bool]:
+    return lambda: path.exists() and path.read_bytes().count(b"\n") >= count

@@ -1,0 +1,189 @@
+"""The catalog is an index: it can be wrong, missing or damaged, and listings are right all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qexp.errors import NotFoundError
+from qexp.runs.catalog import Catalog
+from qexp.workspace import Workspace
+
+
+def write_record(root: Path, name: str, **fields: object) -> Path:
+    """A run's record as `prepare` writes it, without the training."""
+    record = {
+        "schema": 1, "name": name, "experience": "made", "dataset": "made", "model": "made", "seed": 0,
+        "state": "done", "created": "2026-01-01T00:00:00.000+00:00", "started": None, "ended": None, "digest": "0",
+        "overrides": [], "tags": [], "parents": [], "units": {"depth": "km"}, "attempts": [],
+        "epochs": {"done": 1, "of": 1, "best": 1}, "seconds": 1.0, "error": None,
+        "results": {"test": {"depth": {"mae": 0.5}}}, **fields,
+    }  # fmt: skip
+    directory = root / "runs" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "run.json").write_text(json.dumps(record))
+    return directory
+
+
+@pytest.fixture
+def catalog(workspace: Path) -> Catalog:
+    return Catalog(Workspace(workspace))
+
+
+def names(catalog: Catalog) -> list[str]:
+    return [one["name"] for one in catalog.runs()]
+
+
+def test_new_changed_and_vanished_runs_are_seen_at_the_next_look(workspace, catalog):
+    write_record(workspace, "a")
+    write_record(workspace, "b")
+    assert names(catalog) == ["a", "b"]
+    write_record(workspace, "b", state="failed", error="a long story of what went wrong")
+    shutil.rmtree(workspace / "runs/a")
+    write_record(workspace, "c")
+    assert [(one["name"], one["state"]) for one in catalog.runs()] == [("b", "failed"), ("c", "done")]
+
+
+def test_names_come_in_the_order_that_people_expect(workspace, catalog):
+    for seed in (10, 9, 2, 1):
+        write_record(workspace, f"mogi_{seed}")
+    assert names(catalog) == ["mogi_1", "mogi_2", "mogi_9", "mogi_10"]
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"runs": []}', '{"runs": {"1": 5}}', "\0\0\0"])
+def test_a_damaged_catalog_is_built_again_and_a_warning_says_so(workspace, qexp, garbage):
+    write_record(workspace, "a")
+    qexp("ls")
+    (workspace / "runs/catalog.json").write_text(garbage)
+    code, stdout, stderr = qexp("ls", "-q")
+    assert (code, stdout) == (0, "a\n")
+    assert "damaged" in stderr
+    assert qexp("ls", "-q").stderr == ""
+
+
+def test_one_damaged_record_does_not_hide_the_others(workspace, qexp):
+    write_record(workspace, "a")
+    (write_record(workspace, "b") / "run.json").write_text("{ torn")
+    code, stdout, stderr = qexp("ls", "-q")
+    assert (code, stdout) == (0, "a\n")
+    assert "runs/b/run.json" in stderr
+    code, _, stderr = qexp("show", "b")
+    assert code == 5
+
+
+def test_without_a_catalog_it_is_made_again(workspace, qexp):
+    write_record(workspace, "a")
+    qexp("ls")
+    (workspace / "runs/catalog.json").unlink()
+    assert qexp("ls", "-q").stdout == "a\n"
+    code, _, stderr = qexp("reindex")
+    assert (code, stderr) == (0, "1 runs\n")
+
+
+def test_the_rows_are_tinydbs(workspace, catalog):
+    from tinydb import TinyDB
+
+    write_record(workspace, "a")
+    catalog.runs()
+    with TinyDB(workspace / "runs/catalog.json", access_mode="r") as database:
+        assert [row["summary"]["name"] for row in database.table("runs")] == ["a"]
+
+
+def test_many_processes_at_once_lose_no_run_and_double_none(workspace):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path\n"
+        "from tests.runs.test_catalog import *\n"
+        "root = Path(sys.argv[1])\n"
+        "for index in range(8):\n"
+        "    write_record(root, f'run_{sys.argv[2]}_{index}')\n"
+        "    Catalog(Workspace(root)).runs()\n"
+    )
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(workspace), str(number), str(root)]) for number in range(6)
+    ]
+    assert [process.wait() for process in processes] == [0] * 6
+    rows = json.loads((workspace / "runs/catalog.json").read_text())["runs"].values()
+    found = sorted(row["summary"]["name"] for row in rows)
+    # The last one to write saw all that were there when it looked; the next look has them all.
+    assert len(found) == len(set(found))
+    assert len(names(Catalog(Workspace(workspace)))) == 48
+    assert len(json.loads((workspace / "runs/catalog.json").read_text())["runs"]) == 48
+
+
+def test_a_catalog_that_cannot_be_written_stops_no_listing(workspace, qexp):
+    write_record(workspace, "a")
+    (workspace / "runs/catalog.json").mkdir()
+    code, stdout, stderr = qexp("ls", "-q")
+    assert (code, stdout) == (0, "a\n")
+    assert "warning" in stderr
+
+
+def test_a_run_is_found_by_name_prefix_or_path(workspace, catalog):
+    for name in ("mogi_1", "mogi_10", "other_1"):
+        write_record(workspace, name)
+    assert catalog.find("other").name == "other_1"
+    assert catalog.find("mogi_1").name == "mogi_1"
+    assert catalog.find("runs/mogi_10").name == "mogi_10"
+    assert catalog.find(str(workspace / "runs/mogi_10/")).name == "mogi_10"
+    with pytest.raises(NotFoundError, match="mogi_1, mogi_10"):
+        catalog.find("mogi")
+    with pytest.raises(NotFoundError, match="did you mean 'other_1'"):
+        catalog.find("othre_1")
+
+
+def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
+    for index in range(5):
+        write_record(workspace, f"run_{index}")
+    catalog.runs()
+    from qexp.runs.directory import RunDirectory
+
+    read = []
+    original = RunDirectory.record
+    monkeypatch.setattr(RunDirectory, "record", lambda self: read.append(self.name) or original(self))
+    write_record(workspace, "run_3", state="failed")
+    catalog.runs()
+    assert read == ["run_3"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_gives_a_clear_error_and_harms_no_record(workspace, qexp):
+    write_record(workspace, "a")
+    runs = workspace / "runs"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)], check=False).returncode:
+        pytest.skip("this system lets nobody mount")
+    try:
+        before = (write_record(workspace, "a") / "run.json").read_bytes()
+        with contextlib.suppress(OSError):
+            (runs / "filler").write_bytes(b"0" * 100_000)
+        code, stdout, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
+        assert (code, stdout) == (2, "")
+        assert "No space left on device" in stderr
+        assert (runs / "a/run.json").read_bytes() == before
+        assert [path.name for path in runs.iterdir() if path.is_dir()] == ["a"]
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only file system needs root")
+def test_read_only_runs_give_a_clear_error(workspace, qexp):
+    write_record(workspace, "a")
+    runs = workspace / "runs"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)], check=False).returncode:
+        pytest.skip("this system lets nobody mount")
+    try:
+        write_record(workspace, "a")
+        subprocess.run(["mount", "-o", "remount,ro", str(runs)], check=True)
+        code, _, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
+        assert code == 2
+        assert "Read-only file system" in stderr
+        assert qexp("ls", "-q").stdout == "a\n"
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)

@@ -1,0 +1,75 @@
+"""Same spec, same seed, same machine: the same bits, also when interrupted and resumed."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.runs.conftest import has_lines, until
+
+SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "spec.json")
+
+SLOW = ("--set", "epochs=12", "--set", "batch_size=16", "--seed", "5")
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in SAME}
+
+
+def test_two_runs_with_one_seed_are_identical_byte_for_byte(train):
+    one, other = train(seed=4, name="one"), train(seed=4, name="other")
+    assert contents(one.path) == contents(other.path)
+    assert one.results == other.results
+
+
+def test_runs_with_different_seeds_differ(train):
+    one, other = train(seed=4), train(seed=5)
+    assert contents(one.path)["metrics.jsonl"] != contents(other.path)["metrics.jsonl"]
+    assert one.record["digest"] == other.record["digest"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(workspace, start, number):
+    whole = start("run", "mogi_quick", "--name", "whole", *SLOW)
+    code, _, stderr = whole.end()
+    assert code == 0, stderr
+
+    parted = start("run", "mogi_quick", "--name", "parted", *SLOW)
+    until(has_lines(workspace / "runs/parted/metrics.jsonl", 3), "the third epoch")
+    parted.send(number)
+    code, _, stderr = parted.end()
+    assert code == 130, stderr
+    assert "--resume" in stderr
+    resumed = start("run", "mogi_quick", "--name", "parted", *SLOW, "--resume")
+    code, _, stderr = resumed.end()
+    assert code == 0, stderr
+    assert contents(workspace / "runs/whole") == contents(workspace / "runs/parted")
+
+
+def test_a_run_that_was_killed_is_lost_and_resumes_to_the_same_bits(workspace, start, qexp):
+    assert start("run", "mogi_quick", "--name", "whole", *SLOW).end()[0] == 0
+    killed = start("run", "mogi_quick", "--name", "killed", *SLOW)
+    until(has_lines(workspace / "runs/killed/metrics.jsonl", 2), "the second epoch")
+    assert qexp("ls", "-q", "--status", "running").stdout == "killed\n"
+    killed.send(signal.SIGKILL)
+    killed.end()
+    assert qexp("ls", "-q", "--status", "lost").stdout == "killed\n"
+    assert "lost" in qexp("show", "killed").stdout
+    assert qexp("run", "mogi_quick", "--name", "killed", *SLOW).code == 2
+    assert start("run", "mogi_quick", "--name", "killed", *SLOW, "--resume").end()[0] == 0
+    assert contents(workspace / "runs/whole") == contents(workspace / "runs/killed")
+
+
+def test_a_torn_last_line_of_the_metrics_is_left_out_and_written_again(workspace, start, train):
+    parted = start("run", "mogi_quick", "--name", "parted", *SLOW)
+    metrics = workspace / "runs/parted/metrics.jsonl"
+    until(has_lines(metrics, 2), "the second epoch")
+    parted.send(signal.SIGTERM)
+    assert parted.end()[0] == 130
+    whole_lines = metrics.read_bytes()
+    metrics.write_bytes(whole_lines + b'{"epoch": 9')
+    assert start("run", "mogi_quick", "--name", "parted", *SLOW, "--resume").end()[0] == 0
+    assert metrics.read_bytes().startswith(whole_lines)
+    assert metrics.read_bytes().count(b"\n") == 12

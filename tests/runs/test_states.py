@@ -1,0 +1,223 @@
+"""A record says what happened, and is believed only where that can be true."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qexp import open_run
+from qexp.errors import QexpError, RunFailedError
+from qexp.runs.process import Process, alive, boot_id, process_start, this_process
+
+BREAKING_LOSS = """
+from qexp.tables import Entry
+
+def breaking():
+    calls = []
+    def loss(estimate, truth):
+        calls.append(1)
+        if len(calls) > 4:
+            raise ZeroDivisionError("the fifth batch is too much")
+        return (estimate - truth).abs().mean()
+    return loss
+
+LOSSES = {"breaking": Entry(breaking, {}, "Breaks at the fifth batch.", {"type": "breaking"})}
+"""
+
+
+def test_a_done_run_has_all_that_the_design_promises(train):
+    run = train(seed=3)
+    record = run.record
+    assert (record["state"], record["name"], record["seed"]) == ("done", "mogi_quick_3", 3)
+    assert {"mae", "rmse", "bias", "r2", "mre"} <= record["results"]["test"]["depth"].keys()
+    for file in (
+        "run.json", "spec.json", "environment.json", "metrics.jsonl", "attempts/01/log.txt",
+        "attempts/01/command.json", "attempts/01/heartbeat", "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors", "results/test_predictions.nc", "results/figures/learning_curve.png",
+    ):  # fmt: skip
+        assert (run.path / file).is_file(), file
+    assert list((run.path / "tensorboard").glob("events*"))
+    assert len(run.metrics) == 3
+
+
+def test_the_reported_error_is_that_of_the_kept_predictions(train):
+    import numpy as np
+    import xarray
+
+    run = train()
+    table = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf")
+    error = float(np.abs(table["depth_estimate"].astype(float) - table["depth"].astype(float)).mean())
+    assert run.results["test"]["depth"]["mae"] == pytest.approx(error)
+    assert table["depth"].attrs["units"] == "km"
+
+
+def test_a_finished_run_is_not_worked_on_again(train, qexp):
+    before = (train(seed=1).path / "run.json").read_bytes()
+    again = train(seed=1)
+    assert (again.path / "run.json").read_bytes() == before
+
+
+def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
+    run = train(seed=1)
+    before = (run.path / "run.json").read_bytes()
+    with pytest.raises(QexpError, match="--name"):
+        train(seed=1, learning_rate=0.01)
+    with pytest.raises(QexpError, match="seed"):
+        train(seed=2, name="mogi_quick_1")
+    assert (run.path / "run.json").read_bytes() == before
+
+
+def test_an_error_in_training_is_kept_in_log_record_and_show(workspace, train, qexp):
+    (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
+    with pytest.raises(RunFailedError):
+        train(losses={"depth": "breaking", "delta_volume": "mae"})
+    run = open_run("mogi_quick_0")
+    assert run.state == "failed"
+    log = (run.path / "attempts/01/log.txt").read_text()
+    assert "Traceback" in log
+    assert "ZeroDivisionError: the fifth batch is too much" in log
+    assert "ZeroDivisionError: the fifth batch is too much" in qexp("show", "mogi_quick_0").stdout
+    assert run.results == {}
+
+
+def test_a_failed_run_exits_with_1(workspace, qexp):
+    (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
+    code, stdout, stderr = qexp(
+        "run", "mogi_quick", "--set", "losses.depth=breaking", "--set", "sizes=[96,32,32]", "--set", "epochs=1"
+    )
+    assert (code, stdout) == (1, "")
+    assert "ZeroDivisionError" in stderr
+    assert "log.txt" in stderr
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train):
+    with pytest.raises(RunFailedError, match=r"epoch 1, batch \d+ of 6"):
+        train(learning_rate=1e30, optimizer="sgd", schedule="constant")
+    assert open_run("mogi_quick_0").state == "failed"
+
+
+def test_done_is_not_believed_without_the_results(train, qexp):
+    run = train()
+    (run.path / "results/test_predictions.nc").unlink()
+    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
+    assert code == 2
+    assert "results are not all there" in stderr
+
+
+def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
+    """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
+    from qexp import assemble
+    from qexp.runs.prepare import Plan, prepare
+    from qexp.workspace import find
+
+    (workspace / "specs/extensions.py").write_text(
+        BREAKING_LOSS.replace("LOSSES", "UNUSED") + '\nMODULES = {"same": Entry(lambda shape, /: __import__("torch")'
+        '.nn.Identity(), {}, "Does nothing.", {"module": "same"})}\n'
+    )
+    experience = assemble.experience(
+        "mogi_quick",
+        ["epochs=1", "sizes=[32,16,16]", 'model.operations.silu={"module": "same"}'],
+        find(),
+    )
+    plan = Plan(
+        "moved", "mogi_quick", "mogi", "mogi_cnn", 0, experience.document, experience.digest,
+        extensions=experience.extensions,
+    )  # fmt: skip
+    prepared = prepare(plan, find())
+    target = tmp_path / "elsewhere" / "moved"
+    target.parent.mkdir()
+    shutil.move(prepared.path, target)
+    shutil.rmtree(workspace)
+    done = subprocess.run(
+        [sys.executable, "-m", "qexp", "execute", str(target)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((target / "run.json").read_text())["state"] == "done"
+
+
+def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
+    run = train(storage_path=tmp_path / "large disk")
+    assert run.path.is_symlink()
+    assert (tmp_path / "large disk" / run.name / "run.json").is_file()
+    assert qexp("ls", "-q").stdout == f"{run.name}\n"
+
+
+def test_a_run_can_start_from_the_weights_of_another(train):
+    parent = train(seed=1)
+    child = train(seed=2, pretrain=parent.name, learning_rate=1e-12, epochs=1)
+    assert child.record["parents"] == [parent.name]
+    # With a learning rate of nothing the child is the parent, judged on its own samples.
+    import numpy as np
+
+    images = np.random.default_rng(0).normal(0, 0.01, (4, 64, 64))
+    np.testing.assert_allclose(
+        child.predict(displacement=images)["depth"], parent.predict(displacement=images)["depth"], rtol=1e-4
+    )
+
+
+def test_weights_that_do_not_fit_are_listed(train):
+    parent = train(seed=1)
+    with pytest.raises(QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit") as caught:
+        train(seed=2, pretrain=parent.name, model="vdi_resnet", name="child")
+    assert "network.operations.resnet_block_1" in str(caught.value)
+    assert not (parent.path.parent / "child").exists()
+
+
+def test_a_run_to_start_from_must_be_there_and_done(workspace, train):
+    with pytest.raises(QexpError, match="no run 'mogi_quick_9'"):
+        train(pretrain="mogi_quick_9")
+    assert not list((workspace / "runs").glob("mogi*"))
+
+
+def test_the_size_of_a_run_does_not_grow_with_epochs_but_for_its_lines(train):
+    def size(run):
+        files = [path for path in run.path.rglob("*") if path.is_file()]
+        growing = ("metrics.jsonl", "log.txt")
+        return sum(
+            path.stat().st_size
+            for path in files
+            if path.name not in growing and "events" not in path.name and path.suffix != ".png"
+        )
+
+    short, long = train(epochs=2, name="short"), train(epochs=12, name="long")
+    assert abs(size(long) - size(short)) < 1000
+    whole = sum(path.stat().st_size for path in long.path.rglob("*") if path.is_file())
+    assert whole < 4e6
+
+
+def test_this_process_is_alive_and_one_of_another_boot_is_not(tmp_path):
+    me = this_process().document()
+    assert alive(me, tmp_path / "none")
+    assert not alive({**me, "boot_id": "another"}, tmp_path / "none")
+    assert not alive({**me, "start": "another"}, tmp_path / "none")
+
+
+def test_a_process_that_has_ended_is_not_alive_even_before_its_parent_looks(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    record = Process(
+        os.uname().nodename, boot_id(), this_process().pid_namespace, child.pid, process_start(child.pid) or ""
+    )
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    assert not alive(record.document(), tmp_path / "none")
+    child.wait()
+    assert not alive(record.document(), tmp_path / "none")
+
+
+def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path):
+    heartbeat: Path = tmp_path / "heartbeat"
+    elsewhere = {**this_process().document(), "host": "another-machine", "pid": 1, "start": "0"}
+    assert not alive(elsewhere, heartbeat)
+    heartbeat.touch()
+    assert alive(elsewhere, heartbeat)
+    os.utime(heartbeat, (0, 0))
+    assert not alive(elsewhere, heartbeat)

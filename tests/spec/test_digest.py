@@ -1,0 +1,85 @@
+import copy
+
+import pytest
+
+from qexp.spec.digest import canonical, digest
+
+DOCUMENT = {
+    "description": "a first try",
+    "epochs": 20,
+    "learning_rate": 1e-3,
+    "sizes": [1000, 500],
+    "dataset": {"description": "inner words", "fixed": {"x": 0.0, "noise": 0.01}, "varyings": {"depth": [[0.2, 0.4]]}},
+    "gradient_clip": None,
+    "bias": True,
+}
+
+
+def test_the_order_of_keys_does_not_count():
+    turned = dict(reversed(DOCUMENT.items()))
+    turned["dataset"] = dict(reversed(DOCUMENT["dataset"].items()))
+    assert list(turned) != list(DOCUMENT)
+    assert digest(turned) == digest(DOCUMENT)
+
+
+def test_a_whole_number_is_the_same_with_and_without_a_point():
+    assert digest({"epochs": 20, "sizes": [1.0, -0.0]}) == digest({"epochs": 20.0, "sizes": [1, 0]})
+
+
+def test_descriptions_do_not_count_at_any_depth():
+    silent = {key: value for key, value in DOCUMENT.items() if key != "description"}
+    silent["dataset"] = {**DOCUMENT["dataset"], "description": "something else entirely"}
+    assert digest(silent) == digest(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 21},
+        {"learning_rate": 1.0000000000000002e-3},
+        {"sizes": [500, 1000]},
+        {"sizes": [1000, 500, 500]},
+        {"gradient_clip": 0},
+        {"bias": 1},
+        {"bias": "true"},
+        {"dataset": {**DOCUMENT["dataset"], "fixed": {"x": 0.0, "noise": 0.010000000000000002}}},
+        {"dataset": {**DOCUMENT["dataset"], "fixed": {"x": 0.0}}},
+        {"dataset": {**DOCUMENT["dataset"], "varyings": {"depth": [[0.2], [0.4]]}}},
+        {"epochs": "20"},
+        {"new": None},
+    ],
+)
+def test_any_other_change_gives_another_digest(change):
+    assert digest({**DOCUMENT, **change}) != digest(DOCUMENT)
+
+
+def test_texts_that_belong_to_a_document_count_and_so_do_their_borders():
+    digests = {
+        digest(DOCUMENT),
+        digest(DOCUMENT, ""),
+        digest(DOCUMENT, "ab"),
+        digest(DOCUMENT, "a", "b"),
+        digest(DOCUMENT, "b", "a"),
+    }
+    assert len(digests) == 5
+
+
+def test_making_a_digest_leaves_the_document_alone():
+    before = copy.deepcopy(DOCUMENT)
+    digest(DOCUMENT)
+    assert before == DOCUMENT
+    assert isinstance(DOCUMENT["dataset"]["fixed"]["x"], float)
+
+
+def test_a_digest_is_64_hexadecimal_digits_and_needs_finite_numbers():
+    assert set(digest(DOCUMENT)) <= set("0123456789abcdef")
+    assert len(digest(DOCUMENT)) == 64
+    with pytest.raises(ValueError, match="JSON"):
+        canonical({"x": float("nan")})
+
+
+@pytest.mark.xfail(reason="_canonical drops every key 'description', also where it is a name that the user gave")
+def test_an_operation_that_is_called_description_counts():
+    one = {"operations": {"description": {"module": "conv", "parameters": {"filters": [8]}}}}
+    other = {"operations": {"description": {"module": "conv", "parameters": {"filters": [16]}}}}
+    assert digest(one) != digest(other)

@@ -1,0 +1,195 @@
+"""Imports point one way, and what only reads results is not kept waiting by what computes them."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qexp
+
+PACKAGE = Path(qexp.__file__).parent
+
+LAYERS = [
+    {"cli", "__main__"},
+    {"api", "__init__"},
+    {"analysis"},
+    {"runs"},
+    {"assemble"},
+    {"figures", "training", "models", "datasets", "spec"},
+    {"forward"},
+    {"seeds", "tables", "quantities", "workspace", "files", "errors"},
+]
+"""From high to low: a module imports from its own layer and those below it."""
+
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+
+NEVER = {
+    "datasets": {"spec"},
+    "models": {"spec"},
+    "training": {"spec"},
+    "spec": {"datasets", "models", "training", "forward"},
+    "forward": {part for layer in LAYERS for part in layer} - {"forward"},
+    "errors": {part for layer in LAYERS for part in layer} - {"errors"},
+}
+"""What a part does not import although the layers would let it."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its dotted name without `qexp`; packages by the name of their folder."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        steps = path.relative_to(PACKAGE).with_suffix("").parts
+        if steps[0] == "examples":
+            continue
+        found[".".join(steps[:-1] if steps[-1] == "__init__" and len(steps) > 1 else steps)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of qexp that a file imports anywhere: at its top, in functions, and for type checking."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively, which this test cannot follow"
+            module = node.module or ""
+            if module == "qexp":
+                # `from qexp import files` means the module, anything else what the package offers.
+                found |= {f"qexp.{name.name}" if name.name in MODULES else "qexp.__init__" for name in node.names}
+            else:
+                found.add(module)
+    return {name.removeprefix("qexp.") if name != "qexp" else "__init__" for name in found if name.startswith("qexp")}
+
+
+def part(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_part_of_the_package_has_a_layer():
+    assert {part(module) for module in MODULES} <= set(RANK)
+    assert len(MODULES) > 40
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_from_its_own_layer_and_from_lower_ones_only(module):
+    own = part(module)
+    for imported in imports_of(MODULES[module]):
+        theirs = part(imported)
+        assert RANK[theirs] >= RANK[own], f"qexp.{module} imports qexp.{imported} from a higher layer"
+        assert theirs not in NEVER.get(own, set()), f"qexp.{module} imports qexp.{imported}"
+
+
+def test_only_the_package_and_the_commands_import_the_api():
+    users = {module for module in MODULES if "api" in imports_of(MODULES[module])}
+    assert {part(module) for module in users} <= {"__init__", "cli"}
+
+
+HEAVY = ["torch", "scipy", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf"]
+
+READING = [
+    "qexp",
+    "qexp.cli",
+    "qexp.api",
+    "qexp.runs.catalog",
+    "qexp.runs.select",
+    "qexp.analysis.compare",
+    "qexp.training.metrics",
+]
+"""What `ls`, `show`, `compare`, `--help` and shell completion import."""
+
+
+def said_by_a_new_process(program: str, *arguments: str, **variables: str) -> dict[str, list[str]]:
+    """What a program prints as its last line, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **variables},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+IMPORT_AND_LOOK = """
+import importlib, json, sys
+heavy, reading = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+loaded = {}
+for name in reading:
+    importlib.import_module(name)
+    loaded[name] = [module for module in heavy if module in sys.modules]
+print(json.dumps(loaded))
+"""
+
+
+def test_nothing_that_reads_results_loads_what_computes_them():
+    loaded = said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(HEAVY), json.dumps(READING))
+    assert loaded == {name: [] for name in READING}
+
+
+def test_specs_are_read_and_checked_without_torch():
+    names = [f"qexp.{module}" for module in MODULES if part(module) == "spec"]
+    heavy = [name for name in HEAVY if name != "jsonschema"]
+    assert said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(heavy), json.dumps(names)) == {name: [] for name in names}
+
+
+CALL_AND_LOOK = """
+import contextlib, io, json, sys
+from qexp.cli import app
+loaded = {}
+for arguments in json.loads(sys.argv[2]):
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
+        try:
+            app(arguments, prog_name="qexp")
+        except SystemExit as ended:
+            assert not ended.code, (arguments, said.getvalue())
+    assert said.getvalue(), arguments
+    loaded[" ".join(arguments)] = [module for module in json.loads(sys.argv[1]) if module in sys.modules]
+print(json.dumps(loaded))
+"""
+
+
+def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    commands = [
+        ["--help"],
+        ["ls", "--help"],
+        ["ls"],
+        ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
+        ["show", "sound_0"],
+        ["show", "sound_0", "--json"],
+        ["reindex"],
+    ]
+    loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps(commands))
+    assert loaded == {" ".join(command): [] for command in commands}
+    compare = ["compare", "sound_0", "sound_1"]
+    assert said_by_a_new_process(CALL_AND_LOOK, '["torch"]', json.dumps([compare])) == {" ".join(compare): []}
+
+
+COMPLETE_AND_LOOK = """
+import contextlib, io, json, sys
+from qexp.cli import app
+with contextlib.redirect_stdout(io.StringIO()) as said:
+    try:
+        app(prog_name="qexp")
+    except SystemExit:
+        pass
+heavy = [module for module in json.loads(sys.argv[1]) if module in sys.modules]
+print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
+"""
+
+
+def test_the_shell_completes_commands_without_torch():
+    variables = {"_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp s", "COMP_CWORD": "1"}
+    answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(HEAVY), **variables)
+    assert {"show", "schema"} <= set(answer["said"])
+    assert answer["loaded"] == []

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+
+from qexp.datasets.generators import GENERATORS
+from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, label, quantity
+
+
+@pytest.mark.parametrize(
+    ("variable", "unit", "si_factor"),
+    [
+        ("depth", "km", 1e3),
+        ("x", "km", 1e3),
+        ("y", "km", 1e3),
+        ("x_res", "km", 1e3),
+        ("y_res", "km", 1e3),
+        ("delta_volume", "10⁶ m³", 1e6),
+        ("azimuth", "rad", 1),
+        ("incidence", "rad", 1),
+        ("displacement", "m", 1),
+        ("noise", "m", 1),
+    ],
+)
+def test_units_are_vdis_and_their_si_factors_follow_from_them(variable, unit, si_factor):
+    assert (quantity(variable).unit, quantity(variable).si_factor) == (unit, si_factor)
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_every_variable_that_a_generator_needs_or_makes_is_a_declared_quantity(generator):
+    made = GENERATORS[generator].build()
+    mentioned = ["azimuth_2"]
+    for name in [*made.required(mentioned), *made.images(mentioned)]:
+        assert quantity(name) is not DIMENSIONLESS, name
+
+
+def test_a_variable_of_a_further_view_is_the_same_quantity():
+    for name in QUANTITIES:
+        assert quantity(f"{name}_1") is quantity(f"{name}_12") is QUANTITIES[name]
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("incidence_1", "incidence"),
+        ("x_res_10", "x_res"),
+        ("x_res", "x_res"),
+        ("depth_0", "depth_0"),
+        ("depth_01", "depth_01"),
+        ("depth_", "depth_"),
+        ("pixel_1_2", "pixel_1"),
+    ],
+)
+def test_a_view_is_an_underscore_and_a_number_from_one_on(variable, expected):
+    assert base_name(variable) == expected
+
+
+def test_a_variable_that_nobody_declared_has_no_unit_and_no_limits():
+    unknown = quantity("titanium")
+    assert (unknown.unit, unknown.si_factor) == ("", 1)
+    assert unknown.violation(-math.inf) is None
+
+
+def test_an_extensions_own_name_with_a_number_comes_before_the_view_of_another(monkeypatch):
+    own = Quantity("kg", 1.0, "a second depth of its own kind")
+    monkeypatch.setitem(QUANTITIES, "depth_1", own)
+    assert quantity("depth_1") is own
+    assert quantity("depth_2") is QUANTITIES["depth"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "allowed", "forbidden", "words"),
+    [
+        ("depth", [1e-9, 5.0, 700.0], [0.0, -1.0], "greater than 0 km"),
+        ("x_res", [1e-9, 5.0], [0.0, -0.1], "greater than 0 km"),
+        ("noise", [0.0, 0.01], [-1e-9], "at least 0 m"),
+        ("incidence", [0.0, 0.33, math.pi / 2], [-0.01], "at least 0 rad"),
+        ("incidence", [], [1.58, 23.0], "at most 1.5708 rad"),
+        ("azimuth", [-7.0, 0.0, 100.0], [], ""),
+        ("delta_volume", [-5.0, 0.0, 5.0], [], ""),
+    ],
+)
+def test_limits_allow_their_ends_only_where_they_say_so_and_name_the_unit(variable, allowed, forbidden, words):
+    for value in allowed:
+        assert quantity(variable).violation(value) is None
+    for value in forbidden:
+        assert words in quantity(variable).violation(value)
+
+
+def test_an_axis_label_has_the_unit_in_brackets_if_there_is_one():
+    assert label("delta_volume") == "delta volume (10⁶ m³)"
+    assert label("incidence_1") == "incidence 1 (rad)"
+    assert label("titanium") == "titanium"
+
+
+def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():
+    for name, declared in QUANTITIES.items():
+        assert declared.description, name
+        assert declared.si_factor > 0
+        assert (declared.at_least or 0) < (declared.at_most or math.inf)

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+
+from qexp import assemble
+from qexp.spec.resolve import FOLDERS
+from qexp.workspace import Workspace
+
+REPOSITORY = Workspace(Path(__file__).resolve().parent.parent)
+FILES = sorted(REPOSITORY.specs.rglob("*.json"))
+
+
+def test_the_repository_has_specs_of_every_kind_and_none_astray():
+    assert {file.parent.relative_to(REPOSITORY.specs).as_posix() for file in FILES} == set(FOLDERS.values())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
+def test_a_spec_of_the_repository_is_right(file):
+    assert assemble.problems_in(file, REPOSITORY) == []
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
+def test_an_experience_of_the_repository_can_be_made_whole(file):
+    whole = assemble.experience(str(file), [], REPOSITORY)
+    assert whole.name == file.stem
+    assert {whole.dataset_name, whole.model_name} <= {other.stem for other in FILES}
+    assert len(whole.digest) == 64

@@ -1,0 +1,120 @@
+import inspect
+
+import pytest
+import torch
+from jsonschema import Draft202012Validator
+
+from qexp.assemble import BUILT_IN
+from qexp.models.modules import EXAMPLE_SHAPE, JoiningEntry
+from qexp.tables import Entry, built, nearest, suggestion
+
+ENTRIES = [(table, name) for table, entries in BUILT_IN.items() for name in entries]
+BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)
+
+
+def context(table, entry):
+    """What a builder gets besides the parameters of the spec."""
+    if table == "modules":
+        return ([EXAMPLE_SHAPE, EXAMPLE_SHAPE] if isinstance(entry, JoiningEntry) else EXAMPLE_SHAPE,)
+    if table == "optimizers":
+        return ([torch.nn.Parameter(torch.zeros(3))], 0.1)
+    return ()
+
+
+def key_of(table):
+    return "module" if table == "modules" else "type"
+
+
+def spec_parameters(entry):
+    """The builder's parameters that come from the spec."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(entry.build).parameters.items()
+        if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    }
+
+
+@pytest.mark.parametrize("table", BUILT_IN)
+def test_no_table_is_empty(table):
+    assert BUILT_IN[table]
+
+
+@BY_NAME
+def test_the_example_of_an_entry_fits_its_own_schema_and_builds(table, name):
+    entry, key = BUILT_IN[table][name], key_of(table)
+    assert set(entry.example) <= {key, "parameters"}
+    assert BUILT_IN[table][entry.example[key]] is entry
+    parameters = entry.example.get("parameters", {})
+    Draft202012Validator(entry.schema()).validate(parameters)
+    assert entry.build(*context(table, entry), **parameters) is not None
+    if key == "type":
+        assert built(BUILT_IN[table], entry.example, *context(table, entry)) is not None
+
+
+@BY_NAME
+def test_the_schema_of_an_entry_is_a_json_schema_that_refuses_unknown_parameters(table, name):
+    schema = BUILT_IN[table][name].schema()
+    Draft202012Validator.check_schema(schema)
+    parameters = {**BUILT_IN[table][name].example.get("parameters", {}), "no_such_parameter": 1}
+    assert not Draft202012Validator(schema).is_valid(parameters)
+
+
+@BY_NAME
+def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_default(table, name):
+    entry = BUILT_IN[table][name]
+    taken = spec_parameters(entry)
+    assert set(entry.schema()["properties"]) == set(taken)
+    without_default = {key for key, parameter in taken.items() if parameter.default is inspect.Parameter.empty}
+    assert set(entry.schema().get("required", [])) == without_default
+
+
+@BY_NAME
+def test_the_defaults_of_an_entry_are_allowed_by_its_schema_and_shown_in_it(table, name):
+    entry = BUILT_IN[table][name]
+    for parameter, value in entry.defaults().items():
+        schema = entry.schema()["properties"][parameter]
+        assert schema["default"] == value
+        plain = list(value) if isinstance(value, tuple) else value
+        Draft202012Validator(schema).validate(plain)
+
+
+@BY_NAME
+def test_an_entry_is_explained_in_a_line_that_is_a_sentence(table, name):
+    text = BUILT_IN[table][name].help
+    assert text.endswith(".")
+    assert "\n" not in text
+
+
+def test_a_misspelt_field_of_an_entry_fails_at_once():
+    with pytest.raises(TypeError):
+        Entry(build=dict, parameter={}, help="", example={})
+
+
+def test_parameters_reach_the_builder_after_the_context():
+    table = {
+        "pair": Entry(lambda first, /, a, b=2: (first, a, b), {"properties": {"a": {}, "b": {}}}, "A pair.", {}),
+    }
+    assert built(table, {"type": "pair", "parameters": {"a": 1}}, "context") == ("context", 1, 2)
+    assert table["pair"].defaults() == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("lognormal", "log_normal"),
+        ("loguniform", "log_uniform"),
+        ("LogNormal", "log_normal"),
+        ("unifrom", "uniform"),
+        ("truncated-normal", "truncated_normal"),
+        ("gamma", None),
+    ],
+)
+def test_the_nearest_name_is_the_one_that_was_probably_meant(name, expected):
+    assert nearest(name, BUILT_IN["distributions"]) == expected
+
+
+def test_a_suggestion_is_a_near_name_or_else_the_names_there_are():
+    assert suggestion("mogy", ["mogi", "okada"]) == "did you mean 'mogi'?"
+    assert suggestion("yang", ["okada", "mogi"]) == "known: mogi, okada"
+    assert suggestion("yang", []) == "there are none"
+    assert suggestion("qqq", [f"name{index}" for index in range(100)]).endswith(", …")
