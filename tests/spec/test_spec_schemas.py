@@ -131,7 +131,7 @@ def test_a_toy_table_is_a_table_and_needs_nothing_else():
 
 def test_a_bare_name_is_refused_where_parameters_are_needed_and_shown_an_example():
     document = {"outputs": ["depth"], "losses": {"depth": "mae"}, "transforms": {"depth": "scale"}}
-    messages = {where: message for where, message in findings("experience", document, BUILT_IN)}
+    messages = dict(findings("experience", document, BUILT_IN))
     assert messages["transforms", "depth"].startswith("'scale' needs parameters: ")
     example = json.loads(messages["transforms", "depth"].partition(": ")[2])
     assert definition_of("experience", "transform").is_valid(example)

@@ -1,0 +1,1 @@
+"""Measurements of qexp, as ratios taken side by side in one run."""

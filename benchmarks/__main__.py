@@ -1,0 +1,81 @@
+"""Run: python -m benchmarks [generator|loops|startup|accuracy ...]; all if left out. Writes benchmarks.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("benchmarks.json")
+
+
+def main() -> None:
+    import torch
+
+    chosen = sys.argv[1:] or ["startup", "generator", "loops", "accuracy"]
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n")
+    measured: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+    for name in chosen:
+        measured[name] = MEASUREMENTS[name]()
+        print()
+    RESULTS.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
+    print(f"written to {RESULTS}")
+
+
+def generator() -> Any:
+    from benchmarks.generator import measure
+
+    return _print_comparisons(measure())
+
+
+def loops() -> Any:
+    import qexp
+    from benchmarks.loops import measure
+
+    qexp.run("mogi_quick", seed=0)
+    return _print_comparisons(measure())
+
+
+def startup() -> Any:
+    from benchmarks.startup import measure
+
+    rows = measure()
+    for name, ours, python, demand, holds in rows:
+        print(f"{name:44s} {ours:8.3f} s   python -c pass {python:.3f} s   {demand} {_word(holds)}")
+    return [dict(zip(("name", "seconds", "python", "demand", "holds"), row, strict=True)) for row in rows]
+
+
+def accuracy() -> Any:
+    from benchmarks.accuracy import measure
+
+    rows = measure()
+    for row in rows:
+        reached = "never" if row.seconds_to_standard is None else f"{row.seconds_to_standard:.1f} s"
+        print(
+            f"{row.experience:16s} {row.seconds:7.1f} s   test error {row.depth:.4f} km, {row.delta_volume:.4f} 10⁶ m³"
+            f"   as good as mogi_standard after {reached}"
+        )
+    return [asdict(row) for row in rows]
+
+
+def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
+    for row in rows:
+        print(
+            f"{row.name:70s} {row.ratio:7.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})   {row.demand} "
+            f"{_word(row.holds)}   {1e3 * row.ours:.1f} ms, other {1e3 * row.other:.1f} ms"
+        )
+    return [asdict(row) for row in rows]
+
+
+def _word(holds: bool) -> str:
+    return "holds" if holds else "DOES NOT HOLD"
+
+
+MEASUREMENTS = {"generator": generator, "loops": loops, "startup": startup, "accuracy": accuracy}
+
+if __name__ == "__main__":
+    main()

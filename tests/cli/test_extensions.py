@@ -1,0 +1,253 @@
+"""A workspace's own table entries, in specs/extensions.py, are like the built-in ones."""
+
+import json
+
+import pytest
+
+from qexp.quantities import QUANTITIES
+
+EXTENSIONS = '''
+import math
+
+import scipy.stats
+import torch
+from torch import nn
+
+from qexp.datasets.distributions import Distribution
+from qexp.datasets.generators.deformation import DeformationImages, Source
+from qexp.quantities import Quantity
+from qexp.tables import Entry
+
+
+def dyke(source, stations):
+    """Up over a strip around the centre; a toy, not physics."""
+    depth, opening = source[:, None, :].unbind(-1)
+    up = opening * torch.exp(-(stations[..., 0] / depth) ** 2)
+    return torch.stack([torch.zeros_like(up), torch.zeros_like(up), up], dim=-1)
+
+
+def triangular(low: float, high: float, peak: float = 0.5):
+    if not low < high:
+        raise ValueError(f"'low' must be less than 'high', but {low:g} is not less than {high:g}")
+    return Distribution(scipy.stats.triang(peak, loc=low, scale=high - low))
+
+
+def log_cosh():
+    return lambda estimate, truth: torch.log(torch.cosh(estimate - truth)).mean()
+
+
+class Amplify(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
+
+
+GENERATORS = {
+    "dyke": Entry(
+        build=lambda: DeformationImages(Source(("depth", "opening"), dyke)),
+        parameters={},
+        help="A toy dyke.",
+        example={"type": "dyke"},
+    ),
+}
+DISTRIBUTIONS = {
+    "triangular": Entry(
+        build=triangular,
+        parameters={
+            "properties": {
+                "low": {"type": "number"},
+                "high": {"type": "number"},
+                "peak": {"type": "number", "minimum": 0, "maximum": 1},
+            },
+            "required": ["low", "high"],
+        },
+        help="Most likely at a peak between two bounds.",
+        example={"type": "triangular", "parameters": {"low": 0, "high": 2}},
+    ),
+}
+LOSSES = {"log_cosh": Entry(log_cosh, {}, "Smooth absolute error.", {"type": "log_cosh"})}
+MODULES = {
+    "amplify": Entry(
+        build=lambda shape, /, factor=2.0: Amplify(factor),
+        parameters={"properties": {"factor": {"type": "number"}}},
+        help="Times a factor.",
+        example={"module": "amplify"},
+    ),
+}
+QUANTITIES = {"opening": Quantity("m", 1.0, "opening of the dyke", at_least=0.0)}
+'''
+
+TRIANGULAR = {"type": "triangular", "parameters": {"low": 0, "high": 3}}
+
+
+@pytest.fixture(autouse=True)
+def _quantities_as_before():
+    before = dict(QUANTITIES)
+    yield
+    QUANTITIES.clear()
+    QUANTITIES.update(before)
+
+
+@pytest.fixture
+def extended(specs):
+    """A workspace whose specs use entries of its own, one of each of four tables."""
+    (specs.root / "specs" / "extensions.py").write_text(EXTENSIONS)
+    specs.spoil(
+        "dataset",
+        ("generation_type", "dyke"),
+        ("fixed.x", ...),
+        ("fixed.y", ...),
+        ("varyings", {"depth": [[0.2, 0.4]], "opening": [[0.6, 0.7]]}),
+        ("distributions", {"depth": TRIANGULAR, "opening": TRIANGULAR}),
+        ("matrix", ...),
+    )
+    specs.spoil(
+        "model",
+        ("outputs", ["depth", "opening"]),
+        ("operations.look", {"module": "amplify", "parameters": {"factor": 1.5}}),
+        ("branches.2.y_name", "opening"),
+    )
+    specs.spoil(
+        "experience",
+        ("outputs", ["depth", "opening"]),
+        ("losses", {"depth": "log_cosh", "opening": "mae"}),
+        ("metrics", ...),
+    )
+    return specs
+
+
+def test_specs_may_name_the_entries_of_their_workspace(extended, qexp):
+    assert qexp("validate") == (0, "", "3 specs are right\n")
+
+
+def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
+    code, _, stderr = qexp("run", "sound", "--device", "cpu")
+    assert code == 0, stderr
+    record = json.loads(qexp("show", "sound_0", "--json").stdout)
+    assert record["state"] == "done"
+    assert record["units"] == {"depth": "km", "opening": "m"}
+    assert (extended.root / "runs/sound_0/code/extensions.py").read_text() == EXTENSIONS
+
+
+def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
+    dataset = json.loads((extended.root / "specs/datasets/sound.json").read_text())
+    dataset["distributions"]["depth"] = {"type": "triangular", "parameters": {"low": 3, "high": 3}}
+    assert problems(extended.write("dataset", dataset)) == [
+        "specs/datasets/sound.json at $.distributions.depth.parameters: "
+        "'low' must be less than 'high', but 3 is not less than 3"
+    ]
+    dataset["distributions"]["depth"] = {"type": "triangular", "parameters": {"low": 0, "high": 3, "peek": 1}}
+    assert problems(extended.write("dataset", dataset)) == [
+        "specs/datasets/sound.json at $.distributions.depth.parameters.peek: unknown key 'peek'; did you mean 'peak'?"
+    ]
+    dataset["distributions"]["depth"] = {"type": "triangulr", "parameters": {"low": 0, "high": 3}}
+    (said,) = problems(extended.write("dataset", dataset))
+    assert said.endswith("no distribution 'triangulr'; did you mean 'triangular'?")
+
+
+@pytest.mark.parametrize(
+    ("table", "entry"),
+    [("generators", "dyke"), ("distributions", "triangular"), ("losses", "log_cosh"), ("modules", "amplify")],
+)
+def test_tables_list_and_describe_the_entries_of_a_workspace(extended, qexp, table, entry):
+    assert entry in json.loads(qexp("tables", "--json").stdout)[table]
+    assert entry in qexp("tables", table).stdout
+    assert qexp("tables", table, entry).stdout.startswith(f"{entry}: ")
+
+
+def test_schemas_hold_the_entries_of_a_workspace(extended, qexp):
+    schema = json.loads(qexp("schema", "dataset").stdout)
+    assert "triangular" in json.dumps(schema["$defs"]["distribution"])
+    assert "dyke" in json.dumps(schema["$defs"]["generator"])
+
+
+def test_another_workspace_knows_nothing_of_them(extended, qexp, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "specs").mkdir()
+    assert qexp("tables", "losses", "log_cosh", "--workspace", other).code == 3
+    assert qexp("tables", "losses", "log_cosh").code == 0
+
+
+def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
+    from qexp import assemble
+    from qexp.workspace import Workspace
+
+    place = Workspace(extended.root)
+    before = assemble.experience("sound", [], place)
+    place.extensions.write_text(EXTENSIONS + "\n# another remark\n")
+    after = assemble.experience("sound", [], place)
+    assert after.document == before.document
+    assert after.digest != before.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("def (", "SyntaxError: invalid syntax"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("LOSSES = {'mine': lambda: 0}", "LOSSES['mine'] must be a qexp.tables.Entry"),
+        (
+            "from qexp.tables import Entry\nLOSSES = {'mae': Entry(lambda: 0, {}, '', {})}",
+            "LOSSES has 'mae', which qexp has already; rename it",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("tables",), ("validate",), ("schema", "model"), ("run", "sound")], ids=lambda command: command[0]
+)
+def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, qexp, text, complaint, command):
+    (specs.root / "specs" / "extensions.py").write_text(text)
+    code, stdout, stderr = qexp(*command)
+    assert (code, stdout) == (2, "")
+    assert str(specs.root / "specs" / "extensions.py") in stderr
+    assert complaint in stderr
+    assert not (specs.root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("LOSSES = [1]", id="a table that is a list"),
+        pytest.param("LOSSES = None", id="a table that is None"),
+        pytest.param(
+            "from qexp.tables import Entry\nLOSSES = {3: Entry(dict, {}, '', {})}", id="a name that is a number"
+        ),
+        pytest.param("raise SystemExit(0)", id="an exit"),
+        pytest.param(
+            "from qexp.tables import Entry\n"
+            "LOSSES = {'mine': Entry(dict, {'properties': {'a': {'type': 'number'}}}, '', {})}",
+            id="a builder without a signature",
+        ),
+    ],
+)
+@pytest.mark.xfail(raises=(AssertionError, AttributeError, TypeError, ValueError), reason="a traceback or silence")
+def test_extensions_that_are_no_tables_are_an_error_too(specs, qexp, text):
+    (specs.root / "specs" / "extensions.py").write_text(text)
+    code, _, stderr = qexp("validate")
+    assert code == 2
+    assert "extensions.py" in stderr
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="QUANTITIES of a workspace replace built-in ones without a word")
+def test_a_quantity_that_qexp_has_already_is_a_clash_like_any_other(specs, qexp):
+    (specs.root / "specs" / "extensions.py").write_text(
+        "from qexp.quantities import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}"
+    )
+    code, _, stderr = qexp("validate")
+    assert code == 2
+    assert "QUANTITIES has 'depth', which qexp has already; rename it" in stderr
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="`qexp tables quantities` does not look at the workspace")
+def test_tables_list_the_quantities_of_a_workspace(extended, qexp):
+    assert "opening" in json.loads(qexp("tables", "quantities", "--json").stdout)
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="assemble.tables_with adds them to the one dictionary of all")
+def test_the_quantities_of_a_workspace_are_its_own(extended, qexp):
+    assert qexp("validate").code == 0
+    assert "opening" not in QUANTITIES

@@ -1,0 +1,256 @@
+import pytest
+
+from qexp.errors import QexpError
+from qexp.runs.select import STATES, condition, field, ordered, select
+
+RUNS = [
+    {
+        "name": "cnn_0",
+        "state": "done",
+        "seed": 0,
+        "error": None,
+        "tags": ["best", "paper"],
+        "epochs": {"done": 20, "of": 20, "best": 17},
+        "results": {"test": {"depth": {"mae": 0.3, "r2": None}}},
+    },
+    {
+        "name": "cnn_1",
+        "state": "failed",
+        "seed": 1,
+        "error": "diverged",
+        "tags": [],
+        "epochs": {"done": 3, "of": 20, "best": None},
+        "results": {},
+    },
+    {
+        "name": "unet_7",
+        "state": "done",
+        "seed": 7,
+        "error": None,
+        "tags": ["paper"],
+        "epochs": {"done": 20, "of": 20, "best": 20},
+        "results": {"test": {"depth": {"mae": 0.1, "r2": 0.9}, "width": {"mae": 2.0}}},
+    },
+]
+
+
+def chosen(where=None, **others):
+    return [one["name"] for one in select(RUNS, where=where, **others)]
+
+
+def complaint(call, *arguments, **others):
+    with pytest.raises(QexpError) as caught:
+        call(*arguments, **others)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("seed < 5", ["cnn_0", "cnn_1"]),
+        ("seed <= 0", ["cnn_0"]),
+        ("seed > 1", ["unet_7"]),
+        ("seed >= 1", ["cnn_1", "unet_7"]),
+        ("seed == 1.0", ["cnn_1"]),
+        ("seed != 1", ["cnn_0", "unet_7"]),
+        ("0 < seed < 7", ["cnn_1"]),
+        ("0 < seed <= 7 != 8", ["cnn_1", "unet_7"]),
+        ("seed > -1", ["cnn_0", "cnn_1", "unet_7"]),
+        ("-seed < -1", ["unet_7"]),
+        ("seed in [0, 7]", ["cnn_0", "unet_7"]),
+        ("seed in (1, 2)", ["cnn_1"]),
+        ("seed not in [0, 7]", ["cnn_1"]),
+        ("'paper' in tags", ["cnn_0", "unet_7"]),
+        ("'best' in tags and 'paper' in tags", ["cnn_0"]),
+        ("tags == []", ["cnn_1"]),
+        ("'cnn' in name", ["cnn_0", "cnn_1"]),
+        ("name > 'cnn_0'", ["cnn_1", "unet_7"]),
+        ("state == 'done' and seed < 5", ["cnn_0"]),
+        ("state == 'failed' or seed == 7", ["cnn_1", "unet_7"]),
+        ("not state == 'done'", ["cnn_1"]),
+        ("not (seed == 0 or seed == 1)", ["unet_7"]),
+        ("seed == 0 or seed == 1 and state == 'done'", ["cnn_0"]),
+        ("results.test.depth.mae < 0.2", ["unet_7"]),
+        ("results.test.depth.mae < 1e9", ["cnn_0", "unet_7"]),
+        ("epochs.done == epochs.of", ["cnn_0", "unet_7"]),
+        ("epochs.done < epochs.of", ["cnn_1"]),
+        ("epochs.best > 17", ["unet_7"]),
+        ("error", ["cnn_1"]),
+        ("not error", ["cnn_0", "unet_7"]),
+        ("True", ["cnn_0", "cnn_1", "unet_7"]),
+        ("false", []),
+    ],
+)
+def test_an_expression_chooses_the_runs_for_which_it_holds(where, names):
+    assert chosen(where) == names
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("error == None", ["cnn_0", "unet_7"]),
+        ("error is None", ["cnn_0", "unet_7"]),
+        ("error == null", ["cnn_0", "unet_7"]),
+        ("error is not None", ["cnn_1"]),
+        ("error != null", ["cnn_1"]),
+        ("results.test.depth.mae == None", ["cnn_1"]),
+        ("results.test.width.mae > 0", ["unet_7"]),
+        ("results.test.width.mae <= 0", []),
+        ("not results.test.width.mae > 0", ["cnn_0", "cnn_1"]),
+        ("results.test.depth.r2 < 1", ["unet_7"]),
+        ("results.no.such.thing < 1", []),
+        ("seed.deeper == 1", []),
+        ("'a' in error", []),
+        ("error in ['diverged', 'slow']", ["cnn_1"]),
+        ("error not in ['diverged']", []),
+        ("None < 3", []),
+    ],
+)
+def test_a_comparison_with_what_a_run_does_not_have_is_false_unless_it_asks_for_that(where, names):
+    assert chosen(where) == names
+
+
+def test_a_state_and_an_expression_must_both_hold():
+    assert chosen(status="done") == ["cnn_0", "unet_7"]
+    assert chosen("seed > 0", status="done") == ["unet_7"]
+    assert chosen() == ["cnn_0", "cnn_1", "unet_7"]
+
+
+def test_a_state_that_there_is_not_is_answered_with_the_nearest():
+    assert complaint(select, RUNS, status="finished").startswith("--status finished: no such state; known: created, ")
+    assert complaint(select, RUNS, status="dome") == "--status dome: no such state; did you mean 'done'?"
+    for state in STATES:
+        select(RUNS, status=state)
+
+
+def test_a_field_that_there_is_not_is_answered_with_the_nearest():
+    assert complaint(chosen, "sead < 5") == "no field 'sead'; did you mean 'seed'?"
+    assert complaint(chosen, "resutls.test.depth.mae < 5") == "no field 'resutls'; did you mean 'results'?"
+    assert complaint(chosen, "vesuvius").startswith("no field 'vesuvius'; known: epochs, error, name,")
+
+
+def test_a_field_goes_deep_with_dots_and_is_none_where_nothing_is():
+    assert field(RUNS[0], "epochs.best") == 17
+    assert field(RUNS[0], "results.test.depth") == {"mae": 0.3, "r2": None}
+    assert field(RUNS[1], "results.test.depth.mae") is None
+    assert field(RUNS[0], "name.upper") is None
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "__import__('os').getcwd()",
+        "open('/etc/passwd')",
+        "(lambda: True)()",
+        "lambda: True",
+        "[one for one in tags]",
+        "{one: 1 for one in tags}",
+        "name[0] == 'c'",
+        "f'{name}' == 'cnn_0'",
+        "seed + 1 < 3",
+        "2 ** 100 ** 100 > seed",
+        "~seed < 0",
+        "+seed < 1",
+        "seed if seed else 1",
+        "(seed := 3)",
+        "{1, 2}",
+        "{'a': 1}",
+        "[*tags]",
+        "max(seed, 1) < 3",
+        "seed < len(name)",
+        "not open('x')",
+        "[open('x')] == 1",
+        "seed < 1 or open('x')",
+    ],
+)
+def test_what_could_compute_or_execute_is_refused_before_any_run_is_looked_at(where):
+    assert "only comparisons, and, or, not, in, numbers and texts are understood" in complaint(condition, where)
+
+
+@pytest.mark.parametrize("where", ["''.__class__", "(1).real == 1", "[].append", "'a'.upper.x", "(seed < 1).x"])
+def test_a_dot_may_only_follow_a_field(where):
+    assert "a dot must follow a field, as in results.test.depth.mae" in complaint(condition, where)
+
+
+def test_attributes_of_python_are_not_to_be_had():
+    assert chosen("name.__class__ != None") == []
+    assert chosen("tags.append") == []
+    assert complaint(chosen, "__builtins__ != None").startswith("no field '__builtins__'")
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["seed <", "seed = 5", "< 5", "seed < 5)", "'open", "seed seed", "import os", "seed; seed", "a\0b", "not", "1 if"],
+)
+def test_what_is_no_expression_is_refused_with_an_example(where):
+    said = complaint(condition, where)
+    assert said.startswith(f"--where: cannot understand {where!r}")
+    assert said.endswith('write, for example, "seed < 5"')
+
+
+@pytest.mark.parametrize("where", ["name < 3", "seed < 'a'", "3 in seed", "epochs < 5", "tags > 1", "'a' < 1"])
+def test_values_that_cannot_be_compared_are_reported_as_such(where):
+    assert complaint(chosen, where).startswith("--where: cannot compare ")
+
+
+@pytest.mark.xfail(raises=TypeError, reason="the minus is taken of anything")
+@pytest.mark.parametrize("where", ["-name < 3", "-'a' < 3", "-tags < 3"])
+def test_a_minus_before_what_is_no_number_is_reported_as_such(where):
+    assert complaint(chosen, where).startswith("--where: ")
+
+
+@pytest.mark.xfail(raises=TypeError, reason="the minus is taken of anything")
+def test_a_comparison_with_minus_what_a_run_does_not_have_is_false():
+    assert chosen("-results.test.depth.mae < 0") == ["cnn_0", "unet_7"]
+
+
+@pytest.mark.xfail(raises=QexpError, reason="ast.parse takes leading spaces for an indentation")
+def test_spaces_around_an_expression_do_not_count():
+    assert chosen("  seed < 5 ") == ["cnn_0", "cnn_1"]
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="`is` compares identities, and large numbers are not identical")
+def test_is_means_equal_for_numbers():
+    assert [one["name"] for one in select([{"name": "a", "seed": int("1000")}], where="seed is 1000")] == ["a"]
+
+
+# Order
+
+
+def names(runs):
+    return [one["name"] for one in runs]
+
+
+def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last():
+    assert names(ordered(RUNS, "results.test.depth.mae")) == ["unet_7", "cnn_0", "cnn_1"]
+    assert names(ordered(RUNS, "results.test.depth.mae", reverse=True)) == ["cnn_0", "unet_7", "cnn_1"]
+    assert names(ordered(RUNS, "name", reverse=True)) == ["unet_7", "cnn_1", "cnn_0"]
+    assert names(ordered(RUNS, "seed")) == ["cnn_0", "cnn_1", "unet_7"]
+    assert names(ordered(RUNS, "error")) == ["cnn_1", "cnn_0", "unet_7"]
+
+
+def test_numbers_are_ordered_as_numbers():
+    runs = [{"name": str(seed), "seed": seed} for seed in (10, 9, 100, -1, 2.5)]
+    assert names(ordered(runs, "seed")) == ["-1", "2.5", "9", "10", "100"]
+
+
+def test_equal_runs_keep_their_order():
+    runs = [{"name": name, "seed": 1} for name in "dbca"]
+    assert names(ordered(runs, "seed")) == names(ordered(runs, "seed", reverse=True)) == ["d", "b", "c", "a"]
+
+
+def test_without_a_field_the_order_stays_or_is_turned_round():
+    assert ordered(RUNS, None) == RUNS
+    assert ordered(RUNS, None, reverse=True) == RUNS[::-1]
+
+
+def test_an_order_by_what_cannot_be_ordered_is_refused():
+    assert complaint(ordered, RUNS, "sead") == "no field 'sead'; did you mean 'seed'?"
+    for by in ("results", "tags", "results.test"):
+        assert f"--sort {by}: that is not a number or a text" in complaint(ordered, RUNS, by)
+    assert "not a number or a text" in complaint(ordered, [{"x": 1}, {"x": "a"}], "x")
+
+
+def test_of_no_runs_any_order_is_right():
+    assert ordered([], "whatever") == []
