@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
-from qexp.runs.catalog import Catalog, process_of, state_now
-from qexp.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from qexp.analysis.predict import Predictor
+    from qexp.runs.directory import RunDirectory
     from qexp.runs.execute import Display
 
 
@@ -40,6 +39,8 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """All that `qexp show RUN --json` shows; the state is the one of this moment."""
+        from qexp.runs.catalog import process_of, state_now
+
         record = self.directory.record()
         state = state_now(self.directory, record["state"], process_of(record))
         return {**record, "state": state, "path": str(self.path), "matrices": self.directory.matrix_names()}
@@ -143,6 +144,7 @@ def matrix(
 
     from qexp.analysis.matrix import Axis
     from qexp.analysis.matrix import matrix as make
+    from qexp.runs.catalog import Catalog
 
     place = workspaces.find(workspace)
     directory = run.directory if isinstance(run, Run) else Catalog(place).find(run)
@@ -155,6 +157,7 @@ def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:
     """Summaries of the runs, by name: all, or those for which an expression holds, such as `"seed < 5"`."""
+    from qexp.runs.catalog import Catalog
     from qexp.runs.select import select
 
     return select(Catalog(workspaces.find(workspace)).runs(), where=where, status=status)
@@ -162,6 +165,8 @@ def runs(
 
 def open_run(reference: str, *, workspace: str | Path | None = None) -> Run:
     """A run by its name, a unique prefix of it, or a path. Raises NotFoundError."""
+    from qexp.runs.catalog import Catalog
+
     return Run(Catalog(workspaces.find(workspace)).find(reference))
 
 

@@ -157,6 +157,16 @@ def test_no_two_samples_of_a_part_have_the_same_noise():
         assert apart.min() > 1
 
 
+def test_noise_is_drawn_anew_for_every_purpose_and_seed():
+    def residual(**which):
+        quiet, noisy = (drawn(dataset(fixed={"noise": level}), **which)["displacement"] for level in (0.0, 100.0))
+        return (noisy - quiet).flatten()
+
+    draws = [residual(), residual(seed=4), residual(purpose=("train", 1)), residual(purpose=("train", 2))]
+    correlation = np.corrcoef(torch.stack(draws)) - np.eye(4)
+    assert np.abs(correlation).max() < 0.15
+
+
 def test_varying_noise_is_each_samples_own_standard_deviation():
     size, count = (40, 50), 3 * BLOCK + 1
     quiet = drawn(dataset(size), count)["displacement"]

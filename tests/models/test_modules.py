@@ -89,8 +89,8 @@ def test_a_same_convolution_is_the_sum_over_windows_of_the_zero_padded_image(ker
 
 
 def test_same_padding_is_worked_out_anew_for_every_convolution_of_a_row():
-    # 9 -> 5 -> 3 -> 2, by rounding up each time.
-    assert made("conv", values(1, 1, 9, 9), filters=[2, 2, 2], stride=2).shape == (1, 2, 2, 2)
+    # 10 -> 5 -> 3 -> 2 by rounding up each time: even sides need one pixel, odd ones two.
+    assert made("conv", values(1, 1, 10, 10), filters=[2, 2, 2], stride=2).shape == (1, 2, 2, 2)
 
 
 def test_a_valid_convolution_uses_whole_windows_only():

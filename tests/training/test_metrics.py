@@ -100,10 +100,8 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
 
 
 def test_single_precision_values_are_judged_in_double():
-    truth = np.full(1000, 1e4, dtype=np.float32)
-    truth[0] += 1
-    assert metric("r2", truth.astype(np.float64), truth) == 1
-    assert metric("mse", truth + np.float32(1), truth) == pytest.approx(1, rel=1e-12)
+    estimate = np.array([1e8, 1, -1e8], dtype=np.float32)
+    assert metric("bias", estimate, np.zeros(3, dtype=np.float32)) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("name", METRICS)
