@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp
+from qexp.analysis.matrix import axis
+from qexp.forward.geometry import line_of_sight, pixel_axis
+from qexp.forward.point import mogi_image
+
+SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
+
+
+def test_cells_are_centred_so_that_no_axis_touches_its_ends():
+    one = axis("depth=0:4:8")
+    np.testing.assert_allclose(one.centres, np.arange(8) * 0.5 + 0.25)
+
+
+def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_make(run):
+    table = qexp.matrix(run, "mogi_test", axes=SMALL)
+    size = torch.tensor([100.0])
+    pixels = pixel_axis(64, size)
+    look = line_of_sight(torch.zeros(1), torch.full((1,), 0.33))
+    for i, j in ((0, 0), (3, 1), (7, 3)):
+        depth, volume = float(table["depth"][i]), float(table["delta_volume"][j])
+        image = mogi_image(torch.tensor([[0.0, 0.0, 1e3 * depth, 1e6 * volume]]), pixels, pixels, look)
+        estimate = run.predict(displacement=image[0].numpy())
+        assert float(table["depth_estimate"][i, j]) == pytest.approx(float(estimate["depth"]), rel=1e-4)
+        assert float(table["delta_volume_estimate"][i, j]) == pytest.approx(float(estimate["delta_volume"]), rel=1e-4)
+
+
+def test_error_is_estimate_minus_truth_and_relative_error_is_of_the_truth(run):
+    table = qexp.matrix(run, "mogi_test", axes=SMALL)
+    truth = table["depth"]
+    xarray.testing.assert_allclose(table["depth_error"], (table["depth_estimate"] - truth).rename("depth_error"))
+    np.testing.assert_allclose(table["depth_relative_error"], table["depth_error"] / truth)
+
+
+def test_the_file_says_units_and_axes(workspace, run, qexp):
+    axes = ["--axis", "depth=0:4:8", "--axis", "delta_volume=0:2:4"]
+    assert qexp("matrix", "--run", run.name, "--dataset", "mogi_test.json", *axes).code == 0
+    folder = run.path / "matrices/mogi_test"
+    table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+    assert dict(table.sizes) == {"depth": 8, "delta_volume": 4}
+    assert table["depth"].attrs["units"] == "km"
+    assert table["delta_volume_error"].attrs["units"] == "10⁶ m³"
+    assert (folder / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads((folder / "record.json").read_text())
+    assert record["axes"] == {"depth": [0.0, 4.0, 8], "delta_volume": [0.0, 2.0, 4]}
+    assert record["mean_absolute_error"]["depth"] == pytest.approx(float(np.abs(table["depth_error"]).mean()))
+
+
+def test_without_axes_the_datasets_own_grid_is_used(run):
+    table = qexp.matrix(run, "mogi_test")
+    assert dict(table.sizes) == {"depth": 128, "delta_volume": 128}
+    assert float(table["depth"][0]) == pytest.approx(4 / 256)
+    assert float(table["delta_volume"][-1]) == pytest.approx(4 - 4 / 256)
+
+
+def test_vdis_arrays_have_its_order_of_axes(run):
+    table = qexp.matrix(run, "mogi_test", axes=SMALL, npy=True)
+    folder = run.path / "matrices/mogi_test"
+    for name, ours in (("matrix", "estimate"), ("dif_matrix", "error"), ("dif_n_matrix", "relative_error")):
+        array = np.load(folder / f"depth_{name}.npy")
+        # VDI's first varying variable, the depth, runs fastest.
+        assert array.shape == (4, 8)
+        np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
+
+
+def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
+    table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
+    np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
+    assert (table["depth_standard_deviation"] > 0).all()
+    quiet = qexp.matrix(run, "mogi_test", axes=SMALL, repeats=3)
+    np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)
+
+
+def test_noise_comes_from_the_seed(run):
+    one, same, other = (qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seed) for seed in (1, 1, 2))
+    xarray.testing.assert_equal(one, same.assign_attrs(one.attrs))
+    assert not np.allclose(one["depth_estimate"], other["depth_estimate"])
+
+
+@pytest.mark.parametrize("axes", [{"depth": (0.5, 4.0, 6)}, {**SMALL, "x": (-1.0, 1.0, 3)}], ids=["one", "three"])
+def test_any_number_of_axes(run, axes):
+    table = qexp.matrix(run, "mogi_test", axes=axes, fixed={} if "delta_volume" in axes else {"delta_volume": 1.0})
+    assert dict(table.sizes) == {name: cells for name, (_, _, cells) in axes.items()}
+    assert np.isfinite(table["depth_estimate"]).all()
+    assert (run.path / "matrices/mogi_test/matrix.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--axis", "depht=0:4:8"], 2, "did you mean 'depth'"),
+        (["--axis", "depth=4:0:8"], 2, "must rise"),
+        (["--axis", "depth=0:4"], 2, "variable=low:high:cells"),
+        (["--axis", "depth=0:4:0"], 2, "at least one cell"),
+        (["--axis", "depth=0:nan:4"], 2, "must rise"),
+        (["--axis", "depth=-1:4:8", "--axis", "delta_volume=0:4:8"], 2, "greater than 0 km"),
+        (["--axis", "depth=0:4:8"], 2, "--fix delta_volume"),
+        (["--axis", "depth=0:4:8", "--fix", "delta_volume=zero"], 2, "variable=number"),
+        (["--axis", "depth=0:4:8", "--fix", "volume=1"], 2, "no such variable"),
+        (["--axis", "depth=0:4:8", "--axis", "depth=0:4:8"], 2, "twice"),
+        (["--axis", "depth=0:4:100000", "--axis", "delta_volume=0:4:100000"], 2, "too many"),
+        (["--repeats", "0"], 2, "at least one"),
+        (["--device", "abacus"], 2, "no such device"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_advice(run, qexp, arguments, code, says):
+    outcome = qexp("matrix", "--run", run.name, "--dataset", "mogi_test", *arguments)
+    assert (outcome.code, outcome.stdout) == (code, "")
+    assert says in outcome.stderr
+    assert not (run.path / "matrices").exists()
+
+
+def test_unknown_runs_and_datasets_are_refused_with_near_names(run, qexp):
+    code, _, stderr = qexp("matrix", "--run", "mogi_quikc_1", "--dataset", "mogi_test")
+    assert (code, "did you mean 'mogi_quick_1'" in stderr) == (3, True)
+    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_tset")
+    assert (code, "did you mean 'mogi_test'" in stderr) == (2, True)
+
+
+def test_a_dataset_of_another_size_is_refused(workspace, run, qexp):
+    path = workspace / "specs/datasets/mogi_test.json"
+    path.write_text(path.read_text().replace("[64, 64]", "[32, 32]"))
+    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
+    assert code == 2
+    assert "[32, 32, 1]" in stderr
+
+
+def test_a_run_that_is_not_done_has_no_matrix(run, qexp):
+    record = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**record, "state": "interrupted"}))
+    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
+    assert code == 2
+    assert "interrupted, not done" in stderr
