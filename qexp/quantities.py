@@ -24,9 +24,9 @@ class Quantity:
         """What the value breaks, in words, or None."""
         if self.above is not None and not value > self.above:
             return f"must be greater than {self.above:g} {self.unit}"
-        if self.at_least is not None and value < self.at_least:
+        if self.at_least is not None and not value >= self.at_least:
             return f"must be at least {self.at_least:g} {self.unit}"
-        if self.at_most is not None and value > self.at_most:
+        if self.at_most is not None and not value <= self.at_most:
             return f"must be at most {self.at_most:g} {self.unit}"
         return None
 

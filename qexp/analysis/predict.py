@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from qexp import assemble
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
+from qexp.models.network import initialise
 from qexp.models.shapes import Shape, written
 from qexp.runs.directory import RunDirectory
 from qexp.runs.start import require_done
+from qexp.seeds import Seeds
 from qexp.tables import suggestion
 from qexp.training import checkpoint
 
@@ -22,7 +24,7 @@ def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
     """The model of a finished run with its best weights, ready to predict."""
     require_done(directory)
     model = assemble.model_of(directory.spec(), assemble.tables_with(directory.extensions))
-    model.network.to_empty(device="cpu")
+    initialise(model.network, Seeds(0))  # gives it memory; the values come from the file
     model.load_state_dict(checkpoint.read(directory.best_weights)[0])
     return model.to(device).eval()
 

@@ -47,7 +47,10 @@ def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distri
 
 
 def log_normal(mu: float, sigma: float) -> Distribution:
-    return Distribution(scipy.stats.lognorm(s=sigma, scale=math.exp(mu)))
+    try:
+        return Distribution(scipy.stats.lognorm(s=sigma, scale=math.exp(mu)))
+    except OverflowError:
+        raise ValueError(f"'mu' is the mean of the logarithm; exp({mu:g}) is too large a number") from None
 
 
 def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate

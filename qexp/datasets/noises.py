@@ -11,6 +11,9 @@ from qexp.forward.noise import correlated_field, exponential_amplitude, white_fi
 from qexp.quantities import QUANTITIES
 from qexp.tables import Entry
 
+KEPT_AMPLITUDES = 8
+"""A dataset has a view or a few, each with its own size of pixels."""
+
 
 class Noise(Protocol):
     def draw(
@@ -44,6 +47,8 @@ class ExponentialNoise:
             return correlated_field(count, height, width, amplitude, generator)
         key = (height, width, pixel_width.item(), pixel_height.item(), pixel_width.device)
         if key not in self._amplitudes:
+            if len(self._amplitudes) >= KEPT_AMPLITUDES:
+                self._amplitudes.clear()
             self._amplitudes[key] = exponential_amplitude(
                 height, width, pixel_width, pixel_height, self.range_in_metres
             )

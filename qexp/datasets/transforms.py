@@ -55,7 +55,8 @@ class Log(Transform):
         return torch.exp(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return f"a logarithm needs positive values, but they reach down to {low:g}" if low < 0 else None
+        reaches = low < 0 or high <= 0
+        return f"a logarithm needs positive values, but they reach down to {low:g}" if reaches else None
 
 
 class Scale(Transform):
@@ -82,6 +83,9 @@ class Standardize(Transform):
         super().__init__()
         self.register_buffer("mean", torch.zeros(1))
         self.register_buffer("deviation", torch.ones(1))
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        return f"values that are all {low:g} cannot be standardized" if low == high else None
 
     def fit(self, values: Tensor) -> None:
         dimensions = [0, *range(2, values.dim())]

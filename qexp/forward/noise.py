@@ -9,8 +9,11 @@ from torch import Tensor
 COVARIANCE_TOLERANCE = 1e-3
 """Largest share of the variance that may be lost where an embedding has negative eigenvalues."""
 
-LARGEST_EMBEDDING = 16
+LARGEST_EMBEDDING = 16.0
 """The torus grows to at most so many times the grid before negative eigenvalues are cut off regardless."""
+
+LARGEST_BATCH_EMBEDDING = 4.0
+"""The same where every field of a batch has a torus of its own, which costs that much more memory and time."""
 
 
 def white_field(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -33,6 +36,7 @@ def exponential_amplitude(
     Dietrich and Newsam (1997), SIAM J. Sci. Comput. 18, 1088-1107; Wood and Chan (1994), J. Comput. Graph. Stat. 3.
     """
     factor = 2.0
+    largest = LARGEST_EMBEDDING if max(len(pixel_width), len(pixel_height)) == 1 else LARGEST_BATCH_EMBEDDING
     while True:
         rows, columns = next_fast_len(int(factor * height)), next_fast_len(int(factor * width))
         north = _torus_distance(rows, pixel_height.double())
@@ -41,7 +45,7 @@ def exponential_amplitude(
         eigenvalues = torch.fft.fft2(covariance).real
         kept = eigenvalues.clamp(min=0)
         share_lost = ((kept - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
-        if share_lost <= COVARIANCE_TOLERANCE or factor >= LARGEST_EMBEDDING:
+        if share_lost <= COVARIANCE_TOLERANCE or factor * 1.5 > largest:
             amplitude: Tensor = (kept / kept.sum((-2, -1), keepdim=True)).sqrt().float()
             return amplitude
         factor *= 1.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,8 @@ class Network(nn.Module):
         super().__init__()
         self.inputs, self.outputs, self.branches = dict(inputs), list(outputs), list(branches)
         self.operations = nn.ModuleDict()
+        self.builders: dict[str, Callable[[], nn.Module]] = {}
+        """What makes each operation again; see `initialise`."""
         self._penalties: dict[str, float] = {}
         values = {name: torch.empty(2, *shape, device="meta") for name, shape in inputs.items()}
         with torch.no_grad():
@@ -80,6 +83,7 @@ class Network(nn.Module):
             raise ShapeError("takes one input; join several with a 'concatenate' first")
         if name not in self.operations:
             shape = [_shape(one) for one in value] if isinstance(value, list) else _shape(value)
+            self.builders[name] = partial(operation.build, shape)
             with torch.device("meta"):
                 self.operations[name] = operation.build(shape).eval()
             if operation.l2:
@@ -114,20 +118,20 @@ class Network(nn.Module):
 def initialise(network: Network, seeds: Seeds) -> None:
     """Give every weight memory and its first value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
 
-    Each operation draws from its own stream, so that adding one changes no other.
+    Modules that are neither convolution nor linear keep the values that they give themselves. Each operation draws from
+    its own stream, so that adding one changes no other.
     """
-    network.to_empty(device="cpu")
-    for name, operation in network.operations.items():
+    for name, build in network.builders.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.number("weights", name))
+            operation = build()
         random = seeds.torch("cpu", "weights", name)
         for module in operation.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=random)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif callable(reset := getattr(module, "reset_parameters", None)):
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seeds.number("weights", name, type(module).__name__))
-                    reset()
+        network.operations[name] = operation
 
 
 def _gather(values: Mapping[str, Tensor], branch: Branch) -> Tensor | list[Tensor]:

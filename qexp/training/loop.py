@@ -108,6 +108,8 @@ class Trainer:
         """Of the epoch under way: every output's, batch by batch."""
         self._dropout_state: dict[str, Tensor] | None = None
         self._checkpointed_at = time.monotonic()
+        self._unwritten = False
+        """Whether anything was trained since the last checkpoint."""
 
     def run(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()`; leaves the best weights in the model. True if it got to the end.
@@ -166,7 +168,7 @@ class Trainer:
     def _train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
-        samples = self._transformed(self.data.train(progress.epoch))
+        samples = self._transformed(self.data.train(progress.epoch), "training")
         cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
@@ -178,6 +180,7 @@ class Trainer:
         truths = {name: samples[name].split(recipe.batch_size) for name in recipe.losses}
         while progress.batch < self.batches:
             if interrupted():
+                self._dropout_state = _random_state(self.device)
                 return False
             index = progress.batch
             self._set_learning_rate()
@@ -189,6 +192,7 @@ class Trainer:
             if recipe.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
             self.optimizer.step()
+            self._unwritten = True
             self._batch_losses.extend(loss.detach() for loss in losses)
             progress.batch = index + 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
@@ -226,7 +230,7 @@ class Trainer:
     def _validate(self) -> dict[str, Any]:
         """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
         if self._validation is None:
-            self._validation = self._transformed(self.data.validation)
+            self._validation = self._transformed(self.data.validation, "validation")
         made = self.model.outputs(self._validation)
         losses = {
             name: loss(made[name].float(), self._validation[name]).item() for name, loss in self.recipe.losses.items()
@@ -235,12 +239,12 @@ class Trainer:
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
     @torch.no_grad()
-    def _transformed(self, samples: Samples) -> dict[str, Tensor]:
+    def _transformed(self, samples: Samples, part: str) -> dict[str, Tensor]:
         names = [*self.model.network.inputs, *self.recipe.losses]
         transformed = {name: self.model.transformed(name, samples[name]) for name in names}
         for name in self.recipe.losses:
             if not torch.isfinite(transformed[name]).all():
-                raise DivergedError(f"the transform of '{name}' made NaN or infinity of training values")
+                raise DivergedError(f"the transform of '{name}' made NaN or infinity of {part} values")
         return transformed
 
     def _require_finite(self, batch_losses: Tensor) -> None:
@@ -269,6 +273,8 @@ class Trainer:
             group["lr"] = rate
 
     def _write_checkpoint(self, listener: Listener) -> None:
+        if not self._unwritten:
+            return
         if self._best is not None and self._best_unwritten:
             checkpoint.write(
                 self.folder / "best.safetensors",
@@ -278,13 +284,14 @@ class Trainer:
             self._best_unwritten = False
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
         extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
-        extra |= {f"progress.random.{name}": state for name, state in _random_state(self.device).items()}
+        if self.progress.batch:  # at the start of an epoch the state is set anew anyway
+            extra |= {f"progress.random.{name}": state for name, state in _random_state(self.device).items()}
         checkpoint.write(
             self.folder / "last.safetensors",
             {**self.model.state_dict(), **checkpoint.optimizer_tensors(self.optimizer), **extra},
             {"progress": asdict(self.progress)},
         )
-        self._checkpointed_at = time.monotonic()
+        self._checkpointed_at, self._unwritten = time.monotonic(), False
         listener.checkpoint_written(self.progress)
 
 

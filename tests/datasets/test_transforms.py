@@ -52,9 +52,12 @@ def test_log_takes_distributions_whose_support_ends_at_zero_and_the_others_take_
         assert transform.domain_error(-math.inf, math.inf) is None
 
 
-@pytest.mark.xfail(reason="only low < 0 is an error, so a variable fixed at 0 passes and becomes -inf")
 def test_log_refuses_a_variable_that_is_always_zero():
     assert Log().domain_error(0.0, 0.0) is not None
+
+
+def test_standardize_refuses_a_variable_that_always_has_the_same_value():
+    assert Standardize().domain_error(2.0, 2.0) is not None
 
 
 def test_scale_makes_the_typical_value_one():

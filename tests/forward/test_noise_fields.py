@@ -97,7 +97,6 @@ def test_the_torus_is_twice_the_grid_for_a_short_range_and_grows_with_the_range(
     assert size(3000.0)[0] > size(1000.0)[0]
 
 
-@pytest.mark.xfail(reason="the factor is raised from 15.2 to 22.8 before it is compared with LARGEST_EMBEDDING")
 def test_the_torus_is_never_more_than_the_largest_embedding_times_the_grid():
     rows, columns = exponential_amplitude(16, 16, metres(100.0), metres(100.0), 2e4).shape[1:]
     assert max(rows, columns) <= noise.LARGEST_EMBEDDING * 16

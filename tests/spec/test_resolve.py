@@ -82,6 +82,18 @@ def test_a_name_too_long_for_a_file_is_a_name_that_is_not_there(place):
     assert "no experience" in complaints(resolve.locate, "experience", "a" * 300, place)[0]
 
 
+def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, place):
+    specs.write("experience", "{", "torn")
+    assert complaints(resolve.experience, "torn", [], place)[0].startswith(
+        "specs/experiences/torn.json at $: not valid JSON at line 1, column 2"
+    )
+    specs.write("dataset", "[]", "torn")
+    specs.spoil("experience", ("dataset", "torn"))
+    assert complaints(resolve.experience, "sound", [], place) == [
+        "specs/datasets/torn.json at $: must be an object {…}, but is a list []"
+    ]
+
+
 # Overrides
 
 

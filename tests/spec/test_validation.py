@@ -139,6 +139,11 @@ DATASETS = {
         1,
         "$.distributions.depth.parameters.a: unknown key 'a'; known: mu, sigma",
     ),
+    "a distribution without parameters": (
+        "distributions.depth.parameters",
+        ...,
+        "$.distributions.depth: the key 'parameters' is missing",
+    ),
     "a distribution by its bare name": (
         "distributions.depth",
         "log_normal",
@@ -169,6 +174,14 @@ def test_bounds_are_open_so_that_a_depth_may_be_uniform_from_zero_on(specs, qexp
 def test_touching_test_intervals_are_right(specs, qexp):
     code, _, stderr = qexp("validate", specs.spoil("dataset", ("varyings.depth", [[0, 0.2], [0.2, 0.3], [0.9, 1]])))
     assert code == 0, stderr
+
+
+def test_an_interval_is_held_against_all_before_it_not_only_the_last(specs, problems):
+    said = problems(specs.spoil("dataset", ("varyings.depth", [[0.1, 0.5], [0.2, 0.3], [0.4, 0.6]])))
+    assert [line.partition(": ")[0] for line in said] == [
+        "specs/datasets/sound.json at $.varyings.depth[1]",
+        "specs/datasets/sound.json at $.varyings.depth[2]",
+    ]
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="only a single interval [0, 1] is seen to take everything")
@@ -340,6 +353,20 @@ def test_an_operation_needs_a_plain_name(specs, problems, name):
     assert said.startswith(f"specs/models/sound.json at $.operations: '{name}' is not a name; use letters, digits")
 
 
+@pytest.mark.xfail(raises=IndexError, reason="network.py expects a RuntimeError or a ValueError of torch")
+@pytest.mark.parametrize("again", ["average_pooling", "attention"])
+def test_an_operation_used_again_on_what_is_no_image_any_more_is_refused(specs, problems, again):
+    parameters = {"filters": [2, 4]} if again == "attention" else {}
+    spoilt = specs.spoil(
+        "model",
+        ("operations.again", {"module": again, "parameters": parameters}),
+        ("operations.mean", {"module": "global_average"}),
+        ("branches.0.operations", ["block", "again", "mean", "again"]),
+    )
+    (said,) = problems(spoilt)
+    assert said.startswith("specs/models/sound.json at $.branches[0].operations[3]: operation 'again' does not fit")
+
+
 ABSURD_MODELS = {
     "an input of a whole number with a point": ("inputs.displacement.size", [16.0, 16, 1]),
     "filters that are whole numbers with a point": ("operations.block.parameters.filters", [4.0]),
@@ -456,6 +483,39 @@ def test_the_share_of_a_part_may_carry_an_error_of_rounding(specs, qexp):
     assert sum([0.9, 0.1 - 1e-16]) != 1
     code, _, stderr = qexp("validate", specs.spoil("experience", ("split", [0.9, 0.1 - 1e-16])))
     assert code == 0, stderr
+
+
+def test_all_training_samples_may_be_one_batch(specs, qexp):
+    code, _, stderr = qexp("validate", specs.spoil("experience", ("batch_size", 8)))
+    assert code == 0, stderr
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="torch wants both betas to be floats, and says so in its own words")
+def test_a_beta_may_be_a_whole_number(specs, qexp):
+    optimizer = {"type": "adam", "parameters": {"betas": [0, 0.999]}}
+    code, _, stderr = qexp("validate", specs.spoil("experience", ("optimizer", optimizer)))
+    assert code == 0, stderr
+
+
+@pytest.mark.parametrize("transform", ["log", "standardize"])
+@pytest.mark.xfail(raises=AssertionError, reason="the run finds it: NaN, or values that are all the same")
+def test_a_transform_that_a_constant_zero_does_not_stand_is_refused(specs, problems, transform):
+    specs.spoil("model", ("outputs", ["depth", "x"]), ("branches.2.y_name", "x"))
+    (said,) = problems(
+        specs.spoil(
+            "experience",
+            ("outputs", ["depth", "x"]),
+            ("losses", {"depth": "mae", "x": "mae"}),
+            ("transforms", {"x": transform}),
+        )
+    )
+    assert said.startswith("specs/experiences/sound.json at $.transforms.x: ")
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="the run fails when it comes to its last batch, of one sample")
+def test_a_last_batch_of_one_sample_is_refused_where_a_channel_is_normalised_over_the_batch(specs, problems):
+    specs.spoil("model", ("operations.norm", {"module": "batch_norm"}), ("branches.1.operations", ["to_depth", "norm"]))
+    assert problems(specs.spoil("experience", ("sizes", [9, 4, 4])))
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="says: must not be {'const': 0}")

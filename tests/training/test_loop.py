@@ -248,9 +248,6 @@ def test_a_finished_run_has_nothing_left_to_do_and_its_best_weights_ready(tmp_pa
     assert again.evaluate(data().test) == finished.evaluate(data().test)
 
 
-@pytest.mark.xfail(
-    reason="the last checkpoint is written again, with the random state that the process happens to have"
-)
 def test_going_on_with_a_finished_run_leaves_its_files_byte_for_byte(tmp_path):
     trained(tmp_path / "run")
     before = bytes_of(tmp_path / "run")

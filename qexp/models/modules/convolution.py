@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from qexp.models.activations import ACTIVATIONS
 from qexp.models.shapes import Shape, ShapeError, require_image
@@ -23,23 +24,27 @@ def convolutions(
     l2: float = 0.0,
 ) -> nn.Module:
     """Convolutions one after another, each followed by the activation."""
-    channels, height, width = require_image(shape)
+    channels = require_image(shape)[0]
     layers: list[nn.Module] = []
     for count in filters:
-        if padding == "same":
-            (top, bottom), (left, right) = (same_padding(side, kernel_size, stride) for side in (height, width))
-            if top == bottom and left == right:
-                layers.append(nn.Conv2d(channels, count, kernel_size, stride, (top, left), bias=bias))
-            else:
-                layers.append(nn.ZeroPad2d((left, right, top, bottom)))
-                layers.append(nn.Conv2d(channels, count, kernel_size, stride, bias=bias))
-            height, width = -(-height // stride), -(-width // stride)
-        else:
-            layers.append(nn.Conv2d(channels, count, kernel_size, stride, bias=bias))
-            height, width = ((side - kernel_size) // stride + 1 for side in (height, width))
-        layers.append(ACTIVATIONS[activation]())
+        convolution = SameConv2d if padding == "same" else nn.Conv2d
+        layers += [convolution(channels, count, kernel_size, stride, bias=bias), ACTIVATIONS[activation]()]
         channels = count
     return nn.Sequential(*layers)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with ceil(side / stride) results per side, whatever the size of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = (
+            same_padding(side, kernel, stride)
+            for side, kernel, stride in zip(x.shape[-2:], self.kernel_size, self.stride, strict=True)
+        )
+        if top == bottom and left == right:
+            return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+        padded = functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(padded, self.weight, self.bias, self.stride)
 
 
 def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
