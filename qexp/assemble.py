@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,12 +20,12 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.generators import GENERATORS
 from qexp.datasets.noises import NOISES
 from qexp.datasets.transforms import TRANSFORMS, Transform
-from qexp.errors import Problem, QexpError, SpecError
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES, JoiningEntry
 from qexp.models.network import Branch, BranchError, Network, Operation, initialise
 from qexp.models.shapes import Shape, from_spec, written
-from qexp.quantities import QUANTITIES, quantity
+from qexp.quantities import QUANTITIES, Quantity, declare, quantity
 from qexp.seeds import Seeds
 from qexp.spec import load, resolve, validate
 from qexp.spec.digest import digest
@@ -35,7 +38,7 @@ from qexp.training.losses import LOSSES
 from qexp.training.metrics import METRICS, asked_for
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.schedules import SCHEDULES
-from qexp.workspace import Workspace
+from qexp.workspace import VARIABLE, Workspace, find
 
 Document = dict[str, Any]
 Finding = validate.Finding
@@ -61,6 +64,7 @@ def tables_with(extensions: Path) -> dict[str, Table]:
     and `QUANTITIES`, of `qexp.quantities.Quantity`.
     """
     tables: dict[str, Table] = dict(BUILT_IN)
+    declare({})
     if not extensions.is_file():
         return tables
     module_spec = importlib.util.spec_from_file_location("qexp_extensions", extensions)
@@ -69,18 +73,43 @@ def tables_with(extensions: Path) -> dict[str, Table]:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's own code may raise
+    except (Exception, SystemExit) as error:  # whatever a user's own code may raise
         raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
     for name, table in BUILT_IN.items():
-        added = getattr(module, name.upper(), {})
+        added = _added(module, name.upper(), table, Entry, extensions)
         for entry_name, entry in added.items():
-            if entry_name in table:
-                raise QexpError(f"{extensions}: {name.upper()} has '{entry_name}', which qexp has already; rename it")
-            if not isinstance(entry, Entry):
-                raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] must be a qexp.tables.Entry")
+            try:
+                entry.schema()
+            except (TypeError, ValueError) as error:
+                raise QexpError(
+                    f"{extensions}: {name.upper()}['{entry_name}'] has no usable builder: {error}"
+                ) from error
         tables[name] = {**table, **added}
-    QUANTITIES.update(getattr(module, "QUANTITIES", {}))
+    declare(_added(module, "QUANTITIES", QUANTITIES, Quantity, extensions))
     return tables
+
+
+def tables_here(named: str | None = None) -> dict[str, Table]:
+    """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
+    try:
+        return tables_with(find(named).extensions)
+    except NotFoundError:
+        if named is not None or VARIABLE in os.environ:
+            raise
+        return tables_with(Path("no extensions"))
+
+
+def _added(module: ModuleType, name: str, known: Mapping[str, Any], kind: type, extensions: Path) -> dict[str, Any]:
+    """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
+    added = getattr(module, name, {})
+    if not isinstance(added, dict):
+        raise QexpError(f"{extensions}: {name} must be a dictionary")
+    for entry_name, entry in added.items():
+        if not isinstance(entry_name, str) or not isinstance(entry, kind):
+            raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a {kind.__module__}.{kind.__name__}")
+        if entry_name in known:
+            raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
+    return added
 
 
 @dataclass(frozen=True)
@@ -260,12 +289,13 @@ def device_of(name: str) -> torch.device:
     """`auto`, `cpu` or `cuda`. Raises QexpError if there is no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise QexpError("--device cuda: there is no GPU that torch can use here; try --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda") from None
+    if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
+        raise QexpError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from 0")
+    return torch.device(name)
 
 
 # Checks that need objects
@@ -394,6 +424,13 @@ def _in_whole(document: Document, tables: Tables) -> Iterator[Finding]:
                         f"{written(shapes[name])}; end the branch accordingly"
                     ),
                 )
+        normalises = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
+        if normalises and document["sizes"][0] % document["batch_size"] == 1:
+            yield (
+                ("batch_size",),
+                f"the last of the batches of {document['sizes'][0]} samples has a single one, which a 'batch_norm' "
+                "cannot normalise; choose another size",
+            )
     yield from _in_transforms(document, dataset, tables)
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = resolve.long_form(document.get(key, "constant"), tables[table])

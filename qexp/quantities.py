@@ -7,6 +7,7 @@ view carries a suffix (`incidence_1`) and is the same quantity as the one withou
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -55,6 +56,21 @@ DIMENSIONLESS = Quantity("", 1.0, "no unit declared")
 _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 
 
+_DECLARED: dict[str, Quantity] = {}
+"""Those of the workspace that was looked at last."""
+
+
+def declare(quantities: Mapping[str, Quantity]) -> None:
+    """Make a workspace's own quantities known, in place of those of another."""
+    _DECLARED.clear()
+    _DECLARED.update(quantities)
+
+
+def known() -> dict[str, Quantity]:
+    """All quantities, the workspace's own after the built-in ones."""
+    return {**QUANTITIES, **_DECLARED}
+
+
 def base_name(variable: str) -> str:
     """The variable without the suffix of its view: `incidence` for `incidence_1`."""
     return _VIEW_SUFFIX.sub("", variable)
@@ -62,7 +78,11 @@ def base_name(variable: str) -> str:
 
 def quantity(variable: str) -> Quantity:
     """The quantity of a variable; one without a declared quantity has no unit."""
-    return QUANTITIES.get(variable) or QUANTITIES.get(base_name(variable), DIMENSIONLESS)
+    for name in (variable, base_name(variable)):
+        for quantities in (QUANTITIES, _DECLARED):
+            if name in quantities:
+                return quantities[name]
+    return DIMENSIONLESS
 
 
 def label(variable: str) -> str:

@@ -18,9 +18,11 @@ WorkspaceOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
+
 STATE_STYLES = {
-    "done": "green", "running": "cyan", "failed": "red", "lost": "red", "out_of_memory": "red", "timeout": "red",
-    "interrupted": "yellow", "preempted": "yellow",
+    "done": GREEN, "running": CYAN, "interrupted": YELLOW, "preempted": YELLOW,
+    "failed": RED, "lost": RED, "out_of_memory": RED, "timeout": RED,
 }  # fmt: skip
 
 
@@ -55,28 +57,18 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Aligned columns; on a terminal with colours and no wider than it, else plain text and whole.
+    """Aligned columns, nothing cut off; on a terminal with a bold head and coloured states.
 
     right  the columns that are aligned to the right
     """
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in columns:
-            table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
-        for row in rows:
-            table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
-        Console().print(table)
-        return
+    styled = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
-        cells = (
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(columns, row, widths, strict=True)
-        )
+    for index, row in enumerate((columns, *rows)):
+        cells = []
+        for name, cell, width in zip(columns, row, widths, strict=True):
+            padded = cell.rjust(width) if name in right else cell.ljust(width)
+            style = BOLD if index == 0 else STATE_STYLES.get(cell)
+            cells.append(f"\x1b[{style}m{padded}\x1b[0m" if styled and style else padded)
         print("  ".join(cells).rstrip())
 
 

@@ -13,18 +13,11 @@ def schema(
     kind: Annotated[str, typer.Argument(metavar="dataset|model|experience")], workspace: WorkspaceOption = None
 ) -> None:
     """Print the JSON Schema of a kind of spec, table parameters included, for editors."""
-    from qexp.assemble import BUILT_IN, tables_with
-    from qexp.errors import NotFoundError, QexpError
+    from qexp.assemble import tables_here
+    from qexp.errors import QexpError
     from qexp.spec.schema import KINDS, whole_schema
     from qexp.tables import suggestion
-    from qexp.workspace import find
 
     if kind not in KINDS:
         raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, KINDS)}")
-    try:
-        tables = tables_with(find(workspace).extensions)
-    except NotFoundError:
-        if workspace is not None:
-            raise
-        tables = dict(BUILT_IN)
-    print_json(whole_schema(kind, tables))
+    print_json(whole_schema(kind, tables_here(workspace)))

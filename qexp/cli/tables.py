@@ -17,20 +17,14 @@ def tables(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show what specs can name: tables, their entries, parameters, defaults and an example."""
-    if table == "quantities":
-        _print_quantities(as_json)
-        return
-    from qexp.assemble import BUILT_IN, tables_with
+    from qexp.assemble import tables_here
     from qexp.errors import NotFoundError
     from qexp.tables import suggestion
-    from qexp.workspace import find
 
-    try:
-        known = tables_with(find(workspace).extensions)
-    except NotFoundError:
-        if workspace is not None:
-            raise
-        known = dict(BUILT_IN)
+    known = tables_here(workspace)
+    if table == "quantities":
+        _print_quantities(name, as_json)
+        return
     if table is None:
         rows = [[key, ", ".join(entries)] for key, entries in known.items()]
         if as_json:
@@ -89,16 +83,22 @@ def _range(schema: dict[str, Any]) -> str:
     return " ".join([words, *limits])
 
 
-def _print_quantities(as_json: bool) -> None:
-    from qexp.quantities import QUANTITIES
+def _print_quantities(name: str | None, as_json: bool) -> None:
+    from qexp.errors import NotFoundError
+    from qexp.quantities import known
+    from qexp.tables import suggestion
 
+    quantities = known()
+    if name is not None and name not in quantities:
+        raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
+    chosen = quantities if name is None else {name: quantities[name]}
     if as_json:
         print_json(
             {
-                name: {"unit": one.unit, "si_factor": one.si_factor, "description": one.description}
-                for name, one in QUANTITIES.items()
+                key: {"unit": one.unit, "si_factor": one.si_factor, "description": one.description}
+                for key, one in chosen.items()
             }
         )
         return
-    rows = [[name, one.unit, f"{one.si_factor:g}", one.description] for name, one in QUANTITIES.items()]
+    rows = [[key, one.unit, f"{one.si_factor:g}", one.description] for key, one in chosen.items()]
     print_table(["variable", "unit", "in SI", "meaning"], rows, right=["in SI"])

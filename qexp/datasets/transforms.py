@@ -124,7 +124,14 @@ TRANSFORMS: dict[str, Entry] = {
     "scale": Entry(
         build=Scale,
         parameters={
-            "properties": {"typical": {"type": "number", "not": {"const": 0}, "description": "typical value"}},
+            "properties": {
+                "typical": {
+                    "type": "number",
+                    "not": {"const": 0},
+                    "x-message": "must not be 0",
+                    "description": "typical value",
+                }
+            },
             "required": ["typical"],
         },
         help="Division by a typical value.",

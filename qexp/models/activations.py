@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+
+class Asinh(nn.Module):
+    """Linear near zero, logarithmic far from it, of both signs: for features that span orders of magnitude."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.asinh(x)
+
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
@@ -17,6 +26,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
+    "asinh": Asinh,
 }
 
 ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}

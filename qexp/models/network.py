@@ -69,7 +69,7 @@ class Network(nn.Module):
                 for position, name in enumerate(branch.operations):
                     try:
                         value = self._lay_out(name, operations[name], value)
-                    except (ShapeError, RuntimeError, ValueError) as error:
+                    except (ShapeError, RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
                         raise BranchError(index, position, _explained(name, value, error)) from error
                 if isinstance(value, list):
                     raise BranchError(

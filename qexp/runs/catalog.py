@@ -128,6 +128,8 @@ class Catalog:
             return [path for path in self.workspace.runs.iterdir() if not path.name.startswith(".") and path.is_dir()]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
 
     def _refreshed(self) -> dict[str, dict[str, Any]]:
         """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
@@ -154,10 +156,9 @@ class Catalog:
     def _known(self) -> dict[str, dict[str, Any]]:
         data = LockedStorage(self.path).read() or {}
         rows = data.get("runs", {})
-        try:
-            return {row["summary"]["name"]: row for row in rows.values()}
-        except (AttributeError, KeyError, TypeError):
-            raise DamagedError(f"{self.path} is damaged: a row is not of a run") from None
+        if not isinstance(rows, dict) or not all(number.isdecimal() and _sound(row) for number, row in rows.items()):
+            raise DamagedError(f"{self.path} is damaged: a row is not of a run")
+        return {row["summary"]["name"]: row for row in rows.values()}
 
     def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
         """Bring the file up to date. Listing goes on without it where it cannot be written."""
@@ -204,6 +205,16 @@ def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:
     record = directory.record()
     summary = {**{key: record.get(key) for key in KEPT}, "name": directory.name}
     return {"stamp": stamp, "summary": summary, "process": process_of(record), "matrices": directory.matrix_names()}
+
+
+def _sound(row: Any) -> bool:
+    """Whether a row is one that `_row` made."""
+    return (
+        isinstance(row, dict)
+        and {"stamp", "summary", "process", "matrices"} <= row.keys()
+        and isinstance(row["summary"], dict)
+        and row["summary"].keys() >= set(KEPT)
+    )
 
 
 def _stamp(path: Path) -> list[int] | None:

@@ -73,8 +73,11 @@ class RunDirectory:
 
     def spec(self) -> dict[str, Any]:
         """The resolved experience, with its dataset and model."""
-        spec = files.read_json(self.spec_file)
-        if not isinstance(spec, dict):
+        try:
+            spec = files.read_json(self.spec_file)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.spec_file} is gone") from None
+        if not isinstance(spec, dict) or not {"dataset", "model", "outputs"} <= spec.keys():
             raise DamagedError(f"{self.spec_file} is not a spec")
         return spec
 

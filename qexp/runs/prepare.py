@@ -47,7 +47,7 @@ def now() -> str:
 
 def require_name(name: str) -> str:
     """A run's name must be the name of a directory, and easy to type."""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name.startswith("catalog.json"):
         raise QexpError(f"'{name}' cannot be the name of a run; use letters, digits, '.', '_' and '-'")
     return name
 
@@ -61,8 +61,8 @@ def prepare(plan: Plan, workspace: Workspace, storage: Path | None = None) -> Ru
     require_name(plan.name)
     place = workspace.runs if storage is None else storage.absolute()
     with _explained(place):
-        workspace.runs.mkdir(parents=True, exist_ok=True)
-        place.mkdir(parents=True, exist_ok=True)
+        _make_folder(workspace.runs)
+        _make_folder(place)
         if os.path.lexists(workspace.runs / plan.name):
             raise FileExistsError(plan.name)
         draft = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place))
@@ -74,6 +74,13 @@ def prepare(plan: Plan, workspace: Workspace, storage: Path | None = None) -> Ru
             shutil.rmtree(draft, ignore_errors=True)
             raise
     return RunDirectory(workspace.runs / plan.name)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise QexpError(f"cannot write to {path}: it is a file") from None
 
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace) -> None:

@@ -25,8 +25,8 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.GtE: operator.ge,
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
-    ast.Is: lambda a, b: a is b,
-    ast.IsNot: lambda a, b: a is not b,
+    ast.Is: operator.eq,
+    ast.IsNot: operator.ne,
 }
 
 
@@ -44,7 +44,7 @@ def condition(text: str) -> Callable[[Summary], bool]:
     A comparison with something that a run does not have is false.
     """
     try:
-        tree = ast.parse(text, mode="eval")
+        tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError) as error:
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         raise QexpError(f'--where: cannot understand {text!r}{where}; write, for example, "seed < 5"') from None
@@ -98,7 +98,10 @@ def _value(node: ast.expr, summary: Summary) -> Any:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return not _value(operand, summary)
         case ast.UnaryOp(operand=operand):
-            return -_value(operand, summary)
+            number = _value(operand, summary)
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+                raise QexpError(f"--where: there is no minus of {number!r}")
+            return None if number is None else -number
         case ast.Compare(left=left, ops=operators, comparators=others):
             values = [_value(value, summary) for value in (left, *others)]
             return all(

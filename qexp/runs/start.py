@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,10 +33,10 @@ def start(
     display: Display | None = None,
 ) -> tuple[RunDirectory, bool]:
     """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do."""
-    if seed < 0:
-        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+    if not 0 <= seed < 2**63:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
     assemble.device_of(device)
-    changes = [*overrides, *([f"pretrain={pretrain}"] if pretrain else [])]
+    changes = [*overrides, *([f"pretrain={json.dumps(pretrain)}"] if pretrain else [])]
     experience = assemble.experience(reference, changes, workspace)
     plan = _plan(experience, seed, name, workspace)
     directory = RunDirectory(workspace.runs / plan.name)

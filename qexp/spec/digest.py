@@ -12,7 +12,13 @@ COMMENTARY = "description"
 
 def canonical(document: Any) -> str:
     """JSON with sorted keys, without commentary, and with 1 for 1.0."""
-    return json.dumps(_canonical(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        _canonical(_without_commentary(document)),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
 
 
 def digest(document: Any, *texts: str) -> str:
@@ -23,9 +29,20 @@ def digest(document: Any, *texts: str) -> str:
     return content.hexdigest()
 
 
+def _without_commentary(document: Any) -> Any:
+    """The spec, and those that stand in it, without their descriptions; elsewhere the word may be somebody's name."""
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: _without_commentary(item) if key in ("dataset", "model") else item
+        for key, item in document.items()
+        if key != COMMENTARY
+    }
+
+
 def _canonical(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items() if key != COMMENTARY}
+        return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():

@@ -9,6 +9,8 @@ from typing import Any
 
 from qexp.errors import Problem, SpecError
 
+LARGEST_INTEGER = 2**63
+
 
 class _Object(dict[str, Any]):
     """A JSON object that remembers keys given twice."""
@@ -37,24 +39,31 @@ def read(path: Path, shown: str | None = None) -> dict[str, Any]:
 
 def parse(text: str, name: str) -> dict[str, Any]:
     """Like `read`, for the text of a file called `name`."""
+    value = parse_value(text, name)
+    if not isinstance(value, dict):
+        raise SpecError([Problem(name, (), f"must be an object {{…}}, but is {described(value)}")])
+    return value
+
+
+def parse_value(text: str, name: str) -> Any:
+    """Any JSON value; json.JSONDecodeError's place and words go into the SpecError."""
+    problems: list[Problem] = []
     try:
-        document = json.loads(text, object_pairs_hook=_Object)
+        value = _plain(json.loads(text, object_pairs_hook=_Object), (), name, problems)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}")]) from None
     except RecursionError:
         raise SpecError([Problem(name, (), "nested too deeply to be a spec")]) from None
-    if not isinstance(document, dict):
-        raise SpecError([Problem(name, (), f"must be an object {{…}}, but is {described(document)}")])
-    problems: list[Problem] = []
-    plain = _plain(document, (), name, problems)
+    except ValueError as error:  # a number of more digits than Python reads
+        raise SpecError([Problem(name, (), f"not a number of sensible size: {error}")]) from None
     if problems:
         raise SpecError(problems)
-    assert isinstance(plain, dict)
-    return plain
+    return value
 
 
 def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:
+    """Plain dictionaries, and whole numbers without a point: JSON knows one kind of number."""
     if isinstance(value, _Object):
         problems += [Problem(name, (*path, key), "this key is given twice; keep one") for key in value.duplicates]
         return {key: _plain(item, (*path, key), name, problems) for key, item in value.items()}
@@ -62,6 +71,10 @@ def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Pr
         return [_plain(item, (*path, index), name, problems) for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         problems.append(Problem(name, path, f"{value} is not a number that JSON knows; give a finite one"))
+    elif isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        problems.append(Problem(name, path, "a whole number must be less than 2^63"))
+    elif isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_INTEGER:
+        return int(value)
     return value
 
 

@@ -19,7 +19,7 @@ def findings(kind: str, document: dict[str, Any], tables: Tables) -> list[Findin
 def _in_dataset(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
     distributions = document.get("distributions")
     for variable, value in distributions.items() if isinstance(distributions, dict) else ():
-        if isinstance(value, list) and value and value[0] in tables["distributions"]:
+        if isinstance(value, list) and value and isinstance(value[0], str) and value[0] in tables["distributions"]:
             names = tables["distributions"][value[0]].parameters.get("properties", {})
             new = {"type": value[0], "parameters": dict(zip(names, value[1:], strict=False))}
             yield ("distributions", variable), f"a distribution as a list is an old form; write {json.dumps(new)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Iterable
@@ -31,15 +32,18 @@ def override(text: str) -> Override:
     key, equals, value = text.partition("=")
     if not equals or not key or any(not step for step in key.split(".")):
         raise QexpError(f"--set {text}: write key.path=value, for example --set epochs=20")
+    steps = (int(step) if step.isdecimal() and step.isascii() else step for step in key.split("."))
+    return Override(text, tuple(steps), _override_value(value, f"--set {key}"))
+
+
+def _override_value(text: str, name: str) -> Any:
     try:
-        parsed = json.loads(value, parse_constant=_refuse_constant)
+        json.loads(text)
     except json.JSONDecodeError:
-        parsed = value
-    return Override(text, tuple(int(step) if step.isdigit() else step for step in key.split(".")), parsed)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise QexpError(f"--set: {name} is not a number that JSON knows; give a finite one")
+        return text
+    except (ValueError, RecursionError):
+        pass  # it is JSON, of a kind that `parse_value` refuses in words
+    return load.parse_value(text, name)
 
 
 def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:
@@ -58,8 +62,9 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
             *candidates,
         ]
     for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        with contextlib.suppress(OSError):  # a name too long to be one of a file
+            if candidate.is_file():
+                return candidate
     known = [path.stem for path in folder.glob("*.json")]
     stem = Path(named).stem
     raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {suggestion(stem, known)}")])
@@ -75,9 +80,12 @@ class Loaded:
     model_name: str
     files: dict[str, str]
     """Kind → the file as it is shown in errors."""
+    written_out: set[str]
+    """The kinds that stand in the experience itself."""
 
     def problems(self, kind: str, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> list[Problem]:
-        return [Problem(self.files[kind], path, message) for path, message in findings]
+        prefix = (kind,) if kind in self.written_out else ()
+        return [Problem(self.files[kind], (*prefix, *path), message) for path, message in findings]
 
 
 def experience(reference: str, overrides: Iterable[Override], workspace: Workspace) -> Loaded:
@@ -85,7 +93,7 @@ def experience(reference: str, overrides: Iterable[Override], workspace: Workspa
     path = locate("experience", reference, workspace)
     shown = workspace.shown(path)
     document = load.read(path, shown)
-    loaded = Loaded(path.stem, document, "", "", {"experience": shown, "dataset": shown, "model": shown})
+    loaded = Loaded(path.stem, document, "", "", {"experience": shown, "dataset": shown, "model": shown}, set())
     pending = list(overrides)
     for change in pending:
         if len(change.path) == 1:
@@ -102,6 +110,8 @@ def experience(reference: str, overrides: Iterable[Override], workspace: Workspa
             loaded.files[kind] = workspace.shown(file)
             names[kind] = file.stem
             document[kind] = load.read(file, loaded.files[kind])
+        else:
+            loaded.written_out.add(kind)
     loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
     for change in pending:
         if len(change.path) > 1:

@@ -116,12 +116,17 @@ def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
                 'for example {"type": "uniform", "parameters": {"a": 0, "b": 1}}',
             )
     for name, (low, high) in document.get("matrix", {}).get("axes", {}).items():
+        where: Path = ("matrix", "axes", name)
         if not low < high:
-            yield ("matrix", "axes", name), f"the axis must rise, but goes from {low:g} to {high:g}"
+            yield where, f"the axis must rise, but goes from {low:g} to {high:g}"
+            continue
+        # Cells are centred, so that an end may lie on a limit that values must not reach.
+        for violation in {quantity(name).violation(low + 1e-9 * (high - low)), quantity(name).violation(high)} - {None}:
+            yield where, f"{violation}, but the axis goes from {low:g} to {high:g}"
 
 
 def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
-    before = 0.0
+    before, taken = 0.0, 0.0
     for index, (low, high) in enumerate(intervals):
         where: Path = ("varyings", name, index)
         if not low < high:
@@ -130,8 +135,10 @@ def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
             yield where, f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}"
         elif low < before:
             yield where, f"starts at {low:g}, before the interval ahead of it ends at {before:g}; order and part them"
+        else:
+            taken += high - low
         before = max(before, high)
-    if len(intervals) == 1 and intervals[0][0] <= 0 and intervals[0][1] >= 1:
+    if taken >= 1 - 1e-9:
         yield ("varyings", name), "the test part takes all quantiles; leave some for training and validation"
 
 

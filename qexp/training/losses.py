@@ -27,6 +27,13 @@ def huber(delta: float = 1.0) -> Loss:
     return loss
 
 
+def power(exponent: float) -> Loss:
+    def loss(estimate: Tensor, truth: Tensor) -> Tensor:
+        return (estimate - truth).abs().pow(exponent).mean()
+
+    return loss
+
+
 def _mean_squared_error() -> Loss:
     return functional.mse_loss
 
@@ -45,6 +52,12 @@ LOSSES: dict[str, Entry] = {
         _mean_absolute_error, {}, "Mean absolute error; its minimum is the conditional median.", {"type": "mae"}
     ),
     "mre": Entry(_mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
+    "power": Entry(
+        build=power,
+        parameters={"properties": {"exponent": {"type": "number", "minimum": 1}}, "required": ["exponent"]},
+        help="Mean of the error's size to a power: 1 gives the conditional median, 2 the mean, more lies midway.",
+        example={"type": "power", "parameters": {"exponent": 3}},
+    ),
     "huber": Entry(
         build=huber,
         parameters={"properties": {"delta": {"type": "number", "exclusiveMinimum": 0}}},

@@ -17,7 +17,9 @@ def adam(
     betas: Sequence[float] = (0.9, 0.999),
     epsilon: float = 1e-7,
 ) -> torch.optim.Optimizer:
-    return torch.optim.Adam(weights, lr=learning_rate, betas=(betas[0], betas[1]), eps=epsilon, fused=True)
+    return torch.optim.Adam(
+        weights, lr=learning_rate, betas=(float(betas[0]), float(betas[1])), eps=epsilon, fused=True
+    )
 
 
 def adamw(
@@ -29,7 +31,12 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        weights, lr=learning_rate, betas=(betas[0], betas[1]), eps=epsilon, weight_decay=weight_decay, fused=True
+        weights,
+        lr=learning_rate,
+        betas=(float(betas[0]), float(betas[1])),
+        eps=epsilon,
+        weight_decay=weight_decay,
+        fused=True,
     )
 
 

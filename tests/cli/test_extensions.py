@@ -224,7 +224,6 @@ def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, 
         ),
     ],
 )
-@pytest.mark.xfail(raises=(AssertionError, AttributeError, TypeError, ValueError), reason="a traceback or silence")
 def test_extensions_that_are_no_tables_are_an_error_too(specs, qexp, text):
     (specs.root / "specs" / "extensions.py").write_text(text)
     code, _, stderr = qexp("validate")
@@ -232,7 +231,6 @@ def test_extensions_that_are_no_tables_are_an_error_too(specs, qexp, text):
     assert "extensions.py" in stderr
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="QUANTITIES of a workspace replace built-in ones without a word")
 def test_a_quantity_that_qexp_has_already_is_a_clash_like_any_other(specs, qexp):
     (specs.root / "specs" / "extensions.py").write_text(
         "from qexp.quantities import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}"
@@ -242,12 +240,10 @@ def test_a_quantity_that_qexp_has_already_is_a_clash_like_any_other(specs, qexp)
     assert "QUANTITIES has 'depth', which qexp has already; rename it" in stderr
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="`qexp tables quantities` does not look at the workspace")
 def test_tables_list_the_quantities_of_a_workspace(extended, qexp):
     assert "opening" in json.loads(qexp("tables", "quantities", "--json").stdout)
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="assemble.tables_with adds them to the one dictionary of all")
 def test_the_quantities_of_a_workspace_are_its_own(extended, qexp):
     assert qexp("validate").code == 0
     assert "opening" not in QUANTITIES

@@ -184,28 +184,29 @@ def test_an_interval_is_held_against_all_before_it_not_only_the_last(specs, prob
     ]
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="only a single interval [0, 1] is seen to take everything")
 def test_test_intervals_that_take_everything_together_are_refused(specs, problems):
     (said,) = problems(specs.spoil("dataset", ("varyings.depth", [[0, 0.5], [0.5, 1]])))
     assert said.startswith("specs/datasets/sound.json at $.varyings.depth: the test part takes all quantiles")
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="only `qexp matrix` finds it, when the run is long done")
 def test_a_matrix_axis_through_values_that_cannot_be_is_refused(specs, problems):
     (said,) = problems(specs.spoil("dataset", ("matrix.axes.depth", [-1, 4])))
     assert said.startswith("specs/datasets/sound.json at $.matrix.axes.depth: ")
 
 
+def test_a_distribution_beyond_all_numbers_is_refused(specs, problems):
+    (said,) = problems(specs.spoil("dataset", ("distributions.depth.parameters.mu", 1000)))
+    assert said.startswith("specs/datasets/sound.json at $.distributions.depth.parameters: ")
+
+
 ABSURD_DATASETS = {
     "a list where VDI's old form had a name": ("distributions.depth", [["log_normal"], 0, 1]),
-    "a mean beyond all numbers": ("distributions.depth.parameters.mu", 1000),
     "a mean of 400 digits": ("distributions.depth.parameters.mu", 10**400),
     "an angle of 400 digits": ("fixed.incidence", -(10**400)),
     "a quantile of 400 digits": ("varyings.depth.1.1", 10**400),
 }
 
 
-@pytest.mark.xfail(raises=(TypeError, OverflowError), reason="a traceback instead of a complaint")
 @pytest.mark.parametrize(("path", "value"), ABSURD_DATASETS.values(), ids=ABSURD_DATASETS)
 def test_an_absurd_dataset_gets_a_complaint_and_no_traceback(specs, problems, path, value):
     assert problems(specs.spoil("dataset", (path, value)))
@@ -353,7 +354,6 @@ def test_an_operation_needs_a_plain_name(specs, problems, name):
     assert said.startswith(f"specs/models/sound.json at $.operations: '{name}' is not a name; use letters, digits")
 
 
-@pytest.mark.xfail(raises=IndexError, reason="network.py expects a RuntimeError or a ValueError of torch")
 @pytest.mark.parametrize("again", ["average_pooling", "attention"])
 def test_an_operation_used_again_on_what_is_no_image_any_more_is_refused(specs, problems, again):
     parameters = {"filters": [2, 4]} if again == "attention" else {}
@@ -376,7 +376,6 @@ ABSURD_MODELS = {
 }
 
 
-@pytest.mark.xfail(raises=(TypeError, RuntimeError), reason="a traceback instead of a complaint")
 @pytest.mark.parametrize(("path", "value"), ABSURD_MODELS.values(), ids=ABSURD_MODELS)
 def test_an_absurd_model_gets_a_complaint_or_works_but_no_traceback(specs, qexp, path, value):
     code, _, stderr = qexp("validate", specs.spoil("model", (path, value)))
@@ -417,7 +416,7 @@ EXPERIENCES = {
     "a decay out of its range": (
         "optimizer",
         {"type": "adam", "parameters": {"betas": [0.9, 1.0]}},
-        "$.optimizer.parameters.betas[1]: must be less than 1, but is the number 1.0",
+        "$.optimizer.parameters.betas[1]: must be less than 1, but is the number 1",
     ),
     "parameters that do not go together": (
         "optimizer",
@@ -490,7 +489,6 @@ def test_all_training_samples_may_be_one_batch(specs, qexp):
     assert code == 0, stderr
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="torch wants both betas to be floats, and says so in its own words")
 def test_a_beta_may_be_a_whole_number(specs, qexp):
     optimizer = {"type": "adam", "parameters": {"betas": [0, 0.999]}}
     code, _, stderr = qexp("validate", specs.spoil("experience", ("optimizer", optimizer)))
@@ -498,7 +496,6 @@ def test_a_beta_may_be_a_whole_number(specs, qexp):
 
 
 @pytest.mark.parametrize("transform", ["log", "standardize"])
-@pytest.mark.xfail(raises=AssertionError, reason="the run finds it: NaN, or values that are all the same")
 def test_a_transform_that_a_constant_zero_does_not_stand_is_refused(specs, problems, transform):
     specs.spoil("model", ("outputs", ["depth", "x"]), ("branches.2.y_name", "x"))
     (said,) = problems(
@@ -512,25 +509,21 @@ def test_a_transform_that_a_constant_zero_does_not_stand_is_refused(specs, probl
     assert said.startswith("specs/experiences/sound.json at $.transforms.x: ")
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="the run fails when it comes to its last batch, of one sample")
 def test_a_last_batch_of_one_sample_is_refused_where_a_channel_is_normalised_over_the_batch(specs, problems):
     specs.spoil("model", ("operations.norm", {"module": "batch_norm"}), ("branches.1.operations", ["to_depth", "norm"]))
     assert problems(specs.spoil("experience", ("sizes", [9, 4, 4])))
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="says: must not be {'const': 0}")
 def test_a_typical_value_of_zero_is_refused_in_words(specs, problems):
     scale = {"type": "scale", "parameters": {"typical": 0}}
     (said,) = problems(specs.spoil("experience", ("transforms.depth", scale)))
     assert "$.transforms.depth.parameters.typical: must not be 0" in said
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="only the writing of the run's record finds it, with a traceback")
 def test_a_number_of_epochs_that_no_record_could_hold_is_refused(specs, problems):
     assert problems(specs.spoil("experience", ("epochs", 2**70)))
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="the pointer lacks the key that holds the dataset")
 def test_a_fault_in_a_dataset_that_stands_in_the_experience_is_pointed_at_there(specs, problems):
     dataset = json.loads((specs.root / "specs/datasets/sound.json").read_text())
     (said,) = problems(specs.spoil("experience", ("dataset", {**dataset, "size": [16, 0]})))
