@@ -114,11 +114,12 @@ class TrainingDisplay:
 
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
         epoch = line["epoch"]
-        self._losses = f"loss {line['train']['loss']:.4g}  validation {line['validation']['loss']:.4g}"
+        self._losses = (
+            f"loss {line['train']['loss']:.4g}  validation {line['validation']['loss']:.4g}  "
+            f"rate {line['learning_rate']:.2g}"
+        )
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
-            message(
-                f"epoch {epoch}/{self._epochs}  {self._losses}  rate {line['learning_rate']:.2g}  {seconds:.2f} s/epoch"
-            )
+            message(f"epoch {epoch}/{self._epochs}  {self._losses}  {seconds:.2f} s/epoch")
 
     def stop(self) -> None:
         if self._bar is not None:

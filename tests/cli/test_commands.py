@@ -10,6 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from qexp.cli import app
+from qexp.runs.prepare import Plan, prepare
+from qexp.workspace import Workspace
 
 COMMANDS = [
     "run", "matrix", "ls", "show", "compare", "validate", "tables", "schema", "init", "reindex", "execute",
@@ -468,6 +470,17 @@ def test_a_place_that_cannot_be_written_to_is_refused_and_nothing_started(specs,
     assert "cannot write to /proc/nosuch" in stderr
     assert "nothing was started" in stderr
     assert everything_below(specs.root / "runs") == []
+
+
+def test_a_run_that_cannot_be_written_down_leaves_nothing_behind(tmp_path):
+    unwritable = {"outputs": ["depth"], "epochs": object()}
+    plan = Plan("one", "sound", "sound", "sound", seed=1, spec=unwritable, digest="0" * 64)
+    with pytest.raises(TypeError):
+        prepare(plan, Workspace(tmp_path))
+    assert everything_below(tmp_path) == ["runs"]
+    with pytest.raises(TypeError):
+        prepare(plan, Workspace(tmp_path), storage=tmp_path / "elsewhere")
+    assert everything_below(tmp_path) == ["elsewhere", "runs"]
 
 
 def test_a_file_cannot_store_runs_and_is_named_as_what_is_in_the_way(specs, qexp):
