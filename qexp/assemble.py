@@ -85,6 +85,10 @@ def tables_with(extensions: Path) -> dict[str, Table]:
                     f"{extensions}: {name.upper()}['{entry_name}'] has no usable builder: {error}"
                 ) from error
         tables[name] = {**table, **added}
+    for name, value in vars(module).items():
+        of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
+        if of_entries and name.isupper() and name.lower() not in BUILT_IN:
+            raise QexpError(f"{extensions}: no table {name}; {suggestion(name, [key.upper() for key in BUILT_IN])}")
     declare(_added(module, "QUANTITIES", QUANTITIES, Quantity, extensions))
     return tables
 
@@ -137,7 +141,10 @@ def experience(reference: str, overrides: Iterable[str], workspace: Workspace) -
     if problems or loaded is None:
         raise SpecError(problems)
     schemas = {kind: whole_schema(kind, tables) for kind in KINDS}
-    extensions = workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
+    try:
+        extensions = workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
+    except UnicodeDecodeError:
+        raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as that") from None
     return Experience(
         loaded.name,
         resolve.with_defaults(loaded.document, tables, schemas),

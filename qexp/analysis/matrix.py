@@ -83,6 +83,8 @@ def _checked(one: Axis, source: str) -> Axis:
         raise QexpError(f"{source}: the axis must rise, but goes from {one.low:g} to {one.high:g}")
     if one.cells < 1:
         raise QexpError(f"{source}: an axis needs at least one cell")
+    if one.cells > LARGEST:
+        raise QexpError(f"{source}: {one.cells:,} cells are too many; at most {LARGEST:,}")
     return one
 
 
@@ -108,6 +110,8 @@ def matrix(
     """
     if repeats < 1:
         raise QexpError(f"--repeats {repeats}: at least one")
+    if seed < 0:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
     torch_device = assemble.device_of(device)
     model = load_model(directory, torch_device)
     tables = assemble.tables_with(directory.extensions)

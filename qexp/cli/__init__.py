@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +20,15 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a mistake that the user can mend is printed without a traceback."""
         try:
-            return super().invoke(ctx)
+            returned = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise  # whoever read along has seen enough; click ends quietly
+        except OSError as refused:
+            if ctx.params.get("debug"):
+                raise
+            error(f"the system refuses: {refused}")
+            raise typer.Exit(1) from None
         except QexpError as mistake:
             if ctx.params.get("debug"):
                 raise
@@ -26,6 +36,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(mistake.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        return returned
 
 
 app = typer.Typer(
@@ -61,4 +72,9 @@ app.command(hidden=True)(execute.execute)
 
 
 def main() -> None:
+    """What the console script calls."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
+        getattr(sys, name).reconfigure(errors="replace")
     app(prog_name="qexp")

@@ -72,7 +72,7 @@ def _print(runs: list[dict[str, Any]], everything: bool) -> None:
         hidden = len(runs) - len(newest)
         runs = [one for one in runs if one["name"] in newest]
     errors = list(dict.fromkeys(output for one in runs for output in (one["results"] or {}).get("test", {})))
-    units = {output: one["units"].get(output, "") for one in runs if one.get("units") for output in errors}
+    units = {output: unit for one in runs for output, unit in one["units"].items()}
     columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
     if any(one["overrides"] for one in runs):
         columns.append("set")

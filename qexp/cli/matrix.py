@@ -30,12 +30,15 @@ def matrix(
     from qexp import files
     from qexp.analysis.matrix import axis, value
     from qexp.analysis.matrix import matrix as make
+    from qexp.errors import QexpError
     from qexp.runs.catalog import Catalog
     from qexp.workspace import find
 
     place = find(workspace)
     grid = [axis(text) for text in axes or []]
     fixed = dict(value(text) for text in fix or [])
+    if len(fixed) < len(fix or []):
+        raise QexpError("--fix: a variable is given twice")
     directory = Catalog(place).find(run)
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     record = files.read_json(folder / "record.json")

@@ -17,6 +17,7 @@ from tinydb.storages import Storage
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.prepare import NAME
 from qexp.runs.process import alive
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -103,7 +104,7 @@ class Catalog:
 
     def reindex(self) -> int:
         """Throw the catalog away and build it again. Returns the number of runs."""
-        self.path.unlink(missing_ok=True)
+        self._discard()
         return len(self._refreshed())
 
     def find(self, reference: str) -> RunDirectory:
@@ -139,7 +140,12 @@ class Catalog:
             self.warnings.append(f"{error}; built again from the run directories")
             known = {}
             self._discard()
-        stamps = {path.name: _stamp(path) for path in self._directories()}
+        stamps = {}
+        for path in self._directories():
+            if NAME.fullmatch(path.name):
+                stamps[path.name] = _stamp(path)
+            elif _stamp(path) is not None:
+                self.warnings.append(f"{path!r} is no name of a run; rename it")
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
         fresh = {}
         for name, stamp in stamps.items():
@@ -232,4 +238,4 @@ def _stamp(path: Path) -> list[int] | None:
 
 def _natural(name: str) -> tuple[Any, ...]:
     """Names in the order that people expect: mogi_2 before mogi_10."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)

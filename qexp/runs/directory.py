@@ -17,6 +17,24 @@ UNFINISHED = ("created", "queued", "running")
 """States of which a run still has to get out."""
 
 
+EMPTY_RECORD: dict[str, Any] = {
+    "schema": SCHEMA_VERSION, "experience": "", "dataset": "", "model": "", "digest": "",
+    "created": "", "started": None, "ended": None, "overrides": [], "tags": [], "parents": [], "units": {}, "code": {"commit": None, "dirty": None},
+    "attempts": [], "epochs": {"done": 0, "of": 0, "best": None}, "seconds": 0.0, "stopped": None, "error": None,
+    "results": {},
+}  # fmt: skip
+"""A record before anything happened. What a record lacks is taken from here."""
+
+RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest"), str),
+    **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error")},
+    **dict.fromkeys(("overrides", "tags", "parents", "attempts"), list),
+    **dict.fromkeys(("units", "code", "epochs", "results"), dict),
+    "seed": int,
+    "seconds": (int, float),
+}
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     path: Path
@@ -69,7 +87,12 @@ class RunDirectory:
             raise NotFoundError(f"{self.path} holds no run: there is no run.json") from None
         if not isinstance(record, dict) or not {"name", "state", "seed"} <= record.keys():
             raise DamagedError(f"{self.record_file} is not the record of a run")
-        return record
+        whole = {**EMPTY_RECORD, **record}
+        wrong = [key for key, kinds in RECORD_TYPES.items() if not isinstance(whole[key], kinds)]
+        wrong += [] if all(map(_is_attempt, whole["attempts"])) else ["attempts"]
+        if wrong:
+            raise DamagedError(f"{self.record_file} is damaged: '{wrong[0]}' is not what a run writes there")
+        return whole
 
     def spec(self) -> dict[str, Any]:
         """The resolved experience, with its dataset and model."""
@@ -87,6 +110,10 @@ class RunDirectory:
 
     def matrix_names(self) -> list[str]:
         return sorted(path.parent.name for path in self.matrices.glob("*/record.json"))
+
+
+def _is_attempt(attempt: Any) -> bool:
+    return isinstance(attempt, dict) and {"number", "process", "ended", "state"} <= attempt.keys()
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

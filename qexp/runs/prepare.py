@@ -18,7 +18,7 @@ from qexp import files
 from qexp.errors import QexpError
 from qexp.quantities import quantity
 from qexp.runs import provenance
-from qexp.runs.directory import SCHEMA_VERSION, RunDirectory
+from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.workspace import Workspace
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -48,7 +48,7 @@ def now() -> str:
 def require_name(name: str) -> str:
     """A run's name must be the name of a directory, and easy to type."""
     if not NAME.fullmatch(name) or name.startswith("catalog.json"):
-        raise QexpError(f"'{name}' cannot be the name of a run; use letters, digits, '.', '_' and '-'")
+        raise QexpError(f"{name!r} cannot be the name of a run; use letters, digits, '.', '_' and '-'")
     return name
 
 
@@ -93,7 +93,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace) -> None:
         shutil.copyfile(plan.parent.best_weights, draft / "checkpoints" / "pretrained.safetensors")
     files.write_json(draft / "spec.json", plan.spec)
     record = {
-        "schema": SCHEMA_VERSION,
+        **EMPTY_RECORD,
         "name": plan.name,
         "experience": plan.experience,
         "dataset": plan.dataset,
@@ -101,19 +101,12 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace) -> None:
         "seed": plan.seed,
         "state": "created",
         "created": now(),
-        "started": None,
-        "ended": None,
         "digest": plan.digest,
         "overrides": list(plan.overrides),
-        "tags": [],
         "parents": [plan.parent.name] if plan.parent else [],
         "units": {name: quantity(name).unit for name in plan.spec["outputs"]},
         "code": code,
-        "attempts": [],
         "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},
-        "seconds": 0.0,
-        "error": None,
-        "results": {},
     }
     files.write_json(draft / "run.json", record)
 

@@ -32,6 +32,8 @@ def override(text: str) -> Override:
     key, equals, value = text.partition("=")
     if not equals or not key or any(not step for step in key.split(".")):
         raise QexpError(f"--set {text}: write key.path=value, for example --set epochs=20")
+    if not text.isprintable():
+        raise QexpError(f"--set {text!r}: has characters that cannot be printed")
     steps = (int(step) if step.isdecimal() and step.isascii() else step for step in key.split("."))
     return Override(text, tuple(steps), _override_value(value, f"--set {key}"))
 
