@@ -115,6 +115,16 @@ class Network(nn.Module):
         return torch.stack(terms).sum() if terms else None
 
 
+def operations_per_sample(network: Network) -> int:
+    """Floating-point operations of a forward pass, counted on the meta device (no memory, no time)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(samples)
+    return int(counter.get_total_flops())
+
+
 def initialise(network: Network, seeds: Seeds) -> None:
     """Give every weight memory and its first value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
 

@@ -19,9 +19,9 @@ UNFINISHED = ("created", "queued", "running")
 
 EMPTY_RECORD: dict[str, Any] = {
     "schema": SCHEMA_VERSION, "experience": "", "dataset": "", "model": "", "digest": "",
-    "created": "", "started": None, "ended": None, "overrides": [], "tags": [], "parents": [], "units": {}, "code": {"commit": None, "dirty": None},
-    "attempts": [], "epochs": {"done": 0, "of": 0, "best": None}, "seconds": 0.0, "stopped": None, "error": None,
-    "results": {},
+    "created": "", "started": None, "ended": None, "seconds": 0.0, "stopped": None, "error": None,
+    "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
+    "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
 }  # fmt: skip
 """A record before anything happened. What a record lacks is taken from here."""
 

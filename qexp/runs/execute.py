@@ -70,7 +70,12 @@ def execute(directory: RunDirectory, device: str = "auto", display: Display | No
     files.write_json(attempt / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
     files.write_json(directory.record_file, record)
 
-    with _logging_to(attempt / "log.txt"), _heartbeat(attempt / "heartbeat"), _watched_signals() as interrupted:
+    with (
+        _logging_to(attempt / "log.txt"),
+        _heartbeat(attempt / "heartbeat"),
+        _threads_restored(),
+        _watched_signals() as interrupted,
+    ):
         log.info("run %s, attempt %d, process %d", record["name"], number, os.getpid())
         error: BaseException | None = None
         try:
@@ -101,10 +106,12 @@ def _train(
     """From the directory to results; False if interrupted. Fills in the record, but does not write it."""
     spec, seeds = directory.spec(), Seeds(record["seed"])
     device = assemble.device_of(device_name)
+    tables = assemble.tables_with(directory.extensions)
+    if device.type == "cpu":
+        torch.set_num_threads(assemble.threads_for(spec, tables))
     files.write_json(
         directory.path / "environment.json", provenance.environment(_called(device), torch.get_num_threads())
     )
-    tables = assemble.tables_with(directory.extensions)
     dataset = assemble.dataset_of(spec["dataset"], tables)
     data = assemble.data_of(spec, dataset, seeds, device)
     model = assemble.initial_model(spec, tables, seeds)
@@ -242,6 +249,16 @@ def _logging_to(path: Path) -> Iterator[None]:
         log.setLevel(before[0])
         log.propagate = before[1]
         handler.close()
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    """Leave torch's number of threads to the caller as it was."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
