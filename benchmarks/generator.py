@@ -13,31 +13,29 @@ from qexp.seeds import Seeds
 from qexp.workspace import find
 
 IMAGES = 1000
-Array = NDArray[np.float32]
+Array = NDArray[np.float64]
 
-_POSITIONS = ((np.arange(64) - 32) * 100).astype(np.float32)
+_POSITIONS = (np.arange(64) - 32) * 100.0
 EAST, NORTH = np.meshgrid(_POSITIONS, _POSITIONS)
 
 
 def one_image(depth: float, volume_change: float, azimuth: float, incidence: float) -> Array:
     """Line-of-sight displacement of 64 x 64 pixels of 100 m by a source below the centre; SI units."""
-    squared_distance = EAST * EAST + NORTH * NORTH + np.float32(depth * depth)
-    strength = np.float32(0.75 / np.pi * volume_change) / (squared_distance * np.sqrt(squared_distance))
-    look_east, look_north = np.cos(azimuth) * np.sin(incidence), np.sin(azimuth) * np.sin(incidence)
-    along = np.float32(-look_east) * EAST - np.float32(look_north) * NORTH + np.float32(np.cos(incidence) * depth)
-    return np.asarray(strength * along)
+    strength = 0.75 / np.pi * volume_change / (EAST**2 + NORTH**2 + depth**2) ** 1.5
+    look = (-np.cos(azimuth) * np.sin(incidence), -np.sin(azimuth) * np.sin(incidence), np.cos(incidence))
+    return np.asarray(look[0] * strength * EAST + look[1] * strength * NORTH + look[2] * strength * depth)
 
 
 def noise_amplitude() -> Array:
     """Of a field with covariance exp(-r / 2 km), embedded in a torus of 128 x 128 pixels."""
     steps = np.minimum(np.arange(128), 128 - np.arange(128)) * 100.0
     eigenvalues = scipy.fft.fft2(np.exp(-np.hypot(steps[:, None], steps) / 2000)).real.clip(0)
-    return np.asarray(np.sqrt(eigenvalues / eigenvalues.sum()), dtype=np.float32)
+    return np.asarray(np.sqrt(eigenvalues / eigenvalues.sum()))
 
 
 def one_noise(amplitude: Array, random: np.random.Generator) -> Array:
     shape = amplitude.shape
-    spectrum = random.standard_normal(shape, np.float32) + 1j * random.standard_normal(shape, np.float32)
+    spectrum = random.standard_normal(shape) + 1j * random.standard_normal(shape)
     return np.asarray(scipy.fft.fft2(amplitude * spectrum).real[:64, :64])
 
 
@@ -60,11 +58,11 @@ def against_numpy(experience: str, limit: float) -> Comparison:
         return dataset.observe(values, random)["displacement"]
 
     def one_at_a_time() -> Array:
-        images = np.empty((IMAGES, 64, 64), np.float32)
+        images = np.empty((IMAGES, 64, 64))
         for index, (depth, volume) in enumerate(zip(values["depth"], values["delta_volume"], strict=True)):
             images[index] = one_image(1e3 * depth, 1e6 * volume, 0.0, 0.33)
             if noisy:
-                images[index] += np.float32(0.01) * one_noise(amplitude, numpy_random)
+                images[index] += 0.01 * one_noise(amplitude, numpy_random)
         return images
 
     if not noisy:

@@ -16,7 +16,7 @@ from qexp.datasets.noises import Noise
 from qexp.quantities import quantity
 from qexp.seeds import Seeds
 
-BLOCK = 64
+BLOCK = 128
 """Images made at a time: their intermediate values stay in the processor's cache."""
 
 Part = Mapping[str, Sequence[Interval]]

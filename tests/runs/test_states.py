@@ -117,7 +117,7 @@ def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     from qexp.workspace import find
 
     (workspace / "specs/extensions.py").write_text(
-        BREAKING_LOSS.replace("LOSSES", "UNUSED") + '\nMODULES = {"same": Entry(lambda shape, /: __import__("torch")'
+        BREAKING_LOSS.replace("LOSSES", "unused") + '\nMODULES = {"same": Entry(lambda shape, /: __import__("torch")'
         '.nn.Identity(), {}, "Does nothing.", {"module": "same"})}\n'
     )
     experience = assemble.experience(
@@ -221,3 +221,28 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
     assert alive(elsewhere, heartbeat)
     os.utime(heartbeat, (0, 0))
     assert not alive(elsewhere, heartbeat)
+
+
+def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
+    import torch
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run = train()
+        assert json.loads((run.path / "environment.json").read_text())["threads"] == 1
+        assert torch.get_num_threads() == 2
+        from qexp import assemble
+
+        assert assemble.threads_for(assemble.experience("mogi_standard", [], _here()).document, assemble.BUILT_IN) == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert assemble.threads_for(run.spec, assemble.BUILT_IN) == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def _here():
+    from qexp.workspace import find
+
+    return find()
