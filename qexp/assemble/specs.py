@@ -1,119 +1,33 @@
-"""From specs to objects: the only file that knows both."""
+"""Specs read, completed and checked, as far as that can be done without training."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from qexp.datasets.distributions import DISTRIBUTIONS, Distribution
+from qexp.assemble.objects import dataset_of, network_of
+from qexp.assemble.tables import tables_with
+from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.generators import GENERATORS
-from qexp.datasets.noises import NOISES
-from qexp.datasets.transforms import TRANSFORMS, Transform
-from qexp.errors import NotFoundError, Problem, QexpError, SpecError
-from qexp.models.inversion import Inversion
-from qexp.models.modules import MODULES, JoiningEntry
-from qexp.models.network import Branch, BranchError, Network, Operation, initialise, operations_per_sample
-from qexp.models.shapes import Shape, from_spec, written
-from qexp.quantities import QUANTITIES, Quantity, declare, quantity
-from qexp.seeds import Seeds
+from qexp.datasets.transforms import Transform
+from qexp.errors import Problem, QexpError, SpecError
+from qexp.models.network import BranchError
+from qexp.models.shapes import from_spec, written
+from qexp.quantities import quantity
 from qexp.spec import load, resolve, validate
 from qexp.spec.digest import digest
 from qexp.spec.resolve import FOLDERS, Override
 from qexp.spec.schema import KINDS, whole_schema
-from qexp.tables import Entry, Table, Tables, built, suggestion
-from qexp.training.callbacks import CALLBACKS
-from qexp.training.loop import Data, Recipe
-from qexp.training.losses import LOSSES
-from qexp.training.metrics import METRICS, asked_for
-from qexp.training.optimizers import OPTIMIZERS
-from qexp.training.schedules import SCHEDULES
-from qexp.workspace import VARIABLE, Workspace, find
+from qexp.tables import Tables, built, suggestion
+from qexp.workspace import Workspace
 
 Document = dict[str, Any]
 Finding = validate.Finding
-
-BUILT_IN: Tables = {
-    "generators": GENERATORS,
-    "distributions": DISTRIBUTIONS,
-    "noises": NOISES,
-    "modules": MODULES,
-    "transforms": TRANSFORMS,
-    "losses": LOSSES,
-    "metrics": METRICS,
-    "optimizers": OPTIMIZERS,
-    "schedules": SCHEDULES,
-    "callbacks": CALLBACKS,
-}
-
-
-def tables_with(extensions: Path) -> dict[str, Table]:
-    """The built-in tables, and what a workspace's `extensions.py` adds to them, if it is there.
-
-    The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.tables.Entry`,
-    and `QUANTITIES`, of `qexp.quantities.Quantity`.
-    """
-    tables: dict[str, Table] = dict(BUILT_IN)
-    declare({})
-    if not extensions.is_file():
-        return tables
-    module_spec = importlib.util.spec_from_file_location("qexp_extensions", extensions)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever a user's own code may raise
-        raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
-    for name, table in BUILT_IN.items():
-        added = _added(module, name.upper(), table, Entry, extensions)
-        for entry_name, entry in added.items():
-            try:
-                entry.schema()
-            except (TypeError, ValueError) as error:
-                raise QexpError(
-                    f"{extensions}: {name.upper()}['{entry_name}'] has no usable builder: {error}"
-                ) from error
-        tables[name] = {**table, **added}
-    for name, value in vars(module).items():
-        of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
-        if of_entries and name.isupper() and name.lower() not in BUILT_IN:
-            raise QexpError(f"{extensions}: no table {name}; {suggestion(name, [key.upper() for key in BUILT_IN])}")
-    declare(_added(module, "QUANTITIES", QUANTITIES, Quantity, extensions))
-    return tables
-
-
-def tables_here(named: str | None = None) -> dict[str, Table]:
-    """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
-    try:
-        return tables_with(find(named).extensions)
-    except NotFoundError:
-        if named is not None or VARIABLE in os.environ:
-            raise
-        return tables_with(Path("no extensions"))
-
-
-def _added(module: ModuleType, name: str, known: Mapping[str, Any], kind: type, extensions: Path) -> dict[str, Any]:
-    """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
-    added = getattr(module, name, {})
-    if not isinstance(added, dict):
-        raise QexpError(f"{extensions}: {name} must be a dictionary")
-    for entry_name, entry in added.items():
-        if not isinstance(entry_name, str) or not isinstance(entry, kind):
-            raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a {kind.__module__}.{kind.__name__}")
-        if entry_name in known:
-            raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
-    return added
 
 
 @dataclass(frozen=True)
@@ -191,136 +105,6 @@ def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tu
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
     return path.stem, resolve.dataset_with_defaults(load.read(path), tables, schema)
-
-
-# Objects
-
-
-def dataset_of(document: Document, tables: Tables) -> GeneratedDataset:
-    """The dataset of a checked document; forms may be short or long."""
-    noise = resolve.long_form(document.get("noise_model", "white"), tables["noises"])
-    height, width = document.get("size", [64, 64])
-    return GeneratedDataset(
-        tables["generators"][document["generation_type"]].build(),
-        (int(height), int(width)),
-        {name: float(value) for name, value in document.get("fixed", {}).items()},
-        document["varyings"],
-        {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
-        built(tables["noises"], noise),
-    )
-
-
-def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
-    """The network of a checked model document, laid out without memory. Raises BranchError."""
-    sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
-    operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
-    branches = [
-        Branch(
-            tuple(branch["x_name"]) if isinstance(branch["x_name"], list) else (branch["x_name"],),
-            branch["y_name"],
-            tuple(branch["operations"]),
-        )
-        for branch in document["branches"]
-    ]
-    return Network(sizes, list(outputs), operations, branches)
-
-
-def _operation(description: Document, modules: Table) -> Operation:
-    entry, parameters = modules[description["module"]], description.get("parameters", {})
-
-    def build(shape: Shape | list[Shape]) -> torch.nn.Module:
-        module = entry.build(shape, **parameters)
-        assert isinstance(module, torch.nn.Module)
-        return module
-
-    return Operation(build, isinstance(entry, JoiningEntry), float(parameters.get("l2", 0.0)))
-
-
-def model_of(spec: Document, tables: Tables) -> Inversion:
-    """The network of a resolved experience and its transforms; weights have no values yet."""
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    transforms = {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
-    return Inversion(network, transforms)
-
-
-def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
-    """A model with its first weights."""
-    model = model_of(spec, tables)
-    initialise(model.network, seeds)
-    return model
-
-
-def recipe_of(spec: Document, tables: Tables) -> Recipe:
-    optimizer = spec["optimizer"]
-    build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
-    return Recipe(
-        losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
-        metrics={
-            name: {metric: tables["metrics"][metric].build() for metric in asked_for(spec["metrics"].get(name, []))}
-            for name in spec["outputs"]
-        },
-        optimizer=partial(build_optimizer, **optimizer["parameters"]),
-        learning_rate=float(spec["learning_rate"]),
-        schedule=built(tables["schedules"], spec["schedule"]),
-        epochs=int(spec["epochs"]),
-        batch_size=int(spec["batch_size"]),
-        callbacks=[built(tables["callbacks"], value) for value in spec["additional_callbacks"]],
-        gradient_clip=spec["gradient_clip"],
-        precision=spec["precision"],
-    )
-
-
-SMALL_BATCH = 1e8
-"""Operations in the forward pass of a batch below which a second thread costs more than it brings."""
-
-
-def threads_for(spec: Document, tables: Tables) -> int:
-    """How many threads training should use, which depends on the spec and the machine's setting alone.
-
-    Threads meet at the end of every operation. Where operations are short that is most of the time, and on a machine
-    that has other work nearly all of it: a small network then trains ten times as fast on one thread.
-    `OMP_NUM_THREADS` is obeyed.
-    """
-    available = torch.get_num_threads()
-    if "OMP_NUM_THREADS" in os.environ or available == 1:
-        return available
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return 1 if operations_per_sample(network) * spec["batch_size"] < SMALL_BATCH else available
-
-
-def data_of(spec: Document, dataset: GeneratedDataset, seeds: Seeds, device: torch.device) -> Data:
-    """Training samples on demand, validation and test samples drawn once."""
-    parts = dataset.parts(spec["split"], seeds)
-    train, validation, test = (int(size) for size in spec["sizes"])
-    return Data(
-        train=lambda epoch: dataset.sample(parts["train"], train, seeds, ("train", epoch), device),
-        validation=dataset.sample(parts["validation"], validation, seeds, ("validation",), device),
-        test=dataset.sample(parts["test"], test, seeds, ("test",), device),
-        train_size=train,
-    )
-
-
-def fit_transforms(model: Inversion, data: Data) -> None:
-    """Fit the transforms that adapt, to training samples alone."""
-    samples: Mapping[str, torch.Tensor] | None = None
-    for name, transform in model.transforms.items():
-        assert isinstance(transform, Transform)
-        if type(transform).fit is not Transform.fit:
-            samples = samples or data.train(0)
-            transform.fit(samples[name])
-
-
-def device_of(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda`. Raises QexpError if there is no such device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise QexpError("--device cuda: there is no GPU that torch can use here; try --device cpu")
-    if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
-        raise QexpError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from 0")
-    return torch.device(name)
 
 
 # Checks that need objects
