@@ -26,6 +26,9 @@ Samples = Mapping[str, Tensor]
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
+TRANSFORM_BLOCK = 128
+"""Samples transformed at a time: what lies between stays in the processor's cache, and memory free."""
+
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 """Name in a spec → the type that operations are cast to, if any."""
 
@@ -241,7 +244,10 @@ class Trainer:
     @torch.no_grad()
     def _transformed(self, samples: Samples, part: str) -> dict[str, Tensor]:
         names = [*self.model.network.inputs, *self.recipe.losses]
-        transformed = {name: self.model.transformed(name, samples[name]) for name in names}
+        transformed = {
+            name: torch.cat([self.model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
+            for name in names
+        }
         for name in self.recipe.losses:
             if not torch.isfinite(transformed[name]).all():
                 raise DivergedError(f"the transform of '{name}' made NaN or infinity of {part} values")

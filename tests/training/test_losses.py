@@ -10,7 +10,10 @@ ERROR = torch.tensor([[0.5], [-3.0], [1.0], [0.0]], dtype=torch.float64)
 
 
 def loss(name, estimate=TRUTH + ERROR, truth=TRUTH, **parameters):
-    return LOSSES[name].build(**parameters)(estimate, truth)
+    """The loss of a name; with the parameters of its example where some are needed and none are given."""
+    required = LOSSES[name].parameters.get("required", [])
+    chosen = parameters or {key: LOSSES[name].example["parameters"][key] for key in required}
+    return LOSSES[name].build(**chosen)(estimate, truth)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,8 @@ def loss(name, estimate=TRUTH + ERROR, truth=TRUTH, **parameters):
         ("mre", {}, 100 * (0.5 / 1 + 3 / 2 + 1 / 4) / 4),
         ("huber", {}, (0.125 + (3 - 0.5) + 0.5) / 4),
         ("huber", {"delta": 2.0}, (0.125 + 2 * (3 - 1) + 0.5) / 4),
+        ("power", {"exponent": 1}, (0.5 + 3 + 1) / 4),
+        ("power", {"exponent": 3}, (0.125 + 27 + 1) / 4),
     ],
 )
 def test_losses_are_the_mean_of_their_textbook_formulas(name, parameters, expected):
