@@ -30,6 +30,8 @@ class Row:
 @dataclass(frozen=True)
 class Comparison:
     names: list[str]
+    specs: dict[str, list[str]]
+    """model and dataset → what it is called in each run."""
     differences: dict[str, list[str]]
     """Path in the spec → what it says in each run."""
     results: list[Row]
@@ -38,6 +40,7 @@ class Comparison:
     def document(self) -> dict[str, Any]:
         return {
             "runs": self.names,
+            "specs": self.specs,
             "differences": self.differences,
             "results": [asdict(row) for row in self.results],
             "figures": [str(path) for path in self.figures],
@@ -52,6 +55,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Compar
     records = [directory.record() for directory in directories]
     return Comparison(
         names,
+        {kind: [record[kind] for record in records] for kind in ("model", "dataset")},
         _differences([directory.spec() for directory in directories]),
         list(_rows(records)),
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
@@ -84,7 +88,8 @@ def _rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
             metric = find(name)
             badness = [None if value is None else metric.badness(value) for value in values]
             least = min((value for value in badness if value is not None), default=None)
-            best = [index for index, value in enumerate(badness) if value is not None and value == least]
+            comparable = sum(value is not None for value in values) > 1
+            best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
             yield Row(output, name, metric.in_unit(units[0] if units else ""), values, best)
 
 

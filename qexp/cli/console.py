@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from qexp.training.metrics import Metric
+
 WorkspaceOption = Annotated[
     str | None, typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/.")
 ]
@@ -72,9 +74,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
         print("  ".join(cells).rstrip())
 
 
-def number(value: float | None) -> str:
-    """Three or four significant digits, as a reader wants them."""
-    return "-" if value is None else f"{value:.4g}"
+def number(value: float | None, metric: Metric | None = None) -> str:
+    """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if metric is not None and metric.best == "high" else f"{value:.4g}"
 
 
 class TrainingDisplay:

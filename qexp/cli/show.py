@@ -108,7 +108,8 @@ def print_results(record: dict[str, Any]) -> None:
             columns += [metric for metric in metrics if metric not in columns]
             unit = record["units"].get(output, "")
             cells = {
-                metric: f"{number(value)} {find(metric).in_unit(unit)}".strip() for metric, value in metrics.items()
+                metric: f"{number(value, find(metric))} {find(metric).in_unit(unit)}".strip()
+                for metric, value in metrics.items()
             }
             rows.append({"part": part, "output": output, **cells})
     print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])

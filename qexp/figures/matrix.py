@@ -140,7 +140,7 @@ def _beyond(values: Array, least: float, most: float) -> str:
 
 
 def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
-    """The relative errors of several runs' matrices on one colour scale: a row per output, a column per run.
+    """Relative errors of several runs on one scale, logarithmic beyond 1 %: a row per output, a column per run.
 
     tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
     """
@@ -150,25 +150,27 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
     if len(axes) < 2:
         _lines_side_by_side(tables, outputs, axes[0], dataset, path)
         return
+    from matplotlib.colors import SymLogNorm
+
     made, grid = figure(len(outputs), len(tables), 4.0, 3.6)
     for row, output in zip(grid, outputs, strict=True):
         planes = {}
         for name, table in tables.items():
             values = table[f"{output}_relative_error"]
             planes[name] = 100 * values.isel({other: values.sizes[other] // 2 for other in axes[2:]}).values
-        limit = max(_limit(plane) for plane in planes.values())
         for axis, (name, plane) in zip(row, planes.items(), strict=True):
             x, y = (first[variable].values for variable in axes[:2])
             extent = (*_ends(x), *_ends(y))
             image = axis.imshow(
-                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit,
-                interpolation="nearest",
+                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest",
+                norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
             )  # fmt: skip
             axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=9)
             axis.set_xlabel(f"true {label(axes[0])}")
             axis.set_ylabel(f"true {label(axes[1])}")
             axis.spines[["top", "right"]].set_visible(True)
-        bar = axis.figure.colorbar(image, ax=row, extend="both")
+        bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
+        bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
         bar.set_label(f"{output.replace('_', ' ')}: relative error (%)")
     made.suptitle(f"matrices on {dataset}", fontsize=11)
     save(made, path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, save
-from qexp.quantities import label
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.quantities import label, quantity
 
 
 def estimates_against_truth(
@@ -30,10 +30,12 @@ def estimates_against_truth(
         if positive:
             axis.set_xscale("log")
             axis.set_yscale("log")
+            plain_numbers(axis.xaxis)
+            plain_numbers(axis.yaxis)
         axis.set_aspect("equal", adjustable="box")
         axis.set_xlabel(f"true {label(name)}")
         axis.set_ylabel(f"estimated {label(name)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        axis.set_title(f"mean absolute error {error:.3g}", fontsize=9)
+        axis.set_title(f"mean absolute error {error:.3g} {quantity(name).unit}".rstrip(), fontsize=9)
     made.suptitle(title, fontsize=10)
     save(made, path)
