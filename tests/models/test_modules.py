@@ -234,6 +234,7 @@ def test_flatten_keeps_every_value_in_order():
         ("softplus", math.log1p(math.exp(-1)), math.log1p(math.exp(2))),
         ("sigmoid", 1 / (1 + math.e), 1 / (1 + math.exp(-2))),
         ("tanh", math.tanh(-1), math.tanh(2)),
+        ("asinh", math.asinh(-1), math.asinh(2)),
     ],
 )
 def test_activations_are_those_of_keras(name, at_minus_one, at_two):
