@@ -46,8 +46,8 @@ def epoch(name: str) -> Comparison:
 
     def managed_epoch() -> None:
         trainer.progress.epoch = 1
-        trainer._train_epoch(Deaf(), lambda: False)
-        trainer._close_epoch()
+        trainer.train_epoch(Deaf(), lambda: False)
+        trainer.close_epoch()
 
     def bare_epoch() -> None:
         with torch.no_grad():
@@ -79,15 +79,15 @@ def forward(run: str) -> Comparison:
     tables = assemble.BUILT_IN
     name, document = assemble.dataset_document("mogi_test", workspace, tables)
     source = assemble.dataset_of(document, tables)
-    grid = matrix._axes_of(document, name)
-    held = matrix._held(source, grid, {}, list(model.network.outputs))
+    grid = matrix.axes_of(document, name)
+    held = matrix.held_values(source, grid, {}, list(model.network.outputs))
     cells = [one.centres for one in grid]
     depth, volume = (axis.ravel() for axis in torch.meshgrid(*map(torch.from_numpy, cells), indexing="ij"))
     images = source.observe({"depth": depth.numpy(), "delta_volume": volume.numpy()}, torch.Generator())
     only = {"displacement": images["displacement"]}
 
     def whole() -> object:
-        return matrix._estimate(model, source, grid, held, 1, Seeds(0), device)
+        return matrix.estimate_cells(model, source, grid, held, 1, Seeds(0), device)
 
     def bare() -> object:
         return model.estimate(only, matrix.BLOCK)

@@ -119,9 +119,9 @@ def matrix(
     require_name(name)
     source = assemble.dataset_of(document, tables)
     _require_inputs(source, model, name)
-    grid = list(axes) or _axes_of(document, name)
-    held = _held(source, grid, dict(fixed or {}), list(model.network.outputs))
-    estimates = _estimate(model, source, grid, held, repeats, Seeds(seed), torch_device)
+    grid = list(axes) or axes_of(document, name)
+    held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
+    estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
     table = _table(estimates, grid, held, repeats, directory, name, seed)
 
     folder = directory.matrices / name
@@ -165,7 +165,7 @@ def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> No
             )
 
 
-def _axes_of(document: Mapping[str, Any], name: str) -> list[Axis]:
+def axes_of(document: Mapping[str, Any], name: str) -> list[Axis]:
     described = document.get("matrix")
     if described is None:
         raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
@@ -176,7 +176,7 @@ def _axes_of(document: Mapping[str, Any], name: str) -> list[Axis]:
     ]
 
 
-def _held(
+def held_values(
     source: GeneratedDataset, grid: Sequence[Axis], fixed: dict[str, float], outputs: list[str]
 ) -> dict[str, float]:
     """The value of every variable that is no axis."""
@@ -207,7 +207,7 @@ def _held(
     return held
 
 
-def _estimate(
+def estimate_cells(
     model: Inversion,
     source: GeneratedDataset,
     grid: Sequence[Axis],

@@ -124,10 +124,10 @@ class Trainer:
         with _own_random_state(self.device), _deterministic():
             while progress.epoch <= recipe.epochs and progress.stopped is None:
                 started = time.perf_counter()
-                if not self._train_epoch(listener, interrupted):
+                if not self.train_epoch(listener, interrupted):
                     self._write_checkpoint(listener)
                     return False
-                line = self._close_epoch()
+                line = self.close_epoch()
                 listener.epoch_done(line, time.perf_counter() - started)
                 if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
                     self._write_checkpoint(listener)
@@ -168,7 +168,7 @@ class Trainer:
             for name, metrics in self.recipe.metrics.items()
         }
 
-    def _train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
         samples = self._transformed(self.data.train(progress.epoch), "training")
@@ -201,7 +201,7 @@ class Trainer:
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
 
-    def _close_epoch(self) -> dict[str, Any]:
+    def close_epoch(self) -> dict[str, Any]:
         """Validate, let the callbacks act, and move on. Returns the epoch's line."""
         progress = self.progress
         batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
