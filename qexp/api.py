@@ -142,7 +142,7 @@ def matrix(
     """
     import xarray
 
-    from qexp.analysis.matrix import Axis
+    from qexp.analysis.axes import Axis
     from qexp.analysis.matrix import matrix as make
     from qexp.runs.catalog import Catalog
 

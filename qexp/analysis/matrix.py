@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import assemble, files
+from qexp.analysis.axes import LARGEST, Axis, checked
+from qexp.analysis.matrix_table import draw_matrix, matrix_table, write_npy
 from qexp.analysis.predict import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
@@ -22,70 +21,18 @@ from qexp.quantities import quantity
 from qexp.runs.directory import RunDirectory
 from qexp.runs.prepare import now, require_name
 from qexp.seeds import Seeds
-from qexp.tables import Tables, suggestion
+from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
-    import xarray
 
     from qexp.models.inversion import Inversion
 
 BLOCK = 1024
 """Cells simulated and estimated at a time."""
 
-LARGEST = 50_000_000
-"""More cells than this are a mistake rather than a wish."""
-
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Cells of equal width from `low` to `high`; the true values are their centres."""
-
-    variable: str
-    low: float
-    high: float
-    cells: int
-
-    @property
-    def centres(self) -> Array:
-        return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
-
-
-def axis(text: str) -> Axis:
-    """Read `depth=0:4:128`."""
-    match = re.fullmatch(r"(?P<variable>[A-Za-z_]\w*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
-    try:
-        if match is None:
-            raise ValueError
-        made = Axis(match["variable"], float(match["low"]), float(match["high"]), int(match["cells"]))
-    except ValueError:
-        raise QexpError(f"--axis {text}: write variable=low:high:cells, for example depth=0:4:128") from None
-    return _checked(made, f"--axis {text}")
-
-
-def value(text: str) -> tuple[str, float]:
-    """Read `x=0.5`."""
-    name, _, number = text.partition("=")
-    try:
-        made = float(number)
-        if not np.isfinite(made):
-            raise ValueError
-    except ValueError:
-        raise QexpError(f"--fix {text}: write variable=number, for example x=0") from None
-    return name, made
-
-
-def _checked(one: Axis, source: str) -> Axis:
-    if not (np.isfinite(one.low) and np.isfinite(one.high)) or not one.low < one.high:
-        raise QexpError(f"{source}: the axis must rise, but goes from {one.low:g} to {one.high:g}")
-    if one.cells < 1:
-        raise QexpError(f"{source}: an axis needs at least one cell")
-    if one.cells > LARGEST:
-        raise QexpError(f"{source}: {one.cells:,} cells are too many; at most {LARGEST:,}")
-    return one
 
 
 def matrix(
@@ -122,7 +69,7 @@ def matrix(
     grid = list(axes) or axes_of(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
-    table = _table(estimates, grid, held, repeats, directory, name, seed)
+    table = matrix_table(estimates, grid, held, repeats, directory, name, seed)
 
     folder = directory.matrices / name
     try:
@@ -130,9 +77,9 @@ def matrix(
     except OSError as error:
         raise QexpError(f"cannot write to {folder}: {error.strerror}") from error
     files.write_bytes(folder / "matrix.nc", bytes(table.to_netcdf(engine="h5netcdf")))
-    _draw(table, grid, directory, folder / "matrix.png", tables)
+    draw_matrix(table, grid, directory, folder / "matrix.png", tables)
     if npy:
-        _write_npy(table, folder)
+        write_npy(table, folder)
     files.write_json(
         folder / "record.json",
         {
@@ -171,7 +118,7 @@ def axes_of(document: Mapping[str, Any], name: str) -> list[Axis]:
         raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
     cells = int(described["resolution"])
     return [
-        _checked(Axis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
+        checked(Axis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
         for variable, (low, high) in described["axes"].items()
     ]
 
@@ -237,101 +184,3 @@ def estimate_cells(
                 estimates[name][repeat, block] = made[name][:, 0].cpu().numpy()
                 true[name][block] = values[name] if name in values else held[name]
     return {name: (true[name], estimates[name]) for name in outputs}
-
-
-def _table(
-    estimates: Mapping[str, tuple[Array, Array]],
-    grid: Sequence[Axis],
-    held: Mapping[str, float],
-    repeats: int,
-    directory: RunDirectory,
-    dataset: str,
-    seed: int,
-) -> xarray.Dataset:
-    """One variable per output and kind of value, over the axes."""
-    import xarray
-
-    dimensions = [one.variable for one in grid]
-    shape = [one.cells for one in grid]
-    coordinates = {
-        one.variable: (one.variable, one.centres, _attributes(one.variable, "true value of: ")) for one in grid
-    }
-    variables: dict[str, Any] = {}
-    for name, (truth, made) in estimates.items():
-        mean = made.mean(0)
-        errors = made - truth
-        with np.errstate(divide="ignore", invalid="ignore"):
-            kinds = {
-                "estimate": (mean, "estimate of: ", quantity(name).unit),
-                "error": (mean - truth, "estimate minus true value of: ", quantity(name).unit),
-                "relative_error": ((mean - truth) / np.abs(truth), "error over true value of: ", "1"),
-            }
-            if repeats > 1:
-                kinds |= {
-                    "mean": (mean, "mean over noise realisations of the estimate of: ", quantity(name).unit),
-                    "bias": (errors.mean(0), "mean error over noise realisations of: ", quantity(name).unit),
-                    "standard_deviation": (
-                        made.std(0, ddof=1),
-                        "standard deviation over noise realisations of the estimate of: ",
-                        quantity(name).unit,
-                    ),
-                }
-        for kind, (values, words, unit) in kinds.items():
-            attributes = {"long_name": words + quantity(name).description, "units": unit}
-            variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-    about: dict[str, Any] = {
-        "Conventions": "CF-1.10",
-        "title": f"inference matrix of the run {directory.name} on the dataset {dataset}",
-        "run": directory.name,
-        "dataset": dataset,
-        "repeats": repeats,
-        "seed": seed,
-        **{f"fixed_{name}": number for name, number in held.items()},
-    }
-    return xarray.Dataset(variables, coordinates, about)
-
-
-def _attributes(variable: str, words: str = "") -> dict[str, str]:
-    return {"long_name": words + quantity(variable).description, "units": quantity(variable).unit}
-
-
-def _draw(table: xarray.Dataset, grid: Sequence[Axis], directory: RunDirectory, path: Path, tables: Tables) -> None:
-    from qexp.figures.matrix import Panels, draw
-
-    # More than two axes: the picture shows the middle of the others, the file has all.
-    middle = {one.variable: one.cells // 2 for one in grid[2:]}
-    shown = table.isel(middle)
-    trained = assemble.dataset_of(directory.spec()["dataset"], tables)
-    held_out = {
-        name: [tuple(trained.distributions[name].quantile(np.asarray(interval))) for interval in intervals]
-        for name, intervals in trained.test.items()
-    }
-    panels = {
-        output: Panels(
-            shown[f"{output}_estimate"].values,
-            shown[f"{output}_error"].values,
-            shown[f"{output}_relative_error"].values,
-            shown[f"{output}_standard_deviation"].values if f"{output}_standard_deviation" in shown else None,
-        )
-        for output in _outputs(table)
-    }
-    axes = [(one.variable, one.centres, (one.low, one.high)) for one in grid[:2]]
-    where = ", ".join(f"{one.variable} {one.centres[middle[one.variable]]:.3g}" for one in grid[2:])
-    title = f"{directory.name} on {table.attrs['dataset']}" + (f" at {where}" if where else "")
-    draw(panels, axes, held_out, title, path)
-
-
-def _outputs(table: xarray.Dataset) -> list[str]:
-    return [str(name).removesuffix("_estimate") for name in table.data_vars if str(name).endswith("_estimate")]
-
-
-VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
-
-
-def _write_npy(table: xarray.Dataset, folder: Path) -> None:
-    """VDI's three arrays per output; its first variable runs fastest, so its axes are ours in reverse."""
-    for output in _outputs(table):
-        for ours, theirs in VDI_NAMES.items():
-            content = io.BytesIO()
-            np.save(content, table[f"{output}_{ours}"].values.T)
-            files.write_bytes(folder / f"{output}_{theirs}.npy", content.getvalue())

@@ -28,7 +28,7 @@ def matrix(
 ) -> None:
     """Map where a run's network can and cannot invert: its estimates over a grid of true values."""
     from qexp import files
-    from qexp.analysis.matrix import axis, value
+    from qexp.analysis.axes import axis, value
     from qexp.analysis.matrix import matrix as make
     from qexp.errors import QexpError
     from qexp.runs.catalog import Catalog
