@@ -22,7 +22,8 @@ from qexp.runs.process import alive
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
-LOCK_SECONDS = 30.0
+LOCK_SECONDS = 10.0
+"""A listing waits so long for another process, and then goes on without bringing the file up to date."""
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -269,7 +269,8 @@ def _heartbeat(path: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            path.touch()
+            with suppress(OSError):  # a full disk or a vanished directory is training's to report
+                path.touch()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
