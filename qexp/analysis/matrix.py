@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qexp.models.inversion import Inversion
 
-BLOCK = 1024
+BLOCK = 512
 """Cells simulated and estimated at a time."""
 
 Array = NDArray[np.float64]

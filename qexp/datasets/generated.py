@@ -118,12 +118,14 @@ class GeneratedDataset:
     ) -> None:
         for name, image in images.items():
             view = name.removeprefix("displacement")
+            widths, heights = si["x_res" + view], si["y_res" + view]
             for start in range(0, len(image), BLOCK):
                 block = slice(start, min(start + BLOCK, len(image)))
-                pixel_width, pixel_height = (
-                    size[block] if len(size) > 1 else size for size in (si["x_res" + view], si["y_res" + view])
-                )
+                pixel_width, pixel_height = (size[block] if len(size) > 1 else size for size in (widths, heights))
                 field = self.noise.draw(
                     block.stop - block.start, self.height, self.width, pixel_width, pixel_height, random
                 )
-                image[block, 0] += field * (level[block] if len(level) > 1 else level)[:, None, None]
+                if len(level) == 1:
+                    image[block, 0].add_(field, alpha=level.item())
+                else:
+                    image[block, 0].addcmul_(field, level[block, None, None])

@@ -62,7 +62,7 @@ def correlated_field(count: int, height: int, width: int, amplitude: Tensor, gen
     batch, rows, columns = amplitude.shape
     draws = (count + 1) // 2 if batch == 1 else count
     normal = torch.randn(draws, rows, columns, 2, generator=generator, device=generator.device)
-    spectrum = torch.view_as_complex(normal) * amplitude
+    spectrum = torch.view_as_complex(normal.mul_(amplitude[..., None]))
     kept_columns = torch.fft.fft(spectrum, dim=-1)[:, :, :width]
     field: Tensor = torch.fft.fft(kept_columns, dim=-2)[:, :height]
     if batch == 1:
