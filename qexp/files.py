@@ -11,6 +11,14 @@ from typing import Any
 from qexp.errors import DamagedError, QexpError
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QexpError(f"cannot write to {path}: {error.strerror}") from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file in one step; after a crash or a full disk the old one is still there."""
     try:

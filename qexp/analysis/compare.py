@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.errors import QexpError
+from qexp.files import make_folder
 from qexp.runs.directory import RunDirectory
 from qexp.training.metrics import find
 from qexp.workspace import Workspace
@@ -97,10 +98,7 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     from qexp.figures.curves import learning_curves
     from qexp.figures.matrix import side_by_side
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise QexpError(f"cannot write to {folder}: {error.strerror}") from error
+    make_folder(folder)
     drawn = []
     curves = {directory.name: directory.metrics() for directory in directories}
     if all(curves.values()):

@@ -72,10 +72,7 @@ def matrix(
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed)
 
     folder = directory.matrices / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise QexpError(f"cannot write to {folder}: {error.strerror}") from error
+    files.make_folder(folder)
     files.write_bytes(folder / "matrix.nc", bytes(table.to_netcdf(engine="h5netcdf")))
     draw_matrix(table, grid, directory, folder / "matrix.png", tables)
     if npy:

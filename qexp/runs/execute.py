@@ -118,7 +118,7 @@ def _train(
     pretrained = directory.checkpoints / "pretrained.safetensors"
     if pretrained.exists():
         model.load_state_dict(checkpoint.read(pretrained)[0])
-    elif any(True for _ in model.transforms):
+    else:
         assemble.fit_transforms(model.to(device), data)
     trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, directory.checkpoints)
     done = trainer.resume()

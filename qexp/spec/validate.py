@@ -192,6 +192,6 @@ def _in_experience(document: dict[str, Any]) -> Iterator[Finding]:
 
 def unknown_variable(name: str, known: Iterable[str]) -> str:
     """Why a dataset cannot have a variable of this name."""
-    if base_name(name) in QUANTITIES and name not in known:
+    if base_name(name) in QUANTITIES:
         return f"this dataset has no '{name}'; {suggestion(name, known)}"
     return f"no variable '{name}'; {suggestion(name, known)}"

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -153,37 +154,36 @@ def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
     assert read == ["run_3"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_gives_a_clear_error_and_harms_no_record(workspace, qexp):
-    write_record(workspace, "a")
+@pytest.fixture
+def small_disk(workspace: Path) -> Iterator[Path]:
+    """The runs on a file system of their own, of 64 kB, with one run on it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
     runs = workspace / "runs"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)], check=False).returncode:
-        pytest.skip("this system lets nobody mount")
-    try:
-        before = (write_record(workspace, "a") / "run.json").read_bytes()
-        with contextlib.suppress(OSError):
-            (runs / "filler").write_bytes(b"0" * 100_000)
-        code, stdout, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
-        assert (code, stdout) == (2, "")
-        assert "No space left on device" in stderr
-        assert (runs / "a/run.json").read_bytes() == before
-        assert [path.name for path in runs.iterdir() if path.is_dir()] == ["a"]
-    finally:
-        subprocess.run(["umount", str(runs)], check=True)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only file system needs root")
-def test_read_only_runs_give_a_clear_error(workspace, qexp):
-    write_record(workspace, "a")
-    runs = workspace / "runs"
+    runs.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)], check=False).returncode:
         pytest.skip("this system lets nobody mount")
     try:
         write_record(workspace, "a")
-        subprocess.run(["mount", "-o", "remount,ro", str(runs)], check=True)
-        code, _, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
-        assert code == 2
-        assert "Read-only file system" in stderr
-        assert qexp("ls", "-q").stdout == "a\n"
+        yield runs
     finally:
         subprocess.run(["umount", str(runs)], check=True)
+
+
+def test_a_full_disk_gives_a_clear_error_and_harms_no_record(small_disk, qexp):
+    before = (small_disk / "a/run.json").read_bytes()
+    with contextlib.suppress(OSError):
+        (small_disk / "filler").write_bytes(b"0" * 100_000)
+    code, stdout, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
+    assert (code, stdout) == (2, "")
+    assert "No space left on device" in stderr
+    assert (small_disk / "a/run.json").read_bytes() == before
+    assert [path.name for path in small_disk.iterdir() if path.is_dir()] == ["a"]
+
+
+def test_read_only_runs_give_a_clear_error(small_disk, qexp):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    code, _, stderr = qexp("run", "mogi_quick", "--set", "epochs=1")
+    assert code == 2
+    assert "Read-only file system" in stderr
+    assert qexp("ls", "-q").stdout == "a\n"
