@@ -17,7 +17,7 @@ from qexp.quantities import quantity
 from qexp.seeds import Seeds
 
 BLOCK = 128
-"""Images made at a time: their intermediate values stay in the processor's cache."""
+"""Images that noise is added to at a time: it then stays in the processor's cache."""
 
 Part = Mapping[str, Sequence[Interval]]
 """The quantile intervals of each varying variable that belong to a part."""
@@ -98,30 +98,38 @@ class GeneratedDataset:
         noise_level = si.pop("noise", torch.zeros(1, device=device))
         noisy = bool((noise_level != 0).any())
 
+        made = self.generator.simulate(si, self.height, self.width)
         images = {
-            name: torch.empty(count, 1, self.height, self.width, device=device)
-            for name in self.generator.images(self.variables)
+            name: (image if len(image) == count else image.expand(count, -1, -1).clone())[:, None]
+            for name, image in made.items()
         }
-        for start in range(0, count, BLOCK):
-            block = slice(start, min(start + BLOCK, count))
-            of_block = {name: value[block] if len(value) > 1 else value for name, value in si.items()}
-            made = self.generator.simulate(of_block, self.height, self.width)
-            for name, image in made.items():
-                images[name][block, 0] = image
         if noisy:
             self._add_noise(images, si, noise_level, random)
         scalars = {name: value.float().to(device).expand(count)[:, None] for name, value in known.items()}
         return {**images, **scalars}
 
+    def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
+        """What `image` looks like without noise for values of one variable, and C⁻¹ times that.
+
+        Other varying variables have their medians; C is the noise's covariance between pixels, for unit variance.
+        returns  two of (value, 1, height, width)
+        """
+        medians = {name: float(one.quantile(np.array([0.5]))[0]) for name, one in self.distributions.items()}
+        held = {**self.fixed, **medians, "noise": 0.0}
+        del held[variable]
+        quiet = GeneratedDataset(self.generator, (self.height, self.width), held, {}, {}, self.noise)
+        made = quiet.observe({variable: values}, torch.Generator())[image]
+        sizes = {name: torch.tensor([value * quantity(name).si_factor]) for name, value in held.items()}
+        return made, self.noise.without_correlation(made[:, 0], *_pixel_sizes(image, sizes))[:, None]
+
     def _add_noise(
         self, images: dict[str, Tensor], si: Mapping[str, Tensor], level: Tensor, random: torch.Generator
     ) -> None:
         for name, image in images.items():
-            view = name.removeprefix("displacement")
-            widths, heights = si["x_res" + view], si["y_res" + view]
+            sizes = _pixel_sizes(name, si)
             for start in range(0, len(image), BLOCK):
                 block = slice(start, min(start + BLOCK, len(image)))
-                pixel_width, pixel_height = (size[block] if len(size) > 1 else size for size in (widths, heights))
+                pixel_width, pixel_height = (size[block] if len(size) > 1 else size for size in sizes)
                 field = self.noise.draw(
                     block.stop - block.start, self.height, self.width, pixel_width, pixel_height, random
                 )
@@ -129,3 +137,9 @@ class GeneratedDataset:
                     image[block, 0].add_(field, alpha=level.item())
                 else:
                     image[block, 0].addcmul_(field, level[block, None, None])
+
+
+def _pixel_sizes(image: str, si: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Width and height of the pixels of an image [m]."""
+    view = image.removeprefix("displacement")
+    return si["x_res" + view], si["y_res" + view]

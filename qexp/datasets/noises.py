@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from qexp.forward.noise import correlated_field, exponential_amplitude, white_field
+from qexp.forward.noise import (
+    MOST_ROWS_TO_FACTOR,
+    correlated_field,
+    exponential_amplitude,
+    exponential_row_factors,
+    field_of_rows,
+    white_field,
+    without_correlation,
+)
 from qexp.quantities import QUANTITIES
 from qexp.tables import Entry
 
-KEPT_AMPLITUDES = 8
-"""A dataset has a view or a few, each with its own size of pixels."""
+KEPT_GRIDS = 8
+"""A dataset has a view or a few, each with its own size of pixels; what noise needs for one is made once."""
 
 
 class Noise(Protocol):
@@ -20,6 +29,10 @@ class Noise(Protocol):
         self, count: int, height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Fields of unit variance, (count, height, width); pixel sizes (1 or count,) in metres."""
+        ...
+
+    def without_correlation(self, images: Tensor, pixel_width: Tensor, pixel_height: Tensor) -> Tensor:
+        """C⁻¹ times each image, C the fields' covariance between pixels: (count, height, width); pixel sizes (1,)."""
         ...
 
 
@@ -31,13 +44,15 @@ class WhiteNoise:
     ) -> Tensor:
         return white_field(count, height, width, generator)
 
+    def without_correlation(self, images: Tensor, pixel_width: Tensor, pixel_height: Tensor) -> Tensor:
+        return images
+
 
 class ExponentialNoise:
     """Neighbouring pixels resemble each other, as in the atmosphere: covariance exp(-distance / range)."""
 
     def __init__(self, range: float) -> None:
         self.range_in_metres = range * QUANTITIES["x"].si_factor
-        self._amplitudes: dict[tuple[object, ...], Tensor] = {}
 
     def draw(
         self, count: int, height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, generator: torch.Generator
@@ -45,14 +60,30 @@ class ExponentialNoise:
         if len(pixel_width) > 1 or len(pixel_height) > 1:
             amplitude = exponential_amplitude(height, width, pixel_width, pixel_height, self.range_in_metres)
             return correlated_field(count, height, width, amplitude, generator)
-        key = (height, width, pixel_width.item(), pixel_height.item(), pixel_width.device)
-        if key not in self._amplitudes:
-            if len(self._amplitudes) >= KEPT_AMPLITUDES:
-                self._amplitudes.clear()
-            self._amplitudes[key] = exponential_amplitude(
-                height, width, pixel_width, pixel_height, self.range_in_metres
-            )
-        return correlated_field(count, height, width, self._amplitudes[key], generator)
+        grid = (height, width, pixel_width.item(), pixel_height.item(), self.range_in_metres, generator.device)
+        if height > MOST_ROWS_TO_FACTOR:
+            return correlated_field(count, height, width, _amplitude(*grid), generator)
+        return field_of_rows(count, width, _row_factors(*grid), generator)
+
+    def without_correlation(self, images: Tensor, pixel_width: Tensor, pixel_height: Tensor) -> Tensor:
+        height, width = images.shape[1:]
+        grid = (height, width, pixel_width.item(), pixel_height.item(), self.range_in_metres, images.device)
+        return without_correlation(images, _amplitude(*grid))
+
+
+@lru_cache(KEPT_GRIDS)
+def _amplitude(
+    height: int, width: int, pixel_width: float, pixel_height: float, correlation_range: float, device: torch.device
+) -> Tensor:
+    sizes = torch.tensor([pixel_width], device=device), torch.tensor([pixel_height], device=device)
+    return exponential_amplitude(height, width, *sizes, correlation_range)
+
+
+@lru_cache(KEPT_GRIDS)
+def _row_factors(
+    height: int, width: int, pixel_width: float, pixel_height: float, correlation_range: float, device: torch.device
+) -> Tensor:
+    return exponential_row_factors(height, width, pixel_width, pixel_height, correlation_range).to(device)
 
 
 NOISES: dict[str, Entry] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from scipy.fft import next_fast_len
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
 from torch import Tensor
 
 COVARIANCE_TOLERANCE = 1e-3
@@ -14,6 +16,12 @@ LARGEST_EMBEDDING = 16.0
 
 LARGEST_BATCH_EMBEDDING = 4.0
 """The same where every field of a batch has a torus of its own, which costs that much more memory and time."""
+
+MOST_ROWS_TO_FACTOR = 128
+"""From more rows on, multiplying by their factors costs more than the random numbers of a torus."""
+
+LEAST_POWER = 1e-3
+"""What a preconditioner takes for zero, as a share of the largest power: the torus knows weaker waves badly."""
 
 
 def white_field(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -51,6 +59,50 @@ def exponential_amplitude(
         factor *= 1.5
 
 
+def exponential_row_factors(
+    height: int, width: int, pixel_width: float, pixel_height: float, correlation_range: float
+) -> Tensor:
+    """Factors of the covariance exp(-distance / correlation_range) between the rows of an image, for `field_of_rows`.
+
+    pixel_width, pixel_height  [m]
+    correlation_range          distance at which the covariance is 1/e [m]
+    returns                    (columns, height, height), a factor for each wave along a row
+
+    Only the rows are embedded in a circle, of at least twice their length; between rows the covariance of each wave
+    is factored as it is. That takes half as many random numbers as a torus, and for images of up to
+    MOST_ROWS_TO_FACTOR rows is the faster way. The circle grows, and what is negative is cut off, as with
+    `exponential_amplitude`.
+    """
+    factor = 2.0
+    lags = torch.arange(height, dtype=torch.float64)
+    while True:
+        columns = next_fast_len(int(factor * width))
+        east = _torus_distance(columns, torch.tensor([pixel_width], dtype=torch.float64))
+        covariance = torch.exp(-torch.hypot(pixel_height * lags[:, None], east) / correlation_range)
+        of_waves = torch.fft.fft(covariance, dim=-1).real.T[: columns // 2 + 1]
+        between_rows = of_waves[:, (lags[:, None] - lags).abs().long()]
+        eigenvalues, vectors = torch.linalg.eigh(between_rows)
+        half = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
+        factors: Tensor = torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
+        variance = factors.square().sum((0, 2), keepdim=True)
+        if variance.max() - 1 <= COVARIANCE_TOLERANCE or factor * 1.5 > LARGEST_EMBEDDING:
+            return (factors / variance.sqrt()).float()
+        factor *= 1.5
+
+
+def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw fields of the covariance that was factored: (count, height, width), standard deviation 1 at every pixel.
+
+    factors  (columns, height, height), see `exponential_row_factors`
+    """
+    columns, height, _ = factors.shape
+    draws = (count + 1) // 2  # a complex draw holds two independent fields, its real and its imaginary part
+    normal = torch.randn(columns, height, 2 * draws, generator=generator, device=generator.device)
+    waves = torch.view_as_complex(torch.bmm(factors, normal).view(columns, height, draws, 2))
+    field: Tensor = torch.fft.fft(waves, dim=0)[:width].permute(2, 1, 0)
+    return torch.cat([field.real, field.imag])[:count]
+
+
 def correlated_field(count: int, height: int, width: int, amplitude: Tensor, generator: torch.Generator) -> Tensor:
     """Draw fields by circulant embedding: (count, height, width), standard deviation 1 at every pixel.
 
@@ -68,6 +120,41 @@ def correlated_field(count: int, height: int, width: int, amplitude: Tensor, gen
     if batch == 1:
         return torch.cat([field.real, field.imag])[:count]
     return field.real.contiguous()
+
+
+def without_correlation(images: Tensor, amplitude: Tensor) -> Tensor:
+    """Solve C x = image for each image, C the covariance between the pixels that `correlated_field` draws.
+
+    images     (count, height, width)
+    amplitude  (1, rows, columns)
+    returns    (count, height, width), to six digits
+
+    C is never formed: multiplying by it is a filter on the torus, and its inverse is approached by conjugate
+    gradients, with the filter's own inverse as preconditioner (Chan and Ng 1996, SIAM Rev. 38, 427-482).
+    Raises ValueError where that does not converge.
+    """
+    from scipy.sparse.linalg import LinearOperator, cg
+
+    height, width = images.shape[1:]
+    torus = amplitude.shape[1:]
+    power = amplitude[0, :, : torus[1] // 2 + 1].double().square().cpu().numpy() * torus.numel()
+
+    def filtering(gain: NDArray[np.float64]) -> LinearOperator:
+        def filtered(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+            spectrum = rfft2(vector.reshape(height, width), s=torus)
+            return np.asarray(irfft2(spectrum * gain, s=torus)[:height, :width]).ravel()
+
+        return LinearOperator((height * width, height * width), matvec=filtered, dtype=np.float64)
+
+    covariance = filtering(power)
+    preconditioner = filtering(1 / power.clip(LEAST_POWER * power.max()))
+    solutions = []
+    for image in images.double().cpu().numpy():
+        solution, unfinished = cg(covariance, image.ravel(), rtol=1e-6, maxiter=2000, M=preconditioner)
+        if unfinished:
+            raise ValueError("the noise is too smooth for its covariance to be inverted; its range must be shorter")
+        solutions.append(solution.reshape(height, width))
+    return torch.from_numpy(np.stack(solutions)).to(images)
 
 
 def _torus_distance(count: int, spacing: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor
 from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
 
 VIEW_VARIABLES = ("azimuth", "incidence", "x_res", "y_res")
+BLOCK = 128
+"""Images made at a time: what lies between stays in the processor's cache."""
+
 _OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
 
 
@@ -58,11 +61,16 @@ class DeformationImages:
             east = pixel_axis(width, values["x_res" + view])
             north = pixel_axis(height, values["y_res" + view])
             direction = line_of_sight(values["azimuth" + view].expand(batch), values["incidence" + view].expand(batch))
-            if self.source.image_kernel is not None:
-                image = self.source.image_kernel(source, east, north, direction)
-            else:
-                pixels = max(len(east), len(north))
-                stations = grid(east.expand(pixels, -1), north.expand(pixels, -1))
-                image = project(self.source.kernel(source, stations), direction).unflatten(-1, (height, width))
-            made["displacement" + view] = image
+            image_kernel = self.source.image_kernel or self._projected
+            made["displacement" + view] = image_kernel(source, east, north, direction)
         return made
+
+    def _projected(self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor) -> Tensor:
+        batch, height, width = len(source), north.shape[-1], east.shape[-1]
+        parts = (one.expand(batch, -1).split(BLOCK) for one in (source, east, north, direction))
+        blocks = [
+            project(self.source.kernel(sources, grid(columns, rows)), directions)
+            for sources, columns, rows, directions in zip(*parts, strict=True)
+        ]
+        image: Tensor = torch.cat(blocks).unflatten(-1, (height, width))
+        return image
