@@ -15,6 +15,7 @@ from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
+from qexp.models.modules.matched import MatchedFilters
 from qexp.models.network import Branch, Network, Operation, initialise, operations_per_sample
 from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
@@ -77,7 +78,18 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
     """A model with its first weights."""
     model = model_of(spec, tables)
     initialise(model.network, seeds)
+    for operation, image in matched_filters(model.network):
+        operation.match(*dataset_of(spec["dataset"], tables).templates(image, operation.variable, operation.values))
     return model
+
+
+def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
+    """The network's matched filters, each with the variable that it sees."""
+    return [
+        (operation, branch.sources[0])
+        for branch in network.branches
+        if isinstance(operation := network.operations[branch.operations[0]], MatchedFilters)
+    ]
 
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:

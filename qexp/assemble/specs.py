@@ -16,6 +16,7 @@ from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import Problem, QexpError, SpecError
+from qexp.models.modules.matched import MatchedFilters
 from qexp.models.network import BranchError
 from qexp.models.shapes import from_spec, written
 from qexp.quantities import quantity
@@ -127,6 +128,8 @@ def _checked(
             problems += loaded.problems(kind, found)
     if not problems:
         problems = loaded.problems("experience", _in_whole(document, tables))
+    if not problems:
+        problems = loaded.problems("model", _in_matched_filters(document, tables))
     return loaded, problems
 
 
@@ -249,6 +252,32 @@ def _in_whole(document: Document, tables: Tables) -> Iterator[Finding]:
             )
         except ValueError as error:
             yield (key, "parameters"), str(error)
+
+
+def _in_matched_filters(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the dataset makes what a model's filters are matched to; paths are the model's."""
+    dataset = dataset_of(document["dataset"], tables)
+    images = dataset.generator.images(dataset.variables)
+    network = network_of(document["model"], document["inputs"], document["outputs"], tables)
+    for index, branch in enumerate(network.branches):
+        for position, name in enumerate(branch.operations):
+            filters = network.operations[name]
+            if not isinstance(filters, MatchedFilters):
+                continue
+            if position > 0 or branch.sources[0] not in images:
+                yield (
+                    ("branches", index, "operations", position),
+                    f"'{name}' is matched to an image of the dataset; put it first in a branch from "
+                    f"{' or '.join(map(repr, images))}",
+                )
+            where: validate.Path = ("operations", name, "parameters")
+            if filters.variable not in dataset.test:
+                yield (
+                    (*where, "variable"),
+                    f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
+                )
+            elif violation := quantity(filters.variable).violation(float(filters.values[-1])):
+                yield (*where, "high"), violation
 
 
 def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:

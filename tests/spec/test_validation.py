@@ -541,6 +541,53 @@ def test_an_input_must_be_of_the_size_that_the_dataset_makes(specs, problems):
     ]
 
 
+MATCHED = {"module": "matched_filters", "parameters": {"variable": "depth", "low": 0.1, "high": 10, "count": 4}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"variable": "x"}, "variable: 'x' does not vary in the dataset; known: delta_volume, depth"),
+        ({"variable": "dept"}, "variable: 'dept' does not vary in the dataset; did you mean 'depth'?"),
+    ],
+)
+def test_filters_are_matched_to_values_of_a_variable_that_varies(specs, problems, parameters, complaint):
+    parameters = {**MATCHED["parameters"], **parameters}
+    branches = [{"x_name": "displacement", "y_name": "depth", "operations": ["likeness", "to_depth"]}]
+    file = specs.spoil("model", ("operations.likeness", {**MATCHED, "parameters": parameters}))
+    model = json.loads(file.read_text())
+    model["operations"]["to_depth"] = {"module": "denses", "parameters": {"filters": [1]}}
+    specs.write("model", {**model, "branches": branches, "outputs": ["depth"]})
+    file = specs.spoil("experience", ("outputs", ["depth"]), ("losses", {"depth": "mae"}), ("metrics", {}))
+    assert problems(file) == [f"specs/models/sound.json at $.operations.likeness.parameters.{complaint}"]
+
+
+def test_filters_are_matched_to_what_the_dataset_makes_and_nothing_later(specs, problems):
+    file = specs.spoil("model", ("operations.likeness", MATCHED))
+    model = json.loads(file.read_text())
+    model["operations"]["pool"] = {"module": "average_pooling"}
+    model["operations"]["to_depth"] = {"module": "denses", "parameters": {"filters": [1]}}
+    branches = [{"x_name": "displacement", "y_name": "depth", "operations": ["pool", "likeness", "to_depth"]}]
+    specs.write("model", {**model, "branches": branches, "outputs": ["depth"]})
+    file = specs.spoil("experience", ("outputs", ["depth"]), ("losses", {"depth": "mae"}), ("metrics", {}))
+    assert problems(file) == [
+        "specs/models/sound.json at $.branches[0].operations[1]: 'likeness' is matched to an image of the dataset; "
+        "put it first in a branch from 'displacement'"
+    ]
+
+
+def test_the_values_that_filters_are_matched_to_must_rise(specs, problems):
+    parameters = {**MATCHED["parameters"], "low": 20}
+    specs.spoil(
+        "model",
+        ("operations.likeness", {**MATCHED, "parameters": parameters}),
+        ("branches.0.operations", ["likeness"]),
+    )
+    (said, *_) = problems("specs/models/sound.json")
+    assert "'likeness'" in said
+    assert "'low' (20) must be less than 'high' (10)" in said
+
+
 def test_an_output_must_be_of_the_size_of_its_variable(specs, problems):
     specs.spoil("model", ("operations.to_depth.parameters.filters", [3, 2]))
     assert problems("specs/experiences/sound.json") == [

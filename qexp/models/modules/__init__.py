@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qexp.models.activations import ACTIVATION_NAME, ACTIVATIONS
 from qexp.models.modules.convolution import ResnetBlock, channel_attention, convolutions
 from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten
+from qexp.models.modules.matched import MatchedFilters
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
 from qexp.models.shapes import Shape
 from qexp.tables import Entry
@@ -133,6 +134,23 @@ MODULES: dict[str, Entry] = {
         },
         help="Set a random share of the values to zero while training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
+    ),
+    "matched_filters": Entry(
+        build=MatchedFilters,
+        parameters={
+            "properties": {
+                "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
+                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its least value, in its own unit"},
+                "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
+                "count": {**COUNT, "description": "filters, evenly spaced in the logarithm of the variable"},
+            },
+            "required": ["variable", "low", "high", "count"],
+        },
+        help="What the dataset's source would look like at several values of a variable, as filters against its noise.",
+        example={
+            "module": "matched_filters",
+            "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
+        },
     ),
     "flatten": Entry(
         build=flatten,
