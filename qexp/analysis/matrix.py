@@ -77,24 +77,28 @@ def matrix(
     draw_matrix(table, grid, directory, folder / "matrix.png", tables)
     if npy:
         write_npy(table, folder)
-    files.write_json(
-        folder / "record.json",
-        {
-            "run": directory.name,
-            "dataset": name,
-            "created": now(),
-            "axes": {one.variable: [one.low, one.high, one.cells] for one in grid},
-            "fixed": held,
-            "repeats": repeats,
-            "seed": seed,
-            "mean_absolute_error": {
-                output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
-            },
-            "units": {variable: quantity(variable).unit for variable in [one.variable for one in grid] + [*estimates]},
-        },
-    )
+    record = _record(directory, name, grid, held, repeats, seed)
+    record["mean_absolute_error"] = {
+        output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
+    }
+    record["units"] = {variable: quantity(variable).unit for variable in [*record["axes"], *estimates]}
+    files.write_json(folder / "record.json", record)
     os.utime(directory.matrices)  # so that the catalog sees a matrix that was made anew, too
     return folder
+
+
+def _record(
+    directory: RunDirectory, dataset: str, grid: Sequence[Axis], held: Mapping[str, float], repeats: int, seed: int
+) -> dict[str, Any]:
+    return {
+        "run": directory.name,
+        "dataset": dataset,
+        "created": now(),
+        "axes": {one.variable: [one.low, one.high, one.cells] for one in grid},
+        "fixed": dict(held),
+        "repeats": repeats,
+        "seed": seed,
+    }
 
 
 def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> None:

@@ -21,8 +21,8 @@ from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
 from qexp.spec import resolve
 from qexp.tables import Table, Tables, built
-from qexp.training.loop import Data, Recipe
 from qexp.training.metrics import asked_for
+from qexp.training.recipe import Data, Recipe
 
 Document = dict[str, Any]
 
@@ -109,6 +109,7 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
         callbacks=[built(tables["callbacks"], value) for value in spec["additional_callbacks"]],
         gradient_clip=spec["gradient_clip"],
         precision=spec["precision"],
+        keep=spec["keep"],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,51 +16,19 @@ from torch import Tensor, nn
 from qexp.models.inversion import Inversion
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
-from qexp.training.callbacks import Callback
-from qexp.training.losses import Loss, total
-from qexp.training.metrics import Metric, evaluate
-from qexp.training.schedules import Schedule
-
-Samples = Mapping[str, Tensor]
-"""Variable → (sample, ...) in the variable's unit, on the training device."""
+from qexp.training.determinism import deterministic, own_random_state, random_state, set_random_state
+from qexp.training.losses import total
+from qexp.training.metrics import evaluate
+from qexp.training.recipe import PRECISIONS, Data, Recipe, Samples
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 TRANSFORM_BLOCK = 128
 """Samples transformed at a time: what lies between stays in the processor's cache, and memory free."""
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-"""Name in a spec → the type that operations are cast to, if any."""
-
 
 class DivergedError(Exception):
     """The loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; plain values, see the experience spec."""
-
-    losses: Mapping[str, Loss]
-    metrics: Mapping[str, Mapping[str, Metric]]
-    optimizer: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
-    learning_rate: float
-    schedule: Schedule
-    epochs: int
-    batch_size: int
-    callbacks: Sequence[Callback] = ()
-    gradient_clip: float | None = None
-    precision: str = "float32"
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where the samples come from. Training samples are new every epoch, the others always the same."""
-
-    train: Callable[[int], Samples]
-    validation: Samples
-    test: Samples
-    train_size: int
 
 
 class Listener(Protocol):
@@ -90,7 +58,7 @@ class Progress:
 class Trainer:
     """Trains a model and keeps its two checkpoints.
 
-    folder  gets `best.safetensors` (the weights of the epoch with the least validation loss) and
+    folder  gets `best.safetensors` (the weights of the epoch that is kept, see Recipe) and
             `last.safetensors` (weights, optimizer and progress: what it takes to go on)
     """
 
@@ -121,7 +89,7 @@ class Trainer:
         """
         progress, recipe = self.progress, self.recipe
         self._checkpointed_at = time.monotonic()
-        with _own_random_state(self.device), _deterministic():
+        with own_random_state(self.device), deterministic():
             while progress.epoch <= recipe.epochs and progress.stopped is None:
                 started = time.perf_counter()
                 if not self.train_epoch(listener, interrupted):
@@ -176,14 +144,14 @@ class Trainer:
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
-            _set_random_state(self._dropout_state)
+            set_random_state(self._dropout_state)
         self.model.train()
         network, losses_of = self.model.network, list(recipe.losses.items())
         inputs = {name: samples[name].split(recipe.batch_size) for name in network.inputs}
         truths = {name: samples[name].split(recipe.batch_size) for name in recipe.losses}
         while progress.batch < self.batches:
             if interrupted():
-                self._dropout_state = _random_state(self.device)
+                self._dropout_state = random_state(self.device)
                 return False
             index = progress.batch
             self._set_learning_rate()
@@ -218,7 +186,7 @@ class Trainer:
         loss = line["validation"]["loss"]
         if not math.isfinite(loss):
             raise DivergedError(f"the validation loss of epoch {progress.epoch} is {loss}; try a lower learning rate")
-        if loss < progress.best_loss:
+        if loss < progress.best_loss or self.recipe.keep == "last":
             progress.best_loss, progress.best_epoch = loss, progress.epoch
             self._best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
             self._best_unwritten = True
@@ -291,7 +259,7 @@ class Trainer:
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
         extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
         if self.progress.batch:  # at the start of an epoch the state is set anew anyway
-            extra |= {f"progress.random.{name}": state for name, state in _random_state(self.device).items()}
+            extra |= {f"progress.random.{name}": state for name, state in random_state(self.device).items()}
         checkpoint.write(
             self.folder / "last.safetensors",
             {**self.model.state_dict(), **checkpoint.optimizer_tensors(self.optimizer), **extra},
@@ -317,39 +285,3 @@ class _EpochView:
 
     def evaluate_test(self) -> dict[str, dict[str, float]]:
         return self._trainer.evaluate(self._trainer.data.test)
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_state(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-@contextlib.contextmanager
-def _own_random_state(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random state as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-
-
-@contextlib.contextmanager
-def _deterministic() -> Iterator[None]:
-    """Ask torch for deterministic algorithms, and undo it for the caller."""
-    settings: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    settings.fill_uninitialized_memory = False  # costs time, and nothing here reads what it has not written
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)
-        settings.fill_uninitialized_memory = fill

@@ -14,10 +14,11 @@ from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.seeds import Seeds
 from qexp.training import loop
 from qexp.training.callbacks import CALLBACKS
-from qexp.training.loop import Data, DivergedError, Recipe, Trainer
+from qexp.training.loop import DivergedError, Trainer
 from qexp.training.losses import LOSSES
 from qexp.training.metrics import METRICS
 from qexp.training.optimizers import OPTIMIZERS
+from qexp.training.recipe import Data, Recipe
 from qexp.training.schedules import SCHEDULES
 
 CPU = torch.device("cpu")
@@ -503,6 +504,22 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
     assert made.evaluate(data().validation) == expected
     so_far = [losses[epoch] == min(losses[: epoch + 1]) for epoch in range(5)]
     assert [line["best"] for line in journal.documents] == so_far
+
+
+def test_the_last_weights_are_kept_where_a_recipe_says_so_whatever_their_validation_loss(tmp_path):
+    made, journal = trained(
+        tmp_path / "run",
+        optimizer=PLAIN,
+        schedule=lambda progress: 1.0 if progress < 0.4 else 30.0,
+        learning_rate=0.05,
+        epochs=5,
+        callbacks=[],
+        keep="last",
+    )
+    losses = [line["validation"]["loss"] for line in journal.documents]
+    assert losses.index(min(losses)) < 4
+    assert made.progress.best_epoch == 5
+    assert made.evaluate(data().validation) == {"depth": journal.documents[-1]["validation"]["depth"]}
 
 
 def test_of_two_epochs_equally_good_the_earlier_is_the_best(tmp_path):
