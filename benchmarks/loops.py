@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from benchmarks.timing import Comparison, at_most
 from qexp import assemble
 from qexp.analysis import matrix
+from qexp.models.inversion import BATCH
 from qexp.runs.catalog import Catalog
 from qexp.seeds import Seeds
 from qexp.training.loop import Trainer
@@ -29,7 +32,9 @@ class Deaf:
 def measure() -> list[Comparison]:
     return [
         *(epoch(name) for name in ("mogi_cnn", "mogi_standard")),
-        *(forward(f"bench_{name}_brief") for name in ("mogi_cnn", "mogi_standard")),
+        forward("bench_mogi_cnn_brief", batch_size=1024),
+        forward("bench_mogi_cnn_brief"),
+        forward("bench_mogi_standard_brief", cells=32, repeats=3),
     ]
 
 
@@ -73,8 +78,8 @@ def epoch(name: str) -> Comparison:
     return at_most(f"an epoch of {name} over a bare loop", managed_epoch, bare_epoch, 1.15)
 
 
-def forward(run: str) -> Comparison:
-    """16,384 cells simulated and estimated, against the network alone on images that are already there."""
+def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 9) -> Comparison:
+    """Cells simulated and estimated, against the network alone, in batches, on images that are already there."""
     workspace = find()
     directory = Catalog(workspace).find(run)
     device = torch.device("cpu")
@@ -82,17 +87,17 @@ def forward(run: str) -> Comparison:
     tables = assemble.BUILT_IN
     name, document = assemble.dataset_document("mogi_test", workspace, tables)
     source = assemble.dataset_of(document, tables)
-    grid = matrix.axes_of(document, name)
+    grid = [replace(axis, cells=cells) for axis in matrix.axes_of(document, name)]
     held = matrix.held_values(source, grid, {}, list(model.network.outputs))
-    cells = [one.centres for one in grid]
-    depth, volume = (axis.ravel() for axis in torch.meshgrid(*map(torch.from_numpy, cells), indexing="ij"))
-    images = source.observe({"depth": depth.numpy(), "delta_volume": volume.numpy()}, torch.Generator())
+    depth, volume = (part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij"))
+    images = source.observe({"depth": depth, "delta_volume": volume}, torch.Generator())
     only = {"displacement": images["displacement"]}
 
     def whole() -> object:
         return matrix.estimate_cells(model, source, grid, held, 1, Seeds(0), device)
 
     def bare() -> object:
-        return model.estimate(only, matrix.BLOCK)
+        return model.estimate(only, batch_size)
 
-    return at_most(f"a 128 x 128 matrix of {run} over a bare forward pass", whole, bare, 1.15, repeats=3)
+    title = f"a {cells} x {cells} matrix of {run} over a bare forward pass in batches of {batch_size}"
+    return at_most(title, whole, bare, 1.15, repeats=repeats)

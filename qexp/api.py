@@ -39,7 +39,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """All that `qexp show RUN --json` shows; the state is the one of this moment."""
-        from qexp.runs.catalog import process_of, state_now
+        from qexp.runs.states import process_of, state_now
 
         record = self.directory.record()
         state = state_now(self.directory, record["state"], process_of(record))

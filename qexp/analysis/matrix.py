@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qexp.models.inversion import Inversion
 
 BLOCK = 512
-"""Cells simulated and estimated at a time."""
+"""Cells simulated at a time."""
 
 Array = NDArray[np.float64]
 
@@ -180,7 +180,7 @@ def estimate_cells(
             indices = np.unravel_index(np.arange(block.start, block.stop), shape)
             values = {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}
             samples = source.observe(values, random)
-            made = model.estimate(samples, BLOCK)
+            made = model.estimate(samples)
             for name in outputs:
                 estimates[name][repeat, block] = made[name][:, 0].cpu().numpy()
                 true[name][block] = values[name] if name in values else held[name]

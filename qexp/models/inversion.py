@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from qexp.datasets.transforms import Transform
 from qexp.models.network import Network
 
+BATCH = 128
+"""Samples estimated at a time: what lies between the layers stays in the processor's cache."""
+
 
 class Inversion(nn.Module):
     """Observations in their own units → estimates in theirs.
@@ -42,11 +45,11 @@ class Inversion(nn.Module):
         assert isinstance(transform, Transform)
         return transform.inverse(values)
 
-    def estimate(self, samples: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
+    def estimate(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
         """Estimates of all outputs in their own units, in batches, without gradients, in predicting mode."""
         return self._in_batches(self, samples, batch_size)
 
-    def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = 512) -> dict[str, Tensor]:
+    def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
         """What the network makes of inputs that are transformed already, still transformed itself."""
         return self._in_batches(self.network, inputs, batch_size)
 

@@ -16,9 +16,9 @@ from tinydb.storages import Storage
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.directory import RunDirectory
 from qexp.runs.prepare import NAME
-from qexp.runs.process import alive
+from qexp.runs.states import process_of, state_now
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
@@ -27,7 +27,7 @@ LOCK_SECONDS = 10.0
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
-    "tags", "parents", "units", "epochs", "seconds", "error", "results",
+    "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job",
 )  # fmt: skip
 """What the catalog holds of a record."""
 
@@ -190,22 +190,6 @@ class Catalog:
     def _as_of_now(self, summary: dict[str, Any], process: dict[str, Any] | None) -> dict[str, Any]:
         path = self.workspace.runs / summary["name"]
         return {**summary, "state": state_now(RunDirectory(path), summary["state"], process), "path": str(path)}
-
-
-def state_now(directory: RunDirectory, state: str, process: dict[str, Any] | None) -> str:
-    """The state that a record claims, if it can be believed: a run whose process is gone is lost."""
-    if state not in UNFINISHED or process is None:
-        return state
-    heartbeat = directory.attempt(process["attempt"]) / "heartbeat"
-    return state if alive(process, heartbeat) else "lost"
-
-
-def process_of(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The process of a record's last attempt, if that has not ended."""
-    attempts = record.get("attempts") or []
-    if not attempts or attempts[-1]["ended"] is not None:
-        return None
-    return {**attempts[-1]["process"], "attempt": attempts[-1]["number"]}
 
 
 def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:

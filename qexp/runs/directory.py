@@ -20,14 +20,16 @@ UNFINISHED = ("created", "queued", "running")
 EMPTY_RECORD: dict[str, Any] = {
     "schema": SCHEMA_VERSION, "experience": "", "dataset": "", "model": "", "digest": "",
     "created": "", "started": None, "ended": None, "seconds": 0.0, "stopped": None, "error": None,
+    "launch": None, "job": None, "note": "",
     "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
     "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
 }  # fmt: skip
 """A record before anything happened. What a record lacks is taken from here."""
 
 RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest"), str),
-    **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error")},
+    **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note"), str),
+    **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
+    "job": (dict, type(None)),
     **dict.fromkeys(("overrides", "tags", "parents", "attempts"), list),
     **dict.fromkeys(("units", "code", "epochs", "results"), dict),
     "seed": int,

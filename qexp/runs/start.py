@@ -10,10 +10,11 @@ from qexp import assemble
 from qexp.assemble import Experience
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs import results
-from qexp.runs.catalog import Catalog, process_of, state_now
+from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
 from qexp.runs.execute import Display, execute
 from qexp.runs.prepare import Plan, prepare, require_name
+from qexp.runs.states import process_of, state_now
 from qexp.spec.digest import digest
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
