@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from qexp.workspace import VARIABLE, find
 
 RESULTS = Path("benchmarks.json")
 
@@ -19,9 +22,12 @@ def main() -> None:
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n")
     measured: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
-    for name in chosen:
-        measured[name] = MEASUREMENTS[name]()
-        print()
+    with tempfile.TemporaryDirectory() as workspace:  # its runs are measured anew every time
+        (Path(workspace) / "specs").symlink_to(find().specs)
+        os.environ[VARIABLE] = workspace
+        for name in chosen:
+            measured[name] = MEASUREMENTS[name]()
+            print()
     RESULTS.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
     print(f"written to {RESULTS}")
 
@@ -37,7 +43,7 @@ def loops() -> Any:
     from benchmarks.loops import measure
 
     for name in ("mogi_cnn", "mogi_standard"):  # how well they are trained does not matter here
-        qexp.run(name, name=f"bench_{name}_brief", overrides={"epochs": 1, "sizes": [64, 32, 32]})
+        qexp.run(name, name=f"{name}_brief", overrides={"epochs": 1, "sizes": [64, 32, 32]})
     return _print_comparisons(measure())
 
 

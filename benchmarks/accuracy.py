@@ -28,7 +28,6 @@ def measure() -> list[Reached]:
         name: qexp.run(
             name,
             seed=SEED,
-            name=f"bench_{name}_{SEED}",
             overrides={"additional_callbacks": [*_callbacks(name), "test_evaluate"]},
             device="cpu",
         )

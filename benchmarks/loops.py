@@ -32,9 +32,9 @@ class Deaf:
 def measure() -> list[Comparison]:
     return [
         *(epoch(name) for name in ("mogi_cnn", "mogi_standard")),
-        forward("bench_mogi_cnn_brief", batch_size=1024),
-        forward("bench_mogi_cnn_brief"),
-        forward("bench_mogi_standard_brief", cells=32, repeats=3),
+        forward("mogi_cnn_brief", batch_size=1024),
+        forward("mogi_cnn_brief"),
+        forward("mogi_standard_brief", cells=32, repeats=3),
     ]
 
 
