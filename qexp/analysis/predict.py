@@ -14,7 +14,7 @@ from qexp.models.inversion import Inversion
 from qexp.models.network import initialise
 from qexp.models.shapes import Shape, written
 from qexp.runs.directory import RunDirectory
-from qexp.runs.start import require_done
+from qexp.runs.plans import require_done
 from qexp.seeds import Seeds
 from qexp.tables import suggestion
 from qexp.training import checkpoint

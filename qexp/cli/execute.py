@@ -13,9 +13,10 @@ from qexp.cli.console import TrainingDisplay
 def execute(
     directory: Annotated[Path, typer.Argument(help="A prepared run's directory.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="At most so many; the machine's if left out.")] = None,
 ) -> None:
     """Train the run in a directory; it needs nothing else."""
     from qexp.runs.directory import RunDirectory
     from qexp.runs.execute import execute as execute_run
 
-    execute_run(RunDirectory(directory.absolute()), device, TrainingDisplay())
+    execute_run(RunDirectory(directory.absolute()), device, TrainingDisplay(), threads)

@@ -3,53 +3,159 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, warning
+from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
+
+if TYPE_CHECKING:
+    from qexp.runs.sweep import Choice, Order
+    from qexp.workspace import Workspace
+
+MANY = 10_000
+"""A sweep of more runs is asked about."""
 
 
 def run(
-    experience: Annotated[str, typer.Argument(help="Name or path of an experience spec.")],
-    seed: Annotated[int, typer.Option(help="Where all randomness of the run comes from.")] = 0,
+    experiences: Annotated[list[str], typer.Argument(metavar="EXPERIENCE...", help="Names or paths of experiences.")],
+    seed: Annotated[int | None, typer.Option(help="Where all randomness of the run comes from; 0 if left out.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="A:B", help="A run for each seed: 0:10, or 0,2,5.")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(metavar="KEY.PATH=A,B", help="A run for each value; several --grid multiply.")
+    ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change the spec for this run.")
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change the spec for these runs.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; <experience>_<seed> if left out.")] = None,
     pretrain: Annotated[str | None, typer.Option(metavar="RUN", help="Start from that run's best weights.")] = None,
     storage_path: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the run there; runs/ gets a link to it.")
+        Path | None, typer.Option(metavar="DIR", help="Keep runs there; runs/ gets links to them.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were interrupted.")] = False,
+    only_failed: Annotated[
+        bool, typer.Option("--only-failed", help="Of a sweep, only those that ended without a result.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
+    launcher: Annotated[str, typer.Option(help="local, or slurm.")] = "local",
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option for Slurm, before those of qexp.toml.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the runs go on by themselves.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Train an experience with one seed, and judge it on the test part."""
-    from qexp.cli.show import print_results
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.start import start
+    """Train experiences, and judge them on the test part: one run, or a sweep over seeds and a grid of changes."""
+    from qexp.errors import QexpError
+    from qexp.runs.sweep import Order
     from qexp.workspace import find
 
+    if seed is not None and seeds is not None:
+        raise QexpError("--seed and --seeds exclude each other; --seeds has a run for each of several")
     place = find(workspace)
+    order = Order(
+        experiences=experiences, seeds=seeds or str(seed or 0), grid=grid or [], overrides=overrides or [],
+        pretrain=pretrain, storage=storage_path, resume=resume, only_failed=only_failed, jobs=jobs, device=device,
+        launcher=launcher, slurm=slurm or [],
+    )  # fmt: skip
+    single = len(experiences) == 1 and seeds is None and not grid
+    if single and not (only_failed or dry_run or detach or launcher != "local"):
+        if jobs not in (None, 1):
+            raise QexpError("-j is for several runs; name seeds or a grid")
+        _run_one(order, seed or 0, name, place)
+        return
+    if name is not None:
+        raise QexpError("--name is for a single run; those of a sweep are named by experience, change and seed")
+    _run_sweep(order, place, dry_run=dry_run, detach=detach, yes=yes)
+
+
+def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> None:
+    from qexp.cli.show import print_results
+    from qexp.runs.start import start
+
     directory, worked = start(
-        experience,
+        order.experiences[0],
         place,
         seed=seed,
-        overrides=overrides or [],
+        overrides=order.overrides,
         name=name,
-        pretrain=pretrain,
-        storage=storage_path,
-        resume=resume,
-        device=device,
+        pretrain=order.pretrain,
+        storage=order.storage,
+        resume=order.resume,
+        device=order.device,
         display=TrainingDisplay(),
     )
-    catalog = Catalog(place)
-    catalog.runs()
-    for text in catalog.warnings:
-        warning(text)
+    _refresh_catalog(place)
     record = directory.record()
     if not worked:
         message(f"{directory.name} is done already; nothing to do")
     print_results(record)
     message(f"{directory.name}: {record['seconds']:.1f} s of training, in {place.shown(directory.path)}")
+
+
+def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, yes: bool) -> None:
+    from qexp.cli.pool_display import PoolDisplay
+    from qexp.errors import QexpError
+    from qexp.runs import sweep
+
+    prepared = sweep.prepare(order, place)
+    choice = prepared.choice
+    _say_what_is_left(choice)
+    if dry_run:
+        for plan in (*choice.again, *choice.new):
+            result("  ".join([plan.name, *plan.overrides]))
+        return
+    count = len(choice.new) + len(choice.again)
+    if not count:
+        message("nothing to run")
+        raise typer.Exit(4 if choice.left else 0)
+    if count > MANY and not yes:
+        raise QexpError(f"{count:,} runs are many; start them with --yes")
+    launch, directories = sweep.open_launch(prepared, place)
+    message(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
+    if order.launcher != "local":
+        for run, job in sweep.submit(launch, directories, prepared).items():
+            result(f"{run}  {job}")
+        return
+    if detach:
+        sweep.detach(launch, place)
+        message(f"it goes on without this terminal; look with: qexp ls --launch {launch.id}")
+        result(launch.id)
+        return
+    states, stopped = sweep.run_here(launch, directories, order, PoolDisplay())
+    _refresh_catalog(place)
+    _say_how_it_ended(states, count)
+    if stopped:
+        raise typer.Exit(130)
+    if len(states) < count or set(states.values()) != {"done"} or choice.left:
+        raise typer.Exit(1 if count == 1 and not choice.left else 4)
+
+
+def _say_what_is_left(choice: Choice) -> None:
+    if choice.done:
+        message(f"{len(choice.done)} done already")
+    by_state: dict[str, list[str]] = {}
+    for name, state in choice.left.items():
+        by_state.setdefault(state, []).append(name)
+    for state, names in by_state.items():
+        hint = {"running": "", "queued": ""}.get(state, "; run them again with --only-failed")
+        hint = "; go on with --resume" if state in ("interrupted", "preempted", "timeout", "lost") else hint
+        message(f"left alone, {state.replace('_', ' ')}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}{hint}")
+
+
+def _say_how_it_ended(states: dict[str, str], count: int) -> None:
+    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
+    ended = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in counts.items())
+    never = count - len(states)
+    message(f"{count} runs: {ended}" + (f"{', ' * bool(ended)}{never} not started" if never else ""))
+
+
+def _refresh_catalog(place: Workspace) -> None:
+    from qexp.runs.catalog import Catalog
+
+    catalog = Catalog(place)
+    catalog.runs()
+    for text in catalog.warnings:
+        warning(text)

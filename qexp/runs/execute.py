@@ -53,9 +53,12 @@ class Silent:
     def stop(self) -> None: ...
 
 
-def execute(directory: RunDirectory, device: str = "auto", display: Display | None = None) -> None:
+def execute(
+    directory: RunDirectory, device: str = "auto", display: Display | None = None, threads: int | None = None
+) -> None:
     """Train and judge a prepared or interrupted run, in this process, from where it stands.
 
+    threads  at most so many; all of the machine's if left out
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so.
     """
     record = directory.record()
@@ -79,7 +82,7 @@ def execute(directory: RunDirectory, device: str = "auto", display: Display | No
         log.info("run %s, attempt %d, process %d", record["name"], number, os.getpid())
         error: BaseException | None = None
         try:
-            finished = _train(directory, record, device, display or Silent(), interrupted)
+            finished = _train(directory, record, device, display or Silent(), interrupted, threads)
             state = "done" if finished else "interrupted"
         except (MemoryError, torch.OutOfMemoryError) as caught:
             state, error = "out_of_memory", caught
@@ -101,14 +104,20 @@ def execute(directory: RunDirectory, device: str = "auto", display: Display | No
 
 
 def _train(
-    directory: RunDirectory, record: dict[str, Any], device_name: str, display: Display, interrupted: Callable[[], bool]
+    directory: RunDirectory,
+    record: dict[str, Any],
+    device_name: str,
+    display: Display,
+    interrupted: Callable[[], bool],
+    threads: int | None,
 ) -> bool:
     """From the directory to results; False if interrupted. Fills in the record, but does not write it."""
     spec, seeds = directory.spec(), Seeds(record["seed"])
     device = assemble.device_of(device_name)
     tables = assemble.tables_with(directory.extensions)
     if device.type == "cpu":
-        torch.set_num_threads(assemble.threads_for(spec, tables))
+        wanted = assemble.threads_for(spec, tables)
+        torch.set_num_threads(min(wanted, threads or wanted))
     files.write_json(
         directory.path / "environment.json", provenance.environment(_called(device), torch.get_num_threads())
     )

@@ -39,6 +39,8 @@ class Plan:
     extensions: str = ""
     parent: RunDirectory | None = None
     """The run whose best weights are this one's first."""
+    launch: str | None = None
+    """The launch that it belongs to."""
 
 
 def now() -> str:
@@ -52,10 +54,13 @@ def require_name(name: str) -> str:
     return name
 
 
-def prepare(plan: Plan, workspace: Workspace, storage: Path | None = None) -> RunDirectory:
+def prepare(
+    plan: Plan, workspace: Workspace, storage: Path | None = None, like: RunDirectory | None = None
+) -> RunDirectory:
     """Write a new run's directory; it appears under its name whole or not at all.
 
     storage  where the directory goes instead of `runs/`, which then gets a link to it
+    like     a run prepared just now, whose code state is this one's, too: of many runs only the first asks git
     Raises FileExistsError if there is a run of that name.
     """
     require_name(plan.name)
@@ -68,7 +73,7 @@ def prepare(plan: Plan, workspace: Workspace, storage: Path | None = None) -> Ru
         draft = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place))
         try:
             draft.chmod(0o755)
-            _fill(draft, plan, workspace)
+            _fill(draft, plan, workspace, like)
             _claim(draft, plan.name, place, workspace.runs)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -83,10 +88,14 @@ def _make_folder(path: Path) -> None:
         raise QexpError(f"cannot write to {path}: it is a file") from None
 
 
-def _fill(draft: Path, plan: Plan, workspace: Workspace) -> None:
+def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
     for folder in ("code", "attempts", "checkpoints"):
         (draft / folder).mkdir()
-    code = provenance.keep_code_state(workspace.root, draft / "code")
+    if like is None:
+        code = provenance.keep_code_state(workspace.root, draft / "code")
+    else:
+        shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
+        code = like.record()["code"]
     if plan.extensions:
         (draft / "code" / "extensions.py").write_text(plan.extensions, encoding="utf-8")
     if plan.parent is not None:
@@ -103,7 +112,9 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace) -> None:
         "created": now(),
         "digest": plan.digest,
         "overrides": list(plan.overrides),
+        "launch": plan.launch,
         "parents": [plan.parent.name] if plan.parent else [],
+        "lineage": [provenance.parent(plan.parent)] if plan.parent else [],
         "units": {name: quantity(name).unit for name in plan.spec["outputs"]},
         "code": code,
         "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},

@@ -1,0 +1,76 @@
+"""How a pool of runs gets on: a live table on a terminal, otherwise a line per run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qexp.cli.console import message
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+
+class PoolDisplay:
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._total = 0
+        self._states: dict[str, str] = {}
+        self._running: dict[str, float] = {}
+        """Run → when it started."""
+        self._lines: Mapping[str, dict[str, Any]] = {}
+
+    def start(self, runs: Sequence[str]) -> None:
+        self._total = len(runs)
+        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(stderr=True), transient=True, refresh_per_second=4, get_renderable=self._table
+        )
+        self._live.start()
+
+    def run_started(self, run: str) -> None:
+        self._running[run] = time.monotonic()
+
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
+        self._lines = lines
+
+    def run_ended(self, run: str, state: str, seconds: float) -> None:
+        self._running.pop(run, None)
+        self._states[run] = state
+        self._say(f"{run}: {state.replace('_', ' ')} after {seconds:.1f} s ({len(self._states)} of {self._total})")
+
+    def stopping(self) -> None:
+        self._say("stopping: nothing new starts, running ones write a checkpoint; once more to kill them")
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _say(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            message(text)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        waiting = self._total - len(self._states) - len(self._running)
+        table = Table(box=None, pad_edge=False, title_justify="left")
+        table.title = f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting} waiting"
+        for column in ("run", "epoch", "validation", "time"):
+            table.add_column(column, justify="left" if column == "run" else "right")
+        for run, started in self._running.items():
+            line = self._lines.get(run)
+            epoch, loss = (str(line["epoch"]), f"{line['validation']['loss']:.4g}") if line else ("-", "-")
+            table.add_row(run, epoch, loss, f"{time.monotonic() - started:.0f} s")
+        return table

@@ -1,0 +1,196 @@
+"""A pool of processes on this machine: at most so many runs at a time, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Protocol
+
+from qexp.errors import DamagedError, NotFoundError
+from qexp.runs.directory import RunDirectory
+from qexp.runs.launches import Launch
+from qexp.runs.states import process_of, state_now
+
+SECONDS_BETWEEN_LOOKS = 0.25
+"""How often the pool looks at how its runs get on; ends are noticed at once."""
+
+TAIL = 8192
+"""Bytes of the metrics in which the last line is looked for."""
+
+
+class Watcher(Protocol):
+    """Sees how a pool gets on."""
+
+    def start(self, runs: Sequence[str]) -> None: ...
+    def run_started(self, run: str) -> None: ...
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
+    def run_ended(self, run: str, state: str, seconds: float) -> None: ...
+    def stopping(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass
+class _Job:
+    directory: RunDirectory
+    process: subprocess.Popen[bytes]
+    started: float = field(default_factory=time.monotonic)
+
+
+class Pool:
+    """Runs prepared directories. One that crashes stops no other.
+
+    A first SIGINT or SIGTERM starts nothing new and lets the running ones write a checkpoint; a second one kills them.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        directories: Sequence[RunDirectory],
+        jobs: int,
+        device: str = "auto",
+        gpus: Sequence[str] = (),
+    ) -> None:
+        self._launch, self._device, self._jobs = launch, device, jobs
+        self._threads = max(1, cores() // jobs)
+        self._waiting: queue.SimpleQueue[RunDirectory] = queue.SimpleQueue()
+        for directory in directories:
+            self._waiting.put(directory)
+        self._names = [directory.name for directory in directories]
+        self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(min(jobs, len(directories)))]
+        self._running: dict[str, _Job] = {}
+        self._ended: queue.SimpleQueue[tuple[str, str, float]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._signals = 0
+
+    def run(self, watcher: Watcher) -> dict[str, str]:
+        """Run all; returns the state of each at the end. Those that were never started keep theirs and are left out."""
+        states: dict[str, str] = {}
+        watcher.start(self._names)
+        with self._watched_signals():
+            workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
+            for worker in workers:
+                worker.start()
+            shown: set[str] = set()
+            told_stopping = False
+            while any(worker.is_alive() for worker in workers) or not self._ended.empty():
+                if self._signals and not told_stopping:
+                    watcher.stopping()
+                    told_stopping = True
+                with self._lock:
+                    running = dict(self._running)
+                for name in [name for name in running if name not in shown]:
+                    shown.add(name)
+                    watcher.run_started(name)
+                try:
+                    name, state, seconds = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                except queue.Empty:
+                    watcher.progress({name: line for name, job in running.items() if (line := _last_line(job))})
+                    continue
+                states[name] = state
+                watcher.run_ended(name, state, seconds)
+        watcher.stop()
+        return states
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal ended it early."""
+        return self._signals > 0
+
+    def _work(self, gpu: str | None) -> None:
+        while True:
+            try:
+                directory = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            with self._lock:
+                if self._signals:
+                    return
+                job = _Job(directory, self._begin(directory, gpu))
+                self._running[directory.name] = job
+            job.process.wait()
+            with self._lock:
+                del self._running[directory.name]
+            self._ended.put((directory.name, state_of(directory), time.monotonic() - job.started))
+
+    def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
+        options = ["--device", self._device, "--threads", str(self._threads)]
+        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
+        with self._launch.output(directory.name).open("ab") as output:
+            # A session of its own: Ctrl-C on the terminal reaches the pool alone, which passes it on once.
+            return subprocess.Popen(
+                [*command, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @contextmanager
+    def _watched_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals += 1
+            # Sent from a thread: the handler may have interrupted the very code that holds the lock.
+            threading.Thread(target=self._signal_all, daemon=True).start()
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signal_all(self) -> None:
+        with self._lock:
+            for job in self._running.values():
+                job.process.send_signal(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+
+
+def state_of(directory: RunDirectory) -> str:
+    """The state that a run whose process has ended is in."""
+    try:
+        record = directory.record()
+    except (DamagedError, NotFoundError):
+        return "lost"
+    return state_now(directory, record["state"], process_of(record))
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that torch would see, without waiting for torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [one for one in named.split(",") if one]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(index) for index in range(listed.count("GPU "))]
+
+
+def _last_line(job: _Job) -> dict[str, Any] | None:
+    """The metrics of the last epoch that is complete."""
+    try:
+        with job.directory.metrics_file.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - TAIL))
+            lines = file.read().splitlines(keepends=True)
+        line: dict[str, Any] = json.loads([one for one in lines if one.endswith(b"\n")][-1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return line

@@ -1,0 +1,85 @@
+"""Launches: the runs that one command started, kept as a folder `runs/.launches/<id>/` each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.tables import suggestion
+from qexp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Launch:
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / "launch.json"
+
+    def record(self) -> dict[str, Any]:
+        """Id, time, command, launcher, its settings and the names of the runs. Raises DamagedError."""
+        try:
+            record = files.read_json(self.record_file)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.record_file} is gone") from None
+        if not isinstance(record, dict) or not {"id", "launcher", "runs"} <= record.keys():
+            raise DamagedError(f"{self.record_file} is not the record of a launch")
+        return record
+
+    def output(self, run: str) -> Path:
+        """What the process of a run prints; its log proper is in the run's own directory."""
+        return self.folder / "output" / f"{run}.txt"
+
+
+def find(reference: str, workspace: Workspace) -> Launch:
+    """A launch by its id, a unique beginning of it, or `last`. Raises NotFoundError."""
+    known = all_of(workspace)
+    if reference == "last":
+        if not known:
+            raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
+        return known[-1]
+    matching = [launch for launch in known if reference and launch.id.startswith(reference)]
+    exact = [launch for launch in matching if launch.id == reference]
+    if len(exact or matching) == 1:
+        return (exact or matching)[0]
+    if matching:
+        raise NotFoundError(f"'{reference}' begins the ids of {len(matching)} launches; write more of it")
+    raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
+
+
+def all_of(workspace: Workspace) -> list[Launch]:
+    """All launches, the oldest first."""
+    return [Launch(path.parent) for path in sorted((workspace.runs / ".launches").glob("*/launch.json"))]
+
+
+def claim(workspace: Workspace) -> Launch:
+    """Make a folder of a new id: the time, and a number where two start in one second."""
+    parent = workspace.runs / ".launches"
+    files.make_folder(parent)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number:03d}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise QexpError(f"cannot write to {parent}: {error.strerror}") from error
+        files.make_folder(folder / "output")
+        return Launch(folder)
+    raise QexpError(f"{parent} has a thousand launches of this second; look at what starts them")
+
+
+def names_of(launches: Sequence[Launch]) -> set[str]:
+    """The runs of several launches."""
+    return {name for launch in launches for name in launch.record()["runs"]}

@@ -1,0 +1,185 @@
+"""What would run: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from qexp import assemble
+from qexp.assemble import Experience
+from qexp.errors import NotFoundError, QexpError
+from qexp.runs import results
+from qexp.runs.catalog import Catalog
+from qexp.runs.directory import RunDirectory
+from qexp.runs.prepare import Plan, require_name
+from qexp.runs.states import process_of, state_now
+from qexp.spec.digest import digest
+from qexp.training import checkpoint
+from qexp.workspace import Workspace
+
+LARGEST_SEED = 2**63 - 1
+
+LARGEST_SWEEP = 1_000_000
+"""Runs of one sweep; more are a slip of the keyboard."""
+
+SHORT_DIGEST = 6
+"""Characters of a spec's digest in the name of a run whose spec was changed: enough to tell a grid's points apart."""
+
+
+def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
+    """The run of an experience with one seed. Raises QexpError if the run that it starts from does not fit."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
+    parent = experience.document["pretrain"]
+    found = _parent(parent, experience, workspace) if parent else None
+    texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
+    return Plan(
+        name=require_name(name),
+        experience=experience.name,
+        dataset=experience.dataset_name,
+        model=experience.model_name,
+        seed=seed,
+        spec=experience.document,
+        digest=digest(experience.document, *[text for text in texts if text]),
+        overrides=experience.overrides,
+        extensions=experience.extensions,
+        parent=found,
+    )
+
+
+def sweep(
+    references: Sequence[str],
+    seeds: Sequence[int],
+    grid: Iterable[str],
+    overrides: Iterable[str],
+    workspace: Workspace,
+) -> list[Plan]:
+    """All combinations, seeds fastest.
+
+    A run is named `<experience>_<seed>`, with a short digest between them where the spec is changed.
+    grid  texts such as `learning_rate=1e-3,3e-3`
+    """
+    axes = [axis(text) for text in grid]
+    keys = [key for key, _ in axes]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
+    points = [list(point) for point in itertools.product(*(texts for _, texts in axes))]
+    total = len(references) * len(points) * len(seeds)
+    if total > LARGEST_SWEEP:
+        raise QexpError(f"{total:,} runs are too many; at most {LARGEST_SWEEP:,}")
+    plans = []
+    for reference, point in itertools.product(references, points):
+        experience = assemble.experience(reference, [*overrides, *point], workspace)
+        first = plan(experience, seeds[0], _name(experience, seeds[0]), workspace)
+        plans += [replace(first, seed=seed, name=require_name(_name(experience, seed))) for seed in seeds]
+    names = [one.name for one in plans]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise QexpError(f"two runs of the sweep would be the same, {double}; name every experience and value once")
+    return plans
+
+
+def _name(experience: Experience, seed: int) -> str:
+    changed = f"_{experience.digest[:SHORT_DIGEST]}" if experience.overrides else ""
+    return f"{experience.name}{changed}_{seed}"
+
+
+def seeds_of(text: str) -> list[int]:
+    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, colon, end = part.strip().partition(":")
+        if not first.isdecimal() or (colon and not end.isdecimal()):
+            raise QexpError(f"--seeds {text}: write 0:10 for 0 to 9, or a list such as 0,2,5")
+        low, high = int(first), int(end) if colon else int(first) + 1
+        if high <= low:
+            raise QexpError(f"--seeds {text}: {part} holds no seed; the first comes before the colon, the end after it")
+        if high - low > LARGEST_SWEEP:
+            raise QexpError(f"--seeds {text}: {high - low:,} seeds are too many; at most {LARGEST_SWEEP:,}")
+        seeds += range(low, high)
+    if len(set(seeds)) < len(seeds):
+        raise QexpError(f"--seeds {text}: a seed is named twice")
+    if max(seeds) > LARGEST_SEED:
+        raise QexpError(f"--seeds {text}: a seed is less than 2^63")
+    return seeds
+
+
+def axis(text: str) -> tuple[str, list[str]]:
+    """`learning_rate=1e-3,3e-3` → the key, and `learning_rate=1e-3` and so on; commas inside [], {} and "" stay."""
+    key, equals, values = text.partition("=")
+    if not equals or not key or not values:
+        raise QexpError(f"--grid {text}: write key.path=value,value, for example --grid learning_rate=1e-3,3e-3")
+    parts = list(_split(values))
+    if not all(parts):
+        raise QexpError(f"--grid {text}: a value is empty")
+    if len(set(parts)) < len(parts):
+        raise QexpError(f"--grid {text}: a value is there twice")
+    return key, [f"{key}={part}" for part in parts]
+
+
+def _split(text: str) -> Iterator[str]:
+    depth, quoted, part = 0, False, ""
+    for character, before in zip(text, " " + text, strict=False):
+        quoted ^= character == '"' and before != "\\"
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == "," and not depth and not quoted:
+            yield part.strip()
+            part = ""
+        else:
+            part += character
+    yield part.strip()
+
+
+def standing(plan: Plan, workspace: Workspace) -> str | None:
+    """The state of the run that a plan would make, None if there is none. Raises QexpError if the name is another's."""
+    directory = RunDirectory(workspace.runs / plan.name)
+    try:
+        record = directory.record()
+    except NotFoundError:
+        if directory.path.exists() or directory.path.is_symlink():
+            raise QexpError(f"{directory.path} is in the way and holds no run; choose another --name") from None
+        return None
+    if (record["digest"], record["seed"]) != (plan.digest, plan.seed):
+        what = "seed" if record["digest"] == plan.digest else "spec"
+        raise QexpError(
+            f"there is a run {plan.name} already, of another {what}; choose another name with --name, "
+            f"or look at what differs: qexp show {plan.name}"
+        )
+    state = state_now(directory, record["state"], process_of(record))
+    if state == "done" and not results.valid(directory):
+        raise QexpError(f"{plan.name} says it is done, but its results are not all there; choose another --name")
+    return state
+
+
+def require_done(directory: RunDirectory) -> None:
+    """Raise QexpError unless the run is done and its results are there."""
+    record = directory.record()
+    state = state_now(directory, record["state"], process_of(record))
+    if state != "done":
+        raise QexpError(f"{directory.name} is {state.replace('_', ' ')}, not done; finish it first")
+    if not results.valid(directory):
+        raise QexpError(f"{directory.name} says it is done, but its results are not all there")
+
+
+def pretrain_override(run: str | None) -> list[str]:
+    """`--pretrain RUN` as the override that it is."""
+    return [f"pretrain={json.dumps(run)}"] if run else []
+
+
+def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
+    """The run to start from; its weights must be there and fit."""
+    parent = Catalog(workspace).find(reference)
+    require_done(parent)
+    model = assemble.model_of(experience.document, assemble.tables_with(workspace.extensions))
+    ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs = checkpoint.shapes(parent.best_weights)
+    lines = [
+        f"{name}: {ours.get(name, 'missing')} here, {theirs.get(name, 'missing')} in {parent.name}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name) and not name.startswith("transforms.")
+    ]
+    if lines:
+        raise QexpError(f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines))
+    return parent
