@@ -30,6 +30,12 @@ class DamagedError(QexpError):
     exit_code = 5
 
 
+class SchedulerError(QexpError):
+    """The scheduler of a cluster refused, in its own words."""
+
+    exit_code = 6
+
+
 class InterruptedRunError(QexpError):
     """A run was stopped by a signal; it can be resumed."""
 

@@ -24,6 +24,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.models.inversion import Inversion
 from qexp.runs import provenance
 from qexp.runs.directory import RunDirectory, read_lines
+from qexp.runs.launch.slurm import this_job
 from qexp.runs.prepare import now
 from qexp.runs.process import HEARTBEAT_SECONDS, alive, this_process
 from qexp.runs.results import write_results
@@ -70,6 +71,7 @@ def execute(
         {"number": number, "process": this_process().document(), "started": now(), "ended": None, "state": "running"}
     )
     record |= {"state": "running", "started": record["started"] or now(), "ended": None, "error": None}
+    record["job"] = this_job()
     files.write_json(attempt / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
     files.write_json(directory.record_file, record)
 

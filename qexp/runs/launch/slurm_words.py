@@ -1,0 +1,70 @@
+"""What Slurm's words for jobs mean: the states of sacct and squeue, exit codes, and lists of tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+STATES: dict[str, str] = {
+    **dict.fromkeys(
+        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+         "POWER_UP_NODE"),
+        "queued",
+    ),
+    # One that is completing may still be requeued: how it ended is said afterwards.
+    **dict.fromkeys(
+        ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT", "EXPEDITING"),
+        "running",
+    ),
+    "COMPLETED": "done",
+    "FAILED": "failed",
+    "TIMEOUT": "timeout",
+    "DEADLINE": "timeout",
+    "OUT_OF_MEMORY": "out_of_memory",
+    "PREEMPTED": "preempted",
+    "CANCELLED": "interrupted",
+    **dict.fromkeys(("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"), "lost"),
+}  # fmt: skip
+
+
+def read(answer: str) -> Iterator[tuple[str, str]]:
+    """Lines such as `123_[4-9%2]|PENDING|0:0`, of sacct or squeue; a state of which nothing is known is left out."""
+    for line in answer.splitlines():
+        job, _, rest = line.strip().partition("|")
+        word, _, ending = rest.partition("|")
+        state = _state(word, ending.strip("|"))
+        if state is not None:
+            yield from ((one, state) for one in _tasks(job.strip()))
+
+
+def _state(word: str, ending: str) -> str | None:
+    """The state that a word of Slurm means, such as `CANCELLED by 1000`, with the exit code of the script."""
+    state = STATES.get(word.split()[0].rstrip("+") if word.split() else "")
+    if state != "failed":
+        return state
+    code, signal = _ending(ending)
+    if code == 130:
+        # Whoever else ends a run in order, with a checkpoint, Slurm knows of: this was the word before the limit.
+        return "timeout"
+    # Without cgroups Slurm kills the whole job when it takes too much memory, and calls that a failure.
+    return "out_of_memory" if signal == 9 else "failed"
+
+
+def _ending(text: str) -> tuple[int, int]:
+    """Exit code and signal; sacct writes them as `130:0`, squeue as the number that wait(2) gives."""
+    code, colon, signal = text.strip().partition(":")
+    if not code.isdecimal():
+        return 0, 0
+    if colon:
+        return int(code), int(signal) if signal.isdecimal() else 0
+    return int(code) >> 8, int(code) & 127
+
+
+def _tasks(job: str) -> Iterator[str]:
+    """`123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job is itself."""
+    array, bracket, tasks = job.partition("_[")
+    if not bracket:
+        yield job
+        return
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", tasks.rstrip("]").partition("%")[0]):
+        yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
