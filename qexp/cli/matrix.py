@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from qexp.cli.arguments import DatasetOption, DeviceOption, RunOption
 from qexp.cli.console import WorkspaceOption, message, number, print_table, result
 
 
 def matrix(
-    run: Annotated[str, typer.Option("--run", help="A finished run: name, unique prefix or path.")],
-    dataset: Annotated[str, typer.Option(help="Name or path of the dataset spec whose observations are inverted.")],
+    run: RunOption,
+    dataset: DatasetOption,
     axes: Annotated[
         list[str] | None,
         typer.Option("--axis", metavar="VARIABLE=LOW:HIGH:CELLS", help="An axis of true values; repeat for more."),
@@ -23,7 +24,7 @@ def matrix(
     repeats: Annotated[int, typer.Option(help="Noise realisations per cell.")] = 1,
     seed: Annotated[int, typer.Option(help="Where the noise comes from.")] = 0,
     npy: Annotated[bool, typer.Option("--npy", help="Write VDI's arrays, too.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Map where a run's network can and cannot invert: its estimates over a grid of true values."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from qexp.cli.arguments import KindArgument
 from qexp.cli.console import WorkspaceOption, print_json
 
 
-def schema(
-    kind: Annotated[str, typer.Argument(metavar="dataset|model|experience")], workspace: WorkspaceOption = None
-) -> None:
+def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
     """Print the JSON Schema of a kind of spec, table parameters included, for editors."""
     from qexp.assemble import tables_here
     from qexp.errors import QexpError

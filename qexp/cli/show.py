@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
-
+from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, number, print_json, print_table, result
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="A run: name, unique prefix or path.")],
+    run: RunArgument,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -23,7 +23,7 @@ def show(
         print_json(record)
         return
     spec = opened.spec
-    _print_head(record)
+    _print_head(record, _environment(opened.path))
     result("\nspec")
     for key, text in _spec_lines(spec):
         result(f"  {key:<14} {text}")
@@ -38,7 +38,19 @@ def show(
             result(f"  {path.relative_to(opened.path)}")
 
 
-def _print_head(record: dict[str, Any]) -> None:
+def _environment(path: Path) -> dict[str, Any]:
+    """What the last attempt wrote of its environment; nothing before there was one, or if that is damaged."""
+    from qexp import files
+    from qexp.errors import DamagedError
+
+    try:
+        environment = files.read_json(path / "environment.json")
+    except (FileNotFoundError, DamagedError):
+        return {}
+    return environment if isinstance(environment, dict) else {}
+
+
+def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
     attempts = record["attempts"]
     lines = [
         ("run", record["name"]),
@@ -54,8 +66,11 @@ def _print_head(record: dict[str, Any]) -> None:
         ("training", f"{record['seconds']:.1f} s"),
         ("attempts", f"{len(attempts)}, the last on {attempts[-1]['process']['host']}" if attempts else "none yet"),
         ("code", _code(record["code"])),
+        ("software", _software(environment)),
+        ("machine", _machine(environment)),
+        ("settings", " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items())),
         ("digest", record["digest"][:16]),
-        ("starts from", ", ".join(record["parents"])),
+        ("starts from", _parents(record)),
         ("matrices", ", ".join(record["matrices"])),
         ("tags", ", ".join(record["tags"])),
         ("path", record["path"]),
@@ -70,11 +85,39 @@ def _epochs(epochs: dict[str, Any]) -> str:
     return f"{epochs['done']} of {epochs['of']}{best}"
 
 
+def _software(environment: dict[str, Any]) -> str:
+    packages = environment.get("packages", {})
+    commit = environment.get("qexp", {}).get("commit")
+    words = [f"qexp {packages.get('qexp', '')}" + (f" at {commit[:12]}" if commit else "")] if packages else []
+    words += [f"Python {environment['python'].split()[0]}"] if "python" in environment else []
+    words += [f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages]
+    return ", ".join(words)
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    if "processor" not in environment:
+        return ""
+    threads = environment["threads"]
+    device = "" if environment["device"] == "cpu" else f", {environment['device']}"
+    return (
+        f"{environment['processor'] or environment['machine']}, {environment['cores']} cores{device}, "
+        f"{threads} thread{'s' if threads != 1 else ''}"
+    )
+
+
+def _parents(record: dict[str, Any]) -> str:
+    """Each parent with its digest, where the run wrote that down."""
+    digests = {one["name"]: one["digest"][:16] for one in record.get("lineage", [])}
+    return ", ".join(f"{name} (digest {digests[name]})" if name in digests else name for name in record["parents"])
+
+
 def _code(code: dict[str, Any]) -> str:
     if code["commit"] is None:
         return "not in a git repository"
     commit: str = code["commit"]
-    return commit[:12] + (", with changes (kept in code/)" if code["dirty"] else "")
+    left_out = len(code.get("untracked_left_out", []))
+    without = f" but for {left_out} large files" if left_out else ""
+    return commit[:12] + (f", with changes (kept in code/{without})" if code["dirty"] else "")
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:

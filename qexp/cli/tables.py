@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from qexp.cli.arguments import EntryArgument, TableArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 
 
 def tables(
-    table: Annotated[str | None, typer.Argument(help="A table, such as modules; or quantities.")] = None,
-    name: Annotated[str | None, typer.Argument(help="An entry of it.")] = None,
+    table: TableArgument = None,
+    name: EntryArgument = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:

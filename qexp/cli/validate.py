@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from qexp.cli.arguments import SpecFilesArgument
 from qexp.cli.console import WorkspaceOption, message
 
 
-def validate(
-    files: Annotated[list[Path] | None, typer.Argument(help="Spec files; all of specs/ if left out.")] = None,
-    workspace: WorkspaceOption = None,
-) -> None:
+def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
     """Check spec files: everything that can be checked without training."""
     from qexp.errors import NotFoundError
     from qexp.workspace import find

@@ -43,7 +43,7 @@ def keep_code_state(workspace: Path, folder: Path) -> dict[str, Any]:
     repository = _git(workspace, "rev-parse", "--show-toplevel")
     qexp_repository = _own_repository()
     if qexp_repository is not None and qexp_repository != repository:
-        _keep_diff(PACKAGE, [], folder / "qexp.diff")
+        _keep_diff(PACKAGE, ["."], folder / "qexp.diff")
     commit = _git(workspace, "rev-parse", "HEAD") if repository else None
     if commit is None:
         return {"commit": None, "dirty": None}

@@ -1,0 +1,66 @@
+"""Arguments that several commands take, with what the shell completes for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp.cli import completion
+
+RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
+RunsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="Runs: names, unique prefixes or paths.", autocompletion=completion.runs),
+]
+RunOption = Annotated[
+    str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)
+]
+PretrainOption = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Start from that run's best weights.", autocompletion=completion.runs),
+]
+ExperienceArgument = Annotated[
+    str, typer.Argument(help="Name or path of an experience spec.", autocompletion=completion.experiences)
+]
+ExperiencesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="EXPERIENCE...", help="Names or paths of experience specs.", autocompletion=completion.experiences
+    ),
+]
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        help="Name or path of the dataset spec whose observations are inverted.", autocompletion=completion.datasets
+    ),
+]
+SpecFilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Spec files; all of specs/ if left out.", autocompletion=completion.spec_files),
+]
+KindArgument = Annotated[str, typer.Argument(metavar="dataset|model|experience", autocompletion=completion.kinds)]
+TableArgument = Annotated[
+    str | None,
+    typer.Argument(help="A table, such as modules; or quantities.", autocompletion=completion.tables),
+]
+EntryArgument = Annotated[str | None, typer.Argument(help="An entry of it.", autocompletion=completion.entries)]
+StatusOption = Annotated[str | None, typer.Option(help="Only runs in this state.", autocompletion=completion.states)]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD,FIELD...", help="The columns to list.", autocompletion=completion.columns),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)]
+LaunchOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", help="Only runs of this launch; 'last' for the newest.", autocompletion=completion.launches
+    ),
+]
+TrashedArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", help="A removed run: its name, or its name in the trash.", autocompletion=completion.trashed
+    ),
+]

@@ -1,0 +1,209 @@
+"""What the shell completes: names of runs, specs, tables and their entries, states and columns.
+
+It looks at names of files and at the text of tables; it imports nothing that takes time, writes nothing, and where it
+cannot look it offers nothing: the line that somebody is typing is no place for an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from qexp.errors import QexpError
+from qexp.workspace import Workspace, find
+
+PACKAGE = Path(__file__).parent.parent
+
+PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
+"""Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
+
+Names = Callable[[typer.Context, str], Iterable[str]]
+Completion = Callable[[typer.Context, str], list[str]]
+
+
+def _offered(names: Names) -> Completion:
+    """Those of the names that begin as typed, in order."""
+
+    @functools.wraps(names)
+    def offer(ctx: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return sorted(
+                {name for name in names(ctx, incomplete) if name.startswith(incomplete) and PLAIN.fullmatch(name)}
+            )
+        except (QexpError, OSError, SyntaxError, ValueError):
+            return []
+
+    return offer
+
+
+@_offered
+def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    # The names of ten thousand directories are there in a twentieth of the time that their catalog takes to read.
+    with os.scandir(_workspace(ctx).runs) as entries:
+        for entry in entries:
+            if entry.name.startswith(incomplete) and not entry.name.startswith(".") and entry.is_dir():
+                yield entry.name
+
+
+@_offered
+def experiences(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return _specs(ctx, "experiences")
+
+
+@_offered
+def datasets(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return _specs(ctx, "datasets")
+
+
+@_offered
+def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    specs = _workspace(ctx).specs
+    for kind in ("datasets", "models", "experiences"):
+        for path in (specs / kind).glob("*.json"):
+            yield os.path.relpath(path)
+
+
+@_offered
+def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    from qexp.spec.schema import KINDS
+
+    return KINDS
+
+
+@_offered
+def states(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    from qexp.runs.select import STATES
+
+    return STATES
+
+
+@_offered
+def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return ("auto", "cpu", "cuda")
+
+
+@_offered
+def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return [*_table_files(), "quantities"]
+
+
+@_offered
+def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    table = ctx.params.get("table")
+    files = {**_table_files(), "quantities": PACKAGE / "quantities.py"}
+    if table not in files:
+        return []
+    own = _workspace_or_none(ctx)
+    paths = [files[table], *([own.extensions] if own is not None and own.extensions.is_file() else [])]
+    return [name for path in paths for name in _names_written(path, table.upper())]
+
+
+@_offered
+def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """The last of several names with commas between them: fields of records, results, and keys of specs."""
+    before, comma, _ = incomplete.rpartition(",")
+    for name in _fields(_workspace(ctx).runs):
+        yield f"{before}{comma}{name}"
+
+
+@_offered
+def launches(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return ["last", *_folders(_workspace(ctx).runs / ".launches")]
+
+
+@_offered
+def trashed(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    """Removed runs: by their name, which means the newest, and by their name in the trash."""
+    folders = _folders(_workspace(ctx).runs / ".trash")
+    return {*folders, *(name.rpartition("--")[0] for name in folders)} - {""}
+
+
+def _folders(path: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(path)]
+
+
+def _fields(folder: Path) -> Iterator[str]:
+    """Fields that all runs have, and what the first run with results has besides: those of a workspace are much alike,
+    and opening them all would take too long.
+    """
+    from qexp.runs.catalog import KEPT
+    from qexp.runs.directory import RunDirectory
+
+    yield from (*KEPT, "size")
+    for path in folder.iterdir():
+        run = RunDirectory(path)
+        if not path.name.startswith(".") and run.record_file.is_file() and (results := run.record()["results"]):
+            yield from _leaves(results)
+            yield from _leaves({key: value for key, value in run.spec().items() if key != "model"})
+            return
+
+
+def _leaves(document: dict[str, Any], before: str = "") -> Iterator[str]:
+    """The dotted paths of a document's values."""
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}"
+
+
+def _workspace(ctx: typer.Context) -> Workspace:
+    """The one that the line names so far, before or after the command, else the one that is found."""
+    named = ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
+    return find(named)
+
+
+def _workspace_or_none(ctx: typer.Context) -> Workspace | None:
+    try:
+        return _workspace(ctx)
+    except QexpError:
+        return None
+
+
+def _specs(ctx: typer.Context, folder: str) -> Iterable[str]:
+    return [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")]
+
+
+def _table_files() -> dict[str, Path]:
+    """Table → the file that it is written in, as `qexp/assemble/tables.py` says in its imports, which take seconds."""
+    tree = ast.parse((PACKAGE / "assemble" / "tables.py").read_text(encoding="utf-8"))
+    modules = {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    return {name: _file(modules[name.upper()]) for name in _keys(tree, "BUILT_IN")}
+
+
+def _file(module: str) -> Path:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _names_written(path: Path, table: str) -> list[str]:
+    """The names in a table, from the text of a file: what exists is what is written there."""
+    return _keys(ast.parse(path.read_text(encoding="utf-8")), table)
+
+
+def _keys(tree: ast.Module, variable: str) -> list[str]:
+    """The texts that are keys of the dictionary which a variable of a module is set to."""
+    for node in tree.body:
+        target = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id == variable and isinstance(value, ast.Dict):
+            return [key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+    return []
