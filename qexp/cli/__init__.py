@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from qexp.cli import compare, execute, init, ls, matrix, reindex, run, schema, show, tables, validate
+from qexp.cli import compare, execute, init, ls, matrix, reindex, run, schema, show, tables, validate, verify
 from qexp.cli.console import error
 from qexp.errors import QexpError
 from qexp.workspace import VARIABLE
@@ -63,6 +63,7 @@ app.command()(matrix.matrix)
 app.command()(ls.ls)
 app.command()(show.show)
 app.command()(compare.compare)
+app.command()(verify.verify)
 app.command()(validate.validate)
 app.command()(tables.tables)
 app.command()(schema.schema)
@@ -73,6 +74,8 @@ app.command(hidden=True)(execute.execute)
 
 def main() -> None:
     """What the console script calls."""
+    if "_QEXP_COMPLETE" in os.environ:  # an error would be printed into the line that is being typed
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
