@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qexp.analysis.across_seeds import SeedComparison, compare_across_seeds
+from qexp.analysis.differences import differences
+from qexp.analysis.groups import choose, differ_by_seed, groups
 from qexp.errors import QexpError
 from qexp.files import make_folder
+from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
 from qexp.training.metrics import find
 from qexp.workspace import Workspace
-
-ABSENT = "-"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ class Comparison:
         }
 
 
+def compare_named(arguments: Sequence[str], catalog: Catalog) -> Comparison | SeedComparison:
+    """Compare the runs that arguments name, or groups of them; `groups.differ_by_seed` says when."""
+    chosen = choose(arguments, catalog)
+    if differ_by_seed(chosen):
+        return compare_across_seeds(groups(chosen), catalog.workspace)
+    return compare([one.directory for one in chosen], catalog.workspace)
+
+
 def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Comparison:
     """Compare two runs or more; the pictures go to `comparisons/` in the workspace."""
     names = [directory.name for directory in directories]
@@ -57,26 +66,10 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Compar
     return Comparison(
         names,
         {kind: [record[kind] for record in records] for kind in ("model", "dataset")},
-        _differences([directory.spec() for directory in directories]),
+        differences([directory.spec() for directory in directories]),
         list(_rows(records)),
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
     )
-
-
-def _differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    leaves = [dict(_leaves(spec)) for spec in specs]
-    paths = list(dict.fromkeys(path for of_spec in leaves for path in of_spec if not path.endswith("description")))
-    values = {path: [of_spec.get(path, ABSENT) for of_spec in leaves] for path in paths}
-    return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Paths and values; lists count as values."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else key)
-    else:
-        yield path, json.dumps(value)
 
 
 def _rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:

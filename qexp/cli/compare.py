@@ -2,67 +2,128 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.console import JsonOption, WorkspaceOption, message, number, print_json, print_table, result
+from qexp.cli.console import (
+    JsonOption,
+    WorkspaceOption,
+    message,
+    print_csv,
+    print_json,
+    print_table,
+    result,
+    warning,
+)
 
 if TYPE_CHECKING:
+    from qexp.analysis.across_seeds import SeedComparison
     from qexp.analysis.compare import Comparison
-
-LONGEST = 48
-"""Characters of a value that are shown; --json has all."""
+    from qexp.analysis.typesetting import Table
+    from qexp.workspace import Workspace
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs: names, unique prefixes or paths.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'."
+        ),
+    ],
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    as_latex: Annotated[
+        bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Compare runs: what differs in their specs, results side by side, curves and matrices in one picture."""
-    from qexp.analysis.compare import compare as make
+    """Compare runs: what differs in their specs, results side by side, curves and matrices in one picture.
+
+    With a pattern, or with several seeds of each of several specs, groups of runs that differ by seed only are
+    compared: mean, standard deviation and Student's 95 % interval of each, and between each two the difference over
+    the seeds that both have. A group is called better only where the interval of that difference leaves 0 out.
+    """
+    from qexp.analysis import typesetting
+    from qexp.analysis.compare import Comparison, compare_named
+    from qexp.analysis.comparison_tables import plain_rows, remarks, tables
     from qexp.errors import QexpError
     from qexp.runs.catalog import Catalog
-    from qexp.training import metrics
     from qexp.workspace import find
 
-    if len(runs) < 2:
-        raise QexpError("compare needs at least two runs")
+    if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
+        raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
     place = find(workspace)
     catalog = Catalog(place)
-    comparison = make([catalog.find(name) for name in runs], place)
+    comparison = compare_named(runs, catalog)
+    for text in catalog.warnings:
+        warning(text)
     if as_json:
         print_json(comparison.document())
-        return
-    names = comparison.names
-    if comparison.differences:
-        print_table(["spec", *names], _brief(comparison))
+    elif as_csv:
+        print_csv(*plain_rows(comparison))
+    elif as_markdown:
+        sys.stdout.write(typesetting.markdown(tables(comparison), remarks(comparison)))
+    elif as_latex:
+        sys.stdout.write(typesetting.latex(tables(comparison), remarks(comparison)))
+    elif isinstance(comparison, Comparison):
+        _print_runs(comparison, place)
     else:
-        result("the specs are the same")
-    result("")
-    rows = []
-    for one in comparison.results:
-        marks = ["*" if index in one.best else " " for index in range(len(names))]
-        values = [
-            f"{number(value, metrics.find(one.metric))} {mark}" for value, mark in zip(one.values, marks, strict=True)
-        ]
-        rows.append([one.output, one.metric, *values, one.unit])
-    print_table(["output", "test metric", *names, "unit"], rows, right=names)
+        _print_groups(comparison, place)
+
+
+def _print_runs(comparison: Comparison, place: Workspace) -> None:
+    from qexp.analysis.comparison_tables import results_of_runs
+
+    _print_specs(comparison)
+    table = results_of_runs(comparison)
+    values = range(2, 2 + len(comparison.names))
+    rows = [
+        [f"{cell} {'*' if (i, j) in table.strong else ' '}" if j in values else cell for j, cell in enumerate(row)]
+        for i, row in enumerate(table.rows)
+    ]
+    print_table(table.columns, rows, right=comparison.names)
     message("* the better one; pictures:")
+    _print_figures(comparison, place)
+
+
+def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
+    from qexp.analysis.comparison_tables import differences_of, groups_of_seeds, remarks, results_of_groups
+
+    _print(groups_of_seeds(comparison))
+    result("")
+    if len(comparison.groups) > 1:
+        _print_specs(comparison)
+    _print(results_of_groups(comparison))
+    for pair in comparison.pairs:
+        table = differences_of(pair)
+        if pair.rows:
+            result(f"\n{table.title}")
+            _print(table)
+    result("")
+    for text in remarks(comparison):
+        result(text)
+    message("pictures:")
+    _print_figures(comparison, place)
+
+
+def _print_specs(comparison: Comparison | SeedComparison) -> None:
+    from qexp.analysis.comparison_tables import differing_specs
+
+    table = differing_specs(comparison)
+    if table is None:
+        result("the specs are the same")
+    else:
+        _print(table)
+    result("")
+
+
+def _print(table: Table) -> None:
+    print_table(table.columns, table.rows, right=list(table.right))
+
+
+def _print_figures(comparison: Comparison | SeedComparison, place: Workspace) -> None:
     for path in comparison.figures:
         result(place.shown(path))
-
-
-def _brief(comparison: Comparison) -> list[list[str]]:
-    """The differences for a reader: two models of different names by their names, long values cut."""
-    rows = []
-    for kind, names in comparison.specs.items():
-        if len(set(names)) > 1:
-            rows.append([kind, *names])
-    for path, values in comparison.differences.items():
-        kind = path.partition(".")[0]
-        if kind == "model" and len(set(comparison.specs[kind])) > 1:
-            continue
-        rows.append([path, *(value if len(value) <= LONGEST else value[: LONGEST - 1] + "…" for value in values)])
-    return rows

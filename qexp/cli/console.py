@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qexp.analysis.rounding import number as number  # what the other commands import from here
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from qexp.training.metrics import Metric
 
 WorkspaceOption = Annotated[
     str | None, typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/.")
@@ -74,11 +74,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
         print("  ".join(cells).rstrip())
 
 
-def number(value: float | None, metric: Metric | None = None) -> str:
-    """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below."""
-    if value is None:
-        return "-"
-    return f"{value:.6g}" if metric is not None and metric.best == "high" else f"{value:.4g}"
+def in_bytes(size: float) -> str:
+    """A size as a reader wants it: 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 class TrainingDisplay:

@@ -1,0 +1,26 @@
+"""What differs between specs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+ABSENT = "-"
+
+
+def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Path → what each spec says there, as JSON; paths where all say the same are left out, and so are descriptions."""
+    leaves = [dict(_leaves(spec)) for spec in specs]
+    paths = list(dict.fromkeys(path for of_spec in leaves for path in of_spec if not path.endswith("description")))
+    values = {path: [of_spec.get(path, ABSENT) for of_spec in leaves] for path in paths}
+    return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Paths and values; lists count as values."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(value)

@@ -1,0 +1,68 @@
+"""Numbers as a reader wants them: as many digits as their uncertainty leaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qexp.training.metrics import Metric
+
+NONE = "-"
+"""In the place of a number that there is not."""
+
+
+def number(value: float | None, metric: Metric | None = None) -> str:
+    """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below."""
+    if value is None:
+        return NONE
+    return f"{value:.6g}" if metric is not None and metric.best == "high" else f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """A number of decimals, after a power of ten is taken out of very small and very large numbers."""
+
+    decimals: int
+    exponent: int = 0
+
+    def bare(self, value: float) -> str:
+        """The number without its power of ten."""
+        rounded = round(value / 10.0**self.exponent, self.decimals)
+        return f"{rounded + 0.0:.{max(self.decimals, 0)}f}"  # + 0.0 makes 0 of −0
+
+    def number(self, value: float) -> str:
+        return self.bare(value) + self._power
+
+    def with_deviation(self, mean: float, deviation: float) -> str:
+        pair = f"{self.bare(mean)} ± {self.bare(deviation)}"
+        return f"({pair}){self._power}" if self.exponent else pair
+
+    def interval(self, low: float, high: float) -> str:
+        return f"[{self.number(low)}, {self.number(high)}]"
+
+    @property
+    def _power(self) -> str:
+        return f"e{self.exponent:+03d}" if self.exponent else ""
+
+
+def rounding(value: float, uncertainty: float) -> Rounding:
+    """The rounding that leaves two significant digits of an uncertainty, which must be positive."""
+    largest = max(abs(value), uncertainty)
+    exponent = 0 if 1e-4 <= largest < 1e6 else _order(largest)
+    return Rounding(1 - _order(uncertainty) + exponent, exponent)
+
+
+def _order(value: float) -> int:
+    """The power of ten of the first of two significant digits: 0 for 1.0 to 9.9, 1 for 9.96, which rounds to 10."""
+    return int(f"{value:.1e}".partition("e")[2])
+
+
+def measured(mean: float, deviation: float | None) -> str:
+    """`0.00972 ± 0.00040`; without a deviation, or with one of zero, four significant digits."""
+    if deviation is None:
+        return f"{mean:.4g}"
+    if deviation == 0 or not math.isfinite(deviation):
+        return f"{mean:.4g} ± {deviation:g}"
+    return rounding(mean, deviation).with_deviation(mean, deviation)
