@@ -100,6 +100,9 @@ READING = [
     "qexp.api",
     "qexp.runs.catalog",
     "qexp.runs.select",
+    "qexp.runs.trash",
+    "qexp.runs.doctor",
+    "qexp.runs.archive",
     "qexp.analysis.compare",
     "qexp.training.metrics",
 ]

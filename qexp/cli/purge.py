@@ -1,0 +1,47 @@
+"""qexp purge"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import WorkspaceOption, error, in_bytes, message
+from qexp.cli.rm import ask
+
+
+def purge(
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only what was removed longer ago: 30d, 12h, 90m, 2w.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Delete what is in the trash for good."""
+    from qexp.errors import QexpError
+    from qexp.files import size_of
+    from qexp.runs import trash
+    from qexp.workspace import find
+
+    place = find(workspace)
+    entries = trash.entries(place)
+    if older_than is not None:
+        entries = trash.older_than(entries, trash.duration(older_than))
+    doomed = [*trash.half_purged(place), *entries]
+    if not doomed:
+        message("nothing to delete")
+        return
+    size = in_bytes(sum(size_of(entry.data) for entry in doomed))
+    names = ", ".join(entry.name for entry in doomed)
+    if not yes:
+        question = f"delete {len(doomed)} runs for good ({size}): {names}"
+        if not sys.stdin.isatty():
+            raise QexpError(f"this would {question}; where nobody can be asked, say --yes")
+        ask(f"{question}?")
+    freed, problems = trash.purge(doomed, place)
+    for problem in problems:
+        error(problem)
+    message(f"{len(doomed) - len(problems)} of {len(doomed)} runs deleted, {in_bytes(freed)} freed")
+    if problems:
+        raise typer.Exit(4 if len(problems) < len(doomed) else 2)

@@ -1,0 +1,35 @@
+"""qexp restore"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import WorkspaceOption, in_bytes, message, print_table
+
+
+def restore(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A removed run: its name, or its name in the trash.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Bring a run back from the trash, the newest of that name; without a name, list the trash."""
+    from qexp.files import size_of
+    from qexp.runs import trash
+    from qexp.workspace import find
+
+    place = find(workspace)
+    if run is not None:
+        message(f"{trash.restore(run, place).name} is back")
+        return
+    entries = trash.entries(place)
+    if not entries:
+        message("the trash is empty")
+        return
+    rows = [
+        [entry.name, f"{entry.since:%Y-%m-%d %H:%M}", in_bytes(size_of(entry.data)), entry.path.name]
+        for entry in entries
+    ]
+    print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])

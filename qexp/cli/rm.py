@@ -1,0 +1,52 @@
+"""qexp rm"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from qexp.cli import completion
+from qexp.cli.console import WorkspaceOption, message
+
+
+def rm(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
+            autocompletion=completion.runs,
+        ),
+    ],
+    stop_them: Annotated[bool, typer.Option("--stop", help="Stop those that are running first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Move runs to the trash, from where `restore` brings them back."""
+    from qexp.runs import trash
+    from qexp.runs.stopping import stop
+    from qexp.workspace import find
+
+    place = find(workspace)
+    directories = trash.chosen(runs, place)
+    names = ", ".join(directory.name for directory in directories)
+    if len(directories) > 1 and sys.stdin.isatty() and not yes:
+        ask(f"move {len(directories)} runs to the trash: {names}?")
+    if stop_them:
+        for directory in trash.in_use(directories):
+            stop(directory)
+    for entry in trash.discard(directories, place):
+        message(f"{entry.name} is in the trash; bring it back with: qexp restore {entry.name}")
+
+
+def ask(question: str) -> None:
+    """End the command unless whoever sits at the terminal agrees."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        message("nothing was done")
+        raise typer.Exit(130)

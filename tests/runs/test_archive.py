@@ -1,0 +1,381 @@
+"""An archive holds a run, whole and checked; one that is not is refused before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+
+import qexp as package
+from qexp.runs.process import this_process
+
+SUFFIXES = [".tar.zst", ".tar.gz", ".tar"]
+
+RECORD = {"name": "one", "state": "done", "seed": 0}
+
+SPEC = {"dataset": {}, "model": {}, "outputs": []}
+
+
+@pytest.fixture
+def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of its own in which sound_0 is done, which is the current directory."""
+    root = tmp_path / "here"
+    shutil.copytree(finished / "specs", root / "specs")
+    shutil.copytree(finished / "runs/sound_0", root / "runs/sound_0")
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return root
+
+
+@pytest.fixture
+def there(here: Path, tmp_path: Path) -> Path:
+    """Another workspace, with specs and without runs."""
+    root = tmp_path / "there"
+    shutil.copytree(here / "specs", root / "specs")
+    return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+Member = tuple[str, bytes] | tarfile.TarInfo
+
+
+def write_archive(path: Path, *members: Member, manifest: bool | dict[str, object] = True) -> Path:
+    """An archive of members of whatever kind, with a manifest that agrees with them unless another is given."""
+    hashes = {}
+    with tarfile.open(path, "w") as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+                continue
+            name, data = member
+            hashes[name] = hashlib.sha256(data).hexdigest()
+            information = tarfile.TarInfo(name)
+            information.size = len(data)
+            archive.addfile(information, io.BytesIO(data))
+        if manifest:
+            document = {"format": "qexp run", "version": 1, "qexp": "0", "run": "one", "sha256": hashes}
+            data = json.dumps(document | (manifest if isinstance(manifest, dict) else {})).encode()
+            information = tarfile.TarInfo("manifest.json")
+            information.size = len(data)
+            archive.addfile(information, io.BytesIO(data))
+    return path
+
+
+def run_of(name: str = "one", record: object = RECORD, spec: object = SPEC) -> list[Member]:
+    return [(f"{name}/run.json", json.dumps(record).encode()), (f"{name}/spec.json", json.dumps(spec).encode())]
+
+
+def special(name: str, kind: bytes, leads_to: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, leads_to
+    return member
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_run_arrives_as_it_was(here, there, tmp_path, qexp, suffix):
+    archive = tmp_path / f"sound{suffix}"
+    assert qexp("export", "sound_0", "--to", archive).code == 0
+    code, stdout, stderr = qexp("import", archive, "--workspace", there)
+    assert (code, stdout) == (0, ""), stderr
+    before, after = content(here / "runs/sound_0"), content(there / "runs/sound_0")
+    assert after == before
+    assert {path.name for path in (there / "runs").iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
+
+
+def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, tmp_path, qexp):
+    qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst")
+    assert qexp("import", tmp_path / "sound.tar.zst", "--name", "guest", "--workspace", there).code == 0
+    assert qexp("ls", "-q", "--workspace", there).stdout == "guest\n"
+    assert json.loads(qexp("show", "guest", "--json", "--workspace", there).stdout)["name"] == "guest"
+    original, guest = package.open_run("sound_0", workspace=here), package.open_run("guest", workspace=there)
+    assert guest.results == original.results
+    images = np.random.default_rng(0).normal(0, 0.01, (4, 16, 16))
+    ours, theirs = original.predict(displacement=images), guest.predict(displacement=images)
+    for output in ("depth", "delta_volume"):
+        np.testing.assert_array_equal(ours[output], theirs[output])
+    axes = ["--axis", "depth=0.5:3:3", "--axis", "delta_volume=0.5:3:3"]
+    code, _, stderr = qexp("matrix", "--run", "guest", "--dataset", "sound", *axes, "--workspace", there)
+    assert code == 0, stderr
+    assert qexp("doctor", "--workspace", there).code == 0
+
+
+def test_the_manifest_names_every_file_with_its_hash_and_no_user(here, tmp_path, qexp):
+    qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
+    with tarfile.open(tmp_path / "sound.tar") as archive:
+        members = archive.getmembers()
+        manifest = json.load(archive.extractfile(members[-1]))
+    assert members[-1].name == "manifest.json"
+    assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "", "")}
+    assert manifest["qexp"] == package.__version__
+    assert manifest["sha256"] == {
+        f"sound_0/{name}": hashlib.sha256(data).hexdigest()
+        for name, data in content(here / "runs/sound_0").items()
+        if not name.endswith(".lock")
+    }
+
+
+def test_a_run_that_is_kept_elsewhere_is_exported_with_its_files(here, there, tmp_path, qexp):
+    (here / "runs/sound_0").rename(tmp_path / "elsewhere")
+    (here / "runs/sound_0").symlink_to(tmp_path / "elsewhere")
+    assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst").code == 0
+    assert qexp("import", tmp_path / "sound.tar.zst", "--workspace", there).code == 0
+    assert not (there / "runs/sound_0").is_symlink()
+    assert content(there / "runs/sound_0") == content(tmp_path / "elsewhere")
+
+
+def test_files_with_odd_names_and_links_to_files_arrive_as_files(here, there, tmp_path, qexp):
+    run = here / "runs/sound_0"
+    (run / "my notes\n– über «x».txt").write_text("α")
+    (run / "empty folder").mkdir()
+    (run / "best").symlink_to("checkpoints/best.safetensors")
+    os.link(run / "spec.json", run / "hard link")
+    assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst").code == 0
+    assert qexp("import", tmp_path / "sound.tar.zst", "--workspace", there).code == 0
+    arrived = there / "runs/sound_0"
+    assert content(arrived) == content(run)
+    assert (arrived / "empty folder").is_dir()
+    assert not (arrived / "best").is_symlink()
+
+
+def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
+    run = here / "runs/sound_0"
+    for make in (
+        lambda path: os.mkfifo(path),
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to("results", target_is_directory=True),
+    ):
+        make(run / "odd")
+        code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
+        assert code == 2
+        assert f"{run / 'odd'} is " in stderr
+        (run / "odd").unlink()
+    (run / os.fsdecode(b"caf\xe9")).touch()
+    code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
+    assert code == 2
+    assert "whose name is no text" in stderr
+    assert list(tmp_path.glob("*sound.tar*")) == []
+
+
+def test_an_export_replaces_nothing(here, tmp_path, qexp):
+    target = tmp_path / "sound.tar.gz"
+    target.write_text("mine")
+    code, _, stderr = qexp("export", "sound_0", "--to", target)
+    assert code == 2
+    assert "is there already" in stderr
+    assert target.read_text() == "mine"
+
+
+def test_where_the_disk_refuses_midway_nothing_half_is_left(here, there, tmp_path, qexp):
+    def cramped(*arguments: str) -> subprocess.CompletedProcess[str]:
+        """A process that may write no file larger than 20 kB."""
+        return subprocess.run(
+            [sys.executable, "-m", "qexp", *arguments],
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = cramped("export", "sound_0", "--to", str(tmp_path / "sound.tar.zst"))
+    assert done.returncode == 2
+    assert f"cannot write {tmp_path / 'sound.tar.zst'}: " in done.stderr
+    assert list(tmp_path.glob("*sound*")) == []
+    qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst")
+    done = cramped("import", str(tmp_path / "sound.tar.zst"), "--workspace", str(there))
+    assert done.returncode == 2
+    assert f"cannot import {tmp_path / 'sound.tar.zst'}: File too large" in done.stderr
+    assert list((there / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["sound", "sound.zip", "sound.zst", ".tar.zst", "", "nowhere/sound.tar", "."])
+def test_a_target_that_cannot_be_is_refused(here, qexp, name):
+    assert qexp("export", "sound_0", "--to", name).code == 2
+
+
+def test_a_run_at_work_is_not_exported(here, tmp_path, qexp):
+    file = here / "runs/sound_0/run.json"
+    attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "state": "running", "attempts": [attempt]}))
+    code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
+    assert code == 2
+    assert "sound_0 is running" in stderr
+    assert qexp("export", "nosuch", "--to", tmp_path / "sound.tar").code == 3
+    file.write_text("{")
+    assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar").code == 5
+    assert not (tmp_path / "sound.tar").exists()
+
+
+def test_a_name_that_is_taken_is_refused_with_a_way_out(here, tmp_path, qexp):
+    qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst")
+    before = content(here / "runs")
+    code, _, stderr = qexp("import", tmp_path / "sound.tar.zst")
+    assert code == 2
+    assert "choose another name with --name" in stderr
+    assert qexp("import", tmp_path / "sound.tar.zst", "--name", "../x").code == 2
+    (here / "runs/dangling").symlink_to("nowhere")
+    assert qexp("import", tmp_path / "sound.tar.zst", "--name", "dangling").code == 2
+    assert content(here / "runs") == before
+    assert qexp("import", tmp_path / "sound.tar.zst", "--name", "twin").code == 0
+
+
+# Archives that are not what they should be
+
+
+@pytest.fixture
+def refused(there: Path, qexp: Callable) -> Callable[[Path], tuple[int, str]]:
+    """`code, complaint = refused(archive)`: nothing may have been written anywhere below the workspace or beside it."""
+
+    def tried(archive: Path) -> tuple[int, str]:
+        before = sorted(there.parent.rglob("*"))
+        code, stdout, stderr = qexp("import", archive, "--workspace", there)
+        assert stdout == ""
+        assert [path for path in sorted(there.parent.rglob("*")) if path not in before] in ([], [there / "runs"])
+        return code, stderr
+
+    return tried
+
+
+def test_a_sound_archive_of_ours_is_taken_in(there, tmp_path, qexp):
+    assert qexp("import", write_archive(tmp_path / "x.tar", *run_of()), "--workspace", there).code == 0
+    assert (there / "runs/one/run.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        ("/etc/evil", b"x"),
+        ("../evil", b"x"),
+        ("one/../../evil", b"x"),
+        ("one/../evil", b"x"),
+        ("./one/evil", b"x"),
+        ("one//evil", b"x"),
+        ("one/a\\..\\evil", b"x"),
+        ("evil", b"x"),
+        ("two/run.json", b"{}"),
+        ("one/run.json", b"{}"),
+        ("one/run.json/below", b"x"),
+        special("one/link", tarfile.SYMTYPE, "/etc/passwd"),
+        special("one/link", tarfile.SYMTYPE, "../../evil"),
+        special("one/link", tarfile.SYMTYPE, "run.json"),
+        special("one/link", tarfile.LNKTYPE, "/etc/passwd"),
+        special("one/link", tarfile.LNKTYPE, "one/run.json"),
+        special("one/device", tarfile.CHRTYPE),
+        special("one/device", tarfile.BLKTYPE),
+        special("one/pipe", tarfile.FIFOTYPE),
+        special("../evil", tarfile.DIRTYPE),
+        special("two", tarfile.DIRTYPE),
+        special("/evil", tarfile.DIRTYPE),
+        special("one/run.json", tarfile.DIRTYPE),
+    ],
+    ids=lambda member: (
+        f"{member[0]}" if isinstance(member, tuple) else f"{member.type!r}{member.name}>{member.linkname}"
+    ),
+)
+def test_members_that_have_no_business_in_a_run_are_refused(refused, tmp_path, member):
+    code, complaint = refused(write_archive(tmp_path / "x.tar", *run_of(), member))
+    assert code == 2
+    assert "x.tar is refused: " in complaint
+
+
+@pytest.mark.parametrize(
+    ("members", "manifest", "code"),
+    [
+        ([], True, 2),
+        (run_of(), False, 5),
+        (run_of(), {"run": "two"}, 2),
+        (run_of(), {"run": 3}, 5),
+        (run_of(), {"sha256": {}}, 5),
+        (run_of(), {"sha256": None}, 5),
+        (run_of(), {"format": "other"}, 5),
+        (run_of(), {"version": 2}, 2),
+        (run_of()[:1], True, 5),
+        (run_of()[1:], True, 5),
+        (run_of(record={"name": "one"}), True, 5),
+        (run_of(record=[1]), True, 5),
+        (run_of(record={**RECORD, "results": 5}), True, 5),
+        (run_of(spec={}), True, 5),
+        (run_of(".hidden"), {"run": ".hidden"}, 2),
+        (run_of("catalog.json"), {"run": "catalog.json"}, 2),
+        ([("one/run.json", b"{"), run_of()[1]], True, 5),
+    ],
+)
+def test_an_archive_whose_run_or_manifest_is_not_right_is_refused(refused, tmp_path, members, manifest, code):
+    assert refused(write_archive(tmp_path / "x.tar", *members, manifest=manifest))[0] == code
+
+
+def test_a_file_that_is_not_what_was_exported_is_named(refused, tmp_path):
+    archive = write_archive(tmp_path / "x.tar", *run_of())
+    archive.write_bytes(archive.read_bytes().replace(b'"state": "done"', b'"state": "dona"'))
+    code, complaint = refused(archive)
+    assert code == 5
+    assert "one/run.json is not what was exported" in complaint
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"\0" * 10240, b"\x28\xb5\x2f\xfdnonsense", b"\x1f\x8bnonsense"])
+def test_what_is_no_archive_is_refused(refused, tmp_path, data):
+    (tmp_path / "x.tar").write_bytes(data)
+    code, complaint = refused(tmp_path / "x.tar")
+    assert code == 5
+    assert "x.tar" in complaint
+
+
+def test_a_file_that_is_not_there_or_is_a_folder_is_refused(refused, tmp_path):
+    assert refused(tmp_path / "nosuch.tar")[0] == 3
+    assert refused(tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the_same(
+    here, there, refused, tmp_path, qexp, suffix
+):
+    archive, torn = tmp_path / f"sound{suffix}", tmp_path / "torn"
+    qexp("export", "sound_0", "--to", archive)
+    whole = archive.read_bytes()
+    chance = random.Random(0)
+    for _ in range(12):
+        torn.write_bytes(whole[: chance.randrange(len(whole) - 4096)])
+        assert refused(torn)[0] == 5
+    for _ in range(12):
+        place = chance.randrange(len(whole))
+        torn.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        code, _, _ = qexp("import", torn, "--workspace", there)
+        if code == 0:  # a changed byte of padding or of a time
+            assert content(there / "runs/sound_0") == content(here / "runs/sound_0")
+            shutil.rmtree(there / "runs/sound_0")
+        assert code in (0, 2, 5)
+        assert list((there / "runs").glob("[!c]*") if (there / "runs").exists() else []) == []
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused_before_it_is_read(refused, tmp_path):
+    member = tarfile.TarInfo("one/zeros")
+    member.size = 1 << 50
+    with zstandard.open(tmp_path / "bomb.tar.zst", "wb") as file:
+        file.write(member.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(100):
+            file.write(b"\0" * (1 << 20))
+    code, complaint = refused(tmp_path / "bomb.tar.zst")
+    assert code == 2
+    assert "does not fit" in complaint
+
+
+def test_code_that_comes_with_a_run_is_pointed_out(there, tmp_path, qexp):
+    archive = write_archive(tmp_path / "x.tar", *run_of(), ("one/code/extensions.py", b"print('hello')"))
+    code, _, stderr = qexp("import", archive, "--workspace", there)
+    assert code == 0
+    assert "brings code of its own" in stderr

@@ -1,0 +1,337 @@
+"""The doctor finds each way in which a workspace can be wrong, says what would help, and mends only without loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from qexp.runs import doctor
+from qexp.runs.process import this_process
+
+Examine = Callable[..., tuple[int, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of its own in which sound_0 and sound_1 are done, which is the current directory."""
+    root = tmp_path / "place"
+    shutil.copytree(finished / "specs", root / "specs")
+    for name in ("sound_0", "sound_1"):
+        shutil.copytree(finished / "runs" / name, root / "runs" / name)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return root
+
+
+@pytest.fixture
+def examine(place: Path, qexp: Callable) -> Examine:
+    """`code, findings = examine("--fix")`"""
+
+    def said(*options: str) -> tuple[int, list[dict[str, Any]]]:
+        code, stdout, _ = qexp("doctor", "--json", *options)
+        return code, json.loads(stdout)
+
+    return said
+
+
+@pytest.fixture
+def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written just now counts as old: the time at which a file changed is not ours to set."""
+    monkeypatch.setattr(doctor, "STALE_SECONDS", -1.0)
+
+
+def change(run: Path, **fields: object) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, **fields}))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith("catalog.json")
+    }
+
+
+def test_of_a_workspace_that_is_well_nothing_is_found(place, qexp):
+    before = content(place)
+    for _ in range(2):
+        assert qexp("doctor") == (0, "", "all is well\n")
+        assert qexp("doctor", "--json").stdout == "[]\n"
+        qexp("ls")  # now with a catalog
+    assert content(place) == before
+
+
+def test_an_empty_workspace_is_well(workspace, qexp):
+    assert qexp("doctor") == (0, "", "all is well\n")
+
+
+def remove_weights(run: Path) -> None:
+    (run / "checkpoints/best.safetensors").unlink()
+
+
+def cut_weights(run: Path) -> None:
+    os.truncate(run / "checkpoints/best.safetensors", 5000)
+
+
+def remove_predictions(run: Path) -> None:
+    (run / "results/test_predictions.nc").unlink()
+
+
+def cut_predictions(run: Path) -> None:
+    os.truncate(run / "results/test_predictions.nc", 500)
+
+
+def tear_record(run: Path) -> None:
+    os.truncate(run / "run.json", 50)
+
+
+def spoil_record(run: Path) -> None:
+    change(run, results=[])
+
+
+def remove_record(run: Path) -> None:
+    (run / "run.json").unlink()
+
+
+def tear_spec(run: Path) -> None:
+    os.truncate(run / "spec.json", 50)
+
+
+def remove_spec(run: Path) -> None:
+    (run / "spec.json").unlink()
+
+
+def break_metrics(run: Path) -> None:
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"".join([lines[0][:20] + b"\n", *lines[1:]]))
+
+
+def lose_disk(run: Path) -> None:
+    shutil.rmtree(run)
+    run.symlink_to("/nowhere/sound_0")
+
+
+@pytest.mark.parametrize(
+    ("damage", "where", "what"),
+    [
+        (remove_weights, "checkpoints/best.safetensors", "says it is done, but it is not there"),
+        (cut_weights, "checkpoints/best.safetensors", "says it is done, but it cannot be read"),
+        (remove_predictions, "results/test_predictions.nc", "says it is done, but it is not there"),
+        (cut_predictions, "results/test_predictions.nc", "says it is done, but it cannot be read"),
+        (tear_record, "", "run.json cannot be read"),
+        (spoil_record, "", "'results' is not what a run writes there"),
+        (remove_record, "", "no record"),
+        (tear_spec, "", "spec.json cannot be read"),
+        (remove_spec, "", "spec.json is gone"),
+        (break_metrics, "metrics.jsonl", "line 1 of 2 cannot be read"),
+        (lose_disk, "", "is a link to /nowhere/sound_0, which is not there"),
+    ],
+)
+def test_damage_is_named_with_advice_and_left_as_it_is(place, examine, qexp, damage, where, what):
+    run = place / "runs/sound_0"
+    damage(run)
+    before = content(place)
+    for options in ((), ("--fix",)):
+        code, (finding,) = examine(*options)
+        assert code == 5
+        assert Path(finding["where"]) == run / where
+        assert what in finding["what"]
+        assert finding["advice"]
+        assert (finding["damaged"], finding["mendable"], finding["mended"]) == (True, False, False)
+    assert content(place) == before
+    code, stdout, stderr = qexp("doctor")
+    assert code == 5
+    assert stdout.startswith("runs/sound_0")
+    assert stderr == "1 found, 0 mended, 1 damaged\n"
+
+
+def test_the_advice_for_wrecks_works(place, examine, qexp):
+    tear_record(place / "runs/sound_0")
+    os.utime(place / "runs/sound_0/attempts/01/heartbeat", (0, 0))
+    lose_disk(place / "runs/sound_1")
+    _, findings = examine()
+    for finding in findings:
+        command = finding["advice"].rpartition("qexp ")[2].split()
+        assert qexp(*command).code == 0
+    assert examine() == (0, [])
+
+
+def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(place, examine):
+    process = {**this_process().document(), "start": "another"}
+    attempt = {"number": 1, "process": process, "ended": None, "state": "running"}
+    change(place / "runs/sound_0", state="running", attempts=[attempt], overrides=["epochs=3", 'callbacks=["a b"]'])
+    (place / "runs/sound_0").rename(place / "runs/other")
+    before = content(place)
+    code, findings = examine("--fix")
+    assert code == 0
+    (finding,) = (one for one in findings if "its process is gone" in one["what"])
+    assert finding["advice"].endswith(
+        "qexp run sound --seed 0 --set epochs=3 --set 'callbacks=[\"a b\"]' --name other --resume"
+    )
+    assert content(place) == before
+
+
+def test_a_run_at_work_is_left_alone_whatever_it_looks_like(place, examine, long_ago):
+    run = place / "runs/sound_0"
+    attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
+    change(run, state="running", attempts=[attempt], name="other")
+    remove_weights(run)
+    (run / "metrics.jsonl").write_bytes(b'{"epoch": 1}\n{"epo')
+    before = content(place)
+    assert examine("--fix") == (0, [])
+    assert content(place) == before
+
+
+def test_a_torn_last_line_is_cut_off(place, examine):
+    file = place / "runs/sound_0/metrics.jsonl"
+    whole = file.read_bytes()
+    for torn in (b'{"epoch": 3, "tr', b'{"epoch": 3', b"\xff\n"):
+        file.write_bytes(whole + torn)
+        code, (finding,) = examine()
+        assert (code, finding["damaged"]) == (0, False)
+        assert "last line, the 3th, is torn" in finding["what"]
+        assert file.read_bytes() == whole + torn
+        code, (finding,) = examine("--fix")
+        assert (code, finding["mended"]) == (0, True)
+        assert file.read_bytes() == whole
+        assert examine() == (0, [])
+
+
+def test_the_name_in_a_record_follows_the_folder_and_nothing_else_changes(place, examine, qexp):
+    (place / "runs/sound_0").rename(place / "runs/renamed")
+    before = json.loads((place / "runs/renamed/run.json").read_text())
+    code, (finding,) = examine("--fix")
+    assert (code, finding["mended"]) == (0, True)
+    assert json.loads((place / "runs/renamed/run.json").read_text()) == {**before, "name": "renamed"}
+    assert examine() == (0, [])
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"runs": {"1": 5}}', '{"runs": 3}'])
+def test_a_damaged_catalog_is_built_again(place, examine, qexp, garbage):
+    catalog = place / "runs/catalog.json"
+    catalog.write_text(garbage)
+    code, (finding,) = examine()
+    assert (code, finding["where"], finding["damaged"]) == (5, str(catalog), True)
+    assert catalog.read_text() == garbage
+    code, (finding,) = examine("--fix")
+    assert (code, finding["mended"]) == (0, True)
+    assert examine() == (0, [])
+    assert qexp("ls", "-q").stdout.split() == ["sound_0", "sound_1"]
+
+
+def test_a_catalog_that_fell_behind_is_built_again(place, examine, qexp):
+    qexp("ls")
+    shutil.copytree(place / "runs/sound_0", place / "runs/new")
+    change(place / "runs/new", name="new")
+    shutil.rmtree(place / "runs/sound_1")
+    code, (finding,) = examine("--fix")
+    assert (code, finding["mended"]) == (0, True)
+    assert "nothing of 1 runs, and of 1 that are gone" in finding["what"]
+    assert examine() == (0, [])
+
+
+def test_a_catalog_that_cannot_be_mended_stays_reported(place, examine):
+    (place / "runs/catalog.json").mkdir()
+    code, (finding,) = examine("--fix")
+    assert (code, finding["mended"]) == (5, False)
+    assert "(" in finding["advice"]
+
+
+LEFTOVERS = [
+    "runs/.preparing-abc/run.json",
+    "runs/.catalog.json.a1b2c3d4",
+    "runs/sound_0/.run.json.a1b2c3d4",
+    "runs/sound_0/checkpoints/.best.safetensors.a1b2_3d4",
+    "runs/sound_0/labels.txt.lock",
+]
+
+NOBODYS_BUSINESS = [
+    "runs/sound_0/code/.run.json.a1b2c3d4",
+    "runs/sound_0/.notes.backup01",
+    "runs/sound_0/.run.json.mine",
+    "runs/sound_0/run.json.a1b2c3d4",
+    "runs/sound_0/spec.json.lock",
+    "runs/.launches/1/launch.json",
+    "runs/README.txt",
+    "runs/notes/today.txt",
+    "runs/notes/.run.json.a1b2c3d4",
+]
+
+
+def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(place, examine, long_ago):
+    for name in (*LEFTOVERS, *NOBODYS_BUSINESS):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("x")
+    before = content(place)
+    code, findings = examine()
+    assert (code, len(findings), {one["damaged"] for one in findings}) == (0, len(LEFTOVERS), {False})
+    assert content(place) == before
+    code, findings = examine("--fix")
+    assert (code, [one["mended"] for one in findings]) == (0, [True] * len(LEFTOVERS))
+    assert set(before) - set(content(place)) == set(LEFTOVERS)
+    assert examine() == (0, [])
+
+
+def test_what_may_still_be_in_use_is_not_touched(place, examine):
+    for name in LEFTOVERS:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("x")
+        os.utime(place / name, (0, 0))  # a copy or an archive can set this time, so it proves nothing
+    assert examine("--fix") == (0, [])
+    assert all((place / name).exists() for name in LEFTOVERS)
+
+
+def test_a_lock_that_somebody_holds_is_left(place, examine, long_ago):
+    with FileLock(place / "runs/sound_0/labels.txt.lock"):
+        code, (finding,) = examine("--fix")
+        assert (code, finding["mended"]) == (0, False)
+        assert "another process holds it" in finding["advice"]
+        assert (place / "runs/sound_0/labels.txt.lock").exists()
+
+
+def test_drafts_are_found_where_runs_are_kept_elsewhere_too(place, examine, tmp_path, long_ago):
+    (tmp_path / "disk/.preparing-abc").mkdir(parents=True)
+    (place / "runs/sound_0").rename(tmp_path / "disk/sound_0")
+    (place / "runs/sound_0").symlink_to(tmp_path / "disk/sound_0")
+    code, (finding,) = examine("--fix")
+    assert (code, finding["mended"]) == (0, True)
+    assert not (tmp_path / "disk/.preparing-abc").exists()
+
+
+def test_a_folder_that_no_command_finds_is_reported_without_harm_to_the_terminal(place, qexp):
+    shutil.copytree(place / "runs/sound_0", place / "runs/my run\n\x1b[31m")
+    code, stdout, _ = qexp("doctor", "--fix")
+    assert code == 0
+    assert "is no name of a run" in stdout
+    assert "\x1b" not in stdout
+    (place / "runs/my run\n\x1b[31m").rename(place / "runs" / os.fsdecode(b"caf\xe9"))
+    assert "is no name of a run" in json.loads(qexp("doctor", "--json").stdout)[0]["what"]
+
+
+def test_a_purge_that_was_cut_short_is_reported(place, examine):
+    (place / "runs/.trash/.purging-old--20260101T000000.000000Z").mkdir(parents=True)
+    code, (finding,) = examine()
+    assert (code, finding["damaged"]) == (0, False)
+    assert "qexp purge" in finding["advice"]
+
+
+def test_a_disk_that_is_nearly_full_is_reported(place, examine, monkeypatch):
+    monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
+    code, (finding,) = examine()
+    assert code == 0
+    assert "MB left" in finding["what"]
+
+
+def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
+    (workspace / "runs").write_text("")
+    code, stdout, stderr = qexp("doctor")
+    assert (code, stdout) == (2, "")
+    assert "cannot read" in stderr

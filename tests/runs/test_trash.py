@@ -1,0 +1,336 @@
+"""Removed runs can be brought back until they are purged, and nothing that is at work is moved."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from qexp import files
+from qexp.errors import QexpError
+from qexp.runs import trash
+from qexp.runs.directory import EMPTY_RECORD
+from qexp.runs.process import this_process
+from qexp.workspace import Workspace
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(workspace: Path) -> Make:
+    """`make("one", state="failed")`: a run of a record and one file; `place` puts it elsewhere and links to it."""
+
+    def made(name: str, place: Path | None = None, **fields: object) -> Path:
+        folder = (place or workspace / "runs") / name
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
+        record = {**EMPTY_RECORD, "name": name, "seed": 0, "state": "done", **fields}
+        (folder / "run.json").write_text(json.dumps(record))
+        if place is not None:
+            (workspace / "runs").mkdir(exist_ok=True)
+            (workspace / "runs" / name).symlink_to(folder)
+        return workspace / "runs" / name
+
+    return made
+
+
+def running() -> dict[str, object]:
+    """The part of a record that says that this very process works on the run."""
+    attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
+    return {"state": "running", "attempts": [attempt]}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def in_trash(workspace: Path) -> list[str]:
+    return [entry.name for entry in trash.entries(Workspace(workspace))]
+
+
+def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
+    run = make("mogi_1")
+    before = content(run)
+    code, stdout, stderr = qexp("rm", "mogi_1")
+    assert (code, stdout) == (0, "")
+    assert "qexp restore mogi_1" in stderr
+    assert not run.exists()
+    assert qexp("ls", "-q").stdout == ""
+    code, stdout, _ = qexp("restore")
+    assert code == 0
+    assert stdout.splitlines()[1].split()[0] == "mogi_1"
+    assert qexp("restore", "mogi_1").code == 0
+    assert content(run) == before
+    assert qexp("ls", "-q").stdout == "mogi_1\n"
+    assert qexp("restore").stderr == "the trash is empty\n"
+
+
+def test_runs_are_named_by_patterns_prefixes_and_paths_and_moved_once(make, workspace, qexp):
+    for name in ("mogi_1", "mogi_2", "other_1", "third"):
+        make(name)
+    code, _, stderr = qexp("rm", "mogi_*", "mogi_1", "oth", "runs/third")
+    assert code == 0, stderr
+    assert sorted(in_trash(workspace)) == ["mogi_1", "mogi_2", "other_1", "third"]
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "complaint"),
+    [
+        (["one", "nosuch"], 3, "no run 'nosuch'"),
+        (["one", "no*"], 3, "no run like 'no*'"),
+        (["one", "busy"], 2, "busy is running; nothing was moved"),
+        (["one", "waiting"], 2, "waiting is queued; nothing was moved"),
+        (["one", "*"], 2, "busy is running, waiting is queued; nothing was moved"),
+        (["one", ""], 3, "no run ''"),
+        (["one", ".."], 3, "no run '..'"),
+        (["one", "catalog.json"], 3, "no run 'catalog.json'"),
+        (["one", "../elsewhere/far"], 2, "../elsewhere/far is no run of"),
+        (["one", "runs/.trash"], 3, "no run"),
+        (["one", "a\n\x1b[31m"], 3, "no run"),
+    ],
+)
+def test_if_one_of_several_cannot_be_removed_none_is(make, workspace, qexp, names, code, complaint):
+    make("one")
+    make("busy", **running())
+    make("waiting", state="queued")
+    shutil.copytree(workspace / "runs/one", workspace.parent / "elsewhere/far")
+    qexp("ls")
+    ended, stdout, stderr = qexp("rm", *names)
+    assert (ended, stdout) == (code, "")
+    assert complaint in stderr
+    assert (workspace / "runs/one/run.json").exists()
+    assert in_trash(workspace) == []
+
+
+def test_a_run_that_lost_its_process_can_be_removed(make, workspace, qexp):
+    gone = running()
+    gone["attempts"][0]["process"]["start"] = "another"
+    make("lost", **gone)
+    assert qexp("rm", "lost").code == 0
+    assert in_trash(workspace) == ["lost"]
+
+
+def test_a_run_whose_record_is_damaged_can_be_removed_unless_its_heart_beats(make, workspace, qexp):
+    run = make("torn")
+    (run / "run.json").write_text('{"na')
+    (run / "attempts/01").mkdir(parents=True)
+    heartbeat = run / "attempts/01/heartbeat"
+    heartbeat.touch()
+    assert qexp("rm", "torn").code == 2
+    os.utime(heartbeat, (time.time() - 3600,) * 2)
+    assert qexp("rm", "torn").code == 0
+    assert qexp("restore", "torn").code == 0
+    assert (run / "run.json").read_text() == '{"na'
+
+
+def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
+    from tests.runs.conftest import has_lines, until
+
+    process = start("run", "mogi_quick", "--name", "long", "--set", "epochs=100000", "--set", "sizes=[96,32,32]")
+    until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")
+    assert qexp("rm", "long").code == 2
+    code, _, stderr = qexp("rm", "long", "--stop")
+    assert code == 0, stderr
+    assert process.end()[0] == 130
+    (entry,) = trash.entries(Workspace(workspace))
+    assert json.loads((entry.path / "run.json").read_text())["state"] == "interrupted"
+
+
+def test_of_several_of_one_name_the_newest_is_restored_or_the_one_that_is_named_in_full(make, workspace, qexp):
+    for note in ("first", "second"):
+        make("one", note=note)
+        assert qexp("rm", "one").code == 0
+    first, _ = trash.entries(Workspace(workspace))
+    assert qexp("restore", "one").code == 0
+    assert json.loads((workspace / "runs/one/run.json").read_text())["note"] == "second"
+    code, _, stderr = qexp("restore", first.path.name)
+    assert code == 2
+    assert "there is a run one already" in stderr
+    assert in_trash(workspace) == ["one"]
+    assert qexp("rm", "one").code == 0
+    assert qexp("restore", first.path.name).code == 0
+    assert json.loads((workspace / "runs/one/run.json").read_text())["note"] == "first"
+
+
+@pytest.mark.parametrize("name", ["nosuch", "../one", "", ".purging-one--20260101T000000.000000Z"])
+def test_what_is_not_in_the_trash_cannot_be_restored(make, workspace, qexp, name):
+    make("one")
+    qexp("rm", "one")
+    code, _, stderr = qexp("restore", name)
+    assert code == 3
+    assert "did you mean" in stderr or "one" in stderr
+
+
+def test_a_run_on_another_disk_stays_there_until_it_is_purged(make, workspace, qexp, tmp_path):
+    run = make("far", place=tmp_path / "disk")
+    before = content(tmp_path / "disk")
+    assert qexp("rm", "far").code == 0
+    assert not os.path.lexists(run)
+    assert content(tmp_path / "disk") == before
+    assert qexp("restore", "far").code == 0
+    assert run.readlink() == tmp_path / "disk/far"
+    assert qexp("rm", "far").code == 0
+    code, _, stderr = qexp("purge", "--yes")
+    assert code == 0
+    assert "1 of 1 runs deleted" in stderr
+    assert list((tmp_path / "disk").iterdir()) == []
+    assert list((workspace / "runs/.trash").iterdir()) == []
+
+
+def test_a_relative_link_leads_to_the_run_in_the_trash_too(make, workspace, qexp, tmp_path):
+    run = make("far", place=tmp_path / "disk")
+    run.unlink()
+    run.symlink_to("../../disk/far")
+    assert qexp("rm", "far").code == 0
+    (entry,) = trash.entries(Workspace(workspace))
+    assert files.size_of(entry.data) > 1000
+    assert qexp("restore", "far").code == 0
+    assert (run / "run.json").is_file()
+    assert qexp("rm", "far").code == 0
+    assert qexp("purge", "--yes").code == 0
+    assert not (tmp_path / "disk/far").exists()
+
+
+def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_points(make, workspace, qexp, tmp_path):
+    make("far", place=tmp_path / "disk")
+    make("mine", place=tmp_path / "disk")
+    qexp("rm", "far", "mine")
+    (workspace / "runs/far").symlink_to(tmp_path / "disk/far")
+    (tmp_path / "disk/mine/run.json").unlink()
+    before = content(tmp_path / "disk")
+    code, _, stderr = qexp("purge", "--yes")
+    assert code == 2
+    assert stderr.count(" is kept: ") == 2
+    assert content(tmp_path / "disk") == before
+
+
+def test_a_link_whose_disk_is_not_there_is_neither_restored_nor_forgotten(make, workspace, qexp, tmp_path):
+    make("far", place=tmp_path / "disk")
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    assert qexp("rm", "far").code == 0
+    assert qexp("restore", "far").code == 5
+    assert qexp("purge", "--yes").code == 2
+    (tmp_path / "unmounted").rename(tmp_path / "disk")
+    assert qexp("restore", "far").code == 0
+
+
+def removed_at(workspace: Path, name: str, age: timedelta) -> None:
+    """Say of what lies in the trash that it was removed so long ago."""
+    (entry,) = (entry for entry in trash.entries(Workspace(workspace)) if entry.name == name)
+    entry.path.rename(entry.path.with_name(f"{name}--{(datetime.now(UTC) - age).strftime(trash.STAMP)}"))
+
+
+def test_a_purge_deletes_what_is_older_and_says_how_much(make, workspace, qexp):
+    for name, age in (("old", timedelta(days=31)), ("young", timedelta(days=29)), ("fresh", timedelta(minutes=5))):
+        make(name)
+        qexp("rm", name)
+        removed_at(workspace, name, age)
+    code, _, stderr = qexp("purge", "--older-than", "30d", "--yes")
+    assert code == 0
+    assert stderr.startswith("1 of 1 runs deleted, 1.")
+    assert stderr.endswith(" kB freed\n")
+    assert in_trash(workspace) == ["young", "fresh"]
+    assert qexp("purge", "--older-than", "12h", "--yes").code == 0
+    assert in_trash(workspace) == ["fresh"]
+    assert qexp("purge", "--yes").code == 0
+    assert in_trash(workspace) == []
+    assert qexp("purge").stderr == "nothing to delete\n"
+
+
+def test_where_nobody_can_be_asked_a_purge_needs_a_yes(make, workspace, qexp):
+    make("one")
+    qexp("rm", "one")
+    code, stdout, stderr = qexp("purge")
+    assert (code, stdout) == (2, "")
+    assert "delete 1 runs for good" in stderr
+    assert "--yes" in stderr
+    assert in_trash(workspace) == ["one"]
+
+
+@pytest.mark.parametrize("age", ["", "30", "d", "-3d", "3y", "1.5h", "30 d", "9999999d", "٣d"])
+def test_an_age_that_is_none_is_refused(workspace, qexp, age):
+    code, _, stderr = qexp("purge", "--older-than", age)
+    assert code == 2
+    assert "write a number and one of m, h, d, w" in stderr
+
+
+def test_the_longest_age_that_can_be_said_is_older_than_anything(make, workspace, qexp):
+    make("one")
+    qexp("rm", "one")
+    assert qexp("purge", "--older-than", "999999w", "--yes").stderr == "nothing to delete\n"
+
+
+def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(make, workspace, qexp, tmp_path):
+    make("near")
+    make("far", place=tmp_path / "disk")
+    qexp("rm", "near", "far")
+    for entry in trash.entries(Workspace(workspace)):
+        entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
+    shutil.rmtree(tmp_path / "disk/far")
+    assert qexp("restore", "near").code == 3
+    assert qexp("purge", "--yes").code == 0
+    assert list((workspace / "runs/.trash").iterdir()) == []
+
+
+def test_files_of_others_in_the_trash_are_left_alone(make, workspace, qexp):
+    make("one")
+    qexp("rm", "one")
+    (workspace / "runs/.trash/notes.txt").write_text("mine")
+    (workspace / "runs/.trash/one--yesterday").mkdir()
+    (workspace / "runs/.trash/one--20261399T000000.000000Z").mkdir()
+    assert qexp("purge", "--yes").code == 0
+    assert len(list((workspace / "runs/.trash").iterdir())) == 3
+
+
+def test_a_file_in_the_place_of_the_trash_is_an_error_in_words(make, workspace, qexp):
+    run = make("one")
+    (workspace / "runs/.trash").touch()
+    code, _, stderr = qexp("rm", "one")
+    assert code == 2
+    assert "cannot write to" in stderr
+    assert run.exists()
+
+
+def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, workspace, tmp_path, monkeypatch):
+    place = Workspace(workspace)
+    far = make("far", place=tmp_path / "disk")
+    trash.discard(trash.chosen(["far"], place), place)
+
+    def answered_too_early(path: Path) -> bool:
+        far.symlink_to(tmp_path)  # another process, right after the answer
+        return False
+
+    monkeypatch.setattr(os.path, "lexists", answered_too_early)
+    with pytest.raises(QexpError, match="there is a run far already"):
+        trash.restore("far", place)
+    assert far.readlink() == tmp_path
+    assert in_trash(workspace) == ["far"]
+
+
+def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, workspace):
+    for index in range(10):
+        make(f"run_{index}", note=str(index))
+    script = (
+        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs import trash\n"
+        "from qexp.workspace import Workspace\n"
+        "place = Workspace(Path(sys.argv[1]))\n"
+        "for _ in range(20):\n"
+        "    for index in range(10):\n"
+        "        for act in (lambda n: trash.discard(trash.chosen([n], place), place),\n"
+        "                    lambda n: trash.restore(n, place)):\n"
+        "            try: act(f'run_{index}')\n"
+        "            except QexpError: pass\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(workspace)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0] * 3
+    here = {path.parent.name for path in (workspace / "runs").glob("run_*/run.json")}
+    away = in_trash(workspace)
+    assert sorted([*here, *away]) == [f"run_{index}" for index in range(10)]
