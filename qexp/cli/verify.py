@@ -12,7 +12,8 @@ from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, message, number, print_json, print_table, result
 
 if TYPE_CHECKING:
-    from qexp.runs.verify import Largest, Verification
+    from qexp.runs.sameness import Largest
+    from qexp.runs.verify import Verification
 
 LONGEST = 48
 """Characters of a value that are shown; --json has all."""
