@@ -10,7 +10,26 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from qexp.cli import compare, execute, init, ls, matrix, reindex, run, schema, show, tables, validate, verify
+from qexp.cli import (
+    compare,
+    doctor,
+    execute,
+    export,
+    import_,
+    init,
+    ls,
+    matrix,
+    purge,
+    reindex,
+    restore,
+    rm,
+    run,
+    schema,
+    show,
+    tables,
+    validate,
+    verify,
+)
 from qexp.cli.console import error
 from qexp.errors import QexpError
 from qexp.workspace import VARIABLE
@@ -68,6 +87,12 @@ app.command()(validate.validate)
 app.command()(tables.tables)
 app.command()(schema.schema)
 app.command()(init.init)
+app.command()(rm.rm)
+app.command()(restore.restore)
+app.command()(purge.purge)
+app.command()(export.export)
+app.command("import")(import_.import_)
+app.command()(doctor.doctor)
 app.command()(reindex.reindex)
 app.command(hidden=True)(execute.execute)
 
