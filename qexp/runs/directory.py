@@ -10,6 +10,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError
+from qexp.runs import labels
 
 SCHEMA_VERSION = 1
 
@@ -82,14 +83,14 @@ class RunDirectory:
         return self.path / "attempts" / f"{number:02d}"
 
     def record(self) -> dict[str, Any]:
-        """The record, as it was last written. Raises NotFoundError or DamagedError."""
+        """The record, as it was last written, with its labels. Raises NotFoundError or DamagedError."""
         try:
             record = files.read_json(self.record_file)
         except FileNotFoundError:
             raise NotFoundError(f"{self.path} holds no run: there is no run.json") from None
         if not isinstance(record, dict) or not {"name", "state", "seed"} <= record.keys():
             raise DamagedError(f"{self.record_file} is not the record of a run")
-        whole = {**EMPTY_RECORD, **record}
+        whole = {**EMPTY_RECORD, **record, **labels.read(self.path)}
         wrong = [key for key, kinds in RECORD_TYPES.items() if not isinstance(whole[key], kinds)]
         wrong += [] if all(map(_is_attempt, whole["attempts"])) else ["attempts"]
         if wrong:

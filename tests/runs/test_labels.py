@@ -1,0 +1,150 @@
+"""Tags and notes can be changed at any time, by anybody, and are never lost to the process that writes the record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from qexp import files
+from qexp.errors import QexpError
+from qexp.runs import labels
+from qexp.runs.directory import RunDirectory
+from tests.runs.test_catalog import write_record
+
+
+def tags(directory) -> list[str]:
+    return RunDirectory(directory).record()["tags"]
+
+
+def test_tags_are_added_removed_and_listed(workspace, qexp):
+    for name in ("a", "b"):
+        write_record(workspace, name)
+    assert qexp("tag", "a", "b", "--add", "good", "--add", "paper_1.0-x") == (0, "", "")
+    assert qexp("tag", "b", "--remove", "good", "--add", "final") == (0, "", "")
+    code, stdout, stderr = qexp("tag", "a", "b")
+    assert (code, stderr) == (0, "")
+    assert [line.split() for line in stdout.splitlines()] == [
+        ["name", "tags"],
+        ["a", "good", "paper_1.0-x"],
+        ["b", "paper_1.0-x", "final"],
+    ]
+
+
+def test_a_tag_is_there_once_and_taking_away_one_that_is_not_there_is_no_mistake(workspace):
+    run = write_record(workspace, "a")
+    labels.retag(run, add=["x", "x"])
+    labels.retag(run, add=["x"], remove=["y"])
+    assert tags(run) == ["x"]
+
+
+@pytest.mark.parametrize("word", ["", "two words", "a,b", "a/b", "ü", "a\n", "a'b", "[x]"])
+def test_a_word_that_cannot_be_a_tag_is_refused_and_nothing_changed(workspace, qexp, word):
+    run = write_record(workspace, "a")
+    code, _, stderr = qexp("tag", "a", "--add", "fine", f"--add={word}")
+    assert code == 2
+    assert f"{word!r} cannot be a tag; use letters, digits" in stderr
+    assert tags(run) == []
+
+
+def test_a_tag_cannot_be_added_and_removed_at_once(workspace, qexp):
+    write_record(workspace, "a")
+    assert "at once" in qexp("tag", "a", "--add", "x", "--remove", "x").stderr
+
+
+def test_runs_are_chosen_by_their_tags_from_the_next_listing_on(workspace, qexp):
+    for name in ("a", "b", "c"):
+        write_record(workspace, name)
+    assert qexp("ls", "-q", "--tag", "good").stdout == ""
+    qexp("tag", "a", "b", "--add", "good")
+    qexp("tag", "b", "c", "--add", "paper")
+    assert qexp("ls", "-q", "--tag", "good").stdout.split() == ["a", "b"]
+    assert qexp("ls", "-q", "--tag", "good", "--tag", "paper").stdout.split() == ["b"]
+    assert qexp("ls", "-q", "--where", "'paper' in tags").stdout.split() == ["b", "c"]
+    assert "good paper" in qexp("ls").stdout
+
+
+def test_every_single_change_is_seen_however_fast_they_follow(workspace, qexp):
+    """Two changes within one tick of the file system's clock give records of the same size."""
+    run = write_record(workspace, "a")
+    for index in range(30):
+        labels.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
+        assert qexp("ls", "-q", "--tag", "even").stdout == ("a\n" if index % 2 else "")
+
+
+def test_a_note_is_written_printed_replaced_and_taken_away(workspace, qexp):
+    write_record(workspace, "a")
+    assert qexp("note", "a") == (0, "", "")
+    for text in ("a fine run", "two\nlines, ünïcode ν 🙂", "-5 dB"):
+        assert qexp("note", "a", "--", text) == (0, "", "")
+        assert qexp("note", "a") == (0, f"{text}\n", "")
+        assert json.loads(qexp("ls", "--json").stdout)[0]["note"] == text
+    assert qexp("note", "a", "") == (0, "", "")
+    assert qexp("note", "a") == (0, "", "")
+
+
+def test_a_note_that_is_no_text_is_refused(workspace, qexp):
+    write_record(workspace, "a")
+    code, _, stderr = qexp("note", "a", "broken \udcff byte")
+    assert code == 2
+    assert "a note must be text" in stderr
+
+
+def test_a_note_leaves_the_tags_alone_and_the_other_way_round(workspace):
+    run = write_record(workspace, "a", tags=["from", "start"], note="from the start")
+    labels.retag(run, remove=["start"])
+    assert RunDirectory(run).record()["note"] == "from the start"
+    labels.annotate(run, "new")
+    assert tags(run) == ["from"]
+
+
+def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written_over(workspace):
+    run = RunDirectory(write_record(workspace, "a", state="running", seconds=0.0))
+    held_by_the_process = run.record()
+    labels.retag(run.path, add=["good"])
+    labels.annotate(run.path, "looks well")
+    files.write_json(run.record_file, {**held_by_the_process, "state": "done", "seconds": 7.0})
+    record = run.record()
+    assert (record["state"], record["seconds"], record["tags"], record["note"]) == ("done", 7.0, ["good"], "looks well")
+
+
+def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
+    run = write_record(workspace, "a")
+    script = (
+        "import sys; from pathlib import Path; from qexp.runs import labels\n"
+        "for index in range(10): labels.retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(run), str(number)]) for number in range(5)]
+    assert [process.wait() for process in processes] == [0] * 5
+    assert sorted(tags(run)) == sorted(f"t{number}_{index}" for number in range(5) for index in range(10))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"tags": "good"}', '{"tags": [1]}', '{"state": "done"}'])
+def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content):
+    for name in ("a", "b"):
+        write_record(workspace, name)
+    (workspace / "runs/b/labels.json").write_text(content)
+    code, stdout, stderr = qexp("ls", "-q")
+    assert (code, stdout) == (0, "a\n")
+    assert "runs/b/labels.json" in stderr
+    code, _, stderr = qexp("tag", "b", "--add", "x")
+    assert code == 5
+    assert "runs/b/labels.json" in stderr
+
+
+def test_labels_of_a_run_that_is_gone_leave_nothing_behind(workspace):
+    with pytest.raises(QexpError, match="holds no run"):
+        labels.retag(workspace / "runs/none", add=["x"])
+    assert not (workspace / "runs/none").exists()
+
+
+def test_labels_go_with_a_run_that_is_stored_elsewhere(workspace, tmp_path, qexp):
+    elsewhere = write_record(tmp_path / "large disk", "a")
+    (workspace / "runs").mkdir()
+    (workspace / "runs/a").symlink_to(elsewhere)
+    assert qexp("tag", "a", "--add", "far").code == 0
+    assert tags(elsewhere) == ["far"]
+    assert qexp("ls", "-q", "--tag", "far").stdout == "a\n"
+    assert qexp("where", "a") == (0, f"{elsewhere.resolve()}\n", "")
