@@ -1,0 +1,96 @@
+"""Stopping a run: the signal goes to its process and to no other, and the record says when it has worked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from typing import Any
+
+from qexp.errors import QexpError
+from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.jobs import jobs_of
+from qexp.runs.process import alive, pid_namespace
+from qexp.runs.states import process_of
+from qexp.runs.waiting import Watch, endings
+
+
+def stop(directory: RunDirectory, now: bool = False) -> str:
+    """Stop a run if it is at work, wait until it has ended, and return its state.
+
+    now  kill it instead of letting it write a checkpoint; it is lost then, and resumes from its last one
+    Raises QexpError for a run on another machine or of another user.
+    """
+    ask_to_stop(directory, now)
+    return wait_for_end(directory)
+
+
+def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
+    """Send the signal, or tell Slurm; False if there is nothing at work that could be stopped."""
+    if Watch().state(directory) not in UNFINISHED:
+        return False
+    record = directory.record()
+    job, process = jobs_of({directory: record}).get(directory), process_of(record)
+    if job is not None:
+        return _cancel(directory, job.id, now)
+    return process is not None and _signal(directory, process, signal.SIGKILL if now else signal.SIGTERM)
+
+
+def wait_for_end(directory: RunDirectory) -> str:
+    return next(state for _, state in endings([directory]))
+
+
+def _cancel(directory: RunDirectory, job: str, now: bool) -> bool:
+    if now:
+        raise QexpError(f"{directory.name} is job {job} of Slurm, which kills what does not end soon; leave out --now")
+    from qexp.runs.launch import slurm
+
+    slurm.cancel([job])
+    return True
+
+
+def _signal(directory: RunDirectory, process: dict[str, Any], number: signal.Signals) -> bool:
+    """Whether the process was there to get the signal."""
+    pid = int(process["pid"])
+    _require_here(directory, process)
+    try:
+        handle = _handle(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # From here on the handle means one process, whoever gets its number next. So it is asked who it is now.
+        if not alive(process, directory.attempt(process["attempt"]) / "heartbeat"):
+            return False
+        if handle is None:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise QexpError(f"{directory.name} is process {pid} of another user, who alone can stop it") from None
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return True
+
+
+def _require_here(directory: RunDirectory, process: dict[str, Any]) -> None:
+    host, pid = process["host"], process["pid"]
+    if host != socket.gethostname():
+        raise QexpError(f"{directory.name} runs on {host}, as process {pid}; stop it there: qexp stop {directory.name}")
+    if process["pid_namespace"] != pid_namespace():
+        raise QexpError(f"{directory.name} runs in another container on {host}, as process {pid} there; stop it there")
+
+
+def _handle(pid: int) -> int | None:
+    """A handle of a process; None where the system has no such thing."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):  # old kernels, and containers that forbid it
+            return None
+        raise

@@ -1,0 +1,62 @@
+"""Waiting for runs to end, by looking at the records of these runs alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.jobs import Scheduler, jobs_of
+from qexp.runs.states import process_of, state_now
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between two looks: short at first, for who waits for what ends soon."""
+
+
+class Watch:
+    """Tells again and again what states runs are in."""
+
+    def __init__(self) -> None:
+        self._scheduler = Scheduler()
+
+    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
+        """The states to be believed now; "gone" and "damaged" where there is no record to be read."""
+        records, unread = {}, {}
+        for directory in directories:
+            try:
+                records[directory] = directory.record()
+            except NotFoundError:
+                unread[directory] = "gone"
+            except DamagedError:
+                unread[directory] = "damaged"
+        words = self._scheduler.words(jobs_of(records))
+        states = {
+            directory: state_now(directory, record["state"], process_of(record), words.get(directory))
+            for directory, record in records.items()
+        }
+        return {directory: (states | unread)[directory] for directory in directories}
+
+    def state(self, directory: RunDirectory) -> str:
+        return self.states([directory])[directory]
+
+
+def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, str]]:
+    """Each run once it has ended, with its state. Raises QexpError after a timeout, naming those that have not."""
+    watch = Watch()
+    left = list({directory.path.resolve(): directory for directory in directories}.values())
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    pause = FIRST_PAUSE
+    while True:
+        states = watch.states(left)
+        yield from ((directory, state) for directory, state in states.items() if state not in UNFINISHED)
+        left = [directory for directory in left if states[directory] in UNFINISHED]
+        if not left:
+            return
+        remaining = deadline - time.monotonic()
+        if not remaining > 0:
+            unfinished = ", ".join(f"{directory.name} ({states[directory]})" for directory in left)
+            raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
+        time.sleep(min(pause, remaining))
+        pause = min(1.5 * pause, LONGEST_PAUSE)

@@ -1,0 +1,272 @@
+"""`wait`, `logs` and `stop`: what is said of a run is what its process does, and no other process is ever touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qexp.errors import NotFoundError
+from qexp.runs import logs
+from qexp.runs.directory import RunDirectory
+from qexp.runs.process import Process, boot_id, pid_namespace, process_start
+from qexp.runs.stopping import stop
+from tests.runs.conftest import has_lines, until
+from tests.runs.test_catalog import write_record
+
+LONG = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing and ends with the test."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def attempt_of(pid: int, number: int = 1, **of_process: object) -> dict[str, object]:
+    """An attempt's entry in a record, as if a process of this machine worked on it."""
+    process = Process(os.uname().nodename, boot_id(), pid_namespace(), pid, process_start(pid) or "")
+    return {"number": number, "process": {**process.document(), **of_process}, "ended": None, "state": "running"}
+
+
+def write_running(workspace: Path, name: str, pid: int, number: int = 1, **of_process: object) -> RunDirectory:
+    attempts = [attempt_of(pid, number, **of_process)]
+    draft = write_record(workspace / "drafts", name, state="running", attempts=attempts, results={})
+    directory = RunDirectory(workspace / "runs" / name)
+    directory.attempt(number).mkdir(parents=True, exist_ok=True)
+    (directory.attempt(number) / "heartbeat").touch()
+    (draft / "run.json").replace(directory.record_file)  # whole or not at all, since others look on
+    return directory
+
+
+# Waiting
+
+
+def test_waiting_ends_with_0_only_if_all_are_done(workspace, qexp):
+    for name, state in {"a": "done", "b": "done", "c": "failed", "d": "interrupted"}.items():
+        write_record(workspace, name, state=state)
+    assert qexp("wait", "a", "b") == (0, "", "a: done\nb: done\n")
+    assert qexp("wait", "c") == (1, "", "c: failed\n")
+    assert qexp("wait", "a", "c", "d") == (4, "", "a: done\nc: failed\nd: interrupted\n")
+    assert qexp("wait", "a", "runs/a", "a") == (0, "", "a: done\n")
+    assert qexp("wait", "a", "x").code == 3
+
+
+def test_waiting_ends_with_2_after_its_time_and_names_what_is_left(workspace, qexp, sleeper):
+    write_record(workspace, "a")
+    write_record(workspace, "young", state="created")
+    write_running(workspace, "busy", sleeper.pid)
+    code, stdout, stderr = qexp("wait", "a", "young", "busy", "--timeout", "0.1")
+    assert (code, stdout) == (2, "")
+    assert stderr == "a: done\nerror: after 0.1 s not yet ended: young (created), busy (running)\n"
+    assert qexp("wait", "a", "--timeout", "-1").code == 2
+
+
+def test_a_run_that_is_waited_for_is_told_of_when_it_ends(workspace, start, sleeper):
+    write_running(workspace, "busy", sleeper.pid)
+    waiting = start("wait", "busy")
+    sleeper.kill()
+    assert waiting.end() == (1, "", "busy: lost\n")
+
+
+def test_a_run_that_is_removed_or_damaged_does_not_keep_the_others_waiting(workspace, start, sleeper):
+    for name in ("a", "b"):
+        write_running(workspace, name, sleeper.pid)
+    waiting = start("wait", "a", "b")
+    shutil.rmtree(workspace / "runs/a")
+    (workspace / "runs/b/run.json").write_text("{")
+    code, stdout, stderr = waiting.end()
+    # The process may look for the first time before or after they are spoilt.
+    assert (code, stdout) in ((4, ""), (3, ""))
+    assert code == 3 or sorted(stderr.splitlines()) == ["a: gone", "b: damaged"]
+
+
+def test_only_the_records_of_the_runs_that_are_waited_for_are_read(workspace, qexp, monkeypatch):
+    for name in ("a", "b", "c"):
+        write_record(workspace, name)
+    read = []
+    original = RunDirectory.record
+    monkeypatch.setattr(RunDirectory, "record", lambda self: read.append(self.name) or original(self))
+    assert qexp("wait", "b").code == 0
+    assert read == ["b"]
+
+
+# Logs
+
+
+def write_log(directory: RunDirectory, number: int, content: bytes) -> None:
+    directory.attempt(number).mkdir(parents=True, exist_ok=True)
+    with (directory.attempt(number) / "log.txt").open("ab") as file:
+        file.write(content)
+
+
+def test_the_log_of_the_last_attempt_is_printed_or_that_of_the_one_asked_for(workspace, qexp):
+    run = RunDirectory(write_record(workspace, "a"))
+    for number in (1, 2, 10):
+        write_log(run, number, f"attempt {number} ν\n".encode())
+    assert qexp("logs", "a") == (0, "attempt 10 ν\n", "")
+    assert qexp("logs", "a", "--attempt", "2") == (0, "attempt 2 ν\n", "")
+    assert qexp("logs", "a", "--follow") == (0, "attempt 10 ν\n", "a: done\n")
+    assert qexp("logs", "a", "--follow", "--attempt", "1") == (0, "attempt 1 ν\n", "a: done\n")
+
+
+def test_a_log_that_is_not_there_is_answered_with_what_is(workspace, qexp):
+    run = RunDirectory(write_record(workspace, "a", state="created"))
+    assert qexp("logs", "a") == (3, "", "error: a has no log yet: it is created\n")
+    assert qexp("logs", "a", "--attempt", "1") == (3, "", "error: a has no attempt 1; none has been made yet\n")
+    for number in (1, 2):
+        write_log(run, number, b"x\n")
+    for options in ((), ("--follow",)):
+        expected = (3, "", "error: a has no attempt 3; there are 1, 2\n")
+        assert qexp("logs", "a", "--attempt", "3", *options) == expected
+    assert qexp("logs", "a", "--attempt", "0").code == 2
+
+
+def test_bytes_that_are_no_text_do_not_end_a_log(workspace, qexp):
+    write_log(RunDirectory(write_record(workspace, "a")), 1, b"before \xff\xfe after\n")
+    assert qexp("logs", "a").stdout == "before \ufffd\ufffd after\n"
+
+
+def test_following_shows_what_comes_also_of_the_next_attempt_and_ends_with_the_run(workspace, sleeper):
+    run = write_running(workspace, "busy", sleeper.pid)
+    write_log(run, 1, b"first\nhalf a \xce")
+    pieces = logs.follow(run)
+    assert next(pieces) == "first\nhalf a "
+    write_log(run, 1, b"\xbd\nlast of one\n")
+    assert next(pieces) == "ν\nlast of one\n"
+    write_running(workspace, "busy", sleeper.pid, number=2)
+    write_log(run, 1, b"a late word\n")
+    write_log(run, 2, b"second\n")
+    assert next(pieces) == "a late word\n"
+    assert next(pieces) == "second\n"
+    write_log(run, 2, b"the end\n")
+    sleeper.kill()
+    sleeper.wait()
+    assert list(pieces) == ["the end\n"]
+
+
+def test_following_an_attempt_ends_when_the_next_one_has_begun(workspace, sleeper):
+    run = write_running(workspace, "busy", sleeper.pid, number=2)
+    write_log(run, 1, b"one\n")
+    write_log(run, 2, b"two\n")
+    assert list(logs.follow(run, 1)) == ["one\n"]
+
+
+def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleeper):
+    write_record(workspace, "young", state="created")
+    following = start("logs", "young", "-f")
+    run = write_running(workspace, "young", sleeper.pid)
+    write_log(run, 1, b"here it goes\n")
+    sleeper.kill()
+    assert following.end() == (0, "here it goes\n", "young: lost\n")
+
+
+def test_ctrl_c_ends_following_with_130_and_no_word(workspace, sleeper):
+    write_log(write_running(workspace, "busy", sleeper.pid), 1, b"first\n")
+    following = subprocess.Popen(
+        [sys.executable, "-m", "qexp", "logs", "-f", "busy"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+    assert following.stdout.readline() == "first\n"
+    following.send_signal(signal.SIGINT)
+    assert following.communicate(timeout=60) == ("", "")
+    assert following.returncode == 130
+
+
+def test_a_reader_who_has_seen_enough_of_a_log_causes_no_traceback(workspace):
+    write_log(RunDirectory(write_record(workspace, "a")), 1, b"a line of a long log\n" * 100_000)
+    shown = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m qexp logs a | head -n 1"], capture_output=True, text=True, check=False
+    )
+    assert (shown.stdout, shown.stderr) == ("a line of a long log\n", "")
+
+
+def test_reading_a_log_costs_no_memory_for_all_of_it(workspace):
+    run = RunDirectory(write_record(workspace, "a"))
+    write_log(run, 1, b"x" * 1_000_000)
+    assert max(map(len, logs.read(run))) < 100_000
+    with pytest.raises(NotFoundError):
+        next(logs.read(run, 7))
+
+
+# Stopping
+
+
+def test_a_run_that_is_stopped_ends_as_interrupted_with_the_labels_it_got_meanwhile(workspace, start, qexp):
+    run = start("run", "mogi_quick", "--name", "long", *LONG)
+    until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")
+    assert qexp("tag", "long", "--add", "seen").code == 0
+    assert qexp("stop", "long") == (0, "", "long: interrupted\n")
+    record = json.loads((workspace / "runs/long/run.json").read_text())
+    assert (record["state"], record["attempts"][0]["state"]) == ("interrupted", "interrupted")
+    assert run.end()[0] == 130
+    assert qexp("ls", "-q", "--tag", "seen", "--status", "interrupted").stdout == "long\n"
+    assert qexp("stop", "long") == (0, "", "long is not running: interrupted\n")
+
+
+def test_a_run_that_is_killed_is_lost(workspace, qexp, sleeper):
+    write_running(workspace, "busy", sleeper.pid)
+    assert qexp("stop", "busy", "--now") == (0, "", "busy: lost\n")
+    assert sleeper.wait() == -signal.SIGKILL
+
+
+def test_without_now_the_signal_is_one_that_lets_a_run_end_in_order(workspace, sleeper):
+    assert stop(write_running(workspace, "busy", sleeper.pid)) == "lost"
+    assert sleeper.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("of_process", [{"start": "1"}, {"boot_id": "another"}], ids=["start", "boot"])
+def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, qexp, sleeper, of_process):
+    write_running(workspace, "old", sleeper.pid, **of_process)
+    for options in ((), ("--now",)):
+        assert qexp("stop", "old", *options) == (0, "", "old is not running: lost\n")
+    assert sleeper.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("of_process", "complaint"),
+    [
+        ({"host": "node17"}, "runs on node17, as process"),
+        ({"pid_namespace": "pid:[1]"}, "runs in another container on"),
+    ],
+    ids=["host", "container"],
+)
+def test_a_run_on_another_machine_is_not_stopped_but_told_where_it_is(workspace, qexp, sleeper, of_process, complaint):
+    write_running(workspace, "far", sleeper.pid, **of_process)
+    code, stdout, stderr = qexp("stop", "far", "--now")
+    assert (code, stdout) == (2, "")
+    assert complaint in stderr
+    assert sleeper.poll() is None
+
+
+def test_one_run_that_cannot_be_stopped_does_not_save_the_others(workspace, qexp, sleeper):
+    write_running(workspace, "far", sleeper.pid, host="node17")
+    write_record(workspace, "young", state="created")
+    write_running(workspace, "near", sleeper.pid)
+    code, stdout, stderr = qexp("stop", "far", "young", "near")
+    assert (code, stdout) == (4, "")
+    assert [line.partition(" runs")[0] for line in stderr.splitlines()] == [
+        "young is not running: created", "near: lost", "error: far",
+    ]  # fmt: skip
+    assert sleeper.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("command", ["logs", "where", "wait", "stop", "tag", "note"])
+def test_every_command_on_runs_explains_itself_and_knows_what_is_not_there(workspace, qexp, command):
+    code, stdout, stderr = qexp(command, "--help")
+    assert (code, stderr) == (0, "")
+    assert f"Usage: qexp {command}" in stdout
+    write_record(workspace, "mogi_1")
+    code, stdout, stderr = qexp(command, "mogi_2")
+    assert (code, stdout) == (3, "")
+    assert "did you mean 'mogi_1'?" in stderr
