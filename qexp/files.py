@@ -67,6 +67,22 @@ def with_marks(document: Any) -> Any:
     return {**clean, "not_finite": marks} if marks and isinstance(clean, dict) else clean
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files below a folder that it is or links to; links inside count as themselves."""
+    try:
+        if not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as entries:
+            return sum(
+                size_of(Path(entry))
+                if entry.is_dir(follow_symlinks=False)
+                else entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+            )
+    except FileNotFoundError:  # what is being written there comes and goes
+        return 0
+
+
 def read_json(path: Path) -> Any:
     """Read a file that `write_json` wrote; DamagedError if it cannot be one."""
     import orjson

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qexp.cli.console import (
-    JsonOption,
-    WorkspaceOption,
-    message,
-    number,
-    print_csv,
-    print_json,
-    print_table,
-    result,
-    warning,
-)
+from qexp.cli import completion
+from qexp.cli.arguments import StatusOption
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_csv, print_json, result, warning
+from qexp.cli.listing import Run, documents, in_csv, metrics_of, print_columns, print_groups, print_runs, rows_of
 
 ON_TERMINAL = 50
 """Rows that a terminal gets without --all."""
 
+IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", "ended", "seconds"]
+"""Columns of --csv before the metrics."""
+
 
 def ls(
-    status: Annotated[str | None, typer.Option(help="Only runs in this state.")] = None,
+    status: StatusOption = None,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat for more.")
+    ] = None,
     where: Annotated[
         str | None, typer.Option(metavar="EXPRESSION", help='Only runs for which it holds: "seed < 5".')
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="FIELD", help="Order by a field, such as created or results.test.depth.mae.")
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Order by a field, such as created or test.depth.mae.",
+            autocompletion=completion.columns,
+        ),
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="No more than N: the first by --sort, else the newest.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD,FIELD",
+            help="What to show: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
+            autocompletion=completion.columns,
+        ),
+    ] = None,
+    size: Annotated[bool, typer.Option("--size", help="Show the size of the run's directory, too.")] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="A row for all runs that share a value, with their mean errors.",
+            autocompletion=completion.columns,
+        ),
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
@@ -42,78 +66,58 @@ def ls(
 ) -> None:
     """List runs."""
     from qexp.runs.catalog import Catalog
-    from qexp.runs.select import ordered, select
+    from qexp.runs.select import newest, select
     from qexp.workspace import find
 
+    chosen = _chosen(columns, group=group, size=size, names=names)
     catalog = Catalog(find(workspace))
-    runs = ordered(select(catalog.runs(), where=where, status=status), sort, reverse)
+    runs = _ordered(select(catalog.runs(), where=where, status=status, tags=tags or []), sort, reverse)
     for text in catalog.warnings:
         warning(text)
+    if group is not None:
+        print_groups(runs, group, limit, size=size, as_json=as_json, as_csv=as_csv)
+        return
+    if limit is not None:
+        runs = newest(runs, limit) if sort is None else runs[:limit]
     if as_json:
-        print_json(runs)
+        print_json(documents(runs, chosen, size))
     elif names:
         for one in runs:
             result(one["name"])
     elif as_csv:
-        columns = ["name", "experience", "dataset", "model", "seed", "state", "created", "ended", "seconds"]
-        metrics = _metrics(runs)
-        rows = [[*(one[key] for key in columns), *(_metric(one, path) for path in metrics)] for one in runs]
-        print_csv([*columns, *metrics], rows)
+        shown = [*(chosen or [*IN_CSV, *metrics_of(runs)]), *(["size"] if size else [])]
+        print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
     elif not runs:
-        message("no runs" + (" like that" if status or where else "; start one with: qexp run EXPERIENCE"))
+        message("no runs" + (" like that" if status or where or tags else "; start one with: qexp run EXPERIENCE"))
     else:
-        _print(runs, everything)
+        some = newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
+        if chosen is None:
+            print_runs(some, size)
+        else:
+            print_columns(some, [*chosen, *(["size"] if size else [])])
+        if len(some) < len(runs):
+            message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
-def _print(runs: list[dict[str, Any]], everything: bool) -> None:
-    hidden = 0
-    if sys.stdout.isatty() and not everything and len(runs) > ON_TERMINAL:
-        newest = {one["name"] for one in sorted(runs, key=lambda one: one["created"] or "")[-ON_TERMINAL:]}
-        hidden = len(runs) - len(newest)
-        runs = [one for one in runs if one["name"] in newest]
-    errors = list(dict.fromkeys(output for one in runs for output in (one["results"] or {}).get("test", {})))
-    units = {output: unit for one in runs for output, unit in one["units"].items()}
-    columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
-    if any(one["overrides"] for one in runs):
-        columns.append("set")
-    rows = [
-        [
-            one["name"],
-            one["state"],
-            str(one["seed"]),
-            _epochs(one["epochs"]),
-            *(number(_metric(one, f"test.{output}.mae")) for output in errors),
-            (one["created"] or "")[:16].replace("T", " "),
-            *([" ".join(one["overrides"] or [])] if "set" in columns else []),
-        ]
-        for one in runs
-    ]
-    print_table(columns, rows, right=["seed", "epochs", *columns[4 : 4 + len(errors)]])
-    if hidden:
-        message(f"and {hidden} older ones; see them with --all")
+def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
+    """The columns that are asked for. Raises QexpError where options exclude each other."""
+    from qexp.errors import QexpError
+
+    if group is not None and columns is not None:
+        raise QexpError("--columns is for rows of single runs, --group for rows of several; leave out one of them")
+    if names and (group is not None or columns is not None or size):
+        raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
+    if columns is None:
+        return None
+    chosen = [name.strip() for name in columns.split(",")]
+    if not all(chosen):
+        raise QexpError(f"--columns {columns!r}: a name is empty; write, for example, name,seed,test.depth.mae")
+    return chosen
 
 
-def _error_title(output: str, units: dict[str, str]) -> str:
-    unit = units.get(output)
-    return f"{output} mae" + (f" ({unit})" if unit else "")
+def _ordered(runs: list[Run], sort: str | None, reverse: bool) -> list[Run]:
+    from qexp.runs.select import ordered
 
-
-def _epochs(epochs: dict[str, Any] | None) -> str:
-    return f"{epochs['done']}/{epochs['of']}" if epochs else "-"
-
-
-def _metrics(runs: list[dict[str, Any]]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            f"{part}.{output}.{metric}"
-            for one in runs
-            for part, outputs in (one["results"] or {}).items()
-            for output, metrics in outputs.items()
-            for metric in metrics
-        )
-    )
-
-
-def _metric(run: dict[str, Any], path: str) -> Any:
-    part, output, metric = path.split(".")
-    return ((run["results"] or {}).get(part, {}).get(output) or {}).get(metric)
+    if sort is None or not runs or (sort in runs[0] or sort.startswith(("results.", "epochs."))):
+        return ordered(runs, sort, reverse)
+    return ordered(runs, sort, reverse, [value for (value,) in rows_of(runs, [sort])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qexp.errors import QexpError
@@ -30,12 +30,22 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
-def select(summaries: Iterable[Summary], *, where: str | None = None, status: str | None = None) -> list[Summary]:
-    """Those of a state and for which an expression holds. Raises QexpError for one that cannot be understood."""
+def select(
+    summaries: Iterable[Summary], *, where: str | None = None, status: str | None = None, tags: Iterable[str] = ()
+) -> list[Summary]:
+    """Those of a state, with all of some tags, and for which an expression holds.
+
+    Raises QexpError for an expression that cannot be understood, and for a state that there is not.
+    """
     if status is not None and status not in STATES:
         raise QexpError(f"--status {status}: no such state; {suggestion(status, STATES)}")
     holds = condition(where) if where else lambda summary: True
-    return [one for one in summaries if (status is None or one["state"] == status) and holds(one)]
+    wanted = set(tags)
+    return [
+        one
+        for one in summaries
+        if (status is None or one["state"] == status) and wanted <= set(one["tags"] if wanted else ()) and holds(one)
+    ]
 
 
 def condition(text: str) -> Callable[[Summary], bool]:
@@ -61,6 +71,14 @@ def field(summary: Summary, path: str) -> Any:
     for step in rest:
         found = found.get(step) if isinstance(found, dict) else None
     return found
+
+
+def newest(summaries: list[Summary], count: int) -> list[Summary]:
+    """Those that were created last, in the order in which they are given."""
+    if len(summaries) <= count:
+        return summaries
+    kept = {one["name"] for one in sorted(summaries, key=lambda one: one["created"] or "")[-count:]}
+    return [one for one in summaries if one["name"] in kept]
 
 
 def _check(node: ast.expr, text: str) -> None:
@@ -130,11 +148,16 @@ def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
         raise QexpError(f"--where: cannot compare {a!r} with {b!r}") from None
 
 
-def ordered(summaries: list[Summary], by: str | None, reverse: bool = False) -> list[Summary]:
-    """In the order of a field; runs without it come last. Raises QexpError for a field that there is not."""
+def ordered(
+    summaries: list[Summary], by: str | None, reverse: bool = False, values: Sequence[Any] | None = None
+) -> list[Summary]:
+    """In the order of a field; runs without it come last. Raises QexpError for a field that there is not.
+
+    values  what the runs have in that field, where their summaries do not say it
+    """
     if by is None or not summaries:
         return summaries[::-1] if reverse else summaries
-    keyed = [(field(one, by), one) for one in summaries]
+    keyed = list(zip(values if values is not None else [field(one, by) for one in summaries], summaries, strict=True))
     having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
     if len({isinstance(value, str) for value, _ in having}) > 1 or (
         not having and any(v is not None for v, _ in keyed)

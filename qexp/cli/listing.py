@@ -1,0 +1,200 @@
+"""Listings of runs as tables, CSV and JSON: with the usual columns, with those asked for, and by groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qexp.cli.console import in_bytes, message, number, print_csv, print_json, print_table, warning
+
+Run = dict[str, Any]
+"""A summary, as the catalog gives it."""
+
+
+def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
+    """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
+    from qexp.runs.columns import Columns
+
+    listing = Columns(runs)
+    values = [listing.values(column) for column in columns]
+    for text in listing.warnings:
+        warning(text)
+    return [list(row) for row in zip(*values, strict=True)]
+
+
+def documents(runs: list[Run], columns: list[str] | None, size: bool) -> list[Run]:
+    """What --json prints: whole summaries, or of each run the columns that are asked for."""
+    extra = ["size"] if size else []
+    if columns is not None:
+        shown = [*columns, *extra]
+        return [dict(zip(shown, row, strict=True)) for row in rows_of(runs, shown)]
+    if not size:
+        return runs
+    return [{**one, "size": bytes_} for one, (bytes_,) in zip(runs, rows_of(runs, extra), strict=True)]
+
+
+def print_runs(runs: list[Run], size: bool) -> None:
+    errors = list(dict.fromkeys(output for one in runs for output in (one["results"] or {}).get("test", {})))
+    units = _units(runs)
+    columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
+    optional = [key for key in ("overrides", "tags") if any(one[key] for one in runs)]
+    sizes = [in_bytes(bytes_) for (bytes_,) in rows_of(runs, ["size"])] if size else []
+    rows = [
+        [
+            one["name"],
+            one["state"],
+            str(one["seed"]),
+            _epochs(one["epochs"]),
+            *(number(_metric(one, f"test.{output}.mae")) for output in errors),
+            _time(one["created"]),
+            *(" ".join(one[key] or []) for key in optional),
+        ]
+        for one in runs
+    ]
+    columns += ["set" if key == "overrides" else key for key in optional]
+    if size:
+        columns.append("size")
+        rows = [[*row, of_run] for row, of_run in zip(rows, sizes, strict=True)]
+    print_table(columns, rows, right=["seed", "epochs", *columns[4 : 4 + len(errors)], "size"])
+
+
+def print_columns(runs: list[Run], columns: list[str]) -> None:
+    rows = rows_of(runs, columns)
+    units = _units(runs)
+    titles = [_title(column, units) for column in columns]
+    numeric = [
+        title
+        for title, values in zip(titles, zip(*rows, strict=True), strict=True)
+        if all(value is None or _is_number(value) for value in values)
+    ]
+    cells = [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    print_table(titles, cells, right=numeric)
+
+
+def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, as_json: bool, as_csv: bool) -> None:
+    """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
+    from qexp.runs.columns import groups
+
+    found = groups(runs, [value for (value,) in rows_of(runs, [field])])[:limit]
+    for one in found:
+        members = one.pop("runs")
+        if size:
+            one["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
+    outputs = list(dict.fromkeys(output for one in found for output in one["test"]))
+    errors = [[one["test"].get(output, {}).get("mae") for output in outputs] for one in found]
+    if as_json:
+        print_json([{field: one.pop("value"), **one} for one in found])
+    elif as_csv:
+        states = list(dict.fromkeys(state for one in found for state in one["states"]))
+        columns = [field, "n", *states]
+        columns += [f"test.{output}.mae.{key}" for output in outputs for key in ("n", "mean", "std")]
+        rows = [
+            [
+                in_csv(one["value"]),
+                one["n"],
+                *(one["states"].get(state, 0) for state in states),
+                *(value for error in of_group for value in (error or dict.fromkeys(("n", "mean", "std"))).values()),
+                *([one["size"]] if size else []),
+            ]
+            for one, of_group in zip(found, errors, strict=True)
+        ]
+        print_csv([*columns, *(["size"] if size else [])], rows)
+    elif not found:
+        message("no runs to group")
+    else:
+        units = _units(runs)
+        titles = [_error_title(output, units) for output in outputs]
+        table = [
+            [
+                _cell(field, one["value"]),
+                str(one["n"]),
+                ", ".join(f"{count} {state}" for state, count in one["states"].items()),
+                *map(_mean_and_deviation, of_group),
+                *([in_bytes(one["size"])] if size else []),
+            ]
+            for one, of_group in zip(found, errors, strict=True)
+        ]
+        right = ["n", "size", *titles]
+        print_table([field, "n", "states", *titles, *(["size"] if size else [])], table, right=right)
+
+
+def _mean_and_deviation(error: dict[str, Any] | None) -> str:
+    from qexp.analysis.rounding import measured
+
+    return "-" if error is None else measured(error["mean"], error["std"])
+
+
+def _units(runs: list[Run]) -> dict[str, str]:
+    return {output: unit for one in runs for output, unit in one["units"].items()}
+
+
+def _error_title(output: str, units: dict[str, str]) -> str:
+    unit = units.get(output)
+    return f"{output} mae" + (f" ({unit})" if unit else "")
+
+
+def _title(column: str, units: dict[str, str]) -> str:
+    """A column's name; a metric's with its unit."""
+    steps = column.removeprefix("results.").split(".")
+    if len(steps) != 3 or steps[1] not in units:
+        return column
+    from qexp.training.metrics import METRICS, find
+
+    unit = find(steps[2]).in_unit(units[steps[1]]) if steps[2] in METRICS else ""
+    return f"{column} ({unit})" if unit else column
+
+
+def _cell(column: str, value: Any) -> str:
+    """A value as a reader wants it, in one line."""
+    if value is None:
+        return "-"
+    if column in ("created", "started", "ended"):
+        return _time(value)
+    if column == "epochs":
+        return _epochs(value)
+    if column == "size":
+        return in_bytes(value)
+    if _is_number(value):
+        return number(value)
+    text = value if isinstance(value, str) else in_csv(value)
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def in_csv(value: Any) -> Any:
+    """Numbers and texts as they are; lists of words as words; all else as JSON."""
+    if value is None or isinstance(value, str) or _is_number(value):
+        return value
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return " ".join(value)
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _time(stamp: str | None) -> str:
+    return (stamp or "")[:16].replace("T", " ")
+
+
+def _epochs(epochs: Run | None) -> str:
+    return f"{epochs['done']}/{epochs['of']}" if epochs else "-"
+
+
+def metrics_of(runs: list[Run]) -> list[str]:
+    return list(
+        dict.fromkeys(
+            f"{part}.{output}.{metric}"
+            for one in runs
+            for part, outputs in (one["results"] or {}).items()
+            for output, metrics in outputs.items()
+            for metric in metrics
+        )
+    )
+
+
+def _metric(run: Run, path: str) -> Any:
+    part, output, metric = path.split(".")
+    return ((run["results"] or {}).get(part, {}).get(output) or {}).get(metric)

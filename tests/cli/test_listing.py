@@ -1,0 +1,265 @@
+"""Columns, sizes, groups and limits of `qexp ls`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+import sys
+
+import pytest
+
+from qexp.runs.directory import RunDirectory
+from tests.runs.test_catalog import write_record
+
+
+def table(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture
+def listed(qexp, finished):
+    """`listed("--size")`: what `qexp ls` prints of the two finished runs; it must be well."""
+
+    def said(*options: str) -> str:
+        code, stdout, stderr = qexp("ls", *options, "--workspace", finished)
+        assert (code, stderr) == (0, "")
+        return stdout
+
+    return said
+
+
+def test_columns_are_fields_metrics_and_keys_of_the_spec(listed, finished):
+    columns = [
+        "name", "seed", "epochs.best", "code.commit", "test.depth.mae", "results.validation.depth.r2",
+        "learning_rate", "spec.epochs", "dataset.fixed.noise", "dataset", "sizes", "sizes.0", "optimizer.type",
+    ]  # fmt: skip
+    found = json.loads(listed("--json", "--columns", ",".join(columns)))
+    for one in found:
+        directory = RunDirectory(finished / "runs" / one["name"])
+        record, spec = directory.record(), directory.spec()
+        assert one == dict(
+            zip(
+                columns,
+                [
+                    record["name"], record["seed"], record["epochs"]["best"], record["code"]["commit"],
+                    record["results"]["test"]["depth"]["mae"], record["results"]["validation"]["depth"]["r2"],
+                    spec["learning_rate"], spec["epochs"], spec["dataset"]["fixed"]["noise"], record["dataset"],
+                    spec["sizes"], spec["sizes"][0], spec["optimizer"]["type"],
+                ],
+                strict=True,
+            )
+        )  # fmt: skip
+
+
+def test_table_csv_and_json_show_the_same_columns(listed):
+    options = ("--columns", "name, seed, test.depth.mae, losses, sizes")
+    documents = json.loads(listed("--json", *options))
+    for row, one in zip(rows_of(listed("--csv", *options)), documents, strict=True):
+        assert (row["name"], int(row["seed"]), float(row["test.depth.mae"])) == tuple(one.values())[:3]
+        assert json.loads(row["losses"]) == one["losses"]
+        assert json.loads(row["sizes"]) == one["sizes"]
+    head, *rows = table(listed(*options))
+    assert head == ["name", "seed", "test.depth.mae", "(km)", "losses", "sizes"]
+    assert [row[0] for row in rows] == ["sound_0", "sound_1"]
+    assert [float(row[2]) for row in rows] == pytest.approx([one["test.depth.mae"] for one in documents], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ("nmae", "no field 'nmae'; did you mean 'name'?"),
+        ("name,lerning_rate", "no field 'lerning_rate'; did you mean 'learning_rate'?"),
+        ("spec.lerning_rate", "no field 'spec.lerning_rate'; did you mean 'spec.learning_rate'?"),
+        ("dataset.fixed.nois", "no field 'dataset.fixed.nois'; did you mean 'dataset.fixed.noise'?"),
+        ("test.deph.mae", "no field 'test.deph.mae'; did you mean 'test.depth.mae'?"),
+        ("results.test.depth.maee", "no field 'results.test.depth.maee'; did you mean 'results.test.depth.mae'?"),
+        ("code.comit", "no field 'code.comit'"),
+        ("vesuvius", "no field 'vesuvius'; known: attempts, code, created"),
+        ("", "a name is empty"),
+        ("name,,seed", "a name is empty"),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--csv",), ("--json",)], ids=["table", "csv", "json"])
+def test_a_column_that_no_run_has_is_answered_with_the_nearest(finished, qexp, columns, complaint, form):
+    code, stdout, stderr = qexp("ls", "--columns", columns, *form, "--workspace", finished)
+    assert (code, stdout) == (2, "")
+    assert complaint in stderr
+
+
+def test_what_some_runs_do_not_have_is_empty_and_a_metric_may_still_come(workspace, qexp):
+    write_record(workspace, "done", results={"test": {"depth": {"mae": 0.25}}})
+    write_record(workspace, "young", state="created", results={})
+    options = ("ls", "--columns", "name,test.depth.mae,error")
+    assert table(qexp(*options).stdout)[1:] == [["done", "0.25", "-"], ["young", "-", "-"]]
+    assert table(qexp(*options, "--status", "created").stdout)[1:] == [["young", "-", "-"]]
+    assert rows_of(qexp(*options, "--csv").stdout)[1] == {"name": "young", "test.depth.mae": "", "error": ""}
+
+
+def test_columns_of_no_runs_are_a_head_and_nothing_below(workspace, qexp):
+    assert qexp("ls", "--columns", "name,whatever", "--csv") == (0, "name,whatever\n", "")
+    assert qexp("ls", "--columns", "name,whatever", "--json") == (0, "[]\n", "")
+    assert qexp("ls", "--columns", "name,whatever").code == 0
+
+
+def test_a_run_whose_spec_is_gone_or_damaged_has_empty_cells_and_hides_no_other(workspace, qexp):
+    for name, content in {"a": '{"dataset": {}, "model": {}, "outputs": [], "rate": 5}', "b": "{", "c": None}.items():
+        directory = write_record(workspace, name)
+        if content is not None:
+            (directory / "spec.json").write_text(content)
+    code, stdout, stderr = qexp("ls", "--columns", "name,rate,spec.rate")
+    assert code == 0
+    assert table(stdout) == [["name", "rate", "spec.rate"], ["a", "5", "5"], ["b", "-", "-"], ["c", "-", "-"]]
+    assert [line.split()[1].rpartition("runs/")[2] for line in stderr.splitlines()] == ["b/spec.json", "c/spec.json"]
+
+
+def test_a_cell_is_one_line_whatever_is_in_it(workspace, qexp):
+    write_record(workspace, "a", note="two\nlines\x1b[31m and\ta colour", error="x\r\ny")
+    shown = qexp("ls", "--columns", "name,note,error").stdout
+    assert len(shown.splitlines()) == 2
+    assert "\x1b" not in shown
+    assert json.loads(qexp("ls", "--columns", "note", "--json").stdout) == [
+        {"note": "two\nlines\x1b[31m and\ta colour"}
+    ]
+
+
+def test_the_size_of_a_run_is_the_sum_of_its_files(workspace, qexp):
+    directory = write_record(workspace, "a")
+    (directory / "checkpoints/deeper").mkdir(parents=True)
+    (directory / "checkpoints/deeper/weights").write_bytes(b"0" * 1_500_000)
+    (directory / "link").symlink_to(directory / "checkpoints")
+    bytes_ = sum(path.lstat().st_size for path in directory.rglob("*") if path.is_symlink() or path.is_file())
+    assert json.loads(qexp("ls", "--size", "--json").stdout)[0]["size"] == bytes_
+    assert json.loads(qexp("ls", "--size", "--json", "--columns", "name").stdout) == [{"name": "a", "size": bytes_}]
+    assert int(rows_of(qexp("ls", "--size", "--csv").stdout)[0]["size"]) == bytes_
+    head, row = qexp("ls", "--size").stdout.splitlines()
+    assert head.endswith("size")
+    assert row.endswith("1.5 MB")
+
+
+def test_the_size_of_a_run_that_is_stored_elsewhere_is_that_of_its_files(workspace, tmp_path, qexp):
+    elsewhere = write_record(tmp_path, "a")
+    (workspace / "runs").mkdir()
+    (workspace / "runs/a").symlink_to(elsewhere)
+    expected = (elsewhere / "run.json").stat().st_size
+    assert json.loads(qexp("ls", "--columns", "size", "--json").stdout) == [{"size": expected}]
+
+
+def test_runs_are_ordered_by_any_column(workspace, qexp):
+    for name, length in {"a": 30_000, "b": 10_000, "c": 20_000}.items():
+        (write_record(workspace, name, results={"test": {"depth": {"mae": 1 / length}}}) / "file").write_bytes(
+            b"0" * length
+        )
+    assert qexp("ls", "-q", "--sort", "size").stdout.split() == ["b", "c", "a"]
+    assert qexp("ls", "-q", "--sort", "test.depth.mae", "--limit", "2").stdout.split() == ["a", "c"]
+    assert qexp("ls", "-q", "--sort", "size", "--reverse", "--limit", "1").stdout.split() == ["a"]
+
+
+def test_a_limit_takes_the_newest_or_the_first_of_an_order(workspace, qexp):
+    for index, day in enumerate([3, 1, 2]):
+        write_record(workspace, f"run_{index}", seed=-index, created=f"2026-01-0{day}T00:00:00.000+00:00")
+    assert qexp("ls", "-q", "--limit", "2").stdout.split() == ["run_0", "run_2"]
+    assert qexp("ls", "-q", "--limit", "2", "--sort", "seed").stdout.split() == ["run_2", "run_1"]
+    assert qexp("ls", "-q", "--limit", "9").stdout.split() == ["run_0", "run_1", "run_2"]
+    assert len(json.loads(qexp("ls", "--json", "--limit", "1").stdout)) == 1
+    assert qexp("ls", "--limit", "0").code == 2
+
+
+@pytest.fixture
+def grouped(workspace):
+    errors = {"a": [0.1, 0.2, 0.6], "b": [0.5], "c": []}
+    for experience, values in errors.items():
+        for seed, error in enumerate(values):
+            results = {"test": {"depth": {"mae": error}}}
+            write_record(workspace, f"{experience}_{seed}", experience=experience, seed=seed, results=results)
+        write_record(workspace, f"{experience}_9", experience=experience, seed=9, state="failed", results={})
+    return errors
+
+
+def test_groups_count_runs_and_states_and_average_the_errors_of_those_that_have_one(grouped, qexp):
+    found = json.loads(qexp("ls", "--group", "experience", "--json").stdout)
+    assert [one["experience"] for one in found] == ["a", "b", "c"]
+    for one, values in zip(found, grouped.values(), strict=True):
+        assert one["n"] == len(values) + 1
+        assert one["states"] == ({"done": len(values)} if values else {}) | {"failed": 1}
+    error = found[0]["test"]["depth"]["mae"]
+    assert error == {
+        "n": 3,
+        "mean": pytest.approx(statistics.mean(grouped["a"])),
+        "std": pytest.approx(statistics.stdev(grouped["a"])),
+    }
+    assert found[1]["test"]["depth"]["mae"] == {"n": 1, "mean": 0.5, "std": None}
+    assert found[2]["test"] == {}
+
+
+def test_groups_are_shown_as_table_and_csv(grouped, qexp):
+    lines = qexp("ls", "--group", "experience").stdout.splitlines()
+    assert lines[0].split() == ["experience", "n", "states", "depth", "mae", "(km)"]
+    assert lines[1].split() == ["a", "4", "3", "done,", "1", "failed", "0.30", "±", "0.26"]
+    assert lines[2].split() == ["b", "2", "1", "done,", "1", "failed", "0.5"]
+    assert lines[3].split() == ["c", "1", "1", "failed", "-"]
+    rows = rows_of(qexp("ls", "--group", "experience", "--csv", "--size").stdout)
+    assert [(row["experience"], row["n"], row["done"], row["failed"]) for row in rows] == [
+        ("a", "4", "3", "1"), ("b", "2", "1", "1"), ("c", "1", "0", "1"),
+    ]  # fmt: skip
+    assert float(rows[0]["test.depth.mae.mean"]) == pytest.approx(0.3)
+    assert rows[2]["test.depth.mae.mean"] == ""
+    assert int(rows[2]["size"]) > 0
+
+
+def test_groups_can_share_any_column_and_are_limited(grouped, listed, qexp):
+    assert [one["n"] for one in json.loads(listed("--group", "learning_rate", "--json"))] == [2]
+    assert [one["n"] for one in json.loads(listed("--group", "dataset.varyings", "--json"))] == [2]
+    assert len(qexp("ls", "--group", "experience", "--limit", "2").stdout.splitlines()) == 3
+    code, _, stderr = qexp("ls", "--group", "experiense")
+    assert code == 2
+    assert "did you mean 'experience'?" in stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--group", "seed", "--columns", "name"),
+        ("-q", "--columns", "name"),
+        ("-q", "--size"),
+        ("-q", "--group", "seed"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_rather_than_ignored(finished, qexp, options):
+    code, stdout, stderr = qexp("ls", *options, "--workspace", finished)
+    assert (code, stdout) == (2, "")
+    assert "leave out" in stderr
+
+
+def test_specs_are_read_only_when_a_column_needs_them_and_only_of_the_runs_that_are_listed(finished, qexp, monkeypatch):
+    read = []
+    original = RunDirectory.spec
+    monkeypatch.setattr(RunDirectory, "spec", lambda self: read.append(self.name) or original(self))
+    for options in ((), ("--columns", "name,seed,test.depth.mae"), ("--group", "experience"), ("--csv",), ("--json",)):
+        qexp("ls", *options, "--workspace", finished)
+    assert read == []
+    qexp("ls", "--limit", "1", "--columns", "name,learning_rate,dataset.fixed.noise", "--workspace", finished)
+    assert read == ["sound_1"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_the_newest_fifty_and_is_told_of_the_others(workspace, monkeypatch, capsys):
+    from qexp.cli import app
+
+    for index in range(52):
+        write_record(workspace, f"run_{index}", created=f"2026-01-01T00:00:{index:02d}.000+00:00")
+    for options, shown in (((), 50), (("--columns", "name"), 50), (("--all",), 52), (("--limit", "51"), 51)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        app(["ls", *options], prog_name="qexp", standalone_mode=False)
+        assert len(terminal.getvalue().splitlines()) == 1 + shown
+        assert ("and 2 older ones" in capsys.readouterr().err) == (shown == 50)
