@@ -17,8 +17,10 @@ from qexp.cli import (
     export,
     import_,
     init,
+    logs,
     ls,
     matrix,
+    note,
     purge,
     reindex,
     restore,
@@ -26,9 +28,14 @@ from qexp.cli import (
     run,
     schema,
     show,
+    stop,
+    supervise,
     tables,
+    tag,
     validate,
     verify,
+    wait,
+    where,
 )
 from qexp.cli.console import error
 from qexp.errors import QexpError
@@ -81,6 +88,12 @@ app.command()(run.run)
 app.command()(matrix.matrix)
 app.command()(ls.ls)
 app.command()(show.show)
+app.command()(logs.logs)
+app.command()(wait.wait)
+app.command()(stop.stop)
+app.command()(where.where)
+app.command()(tag.tag)
+app.command()(note.note)
 app.command()(compare.compare)
 app.command()(verify.verify)
 app.command()(validate.validate)
@@ -95,6 +108,7 @@ app.command("import")(import_.import_)
 app.command()(doctor.doctor)
 app.command()(reindex.reindex)
 app.command(hidden=True)(execute.execute)
+app.command(hidden=True)(supervise.supervise)
 
 
 def main() -> None:
