@@ -22,7 +22,7 @@ from qexp.runs.launches import Launch
 from qexp.runs.states import process_of, state_now
 
 SECONDS_BETWEEN_LOOKS = 0.25
-"""How often the pool looks at how its runs get on; ends are noticed at once."""
+"""How often the pool looks at its runs and for signals; ends are noticed at once."""
 
 TAIL = 8192
 """Bytes of the metrics in which the last line is looked for."""
@@ -81,11 +81,13 @@ class Pool:
             for worker in workers:
                 worker.start()
             shown: set[str] = set()
-            told_stopping = False
+            passed_on = 0
             while any(worker.is_alive() for worker in workers) or not self._ended.empty():
-                if self._signals and not told_stopping:
-                    watcher.stopping()
-                    told_stopping = True
+                if self._signals > passed_on:
+                    if not passed_on:
+                        watcher.stopping()
+                    passed_on = self._signals
+                    self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
                 with self._lock:
                     running = dict(self._running)
                 for name in [name for name in running if name not in shown]:
@@ -141,8 +143,6 @@ class Pool:
 
         def note(number: int, frame: FrameType | None) -> None:
             self._signals += 1
-            # Sent from a thread: the handler may have interrupted the very code that holds the lock.
-            threading.Thread(target=self._signal_all, daemon=True).start()
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -151,10 +151,10 @@ class Pool:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _signal_all(self) -> None:
+    def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
             for job in self._running.values():
-                job.process.send_signal(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+                job.process.send_signal(number)
 
 
 def state_of(directory: RunDirectory) -> str:

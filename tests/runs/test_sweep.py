@@ -1,0 +1,153 @@
+"""Sweeps in pools of real processes."""
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import qexp
+from qexp.errors import NotFoundError
+from qexp.runs import launches
+from qexp.workspace import Workspace
+from tests.runs.conftest import until
+
+BRIEF = ("--set", "epochs=3", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
+ENDLESS = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
+
+
+def states():
+    return {run["name"]: run["state"] for run in qexp.runs()}
+
+
+def attempts(path):
+    return sorted(folder.name for folder in (path / "attempts").iterdir())
+
+
+def in_state(state, count):
+    return lambda: list(states().values()).count(state) >= count
+
+
+def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, start):
+    sweep = ("run", "mogi_quick", "--seeds", "0:2", "--grid", "learning_rate=1e-3,1e30", *BRIEF, "-j", "2")
+    code, _, stderr = start(*sweep).end()
+    assert code == 4, stderr
+    assert sorted(states().values()) == ["done", "done", "failed", "failed"]
+    failed = [name for name, state in states().items() if state == "failed"]
+
+    code, _, stderr = start(*sweep).end()
+    assert code == 4
+    assert "2 done already" in stderr
+    assert "left alone, failed" in stderr
+    assert "--only-failed" in stderr
+
+    code, _, stderr = start(*sweep, "--only-failed").end()
+    assert code == 4
+    for run in qexp.runs():
+        expected = ["01", "02"] if run["name"] in failed else ["01"]
+        assert attempts(qexp.open_run(run["name"]).path) == expected
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
+    code, stdout, _ = qexp("run", "mogi_quick", "mogi_cnn", "--seeds", "0:2", "--grid", "epochs=2,3", "--dry-run")
+    assert code == 0
+    lines = stdout.splitlines()
+    assert len(lines) == 8
+    assert all("epochs=" in line for line in lines)
+    assert not (workspace / "runs").exists()
+
+
+def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_resume_goes_on(workspace, start):
+    pool = start("run", "mogi_quick", "--seeds", "0:4", *ENDLESS, "-j", "2")
+    until(in_state("running", 2), "that so many are running")
+    pool.send(signal.SIGINT)
+    code, _, stderr = pool.end()
+    assert code == 130, stderr
+    assert "2 not started" in stderr
+    assert sorted(states().values()) == ["created", "created", "interrupted", "interrupted"]
+
+    again = start("run", "mogi_quick", "--seeds", "0:4", *ENDLESS, "-j", "4", "--resume")
+    until(in_state("running", 4), "that so many are running")
+    again.send(signal.SIGTERM)
+    assert again.end()[0] == 130
+    assert set(states().values()) == {"interrupted"}
+    assert sorted(len(attempts(qexp.open_run(name).path)) for name in states()) == [1, 1, 2, 2]
+
+
+def test_a_second_ctrl_c_kills(workspace, start):
+    pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2")
+    until(in_state("running", 2), "that so many are running")
+    pids = [qexp.open_run(name).record["attempts"][-1]["process"]["pid"] for name in states()]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # so that they cannot follow the first one
+        pool.send(signal.SIGINT)
+        until(lambda: all(map(has_been_told_to_end, pids)), "that the pool passes the first one on")
+        pool.send(signal.SIGINT)
+        assert pool.end()[0] == 130
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert set(states().values()) == {"lost"}
+
+
+def has_been_told_to_end(pid):
+    """Whether a SIGTERM waits for a process that is stopped."""
+    pending = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd")]
+    return bool(int(pending[0].split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def test_a_launch_is_written_down_and_its_runs_know_it(workspace, start):
+    code, _, stderr = start("run", "mogi_quick", "--seeds", "0:2", *BRIEF, "-j", "2").end()
+    assert code == 0, stderr
+    launch = launches.find("last", Workspace(workspace))
+    assert launch.record()["runs"] == list(states())
+    assert {qexp.open_run(name).record["launch"] for name in states()} == {launch.id}
+    assert launches.find(launch.id[:9], Workspace(workspace)).id == launch.id
+    with pytest.raises(NotFoundError, match="no launch"):
+        launches.find("1999", Workspace(workspace))
+
+
+def test_a_detached_launch_goes_on_by_itself(workspace, start):
+    code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:2", *BRIEF, "--detach").end()
+    assert code == 0, stderr
+    assert stdout.strip() == launches.find("last", Workspace(workspace)).id
+    until(in_state("done", 2), "that so many are done")
+
+
+def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, start):
+    sweep = ("run", "mogi_quick", "--seeds", "0:3", *BRIEF, "-j", "3")
+    processes = [start(*sweep) for _ in range(3)]
+    assert {process.end()[0] for process in processes} <= {0, 4}
+    assert set(states().values()) == {"done"}
+    assert all(attempts(qexp.open_run(name).path) == ["01"] for name in states())
+
+
+def test_runs_in_a_pool_share_the_machines_cores(workspace, start):
+    start("run", "mogi_quick", "--seeds", "0:1", *BRIEF, "-j", "1000").end()
+    (name,) = states()
+    assert json.loads((qexp.open_run(name).path / "environment.json").read_text())["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--seeds", "3:1"], "--seeds 3:1: 3:1 holds no seed"),
+        (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
+        (["--seeds", "0:2", "-j", "0"], "-j 0: at least one"),
+        (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
+        (["--seeds", "0:2", "--slurm", "time=1"], "--slurm is for --launcher slurm"),
+        (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
+        (["--grid", "learning_rat=1,2"], "did you mean 'learning_rate'?"),
+        (["--seeds", "0:10001"], "10,001 runs are many; start them with --yes"),
+        (["-j", "4"], "-j is for several runs"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspace, qexp, options, complaint):
+    code, _, stderr = qexp("run", "mogi_quick", *options)
+    assert code == 2
+    assert complaint in stderr
+    assert not (workspace / "runs").exists()
