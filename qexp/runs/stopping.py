@@ -10,7 +10,7 @@ from typing import Any
 
 from qexp.errors import QexpError
 from qexp.runs.directory import UNFINISHED, RunDirectory
-from qexp.runs.jobs import jobs_of
+from qexp.runs.jobs import Job, jobs_of
 from qexp.runs.process import alive, pid_namespace
 from qexp.runs.states import process_of
 from qexp.runs.waiting import Watch, endings
@@ -28,12 +28,14 @@ def stop(directory: RunDirectory, now: bool = False) -> str:
 
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     """Send the signal, or tell Slurm; False if there is nothing at work that could be stopped."""
-    if Watch().state(directory) not in UNFINISHED:
+    state = Watch().state(directory)
+    if state not in UNFINISHED:
         return False
     record = directory.record()
     job, process = jobs_of({directory: record}).get(directory), process_of(record)
     if job is not None:
-        return _cancel(directory, job.id, now)
+        _cancel(directory, job, state, now)
+        return True
     return process is not None and _signal(directory, process, signal.SIGKILL if now else signal.SIGTERM)
 
 
@@ -41,13 +43,15 @@ def wait_for_end(directory: RunDirectory) -> str:
     return next(state for _, state in endings([directory]))
 
 
-def _cancel(directory: RunDirectory, job: str, now: bool) -> bool:
+def _cancel(directory: RunDirectory, job: Job, state: str, now: bool) -> None:
     if now:
-        raise QexpError(f"{directory.name} is job {job} of Slurm, which kills what does not end soon; leave out --now")
+        raise QexpError(f"{directory.name} is job {job.id} of Slurm, which kills what does not end soon; drop --now")
     from qexp.runs.launch import slurm
 
-    slurm.cancel([job])
-    return True
+    slurm.cancel([job.id])
+    if state == "queued" and job.launch is not None:
+        # Slurm forgets at once that a task was in an array if it is cancelled before it has started.
+        slurm.remember(job.launch, {job.id: "interrupted"})
 
 
 def _signal(directory: RunDirectory, process: dict[str, Any], number: signal.Signals) -> bool:
