@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -143,8 +143,8 @@ def _numbers(of: Estimate | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare_across_seeds(groups: Sequence[Group], workspace: Workspace) -> SeedComparison:
-    """Compare groups of runs, of which one is enough; the pictures go to `comparisons/` in the workspace."""
+def compare_across_seeds(groups: Sequence[Group]) -> SeedComparison:
+    """Compare groups of runs, of which one is enough, without figures."""
     if not any(group.counted for group in groups):
         states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
         raise QexpError(f"none of these runs is done: {states}")
@@ -159,8 +159,15 @@ def compare_across_seeds(groups: Sequence[Group], workspace: Workspace) -> SeedC
             _pair(groups[i], groups[j], _differing_test_parts(specs[i], specs[j]), results)
             for i, j in combinations(range(len(groups)), 2)
         ],
-        _draw(groups, specs, results, workspace.root / "comparisons" / _folder(groups)),
+        [],
     )
+
+
+def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
+    """The comparison with its pictures drawn, which go to `comparisons/` in the workspace."""
+    folder = workspace.root / "comparisons" / _folder(comparison.groups)
+    make_folder(folder)
+    return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
 
 
 def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
@@ -236,26 +243,27 @@ def _folder(groups: Sequence[Group]) -> str:
     return f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
 
 
-def _draw(
-    groups: Sequence[Group], specs: Sequence[Mapping[str, Any]], results: Sequence[GroupRow], folder: Path
-) -> list[Path]:
+def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.bands import learning_bands
-    from qexp.figures.seeds import Seeds, errors_of_seeds
 
-    make_folder(folder)
-    drawn = []
-    curves = {group.name: [one.directory.metrics() for one in group.counted.values()] for group in groups}
+    curves = {group.name: [one.directory.metrics() for one in group.counted.values()] for group in comparison.groups}
     curves = {name: kept for name, runs in curves.items() if (kept := [lines for lines in runs if lines])}
     if curves:
-        drawn.append(folder / "learning_bands.png")
-        losses_differ = differences([{key: spec.get(key) for key in ("losses", "transforms")} for spec in specs])
-        learning_bands(curves, "each group's own" if losses_differ else "transformed values", drawn[-1])
+        losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
+        learning_bands(
+            curves, "each group's own" if losses_differ else "transformed values", folder / "learning_bands.png"
+        )
+        yield folder / "learning_bands.png"
+
+
+def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+    from qexp.figures.seeds import Seeds, errors_of_seeds
+
     errors: dict[str, dict[str, Seeds]] = {}
-    for row in results:
+    for row in comparison.results:
         if row.metric == "mae" and row.estimate is not None:
             of = row.estimate
             errors.setdefault(row.output, {})[row.group] = Seeds(list(row.values.values()), of.mean, of.interval)
     if errors:
-        drawn.append(folder / "test_errors.png")
-        errors_of_seeds(errors, drawn[-1])
-    return drawn
+        errors_of_seeds(errors, folder / "test_errors.png")
+        yield folder / "test_errors.png"

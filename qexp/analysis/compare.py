@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.across_seeds import SeedComparison, compare_across_seeds
+from qexp.analysis.across_seeds import SeedComparison, compare_across_seeds, with_figures
 from qexp.analysis.differences import differences
 from qexp.analysis.groups import choose, differ_by_seed, groups
 from qexp.errors import QexpError
@@ -53,7 +53,7 @@ def compare_named(arguments: Sequence[str], catalog: Catalog) -> Comparison | Se
     """Compare the runs that arguments name, or groups of them; `groups.differ_by_seed` says when."""
     chosen = choose(arguments, catalog)
     if differ_by_seed(chosen):
-        return compare_across_seeds(groups(chosen), catalog.workspace)
+        return with_figures(compare_across_seeds(groups(chosen)), catalog.workspace)
     return compare([one.directory for one in chosen], catalog.workspace)
 
 

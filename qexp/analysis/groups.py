@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.errors import NotFoundError, QexpError
+from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
 from qexp.runs.states import process_of, state_now
@@ -38,6 +38,11 @@ class Chosen:
     def seed(self) -> int:
         seed: int = self.summary["seed"]
         return seed
+
+    @property
+    def digest(self) -> str:
+        """The same for runs that differ by seed only; of a record that has none, the run's own name."""
+        return self.summary["digest"] or self.name
 
     @property
     def test(self) -> dict[str, dict[str, float | None]]:
@@ -105,6 +110,7 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
     for argument in arguments:
         before = len(chosen)
         for one in _named(argument, summaries, catalog):
+            _require_numbers(one)
             chosen.setdefault(one.directory.path.resolve(), one)
         if len(chosen) == before:
             raise QexpError(f"the same run is named twice: '{argument}' names none that is not named before it")
@@ -112,6 +118,13 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
         only = "".join(f", and '{argument}' names only {one.name}" for one in chosen.values() for argument in arguments)
         raise QexpError(f"compare needs at least two runs{only}")
     return list(chosen.values())
+
+
+def _require_numbers(one: Chosen) -> None:
+    results = (one.summary["results"] or {}).get("test") or {}
+    metrics = list(results.values()) if isinstance(results, dict) else [results]
+    if not all(isinstance(of, dict) and all(isinstance(v, int | float | None) for v in of.values()) for of in metrics):
+        raise DamagedError(f"{one.directory.record_file} is damaged: 'results' is not what a run writes there")
 
 
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[Chosen]:
@@ -131,9 +144,7 @@ def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog)
 
 def differ_by_seed(chosen: Sequence[Chosen]) -> bool:
     """Whether groups are to be compared rather than runs: if there is a pattern, or all of several specs have seeds."""
-    seeds = Counter(
-        one.summary["digest"] for one in {(one.summary["digest"], one.seed): one for one in chosen}.values()
-    )
+    seeds = Counter(digest for digest, _ in {(one.digest, one.seed) for one in chosen})
     return any(one.pattern for one in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
 
 
@@ -141,7 +152,7 @@ def groups(chosen: Sequence[Chosen]) -> list[Group]:
     """The runs of each pattern, and those that were named themselves, by digest."""
     members: dict[tuple[str | None, str], list[Chosen]] = {}
     for one in chosen:
-        members.setdefault((one.pattern, one.summary["digest"]), []).append(one)
+        members.setdefault((one.pattern, one.digest), []).append(one)
     return [Group(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
 
 
@@ -160,7 +171,7 @@ def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
 def _possible_names(first: Chosen, shared: Collection[str]) -> Iterator[str]:
     own = [change for change in first.summary["overrides"] if change not in shared]
     plain = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
-    pattern, digest = first.pattern or first.name, first.summary["digest"][:8]
+    pattern, digest = first.pattern or first.name, first.digest[:8]
     yield plain
     yield f"{plain} ({pattern})"
     yield f"{plain} ({digest})"

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
+
+import pytest
 
 import qexp as package
 
@@ -52,7 +56,41 @@ def test_bad_selections_are_refused(workspace, qexp):
     assert qexp("compare", "mogi_quick_1", "nothing_like_it").code == 3
 
 
-def test_comparing_does_not_wait_for_torch(workspace):
-    script = "import sys; from qexp.cli import app\ntry: app(['compare', 'mogi_quick_1', 'mogi_quick_2'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"  # noqa: E501
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
+    rows = list(csv.DictReader(io.StringIO(qexp("compare", "mogi_quick_1", "mogi_quick_2", "--csv").stdout)))
+    for row in rows:
+        for name in ("mogi_quick_1", "mogi_quick_2"):
+            assert float(row[name]) == package.open_run(name).results["test"][row["output"]][row["metric"]]
+    assert {(row["output"], row["metric"]) for row in rows} >= {("depth", "mae"), ("delta_volume", "r2")}
+
+
+@pytest.mark.parametrize(("form", "bold"), [("--markdown", "**{}**"), ("--latex", r"\textbf{{{}}}")])
+def test_documents_have_what_differs_and_the_better_values_in_bold(workspace, qexp, form, bold):
+    stdout = qexp("compare", "mogi_quick_1", "mogi_quick_2", form).stdout
+    assert "0.003" in stdout
+    first, second = (
+        package.open_run(name).results["test"]["depth"]["mae"] for name in ("mogi_quick_1", "mogi_quick_2")
+    )
+    assert bold.format(f"{min(first, second):.4g}") in stdout
+    assert bold.format(f"{max(first, second):.4g}") not in stdout
+
+
+def test_trained_runs_that_a_pattern_matches_are_grouped_by_what_was_changed(workspace, qexp):
+    document = json.loads(qexp("compare", "mogi_quick_*", "--json").stdout)
+    assert [group["name"] for group in document["groups"]] == [
+        "mogi_quick learning_rate=0.003",
+        "mogi_quick learning_rate=0.001",
+    ]
+    assert document["pairs"][0]["not_paired"] == "no seed in common; an interval needs two"
+    assert [path.rpartition("/")[2] for path in document["figures"]] == ["learning_bands.png", "test_errors.png"]
+
+
+@pytest.mark.parametrize("runs", [["mogi_quick_1", "mogi_quick_2"], ["mogi_quick_*"]])
+def test_comparing_does_not_wait_for_torch(workspace, runs):
+    script = (
+        "import sys; from qexp.cli import app\n"
+        "try: app(['compare', *sys.argv[1:]])\nexcept SystemExit as ended: assert not ended.code\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *runs], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
