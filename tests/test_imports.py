@@ -100,6 +100,9 @@ READING = [
     "qexp.api",
     "qexp.runs.catalog",
     "qexp.runs.select",
+    "qexp.runs.columns",
+    "qexp.runs.logs",
+    "qexp.runs.stopping",
     "qexp.runs.trash",
     "qexp.runs.doctor",
     "qexp.runs.archive",
@@ -170,6 +173,13 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
         ["show", "sound_0"],
         ["show", "sound_0", "--json"],
+        ["ls", "--columns", "name,learning_rate,test.depth.mae", "--size", "--tag", "good"],
+        ["ls", "--group", "dataset.fixed.noise"],
+        ["logs", "sound_0", "--follow"],
+        ["where", "sound_0"],
+        ["wait", "sound_0"],
+        ["stop", "sound_0"],
+        ["tag", "sound_0"],
         ["reindex"],
     ]
     loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps(commands))

@@ -73,6 +73,7 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
         ("starts from", _parents(record)),
         ("matrices", ", ".join(record["matrices"])),
         ("tags", ", ".join(record["tags"])),
+        ("note", record["note"]),
         ("path", record["path"]),
     ]
     for key, text in lines:

@@ -83,7 +83,7 @@ class Scheduler:
         from qexp.runs.launch import slurm
 
         launches = {job.launch for job in jobs if job.launch is not None}
-        final = {job: word for job, word in self._words.items() if word not in slurm.PASSING}
+        final = {job: word for job, word in self._words.items() if word not in UNFINISHED}
         for folder in launches:
             final |= slurm.remembered(folder)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -83,6 +84,16 @@ def test_a_note_is_written_printed_replaced_and_taken_away(workspace, qexp):
         assert json.loads(qexp("ls", "--json").stdout)[0]["note"] == text
     assert qexp("note", "a", "") == (0, "", "")
     assert qexp("note", "a") == (0, "", "")
+
+
+def test_what_is_shown_of_a_run_holds_its_tags_and_its_note(finished, tmp_path, qexp):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    here = ("--workspace", copy)
+    qexp("tag", "sound_0", "--add", "good", "--add", "paper", *here)
+    qexp("note", "sound_0", "looks well", *here)
+    shown = [line.split(maxsplit=1) for line in qexp("show", "sound_0", *here).stdout.splitlines()]
+    assert ["tags", "good, paper"] in shown
+    assert ["note", "looks well"] in shown
 
 
 def test_a_note_that_is_no_text_is_refused(workspace, qexp):
