@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp.cli import completion
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -29,7 +30,9 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...", help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'."
+            metavar="RUN RUN...",
+            help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'.",
+            autocompletion=completion.runs,
         ),
     ],
     as_json: JsonOption = False,
