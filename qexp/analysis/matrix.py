@@ -83,7 +83,7 @@ def matrix(
     }
     record["units"] = {variable: quantity(variable).unit for variable in [*record["axes"], *estimates]}
     files.write_json(folder / "record.json", record)
-    os.utime(directory.matrices)  # so that the catalog sees a matrix that was made anew, too
+    os.utime(directory.record_file)  # so that the catalog sees that there is something new
     return folder
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ from tinydb.storages import Storage
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.runs.directory import RunDirectory
+from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.jobs import Scheduler, jobs_of
 from qexp.runs.prepare import NAME
 from qexp.runs.states import process_of, state_now
 from qexp.tables import suggestion
@@ -30,6 +32,13 @@ KEPT = (
     "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job",
 )  # fmt: skip
 """What the catalog holds of a record."""
+
+SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "process"))
+
+STILL_WITH_A_SCHEDULER = (*UNFINISHED, "interrupted")
+"""A run that was interrupted may be started again by Slurm; in all other states a record has the last word."""
+
+DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
 class LockedStorage(Storage):
@@ -98,10 +107,15 @@ class Catalog:
     def path(self) -> Path:
         return self.workspace.runs / "catalog.json"
 
-    def runs(self) -> list[dict[str, Any]]:
-        """A summary of every run, by name; states are those of this moment."""
-        rows = self._refreshed()
-        return [self._as_of_now(rows[name]["summary"], rows[name]["process"]) for name in sorted(rows, key=_natural)]
+    def runs(self, refresh: bool = True) -> list[dict[str, Any]]:
+        """A summary of every run, by name; states are those of this moment.
+
+        refresh  look at the stamp of every record; without it the catalog is taken as it is
+        """
+        rows = self._refreshed() if refresh else self._usable()
+        words = self._words_of_schedulers(rows)
+        place = str(self.workspace.runs)
+        return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=_natural)]
 
     def reindex(self) -> int:
         """Throw the catalog away and build it again. Returns the number of runs."""
@@ -116,7 +130,7 @@ class Catalog:
         directory = RunDirectory(self.workspace.runs / reference)
         if reference and "/" not in reference and (directory.path / "run.json").is_file():
             return directory
-        names = [path.name for path in self._directories()]
+        names = self._names()
         matching = [name for name in names if reference and name.startswith(reference)]
         if len(matching) == 1:
             return RunDirectory(self.workspace.runs / matching[0])
@@ -125,9 +139,11 @@ class Catalog:
             raise NotFoundError(f"'{reference}' begins the names of {len(matching)} runs: {shown}; write more of it")
         raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
 
-    def _directories(self) -> list[Path]:
+    def _names(self) -> list[str]:
+        """The directories that may be runs."""
         try:
-            return [path for path in self.workspace.runs.iterdir() if not path.name.startswith(".") and path.is_dir()]
+            with os.scandir(self.workspace.runs) as entries:
+                return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -135,18 +151,14 @@ class Catalog:
 
     def _refreshed(self) -> dict[str, dict[str, Any]]:
         """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
-        try:
-            known = self._known()
-        except DamagedError as error:
-            self.warnings.append(f"{error}; built again from the run directories")
-            known = {}
-            self._discard()
-        stamps = {}
-        for path in self._directories():
-            if NAME.fullmatch(path.name):
-                stamps[path.name] = _stamp(path)
-            elif _stamp(path) is not None:
-                self.warnings.append(f"{path!r} is no name of a run; rename it")
+        known = self._usable()
+        stamps, place = {}, str(self.workspace.runs)
+        for name in self._names():
+            stamp = _stamp(f"{place}/{name}/run.json")
+            if NAME.fullmatch(name):
+                stamps[name] = stamp
+            elif stamp is not None:
+                self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
         fresh = {}
         for name, stamp in stamps.items():
@@ -159,6 +171,15 @@ class Catalog:
         if fresh or gone:
             self._save(fresh, gone)
         return {**rows, **fresh}
+
+    def _usable(self) -> dict[str, dict[str, Any]]:
+        """What the catalog knows; nothing, and a warning, if it is damaged."""
+        try:
+            return self._known()
+        except DamagedError as error:
+            self.warnings.append(f"{error}; built again from the run directories")
+            self._discard()
+            return {}
 
     def _known(self) -> dict[str, dict[str, Any]]:
         data = LockedStorage(self.path).read() or {}
@@ -187,40 +208,53 @@ class Catalog:
         except OSError as error:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
-    def _as_of_now(self, summary: dict[str, Any], process: dict[str, Any] | None) -> dict[str, Any]:
-        path = self.workspace.runs / summary["name"]
-        return {**summary, "state": state_now(RunDirectory(path), summary["state"], process), "path": str(path)}
+    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+        """What Slurm says of the runs that it may still have a word on."""
+        open_ended = {
+            RunDirectory(self.workspace.runs / name): row["summary"]
+            for name, row in rows.items()
+            if row["summary"]["state"] in STILL_WITH_A_SCHEDULER
+        }
+        words = Scheduler().words(jobs_of(open_ended))
+        return {directory.name: word for directory, word in words.items()}
+
+
+def _as_of_now(row: dict[str, Any], runs: str, word: str | None) -> dict[str, Any]:
+    summary: dict[str, Any] = row["summary"]
+    path = f"{runs}/{summary['name']}"
+    if summary["state"] in STILL_WITH_A_SCHEDULER:
+        state = state_now(RunDirectory(Path(path)), summary["state"], row["process"], word)
+        return {**summary, "state": state, "path": path}
+    return {**summary, "path": path}
 
 
 def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:
     record = directory.record()
     summary = {**{key: record.get(key) for key in KEPT}, "name": directory.name}
-    return {"stamp": stamp, "summary": summary, "process": process_of(record), "matrices": directory.matrix_names()}
+    return {"stamp": stamp, "summary": summary, "process": process_of(record)}
 
 
 def _sound(row: Any) -> bool:
     """Whether a row is one that `_row` made."""
     return (
         isinstance(row, dict)
-        and {"stamp", "summary", "process", "matrices"} <= row.keys()
+        and row.keys() >= ROW_KEYS
         and isinstance(row["summary"], dict)
-        and row["summary"].keys() >= set(KEPT)
+        and row["summary"].keys() >= SUMMARY_KEYS
     )
 
 
-def _stamp(path: Path) -> list[int] | None:
-    """What changes when a run's record or its set of matrices does."""
+def _stamp(record: str) -> list[int] | None:
+    """What changes when a record does; labels and matrices touch it, too."""
     try:
-        status = (path / "run.json").stat()
+        status = os.stat(record)  # noqa: PTH116 - a Path for each of 10,000 runs takes longer than the look
     except OSError:
         return None
-    try:
-        matrices = (path / "matrices").stat().st_mtime_ns
-    except OSError:
-        matrices = 0
-    return [status.st_mtime_ns, status.st_size, status.st_ino, matrices]
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
-def _natural(name: str) -> tuple[Any, ...]:
+def _natural(name: str) -> list[str | int]:
     """Names in the order that people expect: mogi_2 before mogi_10."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+    parts: list[str | int] = [*DIGITS.split(name)]
+    parts[1::2] = map(int, parts[1::2])
+    return parts
