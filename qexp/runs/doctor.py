@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from qexp.runs import trash
 from qexp.runs.catalog import Catalog, LockedStorage
 from qexp.runs.directory import UNFINISHED, RunDirectory
 from qexp.runs.prepare import NAME
-from qexp.runs.states import process_of, state_now
+from qexp.runs.waiting import Watch
 from qexp.workspace import Workspace
 
 STALE_SECONDS = 3600.0
@@ -61,9 +61,11 @@ class Finding:
 def findings(workspace: Workspace) -> Iterator[Finding]:
     """All that is wrong in a workspace. Nothing is changed."""
     paths = _listed(workspace.runs)
+    runs = [RunDirectory(path) for path in paths if not path.name.startswith(".") and (path / "run.json").exists()]
+    states = Watch().states(runs)  # a scheduler is asked for all of them at once
     for path in paths:
         try:
-            found = list(_of_entry(path))
+            found = list(_of_entry(path, states))
             # What is removed while it is looked at seems to lack this and that.
             yield from found if os.path.lexists(path) else []
         except OSError as error:
@@ -94,7 +96,7 @@ def treated(finding: Finding) -> Finding:
 # What lies in runs/
 
 
-def _of_entry(path: Path) -> Iterator[Finding]:
+def _of_entry(path: Path, states: Mapping[RunDirectory, str]) -> Iterator[Finding]:
     if path.name.startswith((".", "catalog.json")):
         if _is_stale_temporary(path):
             yield _temporary(path)
@@ -107,20 +109,20 @@ def _of_entry(path: Path) -> Iterator[Finding]:
             damaged=True,
         )
     elif path.is_dir():
-        yield from _of_directory(RunDirectory(path))
+        directory = RunDirectory(path)
+        yield from _of_run(directory, states[directory]) if directory in states else _without_record(directory)
     elif path.suffix == ".lock":
         yield from _of_lock(path)
 
 
-def _of_directory(directory: RunDirectory) -> Iterator[Finding]:
-    if not directory.record_file.exists():
-        yield from _without_record(directory)
-        return
+def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is no name of a run, so that no command finds it", "rename the folder")
     yield from _leftovers(directory.path)
     try:
         record = directory.record()
+    except NotFoundError:
+        return  # removed at this moment
     except DamagedError as error:
         yield Finding(
             directory.path, str(error),
@@ -129,16 +131,18 @@ def _of_directory(directory: RunDirectory) -> Iterator[Finding]:
             damaged=True,
         )  # fmt: skip
         return
-    state = state_now(directory, record["state"], process_of(record))
     yield from _of_spec(directory, record["digest"])
-    if record["state"] in UNFINISHED and state == "lost":
+    if record["state"] in UNFINISHED and state not in UNFINISHED:
         yield Finding(
             directory.path,
-            f"says it is {record['state']}, but its process is gone",
+            f"says it is {record['state']}, but "
+            + ("its process is gone" if state == "lost" else f"its job has ended: {state}"),
             f"go on with it: {_resume_command(directory, record)}",
         )
     if state not in UNFINISHED:
-        yield from _of_name(directory, record, state)
+        yield from _of_name(directory, record)
+    if not {record["state"], state} & set(UNFINISHED):
+        # Going on with a run cuts a torn line off by itself.
         yield from _of_metrics(directory)
     if state == "done":
         yield from _of_results(directory)
@@ -176,7 +180,7 @@ def _of_spec(directory: RunDirectory, digest: str) -> Iterator[Finding]:
         )
 
 
-def _of_name(directory: RunDirectory, record: dict[str, Any], state: str) -> Iterator[Finding]:
+def _of_name(directory: RunDirectory, record: dict[str, Any]) -> Iterator[Finding]:
     if record["name"] == directory.name or not NAME.fullmatch(directory.name):
         return
 
@@ -188,8 +192,8 @@ def _of_name(directory: RunDirectory, record: dict[str, Any], state: str) -> Ite
         directory.record_file,
         f"calls the run {record['name']!r}, but its folder is {directory.name}",
         "write the folder's name into the record",
-        # Of a run that is lost the record is left alone: it goes on with what it says.
-        mend=None if state == "lost" else rename,
+        # A process that seems lost may still be there, on another machine, and it alone writes its record.
+        mend=None if record["state"] in UNFINISHED else rename,
     )
 
 
