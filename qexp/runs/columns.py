@@ -64,12 +64,12 @@ class Columns:
             return lambda run: _below(self._record(run["path"]), steps)
         return lambda run: _below(self._spec(run["path"]), steps)
 
-    def _read(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _read(self, read: Callable[[], dict[str, Any]]) -> Any:
         try:
             return read()
         except (DamagedError, NotFoundError) as error:
             self.warnings.append(str(error))
-            return {}
+            return _NOTHING
 
     def _can_come(self, column: str) -> bool:
         """Whether it is a metric that one of the runs will have once it is done."""

@@ -294,14 +294,18 @@ def _heartbeat(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _watched_signals() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM, so that training can end in order; a second one acts at once."""
+    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT acts at once.
+
+    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and Slurm, and must not
+    cost the checkpoint. What does not end is killed.
+    """
     received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield received.is_set
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received.is_set():
+        if received.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.set()
 

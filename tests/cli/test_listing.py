@@ -116,6 +116,11 @@ def test_a_run_whose_spec_is_gone_or_damaged_has_empty_cells_and_hides_no_other(
     assert code == 0
     assert table(stdout) == [["name", "rate", "spec.rate"], ["a", "5", "5"], ["b", "-", "-"], ["c", "-", "-"]]
     assert [line.split()[1].rpartition("runs/")[2] for line in stderr.splitlines()] == ["b/spec.json", "c/spec.json"]
+    assert [one["spec"] is None for one in json.loads(qexp("ls", "--columns", "spec", "--json").stdout)] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_cell_is_one_line_whatever_is_in_it(workspace, qexp):
