@@ -1,0 +1,259 @@
+"""The shell completes commands, options and names, without waiting, without writing and without a word of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from qexp.assemble import BUILT_IN
+from qexp.cli import app, completion
+from qexp.quantities import QUANTITIES
+from qexp.runs.select import STATES
+from tests.test_imports import HEAVY, said_by_a_new_process
+
+Completed = Callable[..., list[str]]
+
+
+def variables(line: str, shell: str = "bash") -> dict[str, str]:
+    """What a shell tells about a line of which the last word is being typed."""
+    told = {"_QEXP_COMPLETE": f"complete_{shell}"}
+    if shell == "bash":
+        return {**told, "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    return {**told, "_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+
+
+def completed(line: str) -> list[str]:
+    # `main` turns stderr away while it completes; this looks whether there is anything to turn away.
+    result = CliRunner().invoke(app, [], prog_name="qexp", env=variables(line), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    return result.stdout.split()
+
+
+@pytest.fixture
+def named(finished, tmp_path, monkeypatch) -> Path:
+    """A workspace with names to complete, which is the current directory."""
+    shutil.copytree(finished, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return tmp_path / "workspace"
+
+
+# What is completed
+
+
+def test_commands_and_options_are_completed():
+    assert {"show", "schema"} <= set(completed("qexp s"))
+    assert completed("qexp verify --k") == ["--keep"]
+
+
+def test_runs_are_completed_by_the_names_of_their_directories(named):
+    assert completed("qexp show ") == ["sound_0", "sound_1"]
+    assert completed("qexp verify sound_1") == ["sound_1"]
+    assert completed("qexp matrix --run ") == ["sound_0", "sound_1"]
+    assert completed("qexp matrix --run=sou") == ["sound_0", "sound_1"]
+    (named / "runs/.preparing-x").mkdir()
+    (named / "runs/catalog.json.lock").touch()
+    (named / "elsewhere").mkdir()
+    (named / "runs/linked").symlink_to(named / "elsewhere")
+    assert completed("qexp show ") == ["linked", "sound_0", "sound_1"]
+
+
+def test_specs_are_completed(named):
+    (named / "specs/datasets/another.json").write_text("{}")
+    assert completed("qexp matrix --run sound_0 --dataset ") == ["another", "sound"]
+    assert completed("qexp validate specs/da") == ["specs/datasets/another.json", "specs/datasets/sound.json"]
+    os.chdir("runs")
+    assert "../specs/models/sound.json" in completed("qexp validate ../specs/m")
+
+
+def test_kinds_of_specs_and_devices_are_completed():
+    assert completed("qexp schema ") == ["dataset", "experience", "model"]
+    assert completed("qexp schema m") == ["model"]
+    assert completed("qexp matrix --device ") == ["auto", "cpu", "cuda"]
+
+
+def test_tables_are_completed(named):
+    assert completed("qexp tables ") == sorted([*BUILT_IN, "quantities"])
+
+
+@pytest.mark.parametrize("table", BUILT_IN)
+def test_every_entry_of_a_table_is_completed_and_nothing_else(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert completed(f"qexp tables {table} ") == sorted(BUILT_IN[table])
+
+
+def test_quantities_are_completed(named):
+    assert completed("qexp tables quantities ") == sorted(QUANTITIES)
+
+
+def test_entries_of_the_workspace_are_completed_without_running_its_code(named):
+    (named / "specs/extensions.py").write_text("LOSSES = {'mine': 1}\nQUANTITIES = {'heat': 2}\nopen('trace', 'w')")
+    assert completed("qexp tables losses mi") == ["mine"]
+    assert completed("qexp tables quantities he") == ["heat"]
+    assert not (named / "trace").exists()
+    (named / "specs/extensions.py").write_text("LOSSES = {")
+    assert completed("qexp tables losses m") == []
+
+
+def offered(names: completion.Completion, incomplete: str) -> list[str]:
+    return names(typer.Context(click.Command("ls")), incomplete)
+
+
+def test_states_and_columns_are_offered(named):
+    assert offered(completion.states, "") == sorted(STATES)
+    assert offered(completion.states, "pre") == ["preempted"]
+    assert offered(completion.columns, "see") == ["seed"]
+    assert offered(completion.columns, "name,seed,test.depth.m") == [
+        "name,seed,test.depth.mae", "name,seed,test.depth.median_relative_error", "name,seed,test.depth.mre",
+    ]  # fmt: skip
+    assert offered(completion.columns, "dataset.fixed.no") == ["dataset.fixed.noise"]
+
+
+def test_every_column_that_is_offered_can_be_listed(named, qexp):
+    columns = ",".join(offered(completion.columns, ""))
+    code, _, stderr = qexp("ls", "--csv", "--columns", columns)
+    assert code == 0, stderr
+
+
+def test_launches_and_removed_runs_are_offered(named):
+    assert offered(completion.launches, "") == []
+    (named / "runs/.launches/20260101-120000").mkdir(parents=True)
+    (named / "runs/.trash/one--20260101T120000").mkdir(parents=True)
+    assert offered(completion.launches, "") == ["20260101-120000", "last"]
+    assert offered(completion.trashed, "") == ["one", "one--20260101T120000"]
+
+
+def test_the_workspace_is_the_one_that_the_line_names(named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert completed("qexp show ") == []
+    assert completed(f"qexp --workspace {named} show ") == ["sound_0", "sound_1"]
+    assert completed(f"qexp show --workspace {named} ") == ["sound_0", "sound_1"]
+    monkeypatch.setenv("QEXP_WORKSPACE", str(named))
+    assert completed("qexp show ") == ["sound_0", "sound_1"]
+
+
+# What is not
+
+
+def test_names_that_need_quotes_are_left_to_be_typed(named):
+    for name in ("with space", "dollar$(touch trace)", "tick`x`", "new\nline", "quote'"):
+        (named / "runs" / name).mkdir()
+        (named / "specs/datasets" / f"{name}.json").write_text("{}")
+    assert completed("qexp show ") == ["sound_0", "sound_1"]
+    assert completed("qexp matrix --dataset ") == ["sound"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "qexp show ", "qexp matrix --dataset ", "qexp validate ", "qexp --workspace /nowhere show ", "qexp tables x ",
+        'qexp show "open', "qexp nosuch --x ", "qexp run --seed x --set y ",
+    ],
+)  # fmt: skip
+def test_where_there_is_nothing_to_complete_nothing_is_said(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    if not line.startswith("qexp nosuch"):
+        assert completed(line) == []
+    done = qexp_completes(line)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def qexp_completes(line: str, shell: str = "bash") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables(line, shell)}
+    command = [sys.executable, "-m", "qexp"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_an_error_is_not_printed_into_the_line(named):
+    (named / "runs/sound_0/run.json").write_text("{")
+    environment = {**os.environ, "_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp show ", "COMP_CWORD": "word"}
+    command = [sys.executable, "-m", "qexp"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_completing_writes_nothing(named):
+    (named / "runs/catalog.json").unlink(missing_ok=True)
+
+    def stamps() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in named.rglob("*")}
+
+    before = stamps()
+    for line in ("qexp show ", "qexp tables losses ", "qexp matrix --dataset ", "qexp validate "):
+        assert completed(line)
+    assert offered(completion.columns, "")
+    assert stamps() == before
+
+
+COMPLETE_AND_LOOK = """
+import contextlib, io, json, sys
+from qexp.cli import app
+with contextlib.redirect_stdout(io.StringIO()) as said:
+    try:
+        app(prog_name="qexp")
+    except SystemExit:
+        pass
+heavy = [module for module in json.loads(sys.argv[1]) if module in sys.modules]
+print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
+"""
+
+
+@pytest.mark.parametrize("line", ["qexp show so", "qexp tables modules c", "qexp validate specs/m", "qexp sh"])
+def test_completing_loads_nothing_that_takes_time(named, line):
+    heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
+    answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(heavy), **variables(line))
+    assert answer["said"]
+    assert answer["loaded"] == []
+
+
+# Shells
+
+
+def script_for(shell: str) -> str:
+    """What `--show-completion` prints in that shell."""
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "qexp", "--show-completion", shell]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_a_script_that_asks_qexp(shell):
+    assert f"_QEXP_COMPLETE=complete_{shell}" in script_for(shell)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_other_shells_are_answered_alike(named, shell):
+    done = qexp_completes("qexp show soun", shell)
+    assert re.findall(r"sound_\d", done.stdout) == ["sound_0", "sound_1"]
+    assert done.stderr == ""
+
+
+IN_BASH = """
+qexp() { "$PYTHON" -m qexp "$@"; }
+env() { command env "${@:1:3}" "$PYTHON" -m qexp; }
+eval "$SCRIPT"
+COMP_WORDS=(qexp show sound_1)
+COMP_CWORD=2
+_qexp_completion qexp
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_bash_itself_completes_a_run(named):
+    environment = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script_for("bash")}
+    done = subprocess.run(["bash", "-c", IN_BASH], capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout, done.stderr) == ("sound_1\n", "")

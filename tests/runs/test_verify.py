@@ -1,0 +1,248 @@
+"""`qexp verify` runs a finished run again, from its own directory and elsewhere, and compares bit by bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qexp import open_run
+from qexp.runs.changes import environment_changes
+from qexp.runs.directory import RunDirectory
+from qexp.runs.sameness import first_difference, largest_of_results, largest_of_weights
+from qexp.spec.digest import digest
+from tests.runs.conftest import has_lines, until
+
+SLOW = ("--set", "epochs=10", "--set", "sizes=[768,64,64]", "--set", "batch_size=16", "--seed", "5", "--device", "cpu")
+
+
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch) -> Path:
+    """The directory of a finished run that a test may spoil, in a workspace that is the current directory."""
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return tmp_path / "copy" / "runs" / "sound_0"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+# Identical
+
+
+def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, tmp_path):
+    before = contents(run)
+    code, stdout, _ = qexp("verify", "sound_0")
+    assert code == 0
+    first, _, _, *outcomes = stdout.splitlines()
+    assert first == "sound_0: identical, bit for bit"
+    assert [line.split("  ")[0] for line in outcomes[:4]] == ["best weights", "last weights", "metrics", "results"]
+    assert all("identical" in line for line in outcomes[:4])
+    assert "source of qexp that made the run" in stdout
+    assert contents(run) == before
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(
+    workspace, train, start, qexp
+):
+    parent = train(seed=1, name="parent")
+    arguments = ("run", "mogi_quick", "--name", "child", "--pretrain", "parent", *SLOW)
+    interrupted = start(*arguments)
+    until(has_lines(workspace / "runs/child/metrics.jsonl", 3), "the third epoch")
+    interrupted.send(signal.SIGTERM)
+    assert interrupted.end()[0] == 130
+    code, _, stderr = start(*arguments, "--resume").end()
+    assert code == 0, stderr
+    shutil.rmtree(parent.path)
+    assert len(open_run("child").record["attempts"]) == 2
+    said = json.loads(qexp("verify", "child", "--json").stdout)
+    assert said["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
+
+
+def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(run, qexp, tmp_path):
+    """Two threads, as the run's environment says, whatever this process is set to."""
+    environment = json.loads((run / "environment.json").read_text())
+    edit(run / "environment.json", threads=2, variables={**environment["variables"], "OMP_NUM_THREADS": "2"})
+    folder = tmp_path / "odd name $(x)" / "kept"
+    code, _, stderr = qexp("verify", "sound_0", "--keep", folder)
+    assert code in (0, 1)  # two threads may well add up in another order than one
+    assert str(folder) in stderr
+    kept = json.loads((folder / "environment.json").read_text())
+    assert (kept["threads"], kept["variables"]["OMP_NUM_THREADS"]) == (2, "2")
+    assert open_run(str(folder)).state == "done"
+    code, stdout, stderr = qexp("verify", "sound_0", "--keep", folder)
+    assert (code, stdout) == (2, "")
+    assert "there is something already" in stderr
+
+
+# Not identical
+
+
+def test_what_differs_is_told_with_its_epoch_its_place_and_its_size(run, qexp):
+    from safetensors.numpy import load_file, save_file
+
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text(lines[0] + lines[1].replace('"epoch":2', '"epoch":2.0'))
+    weights = load_file(run / "checkpoints/best.safetensors")
+    weights[name := next(name for name in weights if name.startswith("network."))] += np.float32(0.5)
+    save_file(weights, run / "checkpoints/best.safetensors")
+    results = json.loads((run / "run.json").read_text())["results"]
+    results["test"]["depth"]["mae"] += 1.0
+    edit(run / "run.json", results=results)
+    packages = json.loads((run / "environment.json").read_text())["packages"]
+    edit(run / "environment.json", packages={**packages, "torch": "0.0.1"}, processor="an abacus")
+
+    code, stdout, _ = qexp("verify", "sound_0", "--json")
+    assert code == 1
+    said = json.loads(stdout)
+    assert said["identical"] == {"best weights": False, "last weights": True, "metrics": False, "results": False}
+    assert said["first_epoch"] == 2
+    assert said["largest"]["best weights"]["where"] == name
+    assert said["largest"]["best weights"]["difference"] == pytest.approx(0.5)
+    assert said["largest"]["results"]["where"] == "test.depth.mae"
+    assert said["largest"]["results"]["difference"] == pytest.approx(1.0)
+    changes = {one["what"]: one["then"] for one in said["changes"]}
+    assert changes["torch"] == "0.0.1"
+    assert changes["processor"] == "an abacus"
+
+
+WAYWARD_LOSS = """
+import os, pathlib
+from qexp.tables import Entry
+
+def wayward():
+    if pathlib.Path("broken").exists():
+        raise ZeroDivisionError("no longer")
+    return lambda estimate, truth: (1 + os.getpid() / 1e6) * (estimate - truth).abs().mean()
+
+LOSSES = {"wayward": Entry(wayward, {}, "Depends on more than the spec.", {"type": "wayward"})}
+"""
+
+
+def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
+    Path("specs/extensions.py").write_text(WAYWARD_LOSS)
+    code, _, stderr = qexp("run", "sound", "--name", "wayward", "--set", "losses.depth=wayward", "--device", "cpu")
+    assert code == 0, stderr
+    code, stdout, _ = qexp("verify", "wayward")
+    assert code == 1
+    assert stdout.startswith("wayward: NOT identical\n")
+    assert "differ from epoch 1 on, of 2" in stdout
+    assert "source of qexp that made the run" in stdout
+
+    Path("broken").touch()
+    Path("specs/extensions.py").write_text("# another text\n")
+    code, stdout, stderr = qexp("verify", "wayward")
+    assert code == 1
+    assert "ZeroDivisionError: no longer" in stdout.splitlines()[0]
+    assert "specs/extensions.py" in stdout
+    assert "Traceback" not in stderr
+
+
+# What cannot be verified
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "complaint"),
+    [
+        (lambda run: edit(run / "spec.json", learning_rate=0.5), 2, "spec.json was changed after the run"),
+        (lambda run: (run / "code/extensions.py").write_text("#"), 2, "spec.json or code/extensions.py was changed"),
+        (lambda run: edit(run / "run.json", state="interrupted"), 2, "is interrupted, not done"),
+        (lambda run: edit(run / "run.json", results={}), 2, "its results gone"),
+        (lambda run: (run / "metrics.jsonl").unlink(), 2, "metrics.jsonl gone"),
+        (lambda run: (run / "checkpoints/last.safetensors").unlink(), 2, "checkpoints/last.safetensors gone"),
+        (lambda run: os.truncate(run / "checkpoints/last.safetensors", 999), 5, "last.safetensors is damaged"),
+        (lambda run: (run / "environment.json").write_text("{"), 5, "environment.json cannot be read"),
+        (lambda run: (run / "environment.json").write_text("[]"), 5, "environment.json is not what a run writes"),
+        (lambda run: edit(run / "environment.json", device="some other GPU"), 2, "no such device here"),
+        (lambda run: edit(run / "run.json", parents=["gone"]), 2, "checkpoints/pretrained.safetensors gone"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp, tmp_path, spoil, code, complaint):
+    import torch
+
+    if "device" in complaint and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    spoil(run)
+    found, stdout, stderr = qexp("verify", "sound_0")
+    assert (found, stdout) == (code, "")
+    assert complaint in stderr
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
+    start = run / "checkpoints/pretrained.safetensors"
+    shutil.copyfile(run / "checkpoints/best.safetensors", start)
+    lineage = [{"name": "p", "digest": "d", "seed": 0, "weights": {"sha256": "0" * 64, "bytes": 1}}]
+    edit(run / "run.json", parents=["p"], lineage=lineage)
+    code, _, stderr = qexp("verify", "sound_0")
+    assert code == 2
+    assert "checkpoints/pretrained.safetensors was changed after the run" in stderr
+
+
+def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, tmp_path):
+    edit(run / "spec.json", epochs=3000)
+    edit(run / "run.json", digest=digest(RunDirectory(run).spec()))
+    stopped = start("verify", "sound_0")
+    temporary = tmp_path / "temporary"
+    until(lambda: any(has_lines(file, 2)() for file in temporary.glob("*/sound_0/metrics.jsonl")), "the second epoch")
+    stopped.send(signal.SIGTERM)
+    code, stdout, _ = stopped.end()
+    assert (code, stdout) == (130, "")
+    assert list(temporary.iterdir()) == []
+
+
+# The comparisons themselves
+
+
+def test_metrics_differ_from_the_first_line_that_is_not_the_same(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"a\nb\nc\n")
+    for content, epoch in [(b"a\nb\nc\n", None), (b"a\nx\nc\n", 2), (b"a\nb\n", 3), (b"", 1), (b"a\nb\nc\nd\n", 4)]:
+        other.write_bytes(content)
+        assert first_difference(one, other) == epoch
+    assert first_difference(one, tmp_path / "none") == 1
+
+
+def test_weights_are_compared_by_their_bits_and_measured_by_their_largest_difference():
+    one = {"a": np.array([1.0, 2.0]), "b": np.array([0.0]), "optimizer.0.step": np.array([1.0])}
+    assert largest_of_weights(one, {**one, "a": np.array([1.0, 2.5]), "b": np.array([0.1])}).where == "a"
+    assert largest_of_weights(one, {**one, "a": np.array([1.0, 2.5])}).difference == 0.5
+    assert largest_of_weights(one, {**one, "b": np.array([-0.0])}).where == "b"
+    assert largest_of_weights(one, {**one, "optimizer.0.step": np.array([9.0])}).difference == 8.0
+    assert largest_of_weights(one, {**one, "b": np.array([np.nan])}).difference is None
+    assert largest_of_weights(one, {**one, "b": np.zeros(2)}).where.startswith("b, ")
+    assert largest_of_weights(one, dict(list(one.items())[:1])).where.startswith("b, ")
+    assert largest_of_weights(one, dict(one)).difference is None
+
+
+def test_results_are_compared_in_relation_to_their_size():
+    one = {"test": {"depth": {"mae": 0.1, "r2": 0.9}, "volume": {"mae": 100.0}}}
+    other = {"test": {"depth": {"mae": 0.2, "r2": 0.9}, "volume": {"mae": 101.0}}}
+    assert largest_of_results(one, other).where == "test.depth.mae"
+    missing = {"test": {"depth": {"mae": 0.1, "r2": None}, "volume": {"mae": 100.0}}}
+    assert largest_of_results(one, missing).where == "test.depth.r2"
+    assert largest_of_results(one, missing).difference is None
+
+
+def test_an_environment_is_compared_in_what_the_older_one_mentions():
+    now = {"python": "3.11", "threads": 1, "packages": {"a": "1", "b": "2"}, "variables": {"OMP_NUM_THREADS": "1"}}
+    assert list(environment_changes({}, now)) == []
+    assert list(environment_changes(now, now)) == []
+    then = {"python": "3.10", "packages": {"a": "1", "c": "3"}}
+    changes = [(one.what, one.then, one.now) for one in environment_changes(then, now)]
+    assert changes == [("python", "3.10", "3.11"), ("b", None, "2"), ("c", "3", None)]
