@@ -80,42 +80,58 @@ def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, 
         members = one.pop("runs")
         if size:
             one["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
-    outputs = list(dict.fromkeys(output for one in found for output in one["test"]))
-    errors = [[one["test"].get(output, {}).get("mae") for output in outputs] for one in found]
     if as_json:
         print_json([{field: one.pop("value"), **one} for one in found])
     elif as_csv:
-        states = list(dict.fromkeys(state for one in found for state in one["states"]))
-        columns = [field, "n", *states]
-        columns += [f"test.{output}.mae.{key}" for output in outputs for key in ("n", "mean", "std")]
-        rows = [
-            [
-                in_csv(one["value"]),
-                one["n"],
-                *(one["states"].get(state, 0) for state in states),
-                *(value for error in of_group for value in (error or dict.fromkeys(("n", "mean", "std"))).values()),
-                *([one["size"]] if size else []),
-            ]
-            for one, of_group in zip(found, errors, strict=True)
-        ]
-        print_csv([*columns, *(["size"] if size else [])], rows)
-    elif not found:
-        message("no runs to group")
+        _print_groups_as_csv(found, field, size)
+    elif found:
+        _print_groups_as_table(found, field, size, _units(runs))
     else:
-        units = _units(runs)
-        titles = [_error_title(output, units) for output in outputs]
-        table = [
-            [
-                _cell(field, one["value"]),
-                str(one["n"]),
-                ", ".join(f"{count} {state}" for state, count in one["states"].items()),
-                *map(_mean_and_deviation, of_group),
-                *([in_bytes(one["size"])] if size else []),
-            ]
-            for one, of_group in zip(found, errors, strict=True)
+        message("no runs to group")
+
+
+def _print_groups_as_csv(groups: list[Run], field: str, size: bool) -> None:
+    states = list(dict.fromkeys(state for one in groups for state in one["states"]))
+    outputs = _outputs(groups)
+    numbers = ("n", "mean", "std")
+    columns = [field, "n", *states, *(f"test.{output}.mae.{key}" for output in outputs for key in numbers)]
+    rows = [
+        [
+            in_csv(one["value"]),
+            one["n"],
+            *(one["states"].get(state, 0) for state in states),
+            *((_error(one, output) or {}).get(key) for output in outputs for key in numbers),
+            *([one["size"]] if size else []),
         ]
-        right = ["n", "size", *titles]
-        print_table([field, "n", "states", *titles, *(["size"] if size else [])], table, right=right)
+        for one in groups
+    ]
+    print_csv([*columns, *(["size"] if size else [])], rows)
+
+
+def _print_groups_as_table(groups: list[Run], field: str, size: bool, units: dict[str, str]) -> None:
+    outputs = _outputs(groups)
+    titles = [_error_title(output, units) for output in outputs]
+    rows = [
+        [
+            _cell(field, one["value"]),
+            str(one["n"]),
+            ", ".join(f"{count} {state}" for state, count in one["states"].items()),
+            *(_mean_and_deviation(_error(one, output)) for output in outputs),
+            *([in_bytes(one["size"])] if size else []),
+        ]
+        for one in groups
+    ]
+    columns = [field, "n", "states", *titles, *(["size"] if size else [])]
+    print_table(columns, rows, right=["n", *titles, "size"])
+
+
+def _outputs(groups: list[Run]) -> list[str]:
+    return list(dict.fromkeys(output for one in groups for output in one["test"]))
+
+
+def _error(group: Run, output: str) -> dict[str, Any] | None:
+    error: dict[str, Any] | None = group["test"].get(output, {}).get("mae")
+    return error
 
 
 def _mean_and_deviation(error: dict[str, Any] | None) -> str:
