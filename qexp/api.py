@@ -39,10 +39,10 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """All that `qexp show RUN --json` shows; the state is the one of this moment."""
-        from qexp.runs.states import process_of, state_now
+        from qexp.runs.waiting import Watch
 
         record = self.directory.record()
-        state = state_now(self.directory, record["state"], process_of(record))
+        state = Watch().state(self.directory)
         return {**record, "state": state, "path": str(self.path), "matrices": self.directory.matrix_names()}
 
     @property

@@ -27,6 +27,9 @@ def ls(
     where: Annotated[
         str | None, typer.Option(metavar="EXPRESSION", help='Only runs for which it holds: "seed < 5".')
     ] = None,
+    launch: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only runs of that launch: its id, the beginning of it, or last.")
+    ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
@@ -62,16 +65,25 @@ def ls(
     everything: Annotated[
         bool, typer.Option("--all", help=f"On a terminal: not the newest {ON_TERMINAL} only.")
     ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh/--no-refresh", help="Look whether runs have changed, or trust the catalog.")
+    ] = True,
     workspace: WorkspaceOption = None,
 ) -> None:
     """List runs."""
+    from qexp.runs import launches
     from qexp.runs.catalog import Catalog
     from qexp.runs.select import newest, select
     from qexp.workspace import find
 
     chosen = _chosen(columns, group=group, size=size, names=names)
-    catalog = Catalog(find(workspace))
-    runs = _ordered(select(catalog.runs(), where=where, status=status, tags=tags or []), sort, reverse)
+    place = find(workspace)
+    catalog = Catalog(place)
+    found = select(catalog.runs(refresh), where=where, status=status, tags=tags or [])
+    if launch is not None:
+        launched = set(launches.find(launch, place).record()["runs"])
+        found = [one for one in found if one["name"] in launched]
+    runs = _ordered(found, sort, reverse)
     for text in catalog.warnings:
         warning(text)
     if group is not None:
@@ -88,7 +100,9 @@ def ls(
         shown = [*(chosen or [*IN_CSV, *metrics_of(runs)]), *(["size"] if size else [])]
         print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
     elif not runs:
-        message("no runs" + (" like that" if status or where or tags else "; start one with: qexp run EXPERIENCE"))
+        message(
+            "no runs" + (" like that" if status or where or tags or launch else "; start one with: qexp run EXPERIENCE")
+        )
     else:
         some = newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if chosen is None:

@@ -1,4 +1,4 @@
-"""Which jobs of Slurm runs are, and what Slurm says of them."""
+"""Who is to start or stop runs, a pool or Slurm, and what is to be heard of them there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from qexp import files
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.launches import Launch
 from qexp.runs.states import FORGOTTEN
 
 Record = dict[str, Any]
@@ -25,10 +26,11 @@ class Job:
     id: str
     launch: Path | None
     """The folder that remembers what became of it."""
+    launcher: str = "slurm"
 
 
 def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
-    """The jobs of those runs that Slurm may still have a word on."""
+    """The jobs of those runs that Slurm may still have a word on, and those that wait in a pool."""
     own = {directory: _own(record) for directory, record in records.items()}
     asked = {
         directory: record
@@ -44,6 +46,9 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
         elif job is not None:
             jobs[directory] = Job(job, None)
+        elif record["launch"] is not None:
+            launch = directory.path.parent / ".launches" / record["launch"]
+            jobs[directory] = Job(record["launch"], launch, "local")
     return jobs
 
 
@@ -66,7 +71,7 @@ def _submitted(runs: Path) -> dict[str, Job]:
 
 
 class Scheduler:
-    """What Slurm says of jobs; it is asked for all of them at once, and not each time."""
+    """What Slurm and pools say of jobs; Slurm is asked for all of them at once, and not each time."""
 
     def __init__(self) -> None:
         self._words: dict[str, str] = {}
@@ -74,8 +79,10 @@ class Scheduler:
 
     def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, str]:
         """One of our states or FORGOTTEN per run; nothing of those that were not to be heard of."""
-        if jobs and time.monotonic() - self._asked >= PAUSE:
-            self._ask(set(jobs.values()))
+        self._words |= {job.id: _of_pool(job) for job in set(jobs.values()) if job.launcher == "local"}
+        handed_over = {job for job in jobs.values() if job.launcher == "slurm"}
+        if handed_over and time.monotonic() - self._asked >= PAUSE:
+            self._ask(handed_over)
             self._asked = time.monotonic()
         return {directory: self._words[job.id] for directory, job in jobs.items() if job.id in self._words}
 
@@ -94,3 +101,8 @@ class Scheduler:
         self._words |= {job.id: said.get(job.id) or final.get(job.id, FORGOTTEN) for job in jobs}
         for folder in launches:
             slurm.remember(folder, {job.id: said[job.id] for job in jobs if job.launch == folder and job.id in said})
+
+
+def _of_pool(job: Job) -> str:
+    """A run that waits in a pool that is gone will not be started, until somebody does."""
+    return "queued" if job.launch is not None and Launch(job.launch).pool_works() else "created"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.process import alive
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
@@ -35,6 +35,19 @@ class Launch:
         if not isinstance(record, dict) or not {"id", "launcher", "runs"} <= record.keys():
             raise DamagedError(f"{self.record_file} is not the record of a launch")
         return record
+
+    @property
+    def pool_file(self) -> Path:
+        """Which process runs the launch, if it is one of a pool."""
+        return self.folder / "pool.json"
+
+    def pool_works(self) -> bool:
+        """Whether a process is still at work on the launch, so that what waits in it will be started."""
+        try:
+            process = files.read_json(self.pool_file)
+        except (FileNotFoundError, DamagedError):
+            return False
+        return isinstance(process, dict) and "pid" in process and alive(process, self.folder / "heartbeat")
 
     def output(self, run: str) -> Path:
         """What the process of a run prints; its log proper is in the run's own directory."""
@@ -78,8 +91,3 @@ def claim(workspace: Workspace) -> Launch:
         files.make_folder(folder / "output")
         return Launch(folder)
     raise QexpError(f"{parent} has a thousand launches of this second; look at what starts them")
-
-
-def names_of(launches: Sequence[Launch]) -> set[str]:
-    """The runs of several launches."""
-    return {name for launch in launches for name in launch.record()["runs"]}

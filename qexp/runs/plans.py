@@ -14,7 +14,7 @@ from qexp.runs import results
 from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
 from qexp.runs.prepare import Plan, require_name
-from qexp.runs.states import process_of, state_now
+from qexp.runs.waiting import Watch
 from qexp.spec.digest import digest
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
@@ -132,7 +132,7 @@ def _split(text: str) -> Iterator[str]:
     yield part.strip()
 
 
-def standing(plan: Plan, workspace: Workspace) -> str | None:
+def standing(plan: Plan, workspace: Workspace, watch: Watch) -> str | None:
     """The state of the run that a plan would make, None if there is none. Raises QexpError if the name is another's."""
     directory = RunDirectory(workspace.runs / plan.name)
     try:
@@ -147,7 +147,7 @@ def standing(plan: Plan, workspace: Workspace) -> str | None:
             f"there is a run {plan.name} already, of another {what}; choose another name with --name, "
             f"or look at what differs: qexp show {plan.name}"
         )
-    state = state_now(directory, record["state"], process_of(record))
+    state = watch.state(directory)
     if state == "done" and not results.valid(directory):
         raise QexpError(f"{plan.name} says it is done, but its results are not all there; choose another --name")
     return state
@@ -155,8 +155,8 @@ def standing(plan: Plan, workspace: Workspace) -> str | None:
 
 def require_done(directory: RunDirectory) -> None:
     """Raise QexpError unless the run is done and its results are there."""
-    record = directory.record()
-    state = state_now(directory, record["state"], process_of(record))
+    directory.record()
+    state = Watch().state(directory)
     if state != "done":
         raise QexpError(f"{directory.name} is {state.replace('_', ' ')}, not done; finish it first")
     if not results.valid(directory):

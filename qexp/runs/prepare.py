@@ -40,7 +40,7 @@ class Plan:
     parent: RunDirectory | None = None
     """The run whose best weights are this one's first."""
     launch: str | None = None
-    """The launch that it belongs to."""
+    """The launch in which it waits for its turn."""
 
 
 def now() -> str:
@@ -108,7 +108,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         "dataset": plan.dataset,
         "model": plan.model,
         "seed": plan.seed,
-        "state": "created",
+        "state": "queued" if plan.launch else "created",
         "created": now(),
         "digest": plan.digest,
         "overrides": list(plan.overrides),

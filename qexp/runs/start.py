@@ -11,6 +11,7 @@ from qexp.runs.directory import RunDirectory
 from qexp.runs.execute import Display, execute
 from qexp.runs.plans import plan, pretrain_override, standing
 from qexp.runs.prepare import prepare
+from qexp.runs.waiting import Watch
 from qexp.workspace import Workspace
 
 
@@ -35,7 +36,7 @@ def start(
     try:
         directory = prepare(planned, workspace, storage)
     except FileExistsError:
-        if not _goes_on(planned.name, standing(planned, workspace), resume):
+        if not _goes_on(planned.name, standing(planned, workspace, Watch()), resume):
             return directory, False
     execute(directory, device, display)
     return directory, True

@@ -21,6 +21,8 @@ from qexp.runs.launches import Launch
 from qexp.runs.plans import standing
 from qexp.runs.prepare import Plan, now
 from qexp.runs.prepare import prepare as write
+from qexp.runs.process import this_process
+from qexp.runs.waiting import Watch
 from qexp.tables import suggestion
 from qexp.workspace import VARIABLE, Workspace
 
@@ -101,14 +103,12 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
 
 def choose(plans: Iterable[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
     """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
-    repeated = {"created", *(TO_REPEAT if only_failed else TO_CONTINUE if resume else ())} - (
-        {"created"} if only_failed else set()
-    )
-    choice = Choice([], [], [], {})
+    again = TO_REPEAT if only_failed else ("created", *(TO_CONTINUE if resume else ()))
+    choice, watch = Choice([], [], [], {}), Watch()
     mistakes = []
     for plan in plans:
         try:
-            state = standing(plan, workspace)
+            state = standing(plan, workspace, watch)
         except QexpError as mistake:
             mistakes.append(str(mistake))
             continue
@@ -117,7 +117,7 @@ def choose(plans: Iterable[Plan], workspace: Workspace, *, resume: bool = False,
                 choice.new.append(plan)
         elif state == "done":
             choice.done.append(plan)
-        elif state in repeated:
+        elif state in again:
             choice.again.append(plan)
         else:
             choice.left[plan.name] = state
@@ -157,6 +157,7 @@ def run_here(
     """Run the launch in a pool of this process. Returns the states at the end, and whether a signal ended it."""
     gpus = local.visible_gpus() if order.device in ("auto", "cuda") else []
     pool = local.Pool(launch, directories, order.jobs or 1, order.device, gpus)
+    files.write_json(launch.pool_file, this_process().document())
     return pool.run(watcher), pool.stopped
 
 
@@ -199,7 +200,6 @@ def detach(launch: Launch, workspace: Workspace) -> int:
             env={**os.environ, VARIABLE: str(workspace.root)},
             start_new_session=True,
         )
-    files.write_json(launch.folder / "pool.json", {"pid": process.pid})
     return process.pid
 
 

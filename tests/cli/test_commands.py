@@ -41,7 +41,7 @@ def test_the_help_lists_the_commands_but_the_one_for_machines(qexp):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("rum",), ("ls", "--nosuch"), ("show",), ("run",), ("run", "a", "b"), ("matrix", "--run", "x")],
+    [("rum",), ("ls", "--nosuch"), ("show",), ("run",), ("show", "a", "b"), ("matrix", "--run", "x")],
 )
 def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(workspace, qexp, arguments):
     code, stdout, stderr = qexp(*arguments)

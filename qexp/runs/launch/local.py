@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
-from qexp.errors import DamagedError, NotFoundError
 from qexp.runs.directory import RunDirectory
 from qexp.runs.launches import Launch
-from qexp.runs.states import process_of, state_now
+from qexp.runs.waiting import Watch
 
 SECONDS_BETWEEN_LOOKS = 0.25
 """How often the pool looks at its runs and for signals; ends are noticed at once."""
@@ -122,7 +121,7 @@ class Pool:
             job.process.wait()
             with self._lock:
                 del self._running[directory.name]
-            self._ended.put((directory.name, state_of(directory), time.monotonic() - job.started))
+            self._ended.put((directory.name, Watch().state(directory), time.monotonic() - job.started))
 
     def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
@@ -155,15 +154,6 @@ class Pool:
         with self._lock:
             for job in self._running.values():
                 job.process.send_signal(number)
-
-
-def state_of(directory: RunDirectory) -> str:
-    """The state that a run whose process has ended is in."""
-    try:
-        record = directory.record()
-    except (DamagedError, NotFoundError):
-        return "lost"
-    return state_now(directory, record["state"], process_of(record))
 
 
 def cores() -> int:
