@@ -33,9 +33,13 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         return False
     record = directory.record()
     job, process = jobs_of({directory: record}).get(directory), process_of(record)
-    if job is not None:
+    if job is not None and job.launcher == "slurm":
         _cancel(directory, job, state, now)
         return True
+    if job is not None and state == "queued":
+        raise QexpError(
+            f"{directory.name} waits for its turn in launch {job.id}; stop it when it runs, or end the launch"
+        )
     return process is not None and _signal(directory, process, signal.SIGKILL if now else signal.SIGTERM)
 
 

@@ -264,6 +264,19 @@ def test_one_run_that_cannot_be_stopped_does_not_save_the_others(workspace, qexp
     assert sleeper.wait() == -signal.SIGTERM
 
 
+def test_a_run_that_waits_in_a_pool_is_not_said_to_be_stopped(workspace, qexp, sleeper):
+    folder = workspace / "runs/.launches/20260101-000000"
+    folder.mkdir(parents=True)
+    (folder / "pool.json").write_text(json.dumps(attempt_of(sleeper.pid)["process"]))
+    write_record(workspace, "next", state="queued", launch=folder.name)
+    code, stdout, stderr = qexp("stop", "next")
+    assert (code, stdout) == (2, "")
+    assert f"next waits for its turn in launch {folder.name}" in stderr
+    sleeper.kill()
+    sleeper.wait()
+    assert qexp("stop", "next") == (0, "", "next is not running: created\n")
+
+
 @pytest.mark.parametrize("command", ["logs", "where", "wait", "stop", "tag", "note"])
 def test_every_command_on_runs_explains_itself_and_knows_what_is_not_there(workspace, qexp, command):
     code, stdout, stderr = qexp(command, "--help")
