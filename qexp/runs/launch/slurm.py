@@ -70,6 +70,8 @@ def options(settings: Mapping[str, Any], given: Iterable[str]) -> dict[str, str 
     settings  the table [slurm] of qexp.toml
     given     `key=value` of the command line, which win; `setup` may be there several times
     """
+    if not isinstance(settings, Mapping):
+        raise QexpError("qexp.toml: slurm must be a table; write [slurm] and below it a line per option")
     mistakes: list[str] = []
     chosen = dict(DEFAULTS)
     for key, value in settings.items():
@@ -153,7 +155,7 @@ def _submit_array(
     command = [
         "sbatch", "--parsable", f"--job-name={launch}",
         f"--array=0-{len(directories) - 1}" + (f"%{at_most}" if at_most else ""),
-        f"--output=array_{number}/%a.txt", "--open-mode=append",
+        f"--output={_pattern(folder / f'array_{number}')}/%a.txt", "--open-mode=append",
         f"--signal=B:USR1@{options['signal']}",
         "--requeue" if options["requeue"] == "true" else "--no-requeue",
         *(f"--{option.flag}={options[key]}" for key, option in OPTIONS.items() if option.flag and key in options),
@@ -177,6 +179,14 @@ def _line(path: Path) -> bytes:
     if b"\n" in content or b"\r" in content:
         raise QexpError(f"{path!r}: a path with a line break cannot be handed to Slurm; move the workspace")
     return content + b"\n"
+
+
+def _pattern(folder: Path) -> str:
+    """The folder's path as sbatch reads a file name, in which %a and others stand for something."""
+    path = str(folder.absolute())
+    if "\\" in path:
+        raise QexpError(f"{path}: a path with a backslash cannot be handed to Slurm; move the workspace")
+    return path.replace("%", "%%")
 
 
 def _link_outputs(folder: Path, number: int, directories: Sequence[RunDirectory]) -> None:
@@ -295,10 +305,15 @@ def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
                 raise
 
 
-def cancel(jobs: Sequence[str]) -> None:
-    """End jobs that wait or run; those that have ended are left alone."""
+def cancel(jobs: Sequence[str]) -> dict[str, str]:
+    """End jobs that wait or run; those that have ended are left alone.
+
+    Returns the state of those that waited, to be remembered: without accounting Slurm forgets them at once.
+    """
+    before = states(jobs)
     for part in _parts(jobs, JOBS_PER_CALL):
         _ask("scancel", "--quiet", *part)
+    return {job: "interrupted" for job, state in before.items() if state == "queued"}
 
 
 # What was learned is kept

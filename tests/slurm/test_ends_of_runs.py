@@ -1,0 +1,176 @@
+"""Runs on a real cluster: how each ends, whatever ends it, is known afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from qexp import assemble
+from qexp.runs import plans, prepare
+from qexp.runs.directory import RunDirectory
+from qexp.runs.launch import slurm
+from qexp.runs.states import process_of, state_now
+from qexp.workspace import Workspace
+from tests.conftest import call
+from tests.runs.conftest import has_lines, until
+from tests.runs.test_same_bits import contents
+from tests.slurm.conftest import slurm as administrator
+
+LOSSES = """
+import signal, time
+import torch
+from qexp.tables import Entry
+
+def mean(estimate, truth):
+    return (estimate - truth).abs().mean()
+
+def slow(estimate, truth):
+    time.sleep(0.05)
+    return mean(estimate, truth)
+
+def greedy(estimate, truth):
+    greedy.hoard = torch.ones(400_000_000)
+    signal.pause()
+
+LOSSES = {
+    "slow": Entry(lambda: slow, {}, "Takes its time, but not the processor's.", {"type": "slow"}),
+    "greedy": Entry(lambda: greedy, {}, "Takes 1.6 GB.", {"type": "greedy"}),
+}
+"""
+
+BRIEF = ("epochs=3", "sizes=[96,32,32]", "batch_size=16")
+
+SLOW = (*BRIEF, "losses.depth=slow", "epochs=10")
+
+ENDLESS = (*BRIEF, "losses.depth=slow", "epochs=1000000")
+
+FATES = {0: "failed", 1: "failed", 2: "timeout", 3: "out_of_memory", 4: "interrupted"}
+"""Seed → how the run is made to end; all others are to be done."""
+
+
+@dataclass
+class Submitted:
+    """Runs of a workspace on the cluster."""
+
+    workspace: Workspace
+    jobs: dict[str, str] = field(default_factory=dict)
+
+    def run(self, name: str) -> RunDirectory:
+        return RunDirectory(self.workspace.runs / name)
+
+    def prepare(self, name: str, seed: int, *overrides: str) -> RunDirectory:
+        experience = assemble.experience("mogi_quick", overrides, self.workspace)
+        return prepare.prepare(plans.plan(experience, seed, name, self.workspace), self.workspace)
+
+    def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:
+        chosen = slurm.options({"time": 10, **options}, [])
+        self.jobs |= slurm.submit(self.workspace.runs / ".launches" / launch, runs, chosen, at_most, launch)
+
+    def word(self, name: str) -> str | None:
+        return slurm.states([self.jobs[name]]).get(self.jobs[name])
+
+    def states(self) -> dict[str, str]:
+        """Name → state, from the record and what Slurm says now."""
+        words = slurm.states(self.jobs.values())
+        records = {name: self.run(name).record() for name in self.jobs}
+        return {
+            name: state_now(self.run(name), record["state"], process_of(record), words.get(self.jobs[name]))
+            for name, record in records.items()
+        }
+
+    def trains(self, name: str) -> Callable[[], bool]:
+        return has_lines(self.run(name).metrics_file, 2)
+
+    def has_ended(self, name: str) -> Callable[[], bool]:
+        return lambda: self.word(name) not in ("queued", "running", None)
+
+    def end_in(self, name: str, seconds: int) -> None:
+        """Have Slurm believe that a job that runs has so much time left; it looks at that twice a minute."""
+        administrator("scontrol", "update", f"JobId={self.jobs[name]}", f"EndTime=now+{seconds}")
+
+
+@pytest.fixture(scope="module")
+def submitted(slurm_cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
+    """All runs of this module at once, in a folder whose name Slurm and a shell might want to read for themselves."""
+    root = tmp_path_factory.mktemp("slurm") / "it's 100%a $HOME work"
+    assert call("init", root).code == 0
+    ours = Submitted(Workspace(root))
+    (root / "specs/extensions.py").write_text(LOSSES)
+    diverging, greedy = (*BRIEF, "learning_rate=1e30", "optimizer=sgd"), (*BRIEF, "losses.depth=greedy")
+    overrides = {0: diverging, 2: ENDLESS, 3: greedy, 4: ENDLESS}
+    array = [ours.prepare(f"run_{seed}", seed, *overrides.get(seed, BRIEF)) for seed in range(20)]
+    array[1].spec_file.write_text("{")
+    warned = ours.prepare("warned", 0, *ENDLESS)
+    whole, parted = (ours.prepare(name, 5, *SLOW) for name in ("whole", "parted"))
+    ours.submit("warned", [warned])
+    ours.submit("pair", [parted, whole], requeue="true")
+    ours.submit("twenty", array, at_most=6)
+    return ours
+
+
+def test_the_longest_waits_begin_first(submitted):
+    """Slurm looks at time limits twice a minute: what comes in the meantime costs no time."""
+    until(submitted.trains("warned"), "training")
+    submitted.end_in("warned", 60)
+    until(submitted.trains("run_2"), "training")
+    submitted.end_in("run_2", 0)
+
+
+def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_same_bits(submitted):
+    until(submitted.trains("parted"), "training")
+    # What Slurm sends a minute before the limit, and to the script alone.
+    administrator("scancel", "--batch", "--signal=USR1", submitted.jobs["parted"])
+    until(lambda: submitted.word("parted") == "queued", "requeueing")
+    assert submitted.run("parted").record()["state"] == "interrupted"
+    assert submitted.states()["parted"] == "queued"
+    # Slurm holds a requeued job back for two minutes; it needs but a second to be rid of the first start.
+    administrator("scontrol", "update", f"JobId={submitted.jobs['parted']}", "StartTime=now+3")
+    until(submitted.has_ended("parted"), "the end")
+    until(submitted.has_ended("whole"), "the end")
+    record = submitted.run("parted").record()
+    assert [attempt["state"] for attempt in record["attempts"]] == ["interrupted", "done"]
+    assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
+
+
+def test_of_twenty_runs_each_ends_in_its_own_state(submitted):
+    until(submitted.trains("run_4"), "training")
+    slurm.cancel([submitted.jobs["run_4"]])
+    names = [f"run_{seed}" for seed in range(20)]
+    for name in names:
+        until(submitted.has_ended(name), f"the end of {name}")
+    found = submitted.states()
+    assert {name: found[name] for name in names} == {name: FATES.get(seed, "done") for seed, name in enumerate(names)}
+
+
+def test_a_run_knows_which_job_it_was(submitted):
+    until(submitted.has_ended("run_7"), "the end")
+    assert submitted.run("run_7").record()["job"] == {"launcher": "slurm", "id": submitted.jobs["run_7"]}
+
+
+def test_a_job_ends_with_the_exit_code_of_its_run(submitted):
+    codes = {}
+    for name in ("run_0", "run_1", "run_7"):
+        until(submitted.has_ended(name), "the end")
+        codes[name] = administrator("squeue", "--array", "--states=all", "--noheader", "--Format=exit_code",
+                                    f"--jobs={submitted.jobs[name]}")  # fmt: skip
+    assert codes == {"run_0": str(1 << 8), "run_1": str(1 << 8), "run_7": "0"}
+
+
+def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoint(submitted):
+    until(submitted.has_ended("warned"), "the end")
+    assert submitted.states()["warned"] == "timeout"
+    assert submitted.run("warned").record()["state"] == "interrupted"
+    assert (submitted.run("warned").path / "checkpoints/last.safetensors").is_file()
+
+
+def test_what_a_run_and_slurm_print_lies_in_the_run_and_can_be_found_from_the_launch(submitted):
+    until(submitted.has_ended("run_2"), "the end")
+    output = submitted.workspace.runs / ".launches/twenty/output/run_2.txt"
+    assert "DUE TO TIME LIMIT" in output.read_text()
+    assert output.resolve() == (submitted.run("run_2").path / "slurm.txt").resolve()
+    folder = output.parent.parent
+    assert {path.name for path in folder.iterdir()} == {"array_1", "array_1.sh", "runs_1.txt", "output"}
+    assert all(path.is_symlink() for path in (folder / "array_1").iterdir())
