@@ -44,6 +44,8 @@ def verify(
         _print(verification)
     if keep is not None:
         message(f"the repeated run is kept in {keep}")
+    elif verification.error:
+        message("its log is gone with it; look at it with --keep DIR")
     raise typer.Exit(0 if verification.holds else 1)
 
 

@@ -79,7 +79,7 @@ def verify(
     record = directory.record()
     _require_whole(directory, record)
     then = _environment(directory)
-    device = device or _device_then(then)
+    device = _device(device, then)
     with _terminable(), _place(directory.name, keep) as folder:
         again = RunDirectory(folder)
         _copy_what_it_starts_from(directory, again, record, workspace)
@@ -124,18 +124,20 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
     return environment
 
 
-def _device_then(then: Mapping[str, Any]) -> str:
-    """The kind of device that the run used. Raises QexpError if there is none of that kind here."""
-    if then.get("device", "cpu") == "cpu":
-        return "cpu"
-    import torch
+def _device(asked: str | None, then: Mapping[str, Any]) -> str:
+    """The device asked for, or the kind that the run used. Raises QexpError if there is none of that kind here."""
+    used = then.get("device", "cpu")
+    device = asked or ("cpu" if used == "cpu" else "cuda")
+    if device == "cpu":
+        return device
+    from qexp import assemble  # loads torch
 
-    if not torch.cuda.is_available():
-        raise QexpError(
-            f"the run was made on {then['device']}, and there is no such device here; "
-            "compare with what the processor makes of it, which will differ: --device cpu"
-        )
-    return "cuda"
+    try:
+        assemble.device_of(device)
+    except QexpError as refused:
+        hint = "" if asked else f"\nthe run was made on {used}; the processor, with --device cpu, gives other bits"
+        raise QexpError(f"{refused}{hint}") from None
+    return device
 
 
 def _variables(then: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qexp import open_run
 from qexp.runs import provenance
 
 
@@ -119,7 +120,7 @@ def test_the_source_of_qexp_has_a_digest_that_any_change_of_it_changes(tmp_path)
     shutil.copytree(provenance.PACKAGE, tmp_path / "qexp", ignore=shutil.ignore_patterns("__pycache__"))
 
     def own_code() -> dict[str, str | None]:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
         command = [sys.executable, "-c", OWN_CODE]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
         return json.loads(done.stdout)
@@ -165,15 +166,19 @@ def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt(finis
     assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory"}
 
 
-def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(train, qexp):
-    parent = train(seed=1, name="parent", epochs=1)
-    child = train(seed=2, name="child", epochs=1, pretrain="parent")
+def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_path, monkeypatch, qexp):
+    shutil.copytree(finished, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    code, _, stderr = qexp("run", "sound", "--name", "child", "--pretrain", "sound_1", "--device", "cpu")
+    assert code == 0, stderr
+    parent, child = open_run("sound_1"), open_run("child")
     (lineage,) = child.record["lineage"]
-    assert (lineage["name"], lineage["digest"], lineage["seed"]) == ("parent", parent.record["digest"], 1)
+    assert (lineage["name"], lineage["digest"], lineage["seed"]) == ("sound_1", parent.record["digest"], 1)
     weights = (child.path / "checkpoints/pretrained.safetensors").read_bytes()
     assert lineage["weights"] == {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
     shown = qexp("show", "child").stdout
-    assert f"parent (digest {parent.record['digest'][:16]})" in shown
+    assert f"sound_1 (digest {parent.record['digest'][:16]})" in shown
     assert "torch" in shown
     assert "1 thread" in shown
 

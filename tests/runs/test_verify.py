@@ -18,8 +18,6 @@ from qexp.runs.sameness import first_difference, largest_of_results, largest_of_
 from qexp.spec.digest import digest
 from tests.runs.conftest import has_lines, until
 
-SLOW = ("--set", "epochs=10", "--set", "sizes=[768,64,64]", "--set", "batch_size=16", "--seed", "5", "--device", "cpu")
-
 
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch) -> Path:
@@ -57,18 +55,18 @@ def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, t
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(
-    workspace, train, start, qexp
-):
-    parent = train(seed=1, name="parent")
-    arguments = ("run", "mogi_quick", "--name", "child", "--pretrain", "parent", *SLOW)
+def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(run, start, qexp):
+    arguments = (
+        "run", "sound", "--name", "child", "--pretrain", "sound_0", "--device", "cpu",
+        "--set", "epochs=10", "--set", "sizes=[2048,16,16]",
+    )  # fmt: skip
     interrupted = start(*arguments)
-    until(has_lines(workspace / "runs/child/metrics.jsonl", 3), "the third epoch")
+    until(has_lines(run.parent / "child/metrics.jsonl", 3), "the third epoch")
     interrupted.send(signal.SIGTERM)
     assert interrupted.end()[0] == 130
     code, _, stderr = start(*arguments, "--resume").end()
     assert code == 0, stderr
-    shutil.rmtree(parent.path)
+    shutil.rmtree(run)
     assert len(open_run("child").record["attempts"]) == 2
     said = json.loads(qexp("verify", "child", "--json").stdout)
     assert said["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
@@ -168,20 +166,26 @@ def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
         (lambda run: os.truncate(run / "checkpoints/last.safetensors", 999), 5, "last.safetensors is damaged"),
         (lambda run: (run / "environment.json").write_text("{"), 5, "environment.json cannot be read"),
         (lambda run: (run / "environment.json").write_text("[]"), 5, "environment.json is not what a run writes"),
-        (lambda run: edit(run / "environment.json", device="some other GPU"), 2, "no such device here"),
+        (lambda run: edit(run / "environment.json", device="some other GPU"), 2, "the run was made on some other GPU"),
         (lambda run: edit(run / "run.json", parents=["gone"]), 2, "checkpoints/pretrained.safetensors gone"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp, tmp_path, spoil, code, complaint):
     import torch
 
-    if "device" in complaint and torch.cuda.is_available():
+    if "GPU" in complaint and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     spoil(run)
     found, stdout, stderr = qexp("verify", "sound_0")
     assert (found, stdout) == (code, "")
     assert complaint in stderr
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_device_that_there_is_not_is_refused(run, qexp):
+    code, stdout, stderr = qexp("verify", "sound_0", "--device", "abacus")
+    assert (code, stdout) == (2, "")
+    assert "--device abacus" in stderr
 
 
 def test_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
