@@ -33,7 +33,7 @@ def purge(
         message("nothing to delete")
         return
     size = in_bytes(sum(size_of(entry.data) for entry in doomed))
-    names = ", ".join(entry.name for entry in doomed)
+    names = ", ".join(entry.name for entry in doomed[:8]) + (", …" if len(doomed) > 8 else "")
     if not yes:
         question = f"delete {len(doomed)} runs for good ({size}): {names}"
         if not sys.stdin.isatty():

@@ -26,17 +26,18 @@ def rm(
 ) -> None:
     """Move runs to the trash, from where `restore` brings them back."""
     from qexp.runs import trash
-    from qexp.runs.stopping import stop
+    from qexp.runs.stopping import ask_to_stop, wait_for_end
     from qexp.workspace import find
 
     place = find(workspace)
     directories = trash.chosen(runs, place)
-    names = ", ".join(directory.name for directory in directories)
+    names = ", ".join(directory.name for directory in directories[:8]) + (", …" if len(directories) > 8 else "")
     if len(directories) > 1 and sys.stdin.isatty() and not yes:
         ask(f"move {len(directories)} runs to the trash: {names}?")
     if stop_them:
-        for directory in trash.in_use(directories):
-            stop(directory)
+        # What cannot be stopped, such as a run that waits in a pool, is refused below.
+        for directory in [one for one in trash.in_use(directories) if ask_to_stop(one)]:
+            wait_for_end(directory)
     for entry in trash.discard(directories, place):
         message(f"{entry.name} is in the trash; bring it back with: qexp restore {entry.name}")
 
