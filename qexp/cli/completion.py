@@ -139,9 +139,15 @@ def _fields(folder: Path) -> Iterator[str]:
     yield from (*KEPT, "size")
     for path in folder.iterdir():
         run = RunDirectory(path)
-        if not path.name.startswith(".") and run.record_file.is_file() and (results := run.record()["results"]):
+        if path.name.startswith(".") or not run.record_file.is_file():
+            continue
+        try:
+            results, spec = run.record()["results"], run.spec()
+        except QexpError:
+            continue
+        if results:
             yield from _leaves(results)
-            yield from _leaves({key: value for key, value in run.spec().items() if key != "model"})
+            yield from _leaves({key: value for key, value in spec.items() if key != "model"})
             return
 
 

@@ -121,6 +121,14 @@ def test_states_and_columns_are_offered(named):
     assert offered(completion.columns, "dataset.fixed.no") == ["dataset.fixed.noise"]
 
 
+def test_damaged_runs_keep_no_column_back(named):
+    whole = offered(completion.columns, "")
+    (named / "runs/sound_0/spec.json").unlink()
+    assert offered(completion.columns, "") == whole
+    (named / "runs/sound_1/run.json").write_text("{")
+    assert "seed" in offered(completion.columns, "")
+
+
 def test_every_column_that_is_offered_can_be_listed(named, qexp):
     columns = ",".join(offered(completion.columns, ""))
     code, _, stderr = qexp("ls", "--csv", "--columns", columns)
