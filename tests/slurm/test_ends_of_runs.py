@@ -108,15 +108,11 @@ def submitted(slurm_cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     ours.submit("warned", [warned])
     ours.submit("pair", [parted, whole], requeue="true")
     ours.submit("twenty", array, at_most=6)
+    # The longest waits begin first: Slurm looks at time limits twice a minute.
+    for name, seconds in {"warned": 60, "run_2": 0}.items():
+        until(ours.trains(name), "training")
+        ours.end_in(name, seconds)
     return ours
-
-
-def test_the_longest_waits_begin_first(submitted):
-    """Slurm looks at time limits twice a minute: what comes in the meantime costs no time."""
-    until(submitted.trains("warned"), "training")
-    submitted.end_in("warned", 60)
-    until(submitted.trains("run_2"), "training")
-    submitted.end_in("run_2", 0)
 
 
 def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_same_bits(submitted):
