@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks [generator|loops|startup|accuracy ...]; all if left out. Writes benchmarks.json."""
+"""Run: python -m benchmarks [generator|loops|startup|managed|accuracy ...]; all if left out. Writes benchmarks.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = Path("benchmarks.json")
 def main() -> None:
     import torch
 
-    chosen = sys.argv[1:] or ["startup", "generator", "loops", "accuracy"]
+    chosen = sys.argv[1:] or list(MEASUREMENTS)
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n")
     measured: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
@@ -51,9 +51,29 @@ def startup() -> Any:
     from benchmarks.startup import measure
 
     rows = measure()
-    for name, ours, python, demand, holds in rows:
-        print(f"{name:44s} {ours:8.3f} s   python -c pass {python:.3f} s   {demand} {_word(holds)}")
-    return [dict(zip(("name", "seconds", "python", "demand", "holds"), row, strict=True)) for row in rows]
+    for row in rows:
+        print(
+            f"{row.name:48s} {row.seconds:7.2f} s   python -c pass {row.python:.3f} s   {row.megabytes:4.0f} MB   "
+            f"≤ {row.limit:g} s {_word(row.seconds <= row.limit)}"
+        )
+    return [asdict(row) for row in rows]
+
+
+def managed() -> Any:
+    from benchmarks.managed import busy_slots, overhead
+
+    measured = {}
+    for others in (0, 10_000):
+        ours, bare = overhead(others)
+        limit = 1.03 * bare + 0.3
+        print(
+            f"a run of mogi_quick, {others:,} others beside it {ours:13.2f} s   training alone {bare:.2f} s   "
+            f"≤ {limit:.2f} s {_word(ours <= limit)}"
+        )
+        measured[f"overhead, {others} runs"] = {"seconds": ours, "training": bare}
+    busy = busy_slots()
+    print(f"slots of a pool of 4 over 40 short runs that are busy {busy:10.0%}   ≥ 90% {_word(busy >= 0.9)}")
+    return {**measured, "busy": busy}
 
 
 def accuracy() -> Any:
@@ -82,7 +102,13 @@ def _word(holds: bool) -> str:
     return "holds" if holds else "DOES NOT HOLD"
 
 
-MEASUREMENTS = {"generator": generator, "loops": loops, "startup": startup, "accuracy": accuracy}
+MEASUREMENTS = {
+    "generator": generator,
+    "loops": loops,
+    "startup": startup,
+    "managed": managed,
+    "accuracy": accuracy,
+}
 
 if __name__ == "__main__":
     main()

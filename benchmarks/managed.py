@@ -1,0 +1,100 @@
+"""What it costs to have a run managed, and whether a pool keeps its slots busy."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import qexp
+from benchmarks.startup import workspace_of_runs
+from qexp import assemble
+from qexp.runs import sweep
+from qexp.runs.start import start
+from qexp.seeds import Seeds
+from qexp.training.loop import Trainer
+from qexp.workspace import Workspace, find
+
+REPEATS = 5
+
+
+class Deaf:
+    """A listener that does nothing."""
+
+    def batch_done(self, *_: Any) -> None: ...
+    def epoch_done(self, *_: Any) -> None: ...
+    def checkpoint_written(self, *_: Any) -> None: ...
+
+
+def overhead(others: int) -> tuple[float, float]:
+    """Seconds of a managed run of mogi_quick and of training alone, medians in turn, with so many runs beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "workspace"
+        workspace_of_runs(root, others)
+        (root / "specs").rmdir()
+        (root / "specs").symlink_to(find().specs)
+        place = Workspace(root)
+        qexp.runs(workspace=root)
+        pairs = []
+        for turn in range(REPEATS + 1):
+            pairs.append((_managed(place, turn), _alone(place, turn)))
+        ours, bare = (statistics.median(times) for times in zip(*pairs[1:], strict=True))
+        return ours, bare
+
+
+def _managed(place: Workspace, turn: int) -> float:
+    started = time.perf_counter()
+    start("mogi_quick", place, seed=turn, device="cpu")
+    qexp.runs(workspace=place.root)
+    return time.perf_counter() - started
+
+
+def _alone(place: Workspace, turn: int) -> float:
+    """The same samples, network and loop, and the test error at the end; no run directory, no figures."""
+    started = time.perf_counter()
+    spec, tables = assemble.experience("mogi_quick", [], place).document, assemble.BUILT_IN
+    seeds, device = Seeds(turn), torch.device("cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(assemble.threads_for(spec, tables))
+    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), seeds, device)
+    model = assemble.initial_model(spec, tables, seeds)
+    assemble.fit_transforms(model, data)
+    trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
+    trainer.run(Deaf(), lambda: False)
+    trainer.evaluate(data.test)
+    torch.set_num_threads(before)
+    return time.perf_counter() - started
+
+
+class Lives:
+    """A watcher that adds up how long the pool's processes lived."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def start(self, runs: Sequence[str]) -> None: ...
+    def run_started(self, run: str) -> None: ...
+    def progress(self, lines: object) -> None: ...
+    def stopping(self) -> None: ...
+    def stop(self) -> None: ...
+
+    def run_ended(self, run: str, state: str, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def busy_slots(jobs: int = 4, runs: int = 40) -> float:
+    """The share of the pool's slots in which a process was at work, from the pool's start to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "specs").symlink_to(find().specs)
+        place, lives = Workspace(Path(folder)), Lives()
+        brief = ["epochs=2", "sizes=[96,32,32]"]
+        order = sweep.Order(["mogi_quick"], seeds=f"0:{runs}", overrides=brief, jobs=jobs, device="cpu")
+        launch, directories = sweep.open_launch(sweep.prepare(order, place), place)
+        started = time.perf_counter()
+        sweep.run_here(launch, directories, order, lives)
+        return lives.seconds / (jobs * (time.perf_counter() - started))
