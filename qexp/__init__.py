@@ -2,8 +2,8 @@
 
 # Loading a subpackage binds its name here, once; loaded first, it leaves the name `runs` to the function.
 import qexp.runs  # noqa: F401
-from qexp.api import Run, matrix, open_run, run, runs
+from qexp.api import Run, compare, import_run, matrix, open_run, restore, run, runs, sweep
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "matrix", "open_run", "run", "runs"]
+__all__ = ["Run", "compare", "import_run", "matrix", "open_run", "restore", "run", "runs", "sweep"]

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
+    from qexp.analysis.across_seeds import SeedComparison
+    from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
     from qexp.runs.directory import RunDirectory
     from qexp.runs.execute import Display
+    from qexp.runs.launch.local import Watcher
+    from qexp.runs.verify import Verification
 
 
 class Run:
@@ -81,6 +85,63 @@ class Run:
         """
         return self._predictor.predict(inputs)
 
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
+        from qexp.runs.waiting import endings
+
+        return next(state for _, state in endings([self.directory], timeout))
+
+    def stop(self, now: bool = False) -> str:
+        """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
+        from qexp.runs.stopping import stop
+
+        return stop(self.directory, now)
+
+    def logs(self, attempt: int | None = None) -> str:
+        """The log of an attempt, the last one if left out."""
+        from qexp.runs import logs
+
+        return "".join(logs.read(self.directory, attempt))
+
+    def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
+        """Add and remove tags; returns those that the run has then."""
+        from qexp.runs import labels
+
+        labels.retag(self.path, add, remove)
+        tags: list[str] = self.record["tags"]
+        return tags
+
+    def note(self, text: str | None = None) -> str:
+        """Write a note on the run, an empty one to take it away; returns the note that there is then."""
+        from qexp.runs import labels
+
+        if text is not None:
+            labels.annotate(self.path, text)
+        note: str = self.record["note"]
+        return note
+
+    def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
+        """Run it again, elsewhere, and see whether all is the same bit for bit; see `qexp verify`."""
+        from qexp.runs.verify import verify
+
+        place = workspaces.Workspace(self.path.parent.parent)
+        return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
+
+    def export(self, target: str | Path) -> Path:
+        """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
+        from qexp.runs import archive
+
+        archive.export(self.directory, Path(target))
+        return Path(target)
+
+    def remove(self, stop: bool = False) -> None:
+        """Move the run into its workspace's trash, from which `restore` brings it back."""
+        from qexp.runs import trash
+
+        if stop:
+            self.stop()
+        trash.discard([self.directory], workspaces.Workspace(self.path.parent.parent))
+
     @cached_property
     def _predictor(self) -> Predictor:
         from qexp.analysis.predict import Predictor
@@ -121,6 +182,80 @@ def run(
         display=display,
     )
     return Run(directory)
+
+
+def sweep(
+    experiences: str | Path | Sequence[str | Path],
+    *,
+    seeds: str | Iterable[int] = "0",
+    grid: Mapping[str, Sequence[Any]] | Iterable[str] = (),
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    pretrain: str | None = None,
+    storage_path: str | Path | None = None,
+    resume: bool = False,
+    only_failed: bool = False,
+    jobs: int | None = None,
+    device: str = "auto",
+    launcher: str = "local",
+    slurm: Mapping[str, Any] | Iterable[str] = (),
+    workspace: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> list[Run]:
+    """Run all combinations of experiences, grid and seeds, as `qexp run --seeds --grid -j` does.
+
+    seeds    `range(10)` or "0:10"
+    grid     `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
+    returns  all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
+    """
+    from qexp.runs import sweep as sweeps
+    from qexp.runs.launch.local import Unwatched
+
+    place = workspaces.find(workspace)
+    several = [experiences] if isinstance(experiences, str | Path) else experiences
+    order = sweeps.Order(
+        [str(one) for one in several],
+        seeds=seeds if isinstance(seeds, str) else ",".join(map(str, seeds)),
+        grid=_axes(grid),
+        overrides=_texts(overrides),
+        pretrain=pretrain,
+        storage=Path(storage_path) if storage_path is not None else None,
+        resume=resume,
+        only_failed=only_failed,
+        jobs=jobs,
+        device=device,
+        launcher=launcher,
+        slurm=[f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm),
+    )
+    prepared = sweeps.prepare(order, place)
+    if prepared.choice.new or prepared.choice.again:
+        launch, directories = sweeps.open_launch(prepared, place)
+        if launcher == "slurm":
+            sweeps.submit(launch, directories, prepared)
+        else:
+            sweeps.run_here(launch, directories, order, watcher or Unwatched())
+    return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
+
+
+def compare(*runs: str, workspace: str | Path | None = None) -> Comparison | SeedComparison:
+    """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`."""
+    from qexp.analysis.compare import compare_named
+    from qexp.runs.catalog import Catalog
+
+    return compare_named(list(runs), Catalog(workspaces.find(workspace)))
+
+
+def restore(name: str, *, workspace: str | Path | None = None) -> Run:
+    """Bring back the newest run of that name in the trash."""
+    from qexp.runs import trash
+
+    return Run(trash.restore(name, workspaces.find(workspace)))
+
+
+def import_run(file: str | Path, *, name: str | None = None, workspace: str | Path | None = None) -> Run:
+    """Take in an archived run; all of it is checked before anything is written."""
+    from qexp.runs import archive
+
+    return Run(archive.unpack(Path(file), workspaces.find(workspace), name))
 
 
 def matrix(
@@ -168,6 +303,14 @@ def open_run(reference: str, *, workspace: str | Path | None = None) -> Run:
     from qexp.runs.catalog import Catalog
 
     return Run(Catalog(workspaces.find(workspace)).find(reference))
+
+
+def _axes(grid: Mapping[str, Sequence[Any]] | Iterable[str]) -> list[str]:
+    import json
+
+    if isinstance(grid, Mapping):
+        return [f"{key}={','.join(json.dumps(value) for value in values)}" for key, values in grid.items()]
+    return list(grid)
 
 
 def _texts(overrides: Iterable[str] | Mapping[str, Any]) -> list[str]:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qexp.analysis.rounding import number as number  # what the other commands import from here
-
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qexp.cli.console import in_bytes, message, number, print_csv, print_json, print_table, warning
+from qexp.analysis.rounding import number
+from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, warning
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from qexp.cli import completion
-from qexp.cli.arguments import StatusOption
+from qexp.cli.arguments import LaunchOption, StatusOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_csv, print_json, result, warning
 from qexp.cli.listing import Run, documents, in_csv, metrics_of, print_columns, print_groups, print_runs, rows_of
 
@@ -27,9 +27,7 @@ def ls(
     where: Annotated[
         str | None, typer.Option(metavar="EXPRESSION", help='Only runs for which it holds: "seed < 5".')
     ] = None,
-    launch: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only runs of that launch: its id, the beginning of it, or last.")
-    ] = None,
+    launch: LaunchOption = None,
     sort: Annotated[
         str | None,
         typer.Option(

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from qexp.analysis.rounding import number
 from qexp.cli.arguments import DatasetOption, DeviceOption, RunOption
-from qexp.cli.console import WorkspaceOption, message, number, print_table, result
+from qexp.cli.console import WorkspaceOption, message, print_table, result
 
 
 def matrix(

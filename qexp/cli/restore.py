@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from qexp.cli.arguments import TrashedArgument
 from qexp.cli.console import WorkspaceOption, in_bytes, message, print_table
 
 
 def restore(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A removed run: its name, or its name in the trash.")
-    ] = None,
+    run: TrashedArgument = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring a run back from the trash, the newest of that name; without a name, list the trash."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp.cli.arguments import DeviceOption, ExperiencesArgument, PretrainOption
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ MANY = 10_000
 
 
 def run(
-    experiences: Annotated[list[str], typer.Argument(metavar="EXPERIENCE...", help="Names or paths of experiences.")],
+    experiences: ExperiencesArgument,
     seed: Annotated[int | None, typer.Option(help="Where all randomness of the run comes from; 0 if left out.")] = None,
     seeds: Annotated[str | None, typer.Option(metavar="A:B", help="A run for each seed: 0:10, or 0,2,5.")] = None,
     grid: Annotated[
@@ -28,7 +29,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change the spec for these runs.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; <experience>_<seed> if left out.")] = None,
-    pretrain: Annotated[str | None, typer.Option(metavar="RUN", help="Start from that run's best weights.")] = None,
+    pretrain: PretrainOption = None,
     storage_path: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep runs there; runs/ gets links to them.")
     ] = None,
@@ -44,7 +45,7 @@ def run(
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once; the runs go on by themselves.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train experiences, and judge them on the test part: one run, or a sweep over seeds and a grid of changes."""

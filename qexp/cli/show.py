@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qexp.analysis.rounding import number
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import JsonOption, WorkspaceOption, number, print_json, print_table, result
+from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 
 
 def show(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp.analysis.rounding import number
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import JsonOption, WorkspaceOption, message, number, print_json, print_table, result
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
 
 if TYPE_CHECKING:
     from qexp.runs.sameness import Largest

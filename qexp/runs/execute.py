@@ -65,6 +65,30 @@ def execute(
     record = directory.record()
     if record["state"] == "done":
         return
+    with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
+        attempt = _begin(directory, record)
+        with _logging_to(attempt / "log.txt"), _heartbeat(attempt / "heartbeat"), _threads_restored():
+            log.info("run %s, process %d, attempt %s", record["name"], os.getpid(), attempt.name)
+            state, error = _outcome(
+                lambda: _train(directory, record, device, display or Silent(), interrupted, threads)
+            )
+            if error is not None:
+                record["error"] = _last_line(error)
+                log.error("%s", "".join(traceback.format_exception(error)))
+            record["attempts"][-1] |= {"ended": now(), "state": state}
+            record |= {"state": state, "ended": now()}
+            log.info("%s", state)
+            files.write_json(directory.record_file, record)
+    if state == "interrupted":
+        raise InterruptedRunError(f"{record['name']} was interrupted; go on with --resume")
+    if error is not None:
+        raise RunFailedError(
+            f"{record['name']} {state.replace('_', ' ')}: {record['error']}\nsee {attempt / 'log.txt'}"
+        ) from error
+
+
+def _begin(directory: RunDirectory, record: dict[str, Any]) -> Path:
+    """Claim the next attempt, and write down that the run is running. Returns the attempt's folder."""
     number = _claim_attempt(directory, record)
     attempt = directory.attempt(number)
     record["attempts"].append(
@@ -74,35 +98,19 @@ def execute(
     record["job"] = this_job()
     files.write_json(attempt / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
     files.write_json(directory.record_file, record)
+    return attempt
 
-    with (
-        _logging_to(attempt / "log.txt"),
-        _heartbeat(attempt / "heartbeat"),
-        _threads_restored(),
-        _watched_signals() as interrupted,
-    ):
-        log.info("run %s, attempt %d, process %d", record["name"], number, os.getpid())
-        error: BaseException | None = None
-        try:
-            finished = _train(directory, record, device, display or Silent(), interrupted, threads)
-            state = "done" if finished else "interrupted"
-        except (MemoryError, torch.OutOfMemoryError) as caught:
-            state, error = "out_of_memory", caught
-        except BaseException as caught:
-            state, error = ("interrupted", None) if isinstance(caught, KeyboardInterrupt) else ("failed", caught)
-        if error is not None:
-            record["error"] = _last_line(error)
-            log.error("%s", "".join(traceback.format_exception(error)))
-        record["attempts"][-1] |= {"ended": now(), "state": state}
-        record |= {"state": state, "ended": now()}
-        log.info("%s", state)
-        files.write_json(directory.record_file, record)
-    if state == "interrupted":
-        raise InterruptedRunError(f"{record['name']} was interrupted; go on with --resume")
-    if error is not None:
-        raise RunFailedError(
-            f"{record['name']} {state.replace('_', ' ')}: {record['error']}\nsee {attempt / 'log.txt'}"
-        ) from error
+
+def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
+    """The state in which training ends, and the error if it was one."""
+    try:
+        return ("done" if train() else "interrupted"), None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return "out_of_memory", error
+    except KeyboardInterrupt:
+        return "interrupted", None
+    except BaseException as error:
+        return "failed", error
 
 
 def _train(

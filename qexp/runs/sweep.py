@@ -72,6 +72,7 @@ class Prepared:
     """An order that has been checked, and what it comes to."""
 
     order: Order
+    plans: list[Plan]
     choice: Choice
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -98,7 +99,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         workspace,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
-    return Prepared(order, choice, settings)
+    return Prepared(order, planned, choice, settings)
 
 
 def choose(plans: Iterable[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:

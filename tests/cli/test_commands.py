@@ -14,8 +14,12 @@ from qexp.runs.prepare import Plan, prepare
 from qexp.workspace import Workspace
 
 COMMANDS = [
-    "run", "matrix", "ls", "show", "compare", "validate", "tables", "schema", "init", "reindex", "execute",
+    "run", "matrix", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify", "validate",
+    "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
+    "execute", "supervise",
 ]  # fmt: skip
+
+FOR_MACHINES = ("execute", "supervise")
 
 
 def everything_below(folder: Path) -> list[str]:
@@ -32,11 +36,11 @@ def test_every_command_explains_itself(qexp, command):
     assert stdout.splitlines()[1].strip().startswith(f"Usage: qexp {command}")
 
 
-def test_the_help_lists_the_commands_but_the_one_for_machines(qexp):
+def test_the_help_lists_the_commands_but_those_for_machines(qexp):
     code, stdout, _ = qexp("--help")
     assert code == 0
     listed = [line.split()[1] for line in stdout.splitlines() if line.startswith("│ ") and line.split()[1] in COMMANDS]
-    assert listed == [command for command in COMMANDS if command != "execute"]
+    assert listed == [command for command in COMMANDS if command not in FOR_MACHINES]
 
 
 @pytest.mark.parametrize(

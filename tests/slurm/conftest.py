@@ -11,6 +11,15 @@ import pytest
 
 from tests.slurm.cluster import NoClusterError, cluster
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes that run tests, one has the cluster."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
 
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[Path]:
