@@ -157,6 +157,6 @@ def _refresh_catalog(place: Workspace) -> None:
     from qexp.runs.catalog import Catalog
 
     catalog = Catalog(place)
-    catalog.runs()
+    catalog.refresh_if_small()
     for text in catalog.warnings:
         warning(text)

@@ -30,6 +30,31 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     return made, [list(row) for row in axes]
 
 
+LEFT, RIGHT, BOTTOM, TOP, BETWEEN = 0.7, 0.15, 0.5, 0.45, 0.75
+"""Margins of panels in a row, in inches: room for the labels of an axis with numbers of up to five characters."""
+
+
+def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A row of panels with margins that are given: laying out by the labels' sizes takes longer than drawing them.
+
+    width, height  of one panel with its margins [inch]
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    whole = count * width
+    made = Figure(figsize=(whole, height))
+    FigureCanvasAgg(made)
+    panel = (whole - LEFT - RIGHT - (count - 1) * BETWEEN) / count
+    made.subplots_adjust(
+        LEFT / whole, BOTTOM / height, 1 - RIGHT / whole, 1 - TOP / height, wspace=BETWEEN / panel, hspace=0
+    )
+    axes = list(made.subplots(1, count, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return made, axes
+
+
 def plain_numbers(axis: XAxis | YAxis) -> None:
     """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.figures.canvas import COLOURS, panels, plain_numbers, save
 from qexp.quantities import quantity
 
 
@@ -16,12 +16,12 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
     runs  name → the lines of its `metrics.jsonl`
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
-    made, axes = figure(1, 1 + len(outputs), 4.2, 3.4)
+    made, axes = panels(1 + len(outputs), 4.2, 3.4)
     marker = "." if max(map(len, runs.values()), default=0) == 1 else None
     for (name, lines), colour in zip(runs.items(), _cycled(len(runs)), strict=True):
         epochs = [line["epoch"] for line in lines]
         prefix = f"{name}, " if len(runs) > 1 else ""
-        loss = axes[0][0]
+        loss = axes[0]
         for part, style, width in (("train", "--", 1.0), ("validation", "-", 1.5)):
             values = [_number(line[part]["loss"]) for line in lines]
             part_name = "training" if part == "train" else part
@@ -29,7 +29,7 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
         best = [line["epoch"] for line in lines if line["best"]]
         if best and len(runs) == 1:
             loss.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
-        for axis, output in zip(axes[0][1:], outputs, strict=True):
+        for axis, output in zip(axes[1:], outputs, strict=True):
             values = [_number(line["validation"].get(output, {}).get("mae")) for line in lines]
             axis.plot(epochs, values, "-", color=colour, linewidth=1.5, label=name, marker=marker)
             tested = [
@@ -39,12 +39,12 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
             ]
             if tested:
                 axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
-    axes[0][0].set_ylabel("loss (transformed values)")
-    for axis, output in zip(axes[0][1:], outputs, strict=True):
+    axes[0].set_ylabel("loss (transformed values)")
+    for axis, output in zip(axes[1:], outputs, strict=True):
         unit = quantity(output).unit
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
         axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10)
-    for axis in axes[0]:
+    for axis in axes:
         axis.set_xlabel("epoch")
         axis.set_yscale("log")
         plain_numbers(axis.yaxis)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.figures.canvas import COLOURS, panels, plain_numbers, save
 from qexp.quantities import label, quantity
 
 
@@ -19,8 +19,8 @@ def estimates_against_truth(
 
     outputs  name → true values and estimates, (sample,) each, in the output's unit
     """
-    made, axes = figure(1, len(outputs), 3.8, 3.8)
-    for axis, (name, (truth, estimate)) in zip(axes[0], outputs.items(), strict=True):
+    made, axes = panels(len(outputs), 3.9, 4.0)
+    for axis, (name, (truth, estimate)) in zip(axes, outputs.items(), strict=True):
         both = np.concatenate([truth, estimate])
         finite = both[np.isfinite(both)]
         positive = len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
@@ -37,5 +37,5 @@ def estimates_against_truth(
         axis.set_ylabel(f"estimated {label(name)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
         axis.set_title(f"mean absolute error {error:.3g} {quantity(name).unit}".rstrip(), fontsize=9)
-    made.suptitle(title, fontsize=10)
+    made.suptitle(title, fontsize=10, y=0.99)
     save(made, path)
