@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qexp.cli.console import message
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
 
 
 class PoolDisplay:
@@ -61,16 +61,17 @@ class PoolDisplay:
         else:
             message(text)
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
+        from rich.console import Group
         from rich.table import Table
 
         waiting = self._total - len(self._states) - len(self._running)
-        table = Table(box=None, pad_edge=False, title_justify="left")
-        table.title = f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting} waiting"
+        counts = f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting} waiting"
+        table = Table(box=None, pad_edge=False)
         for column in ("run", "epoch", "validation", "time"):
             table.add_column(column, justify="left" if column == "run" else "right")
         for run, started in self._running.items():
             line = self._lines.get(run)
             epoch, loss = (str(line["epoch"]), f"{line['validation']['loss']:.4g}") if line else ("-", "-")
             table.add_row(run, epoch, loss, f"{time.monotonic() - started:.0f} s")
-        return table
+        return Group(counts, table)

@@ -132,6 +132,16 @@ def test_runs_in_a_pool_share_the_machines_cores(workspace, start):
     assert json.loads((qexp.open_run(name).path / "environment.json").read_text())["threads"] == 1
 
 
+def test_of_several_gpus_each_run_gets_one(workspace, start, monkeypatch):
+    # There need not be any: what counts is which one a run is told to see.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    brief = [word for word in BRIEF if word not in ("--device", "cpu")]
+    code, _, stderr = start("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "2").end()
+    assert code == 0, stderr
+    environments = [json.loads((qexp.open_run(name).path / "environment.json").read_text()) for name in states()]
+    assert {environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments} == {"4", "7"}
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
