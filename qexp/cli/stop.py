@@ -6,23 +6,44 @@ from typing import Annotated
 
 import typer
 
-from qexp.cli.arguments import RunsArgument
+from qexp.cli import completion
 from qexp.cli.console import WorkspaceOption, error, message
 
 
 def stop(
-    runs: RunsArgument,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Runs: names, unique prefixes or paths.", autocompletion=completion.runs),
+    ] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="All of a launch: nothing more of it starts.",
+            autocompletion=completion.launches,
+        ),
+    ] = None,
     now: Annotated[bool, typer.Option("--now", help="Kill them; the last checkpoint remains.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Stop runs, here or on Slurm: they write a checkpoint and end as interrupted; --resume goes on with them."""
     from qexp.errors import QexpError
+    from qexp.runs import launches
     from qexp.runs.catalog import Catalog
-    from qexp.runs.stopping import ask_to_stop, wait_for_end
+    from qexp.runs.stopping import ask_to_stop, stop_launch, wait_for_end
     from qexp.runs.waiting import Watch
     from qexp.workspace import find
 
-    catalog = Catalog(find(workspace))
+    place = find(workspace)
+    if launch is not None:
+        if runs or now:
+            raise QexpError("--launch stops all of a launch; name no runs and no --now beside it")
+        for name, state in stop_launch(launches.find(launch, place), place.runs).items():
+            message(f"{name}: {state}")
+        return
+    if not runs:
+        raise QexpError("name the runs to stop, or a launch: --launch last")
+    catalog = Catalog(place)
     directories = [catalog.find(run) for run in runs]
     asked, mistakes = [], []
     for directory in directories:

@@ -41,13 +41,23 @@ class Launch:
         """Which process runs the launch, if it is one of a pool."""
         return self.folder / "pool.json"
 
-    def pool_works(self) -> bool:
-        """Whether a process is still at work on the launch, so that what waits in it will be started."""
+    @property
+    def heartbeat(self) -> Path:
+        """What a pool on another machine would touch; there is none, so that such a pool is not believed to live."""
+        return self.folder / "heartbeat"
+
+    def pool(self) -> dict[str, Any] | None:
+        """The process that runs or ran the launch, if it is one of a pool."""
         try:
             process = files.read_json(self.pool_file)
         except (FileNotFoundError, DamagedError):
-            return False
-        return isinstance(process, dict) and "pid" in process and alive(process, self.folder / "heartbeat")
+            return None
+        return process if isinstance(process, dict) and {"host", "pid", "pid_namespace"} <= process.keys() else None
+
+    def pool_works(self) -> bool:
+        """Whether a process is still at work on the launch, so that what waits in it will be started."""
+        process = self.pool()
+        return process is not None and alive(process, self.heartbeat)
 
     def output(self, run: str) -> Path:
         """What the process of a run prints; its log proper is in the run's own directory."""

@@ -6,14 +6,20 @@ import errno
 import os
 import signal
 import socket
+import time
+from pathlib import Path
 from typing import Any
 
 from qexp.errors import QexpError
 from qexp.runs.directory import UNFINISHED, RunDirectory
 from qexp.runs.jobs import Job, jobs_of
+from qexp.runs.launches import Launch
 from qexp.runs.process import alive, pid_namespace
 from qexp.runs.states import process_of
 from qexp.runs.waiting import Watch, endings
+
+PAUSE = 0.1
+"""Seconds between two looks whether a pool has ended."""
 
 
 def stop(directory: RunDirectory, now: bool = False) -> str:
@@ -38,9 +44,32 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         return True
     if job is not None and state == "queued":
         raise QexpError(
-            f"{directory.name} waits for its turn in launch {job.id}; stop it when it runs, or end the launch"
+            f"{directory.name} waits for its turn in launch {job.id}; stop it when it runs, or all of them: "
+            f"qexp stop --launch {job.id}"
         )
-    return process is not None and _signal(directory, process, signal.SIGKILL if now else signal.SIGTERM)
+    heartbeat = directory.attempt(process["attempt"]) / "heartbeat" if process is not None else Path()
+    number = signal.SIGKILL if now else signal.SIGTERM
+    return process is not None and _signal(directory.name, process, heartbeat, number)
+
+
+def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
+    """Let nothing more of a launch start, stop what runs, and wait for the end. Returns run → state.
+
+    runs  the folder of the workspace's runs
+    """
+    record = launch.record()
+    directories = [RunDirectory(runs / name) for name in record["runs"]]
+    if record["launcher"] == "slurm":
+        for directory in directories:
+            ask_to_stop(directory)
+    elif (pool := launch.pool()) is not None:
+        _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
+        while launch.pool_works():  # it ends when its runs have
+            time.sleep(PAUSE)
+    at_work = [directory for directory, state in Watch().states(directories).items() if state in ("queued", "running")]
+    for _ in endings(at_work):
+        pass
+    return {directory.name: state for directory, state in Watch().states(directories).items()}
 
 
 def wait_for_end(directory: RunDirectory) -> str:
@@ -58,17 +87,17 @@ def _cancel(directory: RunDirectory, job: Job, state: str, now: bool) -> None:
         slurm.remember(job.launch, {job.id: "interrupted"})
 
 
-def _signal(directory: RunDirectory, process: dict[str, Any], number: signal.Signals) -> bool:
-    """Whether the process was there to get the signal."""
+def _signal(name: str, process: dict[str, Any], heartbeat: Path, number: signal.Signals) -> bool:
+    """Whether the process of a run or launch was there to get the signal."""
     pid = int(process["pid"])
-    _require_here(directory, process)
+    _require_here(name, process)
     try:
         handle = _handle(pid)
     except ProcessLookupError:
         return False
     try:
         # From here on the handle means one process, whoever gets its number next. So it is asked who it is now.
-        if not alive(process, directory.attempt(process["attempt"]) / "heartbeat"):
+        if not alive(process, heartbeat):
             return False
         if handle is None:
             os.kill(pid, number)
@@ -77,19 +106,19 @@ def _signal(directory: RunDirectory, process: dict[str, Any], number: signal.Sig
     except ProcessLookupError:
         return False
     except PermissionError:
-        raise QexpError(f"{directory.name} is process {pid} of another user, who alone can stop it") from None
+        raise QexpError(f"{name} is process {pid} of another user, who alone can stop it") from None
     finally:
         if handle is not None:
             os.close(handle)
     return True
 
 
-def _require_here(directory: RunDirectory, process: dict[str, Any]) -> None:
+def _require_here(name: str, process: dict[str, Any]) -> None:
     host, pid = process["host"], process["pid"]
     if host != socket.gethostname():
-        raise QexpError(f"{directory.name} runs on {host}, as process {pid}; stop it there: qexp stop {directory.name}")
+        raise QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
     if process["pid_namespace"] != pid_namespace():
-        raise QexpError(f"{directory.name} runs in another container on {host}, as process {pid} there; stop it there")
+        raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
 
 
 def _handle(pid: int) -> int | None:

@@ -118,6 +118,17 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
     until(in_state("done", 2), "that so many are done")
 
 
+def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, start):
+    code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "--detach").end()
+    assert code == 0, stderr
+    until(in_state("running", 1), "that the first runs")
+    assert in_state("queued", 1)()
+    code, _, stderr = start("stop", "--launch", stdout.strip()).end()
+    assert code == 0, stderr
+    assert sorted(states().values()) == ["created", "interrupted"]
+    assert launches.find("last", Workspace(workspace)).pool_works() is False
+
+
 def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, start):
     sweep = ("run", "mogi_quick", "--seeds", "0:3", *BRIEF, "-j", "3")
     processes = [start(*sweep) for _ in range(3)]
