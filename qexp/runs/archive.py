@@ -90,23 +90,12 @@ def export(directory: RunDirectory, target: Path) -> int:
         raise QexpError(f"{target} is there already; remove it, or choose another name")
     members = list(_members(directory.path.resolve(), PurePosixPath(directory.name)))
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.absolute().parent)
-    except OSError as error:
-        raise QexpError(f"cannot write {target}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with files.replacing(target) as file:
             with compression.writer(file) as stream:
                 _write(members, directory.name, stream)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
+            return file.tell()
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return size
 
 
 def unpack(file: Path, workspace: Workspace, name: str | None = None) -> RunDirectory:

@@ -28,6 +28,7 @@ from qexp.runs.launch.slurm import this_job
 from qexp.runs.prepare import now
 from qexp.runs.process import HEARTBEAT_SECONDS, alive, this_process
 from qexp.runs.results import write_results
+from qexp.runs.signals import handled
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from qexp.training.events import EventWriter
@@ -308,18 +309,11 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
     cost the checkpoint. What does not end is killed.
     """
     received = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield received.is_set
-        return
 
     def note(number: int, frame: FrameType | None) -> None:
         if received.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled((signal.SIGINT, signal.SIGTERM), note):
         yield received.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

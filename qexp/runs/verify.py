@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from qexp.runs.changes import Change, code_changes, code_then_and_now, environme
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.prepare import now
 from qexp.runs.sameness import Largest, first_difference, largest_of_results, largest_of_weights, same_bytes, tensors
+from qexp.runs.signals import handled
 from qexp.runs.states import process_of, state_now
 from qexp.spec.digest import digest
 from qexp.workspace import Workspace
@@ -208,19 +208,12 @@ def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> 
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end this process as Ctrl-C does: with nothing left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handled((signal.SIGTERM, signal.SIGHUP), interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
