@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from benchmarks.startup import workspace_of_runs
 from qexp import assemble
 from qexp.runs import sweep
 from qexp.runs.catalog import Catalog
+from qexp.runs.launch.local import Unwatched
 from qexp.runs.start import start
 from qexp.seeds import Seeds
 from qexp.training.loop import Trainer
@@ -64,17 +64,11 @@ def _alone(place: Workspace, turn: int) -> float:
     return time.perf_counter() - started
 
 
-class Lives:
+class Lives(Unwatched):
     """A watcher that adds up how long the pool's processes lived."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-
-    def start(self, runs: Sequence[str]) -> None: ...
-    def run_started(self, run: str) -> None: ...
-    def progress(self, lines: object) -> None: ...
-    def stopping(self) -> None: ...
-    def stop(self) -> None: ...
 
     def run_ended(self, run: str, state: str, seconds: float) -> None:
         self.seconds += seconds
@@ -89,5 +83,5 @@ def busy_slots(jobs: int = 4, runs: int = 40) -> float:
         order = sweep.Order(["mogi_quick"], seeds=f"0:{runs}", overrides=brief, jobs=jobs, device="cpu")
         launch, directories = sweep.open_launch(sweep.prepare(order, place), place)
         started = time.perf_counter()
-        sweep.run_here(launch, directories, order, lives)
+        sweep.run_here(launch, directories, lives)
         return lives.seconds / (jobs * (time.perf_counter() - started))

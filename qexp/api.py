@@ -232,7 +232,7 @@ def sweep(
         if launcher == "slurm":
             sweeps.submit(launch, directories, prepared)
         else:
-            sweeps.run_here(launch, directories, order, watcher or Unwatched())
+            sweeps.run_here(launch, directories, watcher or Unwatched())
     return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
 
 

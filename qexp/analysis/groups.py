@@ -13,7 +13,7 @@ from typing import Any
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
-from qexp.runs.states import process_of, state_now
+from qexp.runs.waiting import Watch
 from qexp.tables import suggestion
 
 WILDCARD = re.compile(r"[*?[]")
@@ -130,9 +130,7 @@ def _require_numbers(one: Chosen) -> None:
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[Chosen]:
     if not is_pattern(argument):
         directory = catalog.find(argument)
-        record = directory.record()
-        state = state_now(directory, record["state"], process_of(record))
-        yield Chosen(directory, {**record, "state": state}, None)
+        yield Chosen(directory, {**directory.record(), "state": Watch().state(directory)}, None)
         return
     matching = [one for one in summaries if fnmatch.fnmatchcase(one["name"], argument)]
     if not matching:

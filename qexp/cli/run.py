@@ -125,7 +125,7 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
         message(f"it goes on without this terminal; look with: qexp ls --launch {launch.id}")
         result(launch.id)
         return
-    states, stopped = sweep.run_here(launch, directories, order, PoolDisplay())
+    states, stopped = sweep.run_here(launch, directories, PoolDisplay())
     _refresh_catalog(place)
     _say_how_it_ended(states, count)
     if stopped:

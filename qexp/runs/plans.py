@@ -132,8 +132,11 @@ def _split(text: str) -> Iterator[str]:
     yield part.strip()
 
 
-def standing(plan: Plan, workspace: Workspace, watch: Watch) -> str | None:
-    """The state of the run that a plan would make, None if there is none. Raises QexpError if the name is another's."""
+def standing(plan: Plan, workspace: Workspace, state: str) -> str | None:
+    """The state of the run that a plan would make, None if there is none. Raises QexpError if the name is another's.
+
+    state  the one to be believed now, see `Watch`
+    """
     directory = RunDirectory(workspace.runs / plan.name)
     try:
         record = directory.record()
@@ -147,7 +150,6 @@ def standing(plan: Plan, workspace: Workspace, watch: Watch) -> str | None:
             f"there is a run {plan.name} already, of another {what}; choose another name with --name, "
             f"or look at what differs: qexp show {plan.name}"
         )
-    state = watch.state(directory)
     if state == "done" and not results.valid(directory):
         raise QexpError(f"{plan.name} says it is done, but its results are not all there; choose another --name")
     return state

@@ -36,7 +36,7 @@ def start(
     try:
         directory = prepare(planned, workspace, storage)
     except FileExistsError:
-        if not _goes_on(planned.name, standing(planned, workspace, Watch()), resume):
+        if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), resume):
             return directory, False
     execute(directory, device, display)
     return directory, True

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,14 +102,16 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
     return Prepared(order, planned, choice, settings)
 
 
-def choose(plans: Iterable[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
+def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
     """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
     again = TO_REPEAT if only_failed else ("created", *(TO_CONTINUE if resume else ()))
-    choice, watch = Choice([], [], [], {}), Watch()
+    choice = Choice([], [], [], {})
     mistakes = []
-    for plan in plans:
+    # All at once: a scheduler is asked once, and not for every run.
+    states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
+    for plan, now_in in zip(plans, states.values(), strict=True):
         try:
-            state = standing(plan, workspace, watch)
+            state = standing(plan, workspace, now_in)
         except QexpError as mistake:
             mistakes.append(str(mistake))
             continue
@@ -153,11 +155,12 @@ def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[
 
 
 def run_here(
-    launch: Launch, directories: Sequence[RunDirectory], order: Order, watcher: local.Watcher
+    launch: Launch, directories: Sequence[RunDirectory], watcher: local.Watcher
 ) -> tuple[dict[str, str], bool]:
     """Run the launch in a pool of this process. Returns the states at the end, and whether a signal ended it."""
-    gpus = local.visible_gpus() if order.device in ("auto", "cuda") else []
-    pool = local.Pool(launch, directories, order.jobs or 1, order.device, gpus)
+    jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
+    gpus = local.visible_gpus() if device in ("auto", "cuda") else []
+    pool = local.Pool(launch, directories, jobs or 1, device, gpus)
     files.write_json(launch.pool_file, this_process().document())
     return pool.run(watcher), pool.stopped
 
@@ -206,7 +209,5 @@ def detach(launch: Launch, workspace: Workspace) -> int:
 
 def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, str]:
     """Run what a launch that was detached has prepared."""
-    record = launch.record()
-    directories = [RunDirectory(workspace.runs / name) for name in record["runs"]]
-    order = Order([], jobs=record["settings"]["jobs"], device=record["settings"]["device"])
-    return run_here(launch, directories, order, watcher)[0]
+    directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
+    return run_here(launch, directories, watcher)[0]

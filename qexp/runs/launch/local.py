@@ -10,14 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
 from qexp.runs.directory import RunDirectory
 from qexp.runs.launches import Launch
+from qexp.runs.provenance import usable_cores
+from qexp.runs.signals import handled
 from qexp.runs.waiting import Watch
 
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -71,7 +72,7 @@ class Pool:
         gpus: Sequence[str] = (),
     ) -> None:
         self._launch, self._device, self._jobs = launch, device, jobs
-        self._threads = max(1, cores() // jobs)
+        self._threads = max(1, (usable_cores() or 1) // jobs)
         self._waiting: queue.SimpleQueue[RunDirectory] = queue.SimpleQueue()
         for directory in directories:
             self._waiting.put(directory)
@@ -86,7 +87,7 @@ class Pool:
         """Run all; returns the state of each at the end. Those that were never started keep theirs and are left out."""
         states: dict[str, str] = {}
         watcher.start(self._names)
-        with self._watched_signals():
+        with handled((signal.SIGINT, signal.SIGTERM), self._note):
             workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
             for worker in workers:
                 worker.start()
@@ -145,31 +146,13 @@ class Pool:
                 start_new_session=True,
             )  # fmt: skip
 
-    @contextmanager
-    def _watched_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self._signals += 1
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
 
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
             for job in self._running.values():
                 job.process.send_signal(number)
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:
