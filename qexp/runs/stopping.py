@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     record = directory.record()
     job, process = jobs_of({directory: record}).get(directory), process_of(record)
     if job is not None and job.launcher == "slurm":
-        _cancel(directory, job, state, now)
+        if now:
+            raise QexpError(
+                f"{directory.name} is job {job.id} of Slurm, which kills what does not end soon; drop --now"
+            )
+        _cancel([job])
         return True
     if job is not None and state == "queued":
         raise QexpError(
@@ -57,16 +62,18 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
 
     runs  the folder of the workspace's runs
     """
-    record = launch.record()
-    directories = [RunDirectory(runs / name) for name in record["runs"]]
-    if record["launcher"] == "slurm":
-        for directory in directories:
-            ask_to_stop(directory)
-    elif (pool := launch.pool()) is not None:
+    directories = [RunDirectory(runs / name) for name in launch.record()["runs"]]
+    if (pool := launch.pool()) is not None:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
         while launch.pool_works():  # it ends when its runs have
             time.sleep(PAUSE)
     at_work = [directory for directory, state in Watch().states(directories).items() if state in ("queued", "running")]
+    jobs = jobs_of({directory: directory.record() for directory in at_work})
+    handed_over = {directory: job for directory, job in jobs.items() if job.launcher == "slurm"}
+    _cancel(handed_over.values())
+    for directory in at_work:
+        if directory not in handed_over:  # its pool was killed and could not pass anything on
+            ask_to_stop(directory)
     for _ in endings(at_work):
         pass
     return {directory.name: state for directory, state in Watch().states(directories).items()}
@@ -76,15 +83,13 @@ def wait_for_end(directory: RunDirectory) -> str:
     return next(state for _, state in endings([directory]))
 
 
-def _cancel(directory: RunDirectory, job: Job, state: str, now: bool) -> None:
-    if now:
-        raise QexpError(f"{directory.name} is job {job.id} of Slurm, which kills what does not end soon; drop --now")
+def _cancel(jobs: Collection[Job]) -> None:
+    """Tell Slurm, once for all of them; it forgets at once those that have not started, so that they are remembered."""
     from qexp.runs.launch import slurm
 
-    slurm.cancel([job.id])
-    if state == "queued" and job.launch is not None:
-        # Slurm forgets at once that a task was in an array if it is cancelled before it has started.
-        slurm.remember(job.launch, {job.id: "interrupted"})
+    waited = slurm.cancel([job.id for job in jobs]) if jobs else {}
+    for folder in {job.launch for job in jobs if job.launch is not None}:
+        slurm.remember(folder, {job.id: waited[job.id] for job in jobs if job.launch == folder and job.id in waited})
 
 
 def _signal(name: str, process: dict[str, Any], heartbeat: Path, number: signal.Signals) -> bool:
