@@ -486,16 +486,18 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
         assert line["validation"]["losses"]["delta_volume"] == pytest.approx(expected, rel=1e-5)
 
 
+RUINED = {
+    "optimizer": PLAIN,
+    "schedule": lambda progress: 1.0 if progress < 0.4 else 30.0,
+    "learning_rate": 0.05,
+    "epochs": 5,
+    "callbacks": [],
+}
+"""Two good epochs, and from the third on a rate that ruins everything."""
+
+
 def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss(tmp_path):
-    # Two good epochs, and from the third on a rate that ruins everything.
-    made, journal = trained(
-        tmp_path / "run",
-        optimizer=PLAIN,
-        schedule=lambda progress: 1.0 if progress < 0.4 else 30.0,
-        learning_rate=0.05,
-        epochs=5,
-        callbacks=[],
-    )
+    made, journal = trained(tmp_path / "run", **RUINED)
     losses = [line["validation"]["loss"] for line in journal.documents]
     best = losses.index(min(losses))
     assert 0 < best < 4
@@ -507,15 +509,7 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
 
 
 def test_the_last_weights_are_kept_where_a_recipe_says_so_whatever_their_validation_loss(tmp_path):
-    made, journal = trained(
-        tmp_path / "run",
-        optimizer=PLAIN,
-        schedule=lambda progress: 1.0 if progress < 0.4 else 30.0,
-        learning_rate=0.05,
-        epochs=5,
-        callbacks=[],
-        keep="last",
-    )
+    made, journal = trained(tmp_path / "run", **RUINED, keep="last")
     losses = [line["validation"]["loss"] for line in journal.documents]
     assert losses.index(min(losses)) < 4
     assert made.progress.best_epoch == 5
