@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
+from qexp.runs.references import is_pattern, matching
 from qexp.runs.waiting import Watch
-from qexp.tables import suggestion
-
-WILDCARD = re.compile(r"[*?[]")
-"""Names of runs have none of these characters."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +91,6 @@ def _objection(one: Chosen) -> str | None:
     return None if one.test else "done without results on a test part"
 
 
-def is_pattern(argument: str) -> bool:
-    return WILDCARD.search(argument) is not None and not (Path(argument) / "run.json").is_file()
-
-
 def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
     """The runs that arguments name, by pattern, name, unique prefix or path; each belongs to the first that names it.
 
@@ -132,12 +123,9 @@ def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog)
         directory = catalog.find(argument)
         yield Chosen(directory, {**directory.record(), "state": Watch().state(directory)}, None)
         return
-    matching = [one for one in summaries if fnmatch.fnmatchcase(one["name"], argument)]
-    if not matching:
-        beginning = WILDCARD.split(argument)[0]
-        raise NotFoundError(f"no run matches '{argument}'; {suggestion(beginning, [one['name'] for one in summaries])}")
-    for summary in matching:
-        yield Chosen(RunDirectory(Path(summary["path"])), summary, argument)
+    by_name = {one["name"]: one for one in summaries}
+    for name in matching(argument, by_name):
+        yield Chosen(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
 
 
 def differ_by_seed(chosen: Sequence[Chosen]) -> bool:

@@ -12,7 +12,11 @@ from qexp.cli import completion
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
 RunsArgument = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="Runs: names, unique prefixes or paths.", autocompletion=completion.runs),
+    typer.Argument(
+        metavar="RUN...",
+        help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
+        autocompletion=completion.runs,
+    ),
 ]
 RunOption = Annotated[
     str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)

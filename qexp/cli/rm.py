@@ -7,19 +7,12 @@ from typing import Annotated
 
 import typer
 
-from qexp.cli import completion
+from qexp.cli.arguments import RunsArgument
 from qexp.cli.console import WorkspaceOption, message
 
 
 def rm(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    runs: RunsArgument,
     stop_them: Annotated[bool, typer.Option("--stop", help="Stop those that are running first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     workspace: WorkspaceOption = None,
@@ -35,7 +28,7 @@ def rm(
     if len(directories) > 1 and sys.stdin.isatty() and not yes:
         ask(f"move {len(directories)} runs to the trash: {names}?")
     if stop_them:
-        # What cannot be stopped, such as a run that waits in a pool, is refused below.
+        # What cannot be stopped is refused below.
         for directory in [one for one in trash.in_use(directories) if ask_to_stop(one)]:
             wait_for_end(directory)
     for entry in trash.discard(directories, place):

@@ -30,6 +30,7 @@ def stop(
     from qexp.errors import QexpError
     from qexp.runs import launches
     from qexp.runs.catalog import Catalog
+    from qexp.runs.references import chosen
     from qexp.runs.stopping import ask_to_stop, stop_launch, wait_for_end
     from qexp.runs.waiting import Watch
     from qexp.workspace import find
@@ -43,8 +44,7 @@ def stop(
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")
-    catalog = Catalog(place)
-    directories = [catalog.find(run) for run in runs]
+    directories = chosen(runs, Catalog(place))
     asked, mistakes = [], []
     for directory in directories:
         try:

@@ -19,10 +19,10 @@ def tag(
     """Add and remove tags of runs, also while they run; without options, print them. See `qexp ls --tag TAG`."""
     from qexp.runs.catalog import Catalog
     from qexp.runs.labels import retag
+    from qexp.runs.references import chosen
     from qexp.workspace import find
 
-    catalog = Catalog(find(workspace))
-    directories = [catalog.find(run) for run in runs]
+    directories = chosen(runs, Catalog(find(workspace)))
     if not add and not remove:
         print_table(["name", "tags"], [[one.name, " ".join(one.record()["tags"])] for one in directories])
     else:

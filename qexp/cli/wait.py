@@ -19,13 +19,13 @@ def wait(
 ) -> None:
     """Wait until runs have ended: exit with 0 if all are done, 1 if the only one is not, 4 if one of several is not."""
     from qexp.runs.catalog import Catalog
+    from qexp.runs.references import chosen
     from qexp.runs.waiting import endings
     from qexp.workspace import find
 
-    catalog = Catalog(find(workspace))
     states = []
-    for directory, state in endings([catalog.find(run) for run in runs], timeout):
-        message(f"{directory.name}: {state}")
+    for directory, state in endings(chosen(runs, Catalog(find(workspace))), timeout):
+        message(f"{directory.name}: {state}{', and nobody is going to start it' if state == 'created' else ''}")
         states.append(state)
     if any(state != "done" for state in states):
         raise typer.Exit(1 if len(states) == 1 else 4)

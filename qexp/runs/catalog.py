@@ -120,7 +120,7 @@ class Catalog:
             rows = self._refreshed() if refresh else self._usable()
             words = self._words_of_schedulers(rows)
             place = str(self.workspace.runs)
-            return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=_natural)]
+            return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
 
     def refresh_if_small(self) -> None:
         """Bring the file up to date where that takes no time: for those who read it themselves.
@@ -146,17 +146,17 @@ class Catalog:
         directory = RunDirectory(self.workspace.runs / reference)
         if reference and "/" not in reference and (directory.path / "run.json").is_file():
             return directory
-        names = self._names()
+        names = self.names()
         matching = [name for name in names if reference and name.startswith(reference)]
         if len(matching) == 1:
             return RunDirectory(self.workspace.runs / matching[0])
         if matching:
-            shown = ", ".join(sorted(matching, key=_natural)[:8])
+            shown = ", ".join(sorted(matching, key=natural)[:8])
             raise NotFoundError(f"'{reference}' begins the names of {len(matching)} runs: {shown}; write more of it")
         raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
 
-    def _names(self) -> list[str]:
-        """The directories that may be runs."""
+    def names(self) -> list[str]:
+        """The directories that may be runs, in no order."""
         try:
             with os.scandir(self.workspace.runs) as entries:
                 return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
@@ -169,7 +169,7 @@ class Catalog:
         """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
         known = self._usable()
         stamps, place = {}, str(self.workspace.runs)
-        for name in self._names():
+        for name in self.names():
             stamp = _stamp(f"{place}/{name}/run.json")
             if NAME.fullmatch(name):
                 stamps[name] = stamp
@@ -281,7 +281,7 @@ def _stamp(record: str) -> list[int] | None:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
-def _natural(name: str) -> list[str | int]:
+def natural(name: str) -> list[str | int]:
     """Names in the order that people expect: mogi_2 before mogi_10."""
     parts: list[str | int] = [*DIGITS.split(name)]
     parts[1::2] = map(int, parts[1::2])

@@ -79,12 +79,16 @@ class Scheduler:
 
     def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, str]:
         """One of our states or FORGOTTEN per run; nothing of those that were not to be heard of."""
-        self._words |= {job.id: _of_pool(job) for job in set(jobs.values()) if job.launcher == "local"}
         handed_over = {job for job in jobs.values() if job.launcher == "slurm"}
         if handed_over and time.monotonic() - self._asked >= PAUSE:
             self._ask(handed_over)
             self._asked = time.monotonic()
-        return {directory: self._words[job.id] for directory, job in jobs.items() if job.id in self._words}
+        waiting = {directory: job for directory, job in jobs.items() if job.launcher == "local"}
+        at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
+        return {
+            **{directory: self._words[job.id] for directory, job in jobs.items() if job.id in self._words},
+            **{directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()},
+        }
 
     def _ask(self, jobs: set[Job]) -> None:
         from qexp.runs.launch import slurm
@@ -103,6 +107,8 @@ class Scheduler:
             slurm.remember(folder, {job.id: said[job.id] for job in jobs if job.launch == folder and job.id in said})
 
 
-def _of_pool(job: Job) -> str:
+def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> str:
     """A run that waits in a pool that is gone will not be started, until somebody does."""
-    return "queued" if job.launch is not None and Launch(job.launch).pool_works() else "created"
+    if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
+        return "interrupted"
+    return "queued" if at_work else "created"

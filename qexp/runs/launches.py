@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,33 @@ class Launch:
         """Whether a process is still at work on the launch, so that what waits in it will be started."""
         process = self.pool()
         return process is not None and alive(process, self.heartbeat)
+
+    def take(self, run: str, turn: str) -> bool:
+        """Decide what becomes of a run that waits in the pool; whether it was not decided before.
+
+        turn  "started" by the pool, or "withdrawn" by a user: of both, whoever comes first
+        """
+        file = self._turn(run)
+        files.make_folder(file.parent)
+        try:
+            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
+        with os.fdopen(handle, "w") as opened:
+            opened.write(turn)
+        return True
+
+    def withdrawn(self, run: str) -> bool:
+        """Whether a run was taken out of the pool before its turn came."""
+        try:
+            return self._turn(run).read_text() == "withdrawn"
+        except OSError:
+            return False
+
+    def _turn(self, run: str) -> Path:
+        return self.folder / "turns" / run
 
     def output(self, run: str) -> Path:
         """What the process of a run prints; its log proper is in the run's own directory."""

@@ -47,11 +47,11 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
             )
         _cancel([job])
         return True
-    if job is not None and state == "queued":
-        raise QexpError(
-            f"{directory.name} waits for its turn in launch {job.id}; stop it when it runs, or all of them: "
-            f"qexp stop --launch {job.id}"
-        )
+    if job is not None and job.launch is not None and state == "queued":
+        if Launch(job.launch).take(directory.name, "withdrawn"):
+            return True
+        _wait_for_start(directory)  # its turn has come at this moment
+        process = process_of(directory.record())
     heartbeat = directory.attempt(process["attempt"]) / "heartbeat" if process is not None else Path()
     number = signal.SIGKILL if now else signal.SIGTERM
     return process is not None and _signal(directory.name, process, heartbeat, number)
@@ -81,6 +81,12 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
 
 def wait_for_end(directory: RunDirectory) -> str:
     return next(state for _, state in endings([directory]))
+
+
+def _wait_for_start(directory: RunDirectory) -> None:
+    watch = Watch()
+    while watch.state(directory) == "queued":
+        time.sleep(PAUSE)
 
 
 def _cancel(jobs: Collection[Job]) -> None:

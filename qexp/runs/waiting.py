@@ -11,6 +11,9 @@ from qexp.runs.directory import UNFINISHED, RunDirectory
 from qexp.runs.jobs import Scheduler, jobs_of
 from qexp.runs.states import process_of, state_now
 
+SECONDS_TO_START = 20.0
+"""Who prepares a run starts it at once; one that is still untouched after so long, nobody will."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two looks: short at first, for who waits for what ends soon."""
 
@@ -43,15 +46,19 @@ class Watch:
 
 
 def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, str]]:
-    """Each run once it has ended, with its state. Raises QexpError after a timeout, naming those that have not."""
+    """Each run once it has ended, with its state; or once it is clear that nobody will start it, as "created".
+
+    Raises QexpError after a timeout, naming those that have not ended.
+    """
     watch = Watch()
     left = list({directory.path.resolve(): directory for directory in directories}.values())
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:
         states = watch.states(left)
-        yield from ((directory, state) for directory, state in states.items() if state not in UNFINISHED)
-        left = [directory for directory in left if states[directory] in UNFINISHED]
+        ended = [directory for directory, state in states.items() if state not in UNFINISHED or _left(directory, state)]
+        yield from ((directory, states[directory]) for directory in ended)
+        left = [directory for directory in left if directory not in ended]
         if not left:
             return
         remaining = deadline - time.monotonic()
@@ -60,3 +67,13 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
             raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
         time.sleep(min(pause, remaining))
         pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def _left(directory: RunDirectory, state: str) -> bool:
+    """Whether a run was prepared, and nobody has touched it for so long that nobody will."""
+    if state != "created":
+        return False
+    try:
+        return time.time() - directory.record_file.stat().st_mtime > SECONDS_TO_START
+    except OSError:
+        return False

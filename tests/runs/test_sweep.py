@@ -124,13 +124,17 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
 
 
 def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, start):
-    code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "--detach").end()
+    code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach").end()
     assert code == 0, stderr
     until(in_state("running", 1), "that the first runs")
-    assert in_state("queued", 1)()
+    second = next(name for name, state in states().items() if state == "queued")
+    code, _, stderr = start("stop", second).end()
+    assert code == 0, stderr
+    assert sorted(states().values()) == ["interrupted", "queued", "running"]
     code, _, stderr = start("stop", "--launch", stdout.strip()).end()
     assert code == 0, stderr
-    assert sorted(states().values()) == ["created", "interrupted"]
+    assert sorted(states().values()) == ["created", "interrupted", "interrupted"]
+    assert not attempts(qexp.open_run(second).path)
     assert launches.find("last", Workspace(workspace)).pool_works() is False
 
 

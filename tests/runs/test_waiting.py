@@ -16,8 +16,10 @@ import pytest
 from qexp.errors import NotFoundError
 from qexp.runs import logs
 from qexp.runs.directory import RunDirectory
+from qexp.runs.launches import Launch
 from qexp.runs.process import Process, boot_id, pid_namespace, process_start
 from qexp.runs.stopping import ask_to_stop, stop
+from qexp.runs.waiting import SECONDS_TO_START
 from tests.runs.conftest import has_lines, until
 from tests.runs.test_catalog import write_record
 
@@ -264,17 +266,39 @@ def test_one_run_that_cannot_be_stopped_does_not_save_the_others(workspace, qexp
     assert sleeper.wait() == -signal.SIGTERM
 
 
-def test_a_run_that_waits_in_a_pool_is_not_said_to_be_stopped(workspace, qexp, sleeper):
+def test_a_run_that_waits_in_a_pool_is_taken_out_of_it(workspace, qexp, sleeper):
     folder = workspace / "runs/.launches/20260101-000000"
     folder.mkdir(parents=True)
     (folder / "pool.json").write_text(json.dumps(attempt_of(sleeper.pid)["process"]))
     write_record(workspace, "next", state="queued", launch=folder.name)
-    code, stdout, stderr = qexp("stop", "next")
-    assert (code, stdout) == (2, "")
-    assert f"next waits for its turn in launch {folder.name}" in stderr
+    write_record(workspace, "last", state="queued", launch=folder.name)
+    assert qexp("stop", "next") == (0, "", "next: interrupted\n")
+    assert not Launch(folder).take("next", "started")
+    assert qexp("stop", "next") == (0, "", "next is not running: interrupted\n")
     sleeper.kill()
     sleeper.wait()
-    assert qexp("stop", "next") == (0, "", "next is not running: created\n")
+    assert qexp("stop", "next") == (0, "", "next is not running: interrupted\n")
+    assert qexp("stop", "last") == (0, "", "last is not running: created\n")
+
+
+def test_nobody_waits_for_a_run_that_nobody_will_start(workspace, qexp):
+    path = write_record(workspace, "young", state="created") / "run.json"
+    assert "not yet ended: young (created)" in qexp("wait", "young", "--timeout", "0.2")[2]
+    long_ago = path.stat().st_mtime - 2 * SECONDS_TO_START
+    os.utime(path, (long_ago, long_ago))
+    assert qexp("wait", "young") == (1, "", "young: created, and nobody is going to start it\n")
+
+
+def test_patterns_name_runs_wherever_several_may_be_named(workspace, qexp):
+    for name in ("mogi_1", "mogi_2", "okada_1"):
+        write_record(workspace, name)
+    assert qexp("wait", "mogi_*", "mogi_1")[0] == 0
+    assert qexp("stop", "mogi_?")[2] == "mogi_1 is not running: done\nmogi_2 is not running: done\n"
+    assert qexp("tag", "mogi_*", "--add", "paper")[0] == 0
+    assert qexp("ls", "-q", "--tag", "paper")[1].split() == ["mogi_1", "mogi_2"]
+    code, _, stderr = qexp("wait", "mogy_*")
+    assert code == 3
+    assert "no run matches 'mogy_*'; did you mean 'mogi_" in stderr
 
 
 @pytest.mark.parametrize("command", ["logs", "where", "wait", "stop", "tag", "note"])

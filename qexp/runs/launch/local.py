@@ -128,6 +128,9 @@ class Pool:
             with self._lock:
                 if self._signals:
                     return
+                if not self._launch.take(directory.name, "started"):
+                    self._ended.put((directory.name, Watch().state(directory), 0.0))
+                    continue
                 job = _Job(directory, self._begin(directory, gpu))
                 self._running[directory.name] = job
             job.process.wait()
