@@ -1,0 +1,249 @@
+"""Splits: which rows are held out together. Each fold judges what was trained on the others' rows.
+
+A split knows nothing but row numbers and the values of columns; inside a fold, another one can divide what is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.tables import Entry, suggestion
+
+Rows = NDArray[np.int64]
+Column = Callable[[str], NDArray[np.str_]]
+"""All rows' values of a column or group, as texts."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    name: str
+    """Good as the name of a folder."""
+    train: Rows
+    test: Rows
+    """Row numbers, ascending; those in neither take no part."""
+
+
+class SplitError(ValueError):
+    """The rows cannot be divided in this way."""
+
+    def __init__(self, parameter: str | None, message: str) -> None:
+        self.parameter = parameter
+        """What would have to change, if it is one parameter."""
+        super().__init__(message)
+
+
+class Split(Protocol):
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        """The folds of some of the rows; no others are in any. Raises SplitError."""
+        ...
+
+
+class LeaveOneOut:
+    """Every row is held out once, by itself."""
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        return _holding_out(rows, [rows[[index]] for index in range(len(rows))])
+
+
+class KFold:
+    """The rows in `folds` parts of equal size, each held out once."""
+
+    def __init__(self, folds: int = 5, shuffle: bool = True, repeats: int = 1) -> None:
+        if repeats > 1 and not shuffle:
+            raise SplitError("repeats", "without 'shuffle' all repeats are the same; leave out one of them")
+        self._folds, self._shuffle, self._repeats = folds, shuffle, repeats
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        if self._folds > len(rows):
+            raise SplitError("folds", f"{self._folds} folds of {len(rows)} rows; use at most {len(rows)}")
+        repeats = []
+        for _ in range(self._repeats):
+            order = random.permutation(len(rows)) if self._shuffle else np.arange(len(rows))
+            repeats.append(_holding_out(rows, [rows[part] for part in np.array_split(order, self._folds)]))
+        return _repeated(repeats)
+
+
+class GroupKFold:
+    """Rows of one group are held out together: a group at a time, or several in each of `folds` folds."""
+
+    def __init__(self, by: str, folds: int | None = None) -> None:
+        self._by, self._folds = by, folds
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        values = column(self._by)[rows]
+        groups = list(np.unique(values))
+        if len(groups) < 2:
+            raise SplitError(
+                "by", f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves none to train on"
+            )
+        if self._folds is None:
+            return _holding_out(rows, [rows[values == group] for group in groups], _folder_names(groups))
+        if self._folds > len(groups):
+            raise SplitError(
+                "folds", f"{self._folds} folds of {len(groups)} groups; use at most {len(groups)}, or leave it out"
+            )
+        return _holding_out(rows, self._dealt_out(rows, values, random))
+
+    def _dealt_out(self, rows: Rows, values: NDArray[np.str_], random: np.random.Generator) -> list[Rows]:
+        """Parts of about the same size: the largest group first, each to the part with the fewest rows so far."""
+        groups, counts = np.unique(values, return_counts=True)
+        shuffled = random.permutation(len(groups))  # so that the seed decides among groups of one size
+        owners: list[list[str]] = [[] for _ in range(self._folds or 0)]
+        sizes = np.zeros(len(owners), dtype=np.int64)
+        for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
+            least = int(np.argmin(sizes))
+            owners[least].append(groups[index])
+            sizes[least] += counts[index]
+        return [rows[np.isin(values, owned)] for owned in owners]
+
+
+class HeldOut:
+    """One fold: the rows with certain values in a column."""
+
+    def __init__(self, by: str, values: Sequence[str]) -> None:
+        self._by, self._values = by, values
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        there = column(self._by)
+        for value in self._values:
+            if value not in there:
+                raise SplitError("values", f"no row has the {self._by} '{value}'; {suggestion(value, set(there))}")
+        held = np.isin(there[rows], list(self._values))
+        if held.all():
+            raise SplitError("values", f"all {len(rows)} rows are held out, and none is left to train on")
+        if not held.any():
+            raise SplitError("values", f"none of the {len(rows)} rows is held out")
+        return _holding_out(rows, [rows[held]], ["held_out"])
+
+
+class Random:
+    """A share of the rows, drawn anew in every repeat."""
+
+    def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
+        self._share, self._repeats = share, repeats
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        count = round(self._share * len(rows))
+        if not 0 < count < len(rows):
+            raise SplitError(
+                "share", f"{self._share:g} of {len(rows)} rows is {'none' if count == 0 else 'all of them'}"
+            )
+        return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
+
+
+def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None) -> list[Fold]:
+    """A fold for each part; those without names are counted from 1."""
+    if len(rows) < 2:
+        raise SplitError(None, f"{len(rows)} rows cannot be divided; at least two are needed")
+    names = names or [f"{number:03d}" for number in range(1, len(parts) + 1)]
+    ascending = np.sort(rows).astype(np.int64)
+    return [
+        Fold(name, ascending[~np.isin(ascending, part)], ascending[np.isin(ascending, part)])
+        for name, part in zip(names, parts, strict=True)
+    ]
+
+
+def _repeated(repeats: Sequence[Sequence[Fold]]) -> list[Fold]:
+    """The folds of all repeats; where there are several, their number comes first: `02-007`."""
+    if len(repeats) == 1:
+        return list(repeats[0])
+    return [
+        Fold(f"{number:02d}-{fold.name}", fold.train, fold.test)
+        for number, folds in enumerate(repeats, start=1)
+        for fold in folds
+    ]
+
+
+def _folder_names(groups: Sequence[str]) -> list[str]:
+    """The groups' names as names of folders, no two the same on a disk that takes A for a."""
+    names: list[str] = []
+    for group in groups:
+        plain = re.sub(r"[^\w.+-]+", "_", group).strip("._-")[:60] or "unnamed"
+        name, number = plain, 1
+        while name.lower() in {other.lower() for other in names}:
+            number += 1
+            name = f"{plain}_{number}"
+        names.append(name)
+    return names
+
+
+BY = {"type": "string", "description": "a column of the file, or a group of the dataset"}
+REPEATS = {"type": "integer", "minimum": 1, "maximum": 99, "description": "how often all is done, each time drawn anew"}
+FOLDS = {"type": "integer", "minimum": 2, "description": "number of folds"}
+
+SPLITS: dict[str, Entry] = {
+    "leave_one_out": Entry(
+        build=LeaveOneOut,
+        parameters={},
+        help="Every row is held out once, by itself.",
+        example={"type": "leave_one_out"},
+    ),
+    "k_fold": Entry(
+        build=KFold,
+        parameters={
+            "properties": {
+                "folds": FOLDS,
+                "shuffle": {"type": "boolean", "description": "by the seed; false: in the order of the file"},
+                "repeats": REPEATS,
+            }
+        },
+        help="The rows in parts of equal size, each held out once.",
+        example={"type": "k_fold", "parameters": {"folds": 5}},
+    ),
+    "group_k_fold": Entry(
+        build=GroupKFold,
+        parameters={
+            "properties": {
+                "by": BY,
+                "folds": {
+                    **FOLDS,
+                    "type": ["integer", "null"],
+                    "description": "number of folds; null: one for each group",
+                },
+            },
+            "required": ["by"],
+        },
+        help="Rows of one group are held out together.",
+        example={"type": "group_k_fold", "parameters": {"by": "mission"}},
+    ),
+    "held_out": Entry(
+        build=HeldOut,
+        parameters={
+            "properties": {
+                "by": BY,
+                "values": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "minItems": 1,
+                    "uniqueItems": True,
+                    "description": "rows with one of these are held out",
+                },
+            },
+            "required": ["by", "values"],
+        },
+        help="One fold: the rows with certain values in a column.",
+        example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
+    ),
+    "random": Entry(
+        build=Random,
+        parameters={
+            "properties": {
+                "share": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "exclusiveMaximum": 1,
+                    "description": "of the rows, held out in each repeat",
+                },
+                "repeats": REPEATS,
+            }
+        },
+        help="A share of the rows, drawn anew in every repeat.",
+        example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
+    ),
+}

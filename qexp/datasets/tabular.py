@@ -1,0 +1,249 @@
+"""Datasets that are measured: rows of a file, whose columns are variables."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.datasets import table_files
+from qexp.datasets.table_files import SHOWN, TableError, TableFile, listed
+from qexp.errors import QexpError
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Networks compute in this precision."""
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What rows have in common: the value of a column, or what a regular expression finds in it."""
+
+    column: str
+    pattern: str | None = None
+    """Its first group, or the whole match if it has none, is the name of the group."""
+
+
+class TabularError(QexpError):
+    """Rows cannot be used as they are asked to be; carries all that is wrong, and in which argument."""
+
+    def __init__(self, findings: Sequence[tuple[Where, str]]) -> None:
+        self.findings = list(findings)
+        super().__init__("\n".join(message for _, message in self.findings))
+
+
+class TabularDataset:
+    """Rows of numbers from a CSV or Parquet file.
+
+    inputs       variable → its columns, in order
+    outputs      variable → its columns
+    identifiers  columns that name a row
+    missing      what to do about rows in which a number or a group is missing: `error` or `drop`
+    units        variable → unit, for those that have one
+    groups       name → how it is read from a column
+    fingerprint  SHA-256 that the file must have, if it is known
+    Raises TabularError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Mapping[str, Sequence[str]],
+        outputs: Mapping[str, Sequence[str]],
+        identifiers: Sequence[str] = (),
+        missing: str = "error",
+        units: Mapping[str, str] | None = None,
+        groups: Mapping[str, Group] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.path = path
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self.columns = {name: tuple(columns) for name, columns in {**inputs, **outputs}.items()}
+        self.units = {name: (units or {}).get(name, "") for name in self.columns}
+        self.groups = dict(groups or {})
+        self.warnings: list[str] = []
+        """What a user should know, and may have meant."""
+        with _argument("path"):
+            self._file = TableFile(path)
+        if fingerprint is not None and fingerprint != self.fingerprint:
+            raise TabularError(
+                [(("fingerprint",), f"{path} is another file than before: its SHA-256 is {self.fingerprint}")]
+            )
+        _refuse(self._unusable_columns(inputs, outputs, identifiers))
+
+        numbers = [column for columns in self.columns.values() for column in columns]
+        sources = [group.column for group in self.groups.values()]
+        with _argument("path"):
+            found, said = self._file.read(numbers, [*identifiers, *sources])
+        _refuse(self._unusable_numbers(found))
+        gaps = {name: np.isnan(column) for name, column in found.items()}
+        gaps |= {name: said[name] == "" for name in sources}
+        self._kept = self._without_gaps(gaps, missing)
+        """The rows that are left, as records of the file."""
+        self.values = {
+            name: np.stack([found[column][self._kept] for column in columns], axis=1)
+            for name, columns in self.columns.items()
+        }
+        self.identifiers = {name: said[name][self._kept] for name in identifiers}
+        self._texts = {name: said[name][self._kept] for name in said}
+        self._texts |= self._grouped()
+        self.warnings += [*self._repeated_identifiers(), *self._constant_columns()]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def variables(self) -> list[str]:
+        return list(self.columns)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable and its shape without the batch: (column,)."""
+        return {name: (len(columns),) for name, columns in self.columns.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's content, in hexadecimal."""
+        with _argument("path"):
+            return table_files.fingerprint(self.path)
+
+    def column(self, name: str) -> NDArray[np.str_]:
+        """All rows' values of a group, or of any column of the file, as texts. Raises TableError."""
+        if name not in self._texts:
+            if trouble := self._file.trouble_with(name):
+                raise TableError(f"{trouble}; groups: {', '.join(self.groups) or 'none'}")
+            self._texts[name] = self._file.read([], [name])[1][name][self._kept]
+        return self._texts[name]
+
+    def row_numbers(self, rows: Sequence[int]) -> list[int]:
+        """Where rows stand in the file; its header is row 1."""
+        return self._file.row_numbers([int(self._kept[row]) for row in rows])
+
+    def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+        """Some rows as a network takes them: variable → (row, column)."""
+        return {name: torch.from_numpy(values[rows]).float().to(device) for name, values in self.values.items()}
+
+    def _unusable_columns(
+        self, inputs: Mapping[str, Sequence[str]], outputs: Mapping[str, Sequence[str]], identifiers: Sequence[str]
+    ) -> Iterator[tuple[Where, str]]:
+        asked: list[tuple[Where, str]] = [
+            ((kind, variable, position), column)
+            for kind, variables in (("inputs", inputs), ("outputs", outputs))
+            for variable, columns in variables.items()
+            for position, column in enumerate(columns)
+        ]
+        asked += [(("identifiers", position), column) for position, column in enumerate(identifiers)]
+        asked += [(("groups", name, "column"), group.column) for name, group in self.groups.items()]
+        for where, column in asked:
+            if trouble := self._file.trouble_with(column):
+                yield where, trouble
+        for name, group in self.groups.items():
+            if name in self._file.names and name != group.column:
+                yield ("groups", name), f"{self.path} has a column '{name}', which is another one; rename the group"
+            try:
+                re.compile(group.pattern or "")
+            except re.error as error:
+                yield ("groups", name, "pattern"), f"no regular expression: {error}"
+
+    def _unusable_numbers(self, found: Mapping[str, NDArray[np.float64]]) -> Iterator[tuple[Where, str]]:
+        for name, column in found.items():
+            records = np.flatnonzero(np.abs(column) > LARGEST)  # NaN is not
+            if len(records):
+                yield (
+                    ("path",),
+                    (
+                        f"{self.path}, column '{name}', {self._file.rows_shown(records)}: "
+                        "too large a number for a network"
+                    ),
+                )
+
+    def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: str) -> NDArray[np.int64]:
+        """The records in which nothing is missing."""
+        some = np.logical_or.reduce(list(gaps.values()))
+        if not some.any():
+            return np.arange(len(some))
+        where = "; ".join(
+            f"column '{name}' in {self._file.rows_shown(np.flatnonzero(absent))}"
+            for name, absent in gaps.items()
+            if absent.any()
+        )
+        if missing == "error":
+            raise TabularError(
+                [(("missing",), f'{self.path} has no value for {where}; add "missing": "drop" to leave these rows out')]
+            )
+        if some.all():
+            raise TabularError([(("missing",), f"no row of {self.path} is whole: no value for {where}")])
+        self.warnings.append(f"{some.sum()} of {len(some)} rows are left out, because they have no value for {where}")
+        return np.flatnonzero(~some)
+
+    def _grouped(self) -> dict[str, NDArray[np.str_]]:
+        """The name of each row's group, for every grouping."""
+        named, findings = {}, []
+        for name, group in self.groups.items():
+            texts = self._texts[group.column]
+            found = [_group_name(group.pattern, text) for text in texts] if group.pattern else list(texts)
+            unmatched = [f"'{text}'" for text, one in zip(texts, found, strict=True) if not one]
+            if unmatched:
+                shown = listed("value", list(dict.fromkeys(unmatched))[:SHOWN], len(set(unmatched)))
+                findings.append(
+                    (
+                        ("groups", name, "pattern"),
+                        f"'{group.pattern}' finds nothing in the {shown} of '{group.column}'; extend it by |…",
+                    )
+                )
+            named[name] = np.array([one or "" for one in found], dtype=np.str_)
+        _refuse(findings)
+        return named
+
+    def _repeated_identifiers(self) -> Iterator[str]:
+        for name, values in self.identifiers.items():
+            repeated = [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]
+            if repeated:
+                yield (
+                    f"identifiers in '{name}' are given to several rows: {', '.join(repeated[:SHOWN])}"
+                    f"{f' and {len(repeated) - SHOWN} more' if len(repeated) > SHOWN else ''}; if these are "
+                    f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '
+                    f'"parameters": {{"by": "{name}"}}}}'
+                )
+
+    def _constant_columns(self) -> Iterator[str]:
+        for variable in self.columns:
+            for name, values in zip(self.columns[variable], self.values[variable].T, strict=True):
+                if len(values) > 1 and (values == values[0]).all():
+                    why = (
+                        "a network can learn nothing from it"
+                        if variable in self.inputs
+                        else "there is nothing to learn"
+                    )
+                    yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {why}"
+
+
+@contextmanager
+def _argument(name: str) -> Iterator[None]:
+    """What a file refuses belongs to one argument."""
+    try:
+        yield
+    except TableError as error:
+        raise TabularError([((name,), str(error))]) from error
+
+
+def _refuse(findings: Iterator[tuple[Where, str]] | Sequence[tuple[Where, str]]) -> None:
+    found = list(findings)
+    if found:
+        raise TabularError(found)
+
+
+def _group_name(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    if match is None:
+        return None
+    return match.group(1) if match.re.groups else match.group()
