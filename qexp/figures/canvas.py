@@ -34,6 +34,10 @@ LEFT, RIGHT, BOTTOM, TOP, BETWEEN = 0.7, 0.15, 0.5, 0.45, 0.75
 """Margins of panels in a row, in inches: room for the labels of an axis with numbers of up to five characters."""
 
 
+TITLE = 1.0
+"""Where titles of panels stand; matplotlib would else measure all labels to find out."""
+
+
 def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A row of panels with margins that are given: laying out by the labels' sizes takes longer than drawing them.
 
@@ -56,12 +60,14 @@ def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]
 
 
 def plain_numbers(axis: XAxis | YAxis) -> None:
-    """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten. To be called when all is drawn."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.axes.autoscale_view()
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    axis.set_minor_locator(NullLocator())
 
 
 def save(made: Figure, path: Path) -> None:

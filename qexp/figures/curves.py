@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qexp.figures.canvas import COLOURS, panels, plain_numbers, save
+from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, save
 from qexp.quantities import quantity
 
 
@@ -43,7 +43,7 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
     for axis, output in zip(axes[1:], outputs, strict=True):
         unit = quantity(output).unit
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
-        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10)
+        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10, y=TITLE)
     for axis in axes:
         axis.set_xlabel("epoch")
         axis.set_yscale("log")

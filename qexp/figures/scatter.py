@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, panels, plain_numbers, save
+from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, save
 from qexp.quantities import label, quantity
 
 
@@ -36,6 +36,6 @@ def estimates_against_truth(
         axis.set_xlabel(f"true {label(name)}")
         axis.set_ylabel(f"estimated {label(name)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        axis.set_title(f"mean absolute error {error:.3g} {quantity(name).unit}".rstrip(), fontsize=9)
+        axis.set_title(f"mean absolute error {error:.3g} {quantity(name).unit}".rstrip(), fontsize=9, y=TITLE)
     made.suptitle(title, fontsize=10, y=0.99)
     save(made, path)

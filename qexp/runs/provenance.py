@@ -78,14 +78,29 @@ def fingerprint(path: Path) -> dict[str, Any]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
+NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
+
+
+def _packages() -> dict[str, str]:
+    """Name → version of what is installed. Only two lines of each package's description are looked for: to parse
+    all of it, as `distribution.version` does, takes a tenth of a second.
+    """
+    found = {}
+    for distribution in metadata.distributions():
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first of each counts
+        if fields.keys() == {"Name", "Version"}:
+            found[fields["Name"]] = fields["Version"]
+    return dict(sorted(found.items()))
+
+
 def environment(device: str, threads: int) -> dict[str, Any]:
     """qexp's own code, Python, packages, machine and settings of the process that trains."""
-    packages = {distribution.metadata["Name"]: distribution.version for distribution in metadata.distributions()}
     return {
         "qexp": own_code(),
         "python": sys.version,
         "executable": sys.executable,
-        "packages": dict(sorted((name, version) for name, version in packages.items() if name)),
+        "packages": _packages(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "machine": platform.machine(),
