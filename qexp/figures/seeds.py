@@ -40,7 +40,6 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], path: Path) -> N
         logarithmic = values.min() > 0 and values.max() > ORDERS * values.min()
         if logarithmic:
             axis.set_xscale("log")
-            plain_numbers(axis.xaxis)
         # An interval that reaches to zero has no end on a logarithmic axis; an arrow says that it goes on.
         left = values.min() / 2 if logarithmic else -np.inf
         for row, name in enumerate(names):
@@ -59,6 +58,7 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], path: Path) -> N
                     axis.plot(left, row + 0.15, "<", color=colour, markersize=5, clip_on=False)
         if logarithmic:
             axis.set_xlim(left, None)
+            plain_numbers(axis.xaxis)
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_yticks(range(len(names)), labels, fontsize=8)
         axis.tick_params(axis="y", length=0)
