@@ -19,6 +19,7 @@ LAYERS = [
     {"analysis"},
     {"runs"},
     {"assemble"},
+    {"baselines"},
     {"figures", "training", "models", "datasets", "spec"},
     {"forward"},
     {"seeds", "tables", "quantities", "workspace", "files", "errors"},
@@ -92,7 +93,7 @@ def test_only_the_package_and_the_commands_import_the_api():
     assert {part(module) for module in users} <= {"__init__", "cli"}
 
 
-HEAVY = ["torch", "scipy", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf"]
+HEAVY = ["torch", "scipy", "sklearn", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf"]
 
 READING = [
     "qexp",

@@ -1,0 +1,1 @@
+"""What a network must beat: simple estimators, judged on exactly the same held-out rows."""

@@ -1,0 +1,108 @@
+"""The network among its baselines, on the same held-out rows: what each is worth, and by how much they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.training.bootstrap import difference, interval
+from qexp.training.metrics import METRICS, evaluate
+
+Array = NDArray[np.float64]
+
+NETWORK = "network"
+"""The estimator that the others are compared with."""
+
+SHOWN = ("rmse", "mae", "r2", "bias")
+
+
+def compared(
+    estimators: Mapping[str, ArrayLike],
+    truth: ArrayLike,
+    units: Mapping[str, str],
+    seed: int,
+    groups: ArrayLike | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """A row per output and estimator, of plain values that go into a JSON file.
+
+    estimators  name → (row, output) in the outputs' own units, NaN for rows that no fold held out; `NETWORK` among them
+    truth       (row, output)
+    units       output → unit, in the order of the columns
+    groups      (row,) what rows that resemble each other have in common
+    notes       name → what must be said wherever the estimator's numbers are: "selected on the test data"
+
+    Keys: `output`, `unit`, `estimator`, `note`, `n` (rows), `groups` (their number, None where rows are drawn); `rmse`,
+    `mae`, `r2`, `bias`, each with `…_interval`; `difference`, the RMSE less that of the network, and
+    `difference_interval`. Numbers are None for an estimator that does not have
+    a finite estimate of every row that another has one of, or that is the network itself.
+    """
+    true = np.asarray(truth, dtype=np.float64)
+    estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
+    for name, values in estimated.items():
+        if values.shape != true.shape or true.ndim != 2 or true.shape[1] != len(units):
+            raise ValueError(
+                f"{name}: estimates {values.shape} and truth {true.shape} must be (row, output), with "
+                f"{len(units)} outputs"
+            )
+    if NETWORK not in estimated:
+        raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
+    return list(_rows(estimated, true, units, seed, None if groups is None else np.asarray(groups), notes or {}))
+
+
+def _rows(
+    estimated: Mapping[str, Array],
+    true: Array,
+    units: Mapping[str, str],
+    seed: int,
+    groups: NDArray[Any] | None,
+    notes: Mapping[str, str],
+) -> Iterator[dict[str, Any]]:
+    held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
+    of_rows = None if groups is None else groups[held_out]
+    for column, (output, unit) in enumerate(units.items()):
+        truth = true[held_out, column]
+        network = estimated[NETWORK][held_out, column]
+        for name, values in estimated.items():
+            estimate = values[held_out, column]
+            head: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
+            head |= {"n": len(truth), "groups": None if of_rows is None else len(np.unique(of_rows))}
+            against = None if name == NETWORK else network
+            yield {
+                **head,
+                **_numbers(estimate, truth, seed, of_rows),
+                **_against(against, estimate, truth, seed, of_rows),
+            }
+
+
+def _numbers(estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None) -> dict[str, Any]:
+    if not _usable(estimate, truth):
+        return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
+    values = evaluate({metric: METRICS[metric].build() for metric in SHOWN}, estimate, truth)
+    numbers: dict[str, Any] = {}
+    for metric, value in values.items():
+        ends = interval(metric, estimate, truth, seed, groups)
+        numbers[metric] = value if np.isfinite(value) else None
+        numbers[f"{metric}_interval"] = list(ends) if ends else None
+    return numbers
+
+
+def _against(
+    network: Array | None, estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None
+) -> dict[str, Any]:
+    if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
+        return {"difference": None, "difference_interval": None}
+    of = difference("rmse", estimate, network, truth, seed, groups)
+    return {"difference": of.value, "difference_interval": list(of.interval) if of.interval else None}
+
+
+def _usable(estimate: Array, truth: Array) -> bool:
+    return len(truth) > 0 and bool(np.isfinite(estimate).all() and np.isfinite(truth).all())
+
+
+def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row with the least RMSE, if any has one."""
+    return min((row for row in rows if row["rmse"] is not None), key=lambda row: float(row["rmse"]), default=None)

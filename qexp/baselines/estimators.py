@@ -1,0 +1,182 @@
+"""Baselines: scikit-learn's estimators of one output from a few columns, and the hyper-parameters that are tried.
+
+They see standardized inputs and a standardized target. The choices stand in the builders' defaults; they were set down
+as round numbers around what scikit-learn takes by itself, not by looking at any data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.tables import Entry
+
+Array = NDArray[np.float64]
+Choice = Mapping[str, float]
+"""A value for each hyper-parameter."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An estimator in as many forms as it has choices of hyper-parameters."""
+
+    choices: Sequence[Choice]
+    """At least one; where two do equally well the first is taken, so that the simpler stand first."""
+    estimate: Callable[[Array, Array, Array, Sequence[Choice], int], Array]
+    """inputs (row, column), target (row,), other inputs (other row, column), choices, seed → (choice, other row).
+    All choices at once, since some estimators get many for the price of one."""
+    transformed: bool = True
+    """Whether it learns the transformed target, where the experience transforms it."""
+
+
+def mean() -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        return np.full((len(choices), len(others)), target.mean())
+
+    # The mean of logarithms is no mean of the values, and a worse constant.
+    return Baseline([{}], estimate, transformed=False)
+
+
+def ridge(
+    penalties: Sequence[float] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+) -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.linear_model import Ridge
+
+        # A target per penalty: all are solved with one decomposition of the inputs.
+        targets = np.repeat(target[:, None], len(choices), axis=1)
+        fitted = Ridge(alpha=[choice["penalty"] for choice in choices], solver="svd").fit(inputs, targets)
+        return np.asarray(fitted.predict(others)).reshape(len(others), len(choices)).T
+
+    return Baseline([{"penalty": penalty} for penalty in penalties], estimate)
+
+
+def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.cross_decomposition import PLSRegression
+
+        # No more components than the inputs have directions; in those of the rank itself, it is least squares.
+        most = int(np.linalg.matrix_rank(inputs))
+        wanted = [min(int(choice["components"]), most) for choice in choices]
+        if most == 0:
+            return np.full((len(choices), len(others)), target.mean())
+        with warnings.catch_warnings():
+            # Components beyond those that explain the whole target are left at zero.
+            warnings.filterwarnings("ignore", message="y residual is constant", category=UserWarning)
+            fitted = PLSRegression(max(wanted), scale=False).fit(inputs, target)
+        # The first components do not depend on how many follow: fitted once, all numbers of them are had.
+        scores, loadings = fitted.transform(others), fitted.y_loadings_[0]
+        return np.asarray(target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted]))
+
+    return Baseline([{"components": number} for number in components], estimate)
+
+
+def svr(
+    costs: Sequence[float] = (1.0, 10.0, 100.0, 1000.0),
+    gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
+    epsilons: Sequence[float] = (0.1,),
+) -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.svm import SVR
+
+        fitted = [
+            SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"]).fit(inputs, target)
+            for choice in choices
+        ]
+        return np.stack([one.predict(others) for one in fitted])
+
+    choices = [
+        {"cost": cost, "gamma": gamma, "epsilon": epsilon} for cost, gamma, epsilon in product(costs, gammas, epsilons)
+    ]
+    return Baseline(choices, estimate)
+
+
+MOST_ROWS = 5000
+"""For a Gaussian process, whose time grows with the cube of the rows, and its memory with their square."""
+
+
+def gaussian_process(restarts: int = 1) -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+        if len(target) > MOST_ROWS:
+            raise ValueError(
+                f"gaussian_process: {len(target)} training rows, but its time grows with their cube; it takes at most "
+                f"{MOST_ROWS}: leave it out of the baselines"
+            )
+        kernel = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(3.0, (1e-1, 1e3)) + WhiteKernel(0.1, (1e-6, 1e1))
+        process = GaussianProcessRegressor(kernel, n_restarts_optimizer=restarts, random_state=seed)
+        with warnings.catch_warnings():
+            # That a kernel's parameter ends at its bound is an answer: no noise, say, or no effect.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            estimates = process.fit(inputs, target).predict(others)
+        return np.tile(np.asarray(estimates), (len(choices), 1))
+
+    # Its kernel is fitted by the likelihood of the training rows: nothing is left to choose.
+    return Baseline([{}], estimate)
+
+
+def extra_trees(trees: int = 100) -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        fitted = [ExtraTreesRegressor(trees, random_state=seed).fit(inputs, target) for _ in choices]
+        return np.stack([one.predict(others) for one in fitted])
+
+    return Baseline([{}], estimate)
+
+
+def _several(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": dict(item), "minItems": 1}
+
+
+POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+
+BASELINES: dict[str, Entry] = {
+    "mean": Entry(
+        build=mean,
+        parameters={},
+        help="The mean of the training rows, whatever the inputs: what knowing nothing costs.",
+        example={"type": "mean"},
+    ),
+    "ridge": Entry(
+        build=ridge,
+        parameters={"properties": {"penalties": _several(POSITIVE)}},
+        help="Linear in the inputs, with a penalty on the squared coefficients.",
+        example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
+    ),
+    "pls": Entry(
+        build=pls,
+        parameters={"properties": {"components": _several({"type": "integer", "minimum": 1})}},
+        help="Partial least squares: linear in the few directions of the inputs that go with the target most.",
+        example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
+    ),
+    "svr": Entry(
+        build=svr,
+        parameters={
+            "properties": {"costs": _several(POSITIVE), "gammas": _several(POSITIVE), "epsilons": _several(POSITIVE)}
+        },
+        help="Support vectors with a Gaussian kernel; costs and the tolerated epsilon are of standardized values.",
+        example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
+    ),
+    "gaussian_process": Entry(
+        build=gaussian_process,
+        parameters={"properties": {"restarts": {"type": "integer", "minimum": 0}}},
+        help="Gaussian process with a squared-exponential kernel and noise, fitted by likelihood.",
+        example={"type": "gaussian_process", "parameters": {"restarts": 0}},
+    ),
+    "extra_trees": Entry(
+        build=extra_trees,
+        parameters={"properties": {"trees": {"type": "integer", "minimum": 1}}},
+        help="The mean of extremely randomized trees.",
+        example={"type": "extra_trees", "parameters": {"trees": 20}},
+    ),
+}
