@@ -64,7 +64,7 @@ def matrix(
     tables = assemble.tables_with(directory.extensions)
     name, document = assemble.dataset_document(dataset, workspace, tables)
     require_name(name)
-    source = assemble.dataset_of(document, tables)
+    source = assemble.generated_of(document, tables)
     _require_inputs(source, model, name)
     grid = list(axes) or axes_of(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))

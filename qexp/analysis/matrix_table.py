@@ -86,7 +86,7 @@ def draw_matrix(
     # More than two axes: the picture shows the middle of the others, the file has all.
     middle = {one.variable: one.cells // 2 for one in grid[2:]}
     shown = table.isel(middle)
-    trained = assemble.dataset_of(directory.spec()["dataset"], tables)
+    trained = assemble.generated_of(directory.spec()["dataset"], tables)
     held_out = {
         name: [tuple(trained.distributions[name].quantile(np.asarray(interval))) for interval in intervals]
         for name, intervals in trained.test.items()

@@ -1,8 +1,8 @@
 """From specs to objects: the only place that knows both."""
 
+from qexp.assemble.datasets import Dataset, dataset_of, generated_of, units_of
 from qexp.assemble.objects import (
     data_of,
-    dataset_of,
     device_of,
     fit_transforms,
     initial_model,
@@ -11,18 +11,21 @@ from qexp.assemble.objects import (
     recipe_of,
     threads_for,
 )
-from qexp.assemble.specs import Experience, dataset_document, experience, problems_in
+from qexp.assemble.specs import Experience, candidates, dataset_document, experience, problems_in, warnings_in
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
 
 __all__ = [
     "BUILT_IN",
+    "Dataset",
     "Experience",
+    "candidates",
     "data_of",
     "dataset_document",
     "dataset_of",
     "device_of",
     "experience",
     "fit_transforms",
+    "generated_of",
     "initial_model",
     "model_of",
     "network_of",
@@ -31,4 +34,6 @@ __all__ = [
     "tables_here",
     "tables_with",
     "threads_for",
+    "units_of",
+    "warnings_in",
 ]

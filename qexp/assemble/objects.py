@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 
+from qexp.assemble.datasets import Dataset, Document, generated_of
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
@@ -19,26 +19,9 @@ from qexp.models.modules.matched import MatchedFilters
 from qexp.models.network import Branch, Network, Operation, initialise, operations_per_sample
 from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
-from qexp.spec import resolve
 from qexp.tables import Table, Tables, built
 from qexp.training.metrics import asked_for
 from qexp.training.recipe import Data, Recipe
-
-Document = dict[str, Any]
-
-
-def dataset_of(document: Document, tables: Tables) -> GeneratedDataset:
-    """The dataset of a checked document; forms may be short or long."""
-    noise = resolve.long_form(document.get("noise_model", "white"), tables["noises"])
-    height, width = document.get("size", [64, 64])
-    return GeneratedDataset(
-        tables["generators"][document["generation_type"]].build(),
-        (int(height), int(width)),
-        {name: float(value) for name, value in document.get("fixed", {}).items()},
-        document["varyings"],
-        {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
-        built(tables["noises"], noise),
-    )
 
 
 def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
@@ -79,7 +62,7 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
     model = model_of(spec, tables)
     initialise(model.network, seeds)
     for operation, image in matched_filters(model.network):
-        operation.match(*dataset_of(spec["dataset"], tables).templates(image, operation.variable, operation.values))
+        operation.match(*generated_of(spec["dataset"], tables).templates(image, operation.variable, operation.values))
     return model
 
 
@@ -131,8 +114,9 @@ def threads_for(spec: Document, tables: Tables) -> int:
     return 1 if operations_per_sample(network) * spec["batch_size"] < SMALL_BATCH else available
 
 
-def data_of(spec: Document, dataset: GeneratedDataset, seeds: Seeds, device: torch.device) -> Data:
-    """Training samples on demand, validation and test samples drawn once."""
+def data_of(spec: Document, dataset: Dataset, seeds: Seeds, device: torch.device) -> Data:
+    """Of a generated dataset: training samples on demand, validation and test samples drawn once."""
+    assert isinstance(dataset, GeneratedDataset)
     parts = dataset.parts(spec["split"], seeds)
     train, validation, test = (int(size) for size in spec["sizes"])
     return Data(

@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 
-from qexp.assemble.objects import dataset_of, network_of
+from qexp.assemble import rows
+from qexp.assemble.datasets import dataset_of, generated_of, with_data_pinned
+from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.tabular import TabularDataset, TabularError
 from qexp.datasets.transforms import Transform
 from qexp.errors import Problem, QexpError, SpecError
 from qexp.models.modules.matched import MatchedFilters
-from qexp.models.network import BranchError
+from qexp.models.network import BranchError, Network
 from qexp.models.shapes import from_spec, written
 from qexp.quantities import quantity
 from qexp.spec import load, resolve, validate
@@ -55,19 +58,31 @@ def experience(reference: str, overrides: Iterable[str], workspace: Workspace) -
     loaded, problems = _checked(reference, changes, workspace, tables)
     if problems or loaded is None:
         raise SpecError(problems)
-    schemas = {kind: whole_schema(kind, tables) for kind in KINDS}
+    schemas = _schemas(tables)
+    document = resolve.with_defaults(loaded.document, tables, schemas)
+    document["dataset"] = with_data_pinned(document["dataset"], workspace)
     try:
         extensions = workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
     except UnicodeDecodeError:
         raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as that") from None
     return Experience(
         loaded.name,
-        resolve.with_defaults(loaded.document, tables, schemas),
+        document,
         loaded.dataset_name,
         loaded.model_name,
         tuple(change.text for change in changes),
         extensions,
     )
+
+
+def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
+    """All combinations of what `select` of a resolved experience lists: what was chosen, and the experience with it."""
+    schemas = _schemas(tables)
+    return [(chosen, resolve.with_defaults(document, tables, schemas)) for chosen, document in resolve.candidates(spec)]
+
+
+def _schemas(tables: Tables) -> dict[str, Document]:
+    return {kind: whole_schema(kind, tables) for kind in KINDS}
 
 
 def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
@@ -81,10 +96,26 @@ def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
         document = load.read(path, shown)
         found = validate.findings(kind, document, tables)
         if not found:
-            found = list(_DEEP_CHECKS[kind](document, tables))
+            found = list(_DEEP_CHECKS[kind](document, tables, workspace))
     except SpecError as error:
         return error.problems
     return [Problem(shown, where, message) for where, message in found]
+
+
+def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
+    """What a user should know of a spec that is right, and may have meant: of the rows of its dataset."""
+    tables = tables_with(workspace.extensions)
+    kind = kind_of(path)
+    if kind == "model":
+        return []
+    if kind == "experience":
+        loaded = resolve.experience(str(path), [], workspace)
+        document = loaded.document["dataset"]
+        file, prefix = loaded.files["dataset"], ("dataset",) if "dataset" in loaded.written_out else ()
+    else:
+        document, file, prefix = load.read(path), workspace.shown(path), ()
+    dataset = dataset_of(document, tables, workspace)
+    return [Problem(file, prefix, text) for text in dataset.warnings] if isinstance(dataset, TabularDataset) else []
 
 
 def kind_of(path: Path) -> str:
@@ -120,20 +151,33 @@ def _checked(
         return None, error.problems
     document = loaded.document
     alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
-    problems = loaded.problems("experience", validate.findings("experience", alone, tables))
+    dataset = document.get("dataset")
+    dataset_type = dataset.get("type") if isinstance(dataset, dict) else None
+    problems = loaded.problems("experience", validate.findings("experience", alone, tables, dataset_type))
     for kind in ("dataset", "model"):
         inner = document.get(kind)
         if isinstance(inner, dict):
-            found = validate.findings(kind, inner, tables) or list(_DEEP_CHECKS[kind](inner, tables))
+            found = validate.findings(kind, inner, tables) or list(_DEEP_CHECKS[kind](inner, tables, workspace))
             problems += loaded.problems(kind, found)
     if not problems:
-        problems = loaded.problems("experience", _in_whole(document, tables))
+        problems = loaded.problems("experience", _in_whole(document, tables, workspace))
     if not problems:
         problems = loaded.problems("model", _in_matched_filters(document, tables))
     return loaded, problems
 
 
-def _deep_in_dataset(document: Document, tables: Tables) -> Iterator[Finding]:
+def _deep_in_dataset(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
+    return {"generated": _deep_in_generated, "tabular": _deep_in_tabular}[document["type"]](document, tables, workspace)
+
+
+def _deep_in_tabular(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
+    try:
+        dataset_of(document, tables, workspace)
+    except TabularError as error:
+        yield from error.findings
+
+
+def _deep_in_generated(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
     generator = tables["generators"][document["generation_type"]].build()
     fixed, varyings = document.get("fixed", {}), document["varyings"]
     mentioned = [*fixed, *varyings]
@@ -185,7 +229,7 @@ def _about(name: str) -> str:
     return f"{known.description}, in {known.unit}" if known.unit else known.description
 
 
-def _deep_in_model(document: Document, tables: Tables) -> Iterator[Finding]:
+def _deep_in_model(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
     try:
         network_of(document, document["inputs"], document["outputs"], tables)
     except BranchError as error:
@@ -194,25 +238,27 @@ def _deep_in_model(document: Document, tables: Tables) -> Iterator[Finding]:
         yield ("operations",), f"{error.args[0]}; rename that operation"
 
 
-_DEEP_CHECKS: dict[str, Callable[[Document, Tables], Iterator[Finding]]] = {
+_DEEP_CHECKS: dict[str, Callable[[Document, Tables, Workspace], Iterator[Finding]]] = {
     "dataset": _deep_in_dataset,
     "model": _deep_in_model,
 }
 
 
-def _in_whole(document: Document, tables: Tables) -> Iterator[Finding]:
+def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
     """Whether experience, dataset and model fit each other; each is right by itself."""
-    dataset = dataset_of(document["dataset"], tables)
+    dataset = dataset_of(document["dataset"], tables, workspace)
     model = document["model"]
     shapes = dataset.shapes()
+    makes = "makes" if isinstance(dataset, GeneratedDataset) else "has"
+    network: Network | None = None
     for index, name in enumerate(document["inputs"]):
         where: validate.Path = ("inputs", index)
         if name not in shapes:
-            yield where, f"the dataset makes no '{name}'; {suggestion(name, shapes)}"
+            yield where, f"the dataset {makes} no '{name}'; {suggestion(name, shapes)}"
         elif name not in model["inputs"]:
             yield where, f"the model has no input '{name}'; {suggestion(name, model['inputs'])}"
         elif (size := from_spec(model["inputs"][name]["size"])) != shapes[name]:
-            yield where, f"the dataset makes {written(shapes[name])}, but the model's input is {written(size)}"
+            yield where, f"the dataset {makes} {written(shapes[name])}, but the model's input is {written(size)}"
     for name in model["inputs"]:
         if name not in document["inputs"]:
             yield ("inputs",), f"the model needs the input '{name}', which is not listed"
@@ -221,7 +267,7 @@ def _in_whole(document: Document, tables: Tables) -> Iterator[Finding]:
         where = ("outputs", index)
         if name not in shapes:
             fitting = False
-            yield where, f"the dataset makes no '{name}'; {suggestion(name, shapes)}"
+            yield where, f"the dataset {makes} no '{name}'; {suggestion(name, shapes)}"
         elif name not in model["outputs"]:
             fitting = False
             yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
@@ -236,14 +282,14 @@ def _in_whole(document: Document, tables: Tables) -> Iterator[Finding]:
                         f"{written(shapes[name])}; end the branch accordingly"
                     ),
                 )
-        normalises = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
-        if normalises and document["sizes"][0] % document["batch_size"] == 1:
-            yield (
-                ("batch_size",),
-                f"the last of the batches of {document['sizes'][0]} samples has a single one, which a 'batch_norm' "
-                "cannot normalise; choose another size",
-            )
-    yield from _in_transforms(document, dataset, tables)
+    if isinstance(dataset, GeneratedDataset):
+        if network is not None:
+            yield from _in_batches(document, network)
+        yield from _in_transforms(document, dataset, tables)
+    else:
+        yield from rows.in_folds(document, dataset, tables, network)
+        yield from rows.in_transforms(document, dataset, tables)
+        yield from rows.in_select(document, tables)
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = resolve.long_form(document.get(key, "constant"), tables[table])
         try:
@@ -254,11 +300,29 @@ def _in_whole(document: Document, tables: Tables) -> Iterator[Finding]:
             yield (key, "parameters"), str(error)
 
 
+def _in_batches(document: Document, network: Network) -> Iterator[Finding]:
+    normalises = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
+    if normalises and document["sizes"][0] % document["batch_size"] == 1:
+        yield (
+            ("batch_size",),
+            f"the last of the batches of {document['sizes'][0]} samples has a single one, which a 'batch_norm' "
+            "cannot normalise; choose another size",
+        )
+
+
 def _in_matched_filters(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the dataset makes what a model's filters are matched to; paths are the model's."""
-    dataset = dataset_of(document["dataset"], tables)
-    images = dataset.generator.images(dataset.variables)
     network = network_of(document["model"], document["inputs"], document["outputs"], tables)
+    if document["dataset"]["type"] != "generated":
+        for name, operation in network.operations.items():
+            if isinstance(operation, MatchedFilters):
+                yield (
+                    ("operations", name),
+                    "filters are matched to images that a dataset simulates; this one has rows",
+                )
+        return
+    dataset = generated_of(document["dataset"], tables)
+    images = dataset.generator.images(dataset.variables)
     for index, branch in enumerate(network.branches):
         for position, name in enumerate(branch.operations):
             filters = network.operations[name]

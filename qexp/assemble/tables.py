@@ -12,6 +12,7 @@ from typing import Any
 from qexp.datasets.distributions import DISTRIBUTIONS
 from qexp.datasets.generators import GENERATORS
 from qexp.datasets.noises import NOISES
+from qexp.datasets.splits import SPLITS
 from qexp.datasets.transforms import TRANSFORMS
 from qexp.errors import NotFoundError, QexpError
 from qexp.models.modules import MODULES
@@ -30,6 +31,7 @@ BUILT_IN: Tables = {
     "noises": NOISES,
     "modules": MODULES,
     "transforms": TRANSFORMS,
+    "splits": SPLITS,
     "losses": LOSSES,
     "metrics": METRICS,
     "optimizers": OPTIMIZERS,

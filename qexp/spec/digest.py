@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-COMMENTARY = "description"
-"""This key says nothing about what is computed."""
+COMMENTARY = ("description", "found")
+"""These keys say nothing about what is computed: words, and where a file was that is known by its content."""
 
 
 def canonical(document: Any) -> str:
@@ -30,13 +30,13 @@ def digest(document: Any, *texts: str) -> str:
 
 
 def _without_commentary(document: Any) -> Any:
-    """The spec, and those that stand in it, without their descriptions; elsewhere the word may be somebody's name."""
+    """The spec, and those that stand in it, without commentary; elsewhere the words may be somebody's names."""
     if not isinstance(document, dict):
         return document
     return {
         key: _without_commentary(item) if key in ("dataset", "model") else item
         for key, item in document.items()
-        if key != COMMENTARY
+        if key not in COMMENTARY
     }
 
 

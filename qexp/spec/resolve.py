@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,8 +35,12 @@ def override(text: str) -> Override:
         raise QexpError(f"--set {text}: write key.path=value, for example --set epochs=20")
     if not text.isprintable():
         raise QexpError(f"--set {text!r}: has characters that cannot be printed")
-    steps = (int(step) if step.isdecimal() and step.isascii() else step for step in key.split("."))
-    return Override(text, tuple(steps), _override_value(value, f"--set {key}"))
+    return Override(text, steps(key), _override_value(value, f"--set {key}"))
+
+
+def steps(key: str) -> tuple[str | int, ...]:
+    """`("sizes", 0)` for `sizes.0`."""
+    return tuple(int(step) if step.isdecimal() and step.isascii() else step for step in key.split("."))
 
 
 def _override_value(text: str, name: str) -> Any:
@@ -146,7 +151,10 @@ def _apply(document: dict[str, Any], change: Override) -> None:
 
 def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The whole experience with every default written out, so that it means the same tomorrow."""
-    whole = {**_defaults(schemas["experience"]), **copy.deepcopy(document)}
+    whole = {
+        **_defaults(schemas["experience"], document["dataset"]["type"]),
+        **copy.deepcopy(document),
+    }
     whole.pop("$schema", None)
     model = dict(whole["model"])
     model.pop("$schema", None)
@@ -160,13 +168,21 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
         whole[key] = {name: long_form(value, tables[table]) for name, value in whole[key].items()}
     whole["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in whole["metrics"].items()}
     whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in whole["additional_callbacks"]]
+    for key in ("split", "inner"):
+        if isinstance(whole.get(key), str | dict):
+            whole[key] = long_form(whole[key], tables["splits"])
     return whole
 
 
 def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
     """A whole dataset with every default written out."""
-    whole = {**_defaults(schema), **copy.deepcopy(document)}
+    of_type = schema["$defs"][document["type"]]
+    whole = {**_defaults(of_type), **copy.deepcopy(document)}
     whole.pop("$schema", None)
+    return {"generated": _generated, "tabular": _tabular}[document["type"]](whole, tables, of_type)
+
+
+def _generated(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
     whole["fixed"] = {name: 0.0 if value is False else value for name, value in whole.get("fixed", {}).items()}
     whole["distributions"] = {
         name: long_form(value, tables["distributions"]) for name, value in whole["distributions"].items()
@@ -174,6 +190,14 @@ def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict
     whole["noise_model"] = long_form(whole["noise_model"], tables["noises"])
     if "matrix" in whole:
         whole["matrix"] = {**_defaults(schema["properties"]["matrix"]), **whole["matrix"]}
+    return whole
+
+
+def _tabular(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
+    for key in ("inputs", "outputs"):
+        whole[key] = {name: [value] if isinstance(value, str) else value for name, value in whole[key].items()}
+    whole["units"] = {**{name: "" for key in ("inputs", "outputs") for name in whole[key]}, **whole["units"]}
+    whole["groups"] = {name: {"pattern": None, **value} for name, value in whole["groups"].items()}
     return whole
 
 
@@ -187,5 +211,33 @@ def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
     return {key: value[key], "parameters": {**defaults, **value.get("parameters", {})}}
 
 
-def _defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    return {name: copy.deepcopy(value["default"]) for name, value in schema["properties"].items() if "default" in value}
+def replaced(document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The document with one value set, as `--set key=value` would. Raises QexpError where there is nothing to set."""
+    changed = copy.deepcopy(document)
+    _apply(changed, Override(key, steps(key), copy.deepcopy(value)))
+    return changed
+
+
+def candidates(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """All combinations of what `select` lists, in order: what was chosen, and the experience with it.
+
+    Without `select` there is one, the experience itself. The documents of a resolved experience need `with_defaults`.
+    """
+    grid = document.get("select") or {}
+    found = []
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        changed = document
+        for key, value in chosen.items():
+            changed = replaced(changed, key, value)
+        found.append((chosen, changed))
+    return found
+
+
+def _defaults(schema: dict[str, Any], dataset_type: str | None = None) -> dict[str, Any]:
+    """Key → default, without keys that belong to datasets of another type."""
+    return {
+        name: copy.deepcopy(value["default"])
+        for name, value in schema["properties"].items()
+        if "default" in value and value.get("x-dataset", dataset_type) == dataset_type
+    }

@@ -19,15 +19,21 @@ Finding = tuple[Path, str]
 """Where in the document, and what is wrong there."""
 
 
-def findings(kind: str, document: dict[str, Any], tables: Tables) -> list[Finding]:
-    """Everything that is wrong with one document, as far as it can be seen without the others."""
+def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: str | None = None) -> list[Finding]:
+    """Everything that is wrong with one document, as far as it can be seen without the others.
+
+    dataset_type  of an experience's dataset, where it is known
+    """
+    schema = whole_schema(kind, tables)
     old = old_forms.findings(kind, document, tables)
     covered = [path for path, _ in old]
     by_schema = [
         finding
-        for finding in _against_schema(document, whole_schema(kind, tables))
+        for finding in _against_schema(document, schema)
         if not any(finding[0][: len(path)] == path for path in covered)
     ]
+    if kind == "experience":
+        by_schema += _of_other_datasets(document, schema, dataset_type)
     if old or by_schema:
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     return list({"dataset": _in_dataset, "model": _in_model, "experience": _in_experience}[kind](document))
@@ -99,7 +105,60 @@ _LIMITS = {
 }
 
 
+def _of_other_datasets(document: dict[str, Any], schema: dict[str, Any], dataset_type: str | None) -> Iterator[Finding]:
+    """Keys of an experience that mean something for another type of dataset only."""
+    if dataset_type not in _DATASETS:
+        return
+    for key in document:
+        belongs = schema["properties"].get(key, {}).get("x-dataset", dataset_type)
+        if belongs != dataset_type:
+            yield (key,), f"'{key}' is for {_DATASETS[belongs]}, but this dataset is of the type '{dataset_type}'"
+    split = document.get("split")
+    if dataset_type == "generated" and isinstance(split, str | dict):
+        yield (
+            ("split",),
+            "a generated dataset is divided by shares of training and validation, for example [0.8, 0.2]; "
+            "its test part is what 'varyings' says",
+        )
+    if dataset_type == "tabular" and isinstance(split, list):
+        yield (
+            ("split",),
+            "the rows of a tabular dataset are held out in folds, for example "
+            '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}',
+        )
+
+
+_DATASETS = {"generated": "generated datasets", "tabular": "tabular datasets"}
+
+
 def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
+    return {"generated": _in_generated, "tabular": _in_tabular}[document["type"]](document)
+
+
+def _in_tabular(document: dict[str, Any]) -> Iterator[Finding]:
+    inputs, outputs = document["inputs"], document["outputs"]
+    owners = {column: name for name, columns in inputs.items() for column in _listed(columns)}
+    for name, columns in outputs.items():
+        if name in inputs:
+            yield ("outputs", name), f"'{name}' is an input, too; a variable is one or the other"
+            continue
+        for column in _listed(columns):
+            if column in owners:
+                yield (
+                    ("outputs", name),
+                    f"the column '{column}' belongs to the input '{owners[column]}', too: the network would be told "
+                    "the answer",
+                )
+    for name in document.get("units", {}):
+        if name not in {**inputs, **outputs}:
+            yield ("units", name), f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}"
+
+
+def _listed(columns: str | list[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else columns
+
+
+def _in_generated(document: dict[str, Any]) -> Iterator[Finding]:
     fixed, varyings = document.get("fixed", {}), document["varyings"]
     for name, value in fixed.items():
         violation = None if value is False else quantity(name).violation(value)
@@ -170,13 +229,7 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
 
 def _in_experience(document: dict[str, Any]) -> Iterator[Finding]:
     outputs = document["outputs"]
-    if abs(sum(document["split"]) - 1) > 1e-9:
-        yield ("split",), f"the shares must add up to 1, but make {sum(document['split']):g}"
-    if document["batch_size"] > document["sizes"][0]:
-        yield (
-            ("batch_size",),
-            (f"a batch of {document['batch_size']} is larger than the {document['sizes'][0]} training samples"),
-        )
+    yield from _of_shares(document) if isinstance(document["split"], list) else _of_folds(document)
     for key in ("losses", "metrics"):
         for name in document.get(key, {}):
             if name not in outputs:
@@ -188,6 +241,73 @@ def _in_experience(document: dict[str, Any]) -> Iterator[Finding]:
         variables = [*document["inputs"], *outputs]
         if name not in variables:
             yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
+
+
+def _of_shares(document: dict[str, Any]) -> Iterator[Finding]:
+    if abs(sum(document["split"]) - 1) > 1e-9:
+        yield ("split",), f"the shares must add up to 1, but make {sum(document['split']):g}"
+    if document["batch_size"] > document["sizes"][0]:
+        yield (
+            ("batch_size",),
+            (f"a batch of {document['batch_size']} is larger than the {document['sizes'][0]} training samples"),
+        )
+
+
+VALIDATED = ("early_stopping", "reduce_on_plateau")
+"""Callbacks that look at the error on rows that were not trained on."""
+
+SELECTABLE = (
+    "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses", "members", "model",
+    "optimizer", "precision", "schedule", "transforms",
+)  # fmt: skip
+"""What can be chosen by inner error: all that changes how a network is made and trained, and not what it is asked."""
+
+INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}'
+
+
+def _of_folds(document: dict[str, Any]) -> Iterator[Finding]:
+    """Whether what is chosen is chosen on rows that are neither trained on nor held out."""
+    for index, name in enumerate(document["outputs"]):
+        if name in document["inputs"]:
+            yield ("outputs", index), f"'{name}' is an input, too: the network would be told the answer"
+    callbacks = [_type(value) for value in document.get("additional_callbacks", [])]
+    if "test_evaluate" in callbacks:
+        where: Path = ("additional_callbacks", callbacks.index("test_evaluate"))
+        yield where, "rows that are held out are not looked at before the end; leave out 'test_evaluate'"
+    validated = [(index, name) for index, name in enumerate(callbacks) if name in VALIDATED]
+    inner, keep = document.get("inner"), document.get("keep", "best")
+    if document.get("protocol") == "as_published":
+        if inner is not None:
+            yield ("inner",), "the protocol 'as_published' chooses on the held-out rows; leave out one of the two"
+    elif keep == "last":
+        for index, name in validated:
+            yield (
+                ("additional_callbacks", index),
+                f'\'{name}\' looks at an error on rows that are not trained on, and with "keep": "last" all rows of a '
+                'fold are; leave it out, or use "keep": "best" with $.inner',
+            )
+        if document.get("select") and inner is None:
+            yield ("select",), f"there are no rows on which to choose; {INNER}"
+        if inner is not None and not document.get("select") and not document.get("baselines"):
+            yield ("inner",), 'nothing is chosen where "keep" is "last" and there is no $.select; leave it out'
+    elif inner is None:
+        yield (
+            ("keep",),
+            f"there are no rows on which to choose the best epoch without looking at those held out; {INNER}, or use "
+            '"keep": "last" with a number of epochs that is known to be good',
+        )
+    for key in document.get("select", {}):
+        if (first := key.split(".")[0]) not in SELECTABLE:
+            yield ("select", key), f"'{first}' cannot be chosen by inner error; {suggestion(first, SELECTABLE)}"
+        elif key == "model":
+            yield ("select", key), "choose among values in the model, for example model.operations.NAME.parameters.KEY"
+
+
+def _type(value: Any) -> str:
+    """What a callback is called in any of its forms."""
+    if isinstance(value, list):
+        return str(value[0])
+    return str(value["type"]) if isinstance(value, dict) else str(value)
 
 
 def unknown_variable(name: str, known: Iterable[str]) -> str:

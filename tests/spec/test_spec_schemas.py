@@ -16,6 +16,7 @@ NOUNS = {
         "loss": "losses",
         "metric": "metrics",
         "transform": "transforms",
+        "split": "splits",
     },
     "dataset": {"generator": "generators", "distribution": "distributions", "noise": "noises"},
     "model": {"module": "modules"},

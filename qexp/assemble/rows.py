@@ -1,0 +1,145 @@
+"""Checks of experiences on rows of files, which need the rows: shapes, folds, transforms, and what `select` lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from qexp.assemble.objects import network_of
+from qexp.datasets.splits import Fold, Split, SplitError
+from qexp.datasets.table_files import TableError
+from qexp.datasets.tabular import TabularDataset
+from qexp.datasets.transforms import Transform
+from qexp.errors import QexpError
+from qexp.models.network import Network
+from qexp.spec import resolve, validate
+from qexp.tables import Tables, built
+
+Document = dict[str, Any]
+Finding = validate.Finding
+
+FOLDS_LOOKED_INTO = 200
+"""Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
+
+
+def in_folds(document: Document, dataset: TabularDataset, tables: Tables, network: Network | None) -> Iterator[Finding]:
+    """Whether the rows can be divided as `split` and `inner` say, and trained on in batches."""
+    rows = np.arange(len(dataset), dtype=np.int64)
+    folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
+    yield from trouble
+    inner: list[Fold] = []
+    if document.get("inner") is not None:
+        for fold in folds[:FOLDS_LOOKED_INTO]:
+            parts, trouble = _folds(document["inner"], "inner", fold.train, dataset, tables)
+            if trouble:
+                ((where, message),) = trouble
+                yield where, f"in the fold '{fold.name}': {message}"
+                break
+            inner += parts
+    trained = inner if document.get("keep", "best") == "best" and inner else folds
+    counts = {len(fold.train) for fold in trained}
+    if network is not None and _normalises_over_samples(network):
+        for count in sorted(counts):
+            if count % document["batch_size"] == 1:
+                yield (
+                    ("batch_size",),
+                    f"the last of the batches of {count} rows has a single one, which cannot be normalised over the "
+                    "batch; choose another size",
+                )
+                break
+
+
+def _folds(
+    value: Any, key: str, rows: np.ndarray, dataset: TabularDataset, tables: Tables
+) -> tuple[list[Fold], list[Finding]]:
+    try:
+        split: Split = built(tables["splits"], resolve.long_form(value, tables["splits"]))
+        return split.folds(rows, dataset.column, np.random.default_rng(0)), []
+    except SplitError as error:
+        where: validate.Path = (key, "parameters", error.parameter) if error.parameter else (key,)
+        return [], [(where, str(error))]
+    except TableError as error:
+        return [], [((key, "parameters", "by"), str(error))]
+
+
+def _normalises_over_samples(network: Network) -> bool:
+    """Whether some layer cannot be trained on a single sample."""
+    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    network.train()
+    try:
+        with torch.no_grad():
+            network(samples)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return True
+    finally:
+        network.eval()
+    return False
+
+
+def in_transforms(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
+    """Whether every row can be transformed and brought back; names the first column and row that cannot."""
+    for name, value in document.get("transforms", {}).items():
+        where: validate.Path = ("transforms", name)
+        try:
+            transform: Transform = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
+        except ValueError as error:
+            yield (*where, "parameters"), str(error)
+            continue
+        if name not in dataset.values:
+            continue
+        trouble = _first_that_cannot_be_transformed(transform, dataset, name)
+        if trouble:
+            yield where, trouble
+
+
+def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
+    values = dataset.values[variable]
+    for column, of_column in zip(dataset.columns[variable], values.T, strict=True):
+        trouble = transform.domain_error(float(of_column.min()), float(of_column.max()))
+        if trouble:
+            row = dataset.row_numbers([int(of_column.argmin())])[0]
+            return f"column '{column}' (least in row {row}): {trouble}; use another transform, or leave the column out"
+    tensor = torch.from_numpy(values).float()
+    transform.fit(tensor)
+    finite = torch.isfinite(transform(tensor))
+    if finite.all():
+        return None
+    row, position = (int(index) for index in (~finite).nonzero()[0])
+    return (
+        f"row {dataset.row_numbers([row])[0]}, column '{dataset.columns[variable][position]}': "
+        f"{values[row, position]:g} becomes no finite number; use another transform, or leave the row out"
+    )
+
+
+def in_select(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the experience is still right with every value of `select` in its place."""
+    for key, values in document.get("select", {}).items():
+        for index, value in enumerate(values):
+            where: validate.Path = ("select", key, index)
+            try:
+                changed = resolve.replaced(document, key, value)
+            except QexpError as error:
+                yield where, str(error).partition(": ")[2]
+                continue
+            for path, message in _of_changed(changed, tables):
+                steps = ".".join(str(step) for step in path)
+                yield where, message if steps == key else f"{steps}: {message}"
+
+
+def _of_changed(document: Document, tables: Tables) -> Iterator[Finding]:
+    alone = {**document, "dataset": "", "model": ""}
+    found = validate.findings("experience", alone, tables, "tabular")
+    model = validate.findings("model", document["model"], tables)
+    yield from found
+    for path, message in model:
+        yield ("model", *path), message
+    if not found and not model:
+        try:
+            network_of(document["model"], document["model"]["inputs"], document["outputs"], tables)
+        except (ValueError, KeyError) as error:
+            yield ("model",), str(error)
