@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
     from qexp.runs.directory import RunDirectory
-    from qexp.runs.execute import Display
     from qexp.runs.launch.local import Watcher
+    from qexp.runs.train_network import Display
     from qexp.runs.verify import Verification
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -12,47 +11,23 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from qexp import assemble, files
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.models.inversion import Inversion
 from qexp.runs import provenance
-from qexp.runs.directory import RunDirectory, read_lines
+from qexp.runs.directory import RunDirectory
 from qexp.runs.launch.slurm import this_job
 from qexp.runs.prepare import now
 from qexp.runs.process import HEARTBEAT_SECONDS, alive, this_process
-from qexp.runs.results import write_results
 from qexp.runs.signals import handled
-from qexp.seeds import Seeds
-from qexp.training import checkpoint
-from qexp.training.events import EventWriter
-from qexp.training.loop import Progress, Trainer
+from qexp.runs.train_network import Display, Silent, train_network
 
 log = logging.getLogger("qexp.run")
-
-
-class Display(Protocol):
-    """Shows a run's progress to whoever looks on."""
-
-    def start(self, name: str, epochs: int, done: int) -> None: ...
-    def batch(self, epoch: int, batch: int, batches: int) -> None: ...
-    def epoch(self, line: dict[str, Any], seconds: float) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def start(self, name: str, epochs: int, done: int) -> None: ...
-    def batch(self, epoch: int, batch: int, batches: int) -> None: ...
-    def epoch(self, line: dict[str, Any], seconds: float) -> None: ...
-    def stop(self) -> None: ...
 
 
 def execute(
@@ -122,88 +97,17 @@ def _train(
     interrupted: Callable[[], bool],
     threads: int | None,
 ) -> bool:
-    """From the directory to results; False if interrupted. Fills in the record, but does not write it."""
-    spec, seeds = directory.spec(), Seeds(record["seed"])
+    """From the directory to results; False if interrupted. Fills in the record, but does not write it at the end."""
+    spec = directory.spec()
     device = assemble.device_of(device_name)
     tables = assemble.tables_with(directory.extensions)
     if device.type == "cpu":
         wanted = assemble.threads_for(spec, tables)
         torch.set_num_threads(min(wanted, threads or wanted))
-    files.write_json(
-        directory.path / "environment.json", provenance.environment(_called(device), torch.get_num_threads())
-    )
-    dataset = assemble.dataset_of(spec["dataset"], tables)
-    data = assemble.data_of(spec, dataset, seeds, device)
-    model = assemble.initial_model(spec, tables, seeds)
-    pretrained = directory.checkpoints / "pretrained.safetensors"
-    if pretrained.exists():
-        model.load_state_dict(checkpoint.read(pretrained)[0])
-    else:
-        assemble.fit_transforms(model.to(device), data)
-    trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, directory.checkpoints)
-    done = trainer.resume()
-    _cut_metrics(directory.metrics_file, done)
-    log.info("device %s, %d threads, %s weights", _called(device), torch.get_num_threads(), _weights(model))
-    if done:
-        log.info("goes on after epoch %d", done)
-
-    started = time.perf_counter()
-    seconds_before = record["seconds"]
-    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
-        listener = _Listener(lines, events, display, partial(_note_progress, directory, record))
-        display.start(record["name"], spec["epochs"], done)
-        try:
-            finished = trainer.run(listener, interrupted)
-        finally:
-            display.stop()
-            lines.flush()
-            os.fsync(lines.fileno())
-            record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
-    if not finished:
-        return False
-    if trainer.progress.stopped:
-        log.info("stopped early: %s", trainer.progress.stopped)
-    record["stopped"] = trainer.progress.stopped
-    results = {"validation": trainer.evaluate(data.validation), "test": trainer.evaluate(data.test)}
-    write_results(directory, trainer.model, data.test)
-    record["results"] = results
-    return True
-
-
-class _Listener:
-    """Writes an epoch's line to the metrics, the events, the log and the display."""
-
-    def __init__(
-        self, lines: Any, events: EventWriter, display: Display, note_progress: Callable[[Progress], None]
-    ) -> None:
-        self._lines, self._events, self._display, self._note_progress = lines, events, display, note_progress
-
-    def batch_done(self, epoch: int, batch: int, batches: int) -> None:
-        self._display.batch(epoch, batch, batches)
-
-    def epoch_done(self, line: dict[str, Any], seconds: float) -> None:
-        # No times in here: two runs of one seed write the same bytes.
-        self._lines.write(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n")
-        self._lines.flush()
-        self._events.epoch(line)
-        self._display.epoch(line, seconds)
-        log.info(
-            "epoch %d: loss %.6g, validation %.6g%s, %.3f s",
-            line["epoch"],
-            line["train"]["loss"],
-            line["validation"]["loss"],
-            " (best)" if line["best"] else "",
-            seconds,
-        )
-
-    def checkpoint_written(self, progress: Progress) -> None:
-        self._events.flush()
-        self._note_progress(progress)
-
-
-def _note_progress(directory: RunDirectory, record: dict[str, Any], progress: Progress) -> None:
-    record["epochs"] |= {"done": progress.epoch - 1, "best": progress.best_epoch or None}
-    files.write_json(directory.record_file, record)
+    called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
+    log.info("device %s, %d threads", called, torch.get_num_threads())
+    return train_network(directory, record, spec, tables, device, display, interrupted)
 
 
 def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:
@@ -230,23 +134,6 @@ def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:
 def _just_claimed(directory: RunDirectory, number: int) -> bool:
     """Whether an attempt that the record does not know yet is a few seconds old, and not a dead one's."""
     return time.time() - directory.attempt(number).stat().st_mtime < 10
-
-
-def _cut_metrics(path: Path, epochs: int) -> None:
-    """Drop the lines of epochs that will be trained again."""
-    if not path.exists():
-        return
-    kept = [line for line in read_lines(path) if line["epoch"] <= epochs]
-    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in kept)
-    files.write_bytes(path, content.encode())
-
-
-def _weights(model: Inversion) -> str:
-    return f"{sum(weight.numel() for weight in model.parameters()):,}"
-
-
-def _called(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def _last_line(error: BaseException) -> str:

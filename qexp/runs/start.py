@@ -8,9 +8,10 @@ from pathlib import Path
 from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
-from qexp.runs.execute import Display, execute
+from qexp.runs.execute import execute
 from qexp.runs.plans import plan, pretrain_override, standing
 from qexp.runs.prepare import prepare
+from qexp.runs.train_network import Display
 from qexp.runs.waiting import Watch
 from qexp.workspace import Workspace
 
