@@ -1,53 +1,188 @@
-"""Many processes write runs and read the catalog at once, and are killed at any moment: nothing lost, nothing torn."""
+"""Many processes write runs and read the catalog at once, and are killed at any moment: nothing lost, nothing torn.
+
+Also where the disk is full or the catalog cannot be written.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from qexp import files
+from qexp.errors import QexpError
 from qexp.runs.catalog import Catalog
-from qexp.runs.prepare import Plan, prepare
+from qexp.runs.directory import RunDirectory
+from qexp.runs.prepare import Plan, now, prepare
+from qexp.runs.process import this_process
 from qexp.workspace import Workspace
 
 PROCESSES, RUNS_EACH = 20, 10
 KILLS, AT_ONCE = 60, 4
 
+WEIGHTS, PREDICTIONS = b"w" * 10_000, b"p" * 5_000
+
+BARELY = 100_000
+"""Bytes that a few runs take: with so much room or less, any file of any of them may be the first without."""
+
+UNFINISHED = {"created", "failed", "lost"}
+"""What a run that was killed may be, when nobody works on it any more."""
+
+Mishap = Callable[[random.Random], None]
+
 
 def create_and_finish(root: Path, name: str) -> None:
-    """A run's directory from its preparation to its results, without the training between."""
+    """A run from its preparation to its results, without the training between. What the disk refuses is raised."""
     spec = {"outputs": ["depth"], "epochs": 1, "dataset": {}, "model": {}}
     directory = prepare(Plan(name, "made", "made", "made", 0, spec, digest=name), Workspace(root))
-    record = directory.record()
-    files.write_json(directory.record_file, {**record, "state": "running"})
-    Catalog(Workspace(root)).runs()
-    record |= {"state": "done", "results": {"test": {"depth": {"mae": 0.5}}}}
-    files.write_json(directory.record_file, record)
-    print(name, flush=True)
-    Catalog(Workspace(root)).runs()
+    attempt = {"number": 1, "process": this_process().document(), "started": now(), "ended": None, "state": "running"}
+    record = directory.record() | {"state": "running", "attempts": [attempt]}
+    try:
+        files.write_json(directory.record_file, record)
+        Catalog(Workspace(root)).runs()
+        files.write_bytes(directory.best_weights, WEIGHTS)
+        files.make_folder(directory.results)
+        files.write_bytes(directory.results / "test_predictions.nc", PREDICTIONS)
+        record |= {"state": "done", "results": {"test": {"depth": {"mae": 0.5}}}}
+        files.write_json(directory.record_file, record)
+    except QexpError:
+        files.write_json(directory.record_file, record | {"state": "failed"})
+        raise
 
 
 def writer(root: Path, prefix: str, runs: int) -> subprocess.Popen[str]:
     """A process that makes runs one after the other, and tells of each that is finished."""
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from tests.runs.test_many_at_once import create_and_finish\n"
-        f"for index in range({runs}): create_and_finish(Path(sys.argv[1]), f'{{sys.argv[2]}}_{{index}}')\n"
+    return in_a_process(
+        "for index in range(int(sys.argv[3])):\n"
+        "    create_and_finish(Path(sys.argv[1]), f'{sys.argv[2]}_{index}')\n"
+        "    print(f'{sys.argv[2]}_{index}')\n"
+        "    Catalog(Workspace(Path(sys.argv[1]))).runs()\n",
+        root,
+        prefix,
+        runs,
     )
+
+
+def in_a_process(script: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", script, str(root), prefix],
+        [sys.executable, "-c", f"from tests.runs.test_many_at_once import *\n{script}", *map(str, arguments)],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def storm(root: Path, told: Path, seed: int, mishap: Mishap) -> None:
+    """Sixty processes that make runs, each killed at a moment of its own, and what goes wrong meanwhile.
+
+    They are forked from one that has loaded all, so that the whole of their short lives is work.
+    """
+    moments, alive = random.Random(seed), []
+    try:
+        for number in range(KILLS):
+            child = os.fork()
+            if child == 0:
+                work(root, f"k{number}", told)
+            alive.append(child)
+            mishap(moments)
+            time.sleep(moments.uniform(0, 0.08))
+            if len(alive) == AT_ONCE:
+                kill(alive.pop(0))
+                if (root / "runs/catalog.json").exists():
+                    json.loads((root / "runs/catalog.json").read_bytes())
+    finally:
+        for child in alive:
+            kill(child)
+
+
+def work(root: Path, prefix: str, told: Path) -> None:
+    """Make runs until killed; tell of each that is finished, and of each error that was not put into words."""
+    parent = os.getppid()
+    for index in itertools.takewhile(lambda _: os.getppid() == parent, itertools.count()):
+        said = f"{prefix}_{index}"
+        try:
+            create_and_finish(root, said)
+        except QexpError:
+            continue
+        except BaseException:
+            said = f"an error\n{traceback.format_exc()}"
+        with told.open("a") as file:
+            file.write(f"{said}\n")
+        Catalog(Workspace(root)).runs()
+    os._exit(1)
+
+
+def kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "it ended before it was killed"
+
+
+def readable(runs: Path) -> None:
+    """Every JSON file can be read, also those of runs that never came to be."""
+    for path in runs.rglob("*.json"):
+        json.loads(path.read_bytes())
+
+
+def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
+    """The states of all runs after a storm. Whoever said that a run was finished was right, and it is all there."""
+    from qexp.runs import results  # loads torch, for which the processes should not wait
+
+    process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, told)
+    process.communicate()
+    assert process.returncode == 0
+    finished = told.read_text().splitlines()
+    assert not [line for line in finished if not line.startswith("k")]
+    readable(root / "runs")
+    states = {run["name"]: run["state"] for run in Catalog(Workspace(root)).runs()}
+    assert {states.get(name) for name in finished} == {"done"}
+    assert set(states.values()) <= UNFINISHED | {"done"}
+    for name, state in states.items():
+        directory = RunDirectory(root / "runs" / name)
+        if state == "done":
+            assert directory.best_weights.read_bytes() == WEIGHTS
+            assert (directory.results / "test_predictions.nc").read_bytes() == PREDICTIONS
+            assert results.valid(directory)
+    return states
+
+
+def fill(disk: Path, left: int) -> None:
+    """Leave so many bytes free on a disk, as nearly as its other writers let that be."""
+    with contextlib.suppress(OSError), (disk / "filler").open("ab", buffering=0) as filler:
+        status = os.statvfs(disk)
+        more = status.f_bavail * status.f_frsize - left
+        filler.truncate(max(0, filler.tell() + min(0, more)))
+        while more > 0:
+            more -= filler.write(b"0" * more)
+
+
+def filled_and_freed(disk: Path) -> Mishap:
+    return lambda moments: fill(disk, moments.randrange(moments.choice([1, BARELY, 20 * BARELY])))
+
+
+@contextmanager
+def mounted(*what: str) -> Iterator[None]:
+    """Something mounted, the last of the words being where. Skips where that is not allowed."""
+    done = subprocess.run(["mount", *what], capture_output=True, text=True, check=False)
+    if done.returncode:
+        assert not ("CI" in os.environ and os.geteuid() == 0), done.stderr
+        pytest.skip(f"this user cannot mount: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", what[-1]], check=True)
 
 
 def rows(root: Path) -> list[str]:
@@ -69,22 +204,60 @@ def test_twenty_processes_that_make_ten_runs_each_lose_none_and_double_none(work
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(workspace, seed):
-    moments = random.Random(seed)
-    finished: list[str] = []
-    for first in range(0, KILLS, AT_ONCE):
-        writers = [writer(workspace, f"k{first + number}", 1000) for number in range(AT_ONCE)]
-        for process in writers:
-            finished.append(process.stdout.readline().strip())  # it is at work: from now on any moment will do
-        for process in writers:
-            time.sleep(moments.uniform(0, 0.05))
-            process.kill()
-            finished += process.communicate()[0].split()
-        for record in (workspace / "runs").glob("[!.]*/run.json"):
-            json.loads(record.read_bytes())
-        json.loads((workspace / "runs/catalog.json").read_bytes())
-    catalog = Catalog(Workspace(workspace))
-    states = {run["name"]: run["state"] for run in catalog.runs()}
-    assert catalog.warnings == []
-    assert len(finished) >= KILLS
-    assert {states.get(name) for name in finished} == {"done"}
+def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(workspace, tmp_path, seed):
+    states = states_after(workspace, tmp_path / "told", seed)
+    assert len(states) >= KILLS
+    assert sorted(rows(workspace)) == sorted(states)
+
+
+@pytest.mark.parametrize("seed", [2])
+def test_the_same_on_a_disk_that_is_filled_and_freed_meanwhile(workspace, tmp_path, qexp, seed):
+    runs = workspace / "runs"
+    runs.mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=16m", "tmpfs", str(runs)):
+        states = states_after(workspace, tmp_path / "told", seed, "filled_and_freed(Path(sys.argv[1]) / 'runs')")
+        (runs / "catalog.json").unlink(missing_ok=True)
+        fill(runs, 0)
+        with pytest.raises(OSError, match="No space left"):
+            (runs / "one_more").write_bytes(b"0")
+        listed = qexp("ls", "-q")
+        assert (listed.code, sorted(listed.stdout.split())) == (0, sorted(states))
+        assert "No space left" in listed.stderr
+        (runs / "filler").unlink()
+        assert qexp("ls", "-q").stderr == ""
+        assert sorted(rows(workspace)) == sorted(states)
+
+
+@contextmanager
+def mounted_read_only(catalog: Path) -> Iterator[None]:
+    with mounted("--bind", str(catalog), str(catalog)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(catalog)], check=True)
+        with pytest.raises(OSError, match="Read-only"):
+            catalog.write_bytes(b"{}")
+        yield
+
+
+@contextmanager
+def with_a_lock_that_nobody_gets(catalog: Path) -> Iterator[None]:
+    lock = catalog.with_name("catalog.json.lock")
+    lock.unlink()
+    lock.mkdir()
+    yield
+    lock.rmdir()
+
+
+@pytest.mark.parametrize(("seed", "kept"), [(3, mounted_read_only), (4, with_a_lock_that_nobody_gets)])
+def test_the_same_with_a_catalog_that_cannot_be_written(workspace, tmp_path, qexp, seed, kept):
+    create_and_finish(workspace, "before")
+    qexp("ls")
+    catalog = workspace / "runs/catalog.json"
+    before = catalog.read_bytes()
+    with kept(catalog):
+        states = states_after(workspace, tmp_path / "told", seed)
+        assert catalog.read_bytes() == before
+        assert len(states) >= KILLS
+        listed = qexp("ls", "-q")
+        assert (listed.code, sorted(listed.stdout.split())) == (0, sorted(states))
+        assert "the catalog could not be brought up to date" in listed.stderr
+    assert qexp("ls", "-q").stderr == ""
+    assert sorted(rows(workspace)) == sorted(states)
