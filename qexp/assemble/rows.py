@@ -25,8 +25,11 @@ FOLDS_LOOKED_INTO = 200
 """Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
 
 
-def in_folds(document: Document, dataset: TabularDataset, tables: Tables, network: Network | None) -> Iterator[Finding]:
-    """Whether the rows can be divided as `split` and `inner` say, and trained on in batches."""
+def findings(document: Document, dataset: TabularDataset, tables: Tables, network: Network | None) -> Iterator[Finding]:
+    """All that is wrong with an experience on these rows.
+
+    network  what is trained, where inputs and outputs fit it
+    """
     rows = np.arange(len(dataset), dtype=np.int64)
     folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
     yield from trouble
@@ -40,16 +43,20 @@ def in_folds(document: Document, dataset: TabularDataset, tables: Tables, networ
                 break
             inner += parts
     trained = inner if document.get("keep", "best") == "best" and inner else folds
-    counts = {len(fold.train) for fold in trained}
-    if network is not None and _normalises_over_samples(network):
-        for count in sorted(counts):
-            if count % document["batch_size"] == 1:
-                yield (
-                    ("batch_size",),
-                    f"the last of the batches of {count} rows has a single one, which cannot be normalised over the "
-                    "batch; choose another size",
-                )
-                break
+    yield from _in_transforms(document, dataset, tables, trained)
+    if network is not None:
+        yield from _in_batches(document, network, trained)
+    yield from _in_select(document, tables)
+
+
+def _in_batches(document: Document, network: Network, folds: list[Fold]) -> Iterator[Finding]:
+    counts = {len(fold.train) for fold in folds if len(fold.train) % document["batch_size"] == 1}
+    if counts and _normalises_over_samples(network):
+        yield (
+            ("batch_size",),
+            f"the last of the batches of {min(counts)} rows has a single one, which cannot be normalised over the "
+            "batch; choose another size",
+        )
 
 
 def _folds(
@@ -81,8 +88,8 @@ def _normalises_over_samples(network: Network) -> bool:
     return False
 
 
-def in_transforms(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
-    """Whether every row can be transformed and brought back; names the first column and row that cannot."""
+def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
+    """Whether every row can be transformed and brought back, and a transform be fitted to every fold."""
     for name, value in document.get("transforms", {}).items():
         where: validate.Path = ("transforms", name)
         try:
@@ -93,8 +100,21 @@ def in_transforms(document: Document, dataset: TabularDataset, tables: Tables) -
         if name not in dataset.values:
             continue
         trouble = _first_that_cannot_be_transformed(transform, dataset, name)
+        trouble = trouble or _first_that_is_constant(transform, dataset, name, folds)
         if trouble:
             yield where, trouble
+
+
+def _first_that_is_constant(
+    transform: Transform, dataset: TabularDataset, variable: str, folds: list[Fold]
+) -> str | None:
+    """A column that varies, but not among the training rows of a fold, to which the transform is fitted."""
+    for column, values in zip(dataset.columns[variable], dataset.values[variable].T, strict=True):
+        for fold in folds:
+            low, high = float(values[fold.train].min()), float(values[fold.train].max())
+            if low == high and (trouble := transform.domain_error(low, high)):
+                return f"in the fold '{fold.name}', column '{column}': {trouble}"
+    return None
 
 
 def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
@@ -105,7 +125,10 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
             row = dataset.row_numbers([int(of_column.argmin())])[0]
             return f"column '{column}' (least in row {row}): {trouble}; use another transform, or leave the column out"
     tensor = torch.from_numpy(values).float()
-    transform.fit(tensor)
+    try:
+        transform.fit(tensor)
+    except ValueError as error:
+        return str(error)
     finite = torch.isfinite(transform(tensor))
     if finite.all():
         return None
@@ -116,7 +139,7 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
     )
 
 
-def in_select(document: Document, tables: Tables) -> Iterator[Finding]:
+def _in_select(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the experience is still right with every value of `select` in its place."""
     for key, values in document.get("select", {}).items():
         for index, value in enumerate(values):

@@ -287,9 +287,7 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
             yield from _in_batches(document, network)
         yield from _in_transforms(document, dataset, tables)
     else:
-        yield from rows.in_folds(document, dataset, tables, network)
-        yield from rows.in_transforms(document, dataset, tables)
-        yield from rows.in_select(document, tables)
+        yield from rows.findings(document, dataset, tables, network)
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = resolve.long_form(document.get(key, "constant"), tables[table])
         try:

@@ -73,7 +73,23 @@ class Scale(Transform):
         return values * self.typical
 
 
-class Standardize(Transform):
+class Fitted(Transform):
+    """What adapts to training values, one number per channel; a column of a table is a channel."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        # The fitted buffers have one value per channel; make room for them.
+        for name, buffer in list(self.named_buffers()):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _but_channels(values: Tensor) -> list[int]:
+    """The dimensions that a channel's values lie along."""
+    return [0, *range(2, values.dim())]
+
+
+class Standardize(Fitted):
     """Mean 0 and standard deviation 1 over the training part, per channel."""
 
     mean: Tensor
@@ -88,8 +104,7 @@ class Standardize(Transform):
         return f"values that are all {low:g} cannot be standardized" if low == high else None
 
     def fit(self, values: Tensor) -> None:
-        dimensions = [0, *range(2, values.dim())]
-        deviation, mean = torch.std_mean(values.double(), dim=dimensions, keepdim=True)
+        deviation, mean = torch.std_mean(values.double(), dim=_but_channels(values), keepdim=True)
         if not (deviation > 0).all():
             raise ValueError("cannot standardize values that are all the same")
         self.mean, self.deviation = mean.to(values.dtype), deviation.to(values.dtype)
@@ -100,12 +115,33 @@ class Standardize(Transform):
     def inverse(self, values: Tensor) -> Tensor:
         return values * self.deviation + self.mean
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        # The fitted buffers have one value per channel; make room for them.
-        for name in ("mean", "deviation"):
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mean.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+class MinMax(Fitted):
+    """From 0 to 1 over the training part, per channel; what lies outside it comes to lie outside."""
+
+    least: Tensor
+    span: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("least", torch.zeros(1))
+        self.register_buffer("span", torch.ones(1))
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        return f"values that are all {low:g} have no range" if low == high else None
+
+    def fit(self, values: Tensor) -> None:
+        least = values.amin(dim=_but_channels(values), keepdim=True)
+        span = values.amax(dim=_but_channels(values), keepdim=True) - least
+        if not (span > 0).all():
+            raise ValueError("cannot scale to their range values that are all the same")
+        self.least, self.span = least, span
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values - self.least) / self.span
+
+    def inverse(self, values: Tensor) -> Tensor:
+        return values * self.span + self.least
 
 
 TRANSFORMS: dict[str, Entry] = {
@@ -142,5 +178,11 @@ TRANSFORMS: dict[str, Entry] = {
         parameters={},
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},
+    ),
+    "minmax": Entry(
+        build=MinMax,
+        parameters={},
+        help="From 0 to 1 per channel over the training part, to which it is fitted.",
+        example={"type": "minmax"},
     ),
 }

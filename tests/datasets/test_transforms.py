@@ -3,21 +3,23 @@ import math
 import pytest
 import torch
 
-from qexp.datasets.transforms import Asinh, Log, Scale, Standardize, Transform
+from qexp.datasets.transforms import Asinh, Log, MinMax, Scale, Standardize, Transform
 
 
 def values(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 3 + 5
 
 
-def fitted(values):
-    transform = Standardize()
+def fitted(values, kind=Standardize):
+    transform = kind()
     transform.fit(values)
     return transform
 
 
 @pytest.mark.parametrize(
-    "transform", [Transform(), Asinh(0.01), Asinh(), Log(), Scale(-200.0), fitted(values(50, 1))], ids=repr
+    "transform",
+    [Transform(), Asinh(0.01), Asinh(), Log(), Scale(-200.0), fitted(values(50, 1)), fitted(values(50, 1), MinMax)],
+    ids=repr,
 )
 def test_the_inverse_undoes_the_transform_over_many_orders_of_magnitude(transform):
     numbers = torch.logspace(-4, 4, 81, dtype=torch.float64)[:, None]
@@ -48,7 +50,7 @@ def test_log_refuses_variables_that_can_be_negative(low, high):
 
 def test_log_takes_distributions_whose_support_ends_at_zero_and_the_others_take_everything():
     assert Log().domain_error(0.0, math.inf) is None
-    for transform in (Transform(), Asinh(), Scale(2.0), Standardize()):
+    for transform in (Transform(), Asinh(), Scale(2.0), Standardize(), MinMax()):
         assert transform.domain_error(-math.inf, math.inf) is None
 
 
@@ -56,8 +58,9 @@ def test_log_refuses_a_variable_that_is_always_zero():
     assert Log().domain_error(0.0, 0.0) is not None
 
 
-def test_standardize_refuses_a_variable_that_always_has_the_same_value():
-    assert Standardize().domain_error(2.0, 2.0) is not None
+@pytest.mark.parametrize("kind", [Standardize, MinMax])
+def test_a_fitted_transform_refuses_a_variable_that_always_has_the_same_value(kind):
+    assert kind().domain_error(2.0, 2.0) is not None
 
 
 def test_scale_makes_the_typical_value_one():
@@ -79,22 +82,39 @@ def test_standardizing_new_values_uses_the_mean_and_deviation_of_the_fitted_ones
     assert transform(torch.tensor([[3.0], [5.0], [7.0]])).flatten().tolist() == [0, 1, 2]
 
 
-@pytest.mark.filterwarnings("ignore:std_mean")
-@pytest.mark.parametrize("numbers", [torch.full((1000, 1), 0.1), torch.tensor([[1.0, 2.0], [2.0, 2.0]]), values(1, 1)])
-def test_values_of_which_a_channel_is_constant_cannot_be_standardized(numbers):
-    with pytest.raises(ValueError, match="all the same"):
-        fitted(numbers)
-
-
-@pytest.mark.parametrize("shape", [(400, 1), (60, 2, 5, 7)])
-def test_what_was_fitted_survives_saving_and_loading_into_a_fresh_transform(shape):
+@pytest.mark.parametrize("shape", [(400, 1), (400, 3), (60, 2, 5, 7)])
+def test_scaling_to_the_range_takes_the_training_values_of_every_channel_from_zero_to_one(shape):
     numbers = values(*shape)
-    before, after = fitted(numbers), Standardize()
+    numbers[:, 0] = numbers[:, 0] * 1000 - 7
+    scaled = fitted(numbers, MinMax)(numbers)
+    rest = [0, *range(2, len(shape))]
+    torch.testing.assert_close(scaled.amin(rest), torch.zeros(shape[1]))
+    torch.testing.assert_close(scaled.amax(rest), torch.ones(shape[1]))
+
+
+def test_new_values_outside_the_range_of_the_fitted_ones_lie_outside_zero_and_one():
+    transform = fitted(torch.tensor([[1.0], [3.0], [5.0]]), MinMax)
+    assert transform(torch.tensor([[-1.0], [4.0], [7.0]])).flatten().tolist() == [-0.5, 0.75, 1.5]
+
+
+@pytest.mark.filterwarnings("ignore:std_mean")
+@pytest.mark.parametrize("kind", [Standardize, MinMax])
+@pytest.mark.parametrize("numbers", [torch.full((1000, 1), 0.1), torch.tensor([[1.0, 2.0], [2.0, 2.0]]), values(1, 1)])
+def test_values_of_which_a_channel_is_constant_cannot_be_scaled_by_their_spread(numbers, kind):
+    with pytest.raises(ValueError, match="all the same"):
+        fitted(numbers, kind)
+
+
+@pytest.mark.parametrize("kind", [Standardize, MinMax])
+@pytest.mark.parametrize("shape", [(400, 1), (60, 2, 5, 7)])
+def test_what_was_fitted_survives_saving_and_loading_into_a_fresh_transform(shape, kind):
+    numbers = values(*shape)
+    before, after = fitted(numbers, kind), kind()
     after.load_state_dict(before.state_dict())
     assert torch.equal(after(numbers), before(numbers))
     assert torch.equal(after.inverse(numbers), before.inverse(numbers))
     before.fit(numbers * 2 + 1)
-    assert torch.equal(after.mean, fitted(numbers).mean)
+    assert torch.equal(after(numbers), fitted(numbers, kind)(numbers))
 
 
 def test_a_fitted_transform_loads_within_the_model_that_holds_it():
@@ -110,6 +130,6 @@ def test_a_fitted_transform_loads_within_the_model_that_holds_it():
 
 
 def test_gradients_flow_through_every_inverse():
-    for transform in (Asinh(0.5), Log(), Scale(3.0), fitted(values(50, 1))):
+    for transform in (Asinh(0.5), Log(), Scale(3.0), fitted(values(50, 1)), fitted(values(50, 1), MinMax)):
         numbers = torch.tensor([[0.3], [1.2]], dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(transform.inverse, (numbers,), atol=1e-4)
