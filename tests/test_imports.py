@@ -22,6 +22,7 @@ LAYERS = [
     {"baselines"},
     {"figures", "training", "models", "datasets", "spec"},
     {"forward"},
+    {"rows"},
     {"seeds", "tables", "quantities", "workspace", "files", "errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""

@@ -1,0 +1,310 @@
+"""Estimates for files of rows that need not fit into memory: pixels of a map, a campaign's spectra."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.figures.map import draw_map, layers, position_columns
+from qexp.rows.chunks import Chunk, Rows
+from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
+from qexp.rows.raster import Raster
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK = 32_768
+"""Rows read, estimated and written at a time."""
+BLOCK = 4_096
+"""Rows estimated between two looks at whether anybody still waits for them."""
+OUTSIDE = "outside"
+"""The column that counts the features of a row that lie outside the range of the training data."""
+
+Matrix = NDArray[np.float32]
+Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""(row, feature) → means and spreads over networks, (row, output) each."""
+Progress = Callable[[int, float], None]
+"""Told after every chunk: rows written, and the share of the file that has been read."""
+
+
+@dataclass(frozen=True)
+class RowModel:
+    """What is needed of a run to estimate rows."""
+
+    features: Sequence[str]
+    """Columns, in the order in which `estimate` takes them."""
+    ranges: NDArray[np.floating]
+    """(feature, 2): least and greatest value in the training data."""
+    outputs: Mapping[str, str]
+    """Name → unit."""
+    estimate: Estimate
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What every output says of where it comes from: the run, its digest, "selected on the test data"."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was made of a file."""
+
+    source: Path
+    target: Path
+    rows: int
+    outside: int
+    """Rows with at least one feature outside the range of the training data."""
+    missing: int
+    """Rows without an estimate, because a feature is missing."""
+    map: Path | None
+    made: bool
+    """False if it was there already."""
+
+
+def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple[Path, Path]]:
+    """The files to read and those to write.
+
+    source  a file, or a folder whose files of rows are all read, not those of its folders
+    target  a file for a file, a folder for a folder; files in it are named after those read
+    ending  of the files in the folder; that of the file read if left out
+    Raises QexpError where nothing can be read, two would be written to the same file, or a file over itself.
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if not source.is_dir():
+        format_of(source)
+        if target.is_dir():
+            target = target / f"{source.stem}{ending or source.suffix}"
+        pairs = [(source, target)]
+    else:
+        if target.is_file():
+            raise QexpError(f"{target} is a file, but {source} is a folder; its estimates need a folder too")
+        found = sorted(
+            path
+            for path in source.iterdir()
+            if path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")
+        )
+        if not found:
+            raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
+        pairs = [(path, target / f"{path.stem}{ending or path.suffix}") for path in found]
+    taken: dict[Path, Path] = {}
+    for path, made in pairs:
+        format_of(made)
+        first = taken.setdefault(made.with_suffix(""), path)  # the map is named after the stem alone
+        if first is not path:
+            raise QexpError(f"{first} and {path} would both be written to {made.with_suffix('')}; rename one of them")
+        if made.resolve() == path.resolve():
+            raise QexpError(f"{path}: the estimates would be written over what is read; give another --output")
+    return pairs
+
+
+def predict_rows(
+    source: Path,
+    target: Path,
+    model: RowModel,
+    *,
+    chunk: int = CHUNK,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress = lambda rows, share: None,
+) -> Prediction:
+    """Estimate every row of a file: read, computed and written at the same time, in memory that does not grow with it.
+
+    The new file has the columns that are not features, as they are, then for every output its estimate and
+    `<output>_spread`, and `outside`. Beside it lie a record, `<file>.json`, and if the rows have positions a map,
+    `<stem>.png`. A file that the same run made of the same rows is left as it is.
+
+    workers  chunks estimated at once
+    Raises QexpError if the file is there and was made otherwise, and `overwrite` is not set.
+    """
+    if chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least one row")
+    rows = open_rows(source, model.features)
+    key = {"origin": dict(model.origin), "input": _identity(source)}
+    if not overwrite and (known := _found(source, target, key)) is not None:
+        return known
+    files.make_folder(target.absolute().parent)
+    tally = _Tally(rows, model)
+    schema = _schema(rows, model)
+    with new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
+        for made in _estimated(rows, model, chunk, workers):
+            sink.write(made.table(schema))
+            tally.add(made)
+            progress(tally.rows, made.done)
+        if not tally.rows:
+            raise QexpError(f"{source}: there are names, but no rows")
+        picture = tally.draw(target.with_suffix(".png"), model)
+    record = {
+        **key,
+        "output": _identity(target),
+        "rows": tally.rows,
+        "outside": tally.outside,
+        "missing": tally.missing,
+        "map": picture and picture.name,
+        "features": list(model.features),
+        "units": dict(model.outputs),
+    }
+    files.write_json(_record_of(target), record)
+    return Prediction(source, target, tally.rows, tally.outside, tally.missing, picture, made=True)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A chunk with what was estimated from it."""
+
+    kept: pa.Table
+    means: NDArray[np.floating]
+    spreads: NDArray[np.floating]
+    outside: NDArray[np.int16]
+    done: float
+
+    def table(self, schema: pa.Schema) -> pa.Table:
+        import pyarrow as pa
+
+        columns: list[Any] = list(self.kept.columns)
+        for mean, spread in zip(self.means.T, self.spreads.T, strict=True):
+            # NaN becomes what a file has for nothing.
+            columns += [pa.array(values.astype(np.float32), from_pandas=True) for values in (mean, spread)]
+        return pa.table([*columns, pa.array(self.outside)], schema=schema)
+
+
+class _Tally:
+    """What is counted and drawn while the rows go by."""
+
+    def __init__(self, rows: Rows, model: RowModel) -> None:
+        import pyarrow.types as types
+
+        self.rows = self.outside = self.missing = 0
+        numbers = [one.name for one in rows.kept if types.is_integer(one.type) or types.is_floating(one.type)]
+        self._positions = position_columns(numbers)
+        self._raster = Raster(len(layers(list(model.outputs))))
+        self._name = rows.path.name
+
+    def add(self, made: _Piece) -> None:
+        outside = made.outside > 0
+        self.rows += len(outside)
+        self.outside += int(outside.sum())
+        self.missing += int(np.isnan(made.means).any(axis=1).sum())
+        if self._positions is not None:
+            x, y = (made.kept[name].to_numpy().astype(np.float64) for name in self._positions)
+            pairs = np.stack([made.means, np.nan_to_num(made.spreads)], axis=-1).reshape(len(outside), -1)
+            self._raster.add(x, y, np.column_stack([pairs, outside]))
+
+    def draw(self, path: Path, model: RowModel) -> Path | None:
+        """A map, if the rows have positions that make one."""
+        if self._positions is None or min(self._raster.counts.shape) < 2:
+            return None
+        words = [self._name, *(text for text in model.origin.values() if text)]
+        draw_map(self._raster, self._positions, model.outputs, " · ".join(words), path)
+        return path
+
+
+def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int) -> Iterator[_Piece]:
+    """All chunks in order, estimated while the one before is written and the one after is read."""
+    least, most = model.ranges.astype(np.float32).T  # rounded as the features are, so that the ends stay inside
+    given_up = Event()
+
+    def piece(chunk: Chunk) -> _Piece:
+        features, means, spreads = chunk.features, [], []
+        for start in range(0, len(features), BLOCK):
+            if given_up.is_set():  # Ctrl-C does not wait for the rest of a chunk
+                raise CancelledError
+            mean, spread = model.estimate(features[start : start + BLOCK])
+            means.append(mean)
+            spreads.append(spread)
+        mean, spread = np.concatenate(means), np.concatenate(spreads)
+        empty = ~np.isfinite(features).all(axis=1)
+        mean[empty] = spread[empty] = np.nan
+        inside = (features >= least) & (features <= most)
+        outside = (inside.shape[1] - inside.sum(axis=1)).astype(np.int16)
+        return _Piece(chunk.kept, mean, spread, outside, chunk.done)
+
+    waiting: deque[Future[_Piece]] = deque()
+    with closing(_read_ahead(rows, chunk)) as chunks, ThreadPoolExecutor(workers, "estimating") as pool:
+        try:
+            for one in chunks:
+                waiting.append(pool.submit(piece, one))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            given_up.set()
+
+
+def _read_ahead(rows: Rows, size: int) -> Generator[Chunk, None, None]:
+    """All chunks; the next is read while one is in use."""
+    chunks = rows.chunks(size)
+    with ThreadPoolExecutor(1, "reading") as thread:
+        upcoming = thread.submit(next, chunks, None)
+        while (chunk := _read(upcoming, rows.path)) is not None:
+            upcoming = thread.submit(next, chunks, None)
+            if len(chunk.features):
+                yield chunk
+
+
+def _read(upcoming: Future[Chunk | None], path: Path) -> Chunk | None:
+    try:
+        return upcoming.result()
+    except OSError as error:
+        raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _schema(rows: Rows, model: RowModel) -> pa.Schema:
+    """The columns of the new file, with their units."""
+    import pyarrow as pa
+
+    def described(name: str, kind: pa.DataType, unit: str, words: str = "") -> pa.Field:
+        return pa.field(name, kind, metadata={k: v for k, v in {"unit": unit, "description": words}.items() if v})
+
+    made = []
+    for name, unit in model.outputs.items():
+        made.append(described(name, pa.float32(), unit, "mean over networks"))
+        made.append(described(f"{name}_spread", pa.float32(), unit, "standard deviation over networks"))
+    made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
+    for one in made:
+        if one.name in rows.kept.names:
+            raise QexpError(f"{rows.path} has a column '{one.name}', as the estimates have; rename it")
+    kept = [described(one.name, one.type, rows.units.get(one.name, "")) for one in rows.kept]
+    return pa.schema([*kept, *made])
+
+
+def _record_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What tells a file from a changed one without reading gigabytes."""
+    told = path.stat()
+    return {"name": path.name, "bytes": told.st_size, "modified": told.st_mtime_ns}
+
+
+def _found(source: Path, target: Path, key: Mapping[str, Any]) -> Prediction | None:
+    """What the same run made of the same rows before; None if there is no file. Raises QexpError for another file."""
+    if not target.exists():
+        return None
+    try:
+        record = files.read_json(_record_of(target))
+    except (FileNotFoundError, DamagedError):
+        record = {}
+    if not isinstance(record, dict) or not record:
+        reason = "and no record beside it says how it was made"
+    elif record.get("origin") != key["origin"]:
+        reason = "and was made by another run"
+    elif record.get("input") != key["input"]:
+        reason = f"and was made before {source} was changed"
+    elif record.get("output") != _identity(target):
+        reason = "and was changed since it was made"
+    else:
+        picture = target.with_name(record["map"]) if record["map"] else None
+        counts = record["rows"], record["outside"], record["missing"]
+        return Prediction(source, target, *counts, picture, made=False)
+    raise QexpError(f"{target} exists already, {reason}; --overwrite replaces it")

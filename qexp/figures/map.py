@@ -1,0 +1,90 @@
+"""Estimates where they were made: longitude and latitude, or line and sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qexp.figures.canvas import figure, save
+from qexp.rows.raster import Raster
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POSITIONS: Sequence[Sequence[tuple[str, ...]]] = (
+    (("longitude", "lon", "long"), ("latitude", "lat")),
+    (("sample", "column"), ("line", "row")),
+)
+"""What columns with positions are called: x and y, by any of these names."""
+
+
+def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
+    """The columns of a file that say where its rows lie, x first."""
+    by_word = {name.lower(): name for name in names}
+    for x_words, y_words in POSITIONS:
+        x, y = (next((by_word[word] for word in words if word in by_word), None) for words in (x_words, y_words))
+        if x is not None and y is not None:
+            return x, y
+    return None
+
+
+def layers(outputs: Sequence[str]) -> list[str]:
+    """What a raster for a map holds, in order."""
+    return [*(layer for name in outputs for layer in (name, f"{name}_spread")), "outside"]
+
+
+def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str, path: Path) -> None:
+    """A row per output: the estimate and its spread, each a mean over the rows of a cell.
+
+    raster   of the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data
+    outputs  name → unit
+    Cells most of whose rows lie outside are drawn grey, in the brightness of their estimates.
+    """
+    means = raster.means()
+    left, right, low, high = raster.extent
+    geographic = axes[0].lower().startswith("lon")
+    stretch = 1 / max(np.cos(np.radians((low + high) / 2)), 0.1) if geographic and abs(low + high) < 180 else 1.0
+    tall = stretch * (high - low) / (right - left)
+    spread_is_known = bool(np.isfinite(means[1:-1:2]).any())
+    made, grid = figure(
+        len(outputs), 1 + spread_is_known, 5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5))
+    )
+    outside = np.where(np.isfinite(means[-1]), means[-1] > 0.5, False)
+    for row, (index, (name, unit)) in zip(grid, enumerate(outputs.items()), strict=True):
+        words = name.replace("_", " ")
+        titles = [words, f"{words}: standard deviation over networks"]
+        for axis, what, plane, colours in zip(row, titles, means[2 * index :], ("viridis", "magma_r"), strict=False):
+            finite = plane[np.isfinite(plane)]
+            least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
+            reach = max(float(most - least), 1e-12)
+            middle_greys = (least - 0.8 * reach, most + 0.3 * reach)  # neither black nor the white of the paper
+            for shown, palette, (dark, bright) in (
+                (outside, "gray", middle_greys),
+                (~outside, colours, (least, least + reach)),
+            ):
+                image = axis.imshow(
+                    np.where(shown, plane, np.nan), origin="lower", extent=raster.extent, interpolation="nearest",
+                    cmap=palette, vmin=dark, vmax=bright,
+                )  # fmt: skip
+            beyond = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
+            extend = beyond[int((finite < least).any()), int((finite > most).any())]
+            axis.figure.colorbar(image, ax=axis, extend=extend, label=unit, shrink=min(1.0, max(tall, 0.4)))
+            axis.set_title(what, fontsize=10)
+            _label(axis, axes, geographic, stretch)
+    if outside.any():
+        share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
+        title = f"{title}\ngrey: outside the range of the training data ({share:.0f} % of the map)"
+    made.suptitle(title, fontsize=10)
+    save(made, path)
+
+
+def _label(axis: Axes, names: tuple[str, str], geographic: bool, stretch: float) -> None:
+    axis.set_aspect(stretch)
+    axis.spines[["top", "right"]].set_visible(True)
+    axis.set_xlabel(f"{names[0]} (°)" if geographic else names[0])
+    axis.set_ylabel(f"{names[1]} (°)" if geographic else names[1])
+    if not geographic:
+        axis.invert_yaxis()  # lines are counted from the top

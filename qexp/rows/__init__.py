@@ -1,0 +1,1 @@
+"""Tables of rows in files that may be larger than memory, read and written piece by piece."""

@@ -1,0 +1,129 @@
+"""Means over the cells of a map whose extent is not known before the last row was seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LARGEST = 1000
+"""Cells along an axis, at most."""
+SPARSE = 4
+"""How many times more cells than rows a grid may have before the rows are taken to be scattered."""
+
+
+class Raster:
+    """Sums of values over cells. Cells are doubled whenever the rows reach further than `LARGEST` of them.
+
+    A cell is one step of the grid that the first rows lie on, so that each gets its row and none stays empty between
+    two that are filled; of rows that lie scattered, about the area that one of them has.
+    """
+
+    def __init__(self, values: int) -> None:
+        self.sums = np.zeros((values, 0, 0))
+        """(value, y, x)"""
+        self.counts = np.zeros((0, 0))
+        self.step: Array | None = None
+        """Width and height of a cell."""
+        self._origin = np.zeros(2)
+        """Centre of the cell 0, 0 before any doubling; cells of it are halves, quarters … of later ones."""
+        self._unit = np.ones(2)
+        self._doubled = np.zeros(2, dtype=np.int64)
+        self._first = np.zeros(2, dtype=np.int64)
+        """Number of the first column and row that are there."""
+
+    def add(self, x: Array, y: Array, values: Array) -> None:
+        """Rows at (row,) positions with (row, value) values; those with anything that is not finite are left out."""
+        whole = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
+        points, values = np.stack([x[whole], y[whole]]), values[whole]
+        if not len(values):
+            return
+        if self.step is None:
+            self._unit = self.step = steps(points)
+            self._origin = points.min(axis=1)
+        cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(np.int64)
+        cells >>= self._doubled[:, None]
+        for axis in (0, 1):
+            while self._reach(cells[axis], axis) > LARGEST:
+                self._double(axis)
+                cells[axis] >>= 1
+        self._make_room(cells)
+        columns, rows = cells - self._first[:, None]
+        height, width = self.counts.shape
+        flat = rows * width + columns
+        self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
+        for index in range(len(self.sums)):
+            added = np.bincount(flat, weights=values[:, index], minlength=height * width)
+            self.sums[index] += added.reshape(height, width)
+
+    def means(self) -> NDArray[np.float64]:
+        """(value, y, x), NaN where no row lies."""
+        return np.divide(self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, lower and upper edge."""
+        sides: list[float] = []
+        for axis in (0, 1):
+            count = self.counts.shape[1 - axis]
+            cell = self._unit[axis] * 2.0 ** self._doubled[axis]
+            low = self._origin[axis] - self._unit[axis] / 2 + self._first[axis] * cell
+            sides += [float(low), float(low + count * cell)]
+        return sides[0], sides[1], sides[2], sides[3]
+
+    def _reach(self, cells: NDArray[np.int64], axis: int) -> int:
+        low, high = int(cells.min()), int(cells.max())
+        if count := self.counts.shape[1 - axis]:
+            low, high = min(low, int(self._first[axis])), max(high, int(self._first[axis]) + count - 1)
+        return high - low + 1
+
+    def _double(self, axis: int) -> None:
+        """Join neighbours, an even cell with the odd one after it."""
+        along = 1 - axis  # of (y, x)
+        self._doubled[axis] += 1
+        count, odd = self.counts.shape[along], int(self._first[axis]) & 1
+        self._first[axis] >>= 1
+        if not count:
+            return
+        more = (count + odd) & 1
+
+        def joined(array: Array, dimension: int) -> Array:
+            room = [(0, 0)] * array.ndim
+            room[dimension] = (odd, more)
+            return np.add.reduceat(np.pad(array, room), range(0, count + odd + more, 2), axis=dimension)
+
+        self.counts, self.sums = joined(self.counts, along), joined(self.sums, along + 1)
+
+    def _make_room(self, cells: NDArray[np.int64]) -> None:
+        low, high = cells.min(axis=1), cells.max(axis=1) + 1
+        height, width = self.counts.shape
+        if height:
+            low = np.minimum(low, self._first)
+            high = np.maximum(high, self._first + np.array([width, height]))
+        (left, below), (columns, rows) = (self._first - low) * bool(height), high - low
+        if (rows, columns) != (height, width):
+            room = ((below, rows - height - below), (left, columns - width - left))
+            self.counts, self.sums = np.pad(self.counts, room), np.pad(self.sums, ((0, 0), *room))
+        self._first = low
+
+
+def steps(points: Array) -> Array:
+    """The steps along x and y of the grid that (2, point) points lie on, or of one as dense as they are."""
+    different = [np.unique(line) for line in points]
+    if len(different[0]) * len(different[1]) <= SPARSE * points.shape[1]:
+        found = np.array([_step(line) for line in different])
+    else:
+        width, height = np.ptp(points, axis=1)
+        found = np.full(2, 1.5 * np.sqrt(width * height / points.shape[1]))
+    known = found[found > 0]
+    return np.where(found > 0, found, known.max() if len(known) else 1.0)
+
+
+def _step(ascending: Array) -> float:
+    """0 for a single value. Of even steps their mean, which rounding moves less than it does a single one."""
+    if len(ascending) < 2:
+        return 0.0
+    gaps = np.diff(ascending)
+    median = float(np.median(gaps))
+    return float(gaps.mean()) if gaps.max() < 1.5 * median else median
