@@ -139,7 +139,7 @@ class Trainer:
     def train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
-        samples = self._transformed(self.data.train(progress.epoch), "training")
+        samples = transformed(self.model, self.data.train(progress.epoch), recipe, "training")
         cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
@@ -174,9 +174,7 @@ class Trainer:
         progress = self.progress
         batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
         self._require_finite(batch_losses)
-        per_batch = torch.full((self.batches,), float(self.recipe.batch_size), dtype=torch.float64)
-        per_batch[-1] = self.data.train_size - self.recipe.batch_size * (self.batches - 1)
-        means = (batch_losses.double() * per_batch[:, None]).sum(0) / self.data.train_size
+        means = mean_losses(batch_losses, self.recipe.batch_size, self.data.train_size)
         line: dict[str, Any] = {
             "epoch": progress.epoch,
             "learning_rate": self._learning_rate(),
@@ -201,7 +199,7 @@ class Trainer:
     def _validate(self) -> dict[str, Any]:
         """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
         if self._validation is None:
-            self._validation = self._transformed(self.data.validation, "validation")
+            self._validation = transformed(self.model, self.data.validation, self.recipe, "validation")
         made = self.model.outputs(self._validation)
         losses = {
             name: loss(made[name].float(), self._validation[name]).item() for name, loss in self.recipe.losses.items()
@@ -209,37 +207,15 @@ class Trainer:
         metrics = self._metrics(self.model.in_units(made), self.data.validation)
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
-    @torch.no_grad()
-    def _transformed(self, samples: Samples, part: str) -> dict[str, Tensor]:
-        names = [*self.model.network.inputs, *self.recipe.losses]
-        transformed = {
-            name: torch.cat([self.model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
-            for name in names
-        }
-        for name in self.recipe.losses:
-            if not torch.isfinite(transformed[name]).all():
-                raise DivergedError(f"the transform of '{name}' made NaN or infinity of {part} values")
-        return transformed
-
     def _require_finite(self, batch_losses: Tensor) -> None:
-        bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
-        if len(bad):
-            batch = int(bad[0].item())
-            values = dict(zip(self.recipe.losses, batch_losses[batch].tolist(), strict=True))
-            raise DivergedError(
-                f"the loss is no longer a number in epoch {self.progress.epoch}, batch {batch + 1} of {self.batches} "
-                f"({', '.join(f'{name}: {value}' for name, value in values.items())}); "
-                "try a lower learning rate or gradient_clip"
-            )
+        problem = divergence(batch_losses, self.recipe, self.progress.epoch)
+        if problem is not None:
+            raise DivergedError(problem)
 
     def _learning_rate(self) -> float:
-        steps = self.recipe.epochs * self.batches
-        step = (self.progress.epoch - 1) * self.batches + min(self.progress.batch, self.batches - 1)
-        return (
-            self.recipe.learning_rate
-            * self.recipe.schedule(step / max(steps - 1, 1))
-            * self.progress.learning_rate_factor
-        )
+        progress = self.progress
+        batch = min(progress.batch, self.batches - 1)
+        return scheduled_rate(self.recipe, progress.epoch, batch, self.batches) * progress.learning_rate_factor
 
     def _set_learning_rate(self) -> None:
         rate = self._learning_rate()
@@ -267,6 +243,46 @@ class Trainer:
         )
         self._checkpointed_at, self._unwritten = time.monotonic(), False
         listener.checkpoint_written(self.progress)
+
+
+@torch.no_grad()
+def transformed(model: Inversion, samples: Samples, recipe: Recipe, part: str) -> dict[str, Tensor]:
+    """Inputs and outputs as the network and the losses see them. Raises DivergedError for a truth that is no number."""
+    values = {
+        name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
+        for name in [*model.network.inputs, *recipe.losses]
+    }
+    for name in recipe.losses:
+        if not torch.isfinite(values[name]).all():
+            raise DivergedError(f"the transform of '{name}' made NaN or infinity of {part} values")
+    return values
+
+
+def mean_losses(batch_losses: Tensor, batch_size: int, train_size: int) -> Tensor:
+    """(batch, ...) means over batches of which the last may be smaller → means over all samples, in float64."""
+    per_batch = torch.full((len(batch_losses),), float(batch_size), dtype=torch.float64)
+    per_batch[-1] = train_size - batch_size * (len(batch_losses) - 1)
+    return (batch_losses.double() * per_batch.view(-1, *[1] * (batch_losses.dim() - 1))).sum(0) / train_size
+
+
+def divergence(batch_losses: Tensor, recipe: Recipe, epoch: int) -> str | None:
+    """Which of an epoch's losses, (batch, output), is the first that is no number, or None."""
+    bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
+    if not len(bad):
+        return None
+    batch = int(bad[0].item())
+    values = dict(zip(recipe.losses, batch_losses[batch].tolist(), strict=True))
+    return (
+        f"the loss is no longer a number in epoch {epoch}, batch {batch + 1} of {len(batch_losses)} "
+        f"({', '.join(f'{name}: {value}' for name, value in values.items())}); "
+        "try a lower learning rate or gradient_clip"
+    )
+
+
+def scheduled_rate(recipe: Recipe, epoch: int, batch: int, batches: int) -> float:
+    """The learning rate of one step by the schedule alone; epochs count from 1, batches from 0."""
+    step = (epoch - 1) * batches + batch
+    return recipe.learning_rate * recipe.schedule(step / max(recipe.epochs * batches - 1, 1))
 
 
 class _EpochView:
