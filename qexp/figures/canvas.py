@@ -38,25 +38,36 @@ TITLE = 1.0
 """Where titles of panels stand; matplotlib would else measure all labels to find out."""
 
 
-def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def panels(count: int, width: float, height: float, left: float = LEFT) -> tuple[Figure, list[Axes]]:
     """A row of panels with margins that are given: laying out by the labels' sizes takes longer than drawing them.
 
     width, height  of one panel with its margins [inch]
+    left           margin of the first panel, which is that much wider with it [inch]
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    whole = count * width
+    whole = count * width + left - LEFT
     made = Figure(figsize=(whole, height))
     FigureCanvasAgg(made)
-    panel = (whole - LEFT - RIGHT - (count - 1) * BETWEEN) / count
+    panel = (whole - left - RIGHT - (count - 1) * BETWEEN) / count
     made.subplots_adjust(
-        LEFT / whole, BOTTOM / height, 1 - RIGHT / whole, 1 - TOP / height, wspace=BETWEEN / panel, hspace=0
+        left / whole, BOTTOM / height, 1 - RIGHT / whole, 1 - TOP / height, wspace=BETWEEN / panel, hspace=0
     )
     axes = list(made.subplots(1, count, squeeze=False)[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return made, axes
+
+
+def titled(made: Figure, text: str, note: str = "") -> None:
+    """A title over panels that have none of their own; below it, to be seen, what must be said of the numbers."""
+    width, height = made.get_size_inches()
+    # A character is half as wide as high, a little more with a margin.
+    size = min(9.0, 72 * width / (0.58 * max(len(text), 1)))
+    made.text(0.5, 1 - 0.07 / height, text, ha="center", va="top", fontsize=size)
+    if note:
+        made.text(0.5, 1 - 0.24 / height, note, ha="center", va="top", fontsize=9, color=COLOURS[1], weight="bold")
 
 
 def plain_numbers(axis: XAxis | YAxis) -> None:
@@ -70,7 +81,11 @@ def plain_numbers(axis: XAxis | YAxis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+DPI = 150
+"""Of the files. Texts are not quite as wide in one resolution as in another: who measures them sets it before."""
+
+
 def save(made: Figure, path: Path) -> None:
     content = io.BytesIO()
-    made.savefig(content, dpi=150, format="png")
+    made.savefig(content, dpi=DPI, format="png")
     write_bytes(path, content.getvalue())

@@ -1,0 +1,131 @@
+import itertools
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from qexp.figures.canvas import DPI, panels, titled
+from qexp.figures.fold_curves import FoldCurve, fold_curves
+from qexp.figures.held_out import HeldOut, estimates_against_measured, residuals_by_group
+from qexp.figures.point_labels import name_points
+
+NOTE = "selected on the test data"
+
+
+def rows(number=55, seed=0):
+    random = np.random.default_rng(seed)
+    measured = np.exp(random.uniform(-1, 2.5, number))
+    estimated = measured * np.exp(0.3 * random.normal(size=number))
+    return HeldOut(
+        measured, estimated, [f"Apollo{11 + row % 7}-{row}" for row in range(number)], "wt%",
+        (0.9 * estimated, 1.1 * estimated), [f"Apollo {11 + row % 7}" for row in range(number)],
+    )  # fmt: skip
+
+
+def curve(epochs, chosen, seed=0):
+    losses = np.exp(-np.arange(epochs) / 20) + 0.1 * np.random.default_rng(seed).uniform(0.5, 1.5, (2, epochs))
+    return FoldCurve(*losses, chosen)
+
+
+def pixels(path):
+    """A drawn figure, (row, column, colour)."""
+    image = matplotlib.image.imread(path)
+    assert image.std() > 0.01
+    return image
+
+
+FIGURES = {
+    "against measured": lambda note, path: estimates_against_measured({"tio2": rows()}, "10 networks", note, path),
+    "by group": lambda note, path: residuals_by_group({"tio2": rows()}, note, path),
+    "fold curves": lambda note, path: fold_curves([curve(40, 30)] * 3, "transformed values", note, path),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_note_is_written_into_the_margin_in_its_own_colour_and_the_same_call_draws_the_same(name, tmp_path):
+    drawn = {}
+    for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
+        FIGURES[name](note, tmp_path / f"{file}.png")
+        drawn[file] = pixels(tmp_path / f"{file}.png")
+    margin = slice(0, int(0.45 * DPI))
+    assert (drawn["plain"][margin] != drawn["noted"][margin]).any()
+    assert np.array_equal(drawn["plain"][margin.stop :], drawn["noted"][margin.stop :])
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "noted.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_written_over_the_edge_of_a_figure(name, tmp_path):
+    FIGURES[name](NOTE, tmp_path / "figure.png")
+    image = pixels(tmp_path / "figure.png")
+    for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
+        assert (edge == 1).all()
+
+
+def named(names, points, others, taken=()):
+    made, (axis,) = panels(1, 4, 4)
+    made.set_dpi(DPI)
+    axis.set_xlim(0, 10)
+    axis.set_ylim(0, 10)
+    texts = [axis.text(*place, text) for place, text in taken]
+    name_points(axis, names, np.array(points, dtype=float), np.array(others, dtype=float), texts)
+    renderer = made.canvas.get_renderer()
+    frame = axis.get_window_extent(renderer)
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in axis.findobj(Text) if text.get_text()}
+    written = {name: box for name, box in boxes.items() if name in names or any(name == text for _, text in taken)}
+    return written, frame, axis.transData.transform(others)
+
+
+@pytest.mark.parametrize("at", [(5, 5), (0.1, 0.3), (9.5, 10), (0.2, 9.9)])
+def test_names_of_points_in_a_heap_cover_neither_each_other_nor_the_edge(at):
+    names = [f"Apollo17-Station{row}" for row in range(5)]
+    points = [(at[0] + 0.1 * row, at[1] - 0.05 * row) for row in range(5)]
+    written, frame, _ = named(names, points, points, [((3.5, 5.3), "RMSE = 1.0")])
+    assert {names[0], "RMSE = 1.0"} <= set(written)
+    assert len(written) > 3 or at != (5, 5)
+    for one, other in itertools.combinations(written.values(), 2):
+        assert not one.overlaps(other)
+    for name, box in written.items():
+        assert name == "RMSE = 1.0" or (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0)
+
+
+def test_a_name_covers_no_point_where_there_is_room():
+    others = [(x, 5) for x in range(11)] + [(5, y) for y in range(11)]
+    written, _, points = named(["Luna 24"], [(5, 5)], others)
+    assert not any(written["Luna 24"].contains(*point) for point in points)
+
+
+def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
+    whole = rows(8)
+    without = replace(whole, spread=None, estimated=np.where(np.arange(8) == 2, np.nan, whole.estimated))
+    cases = {
+        "nothing estimated": replace(whole, estimated=np.full(8, np.nan), spread=None),
+        "a row without an estimate": without,
+        "one row": HeldOut(np.array([1.0]), np.array([1.0]), ["a"], groups=["g"]),
+        "names as formulas": replace(whole, names=["$x_" + "y" * 60] * 8, groups=["$10_{\\bad"] * 8),
+    }
+    for name, case in cases.items():
+        estimates_against_measured({"depth": case, "tio2": case}, "10 networks", "", tmp_path / f"{name}.png")
+        residuals_by_group({"depth": case, "tio2": case}, "", tmp_path / f"{name} by group.png")
+    assert len(list(tmp_path.iterdir())) == 2 * len(cases)
+
+
+def test_folds_may_end_after_different_epochs_or_have_no_finite_loss(tmp_path):
+    folds = [curve(40, 40), curve(10, 3), curve(1, 1), FoldCurve(np.full(5, np.nan), np.full(5, np.nan), None)]
+    fold_curves(folds, "transformed values", "", tmp_path / "some.png")
+    fold_curves(folds[3:], "transformed values", "", tmp_path / "none.png")
+    fold_curves([curve(1, 1)], "transformed values", "", tmp_path / "one.png")
+    assert all(pixels(path).size for path in tmp_path.iterdir())
+
+
+def test_a_long_title_becomes_smaller_rather_than_being_cut():
+    made, _ = panels(1, 4, 4)
+    titled(made, "held-out rows; lines: " + "standard deviation over many networks " * 3, NOTE)
+    title, note = made.texts
+    renderer = made.canvas.get_renderer()
+    for text in (title, note):
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0
+        assert box.x1 <= made.bbox.x1
+    assert not title.get_window_extent(renderer).overlaps(note.get_window_extent(renderer))
