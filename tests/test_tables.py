@@ -5,7 +5,7 @@ import torch
 from jsonschema import Draft202012Validator
 
 from qexp.assemble import BUILT_IN
-from qexp.models.modules import EXAMPLE_SHAPE, JoiningEntry
+from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
 from qexp.tables import Entry, built, nearest, suggestion
 
 ENTRIES = [(table, name) for table, entries in BUILT_IN.items() for name in entries]
@@ -15,7 +15,8 @@ BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)
 def context(table, entry):
     """What a builder gets besides the parameters of the spec."""
     if table == "modules":
-        return ([EXAMPLE_SHAPE, EXAMPLE_SHAPE] if isinstance(entry, JoiningEntry) else EXAMPLE_SHAPE,)
+        shape = EXAMPLE_SHAPES.get(entry.example["module"], EXAMPLE_SHAPE)
+        return ([shape, shape] if isinstance(entry, JoiningEntry) else shape,)
     if table == "optimizers":
         return ([torch.nn.Parameter(torch.zeros(3))], 0.1)
     return ()

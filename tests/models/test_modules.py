@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from qexp.models.activations import ACTIVATIONS
-from qexp.models.modules import EXAMPLE_SHAPE, MODULES, JoiningEntry
+from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
 from qexp.models.modules.convolution import same_padding
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.models.shapes import ShapeError
@@ -39,7 +39,8 @@ def made(name, x, **parameters):
 def test_the_example_of_every_module_maps_the_example_input_to_finite_values_and_passes_gradients(name):
     entry = MODULES[name]
     joins = isinstance(entry, JoiningEntry)
-    inputs = {"a": EXAMPLE_SHAPE, "b": EXAMPLE_SHAPE} if joins else {"a": EXAMPLE_SHAPE}
+    shape = EXAMPLE_SHAPES.get(name, EXAMPLE_SHAPE)
+    inputs = {"a": shape, "b": shape} if joins else {"a": shape}
     operation = Operation(lambda shape: entry.build(shape, **entry.example.get("parameters", {})), joins)
     network = Network(inputs, ["y"], {"one": operation}, [Branch(tuple(inputs), "y", ("one",))])
     initialise(network, Seeds(1))

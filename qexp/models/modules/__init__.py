@@ -9,11 +9,13 @@ from qexp.models.modules.convolution import ResnetBlock, channel_attention, conv
 from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
+from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
 from qexp.models.shapes import Shape
 from qexp.tables import Entry
 
 COUNT = {"type": "integer", "minimum": 1}
 COUNTS = {"type": "array", "items": COUNT, "minItems": 1}
+LENGTH = {**COUNT, "description": "positions that a result sees"}
 L2 = {"type": "number", "minimum": 0, "description": "factor of the squared weights that is added to the loss"}
 KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
 POOL = {
@@ -152,6 +154,60 @@ MODULES: dict[str, Entry] = {
             "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
         },
     ),
+    "conv1d": Entry(
+        build=sequence_convolutions,
+        parameters={
+            "properties": {
+                "filters": COUNTS,
+                "kernel_size": LENGTH,
+                "strides": {
+                    "anyOf": [COUNT, COUNTS],
+                    "description": "step of every convolution, or of each of them",
+                },
+                "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
+                "use_bias": {"type": "boolean"},
+                "batch_norm": {"type": "boolean", "description": "normalise between convolution and activation"},
+                "l2": L2,
+            },
+            "required": ["filters"],
+        },
+        help="Convolutions along a row of values: [length], or [length, channels].",
+        example={"module": "conv1d", "parameters": {"filters": [16, 32], "strides": [1, 2], "batch_norm": True}},
+    ),
+    "one_d_cnn": Entry(
+        build=one_d_cnn,
+        parameters={
+            "properties": {
+                "units": {**COUNT, "description": "width of the linear layer at the end"},
+                "filters": {**COUNTS, "description": "the first that is wider than the one before halves the length"},
+                "kernel_size": LENGTH,
+                "l2": L2,
+            }
+        },
+        help="Convolutions along a row of values, each normalised and rectified, their mean, a linear layer (DL-IM).",
+        example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
+    ),
+    "mlp": Entry(
+        build=mlp,
+        parameters={
+            "properties": {
+                "units": {**COUNTS, "description": "width of each hidden layer"},
+                "outputs": {**COUNT, "description": "width of the linear layer at the end"},
+                "activation": {**ACTIVATION_NAME, "description": "after each hidden layer"},
+                "dropout": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "description": "share of each hidden layer's values that is set to zero while training",
+                },
+                "bias": {"type": "boolean"},
+                "l2": L2,
+            },
+            "required": ["units"],
+        },
+        help="Hidden layers with an activation and a linear layer, on the flattened input.",
+        example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
+    ),
     "flatten": Entry(
         build=flatten,
         parameters={},
@@ -161,4 +217,6 @@ MODULES: dict[str, Entry] = {
 }
 
 EXAMPLE_SHAPE: Shape = (8, 16, 16)
-"""An input that every module's example accepts."""
+"""An input that the examples of modules accept, but for those of `EXAMPLE_SHAPES`."""
+
+EXAMPLE_SHAPES: dict[str, Shape] = {"conv1d": (10,), "one_d_cnn": (10,)}
