@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
     from qexp.runs.directory import RunDirectory
+    from qexp.runs.doctor import Finding
     from qexp.runs.launch.local import Watcher
     from qexp.runs.train_network import Display
+    from qexp.runs.trash import Purged
     from qexp.runs.verify import Verification
 
 
@@ -249,6 +251,44 @@ def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     from qexp.runs import trash
 
     return Run(trash.restore(name, workspaces.find(workspace)))
+
+
+def purge(older_than: str | None = None, *, workspace: str | Path | None = None) -> Purged:
+    """Delete what is in the trash for good, without asking; see `qexp purge`.
+
+    older_than  only what was removed longer ago: "30d", "12h", "90m", "2w"
+    returns     the `names` of runs that are deleted, the bytes `freed`, and `problems`: what could not be deleted
+    """
+    from qexp.runs import trash
+
+    place = workspaces.find(workspace)
+    return trash.purge(trash.doomed(place, None if older_than is None else trash.duration(older_than)), place)
+
+
+def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
+    """What is wrong in the workspace, and what would help; nothing if all is well. See `qexp doctor`.
+
+    fix  mend what can be mended without loss; such findings are `mended`
+    """
+    from qexp.runs.doctor import examine
+
+    return examine(workspaces.find(workspace), fix)
+
+
+def reindex(*, workspace: str | Path | None = None) -> int:
+    """Build the catalog again from the run directories; returns the number of runs.
+
+    Warns of each run that cannot be read, and if the catalog cannot be written.
+    """
+    import warnings
+
+    from qexp.runs.catalog import Catalog
+
+    catalog = Catalog(workspaces.find(workspace))
+    count = catalog.reindex()
+    for text in catalog.warnings:
+        warnings.warn(text, stacklevel=2)
+    return count
 
 
 def import_run(file: str | Path, *, name: str | None = None, workspace: str | Path | None = None) -> Run:

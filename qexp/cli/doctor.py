@@ -15,13 +15,11 @@ def doctor(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Find what is wrong in the workspace, and say what would help; exit with 5 if something damaged stays so."""
-    from qexp.runs.doctor import findings, treated
+    from qexp.runs.doctor import examine
     from qexp.workspace import find
 
     place = find(workspace)
-    found = list(findings(place))  # all is looked at before anything is mended
-    if fix:
-        found = [treated(finding) for finding in found]
+    found = examine(place, fix)
     if as_json:
         print_json([finding.document() for finding in found])
     else:

@@ -25,10 +25,7 @@ def purge(
     from qexp.workspace import find
 
     place = find(workspace)
-    entries = trash.entries(place)
-    if older_than is not None:
-        entries = trash.older_than(entries, trash.duration(older_than))
-    doomed = [*trash.half_purged(place), *entries]
+    doomed = trash.doomed(place, None if older_than is None else trash.duration(older_than))
     if not doomed:
         message("nothing to delete")
         return
@@ -39,9 +36,9 @@ def purge(
         if not sys.stdin.isatty():
             raise QexpError(f"this would {question}; where nobody can be asked, say --yes")
         ask(f"{question}?")
-    freed, problems = trash.purge(doomed, place)
-    for problem in problems:
+    done = trash.purge(doomed, place)
+    for problem in done.problems:
         error(problem)
-    message(f"{len(doomed) - len(problems)} of {len(doomed)} runs deleted, {in_bytes(freed)} freed")
-    if problems:
-        raise typer.Exit(4 if len(problems) < len(doomed) else 2)
+    message(f"{len(done.names)} of {len(doomed)} runs deleted, {in_bytes(done.freed)} freed")
+    if done.problems:
+        raise typer.Exit(4 if done.names else 2)

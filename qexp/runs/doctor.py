@@ -80,6 +80,12 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
             yield from _stale_drafts(place)
 
 
+def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
+    """All that is wrong; with `fix`, after what can be mended is. All is looked at before anything is mended."""
+    found = list(findings(workspace))
+    return [treated(finding) for finding in found] if fix else found
+
+
 def treated(finding: Finding) -> Finding:
     """The finding, mended if it can be; else as it was, with the reason if that failed."""
     if finding.mend is None:

@@ -129,6 +129,10 @@ def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
         draft.rename(target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            if place != runs and not os.path.lexists(runs / name):
+                raise QexpError(
+                    f"{target} is there already, and no run of {runs}; choose another --name or --storage-path"
+                ) from None
             raise FileExistsError(name) from None
         raise
     if place != runs:

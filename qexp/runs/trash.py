@@ -1,4 +1,9 @@
-"""The trash of a workspace: `runs/.trash/<name>--<time>`, where removed runs stay until restored or purged."""
+"""The trash of a workspace: `runs/.trash/<name>--<time>`, where removed runs stay until restored or purged.
+
+A run that is kept elsewhere, and only linked to from `runs/`, is moved within its own disk, into a folder `.removed`
+beside where it was, so that its name is free there, too; the trash holds the link. A crash between these moves leaves a
+link to where the run was, which is then looked for in both places.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,15 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
@@ -29,6 +38,12 @@ ENTRY = re.compile(rf"(?P<name>{NAME.pattern})--(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6
 DOOMED = ".purging-"
 """Begins the name of what is being deleted: after a crash nobody restores half a run."""
 
+REMOVED = ".removed"
+"""Beside runs that are kept elsewhere: those that were removed. Another name than the trash of a workspace, which the
+folder around may be, too."""
+
+LOCK_SECONDS = 10.0
+
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -42,8 +57,33 @@ class Trashed:
 
     @property
     def data(self) -> Path:
-        """Where the run's files are. A link is kept as it was in `runs/`, from where it counts if it is relative."""
-        return self.path.parent.parent / self.path.readlink() if self.path.is_symlink() else self.path
+        """Where the run's files are."""
+        if not self.path.is_symlink():
+            return self.path
+        home, aside = self.places
+        return self.at(aside if self.path.readlink() == aside or self.at(aside).exists() else home)
+
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """Where a run that is linked to lies while it is in use, and in the trash; as the link says it."""
+        link = self.path.readlink()
+        name, dashes, _ = link.name.rpartition("--")
+        if link.parent.name == REMOVED and dashes:
+            return link.parent.parent / name, link
+        return link, link.parent / REMOVED / f"{link.name}--{self.since.strftime(STAMP)}"
+
+    def at(self, place: Path) -> Path:
+        """A link's target. If it is relative it counts from `runs/`, where the link was and may be again."""
+        return self.path.parent.parent / place
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What a purge did: the names of runs that are deleted, the bytes that were freed, what could not be deleted."""
+
+    names: list[str]
+    freed: int
+    problems: list[str]
 
 
 def folder(workspace: Workspace) -> Path:
@@ -97,7 +137,8 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
     require_idle(directories)
     if directories:
         files.make_folder(folder(workspace))
-    return [_discard(directory, folder(workspace)) for directory in directories]
+    links = Counter(os.path.realpath(path) for path in _listed(workspace.runs) if path.is_symlink())
+    return [_discard(directory, workspace, links) for directory in directories]
 
 
 def restore(reference: str, workspace: Workspace) -> RunDirectory:
@@ -116,7 +157,11 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
         raise QexpError(f"there is a run {entry.name} already; remove it first, and then restore {entry.path.name}")
     if not entry.data.is_dir():
         raise DamagedError(f"{entry.path} is a link to {entry.data}, which is gone; is that disk mounted?")
-    _put_back(entry, target)
+    if entry.path.is_symlink():
+        with _alone(workspace):
+            _put_link_back(entry, target)
+    else:
+        _put_back(entry, target)
     return RunDirectory(target)
 
 
@@ -133,21 +178,30 @@ def duration(text: str) -> timedelta:
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
-def purge(doomed: Iterable[Trashed], workspace: Workspace) -> tuple[int, list[str]]:
-    """Delete runs in the trash for good. Returns the bytes that were freed, and what could not be deleted."""
-    freed, problems = 0, []
-    for entry in doomed:
+def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
+    """What a purge would delete: what another one has left, and what was removed longer ago than `age`."""
+    known = entries(workspace)
+    return [*half_purged(workspace), *(known if age is None else older_than(known, age))]
+
+
+def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
+    """Delete runs in the trash for good."""
+    names, freed, problems = [], 0, []
+    for entry in condemned:
         try:
             size = files.size_of(entry.data)
             _purge(entry, workspace)
             freed += size
         except QexpError as error:
             problems.append(str(error))
+            continue
         except FileNotFoundError:
             pass  # another purge was faster
         except OSError as error:
             problems.append(f"cannot delete {entry.data}: {error.strerror}")
-    return freed, problems
+            continue
+        names.append(entry.name)
+    return Purged(names, freed, problems)
 
 
 def _heard(directory: RunDirectory) -> bool:
@@ -189,46 +243,119 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
     return [path.name]
 
 
-def _discard(directory: RunDirectory, trash: Path) -> Trashed:
-    """Rename: whatever happens, the run is here or there. A link moves and its data stay."""
+@contextmanager
+def _alone(workspace: Workspace) -> Iterator[None]:
+    """Keep other processes from moving linked runs, which takes several steps."""
+    lock = folder(workspace).with_name(".trash.lock")
+    try:
+        with FileLock(lock, timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise QexpError(f"{lock} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+
+
+def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:
+    """Rename: whatever happens, the run is here or there.
+
+    links  how many links of the workspace lead to a real path
+    """
+    trash = folder(workspace)
     since = datetime.now(UTC)
     target = trash / f"{directory.name}--{since.strftime(STAMP)}"
+    entry = Trashed(target, directory.name, since)
     try:
-        directory.path.rename(target)
+        if not directory.path.is_symlink():
+            directory.path.rename(target)
+            return entry
+        with _alone(workspace):
+            directory.path.rename(target)
+            if links[os.path.realpath(entry.data)] <= 1:
+                _set_aside(entry, workspace)
     except FileNotFoundError:
         raise NotFoundError(f"{directory.path} is gone: another process was faster") from None
     except OSError as error:
         raise QexpError(f"cannot move {directory.path} to {trash}: {error.strerror}") from error
-    return Trashed(target, directory.name, since)
+    return entry
+
+
+def _set_aside(entry: Trashed, workspace: Workspace) -> None:
+    """Move the run that a link in the trash leads to, so that its name is free. What is no run of its own, and what
+    its disk does not let go, stays where it is until it is restored or purged.
+    """
+    home, aside = entry.places
+    data = entry.at(home)
+    if data.is_symlink() or not (data / "run.json").is_file() or data.parent.resolve() == workspace.runs.resolve():
+        return
+    with suppress(OSError):
+        entry.at(aside).parent.mkdir(exist_ok=True)
+        data.rename(entry.at(aside))
+        _relink(entry, aside)
+    _forget_if_empty(entry.at(aside).parent)
+
+
+def _relink(entry: Trashed, place: Path) -> None:
+    new = entry.path.with_name(f".relinking-{entry.path.name}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(place, target_is_directory=True)
+    new.replace(entry.path)
+
+
+def _forget_if_empty(place: Path) -> None:
+    with suppress(OSError):
+        place.rmdir()
 
 
 def _put_back(entry: Trashed, target: Path) -> None:
     try:
-        if entry.path.is_symlink():
-            # Renaming would silently replace a link that another process makes at this moment.
-            target.symlink_to(entry.path.readlink(), target_is_directory=True)
-            entry.path.unlink()
-        else:
-            entry.path.rename(target)
+        entry.path.rename(target)
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise QexpError(f"there is a run {entry.name} already; remove it first") from None
-        raise QexpError(f"cannot move {entry.path} to {target}: {error.strerror}") from error
+        raise _not_put_back(entry, target, error) from error
+
+
+def _put_link_back(entry: Trashed, target: Path) -> None:
+    try:
+        home, aside = entry.places
+        if entry.data != entry.at(home):
+            if os.path.lexists(entry.at(home)):
+                raise QexpError(f"{entry.at(home)} is not this run's any more; move away what is there, and try again")
+            if entry.path.readlink() == aside:
+                _relink(entry, home)
+            entry.at(aside).rename(entry.at(home))
+            _forget_if_empty(entry.at(aside).parent)
+        # Renaming would silently replace a link that another process makes at this moment.
+        target.symlink_to(home, target_is_directory=True)
+        entry.path.unlink()
+    except OSError as error:
+        raise _not_put_back(entry, target, error) from error
+
+
+def _not_put_back(entry: Trashed, target: Path, error: OSError) -> QexpError:
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+        return QexpError(f"there is a run {entry.name} already; remove it first")
+    return QexpError(f"cannot move {entry.path} to {target}: {error.strerror}")
 
 
 def _purge(entry: Trashed, workspace: Workspace) -> None:
-    data, linked = entry.data, entry.path.is_symlink()
     begun = entry.path.name.startswith(DOOMED)
-    if linked and not (begun and not data.exists()):
-        _require_own(entry, workspace)
-    doomed = entry.path if begun else entry.path.with_name(DOOMED + entry.path.name)
-    entry.path.rename(doomed)
-    if not linked:
-        shutil.rmtree(doomed)
+    condemned = entry.path if begun else entry.path.with_name(DOOMED + entry.path.name)
+    if not entry.path.is_symlink():
+        entry.path.rename(condemned)
+        shutil.rmtree(condemned)
         return
+    with _alone(workspace):
+        data = entry.data
+        if not (begun and not data.exists()):
+            _require_own(entry, workspace)
+        _, aside = entry.places
+        if data == entry.at(aside) and entry.path.readlink() != aside:
+            # Once its files are deleted, what lies where it was must not be taken for it.
+            _relink(entry, aside)
+        entry.path.rename(condemned)
     if data.exists():
         _delete_record_last(data)
-    doomed.unlink()
+    if data == entry.at(aside):
+        _forget_if_empty(data.parent)
+    condemned.unlink()
 
 
 def _require_own(entry: Trashed, workspace: Workspace) -> None:
@@ -236,8 +363,9 @@ def _require_own(entry: Trashed, workspace: Workspace) -> None:
     data = entry.data
     if not data.is_dir():
         raise QexpError(f"{data} is not there; mount that disk, or delete the link {entry.path}")
+    here, own = data.resolve(), workspace.runs.resolve()
     for path in _listed(workspace.runs):
-        if path.is_symlink() and path.resolve() == data.resolve():
+        if (path.is_symlink() or here.parent == own) and path.resolve() == here:
             raise QexpError(f"{data} is kept: {path} is a run that lives there; delete the link {entry.path}")
     if not (data / "run.json").is_file() and any(data.iterdir()):
         raise QexpError(f"{data} is kept: it holds no run; look at it, and delete the link {entry.path}")

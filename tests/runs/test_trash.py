@@ -18,10 +18,13 @@ from qexp import files
 from qexp.errors import QexpError
 from qexp.runs import trash
 from qexp.runs.directory import EMPTY_RECORD
+from qexp.runs.prepare import Plan, prepare
 from qexp.runs.process import this_process
 from qexp.workspace import Workspace
 
 Make = Callable[..., Path]
+
+SPEC = {"outputs": ["depth"], "epochs": 1, "dataset": {}, "model": {}}
 
 
 @pytest.fixture
@@ -169,20 +172,125 @@ def test_what_is_not_in_the_trash_cannot_be_restored(make, workspace, qexp, name
     assert "did you mean" in stderr or "one" in stderr
 
 
-def test_a_run_on_another_disk_stays_there_until_it_is_purged(make, workspace, qexp, tmp_path):
-    run = make("far", place=tmp_path / "disk")
-    before = content(tmp_path / "disk")
+def test_a_run_on_another_disk_is_moved_there_and_back_and_deleted_there(make, workspace, qexp, tmp_path):
+    disk = tmp_path / "disk"
+    run = make("far", place=disk)
+    before = content(disk / "far")
     assert qexp("rm", "far").code == 0
     assert not os.path.lexists(run)
-    assert content(tmp_path / "disk") == before
+    (moved,) = (disk / ".removed").iterdir()
+    assert content(moved) == before
+    assert [path.name for path in disk.iterdir()] == [".removed"]
     assert qexp("restore", "far").code == 0
-    assert run.readlink() == tmp_path / "disk/far"
+    assert run.readlink() == disk / "far"
+    assert content(run) == before
+    assert [path.name for path in disk.iterdir()] == ["far"]
     assert qexp("rm", "far").code == 0
     code, _, stderr = qexp("purge", "--yes")
     assert code == 0
     assert "1 of 1 runs deleted" in stderr
-    assert list((tmp_path / "disk").iterdir()) == []
+    assert list(disk.iterdir()) == []
     assert list((workspace / "runs/.trash").iterdir()) == []
+
+
+def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(workspace, qexp, tmp_path):
+    disk, place = tmp_path / "disk", Workspace(workspace)
+    for seed in (1, 2):
+        prepare(Plan("far", "made", "made", "made", seed, SPEC, digest=""), place, storage=disk)
+        assert json.loads((disk / "far/run.json").read_text())["seed"] == seed
+        assert qexp("rm", "far").code == 0
+    first, _ = trash.entries(place)
+    assert qexp("restore", "far").code == 0
+    code, _, stderr = qexp("restore", first.path.name)
+    assert code == 2
+    assert "there is a run far already" in stderr
+    assert qexp("rm", "far").code == 0
+    assert qexp("restore", first.path.name).code == 0
+    assert json.loads((disk / "far/run.json").read_text())["seed"] == 1
+    assert qexp("purge", "--yes").code == 0
+    assert [path.name for path in disk.iterdir()] == ["far"]
+    assert qexp("ls", "-q").stdout == "far\n"
+
+
+def test_a_folder_of_others_where_a_run_is_to_be_kept_is_named_in_the_error(workspace, tmp_path):
+    disk = tmp_path / "disk"
+    (disk / "far/mine").mkdir(parents=True)
+    with pytest.raises(QexpError, match=r"disk/far is there already, and no run of .*; choose another --name"):
+        prepare(Plan("far", "made", "made", "made", 1, SPEC, digest=""), Workspace(workspace), storage=disk)
+    assert list((workspace / "runs").iterdir()) == []
+    assert [path.name for path in disk.iterdir()] == ["far"]
+
+
+def test_a_run_is_not_brought_back_over_what_has_its_place_on_another_disk(make, workspace, qexp, tmp_path):
+    make("far", place=tmp_path / "disk")
+    qexp("rm", "far")
+    (tmp_path / "disk/far").mkdir()
+    code, _, stderr = qexp("restore", "far")
+    assert code == 2
+    assert "disk/far is not this run's any more" in stderr
+    assert in_trash(workspace) == ["far"]
+    (tmp_path / "disk/far").rmdir()
+    assert qexp("restore", "far").code == 0
+    assert (workspace / "runs/far/run.json").is_file()
+
+
+@pytest.fixture
+def cut_short(make, workspace, qexp, tmp_path) -> trash.Trashed:
+    """A run of another disk in the trash, as a crash leaves it between the move and the note of where it went."""
+    make("far", place=tmp_path / "disk", note="first")
+    assert qexp("rm", "far").code == 0
+    (entry,) = trash.entries(Workspace(workspace))
+    entry.path.unlink()
+    entry.path.symlink_to(tmp_path / "disk/far")
+    return entry
+
+
+def test_a_removal_that_was_cut_short_is_restored_as_if_it_was_not(cut_short, workspace, qexp):
+    assert qexp("restore", "far").code == 0
+    assert json.loads((workspace / "runs/far/run.json").read_text())["note"] == "first"
+
+
+def test_a_removal_that_was_cut_short_is_never_taken_for_the_run_that_has_its_place(cut_short, make, qexp, tmp_path):
+    (tmp_path / "disk/far/checkpoints").mkdir(parents=True)
+    (tmp_path / "disk/far/run.json").write_text("another workspace's")
+    assert qexp("restore", "far").code == 2
+    assert qexp("purge", "--yes").code == 0
+    assert (tmp_path / "disk/far/run.json").read_text() == "another workspace's"
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["far"]
+
+
+def test_a_purge_that_was_cut_short_is_never_continued_on_the_run_that_has_its_place(make, workspace, qexp, tmp_path):
+    make("far", place=tmp_path / "disk")
+    qexp("rm", "far")
+    (entry,) = trash.entries(Workspace(workspace))
+    shutil.rmtree(entry.data)
+    entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
+    (tmp_path / "disk/far").mkdir()
+    (tmp_path / "disk/far/run.json").write_text("another workspace's")
+    assert qexp("purge", "--yes").code == 0
+    assert (tmp_path / "disk/far/run.json").exists()
+    assert list((workspace / "runs/.trash").iterdir()) == []
+
+
+def test_what_a_disk_does_not_let_go_stays_there_until_it_is_purged(make, workspace, qexp, tmp_path):
+    make("far", place=tmp_path / "disk")
+    (tmp_path / "disk/.removed").touch()
+    assert qexp("rm", "far").code == 0
+    assert (tmp_path / "disk/far/run.json").exists()
+    assert qexp("restore", "far").code == 0
+    assert (workspace / "runs/far").readlink() == tmp_path / "disk/far"
+    assert qexp("rm", "far").code == 0
+    assert qexp("purge", "--yes").code == 0
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == [".removed"]
+
+
+def test_a_run_to_which_another_link_leads_stays_where_it_is(make, workspace, qexp):
+    near = make("near")
+    (workspace / "runs/alias").symlink_to(near)
+    assert qexp("rm", "alias").code == 0
+    assert (near / "run.json").is_file()
+    assert qexp("purge", "--yes").code == 2
+    assert (near / "run.json").is_file()
 
 
 def test_a_relative_link_leads_to_the_run_in_the_trash_too(make, workspace, qexp, tmp_path):
@@ -203,8 +311,9 @@ def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_point
     make("far", place=tmp_path / "disk")
     make("mine", place=tmp_path / "disk")
     qexp("rm", "far", "mine")
-    (workspace / "runs/far").symlink_to(tmp_path / "disk/far")
-    (tmp_path / "disk/mine/run.json").unlink()
+    far, mine = trash.entries(Workspace(workspace))
+    (workspace / "runs/far").symlink_to(far.data)
+    (mine.data / "run.json").unlink()
     before = content(tmp_path / "disk")
     code, _, stderr = qexp("purge", "--yes")
     assert code == 2
@@ -273,8 +382,9 @@ def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(make, 
     make("far", place=tmp_path / "disk")
     qexp("rm", "near", "far")
     for entry in trash.entries(Workspace(workspace)):
+        if entry.name == "far":
+            shutil.rmtree(entry.data)
         entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
-    shutil.rmtree(tmp_path / "disk/far")
     assert qexp("restore", "near").code == 3
     assert qexp("purge", "--yes").code == 0
     assert list((workspace / "runs/.trash").iterdir()) == []
@@ -315,14 +425,14 @@ def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, wo
     assert in_trash(workspace) == ["far"]
 
 
-def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, workspace):
+def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, workspace, tmp_path):
     for index in range(10):
-        make(f"run_{index}", note=str(index))
+        make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
     script = (
         "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs import trash\n"
         "from qexp.workspace import Workspace\n"
         "place = Workspace(Path(sys.argv[1]))\n"
-        "for _ in range(20):\n"
+        "for _ in range(8):\n"
         "    for index in range(10):\n"
         "        for act in (lambda n: trash.discard(trash.chosen([n], place), place),\n"
         "                    lambda n: trash.restore(n, place)):\n"
@@ -332,5 +442,5 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     processes = [subprocess.Popen([sys.executable, "-c", script, str(workspace)]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0] * 3
     here = {path.parent.name for path in (workspace / "runs").glob("run_*/run.json")}
-    away = in_trash(workspace)
+    away = [entry.name for entry in trash.entries(Workspace(workspace)) if (entry.data / "run.json").is_file()]
     assert sorted([*here, *away]) == [f"run_{index}" for index in range(10)]

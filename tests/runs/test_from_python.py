@@ -1,0 +1,71 @@
+"""From Python as from the shell: purging the trash, examining the workspace, building the catalog again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import qexp as package
+from qexp.errors import QexpError
+from qexp.runs.directory import EMPTY_RECORD
+
+
+@pytest.fixture
+def make(workspace: Path) -> Callable[[str], Path]:
+    """`make("one")`: a run of a record and one file."""
+
+    def made(name: str) -> Path:
+        folder = workspace / "runs" / name
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
+        (folder / "run.json").write_text(json.dumps({**EMPTY_RECORD, "name": name, "seed": 0, "state": "failed"}))
+        return folder
+
+    return made
+
+
+def test_a_purge_tells_what_it_deleted_what_that_freed_and_what_it_could_not_delete(make, tmp_path):
+    for name in ("one", "two"):
+        make(name)
+        package.open_run(name).remove()
+    (tmp_path / "workspace/runs/.trash/far--20260101T000000.000000Z").symlink_to(tmp_path / "not_mounted")
+    assert package.purge("1d").names == []
+    purged = package.purge()
+    assert sorted(purged.names) == ["one", "two"]
+    assert purged.freed > 2000
+    (problem,) = purged.problems
+    assert "not_mounted is not there" in problem
+    assert package.purge(workspace=tmp_path / "workspace").problems == [problem]
+
+
+def test_an_age_that_is_none_deletes_nothing(make):
+    make("one")
+    package.open_run("one").remove()
+    with pytest.raises(QexpError, match="write a number"):
+        package.purge("soon")
+    assert package.restore("one").state == "failed"
+
+
+def test_findings_are_the_ones_that_the_command_tells_and_are_mended_if_asked(workspace, make, qexp):
+    make("one")
+    (workspace / "runs/catalog.json").write_text("{")
+    shown = json.loads(qexp("doctor", "--json").stdout)
+    assert [finding.document() for finding in package.doctor()] == shown
+    (before,) = (finding for finding in package.doctor(fix=True) if finding.where.name == "catalog.json")
+    assert (before.damaged, before.mended) == (True, True)
+    assert "catalog.json" not in {finding.where.name for finding in package.doctor(workspace=workspace)}
+
+
+def test_the_catalog_is_built_again_and_a_warning_names_what_cannot_be_read(workspace, make):
+    make("one")
+    torn = make("two") / "run.json"
+    torn.write_text("{")
+    (workspace / "runs/catalog.json").write_text("{")
+    with pytest.warns(UserWarning, match="two/run.json cannot be read"):
+        assert package.reindex() == 1
+    assert [run["name"] for run in package.runs()] == ["one"]
+    torn.unlink()
+    assert package.reindex(workspace=workspace) == 1
