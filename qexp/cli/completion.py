@@ -24,6 +24,9 @@ PACKAGE = Path(__file__).parent.parent
 PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
 
+OTHER_TABLES = {"datasets": PACKAGE / "assemble" / "datasets.py", "quantities": PACKAGE / "quantities.py"}
+"""What can be looked at like a table, and where its names are written."""
+
 Names = Callable[[typer.Context, str], Iterable[str]]
 Completion = Callable[[typer.Context, str], list[str]]
 
@@ -91,13 +94,13 @@ def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return [*_table_files(), "quantities"]
+    return [*_table_files(), *OTHER_TABLES]
 
 
 @_offered
 def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     table = ctx.params.get("table")
-    files = {**_table_files(), "quantities": PACKAGE / "quantities.py"}
+    files = {**_table_files(), **OTHER_TABLES}
     if table not in files:
         return []
     own = _workspace_or_none(ctx)

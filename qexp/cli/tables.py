@@ -18,9 +18,11 @@ def tables(
     """Show what specs can name: tables, their entries, parameters, defaults and an example."""
     from qexp.assemble import tables_here
     from qexp.errors import NotFoundError
+    from qexp.spec.schema import dataset_types
     from qexp.tables import suggestion
 
     known = tables_here(workspace)
+    known = {"datasets": dataset_types(known), **known}
     if table == "quantities":
         _print_quantities(name, as_json)
         return

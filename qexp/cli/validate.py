@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from qexp.cli.arguments import SpecFilesArgument
-from qexp.cli.console import WorkspaceOption, message
+from qexp.cli.console import WorkspaceOption, message, warning
 
 
 def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
@@ -20,10 +20,14 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
     if not paths:
         raise NotFoundError(f"no specs in {place.specs}")
 
-    from qexp.assemble import problems_in  # loads torch
+    from qexp.assemble import problems_in, warnings_in  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
-    problems = dict.fromkeys(problem for path in paths for problem in problems_in(path, place))
+    of_each = {path: problems_in(path, place) for path in paths}
+    problems = dict.fromkeys(problem for found in of_each.values() for problem in found)
+    right = [path for path, found in of_each.items() if not found]
+    for doubtful in dict.fromkeys(doubtful for path in right for doubtful in warnings_in(path, place)):
+        warning(str(doubtful))
     for problem in problems:
         message(str(problem))
     wrong = len({problem.file for problem in problems})

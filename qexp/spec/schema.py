@@ -6,7 +6,10 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from qexp.tables import Table, Tables
+from qexp.tables import Entry, Table, Tables
+
+COMMENTARY = ("$schema", "description")
+"""Keys of every spec that are for readers and editors."""
 
 KINDS = ("dataset", "model", "experience")
 
@@ -20,6 +23,26 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
         for name, definition in schema.get("$defs", {}).items()
     }
     return schema
+
+
+def dataset_types(tables: Tables) -> Table:
+    """The types of datasets, as a table; its entries' parameters are the keys of a dataset spec."""
+    schema = whole_schema("dataset", tables)
+    return {
+        name: Entry(
+            lambda **keys: keys,
+            {
+                "properties": {
+                    key: value for key, value in of_type["properties"].items() if key not in (*COMMENTARY, "type")
+                },
+                "required": of_type["required"],
+            },
+            f"{of_type['description'][0].upper()}{of_type['description'][1:]}.",
+            of_type["examples"][0],
+        )
+        for name in schema["properties"]["type"]["enum"]
+        if (of_type := schema["$defs"][name])
+    }
 
 
 def _of_table(definition: dict[str, Any], table: Table) -> dict[str, Any]:

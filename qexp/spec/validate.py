@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -19,6 +19,9 @@ Finding = tuple[Path, str]
 """Where in the document, and what is wrong there."""
 
 
+DATASET_TYPES = ("generated", "tabular")
+
+
 def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: str | None = None) -> list[Finding]:
     """Everything that is wrong with one document, as far as it can be seen without the others.
 
@@ -33,7 +36,7 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
         if not any(finding[0][: len(path)] == path for path in covered)
     ]
     if kind == "experience":
-        by_schema += _of_other_datasets(document, schema, dataset_type)
+        by_schema += _of_its_dataset(document, schema, dataset_type)
     if old or by_schema:
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     return list({"dataset": _in_dataset, "model": _in_model, "experience": _in_experience}[kind](document))
@@ -57,12 +60,8 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
                 yield (*path, key), f"unknown key '{key}'; {suggestion(key, known)}"
     elif rule == "required":
         for key in limit:
-            if key not in value:
-                meant = nearest(key, [other for other in value if other not in schema.get("properties", {})])
-                hint = f"; is '{meant}' meant to be it?" if meant else ""
-                about = schema.get("properties", {}).get(key, {}).get("description")
-                if f"'{key}' is a required property" == error.message:
-                    yield path, f"the key '{key}' is missing{f' ({about})' if about else ''}{hint}"
+            if key not in value and f"'{key}' is a required property" == error.message:
+                yield path, _missing(key, value, schema.get("properties", {}))
     elif rule == "enum":
         noun = schema.get("x-noun")
         if isinstance(value, str):
@@ -80,6 +79,15 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         yield path, f"{_LIMITS[rule].format(limit=limit)}, but is {described(value)}"
     else:
         yield path, error.message
+
+
+def _missing(key: str, document: Iterable[str], known: Mapping[str, Any]) -> str:
+    meant = nearest(key, [other for other in document if other not in known])
+    about = known.get(key, {}).get("description")
+    return (
+        f"the key '{key}' is missing{f' ({about})' if about else ''}"
+        f"{f'; is {meant!r} meant to be it?' if meant else ''}"
+    )
 
 
 _KINDS = {
@@ -105,15 +113,20 @@ _LIMITS = {
 }
 
 
-def _of_other_datasets(document: dict[str, Any], schema: dict[str, Any], dataset_type: str | None) -> Iterator[Finding]:
-    """Keys of an experience that mean something for another type of dataset only."""
-    if dataset_type not in _DATASETS:
-        return
-    for key in document:
-        belongs = schema["properties"].get(key, {}).get("x-dataset", dataset_type)
-        if belongs != dataset_type:
-            yield (key,), f"'{key}' is for {_DATASETS[belongs]}, but this dataset is of the type '{dataset_type}'"
+def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_type: str | None) -> Iterator[Finding]:
+    """Keys of an experience that are missing for its type of dataset, or mean something for another one only.
+
+    Where the type is not known, the form of `split` tells which was meant.
+    """
     split = document.get("split")
+    if dataset_type not in DATASET_TYPES:
+        dataset_type = "tabular" if isinstance(split, str | dict) else "generated"
+    for key, of_key in schema["properties"].items():
+        belongs = of_key.get("x-dataset", dataset_type)
+        if key in document and belongs != dataset_type:
+            yield (key,), f"'{key}' is for {belongs} datasets, but this one is of the type '{dataset_type}'"
+        if key not in document and of_key.get("x-dataset") == dataset_type and "default" not in of_key:
+            yield (), _missing(key, document, schema["properties"])
     if dataset_type == "generated" and isinstance(split, str | dict):
         yield (
             ("split",),
@@ -126,9 +139,6 @@ def _of_other_datasets(document: dict[str, Any], schema: dict[str, Any], dataset
             "the rows of a tabular dataset are held out in folds, for example "
             '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}',
         )
-
-
-_DATASETS = {"generated": "generated datasets", "tabular": "tabular datasets"}
 
 
 def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from qexp.assemble import BUILT_IN
+from qexp.assemble.datasets import DATASETS
 from qexp.cli import app
 from qexp.runs.prepare import Plan, prepare
+from qexp.spec.validate import findings
 from qexp.workspace import Workspace
 
 COMMANDS = [
@@ -146,7 +149,7 @@ def test_tables_and_schema_refuse_a_folder_that_is_no_workspace_too(qexp, tmp_pa
 
 TABLES = {
     "generators", "distributions", "noises", "modules", "transforms", "losses", "metrics", "optimizers", "schedules",
-    "callbacks",
+    "callbacks", "splits",
 }  # fmt: skip
 
 
@@ -154,9 +157,9 @@ def test_tables_are_listed_on_stdout_also_outside_of_a_workspace(qexp, tmp_path,
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = qexp("tables")
     assert (code, stderr) == (0, "")
-    assert {line.split()[0] for line in stdout.splitlines()} == TABLES | {"table", "quantities"}
+    assert {line.split()[0] for line in stdout.splitlines()} == TABLES | {"table", "datasets", "quantities"}
     tables = json.loads(qexp("tables", "--json").stdout)
-    assert set(tables) == TABLES
+    assert set(tables) == TABLES | {"datasets"}
     assert "mogi" in tables["generators"]
 
 
@@ -177,6 +180,15 @@ def test_every_entry_of_a_table_is_listed_and_described(qexp, table):
         first, *_, last = stdout.splitlines()
         assert first == f"{name}: {of_entry['help']}"
         assert json.loads(last.removeprefix("example: ")) == of_entry["example"]
+
+
+def test_the_types_of_datasets_are_described_like_a_table_by_the_keys_of_their_specs(qexp):
+    assert [line.split()[0] for line in qexp("tables", "datasets").stdout.splitlines()[1:]] == list(DATASETS)
+    for name, of_type in json.loads(qexp("tables", "datasets", "--json").stdout).items():
+        assert findings("dataset", of_type["example"], BUILT_IN) == []
+        stdout = qexp("tables", "datasets", name).stdout
+        for key in of_type["parameters"]["properties"]:
+            assert f"\n{key} " in stdout
 
 
 def test_an_entry_is_described_with_its_parameters_limits_and_defaults(qexp):
@@ -210,7 +222,7 @@ def test_quantities_are_listed_with_unit_and_factor(qexp):
     [
         (("tables", "modlues"), "no table 'modlues'; did you mean 'modules'?"),
         (("tables", "quantitys"), "no table 'quantitys'; did you mean 'quantities'?"),
-        (("tables", "volcanoes"), "no table 'volcanoes'; known: callbacks, distributions,"),
+        (("tables", "volcanoes"), "no table 'volcanoes'; known: callbacks, datasets, distributions,"),
         (("tables", "modules", "max_poling"), "no entry 'max_poling' in modules; did you mean 'max_pooling'?"),
         (("tables", "losses", "zzz"), "no entry 'zzz' in losses; known: huber, mae, mre, mse"),
     ],

@@ -17,6 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from qexp.assemble import BUILT_IN
+from qexp.assemble.datasets import DATASETS
 from qexp.cli import app, completion
 from qexp.quantities import QUANTITIES
 from qexp.runs.select import STATES
@@ -85,7 +86,7 @@ def test_kinds_of_specs_and_devices_are_completed():
 
 
 def test_tables_are_completed(named):
-    assert completed("qexp tables ") == sorted([*BUILT_IN, "quantities"])
+    assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets", "quantities"])
 
 
 @pytest.mark.parametrize("table", BUILT_IN)
@@ -94,8 +95,9 @@ def test_every_entry_of_a_table_is_completed_and_nothing_else(table, tmp_path, m
     assert completed(f"qexp tables {table} ") == sorted(BUILT_IN[table])
 
 
-def test_quantities_are_completed(named):
+def test_quantities_and_types_of_datasets_are_completed(named):
     assert completed("qexp tables quantities ") == sorted(QUANTITIES)
+    assert completed("qexp tables datasets ") == sorted(DATASETS)
 
 
 def test_entries_of_the_workspace_are_completed_without_running_its_code(named):

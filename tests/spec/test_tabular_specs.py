@@ -1,0 +1,399 @@
+"""Experiences on rows of a file: what of them is right, and what is said of the rest."""
+
+import json
+import os
+import random
+
+import pytest
+
+from qexp import assemble
+from qexp.assemble.datasets import DATASETS
+from qexp.datasets.tabular import TabularError
+from qexp.spec.schema import whole_schema
+from qexp.workspace import Workspace
+from tests.conftest import put
+
+DATASET = {
+    "type": "tabular",
+    "path": "moon/rows.csv",
+    "inputs": {"reflectance": ["M415", "M750"], "angles": ["inc"]},
+    "outputs": {"tio2": "TiO2"},
+    "identifiers": ["Site"],
+    "units": {"tio2": "wt%"},
+    "groups": {"mission": {"column": "Site", "pattern": r"^\D+\d+"}},
+}
+MODEL = {
+    "inputs": {"reflectance": {"size": [2]}, "angles": {"size": [1]}},
+    "outputs": ["tio2"],
+    "operations": {
+        "join": {"module": "concatenate"},
+        "look": {"module": "denses", "parameters": {"filters": [4, 1]}},
+    },
+    "branches": [{"x_name": ["reflectance", "angles"], "y_name": "tio2", "operations": ["join", "look"]}],
+}
+EXPERIENCE = {
+    "model": "rows",
+    "dataset": "rows",
+    "inputs": ["reflectance", "angles"],
+    "outputs": ["tio2"],
+    "split": "leave_one_out",
+    "inner": {"type": "k_fold", "parameters": {"folds": 3}},
+    "epochs": 2,
+    "batch_size": 4,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "losses": {"tio2": "mse"},
+    "transforms": {"reflectance": "standardize", "tio2": "log"},
+}
+DOCUMENTS = {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}
+MISSIONS = {"Apollo12": 4, "Apollo17": 5, "Luna16": 3}
+
+
+def rows(**columns):
+    """A file of twelve rows; a column can be given, and is drawn otherwise."""
+    draw = random.Random(1)
+    sites = [f"{mission}-{number}" for mission, count in MISSIONS.items() for number in range(count)]
+    table = {"Site": sites}
+    for name in ("M415", "M750", "inc", "TiO2"):
+        table[name] = columns.get(name, [round(draw.uniform(0.1, 1), 3) for _ in sites])
+    lines = [",".join(table), *(",".join(map(str, cells)) for cells in zip(*table.values(), strict=True))]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def place(specs, monkeypatch):
+    monkeypatch.delenv("QEXP_DATA", raising=False)
+    (specs.root / "data" / "moon").mkdir(parents=True)
+    (specs.root / "data" / "moon" / "rows.csv").write_text(rows())
+    for kind, document in DOCUMENTS.items():
+        specs.write(kind, document, "rows")
+    return Workspace(specs.root)
+
+
+@pytest.fixture
+def spoil(specs, place):
+    def spoil(kind, *changes):
+        document = DOCUMENTS[kind]
+        for path, value in changes:
+            document = put(document, path, value)
+        return specs.write(kind, document, "rows")
+
+    return spoil
+
+
+@pytest.fixture
+def data(place):
+    def data(**columns):
+        (place.root / "data" / "moon" / "rows.csv").write_text(rows(**columns))
+
+    return data
+
+
+def resolved(place, *overrides):
+    return assemble.experience("rows", overrides, place)
+
+
+def test_the_schema_and_the_builders_know_the_same_types_of_datasets():
+    assert whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"] == list(DATASETS)
+
+
+def test_an_experience_on_rows_is_right_and_its_dataset_is_made(place, qexp):
+    code, _, stderr = qexp("validate", "specs/experiences/rows.json", "specs/datasets/rows.json")
+    assert (code, stderr) == (0, "2 specs are right\n")
+    dataset = assemble.dataset_of(resolved(place).document["dataset"], assemble.BUILT_IN)
+    assert len(dataset) == 12
+    assert set(dataset.column("mission")) == set(MISSIONS)
+
+
+def test_every_default_of_rows_is_written_out_and_none_of_generated_data(place):
+    whole = resolved(place).document
+    defaults = {"select": {}, "members": 1, "protocol": "honest", "baselines": []}
+    assert {key: whole[key] for key in defaults} == defaults
+    assert whole["split"] == {"type": "leave_one_out", "parameters": {}}
+    assert whole["inner"]["parameters"] == {"folds": 3, "shuffle": True, "repeats": 1}
+    assert "sizes" not in whole
+    assert whole["dataset"]["outputs"] == {"tio2": ["TiO2"]}
+    assert whole["dataset"]["units"] == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert resolved(place, "inner=null", "keep=last").document["inner"] is None
+
+
+def test_keys_for_rows_are_in_no_resolved_experience_on_generated_data(place):
+    whole = assemble.experience("sound", [], place).document
+    assert not {"inner", "select", "members", "protocol", "baselines"} & set(whole)
+
+
+def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
+    whole = resolved(place)
+    specs.write("experience", whole.document, "whole")
+    again = assemble.experience("whole", [], place)
+    assert (again.document, again.digest) == (whole.document, whole.digest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "short", "long"),
+    [
+        ("experience", "split", "leave_one_out", {"type": "leave_one_out", "parameters": {}}),
+        ("experience", "inner", {"type": "k_fold"}, {"type": "k_fold", "parameters": {"folds": 5, "repeats": 1}}),
+        ("experience", "members", ..., 1),
+        ("experience", "protocol", ..., "honest"),
+        ("dataset", "outputs.tio2", "TiO2", ["TiO2"]),
+        ("dataset", "missing", ..., "error"),
+        ("dataset", "units.angles", ..., ""),
+        ("dataset", "found", ..., "/nowhere/rows.csv"),
+    ],
+)
+def test_short_and_long_forms_have_one_digest(place, spoil, kind, path, short, long):
+    digests = set()
+    for value in (short, long):
+        spoil(kind, (path, value))
+        digests.add(resolved(place).digest)
+    assert len(digests) == 1
+
+
+# The file
+
+
+def test_another_content_under_the_same_name_is_another_digest_and_another_place_is_not(
+    place, data, tmp_path_factory, monkeypatch
+):
+    before = resolved(place).digest
+    data(inc=range(12))
+    changed = resolved(place).digest
+    assert changed != before
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (place.root / "data" / "moon").rename(elsewhere / "moon")
+    monkeypatch.setenv("QEXP_DATA", os.pathsep.join(["/nowhere", str(elsewhere)]))
+    assert resolved(place).digest == changed
+
+
+def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(place, data):
+    document = resolved(place).document["dataset"]
+    assert len(assemble.dataset_of(document, assemble.BUILT_IN)) == 12
+    data(inc=range(12))
+    with pytest.raises(TabularError, match="another file than before"):
+        assemble.dataset_of(document, assemble.BUILT_IN)
+
+
+def test_a_file_that_is_not_there_is_reported_with_the_places_where_it_was_sought(spoil, problems, monkeypatch):
+    monkeypatch.setenv("QEXP_DATA", os.pathsep.join(["/first", "/second"]))
+    (said,) = problems(spoil("dataset", ("path", "moon/row.csv")))
+    assert said.startswith("specs/datasets/rows.json at $.path: there is no file 'moon/row.csv'")
+    assert "did you mean 'rows.csv'" in said
+    for folder in ("data/moon/row.csv", "/first/moon/row.csv", "/second/moon/row.csv"):
+        assert folder in said
+
+
+def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, data, qexp):
+    data(inc=[30] * 12)
+    code, stdout, stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json")
+    assert (code, stdout) == (0, "")
+    assert stderr.splitlines() == [
+        "warning: specs/datasets/rows.json at $: column 'inc' of 'angles' is 30 in all 12 rows: "
+        "a network can learn nothing from it",
+        "2 specs are right",
+    ]
+
+
+def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(place, spoil):
+    assert assemble.units_of(resolved(place).document) == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert assemble.units_of(assemble.experience("sound", [], place).document)["depth"] == "km"
+
+
+# What is wrong, where, and what would work
+
+DATASETS_WITH_A_FAULT = {
+    "a column that is not there": ("inputs.reflectance", ["M415", "M751"], "$.inputs.reflectance[1]", "'M750'"),
+    "an output that is not there": ("outputs.tio2", "TiO", "$.outputs.tio2[0]", "did you mean 'TiO2'"),
+    "an answer among the inputs": ("inputs.angles", ["TiO2"], "$.outputs.tio2", "would be told the answer"),
+    "a variable that is both": ("outputs.angles", "TiO2", "$.outputs.angles", "'angles' is an input, too"),
+    "no columns": ("inputs.angles", [], "$.inputs.angles", "at least 1"),
+    "a column twice": ("inputs.angles", ["inc", "inc"], "$.inputs.angles", "must not repeat"),
+    "a unit of nothing": ("units.tio", "wt%", "$.units.tio", "did you mean 'tio2'"),
+    "an unknown rule": ("missing", "dropp", "$.missing", "did you mean 'drop'"),
+    "an unknown key": ("output", {}, "$.output", "did you mean 'outputs'"),
+    "a key of generated data": ("generation_type", "mogi", "$.generation_type", "unknown key"),
+    "a group by no column": ("groups.mission.column", "site", "$.groups.mission.column", "did you mean 'Site'"),
+    "no regular expression": ("groups.mission.pattern", "(", "$.groups.mission.pattern", "no regular expression"),
+    "a pattern that finds too little": ("groups.mission.pattern", "Apollo", "$.groups.mission.pattern", "'Luna16-0'"),
+    "another file than before": ("fingerprint", "0123", "$.fingerprint", "another file than before"),
+    "an unknown type": ("type", "tabularr", "$.type", "did you mean 'tabular'"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "where", "words"), DATASETS_WITH_A_FAULT.values(), ids=DATASETS_WITH_A_FAULT)
+def test_a_dataset_with_one_fault_gets_one_complaint_at_the_fault(spoil, problems, path, value, where, words):
+    (said,) = problems(spoil("dataset", (path, value)))
+    assert said.startswith(f"specs/datasets/rows.json at {where}: ")
+    assert words in said
+
+
+EXPERIENCES_WITH_A_FAULT = {
+    "shares for rows": ("split", [0.8, 0.2], "$.split", '{"type": "leave_one_out"}'),
+    "an unknown split": ("split", "leave_one", "$.split", "did you mean 'leave_one_out'"),
+    "sizes of rows": ("sizes", [8, 4, 4], "$.sizes", "'sizes' is for generated datasets"),
+    "more folds than rows": (
+        "split",
+        {"type": "k_fold", "parameters": {"folds": 13}},
+        "$.split.parameters.folds",
+        "12",
+    ),
+    "a group of nothing": (
+        "split",
+        {"type": "group_k_fold", "parameters": {"by": "misson"}},
+        "$.split.parameters.by",
+        "no column 'misson'",
+    ),
+    "one group only": (
+        "inner",
+        {"type": "held_out", "parameters": {"by": "mission", "values": ["Luna17"]}},
+        "$.inner.parameters.values",
+        "in the fold '001': no row has the mission 'Luna17'; did you mean 'Luna16'?",
+    ),
+    "more inner folds than rows": (
+        "inner",
+        {"type": "k_fold", "parameters": {"folds": 12}},
+        "$.inner.parameters.folds",
+        "in the fold '001': 12 folds of 11 rows",
+    ),
+    "a split that is a number": ("split", 3, "$.split", "must be an object"),
+    "the best epoch of no rows": ("inner", ..., "$.keep", "add $.inner"),
+    "an inner part that chooses nothing": ("keep", "last", "$.inner", "leave it out"),
+    "as published and inner": ("protocol", "as_published", "$.inner", "leave out one of the two"),
+    "an unknown protocol": ("protocol", "honestly", "$.protocol", "did you mean 'honest'"),
+    "no members": ("members", 0, "$.members", "at least 1"),
+    "an unknown baseline": ("baselines", ["mean", "rigde"], "$.baselines[1]", "did you mean 'ridge'"),
+    "a look at held-out rows": ("additional_callbacks", ["test_evaluate"], "$.additional_callbacks[0]", "leave out"),
+    "a choice among nothing": ("select.learning_rate", [], "$.select.learning_rate", "at least 1"),
+    "a choice among what is no list": ("select.learning_rate", 1e-3, "$.select.learning_rate", "must be a list"),
+    "a choice of an unknown key": ("select", {"learning_rat": [1]}, "$.select.learning_rat", "'learning_rate'"),
+    "a choice of the question": ("select", {"outputs": [["tio2"]]}, "$.select.outputs", "cannot be chosen"),
+    "a choice of a wrong value": (
+        "select",
+        {"learning_rate": [1e-3, 0]},
+        "$.select.learning_rate[1]",
+        "greater than 0",
+    ),
+    "a choice of an unknown parameter": (
+        "select",
+        {"optimizer": [{"type": "adam", "parameters": {"eps": 1}}]},
+        "$.select.optimizer[0]",
+        "optimizer.parameters.eps: unknown key 'eps'",
+    ),
+    "a choice in an unknown operation": (
+        "select",
+        {"model.operations.lok.parameters.filters": [[1]]},
+        "$.select.model.operations.lok.parameters.filters[0]",
+        "lok",
+    ),
+    "a logarithm of nothing": ("transforms.angles", "log", "$.transforms.angles", "row 4, column 'inc': 0 becomes"),
+    "an answer among the inputs": ("inputs", ["reflectance", "tio2"], "$.outputs[0]", "would be told the answer"),
+    "an output that is not there": ("outputs", ["tio"], "$.losses.tio2", "'tio2' is not an output"),
+    "an input that is not there": ("inputs", ["reflectance", "angle"], "$.inputs[1]", "did you mean 'angles'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "words"), EXPERIENCES_WITH_A_FAULT.values(), ids=EXPERIENCES_WITH_A_FAULT
+)
+def test_an_experience_with_a_fault_gets_a_complaint_at_the_fault(spoil, data, problems, path, value, where, words):
+    data(inc=[1, 2, 0, *range(3, 12)])
+    said = problems(spoil("experience", (path, value)))
+    here = [line for line in said if line.startswith(f"specs/experiences/rows.json at {where}: ")]
+    assert here, said
+    assert words in here[0]
+
+
+def test_keys_for_rows_are_refused_for_generated_data(specs, place, problems):
+    said = problems(
+        specs.spoil("experience", ("inner", "leave_one_out"), ("members", 2), ("split", {"type": "leave_one_out"}))
+    )
+    assert [line.partition(" at ")[2].partition(":")[0] for line in said] == ["$.inner", "$.members", "$.split"]
+    assert "[0.8, 0.2]" in said[2]
+
+
+def test_all_problems_of_an_experience_are_reported_together(spoil, problems):
+    spoil("dataset", ("inputs.angles", ["incc"]), ("identifiers", ["site"]))
+    said = problems(spoil("experience", ("members", 0), ("split", [0.5, 0.5]), ("learning_rat", 1)))
+    assert [line.partition(" at ")[2].partition(":")[0] for line in said] == [
+        "$.learning_rat", "$.members", "$.split", "$.inputs.angles[0]", "$.identifiers[0]",
+    ]  # fmt: skip
+
+
+def test_choosing_needs_rows_to_choose_on(spoil, problems):
+    changes = ("inner", ...), ("keep", "last")
+    (said,) = problems(spoil("experience", *changes, ("select", {"learning_rate": [1e-3, 1e-2]})))
+    assert "at $.select: " in said
+    assert "add $.inner" in said
+    (said,) = problems(spoil("experience", *changes, ("additional_callbacks", ["early_stopping"])))
+    assert "at $.additional_callbacks[0]: 'early_stopping' looks at an error on rows that are not trained on" in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [("inner", ...), ("keep", "last")],
+        [("inner", ...), ("protocol", "as_published")],
+        [("inner", ...), ("protocol", "as_published"), ("additional_callbacks", ["early_stopping"])],
+        [("keep", "last"), ("select", {"learning_rate": [1e-3, 1e-2]})],
+        [("keep", "last"), ("baselines", ["ridge", "svr"])],
+        [("additional_callbacks", ["early_stopping"]), ("members", 3)],
+        [("select", {"epochs": [1, 2], "model.operations.look.parameters.filters": [[4, 1], [8, 1]]})],
+        [("split", {"type": "group_k_fold", "parameters": {"by": "mission"}}), ("batch_size", 64)],
+        [("split", {"type": "held_out", "parameters": {"by": "mission", "values": ["Luna16"]}})],
+        [("split", {"type": "group_k_fold", "parameters": {"by": "Site", "folds": 3}})],
+        [("split", {"type": "random", "parameters": {"share": 0.25, "repeats": 3}})],
+    ],
+)
+def test_what_makes_sense_is_right(spoil, qexp, changes):
+    code, _, stderr = qexp("validate", spoil("experience", *changes))
+    assert code == 0, stderr
+
+
+def test_an_input_must_have_as_many_values_as_columns(place, spoil, problems):
+    spoil("model", ("inputs.reflectance.size", [3]))
+    (said,) = problems("specs/experiences/rows.json")
+    assert said == "specs/experiences/rows.json at $.inputs[0]: the dataset has [2], but the model's input is [3]"
+
+
+def test_an_inner_split_by_groups_that_leaves_one_group_names_the_fold(spoil, problems):
+    by_mission = {"type": "group_k_fold", "parameters": {"by": "mission"}}
+    held_out = {"type": "held_out", "parameters": {"by": "mission", "values": ["Apollo12", "Apollo17"]}}
+    (said,) = problems(spoil("experience", ("split", held_out), ("inner", by_mission)))
+    assert "at $.inner.parameters.by: in the fold 'held_out': all 3 rows have the same 'mission'" in said
+
+
+def test_a_column_that_is_constant_in_the_training_rows_of_a_fold_is_named(spoil, data, problems):
+    data(M750=[0.2] * 4 + [0.3] * 8)
+    by_mission = {"type": "group_k_fold", "parameters": {"by": "mission"}}
+    (said,) = problems(spoil("experience", ("split", by_mission), ("inner", ...), ("keep", "last")))
+    assert "$.transforms.reflectance: in the fold 'Apollo12', column 'M750': values that are all 0.3" in said
+
+
+def test_a_constant_column_cannot_be_standardized_and_is_named(place, data, problems):
+    data(M750=[0.2] * 12)
+    (said,) = problems("specs/experiences/rows.json")
+    assert "$.transforms.reflectance: column 'M750'" in said
+
+
+def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batch(place, spoil, problems, qexp):
+    spoil("model", ("operations.norm", {"module": "batch_norm"}), ("branches.0.operations", ["join", "norm", "look"]))
+    (said,) = problems(spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 5)))
+    assert "$.batch_size: the last of the batches of 11 rows has a single one" in said
+    assert qexp("validate", spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 4))).code == 0
+
+
+def test_candidates_are_all_combinations_of_what_select_lists_completed(place, spoil):
+    spoil("experience", ("select", {"learning_rate": [1e-3, 1e-2], "optimizer": ["adam", "sgd"]}))
+    spec = resolved(place).document
+    candidates = assemble.candidates(spec, assemble.BUILT_IN)
+    assert [chosen for chosen, _ in candidates] == [
+        {"learning_rate": rate, "optimizer": optimizer} for rate in (1e-3, 1e-2) for optimizer in ("adam", "sgd")
+    ]
+    assert [document["learning_rate"] for _, document in candidates] == [1e-3, 1e-3, 1e-2, 1e-2]
+    assert candidates[0][1]["optimizer"] == spec["optimizer"]
+    assert candidates[1][1]["optimizer"]["parameters"]
+
+
+def test_an_experience_without_select_is_its_only_candidate(place):
+    spec = resolved(place).document
+    assert json.dumps(assemble.candidates(spec, assemble.BUILT_IN)) == json.dumps([({}, spec)])
