@@ -12,52 +12,96 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.runs.conftest import until
 
-PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
+PACKAGES = {
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "squeue": "slurm-client",
+    "scontrol": "slurm-client",
+    "scancel": "slurm-client",
+}
+"""Program → the package of Debian that has it."""
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+PACKAGES_OF_ACCOUNTING = {"mariadbd": "mariadb-server-core", "slurmdbd": "slurmdbd", "sacctmgr": "slurm-client"}
+
+PLUGINS = "slurm-wlm-basic-plugins"
 
 LONGEST_ARRAY = 20
 
-CONFIGURATION = """
-ClusterName=qexp
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser={user}
-SlurmdUser={user}
+Daemons = Callable[..., None]
+
+SETTINGS = {
+    "ClusterName": "qexp",
+    "SlurmctldHost": "{host}(127.0.0.1)",
+    "SlurmUser": "{user}",
+    "SlurmdUser": "{user}",
+    "AuthType": "auth/munge",
+    "AuthInfo": "socket={folder}/munge.socket",
+    "CredType": "cred/munge",
+    "SlurmctldPort": "{controller_port}",
+    "SlurmdPort": "{node_port}",
+    "SlurmctldPidFile": "{folder}/slurmctld.pid",
+    "SlurmdPidFile": "{folder}/slurmd.pid",
+    "SlurmctldLogFile": "{folder}/slurmctld.log",
+    "SlurmdLogFile": "{folder}/slurmd.log",
+    "StateSaveLocation": "{folder}/state",
+    "SlurmdSpoolDir": "{folder}/spool",
+    "ProctrackType": "proctrack/linuxproc",
+    "TaskPlugin": "task/none",
+    "SwitchType": "switch/none",
+    "MpiDefault": "none",
+    "SelectType": "select/cons_tres",
+    "SelectTypeParameters": "CR_CPU_Memory",
+    "AccountingStorageType": "accounting_storage/none",
+    "JobAcctGatherType": "jobacct_gather/linux",
+    "JobAcctGatherFrequency": "1",
+    "JobAcctGatherParams": "OverMemoryKill",
+    "ReturnToService": "2",
+    "MinJobAge": "300",
+    "KillWait": "10",
+    "MaxArraySize": str(LONGEST_ARRAY),
+    "SchedulerParameters": "sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0",
+    "SlurmdParameters": "config_overrides",
+}
+
+NODE = """
+NodeName={host} NodeAddr=127.0.0.1 CPUs=24 RealMemory=60000 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES DefMemPerCPU=1000 MaxTime=60 PriorityTier=1 State=UP
+"""
+
+WITH_ACCOUNTING = {
+    "AccountingStorageType": "accounting_storage/slurmdbd",
+    "AccountingStorageHost": "127.0.0.1",
+    "AccountingStoragePort": "{database_port}",
+    "AccountingStoragePass": "{folder}/munge.socket",  # not a password where munge is used
+    # The controller forgets jobs so soon that only the accounting can tell of them.
+    "MinJobAge": "2",
+    "PreemptType": "preempt/partition_prio",
+    "PreemptMode": "CANCEL",
+}
+
+URGENT = "PartitionName=urgent Nodes={host} DefMemPerCPU=1000 MaxTime=60 PriorityTier=2 State=UP\n"
+"""Its jobs end those of the partition main where there is no room for both."""
+
+ACCOUNTING = """
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
-SlurmctldPort={controller_port}
-SlurmdPort={node_port}
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=1
-JobAcctGatherParams=OverMemoryKill
-ReturnToService=2
-MinJobAge=300
-KillWait=10
-MaxArraySize={longest_array}
-SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0
-SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=24 RealMemory=60000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES DefMemPerCPU=1000 MaxTime=60 State=UP
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={database_port}
+SlurmUser={user}
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser={user}
 """
 
 
@@ -67,42 +111,97 @@ class NoClusterError(Exception):
 
 @contextmanager
 def cluster() -> Iterator[Path]:
-    """The configuration of a cluster that takes jobs; the daemons and their jobs are gone afterwards."""
-    _install()
+    """The configuration of a cluster that takes jobs; the daemons and their jobs are gone afterwards.
+
+    It has no accounting, and remembers jobs for five minutes.
+    """
+    _install(PACKAGES)
     with ExitStack() as stack:
-        # Sockets have short names only, which pytest's folders are not.
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="qexp-slurm-", ignore_cleanup_errors=True))
-        )
-        configuration = _configure(folder)
-        environment = {**os.environ, "SLURM_CONF": str(configuration)}
-        socket_file = folder / "munge.socket"
-        daemon = _daemons(stack, folder, environment)
-        daemon(
-            "munged", "--foreground", f"--key-file={folder}/munge.key", f"--socket={socket_file}",
-            f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
-        )  # fmt: skip
-        until(socket_file.exists, "munged")
-        daemon("slurmctld", "-D", "-f", str(configuration))
-        daemon("slurmd", "-D", "-f", str(configuration))
-        until(lambda: "idle" in _said(environment, "sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
-        try:
+        folder = _new_folder(stack)
+        configuration = _configure(folder, SETTINGS, NODE)
+        daemon = _daemons(stack, folder)
+        _start_munge(daemon, folder)
+        with _taking_jobs(daemon, configuration):
             yield configuration
-        finally:
-            _said(environment, "scancel", "--quiet", f"--user={getpass.getuser()}")
-            until(lambda: not _said(environment, "squeue", "--noheader"), "the end of all jobs")
 
 
-def _install() -> None:
+@contextmanager
+def cluster_with_accounting(settings: Mapping[str, str] | None = None) -> Iterator[Path]:
+    """A cluster with a database that remembers all jobs, and a controller that forgets them after some seconds.
+
+    settings  more lines of slurm.conf, or others than there would be
+    """
+    _install(PACKAGES | PACKAGES_OF_ACCOUNTING)
+    with ExitStack() as stack:
+        folder = _new_folder(stack)
+        configuration = _configure(folder, {**SETTINGS, **WITH_ACCOUNTING, **(settings or {})}, NODE + URGENT)
+        daemon = _daemons(stack, folder)
+        _start_munge(daemon, folder)
+        _start_accounting(daemon, configuration)
+        with _taking_jobs(daemon, configuration):
+            yield configuration
+
+
+def _start_munge(daemon: Daemons, folder: Path) -> None:
+    daemon(
+        "munged", "--foreground", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
+        f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
+    )  # fmt: skip
+    until((folder / "munge.socket").exists, "munged")
+
+
+def _start_accounting(daemon: Daemons, configuration: Path) -> None:
+    """A database in a folder of its own, and the daemon that keeps the accounts there."""
+    folder = configuration.parent
+    database = folder / "database"
+    database.mkdir(0o700)  # whoever can get at the socket may do anything
+    socket_file = database / "socket"
+    options = [
+        "--no-defaults", f"--datadir={database}", f"--user={getpass.getuser()}", f"--socket={socket_file}",
+        f"--pid-file={database}/pid", "--skip-networking", "--skip-grant-tables",
+        "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0",
+    ]  # fmt: skip
+    tables = Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
+    subprocess.run(
+        [_program("mariadbd") or "mariadbd", *options, "--bootstrap"],
+        input=b"create database mysql;\nuse mysql;\n" + tables,
+        capture_output=True,
+        check=True,
+    )
+    daemon("mariadbd", *options)
+    until(socket_file.exists, "mariadbd")
+    daemon("slurmdbd", "-D", SLURM_CONF=str(configuration), MYSQL_UNIX_PORT=str(socket_file))
+
+    def registered() -> bool:
+        _said(configuration, "sacctmgr", "--immediate", "add", "cluster", "qexp")
+        return "qexp" in _said(configuration, "sacctmgr", "--noheader", "--parsable2", "list", "cluster")
+
+    until(registered, "slurmdbd")
+
+
+@contextmanager
+def _taking_jobs(daemon: Daemons, configuration: Path) -> Iterator[None]:
+    daemon("slurmctld", "-D", "-f", str(configuration), SLURM_CONF=str(configuration))
+    daemon("slurmd", "-D", "-f", str(configuration), SLURM_CONF=str(configuration))
+    until(lambda: "idle" in _said(configuration, "sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
+    try:
+        yield
+    finally:
+        _said(configuration, "scancel", "--quiet", f"--user={getpass.getuser()}")
+        until(lambda: not _said(configuration, "squeue", "--noheader"), "the end of all jobs")
+
+
+def _install(packages: Mapping[str, str]) -> None:
     """Install what is missing, where that may be done; raises NoClusterError where not."""
-    missing = [program for program in PROGRAMS if _program(program) is None]
+    missing = [program for program in packages if _program(program) is None]
     if not missing:
         return
+    wanted = sorted({*packages.values(), PLUGINS})
     root = os.geteuid() == 0
     if shutil.which("apt-get") is None or not (root or "CI" in os.environ):
-        raise NoClusterError(f"no {missing[0]} here; as root: apt-get install {' '.join(PACKAGES)}")
+        raise NoClusterError(f"no {missing[0]} here; as root: apt-get install {' '.join(wanted)}")
     sudo = [] if root else ["sudo", "-n", "--preserve-env=DEBIAN_FRONTEND"]
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *wanted]):
         done = subprocess.run(
             [*sudo, "apt-get", *command],
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
@@ -114,29 +213,40 @@ def _install() -> None:
             raise NoClusterError(f"apt-get {command[0]} failed: {done.stderr.strip()[-500:]}")
 
 
+def _new_folder(stack: ExitStack) -> Path:
+    # Sockets have short names only, which pytest's folders are not.
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qexp-slurm-", ignore_cleanup_errors=True)))
+    folder.chmod(0o755)  # munged lets only those in who can get at its socket
+    return folder
+
+
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin")
 
 
-def _configure(folder: Path) -> Path:
-    folder.chmod(0o755)  # munged lets only those in who can get at its socket
+def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
+    """Write slurm.conf and slurmdbd.conf, and make the folders that they name."""
     for name in ("state", "spool"):
         (folder / name).mkdir()
     key = folder / "munge.key"
     key.touch(0o600)
     key.write_bytes(secrets.token_bytes(1024))
-    controller_port, node_port = _free_ports(2)
+    controller_port, node_port, database_port = _free_ports(3)
+    values = {
+        "host": socket.gethostname().partition(".")[0],
+        "user": getpass.getuser(),
+        "folder": folder,
+        "controller_port": controller_port,
+        "node_port": node_port,
+        "database_port": database_port,
+    }
+    lines = [f"{key}={value}\n" for key, value in settings.items()]
     path = folder / "slurm.conf"
-    path.write_text(
-        CONFIGURATION.format(
-            host=socket.gethostname().partition(".")[0],
-            user=getpass.getuser(),
-            folder=folder,
-            controller_port=controller_port,
-            node_port=node_port,
-            longest_array=LONGEST_ARRAY,
-        )
-    )
+    path.write_text("".join([*lines, nodes]).format(**values))
+    (folder / "cgroup.conf").write_text("ConstrainRAMSpace=yes\n")  # read where settings ask for task/cgroup
+    accounting = folder / "slurmdbd.conf"
+    accounting.touch(0o600)
+    accounting.write_text(ACCOUNTING.format(**values))
     return path
 
 
@@ -148,18 +258,24 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _daemons(stack: ExitStack, folder: Path, environment: dict[str, str]) -> Callable[..., None]:
-    """`daemon("slurmd", "-D")` starts one that ends with the stack, the last one first."""
+def _daemons(stack: ExitStack, folder: Path) -> Daemons:
+    """`daemon("slurmd", "-D", SLURM_CONF=path)` starts one that ends with the stack, the last one first."""
 
-    def start(name: str, *arguments: str) -> None:
+    def start(name: str, *arguments: str, **environment: str) -> None:
         output = stack.enter_context((folder / f"{name}.output").open("wb"))
-        command = [_program(name) or name, *arguments]
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            [_program(name) or name, *arguments],
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
         stack.callback(process.wait)
         stack.callback(process.terminate)
 
     return start
 
 
-def _said(environment: dict[str, str], *command: str) -> str:
+def _said(configuration: Path, *command: str) -> str:
+    environment = {**os.environ, "SLURM_CONF": str(configuration)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()

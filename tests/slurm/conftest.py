@@ -5,22 +5,46 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import cluster
+from tests.slurm.cluster import NoClusterError, cluster, cluster_with_accounting
 
 
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[Path]:
     """A cluster that Slurm's programs find; started only where somebody asks for it, since its tests take minutes."""
+    _require_ci()
+    with cluster() as configuration, _found(configuration):
+        yield configuration
+
+
+@pytest.fixture(scope="module")
+def accounting_cluster() -> Iterator[Path]:
+    """A cluster with accounting, where its database can be had."""
+    _require_ci()
+    with ExitStack() as stack:
+        try:
+            configuration = stack.enter_context(cluster_with_accounting())
+        except NoClusterError as error:
+            pytest.skip(str(error))
+        stack.enter_context(_found(configuration))
+        yield configuration
+
+
+def _require_ci() -> None:
     if "CI" not in os.environ:
         pytest.skip("a cluster is started with CI set alone: CI=1 make test")
-    with cluster() as configuration, pytest.MonkeyPatch.context() as patch:
+
+
+@contextmanager
+def _found(configuration: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(configuration))
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield configuration
+        yield
 
 
 def slurm(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""What Slurm says, as it was recorded: every end has its state, with accounting and without."""
+"""What Slurm says, as `record.py` has recorded it: every end has its state, with accounting and without."""
 
 from __future__ import annotations
 
@@ -6,58 +6,77 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from qexp.errors import QexpError
+from qexp.errors import QexpError, SchedulerError
 from qexp.runs.directory import RunDirectory
 from qexp.runs.launch import slurm
 from qexp.runs.launch.slurm_words import STATES
 from qexp.runs.process import this_process
 from qexp.runs.states import FORGOTTEN, state_now
-
-ACCOUNTED = """\
-7_[4-6,9%2]|PENDING|0:0
-7_0|COMPLETED|0:0
-7_1|CANCELLED by 1000|0:0
-7_2|FAILED|1:0
-7_3|TIMEOUT|0:0
-8_0|OUT_OF_MEMORY|0:125
-8_1|NODE_FAIL|0:0
-8_2|PREEMPTED|0:15
-8_3|BOOT_FAIL|0:0
-8_4|DEADLINE|0:0
-8_5|REVOKED|0:0
-8_6|FAILED|130:0
-8_7|FAILED|0:9
-8_8|REQUEUED|0:0
-8_9|SUSPENDED|0:0
-8_10|RESIZING|0:0
-8_11|CANCELLED+|0:0
-8_12|A_WORD_OF_TOMORROW|0:0
-"""
+from tests.slurm.record import RECORDED
 
 MEANT = {
-    **dict.fromkeys(("7_4", "7_5", "7_6", "7_9", "8_8"), "queued"),
-    "7_0": "done", "7_1": "interrupted", "7_2": "failed", "7_3": "timeout",
-    "8_0": "out_of_memory", "8_1": "lost", "8_2": "preempted", "8_3": "lost", "8_4": "timeout", "8_5": "lost",
-    "8_6": "timeout", "8_7": "out_of_memory", "8_9": "running", "8_10": "running", "8_11": "interrupted",
+    "waiting": "queued", "requeued": "queued", "held": "queued",
+    "running": "running", "suspended": "running",
+    "completed": "done", "failed": "failed",
+    "timeout": "timeout", "deadline": "timeout", "stopped_before_the_limit": "timeout",
+    "out_of_memory": "out_of_memory", "killed": "out_of_memory",
+    "preempted": "preempted", "node_fail": "lost",
+    "cancelled": "interrupted", "cancelled_while_waiting": "interrupted", "cancelled_before_their_turn": "interrupted",
+    "prolog_failed": "interrupted",  # Slurm calls that CANCELLED
 }  # fmt: skip
+"""Recording → the state of its jobs."""
 
-LISTED = """\
-9_0|COMPLETING|0|
-9_1|FAILED|33280|
-9_2|FAILED|9|
-9_3|FAILED|256|
-9_4|NODE_FAIL|0|
-9_[5-9:2]|PENDING|0|
+WRITTEN = """\
+8_1|BOOT_FAIL|0:0
+8_2|REVOKED|0:0
+8_3|LAUNCH_FAILED|0:0
+8_4|RECONFIG_FAIL|0:0
+8_5|RESIZING|0:0
+8_6|CONFIGURING|0:0
+8_7|COMPLETING|0:0
+8_8|CANCELLED+|0:0
+8_9|A_WORD_OF_TOMORROW|0:0
+8_[12-15:3,20%2]|PENDING|0:0
 """
+"""Written by hand from the manual of sacct: these cannot be had on a cluster of one node, or only for a moment."""
+
+MEANT_BY_WRITTEN = {
+    **dict.fromkeys(("8_1", "8_2", "8_3", "8_4"), "lost"),
+    **dict.fromkeys(("8_5", "8_7"), "running"),
+    **dict.fromkeys(("8_6", "8_12", "8_15", "8_20"), "queued"),
+    "8_8": "interrupted",
+}
+
+UNKNOWN = ("", "slurm_load_jobs error: Invalid job id specified", 1)
+
+OUT_OF_REACH = ("", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)", 1)
+
+NO_ACCOUNTING = ("", "Slurm accounting storage is disabled", 1)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What Slurm said of jobs, all of which had come to the same end."""
+
+    jobs: list[str]
+    answers: dict[str, str]
+    """Program → what it printed."""
+
+    @classmethod
+    def read(cls, name: str) -> Recording:
+        head, *answers = (RECORDED / f"{name}.txt").read_text().split("$ ")
+        outputs = {command.split()[0]: output for command, _, output in (text.partition("\n") for text in answers)}
+        return cls(head.splitlines()[1].removeprefix("# ").split(), outputs)
 
 
 @pytest.fixture
 def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`says("sacct", "7_0|COMPLETED|0:0")`: a program of that name on the PATH, which prints a recorded answer."""
+    """`says("sacct", "7_0|COMPLETED|0:0")`: a program of that name on the PATH, which prints that."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -70,32 +89,73 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return install
 
 
-def test_every_word_of_the_accounting_has_its_state(says):
-    says("sacct", ACCOUNTED)
-    says("squeue", "", "slurm_load_jobs error: Invalid job id specified", 1)
-    jobs = [*MEANT, "8_12", "7_7"]
-    assert slurm.states(jobs) == MEANT
+def test_every_recording_has_a_meaning():
+    assert {path.stem for path in RECORDED.iterdir()} == {*MEANT}
 
 
-def test_without_accounting_the_queue_is_asked(says):
-    says("sacct", "", "Slurm accounting storage is disabled", 1)
-    says("squeue", LISTED)
-    assert slurm.states([f"9_{task}" for task in range(10)]) == {
-        "9_0": "running", "9_1": "timeout", "9_2": "out_of_memory", "9_3": "failed", "9_4": "lost",
-        "9_5": "queued", "9_7": "queued", "9_9": "queued",
-    }  # fmt: skip
+def test_the_recordings_are_of_what_is_asked_today():
+    asked = [" ".join(command) for command in (slurm.LISTED, slurm.ACCOUNTED)]
+    for path in RECORDED.iterdir():
+        assert [line[2:] for line in path.read_text().splitlines() if line.startswith("$ ")] == asked
 
 
-def test_what_the_accounting_does_not_know_yet_the_queue_does(says):
-    says("sacct", ACCOUNTED)
-    says("squeue", LISTED)
-    assert slurm.states(["7_0", "9_1"]) == {"7_0": "done", "9_1": "timeout"}
+@pytest.mark.parametrize("name", MEANT)
+def test_every_end_has_its_state(says, name):
+    recording = Recording.read(name)
+    for program, answer in recording.answers.items():
+        says(program, answer)
+    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
 
 
-def test_the_accounting_is_enough_when_the_controller_is_out_of_reach(says):
-    says("sacct", ACCOUNTED)
-    says("squeue", "", "Unable to contact slurm controller", 1)
-    assert slurm.states(["7_0", "9_1"]) == {"7_0": "done"}
+@pytest.mark.parametrize("name", [name for name in MEANT if name != "cancelled_before_their_turn"])
+def test_every_end_has_its_state_without_accounting(says, name):
+    recording = Recording.read(name)
+    says("squeue", recording.answers["squeue"])
+    says("sacct", *NO_ACCOUNTING)
+    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+
+
+@pytest.mark.parametrize("name", [name for name in MEANT if name != "cancelled_before_their_turn"])
+def test_the_accounting_is_enough_when_the_controller_is_out_of_reach(says, name):
+    recording = Recording.read(name)
+    says("squeue", *OUT_OF_REACH)
+    says("sacct", recording.answers["sacct"])
+    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+
+
+@pytest.mark.parametrize("name", [name for name, state in MEANT.items() if state not in slurm.PASSING])
+def test_how_a_job_ended_is_known_when_the_controller_has_forgotten_it(says, name):
+    recording = Recording.read(name)
+    says("squeue", *UNKNOWN)
+    says("sacct", recording.answers["sacct"])
+    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+
+
+def test_what_the_accounting_says_late_is_not_believed(says):
+    says("squeue", "7_0|COMPLETED|0|\n7_1|RUNNING|0|\n7_3|PENDING|0|\n")
+    says("sacct", "7_0|RUNNING|0:0\n7_3|NODE_FAIL|0:0\n7_[1-2,4%1]|PENDING|0:0\n8_0|RUNNING|0:0\n")
+    # 7_2 and 7_4 are not to begin any more, of 8_0 nobody knows, and 7_3 was requeued.
+    said = slurm.states([*(f"7_{task}" for task in range(5)), "8_0"])
+    assert said == {"7_0": "done", "7_1": "running", "7_2": "interrupted", "7_3": "queued", "7_4": "interrupted"}
+
+
+def test_a_task_that_the_accounting_left_out_was_cancelled_before_it_began(says):
+    says("squeue", *UNKNOWN)
+    says("sacct", "7_0|COMPLETED|0:0\n")
+    assert slurm.states(["7_0", "7_1", "9_0"]) == {"7_0": "done", "7_1": "interrupted"}
+
+
+def test_the_words_that_could_not_be_recorded_have_their_states(says):
+    says("squeue", *OUT_OF_REACH)
+    says("sacct", WRITTEN)
+    assert slurm.states([f"8_{task}" for task in range(30)]) == MEANT_BY_WRITTEN
+
+
+def test_without_an_answer_there_is_an_error(says):
+    says("squeue", *OUT_OF_REACH)
+    says("sacct", *NO_ACCOUNTING)
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        slurm.states(["7_0"])
 
 
 def test_every_state_that_slurm_can_mean_is_one_of_ours():

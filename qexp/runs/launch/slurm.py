@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from qexp import files
 from qexp.errors import DamagedError, QexpError, SchedulerError
 from qexp.runs.directory import RunDirectory
-from qexp.runs.launch.slurm_words import read
+from qexp.runs.launch.slurm_words import TIME_IS_UP, read
 from qexp.tables import suggestion
 
 Item = TypeVar("Item")
@@ -227,7 +227,7 @@ time_is_up= signalled= python=
 trap 'time_is_up=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"' USR1
 {setup}
 trap 'signalled=yes' TERM
-if [ -n "$time_is_up" ]; then exit 130; fi
+if [ -n "$time_is_up" ]; then exit {time_is_up}; fi
 {python} -m qexp execute "$run" --threads "${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}" &
 python=$!
 while :; do  # a signal ends `wait` before the process has ended
@@ -236,9 +236,12 @@ while :; do  # a signal ends `wait` before the process has ended
     [ -n "$signalled" ] || break
 done
 
-# A run that gets nowhere in the time it has would be requeued for ever.
-if [ {requeue} = true ] && [ -n "$time_is_up" ] && [ "$code" = 130 ] && [ "$(checkpoint)" != "$before" ]; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
+    # A run that gets nowhere in the time it has would be requeued for ever.
+    if [ {requeue} = true ] && [ "$(checkpoint)" != "$before" ]; then
+        scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+    fi
+    code={time_is_up}
 fi
 exit "$code"
 """
@@ -252,6 +255,7 @@ def _script(launch: str, runs: str, command: Sequence[str], options: Mapping[str
         setup="\n".join(options["setup"]),
         python=shlex.quote(sys.executable),
         requeue=options["requeue"],
+        time_is_up=TIME_IS_UP,
     )
 
 
@@ -270,39 +274,67 @@ PASSING = ("queued", "running")
 def states(jobs: Iterable[str]) -> dict[str, str]:
     """Job → state now, of those that Slurm still knows.
 
-    Asks the accounting, which remembers for long, and of what that does not know the controller.
+    The controller alone knows what waits and runs, and forgets what has ended after some minutes; the accounting
+    remembers that for long, but hears of everything seconds late.
     Raises SchedulerError if neither answers.
     """
     wanted = set(jobs)
-    arrays = sorted({job.partition("_")[0] for job in wanted})
-    known = {job: state for job, state in _accounted(arrays) if job in wanted}
-    left = sorted({job.partition("_")[0] for job in wanted - known.keys()})
     try:
-        listed = {job: state for job, state in _listed(left) if job in wanted}
+        listed = {job: state for job, state in _listed(_arrays(wanted)) if job in wanted}
     except SchedulerError:
-        if not known:
+        said = {job: state for job, state in _accounted(_arrays(wanted)) if job in wanted}
+        if not said:
             raise
-        listed = {}
-    return {**listed, **known}
+        return said
+    forgotten = wanted - listed.keys()
+    return listed | _ended(forgotten, dict(_accounted(_arrays(forgotten))))
 
 
-def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What sacct says; nothing where there is no accounting."""
-    command = ["sacct", "--allocations", "--parsable2", "--noheader", "--format=JobID,State,ExitCode"]
-    for part in _parts(jobs if shutil.which("sacct") else [], JOBS_PER_CALL):
-        with suppress(SchedulerError):
-            yield from read(_ask(*command, f"--jobs={','.join(part)}"))
+def _ended(forgotten: Iterable[str], said: Mapping[str, str]) -> dict[str, str]:
+    """Job → how it ended, of jobs that the controller does not know any more.
+
+    said  what the accounting says of these jobs and their arrays
+    """
+    arrays = {_array(job) for job in said if "_" in job}
+    ends = {}
+    for job in forgotten:
+        state = said.get(job, "queued" if _array(job) in arrays else None)
+        # That a task was cancelled before it began the accounting never hears: it waits there for ever, or is left out.
+        if state == "queued":
+            ends[job] = "interrupted"
+        elif state is not None and state not in PASSING:
+            ends[job] = state
+    return ends
+
+
+def _array(job: str) -> str:
+    return job.partition("_")[0]
+
+
+def _arrays(jobs: Iterable[str]) -> list[str]:
+    return sorted({_array(job) for job in jobs})
+
+
+LISTED = ("squeue", "--array", "--states=all", "--noheader", "--Format=jobarrayid:|,state:|,exit_code:|")
+
+ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=JobID,State,ExitCode")
 
 
 def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What squeue says: of jobs that wait, run, or ended some minutes ago at most."""
-    command = ["squeue", "--array", "--states=all", "--noheader", "--Format=jobarrayid:|,state:|,exit_code:|"]
     for part in _parts(jobs, JOBS_PER_CALL):
         try:
-            yield from read(_ask(*command, f"--jobs={','.join(part)}"))
+            yield from read(_ask(*LISTED, f"--jobs={','.join(part)}"))
         except SchedulerError as error:
             if "Invalid job id" not in str(error):
                 raise
+
+
+def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What sacct says; nothing where there is no accounting."""
+    for part in _parts(jobs if shutil.which("sacct") else [], JOBS_PER_CALL):
+        with suppress(SchedulerError):
+            yield from read(_ask(*ACCOUNTED, f"--jobs={','.join(part)}"))
 
 
 def cancel(jobs: Sequence[str]) -> dict[str, str]:

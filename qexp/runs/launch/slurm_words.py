@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+TIME_IS_UP = 124
+"""Exit code of a job whose run was stopped before the time limit; the run's own, 130, is 2 in the words of sacct."""
+
 STATES: dict[str, str] = {
     **dict.fromkeys(
         ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT",
@@ -43,15 +46,17 @@ def _state(word: str, ending: str) -> str | None:
     if state != "failed":
         return state
     code, signal = _ending(ending)
-    if code == 130:
-        # Whoever else ends a run in order, with a checkpoint, Slurm knows of: this was the word before the limit.
+    if code == TIME_IS_UP:
         return "timeout"
     # Without cgroups Slurm kills the whole job when it takes too much memory, and calls that a failure.
     return "out_of_memory" if signal == 9 else "failed"
 
 
 def _ending(text: str) -> tuple[int, int]:
-    """Exit code and signal; sacct writes them as `130:0`, squeue as the number that wait(2) gives."""
+    """Exit code and signal; sacct writes them as `124:0`, squeue as the number that wait(2) gives.
+
+    Of exit codes from 128 on sacct takes 128 away.
+    """
     code, colon, signal = text.strip().partition(":")
     if not code.isdecimal():
         return 0, 0

@@ -1,0 +1,142 @@
+"""Runs on a real cluster with accounting, whose controller forgets them seconds after their end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qexp.errors import SchedulerError
+from qexp.runs.launch import slurm
+from tests.runs.conftest import has_lines, until
+from tests.slurm.conftest import slurm as administrator
+from tests.slurm.test_arrays import folders
+
+BRIEF = ("--set", "epochs=2", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
+
+ENDLESS = (*BRIEF, "--set", "epochs=1000000")
+
+
+class Sweeps:
+    """What is handed over from the command line, and asked there."""
+
+    def __init__(self, qexp, workspace: Path) -> None:
+        self._qexp = qexp
+        self.runs = workspace / "runs"
+
+    def start(self, *options: str) -> list[str]:
+        """The runs of a launch."""
+        code, stdout, stderr = self._qexp("run", "mogi_quick", *options, "--launcher", "slurm")
+        assert code == 0, stderr
+        return [line.split()[0] for line in stdout.splitlines()]
+
+    def jobs(self) -> dict[str, str]:
+        """Run → job."""
+        files = self.runs.glob(".launches/*/jobs.json")
+        return {name: job for file in files for name, job in json.loads(file.read_text()).items()}
+
+    def listed(self) -> dict[str, str]:
+        """Run → state, as `qexp ls` says."""
+        code, stdout, stderr = self._qexp("ls", "--json")
+        assert code == 0, stderr
+        return {run["name"]: run["state"] for run in json.loads(stdout)}
+
+    def trains(self, name: str) -> bool:
+        return has_lines(self.runs / name / "metrics.jsonl", 1)()
+
+
+@pytest.fixture
+def sweeps(accounting_cluster: Path, workspace: Path, qexp) -> Sweeps:
+    return Sweeps(qexp, workspace)
+
+
+def forgotten() -> bool:
+    return administrator("squeue", "--noheader", "--states=all") == ""
+
+
+def accounted(*jobs: str) -> list[str]:
+    return administrator(*slurm.ACCOUNTED, f"--jobs={','.join(jobs)}").splitlines()
+
+
+def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> list[str]:
+    """An array of jobs that do nothing but their setup line; gives their names."""
+    runs = folders(folder, count)
+    options = slurm.options({"memory": "10M", "time": 5}, [f"setup={setup}"])
+    return [*slurm.submit(folder / "launch", runs, options, at_most, "jobs").values()]
+
+
+def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps):
+    done, failed = sweeps.start("--grid", "learning_rate=1e-3,1e30", *BRIEF)
+    warned, cancelled, preempted, waiting = sweeps.start("--seeds", "0:4", "-j", "3", *ENDLESS)
+    jobs = sweeps.jobs()
+    for name in (warned, cancelled, preempted):
+        until(lambda name=name: sweeps.trains(name), "the first epoch")
+    at_work = dict.fromkeys((warned, cancelled, preempted), "running")
+    assert sweeps.listed().items() >= (at_work | {waiting: "queued"}).items()
+
+    # By hand, so that nothing of it is remembered by us; and the accounting still believes that it waits.
+    until(lambda: any("PENDING" in line for line in accounted(jobs[waiting])), "word of a task that waits")
+    administrator("scancel", jobs[waiting])
+    assert sweeps.listed().items() >= (at_work | {waiting: "interrupted"}).items()
+
+    administrator("scancel", "--batch", "--signal=USR1", jobs[warned])
+    administrator("scancel", jobs[cancelled])
+    until(lambda: len(administrator("squeue", "--noheader").splitlines()) == 1, "the end of all but one")
+    urgent = administrator("sbatch", "--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null",
+                           "--wrap=exit 0")  # fmt: skip
+    until(forgotten, "that the controller forgets")
+    until(lambda: accounted(urgent) == [f"{urgent}|COMPLETED|0:0"], "word of the last job")
+    ends = {
+        done: "done", failed: "failed", warned: "timeout", cancelled: "interrupted", preempted: "preempted",
+        waiting: "interrupted",
+    }  # fmt: skip
+    assert sweeps.listed() == ends
+    assert slurm.states(jobs.values()) == {jobs[name]: state for name, state in ends.items()}
+
+
+def test_a_run_whose_node_fails_is_lost(accounting_cluster, tmp_path):
+    (job,) = submit(tmp_path, 1, "sleep 600")
+    until(lambda: slurm.states([job]) == {job: "running"}, "a job that runs")
+    (node,) = administrator("sinfo", "--noheader", "--format=%n").split()
+    administrator("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    until(lambda: slurm.states([job]) == {job: "lost"}, "the end")
+    until(forgotten, "that the controller forgets")
+    assert slurm.states([job]) == {job: "lost"}
+    until(lambda: "idle" in administrator("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
+
+
+def elsewhere(configuration: Path, folder: Path, *lines: str) -> str:
+    """A configuration that says of some things that they are elsewhere."""
+    keys = tuple(line.partition("=")[0] for line in lines)
+    kept = [line for line in configuration.read_text().splitlines() if not line.startswith(keys)]
+    path = folder / "slurm.conf"
+    path.write_text("\n".join([*lines, *kept, ""]))
+    return str(path)
+
+
+def test_either_the_controller_or_the_accounting_is_enough(accounting_cluster, tmp_path, monkeypatch):
+    first, second = submit(tmp_path, 2, '[ "$run" = "${run%0}" ] || exit 0; sleep 600')
+    both = {first: "done", second: "running"}
+    until(lambda: slurm.states([first, second]) == both, "the first job's end")
+    until(lambda: {f"{first}|COMPLETED|0:0", f"{second}|RUNNING|0:0"} == {*accounted(first)}, "word of both")
+
+    monkeypatch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, "AccountingStoragePort=1"))
+    assert slurm.states([second]) == {second: "running"}
+    nowhere = elsewhere(accounting_cluster, tmp_path, "SlurmctldPort=1", "MessageTimeout=1")
+    monkeypatch.setenv("SLURM_CONF", nowhere)
+    assert slurm.states([first, second]) == both
+    neither = elsewhere(accounting_cluster, tmp_path, "SlurmctldPort=1", "MessageTimeout=1", "AccountingStoragePort=1")
+    monkeypatch.setenv("SLURM_CONF", neither)
+    with pytest.raises(SchedulerError, match="squeue refused"):
+        slurm.states([first, second])
+
+
+def test_a_job_that_the_controller_has_forgotten_is_left_alone_when_others_are_cancelled(accounting_cluster, tmp_path):
+    (old,) = submit(tmp_path / "old", 1, "exit 0")
+    until(forgotten, "that the controller forgets")
+    new, waiting = submit(tmp_path / "new", 2, "sleep 600", at_most=1)
+    until(lambda: slurm.states([new]) == {new: "running"}, "a job that runs")
+    assert slurm.cancel([old, new, waiting]) == {waiting: "interrupted"}
+    until(lambda: "running" not in slurm.states([old, new]).values(), "the end")
+    assert slurm.states([old, new]) == {old: "done", new: "interrupted"}
