@@ -42,7 +42,7 @@ def findings(document: Document, dataset: TabularDataset, tables: Tables, networ
                 yield where, f"in the fold '{fold.name}': {message}"
                 break
             inner += parts
-    trained = inner if document.get("keep", "best") == "best" and inner else folds
+    trained = [*inner, *folds] if document.get("keep", "best") == "last" else inner or folds
     yield from _in_transforms(document, dataset, tables, trained)
     if network is not None:
         yield from _in_batches(document, network, trained)

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.errors import QexpError
 from qexp.tables import Entry, suggestion
 
 Rows = NDArray[np.int64]
@@ -29,7 +30,7 @@ class Fold:
     """Row numbers, ascending; those in neither take no part."""
 
 
-class SplitError(ValueError):
+class SplitError(QexpError, ValueError):
     """The rows cannot be divided in this way."""
 
     def __init__(self, parameter: str | None, message: str) -> None:

@@ -267,8 +267,8 @@ VALIDATED = ("early_stopping", "reduce_on_plateau")
 """Callbacks that look at the error on rows that were not trained on."""
 
 SELECTABLE = (
-    "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses", "members", "model",
-    "optimizer", "precision", "schedule", "transforms",
+    "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses", "model", "optimizer",
+    "precision", "schedule", "transforms",
 )  # fmt: skip
 """What can be chosen by inner error: all that changes how a network is made and trained, and not what it is asked."""
 

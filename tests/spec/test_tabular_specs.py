@@ -267,6 +267,7 @@ EXPERIENCES_WITH_A_FAULT = {
     "a choice among what is no list": ("select.learning_rate", 1e-3, "$.select.learning_rate", "must be a list"),
     "a choice of an unknown key": ("select", {"learning_rat": [1]}, "$.select.learning_rat", "'learning_rate'"),
     "a choice of the question": ("select", {"outputs": [["tio2"]]}, "$.select.outputs", "cannot be chosen"),
+    "a choice of what is averaged": ("select", {"members": [1, 2]}, "$.select.members", "cannot be chosen"),
     "a choice of a wrong value": (
         "select",
         {"learning_rate": [1e-3, 0]},
