@@ -119,17 +119,19 @@ def test_either_the_controller_or_the_accounting_is_enough(accounting_cluster, t
     first, second = submit(tmp_path, 2, '[ "$run" = "${run%0}" ] || exit 0; sleep 600')
     both = {first: "done", second: "running"}
     until(lambda: slurm.states([first, second]) == both, "the first job's end")
-    until(lambda: {f"{first}|COMPLETED|0:0", f"{second}|RUNNING|0:0"} == {*accounted(first)}, "word of both")
+    until(lambda: {f"{first}|COMPLETED|0:0", f"{second}|RUNNING|0:0"} == {*accounted(first, second)}, "word of both")
 
-    monkeypatch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, "AccountingStoragePort=1"))
-    assert slurm.states([second]) == {second: "running"}
-    nowhere = elsewhere(accounting_cluster, tmp_path, "SlurmctldPort=1", "MessageTimeout=1")
-    monkeypatch.setenv("SLURM_CONF", nowhere)
-    assert slurm.states([first, second]) == both
-    neither = elsewhere(accounting_cluster, tmp_path, "SlurmctldPort=1", "MessageTimeout=1", "AccountingStoragePort=1")
-    monkeypatch.setenv("SLURM_CONF", neither)
-    with pytest.raises(SchedulerError, match="squeue refused"):
-        slurm.states([first, second])
+    no_accounting = ("AccountingStoragePort=1",)
+    no_controller = ("SlurmctldPort=1", "MessageTimeout=1")
+    with monkeypatch.context() as patch:
+        patch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, *no_accounting))
+        assert slurm.states([second]) == {second: "running"}
+        patch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, *no_controller))
+        assert slurm.states([first, second]) == both
+        patch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, *no_controller, *no_accounting))
+        with pytest.raises(SchedulerError, match="squeue refused"):
+            slurm.states([first, second])
+    slurm.cancel([second])
 
 
 def test_a_job_that_the_controller_has_forgotten_is_left_alone_when_others_are_cancelled(accounting_cluster, tmp_path):
