@@ -1,4 +1,7 @@
-"""Run: python -m benchmarks [generator|loops|startup|managed|accuracy ...]; all if left out. Writes benchmarks.json."""
+"""Run: python -m benchmarks [generator|loops|startup|managed|prediction|accuracy ...]; all if left out.
+
+Writes benchmarks.json.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,19 @@ def loops() -> Any:
     return _print_comparisons(measure())
 
 
+def folds() -> Any:
+    from benchmarks.folds import TIMES_AS_FAST, measure
+
+    result = measure()
+    for way in result.ways:
+        print(f"{way.name:48s} {way.seconds:7.2f} s")
+    print(
+        f"leave-one-out of one_d_cnn, {result.ratio:.1f} times as fast as the fastest plain way   "
+        f"≥ {TIMES_AS_FAST:g} {_word(result.holds)}"
+    )
+    return asdict(result)
+
+
 def startup() -> Any:
     from benchmarks.startup import measure
 
@@ -74,6 +90,18 @@ def managed() -> Any:
     busy = busy_slots()
     print(f"slots of a pool of 4 over 40 short runs that are busy {busy:10.0%}   ≥ 90% {_word(busy >= 0.9)}")
     return {**measured, "busy": busy}
+
+
+def prediction() -> Any:
+    from benchmarks.prediction import GIGABYTE, measure, peak
+
+    compared = _print_comparisons(measure())
+    most = peak()
+    print(
+        f"{most.rows:,} rows of text: {most.megabytes:.0f} MB   ≤ 1 GB {_word(1e6 * most.megabytes <= GIGABYTE)}   "
+        f"{most.seconds:.0f} s"
+    )
+    return {"rates": compared, "peak": asdict(most)}
 
 
 def accuracy() -> Any:
@@ -105,8 +133,10 @@ def _word(holds: bool) -> str:
 MEASUREMENTS = {
     "generator": generator,
     "loops": loops,
+    "folds": folds,
     "startup": startup,
     "managed": managed,
+    "prediction": prediction,
     "accuracy": accuracy,
 }
 

@@ -112,7 +112,7 @@ def predict_rows(
     model: RowModel,
     *,
     chunk: int = CHUNK,
-    workers: int = 1,
+    workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = lambda rows, share: None,
 ) -> Prediction:
@@ -122,7 +122,7 @@ def predict_rows(
     `<output>_spread`, and `outside`. Beside it lie a record, `<file>.json`, and if the rows have positions a map,
     `<stem>.png`. A file that the same run made of the same rows is left as it is.
 
-    workers  chunks estimated at once
+    workers  chunks estimated at once, each on one core; as many as torch has threads if left out
     Raises QexpError if the file is there and was made otherwise, and `overwrite` is not set.
     """
     if chunk < 1:
@@ -207,8 +207,15 @@ class _Tally:
         return path
 
 
-def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int) -> Iterator[_Piece]:
-    """All chunks in order, estimated while the one before is written and the one after is read."""
+def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> Iterator[_Piece]:
+    """All chunks in order, estimated while those before are written and those after are read.
+
+    A core to each chunk: several cores on one small product wait for each other most of the time.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    workers = workers or threads
     least, most = model.ranges.astype(np.float32).T  # rounded as the features are, so that the ends stay inside
     given_up = Event()
 
@@ -217,27 +224,31 @@ def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int) -> Iterato
         for start in range(0, len(features), BLOCK):
             if given_up.is_set():  # Ctrl-C does not wait for the rest of a chunk
                 raise CancelledError
-            mean, spread = model.estimate(features[start : start + BLOCK])
+            mean, spread = model.estimate(np.ascontiguousarray(features[start : start + BLOCK]))
             means.append(mean)
             spreads.append(spread)
         mean, spread = np.concatenate(means), np.concatenate(spreads)
         empty = ~np.isfinite(features).all(axis=1)
         mean[empty] = spread[empty] = np.nan
-        inside = (features >= least) & (features <= most)
-        outside = (inside.shape[1] - inside.sum(axis=1)).astype(np.int16)
+        outside = np.zeros(len(features), dtype=np.int16)
+        for values, low, high in zip(features.T, least, most, strict=True):
+            outside += ~((values >= low) & (values <= high))
         return _Piece(chunk.kept, mean, spread, outside, chunk.done)
 
     waiting: deque[Future[_Piece]] = deque()
-    with closing(_read_ahead(rows, chunk)) as chunks, ThreadPoolExecutor(workers, "estimating") as pool:
-        try:
+    pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
+    try:
+        with closing(_read_ahead(rows, chunk)) as chunks:
             for one in chunks:
                 waiting.append(pool.submit(piece, one))
                 if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:
-            given_up.set()
+    finally:
+        given_up.set()
+        pool.shutdown()
+        torch.set_num_threads(threads)  # what the workers set holds for threads to come
 
 
 def _read_ahead(rows: Rows, size: int) -> Generator[Chunk, None, None]:

@@ -22,7 +22,8 @@ class Chunk:
     """Some rows, in the order of the file."""
 
     features: NDArray[np.float32]
-    """(row, feature), in the order in which they were asked for; NaN where nothing is written."""
+    """(row, feature), in the order in which they were asked for; NaN where nothing is written. A feature's values lie
+    together in memory."""
     kept: pa.Table
     """All other columns, as they are."""
     done: float
@@ -71,7 +72,7 @@ def require_columns(path: Path, names: Sequence[str], features: Sequence[str]) -
 
 def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
     """Arrow columns of numbers → (row, column), NaN for nulls."""
-    matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32)
+    matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F")
     for index, column in enumerate(columns):
         matrix[:, index] = column.to_numpy(zero_copy_only=False)
     return matrix

@@ -45,8 +45,9 @@ class NetcdfRows:
             if name not in features and variable.dims and set(variable.dims) <= set(self.dimensions)
         }
         self.sizes = {name: int(self._data.sizes[name]) for name in self.dimensions}
-        self._counted = [name for name in self.dimensions if name not in self._data.variables]
-        """Dimensions without values of their own are numbered from 0."""
+        on_grid = len(self.dimensions) == 2
+        self._counted = [name for name in self.dimensions if on_grid and name not in self._data.variables]
+        """Dimensions of a grid without values of their own are numbered from 0."""
         self._kept = list(kept)
         self.kept = pa.schema(
             [
@@ -61,7 +62,7 @@ class NetcdfRows:
         }
         along_one = {name: variable for name, variable in kept.items() if len(variable.dims) == 1}
         self.grid: Grid | None = None
-        if len(self.dimensions) == 2:
+        if on_grid:
             counted = {name: (name, np.arange(self.sizes[name])) for name in self._counted}
             told = {name: (str(one.dims[0]), np.asarray(one.values)) for name, one in along_one.items()}
             self.grid = Grid(self.sizes, {**counted, **told})
@@ -91,7 +92,7 @@ class NetcdfRows:
             stop = min(start + lines, total)
             piece = self._data.isel({along: slice(start, stop)})
             count = (stop - start) * per_line
-            features = np.empty((count, len(self.features)), dtype=np.float32)
+            features = np.empty((count, len(self.features)), dtype=np.float32, order="F")
             for index, name in enumerate(self.features):
                 features[:, index] = piece[name].transpose(*self.dimensions).values.ravel()
             columns: list[Any] = []

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qexp.datasets.transforms import Log, Standardize
+from qexp.models.ensemble import CACHED, Ensemble, batch_for
+from qexp.models.inversion import Inversion
+from qexp.models.modules import MODULES
+from qexp.models.network import Branch, Network, Operation, initialise
+from qexp.seeds import Seeds
+
+
+def network(seed, width=16):
+    operations = {
+        "norm": Operation(lambda shape: MODULES["batch_norm"].build(shape)),
+        "drop": Operation(lambda shape: MODULES["dropout"].build(shape, rate=0.5)),
+        "dense": Operation(lambda shape: MODULES["denses"].build(shape, filters=[width, 1])),
+    }
+    made = Network({"seen": (4,)}, ["tio2"], operations, [Branch(("seen",), "tio2", tuple(operations))])
+    initialise(made, Seeds(seed))
+    return made
+
+
+def ensemble(count):
+    models = []
+    for seed in range(count):
+        scaling = Standardize()
+        scaling.fit(torch.rand(30, 4, generator=torch.Generator().manual_seed(seed)))
+        models.append(Inversion(network(seed), {"seen": scaling, "tio2": Log()}))
+    return Ensemble(models)
+
+
+SEEN = torch.rand(10_000, 4, generator=torch.Generator().manual_seed(9))
+
+
+def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_alone():
+    several = ensemble(3)
+    made = several.estimates({"seen": SEEN})["tio2"]
+    assert made.shape == (3, len(SEEN), 1)
+    for model, alone in zip(several.models, made, strict=True):
+        torch.testing.assert_close(alone, model.estimate({"seen": SEEN})["tio2"])
+
+
+def test_mean_and_spread_are_those_of_the_estimates_in_their_own_unit():
+    several = ensemble(5)
+    each = several.estimates({"seen": SEEN})["tio2"].double()
+    mean, spread = several.mean_and_spread({"seen": SEEN})["tio2"]
+    torch.testing.assert_close(mean.double(), each.mean(dim=0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(spread.double(), each.std(dim=0), rtol=1e-4, atol=1e-6)
+
+
+def test_one_network_has_no_spread():
+    alone = ensemble(1)
+    mean, spread = alone.mean_and_spread({"seen": SEEN})["tio2"]
+    assert torch.equal(mean, alone.estimates({"seen": SEEN})["tio2"][0])
+    assert spread.isnan().all()
+
+
+@pytest.mark.parametrize(("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED, 64)])
+def test_the_wider_the_network_the_smaller_its_batches(width, batch):
+    assert batch_for(network(0, width)) == batch
