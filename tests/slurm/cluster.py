@@ -12,11 +12,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.runs.conftest import until
+from tests.runs.conftest import PATIENCE
 
 PACKAGES = {
     "munged": "munge",
@@ -105,6 +106,10 @@ StorageUser={user}
 """
 
 
+PAUSE = 0.1
+"""Seconds between two looks, each of which is a process that takes its time from the jobs."""
+
+
 class NoClusterError(Exception):
     """There is no Slurm here, and why."""
 
@@ -140,6 +145,14 @@ def cluster_with_accounting(settings: Mapping[str, str] | None = None) -> Iterat
         _start_accounting(daemon, configuration)
         with _taking_jobs(daemon, configuration):
             yield configuration
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something; fail if it does not happen."""
+    limit = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < limit, f"{what} did not happen"
+        time.sleep(PAUSE)
 
 
 def _start_munge(daemon: Daemons, folder: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from qexp.runs.directory import RunDirectory
 from qexp.runs.launch import slurm, slurm_words
-from tests.runs.conftest import until
-from tests.slurm.cluster import cluster_with_accounting
+from tests.slurm.cluster import cluster_with_accounting, until
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -9,7 +9,8 @@ import pytest
 
 from qexp.errors import SchedulerError
 from qexp.runs.launch import slurm
-from tests.runs.conftest import has_lines, until
+from tests.runs.conftest import has_lines
+from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
 from tests.slurm.test_arrays import folders
 
@@ -67,7 +68,7 @@ def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> 
 
 
 def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps):
-    done, failed = sweeps.start("--grid", "learning_rate=1e-3,1e30", *BRIEF)
+    (done,) = sweeps.start("--seed", "9", *BRIEF)
     warned, cancelled, preempted, waiting = sweeps.start("--seeds", "0:4", "-j", "3", *ENDLESS)
     jobs = sweeps.jobs()
     for name in (warned, cancelled, preempted):
@@ -88,7 +89,7 @@ def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps)
     until(forgotten, "that the controller forgets")
     until(lambda: accounted(urgent) == [f"{urgent}|COMPLETED|0:0"], "word of the last job")
     ends = {
-        done: "done", failed: "failed", warned: "timeout", cancelled: "interrupted", preempted: "preempted",
+        done: "done", warned: "timeout", cancelled: "interrupted", preempted: "preempted",
         waiting: "interrupted",
     }  # fmt: skip
     assert sweeps.listed() == ends
@@ -101,8 +102,6 @@ def test_a_run_whose_node_fails_is_lost(accounting_cluster, tmp_path):
     (node,) = administrator("sinfo", "--noheader", "--format=%n").split()
     administrator("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     until(lambda: slurm.states([job]) == {job: "lost"}, "the end")
-    until(forgotten, "that the controller forgets")
-    assert slurm.states([job]) == {job: "lost"}
     until(lambda: "idle" in administrator("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
 
 

@@ -13,8 +13,7 @@ import pytest
 from qexp.errors import QexpError, SchedulerError
 from qexp.runs.directory import RunDirectory
 from qexp.runs.launch import slurm
-from tests.runs.conftest import until
-from tests.slurm.cluster import LONGEST_ARRAY
+from tests.slurm.cluster import LONGEST_ARRAY, until
 from tests.slurm.conftest import slurm as administrator
 
 

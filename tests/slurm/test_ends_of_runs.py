@@ -15,8 +15,9 @@ from qexp.runs.launch import slurm
 from qexp.runs.states import process_of, state_now
 from qexp.workspace import Workspace
 from tests.conftest import call
-from tests.runs.conftest import has_lines, until
+from tests.runs.conftest import has_lines
 from tests.runs.test_same_bits import contents
+from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
 
 LOSSES = """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.conftest import has_lines, until
+from tests.runs.conftest import has_lines
+from tests.slurm.cluster import until
 
 ENDLESS = ("--set", "epochs=1000000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
 
