@@ -8,7 +8,7 @@ together lies together. Modules see the usual (sample, channel, position).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -126,9 +126,11 @@ class SequenceConvolution(nn.Conv1d):
 
 
 class SequenceNorm(nn.BatchNorm1d):
-    """Batch normalisation of (sample, channel, position)."""
+    """Batch normalisation of (sample, channel, position), or (sample, channel)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:
+            return self(x[..., None]).squeeze(-1)  # type: ignore[no-any-return]
         if self.training and x.shape[0] * x.shape[2] < 2:
             raise ValueError(f"cannot normalise one value per channel; its input is {list(x.shape)}")
         if self.training and self.num_batches_tracked is not None:
@@ -181,8 +183,8 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             to_weight = _products(flat, columns.flatten(3).flatten(1, 2).mT).view(weight.shape)
         if ctx.needs_input_grad[0]:
-            one_by_one = _each_product(weight.flatten(2).mT, flat)
-            to_x = _summed_columns(one_by_one, columns.shape, ctx.length, ctx.stride).permute(0, 3, 1, 2)
+            to_columns = _products(weight.flatten(2).mT, flat).view(columns.shape)
+            to_x = _summed_columns(to_columns, ctx.length, ctx.stride).permute(0, 3, 1, 2)
         return to_x, to_weight, None
 
     @staticmethod
@@ -285,17 +287,19 @@ def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:
     return columns
 
 
-def _summed_columns(columns: Iterable[Tensor], shape: torch.Size, length: int, stride: int) -> Tensor:
-    """The transpose of `_columns`, given network by network or all at once: (network, channel, position, sample)."""
-    _, channels, kernel_size, results_each, samples = shape
-    values: list[Tensor] = []
-    for one in columns:
-        of_network = one.view(-1, channels, kernel_size, results_each, samples)
-        summed = one.new_zeros(len(of_network), channels, length, samples)
-        for offset, results, seen in _windows(length, kernel_size, stride):
-            summed[:, :, seen] += of_network[:, :, offset, results]
-        values.append(summed)
-    return values[0] if len(values) == 1 else torch.cat(values)
+def _summed_columns(columns: Tensor, length: int, stride: int) -> Tensor:
+    """The transpose of `_columns`: (network, channel, position, sample)."""
+    kernel_size = columns.shape[2]
+    centre = (kernel_size - 1) // 2
+    if stride == 1:  # the centre of the kernel sees every position
+        values = columns[:, :, centre].clone()
+    else:
+        values = columns.new_zeros(*columns.shape[:2], length, columns.shape[4])
+        centre = kernel_size
+    for offset, results, seen in _windows(length, kernel_size, stride):
+        if offset != centre:
+            values[:, :, seen] += columns[:, :, offset, results]
+    return values
 
 
 def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slice, slice]]:
@@ -321,15 +325,10 @@ _LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_point
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """(network, i, j) · (network, j, k) → (network, i, k)."""
-    each = list(_each_product(a, b))
-    return each[0] if len(each) == 1 else torch.cat(each)
-
-
-def _each_product(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """The products of `_products`, some of the networks at a time."""
     operations = 2 * a.shape[1] * a.shape[2] * b.shape[2]
     if _LINEAR is None or operations < LARGE_PRODUCT or a.dtype != torch.float32 or a.device.type != "cpu":
-        yield torch.bmm(a, b)
-        return
-    for left, right in zip(a.unbind(), b.mT.unbind(), strict=True):
-        yield _LINEAR(left, right, None, "none", [], "")[None]
+        return torch.bmm(a, b)
+    made = a.new_empty(len(a), a.shape[1], b.shape[2])
+    for one, left, right in zip(made.unbind(), a.unbind(), b.mT.unbind(), strict=True):
+        one.copy_(_LINEAR(left, right, None, "none", [], ""))
+    return made

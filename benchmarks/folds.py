@@ -1,0 +1,174 @@
+"""A leave-one-out of DL-IM's network: folds one after another in plain torch, and stacked here, on the same cores.
+
+55 rows of 10 features as the network's authors have them, here drawn at random: each fold trains on 54 rows in one
+batch, for 100 epochs with Adam, and looks at its one other row after every epoch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qexp.datasets.transforms import Standardize
+from qexp.models.inversion import Inversion
+from qexp.models.modules import MODULES
+from qexp.models.network import Branch, Network, Operation, initialise
+from qexp.seeds import Seeds
+from qexp.training.losses import LOSSES
+from qexp.training.optimizers import OPTIMIZERS
+from qexp.training.recipe import Recipe
+from qexp.training.schedules import SCHEDULES
+from qexp.training.stack import Stack, Task, stack_size
+
+FOLDS, FEATURES, EPOCHS, LEARNING_RATE = 55, 10, 100, 1e-3
+PROCESSES = 2
+TIMES_AS_FAST = 5.0
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    seconds: float
+    """For all folds and all epochs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    ways: list[Way]
+    stack: int
+    ratio: float
+    """The fastest plain way's seconds over ours."""
+    holds: bool
+
+
+def measure() -> Result:
+    """Every way once; a machine that does nothing else gives the numbers that count."""
+    plain = [Way(f"plain torch, {count} thread(s)", timed(one_by_one, count)) for count in (1, 2)]
+    # Stacks are as even as the processes, and no larger than pays.
+    size = min(stack_size(model(0).network, FOLDS - 1), -(-FOLDS // PROCESSES))
+    ours = [
+        Way(f"stacks of {size}, 1 process, {count} thread(s)", timed(partial(stacked, size), count)) for count in (1, 2)
+    ]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(PROCESSES, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        pool.map(torch.zeros, [1] * PROCESSES, chunksize=1)  # they have started
+        started = time.perf_counter()
+        pool.map(train_stack, stacks(size), chunksize=1)
+        ours.append(Way(f"stacks of {size}, {PROCESSES} processes of 1 thread", time.perf_counter() - started))
+    ratio = min(way.seconds for way in plain) / min(way.seconds for way in ours)
+    return Result([*plain, *ours], size, ratio, ratio >= TIMES_AS_FAST)
+
+
+def timed(work: Callable[[], object], threads: int) -> float:
+    with set_threads(threads):
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+
+@contextmanager
+def set_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def rows() -> tuple[Tensor, Tensor]:
+    random = Seeds(0).torch("cpu", "rows")
+    seen = torch.randn(FOLDS, FEATURES, generator=random)
+    return seen, seen[:, :1] + seen[:, 1:2].abs() + 0.1 * torch.randn(FOLDS, 1, generator=random)
+
+
+def split(fold: int) -> tuple[list[int], list[int]]:
+    return [row for row in range(FOLDS) if row != fold], [fold]
+
+
+def one_by_one() -> None:
+    seen, truth = rows()
+    for fold in range(FOLDS):
+        train, held_out = split(fold)
+        network = plain_network()
+        optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
+        for _ in range(EPOCHS):
+            network.train()
+            order = torch.tensor(train)[torch.randperm(len(train))]
+            optimizer.zero_grad()
+            nn.functional.mse_loss(network(seen[order, None]), truth[order]).backward()
+            optimizer.step()
+            network.eval()
+            with torch.no_grad():
+                nn.functional.mse_loss(network(seen[held_out, None]), truth[held_out]).item()
+
+
+def plain_network() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = 1
+    for filters, stride in zip([64, 64, 128, 128, 256], [1, 1, 2, 1, 1], strict=True):
+        layers += [nn.Conv1d(channels, filters, 3, stride, 1, bias=False), nn.BatchNorm1d(filters), nn.ReLU()]
+        channels = filters
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(256, 1))
+
+
+def stacked(size: int) -> None:
+    for folds in stacks(size):
+        train_stack(folds)
+
+
+def stacks(size: int) -> list[range]:
+    return [range(first, min(first + size, FOLDS)) for first in range(0, FOLDS, size)]
+
+
+def train_stack(folds: range) -> None:
+    recipe = Recipe(
+        losses={"y": LOSSES["mse"].build()},
+        metrics={},
+        optimizer=OPTIMIZERS["adam"].build,
+        learning_rate=LEARNING_RATE,
+        schedule=SCHEDULES["constant"].build(),
+        epochs=EPOCHS,
+        batch_size=FOLDS - 1,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Stack([task(fold) for fold in folds], recipe, torch.device("cpu"), Path(folder)).run(Deaf(), lambda: False)
+
+
+def task(fold: int) -> Task:
+    seen, truth = rows()
+    train, held_out = ({"x": seen[part], "y": truth[part]} for part in split(fold))
+    made = model(fold)
+    for name, transform in made.transforms.items():
+        assert isinstance(transform, Standardize)
+        transform.fit(train[name])
+    seeds = Seeds(fold)
+
+    def order(epoch: int) -> Tensor:
+        return torch.randperm(FOLDS - 1, generator=seeds.torch("cpu", "order", epoch))
+
+    return Task(f"fold {fold}", made, train, held_out, order)
+
+
+def model(seed: int) -> Inversion:
+    build = MODULES["one_d_cnn"].build
+    network = Network({"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), "y", ("cnn",))])
+    initialise(network, Seeds(seed))
+    return Inversion(network, {"x": Standardize(), "y": Standardize()})
+
+
+class Deaf:
+    """A listener that does nothing."""
+
+    def epoch_done(self, *_: Any) -> None: ...
+    def checkpoint_written(self, *_: Any) -> None: ...
