@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qexp.errors import NotFoundError
+from qexp.errors import NotFoundError, QexpError
 
 VARIABLE = "QEXP_WORKSPACE"
 
@@ -27,6 +29,16 @@ class Workspace:
     def extensions(self) -> Path:
         """The user's own table entries."""
         return self.specs / "extensions.py"
+
+    def settings(self) -> dict[str, Any]:
+        """What `qexp.toml` says, nothing if there is none. Raises QexpError if it cannot be read."""
+        path = self.root / "qexp.toml"
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise QexpError(f"{self.shown(path)} cannot be read: {error}") from None
 
     def shown(self, path: Path) -> str:
         """A path as messages show it: relative to the current directory where it lies below, else whole."""

@@ -13,7 +13,7 @@ from qexp.analysis.groups import choose, differ_by_seed, groups
 from qexp.errors import QexpError
 from qexp.files import make_folder
 from qexp.runs.catalog import Catalog
-from qexp.runs.directory import RunDirectory
+from qexp.runs.directory import RunDirectory, name_with_caution
 from qexp.training.metrics import find
 from qexp.workspace import Workspace
 
@@ -64,7 +64,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Compar
         raise QexpError("the same run is named twice")
     records = [directory.record() for directory in directories]
     return Comparison(
-        names,
+        [name_with_caution(record) for record in records],
         {kind: [record[kind] for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
         list(_rows(records)),
@@ -93,13 +93,14 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
 
     make_folder(folder)
     drawn = []
-    curves = {directory.name: directory.metrics() for directory in directories}
+    names = {directory: name_with_caution(directory.record()) for directory in directories}
+    curves = {names[directory]: directory.metrics() for directory in directories}
     if all(curves.values()):
         drawn.append(folder / "learning_curves.png")
         learning_curves(curves, drawn[-1])
     shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
     for matrix in sorted(shared):
-        tables = {directory.name: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}
+        tables = {names[directory]: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}
         if len({tuple(table.sizes.items()) for table in tables.values()}) == 1:
             drawn.append(folder / f"matrix_{matrix}.png")
             side_by_side(tables, matrix, drawn[-1])

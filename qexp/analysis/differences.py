@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from qexp.spec.digest import COMMENTARY
+
 ABSENT = "-"
 
 
 def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → what each spec says there, as JSON; paths where all say the same are left out, and so are descriptions."""
+    """Path → what each spec says there, as JSON; paths where all say the same are left out, and so is commentary."""
     leaves = [dict(_leaves(spec)) for spec in specs]
-    paths = list(dict.fromkeys(path for of_spec in leaves for path in of_spec if not path.endswith("description")))
+    all_paths = dict.fromkeys(path for of_spec in leaves for path in of_spec)
+    paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
     values = {path: [of_spec.get(path, ABSENT) for of_spec in leaves] for path in paths}
     return {path: shown for path, shown in values.items() if len(set(shown)) > 1}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog import Catalog
-from qexp.runs.directory import RunDirectory
+from qexp.runs.directory import RunDirectory, name_with_caution
 from qexp.runs.references import is_pattern, matching
 from qexp.runs.waiting import Watch
 
@@ -156,7 +156,8 @@ def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
 
 def _possible_names(first: Chosen, shared: Collection[str]) -> Iterator[str]:
     own = [change for change in first.summary["overrides"] if change not in shared]
-    plain = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
+    words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
+    plain = name_with_caution(first.summary, words)
     pattern, digest = first.pattern or first.name, first.digest[:8]
     yield plain
     yield f"{plain} ({pattern})"

@@ -10,23 +10,35 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp import assemble
 from qexp.errors import QexpError
+from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
-from qexp.models.network import initialise
 from qexp.models.shapes import Shape, written
+from qexp.runs import train_folds
 from qexp.runs.directory import RunDirectory
 from qexp.runs.plans import require_done
-from qexp.seeds import Seeds
 from qexp.tables import suggestion
 from qexp.training import checkpoint
 
 
 def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
-    """The model of a finished run with its best weights, ready to predict."""
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for one with folds."""
+    models = load_models(directory, device)
+    if directory.all_folds():
+        raise QexpError(f"{directory.name} has {len(models)} networks, of its folds; this needs a run with one")
+    return models[0]
+
+
+def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
+    """The one model of a finished run, or those of all its folds, ready to predict."""
+    if directory.all_folds():
+        train_folds.require_done(directory)  # which says more than the state of the run
     require_done(directory)
-    model = assemble.model_of(directory.spec(), assemble.tables_with(directory.extensions))
-    initialise(model.network, Seeds(0))  # gives it memory; the values come from the file
-    model.load_state_dict(checkpoint.read(directory.best_weights)[0])
-    return model.to(device).eval()
+    if directory.all_folds():
+        models = train_folds.load_networks(directory)
+    else:
+        weights, _ = checkpoint.read(directory.best_weights)
+        models = [assemble.trained_model(directory.spec(), assemble.tables_with(directory.extensions), weights)]
+    return [model.to(device) for model in models]
 
 
 class Predictor:
@@ -34,16 +46,17 @@ class Predictor:
 
     def __init__(self, directory: RunDirectory, device: str = "auto") -> None:
         self.device = assemble.device_of(device)
-        self.model = load_model(directory, self.device)
+        models = load_models(directory, self.device)
+        self.network, self.ensemble = models[0].network, Ensemble(models)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
-        """Estimates of all outputs, (sample,) each, in the outputs' units.
+        """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
 
-        inputs  variable → (sample, height, width), (sample, height, width, channel) or (sample,), in the variable's
-                unit; without the sample axis for a single one, which gives estimates without it
+        inputs  variable → (sample, height, width), (sample, height, width, channel), (sample, column) or (sample,), in
+                the variable's unit; without the sample axis for a single one, which gives estimates without it
         Raises QexpError for a missing or unknown input or one of another shape.
         """
-        wanted = self.model.network.inputs
+        wanted = self.network.inputs
         for name in inputs:
             if name not in wanted:
                 raise QexpError(f"the model has no input '{name}'; {suggestion(name, wanted)}")
@@ -56,8 +69,8 @@ class Predictor:
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
-        estimates = self.model.estimate({name: tensor.to(self.device) for name, tensor in tensors.items()})
-        arrays = {name: values.cpu().numpy() for name, values in estimates.items()}
+        estimated = self.ensemble.mean_and_spread({name: tensor.to(self.device) for name, tensor in tensors.items()})
+        arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
         arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
         return {name: array[0] for name, array in arrays.items()} if single else arrays
 

@@ -1,6 +1,7 @@
 """From specs to objects: the only place that knows both."""
 
 from qexp.assemble.datasets import Dataset, dataset_of, generated_of, units_of
+from qexp.assemble.folds import Folds, caution
 from qexp.assemble.objects import (
     data_of,
     device_of,
@@ -10,6 +11,7 @@ from qexp.assemble.objects import (
     network_of,
     recipe_of,
     threads_for,
+    trained_model,
 )
 from qexp.assemble.specs import Experience, candidates, dataset_document, experience, problems_in, warnings_in
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
@@ -18,7 +20,9 @@ __all__ = [
     "BUILT_IN",
     "Dataset",
     "Experience",
+    "Folds",
     "candidates",
+    "caution",
     "data_of",
     "dataset_document",
     "dataset_of",
@@ -34,6 +38,7 @@ __all__ = [
     "tables_here",
     "tables_with",
     "threads_for",
+    "trained_model",
     "units_of",
     "warnings_in",
 ]

@@ -57,6 +57,14 @@ def model_of(spec: Document, tables: Tables) -> Inversion:
     return Inversion(network, transforms)
 
 
+def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor]) -> Inversion:
+    """A model with weights that were kept, ready to predict."""
+    model = model_of(spec, tables)
+    initialise(model.network, Seeds(0))  # gives it memory; the values come from `weights`
+    model.load_state_dict(weights)
+    return model.eval()
+
+
 def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
     """A model with its first weights."""
     model = model_of(spec, tables)

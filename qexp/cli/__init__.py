@@ -21,6 +21,7 @@ from qexp.cli import (
     ls,
     matrix,
     note,
+    predict,
     purge,
     reindex,
     restore,
@@ -86,6 +87,7 @@ def options(
 
 app.command()(run.run)
 app.command()(matrix.matrix)
+app.command()(predict.predict)
 app.command()(ls.ls)
 app.command()(show.show)
 app.command()(logs.logs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qexp.analysis.rounding import number
-from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, warning
+from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, result, warning
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -38,17 +38,17 @@ def print_runs(runs: list[Run], size: bool) -> None:
     errors = list(dict.fromkeys(output for one in runs for output in (one["results"] or {}).get("test", {})))
     units = _units(runs)
     columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
-    optional = [key for key in ("overrides", "tags") if any(one[key] for one in runs)]
+    optional = [key for key in ("overrides", "tags", "caution") if any(one[key] for one in runs)]
     sizes = [in_bytes(bytes_) for (bytes_,) in rows_of(runs, ["size"])] if size else []
     rows = [
         [
             one["name"],
             one["state"],
             str(one["seed"]),
-            _epochs(one["epochs"]),
+            _progress(one),
             *(number(_metric(one, f"test.{output}.mae")) for output in errors),
             _time(one["created"]),
-            *(" ".join(one[key] or []) for key in optional),
+            *(one[key] if key == "caution" else " ".join(one[key] or []) for key in optional),
         ]
         for one in runs
     ]
@@ -57,6 +57,11 @@ def print_runs(runs: list[Run], size: bool) -> None:
         columns.append("size")
         rows = [[*row, of_run] for row, of_run in zip(rows, sizes, strict=True)]
     print_table(columns, rows, right=["seed", "epochs", *columns[4 : 4 + len(errors)], "size"])
+
+
+def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
+    """The columns, and what must be said of some runs' numbers, if anything."""
+    return columns if "caution" in columns or not any(one["caution"] for one in runs) else [*columns, "caution"]
 
 
 def print_columns(runs: list[Run], columns: list[str]) -> None:
@@ -87,6 +92,8 @@ def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, 
         _print_groups_as_csv(found, field, size)
     elif found:
         _print_groups_as_table(found, field, size, _units(runs))
+        for caution in dict.fromkeys(one["caution"] for one in runs if one["caution"]):
+            result(f"{caution}: {', '.join(one['name'] for one in runs if one['caution'] == caution)}")
     else:
         message("no runs to group")
 
@@ -194,6 +201,11 @@ def _is_number(value: Any) -> bool:
 
 def _time(stamp: str | None) -> str:
     return (stamp or "")[:16].replace("T", " ")
+
+
+def _progress(run: Run) -> str:
+    """Epochs that are done, or folds, and of how many."""
+    return f"{_epochs(run['folds'])} folds" if run["folds"] else _epochs(run["epochs"])
 
 
 def _epochs(epochs: Run | None) -> str:

@@ -10,7 +10,17 @@ import typer
 from qexp.cli import completion
 from qexp.cli.arguments import LaunchOption, StatusOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_csv, print_json, result, warning
-from qexp.cli.listing import Run, documents, in_csv, metrics_of, print_columns, print_groups, print_runs, rows_of
+from qexp.cli.listing import (
+    Run,
+    documents,
+    in_csv,
+    metrics_of,
+    print_columns,
+    print_groups,
+    print_runs,
+    rows_of,
+    with_cautions,
+)
 
 ON_TERMINAL = 50
 """Rows that a terminal gets without --all."""
@@ -84,6 +94,8 @@ def ls(
     runs = _ordered(found, sort, reverse)
     for text in catalog.warnings:
         warning(text)
+    if chosen is not None or as_csv:
+        chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)
     if group is not None:
         print_groups(runs, group, limit, size=size, as_json=as_json, as_csv=as_csv)
         return
@@ -95,7 +107,7 @@ def ls(
         for one in runs:
             result(one["name"])
     elif as_csv:
-        shown = [*(chosen or [*IN_CSV, *metrics_of(runs)]), *(["size"] if size else [])]
+        shown = [*(chosen or []), *(["size"] if size else [])]
         print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
     elif not runs:
         message(

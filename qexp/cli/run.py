@@ -73,7 +73,7 @@ def run(
 
 
 def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> None:
-    from qexp.cli.show import print_results
+    from qexp.cli.show import print_estimators, print_results
     from qexp.runs.start import start
 
     directory, worked = start(
@@ -93,6 +93,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
     if not worked:
         message(f"{directory.name} is done already; nothing to do")
     print_results(record)
+    print_estimators(record)
     message(f"{directory.name}: {record['seconds']:.1f} s of training, in {place.shown(directory.path)}")
 
 

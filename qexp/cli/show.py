@@ -33,9 +33,15 @@ def show(
     if record["results"]:
         result("\nresults")
         print_results(record)
+        print_estimators(record)
     result("\nfiles")
     for path in sorted(opened.path.rglob("*")):
-        if path.is_file() and path.suffix in (".png", ".nc", ".npy", ".safetensors", ".jsonl", ".txt"):
+        in_a_fold = path.is_relative_to(opened.path / "folds")
+        if (
+            path.is_file()
+            and not in_a_fold
+            and path.suffix in (".png", ".nc", ".npy", ".safetensors", ".jsonl", ".txt")
+        ):
             result(f"  {path.relative_to(opened.path)}")
 
 
@@ -60,6 +66,8 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
         ("experience", f"{record['experience']}, seed {record['seed']}"),
         ("dataset", record["dataset"]),
         ("model", record["model"]),
+        ("caution", record["caution"]),
+        ("folds", _folds(record["folds"])),
         ("epochs", _epochs(record["epochs"])),
         ("stopped", record.get("stopped")),
         ("created", record["created"]),
@@ -85,6 +93,12 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
 def _epochs(epochs: dict[str, Any]) -> str:
     best = f", best {epochs['best']}" if epochs["best"] else ""
     return f"{epochs['done']} of {epochs['of']}{best}"
+
+
+def _folds(folds: dict[str, Any] | None) -> str:
+    if folds is None:
+        return ""
+    return f"{folds['done']} of {folds['of']}" + (f", failed: {', '.join(folds['failed'])}" if folds["failed"] else "")
 
 
 def _software(environment: dict[str, Any]) -> str:
@@ -123,24 +137,62 @@ def _code(code: dict[str, Any]) -> str:
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    import json
-
-    dataset = spec["dataset"]
     brief = {
         "inputs": ", ".join(spec["inputs"]),
         "outputs": ", ".join(spec["outputs"]),
-        "generator": f"{dataset['generation_type']}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
-        "varying": ", ".join(dataset["varyings"]),
-        "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
+        **{"generated": _generated_lines, "tabular": _tabular_lines}[spec["dataset"]["type"]](spec),
         "batch size": str(spec["batch_size"]),
         "learning rate": f"{spec['learning_rate']:g}",
     }
-    for key in ("optimizer", "schedule"):
-        parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in spec[key]["parameters"].items())
-        brief[key] = spec[key]["type"] + (f" ({parameters})" if parameters else "")
+    brief |= {key: _named(spec[key]) for key in ("optimizer", "schedule")}
     for key in ("losses", "transforms"):
         brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
     return list(brief.items())
+
+
+def _generated_lines(spec: dict[str, Any]) -> dict[str, str]:
+    dataset = spec["dataset"]
+    return {
+        "generator": f"{dataset['generation_type']}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
+        "varying": ", ".join(dataset["varyings"]),
+        "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
+    }
+
+
+def _tabular_lines(spec: dict[str, Any]) -> dict[str, str]:
+    dataset = spec["dataset"]
+    choices = {key: ", ".join(map(str, values)) for key, values in spec["select"].items()}
+    return {
+        "file": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+        "held out": _named(spec["split"]),
+        "inner parts": _named(spec["inner"]) if spec["inner"] else "none",
+        "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "nothing but the epoch",
+        "members": str(spec["members"]),
+        "protocol": spec["protocol"].replace("_", " "),
+    }
+
+
+def _named(description: dict[str, Any]) -> str:
+    """A table's entry with its parameters: `k_fold (folds 5)`."""
+    import json
+
+    given = {name: value for name, value in description["parameters"].items() if value is not None}
+    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in given.items())
+    kind: str = description["type"]
+    return f"{kind} ({parameters})" if parameters else kind
+
+
+def print_estimators(record: dict[str, Any]) -> None:
+    """The network among its baselines, on the rows that were held out."""
+    if not record["comparison"]:
+        return
+    from qexp.analysis.estimator_tables import estimator_tables, remarks
+
+    for table in estimator_tables(record["comparison"]):
+        result(f"\n{table.title}")
+        print_table(table.columns, table.rows, right=list(table.right))
+    for text in remarks(record["comparison"]):
+        result(text)
 
 
 def print_results(record: dict[str, Any]) -> None:

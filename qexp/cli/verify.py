@@ -78,7 +78,7 @@ def _outcome(verification: Verification, name: str) -> str:
         return f"identical, {verification.epochs} epochs" if name == "metrics" else "identical"
     if name == "metrics":
         return f"differ from epoch {verification.first_epoch} on, of {verification.epochs}"
-    return f"differ, most in {_most(verification.largest[name])}"
+    return f"differ, most in {_most(verification.largest[name])}" if name in verification.largest else "differ"
 
 
 def _most(largest: Largest) -> str:

@@ -33,7 +33,7 @@ SMALL = 1_000_000
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
-    "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job",
+    "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
 )  # fmt: skip
 """What the catalog holds of a record."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,17 @@ EMPTY_RECORD: dict[str, Any] = {
     "created": "", "started": None, "ended": None, "seconds": 0.0, "stopped": None, "error": None,
     "launch": None, "job": None, "note": "",
     "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
+    "intervals": {}, "comparison": [], "folds": None, "caution": "", "features": [],
     "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
 }  # fmt: skip
 """A record before anything happened. What a record lacks is taken from here."""
 
 RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note"), str),
+    **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note", "caution"), str),
     **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
-    "job": (dict, type(None)),
-    **dict.fromkeys(("overrides", "tags", "parents", "attempts"), list),
-    **dict.fromkeys(("units", "code", "epochs", "results"), dict),
+    **dict.fromkeys(("job", "folds"), (dict, type(None))),
+    **dict.fromkeys(("overrides", "tags", "parents", "attempts", "comparison", "features"), list),
+    **dict.fromkeys(("units", "code", "epochs", "results", "intervals"), dict),
     "seed": int,
     "seconds": (int, float),
 }
@@ -79,6 +80,18 @@ class RunDirectory:
     def matrices(self) -> Path:
         return self.path / "matrices"
 
+    @property
+    def folds(self) -> Path:
+        """Where the folds of a cross-validation are, each a run inside the run."""
+        return self.path / "folds"
+
+    def fold(self, name: str) -> RunDirectory:
+        return RunDirectory(self.folds / name)
+
+    def all_folds(self) -> list[RunDirectory]:
+        """The folds that have begun, by name."""
+        return [RunDirectory(path.parent) for path in sorted(self.folds.glob("*/run.json"))]
+
     def attempt(self, number: int) -> Path:
         return self.path / "attempts" / f"{number:02d}"
 
@@ -113,6 +126,12 @@ class RunDirectory:
 
     def matrix_names(self) -> list[str]:
         return sorted(path.parent.name for path in self.matrices.glob("*/record.json"))
+
+
+def name_with_caution(record: Mapping[str, Any], name: str | None = None) -> str:
+    """A run's name, or another one of it, with what must be said wherever its numbers are."""
+    shown: str = name or record["name"]
+    return f"{shown} ({record['caution']})" if record["caution"] else shown
 
 
 def _is_attempt(attempt: Any) -> bool:

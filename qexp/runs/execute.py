@@ -25,6 +25,7 @@ from qexp.runs.launch.slurm import this_job
 from qexp.runs.prepare import now
 from qexp.runs.process import HEARTBEAT_SECONDS, alive, this_process
 from qexp.runs.signals import handled
+from qexp.runs.train_folds import train_folds
 from qexp.runs.train_network import Display, Silent, train_network
 
 log = logging.getLogger("qexp.run")
@@ -107,7 +108,8 @@ def _train(
     called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
     log.info("device %s, %d threads", called, torch.get_num_threads())
-    return train_network(directory, record, spec, tables, device, display, interrupted)
+    train = train_folds if spec["dataset"]["type"] == "tabular" else train_network
+    return train(directory, record, spec, tables, device, display, interrupted)
 
 
 def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:

@@ -35,6 +35,7 @@ def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> 
     parent = experience.document["pretrain"]
     found = _parent(parent, experience, workspace) if parent else None
     texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
+    units = assemble.units_of(experience.document)
     return Plan(
         name=require_name(name),
         experience=experience.name,
@@ -44,6 +45,8 @@ def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> 
         spec=experience.document,
         digest=digest(experience.document, *[text for text in texts if text]),
         overrides=experience.overrides,
+        units={name: units[name] for name in experience.document["outputs"]},
+        caution=assemble.caution(experience.document),
         extensions=experience.extensions,
         parent=found,
     )

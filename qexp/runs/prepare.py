@@ -7,16 +7,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.quantities import quantity
 from qexp.runs import provenance
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.workspace import Workspace
@@ -36,6 +35,10 @@ class Plan:
     spec: dict[str, Any]
     digest: str
     overrides: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Of the outputs."""
+    caution: str = ""
+    """What must be said wherever the run's numbers are."""
     extensions: str = ""
     parent: RunDirectory | None = None
     """The run whose best weights are this one's first."""
@@ -114,8 +117,9 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         "overrides": list(plan.overrides),
         "launch": plan.launch,
         "parents": [plan.parent.name] if plan.parent else [],
+        "caution": plan.caution,
         "lineage": [provenance.parent(plan.parent)] if plan.parent else [],
-        "units": {name: quantity(name).unit for name in plan.spec["outputs"]},
+        "units": dict(plan.units),
         "code": code,
         "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},
     }

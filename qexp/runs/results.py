@@ -49,4 +49,5 @@ def write_results(directory: RunDirectory, model: Inversion, test: Mapping[str, 
 
 def valid(directory: RunDirectory) -> bool:
     """Whether the results of a run that says it is done are there."""
-    return directory.best_weights.is_file() and (directory.results / PREDICTIONS).is_file()
+    trained = directory.all_folds() or [directory]
+    return all(one.best_weights.is_file() for one in trained) and (directory.results / PREDICTIONS).is_file()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -90,7 +89,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
     if order.launcher == "slurm":
         from qexp.runs.launch import slurm
 
-        settings["slurm"] = slurm.options(_settings_file(workspace).get("slurm", {}), order.slurm)
+        settings["slurm"] = slurm.options(workspace.settings().get("slurm", {}), order.slurm)
     planned = plans.sweep(
         order.experiences,
         plans.seeds_of(order.seeds),
@@ -180,17 +179,6 @@ def submit(launch: Launch, directories: Sequence[RunDirectory], prepared: Prepar
         raise
     files.write_json(launch.folder / "jobs.json", jobs)
     return jobs
-
-
-def _settings_file(workspace: Workspace) -> dict[str, Any]:
-    """What `qexp.toml` in the workspace says."""
-    path = workspace.root / "qexp.toml"
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise QexpError(f"{workspace.shown(path)} cannot be read: {error}") from None
 
 
 def detach(launch: Launch, workspace: Workspace) -> int:

@@ -29,12 +29,9 @@ from qexp.workspace import Workspace
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
 
-WEIGHTS = {"best weights": "checkpoints/best.safetensors", "last weights": "checkpoints/last.safetensors"}
+WEIGHTS = ".safetensors"
 
-FILES = {**WEIGHTS, "metrics": "metrics.jsonl"}
-"""What must be the same byte for byte."""
-
-KEPT = ("name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "units")
+KEPT = ("name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "units", "caution")
 """What the repeated run's record takes over; all else is its own."""
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -45,7 +42,7 @@ DEVICES = "CUDA_VISIBLE_DEVICES"
 class Verification:
     run: str
     identical: dict[str, bool]
-    """best weights, last weights, metrics, results: bit for bit."""
+    """Weights, metrics, results and so on: bit for bit."""
     code: str
     """Whether this is the code that made the run, in words."""
     same_code: bool | None
@@ -87,6 +84,22 @@ def verify(
         return _compared(directory, again, workspace, error)
 
 
+def _products(directory: RunDirectory) -> dict[str, list[str]]:
+    """What must be the same byte for byte: a name and its files."""
+    folds = [f"folds/{fold.name}" for fold in directory.all_folds()]
+    if folds:
+        return {
+            "weights": [f"{fold}/checkpoints/best.safetensors" for fold in folds],
+            "held-out estimates": [f"{fold}/predictions.csv" for fold in folds],
+            "metrics": ["metrics.jsonl"],
+        }
+    return {
+        "best weights": ["checkpoints/best.safetensors"],
+        "last weights": ["checkpoints/last.safetensors"],
+        "metrics": ["metrics.jsonl"],
+    }
+
+
 def _require_whole(directory: RunDirectory, record: dict[str, Any]) -> None:
     """Raise QexpError unless the run is done, all is there to compare, and its inputs are those that it had."""
     name = directory.name
@@ -94,11 +107,13 @@ def _require_whole(directory: RunDirectory, record: dict[str, Any]) -> None:
     if state != "done":
         raise QexpError(f"{name} is {state.replace('_', ' ')}, not done; only a finished run can be verified")
     pretrained = [PRETRAINED] if record["parents"] else []
-    gone = [file for file in ("spec.json", *FILES.values(), *pretrained) if not (directory.path / file).is_file()]
+    products = [file for of_one in _products(directory).values() for file in of_one]
+    gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
     if gone or not record["results"]:
         raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'its results'} gone from {directory.path}")
-    for file in WEIGHTS.values():
-        tensors(directory.path / file)
+    for file in products:
+        if file.endswith(WEIGHTS):
+            tensors(directory.path / file)
     lineage = record.get("lineage") or []
     if lineage and provenance.fingerprint(directory.path / PRETRAINED) != lineage[0]["weights"]:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
@@ -219,12 +234,16 @@ def _terminable() -> Iterator[None]:
 def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
     record, record_now = directory.record(), again.record()
     then, today = _environment(directory), _environment(again)
-    identical = {name: same_bytes(directory.path / file, again.path / file) for name, file in FILES.items()}
+    differing = {
+        name: [file for file in of_one if not same_bytes(directory.path / file, again.path / file)]
+        for name, of_one in _products(directory).items()
+    }
+    identical = {name: not of_one for name, of_one in differing.items()}
     identical["results"] = record["results"] == record_now["results"]
     largest = {}
     if error is None:
-        for name, file in WEIGHTS.items():
-            if not identical[name]:
+        for name, of_one in differing.items():
+            for file in [file for file in of_one if file.endswith(WEIGHTS)][:1]:
                 largest[name] = largest_of_weights(tensors(directory.path / file), tensors(again.path / file))
         if not identical["results"]:
             largest["results"] = largest_of_results(record["results"], record_now["results"])

@@ -138,6 +138,49 @@ def submit(
     return {run.name: f"{array}_{task}" for array, part in arrays.items() for task, run in enumerate(part)}
 
 
+def submit_commands(
+    folder: Path, commands: Sequence[Sequence[str]], options: Mapping[str, Any], at_most: int | None, name: str
+) -> list[str]:
+    """Submit commands that are no runs as tasks of arrays. Returns a job for each, such as `123_4`.
+
+    folder  gets `array_1.sh`, `commands_1.txt` and, in `output/`, what the commands print
+    Raises SchedulerError if sbatch refuses; what it had taken by then is cancelled.
+    """
+    _require("sbatch")
+    chosen = {**DEFAULTS, **options}
+    files.make_folder(folder / "output")
+    jobs: list[str] = []
+    try:
+        for number, part in enumerate(_parts(commands, _longest_array()), 1):
+            listed, script = f"commands_{number}.txt", f"array_{number}.sh"
+            output = f"--output={_pattern(folder / 'output')}/{number}_%a.txt"
+            command = _sbatch(name, len(part), output, chosen, at_most, None, script)
+            lines = [shlex.join(one) for one in part]
+            if broken := next((line for line in lines if "\n" in line), None):
+                raise QexpError(f"{broken!r}: a path with a line break cannot be handed to Slurm")
+            files.write_bytes(folder / listed, os.fsencode("".join(f"{line}\n" for line in lines)))
+            text = COMMANDS.format(
+                name=name, commands=listed, command=shlex.join(command), setup="\n".join(chosen["setup"])
+            )
+            files.write_bytes(folder / script, os.fsencode(text))
+            job = _sent(folder, script, command)
+            jobs += [f"{job}_{task}" for task in range(len(part))]
+    except BaseException:
+        cancel(list(dict.fromkeys(job.partition("_")[0] for job in jobs)))
+        raise
+    return jobs
+
+
+COMMANDS = r"""#!/bin/bash
+# {name}: one command per task; {commands} lists them.
+# Submitted from this folder by:
+#   {command}
+{setup}
+command=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {commands})
+eval "exec $command"
+"""
+
+
 def _submit_array(
     folder: Path,
     number: int,
@@ -152,19 +195,31 @@ def _submit_array(
     before  the array that must have ended first
     """
     runs, script = f"runs_{number}.txt", f"array_{number}.sh"
-    command = [
-        "sbatch", "--parsable", f"--job-name={launch}",
-        f"--array=0-{len(directories) - 1}" + (f"%{at_most}" if at_most else ""),
-        f"--output={_pattern(folder / f'array_{number}')}/%a.txt", "--open-mode=append",
+    output = f"--output={_pattern(folder / f'array_{number}')}/%a.txt"
+    command = _sbatch(launch, len(directories), output, options, at_most, before, script)
+    files.write_bytes(folder / runs, b"".join(_line(run.path) for run in directories))
+    files.write_bytes(folder / script, os.fsencode(_script(launch, runs, command, options)))
+    _link_outputs(folder, number, directories)
+    return _sent(folder, script, command)
+
+
+def _sbatch(
+    name: str, tasks: int, output: str, options: Mapping[str, Any], at_most: int | None, before: str | None, script: str
+) -> list[str]:
+    return [
+        "sbatch", "--parsable", f"--job-name={name}",
+        f"--array=0-{tasks - 1}" + (f"%{at_most}" if at_most else ""),
+        output, "--open-mode=append",
         f"--signal=B:USR1@{options['signal']}",
         "--requeue" if options["requeue"] == "true" else "--no-requeue",
         *(f"--{option.flag}={options[key]}" for key, option in OPTIONS.items() if option.flag and key in options),
         *([f"--dependency=afterany:{before}"] if before else []),
         script,
     ]  # fmt: skip
-    files.write_bytes(folder / runs, b"".join(_line(run.path) for run in directories))
-    files.write_bytes(folder / script, os.fsencode(_script(launch, runs, command, options)))
-    _link_outputs(folder, number, directories)
+
+
+def _sent(folder: Path, script: str, command: Sequence[str]) -> str:
+    """Submit a script of the folder. Returns the job's id."""
     answer = subprocess.run(
         command, cwd=folder, env=_environment(), capture_output=True, text=True, errors="replace", check=False
     )

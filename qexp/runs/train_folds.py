@@ -1,0 +1,408 @@
+"""Training the networks of a run's folds, and what each leaves in its own directory, `folds/<name>/`.
+
+Folds are trained side by side, in batches of folds that depend on the spec alone: so a run that was interrupted comes
+to the same bits, whichever folds were done by then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qexp import assemble, files
+from qexp.assemble.folds import Candidate, Folds, in_stacks
+from qexp.datasets.splits import Fold
+from qexp.datasets.tabular import TabularDataset
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.models.ensemble import Ensemble
+from qexp.models.inversion import Inversion
+from qexp.runs import held_out
+from qexp.runs.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.prepare import now
+from qexp.runs.train_network import Display
+from qexp.seeds import Seeds
+from qexp.tables import Tables
+from qexp.training import checkpoint
+from qexp.training.recipe import Recipe
+from qexp.training.stack import Outcome, Stack, Task, stack_size
+
+log = logging.getLogger("qexp.run")
+
+Line = dict[str, Any]
+
+STACKS = ".stacks"
+"""Where the stacks under way have their checkpoints, in the run's folder of folds."""
+
+
+@dataclass
+class Network:
+    """One of a fold's networks, trained."""
+
+    task: Task
+    outcome: Outcome
+    lines: list[Line]
+
+
+@dataclass
+class Trained:
+    """What was trained for a fold."""
+
+    chosen: dict[str, Any] = field(default_factory=dict)
+    networks: list[Network] = field(default_factory=list)
+    inner_loss: float | None = None
+    """Of the chosen candidate, on the inner parts."""
+
+    @property
+    def failed(self) -> str | None:
+        return next((network.outcome.failed for network in self.networks if network.outcome.failed), None)
+
+
+def train_folds(
+    directory: RunDirectory,
+    record: dict[str, Any],
+    spec: dict[str, Any],
+    tables: Tables,
+    device: torch.device,
+    display: Display,
+    interrupted: Callable[[], bool],
+) -> bool:
+    """From the first fold that is not done to results; False if interrupted. Raises QexpError if folds failed."""
+    seeds = Seeds(record["seed"])
+    dataset = assemble.dataset_of(spec["dataset"], tables)
+    assert isinstance(dataset, TabularDataset)
+    for text in dataset.warnings:
+        log.warning("%s", text)
+    plan = Folds(spec, dataset, tables, seeds, device)
+    for fold in plan.folds:
+        if not done(directory.fold(fold.name)):
+            _open(directory, record, fold, dataset)
+    batches = list(_batches(plan))
+    steps = sum(_epochs(plan, batch) for batch in batches)
+    progress = _Progress(directory, record, display, steps)
+    started, seconds_before = time.perf_counter(), record["seconds"]
+    display.start(record["name"], steps, 0)
+    try:
+        for number, batch in enumerate(batches, start=1):
+            todo = [fold for fold in batch if not done(directory.fold(fold.name))]
+            if not todo:
+                progress.skip(_epochs(plan, batch))
+                continue
+            trained = _Batch(plan, batch, directory.folds / STACKS / f"{number:03d}", progress, interrupted).train()
+            if trained is None:
+                return False
+            for fold in todo:
+                _write(directory.fold(fold.name), trained[fold.name], plan, fold)
+            shutil.rmtree(directory.folds / STACKS / f"{number:03d}", ignore_errors=True)
+            _note_progress(directory, record, plan)
+    finally:
+        display.stop()
+        record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
+    shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
+    if failed := record["folds"]["failed"]:
+        why = directory.fold(failed[0]).record()["error"]
+        raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
+    _write_metrics(directory, record, plan)
+    held_out.write(directory, record, plan)
+    return True
+
+
+def done(fold: RunDirectory) -> bool:
+    """Whether a fold is trained and judged, and all of that is there."""
+    try:
+        state = fold.record()["state"]
+    except (NotFoundError, DamagedError):
+        return False
+    return state == "done" and fold.best_weights.is_file() and (fold.path / held_out.PREDICTIONS).is_file()
+
+
+def require_done(directory: RunDirectory) -> None:
+    """Raise QexpError, naming them, if folds of a run are not done."""
+    undone = [fold.name for fold in directory.all_folds() if not done(fold)]
+    if undone:
+        named = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
+        count = f"{len(undone)} of {len(directory.all_folds())} folds"
+        raise QexpError(f"{directory.name}: {count} are not done: {named}; go on with --resume")
+
+
+def load_networks(directory: RunDirectory) -> list[Inversion]:
+    """All networks of a run's folds, which must be done."""
+    require_done(directory)
+    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
+    documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
+    models = []
+    for fold in directory.all_folds():
+        tensors, document = checkpoint.read(fold.best_weights)
+        for index in range(len(document["networks"])):
+            prefix = f"{index}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            models.append(assemble.trained_model(documents[json.dumps(document["chosen"])], tables, own))
+    return models
+
+
+# Batches of folds
+
+
+def _batches(plan: Folds) -> Iterator[list[Fold]]:
+    """Folds whose networks fit into one stack; at least one."""
+    first = plan.folds[0]
+    tasks = (plan.refitted if plan.refits else plan.judged)(first, plan.candidates[0])
+    at_once = max(1, _stack_size(plan, tasks[0]) // len(tasks))
+    for start in range(0, len(plan.folds), at_once):
+        yield plan.folds[start : start + at_once]
+
+
+def _stack_size(plan: Folds, task: Task) -> int:
+    return stack_size(task.model.network, plan.spec["batch_size"])
+
+
+def _epochs(plan: Folds, folds: Sequence[Fold]) -> int:
+    """How often an epoch of a stack ends at most, as far as stacks are one for each candidate."""
+    judged = sum(candidate.spec["epochs"] for candidate in plan.candidates) if _chooses(plan) else 0
+    return judged + (plan.spec["epochs"] if plan.refits else 0)
+
+
+def _chooses(plan: Folds) -> bool:
+    """Whether networks are trained on the inner parts."""
+    return not plan.refits or len(plan.candidates) > 1
+
+
+class _Batch:
+    """Some folds, trained side by side."""
+
+    def __init__(
+        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: _Progress, interrupted: Callable[[], bool]
+    ) -> None:
+        self._plan, self._folds, self._folder = plan, folds, folder
+        self._progress, self._interrupted = progress, interrupted
+
+    def train(self) -> dict[str, Trained] | None:
+        """Fold → what was trained; None if interrupted."""
+        plan = self._plan
+        trained = {fold.name: Trained(dict(plan.candidates[0].chosen)) for fold in self._folds}
+        chosen = dict.fromkeys(trained, plan.candidates[0])
+        if _chooses(plan):
+            for index, candidate in enumerate(plan.candidates):
+                tasks = {fold.name: plan.judged(fold, candidate) for fold in self._folds}
+                networks = self._train(tasks, candidate, f"judged-{index:03d}")
+                if networks is None:
+                    return None
+                for name, of_fold in networks.items():
+                    loss = _pooled_loss(of_fold)
+                    best = trained[name].inner_loss
+                    if best is None or loss < best:
+                        trained[name] = Trained(dict(candidate.chosen), of_fold, loss)
+                        chosen[name] = candidate
+        if plan.refits:
+            for index, candidate in enumerate(plan.candidates):
+                tasks = {
+                    fold.name: plan.refitted(fold, candidate) for fold in self._folds if chosen[fold.name] is candidate
+                }
+                networks = self._train(tasks, candidate, f"refitted-{index:03d}") if tasks else {}
+                if networks is None:
+                    return None
+                for name, of_fold in networks.items():
+                    trained[name].networks = of_fold
+        return trained
+
+    def _train(
+        self, tasks: Mapping[str, Sequence[Task]], candidate: Candidate, purpose: str
+    ) -> dict[str, list[Network]] | None:
+        """Fold → its networks, in the order of its tasks; None if interrupted."""
+        plan, recipe = self._plan, self._plan.recipe(candidate)
+        owners = {id(task): name for name, of_fold in tasks.items() for task in of_fold}
+        trained: dict[int, Network] = {}
+        everyone = [task for of_fold in tasks.values() for task in of_fold]
+        stacks = list(in_stacks(everyone, lambda task: _stack_size(plan, task)))
+        for number, members in enumerate(stacks):
+            networks = self._train_stack(members, recipe, f"{purpose}-{number:03d}", len(stacks))
+            if networks is None:
+                return None
+            trained |= {id(network.task): network for network in networks}
+        return {name: [trained[id(task)] for task in everyone if owners[id(task)] == name] for name in tasks}
+
+    def _train_stack(self, members: Sequence[Task], recipe: Recipe, name: str, siblings: int) -> list[Network] | None:
+        folder = self._folder / name
+        files.make_folder(folder)
+        stack = Stack(members, recipe, self._plan.device, folder)
+        stack.resume()
+        self._progress.enter(recipe.epochs / siblings, recipe.epochs, stack.epochs_done)
+        finished = stack.run(self._progress, self._interrupted)
+        self._progress.leave()
+        if not finished:
+            return None
+        return [
+            Network(task, outcome, stack.lines(position))
+            for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True))
+        ]
+
+
+def _pooled_loss(networks: Sequence[Network]) -> float:
+    """The loss of a candidate over all inner rows; infinite if one of its networks failed."""
+    if any(network.outcome.failed for network in networks):
+        return math.inf
+    rows = [len(next(iter((network.task.validation or {}).values()))) for network in networks]
+    return float(np.average([network.outcome.best_loss for network in networks], weights=rows))
+
+
+class _Progress:
+    """Hears of epochs of stacks, and tells the display and the log."""
+
+    def __init__(self, directory: RunDirectory, record: dict[str, Any], display: Display, steps: int) -> None:
+        self._display, self._steps = display, steps
+        self._before, self._share, self._epochs, self._shown = 0.0, 1.0, 1, 0
+
+    def skip(self, steps: float) -> None:
+        self._before += steps
+
+    def enter(self, share: float, epochs: int, done: int) -> None:
+        """A stack begins that counts for so many of all steps."""
+        self._share, self._epochs = share, epochs
+
+    def leave(self) -> None:
+        self._before += self._share
+
+    def epoch_done(self, epoch: int, lines: Mapping[int, Line], seconds: float) -> None:
+        if not lines:
+            return
+        step = int(self._before + self._share * epoch / self._epochs)
+        mean = mean_line(list(lines.values()))
+        mean.setdefault("validation", {"loss": math.nan})
+        if step > self._shown:
+            self._shown = step
+            self._display.epoch({**mean, "epoch": step}, seconds)
+            self._display.batch(step, 1, 1)
+
+    def checkpoint_written(self, epoch: int) -> None:
+        log.info("checkpoint after epoch %d of a stack", epoch)
+
+
+# What is left of a fold
+
+
+def _open(directory: RunDirectory, run: dict[str, Any], fold: Fold, dataset: TabularDataset) -> None:
+    place = directory.fold(fold.name)
+    files.make_folder(place.checkpoints)
+    held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
+    record = {
+        **EMPTY_RECORD,
+        **{key: run[key] for key in ("experience", "dataset", "model", "seed", "digest", "units", "caution")},
+        "name": f"{run['name']}/folds/{fold.name}",
+        "state": "queued",
+        "created": now(),
+        "epochs": {"done": 0, "of": run["epochs"]["of"], "best": None},
+        "fold": {"name": fold.name, "training_rows": len(fold.train), "held_out": held},
+    }
+    files.write_json(place.record_file, record)
+
+
+def _write(place: RunDirectory, trained: Trained, plan: Folds, fold: Fold) -> None:
+    """Weights, curves and held-out estimates of a fold, and its record last."""
+    record = place.record()
+    networks = [
+        {
+            "name": network.task.name, "epoch": network.outcome.best_epoch, "stopped": network.outcome.stopped,
+            "loss": network.outcome.best_loss if math.isfinite(network.outcome.best_loss) else None,
+        }
+        for network in trained.networks
+    ]  # fmt: skip
+    lines = mean_lines([network.lines for network in trained.networks])
+    content = "".join(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n" for line in lines)
+    files.write_bytes(place.metrics_file, content.encode())
+    record["fold"] |= {"chosen": trained.chosen, "networks": networks, "inner_loss": trained.inner_loss}
+    record["epochs"] |= {"done": len(lines), "best": _median_epoch(trained.networks)}
+    record["error"] = trained.failed
+    if trained.failed is None:
+        tensors = {
+            f"{index}.{name}": tensor
+            for index, network in enumerate(trained.networks)
+            for name, tensor in network.task.model.state_dict().items()
+        }
+        checkpoint.write(place.best_weights, tensors, {"networks": networks, "chosen": trained.chosen})
+        ensemble = Ensemble([network.task.model for network in trained.networks])
+        record["results"] = held_out.write_fold(place, ensemble, plan, fold)
+        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _said(trained.chosen))
+    else:
+        log.error("fold %s failed: %s", fold.name, trained.failed)
+    record |= {"state": "failed" if trained.failed else "done", "ended": now()}
+    files.write_json(place.record_file, record)
+
+
+def _said(chosen: Mapping[str, Any]) -> str:
+    return "".join(f", {key} {value}" for key, value in chosen.items())
+
+
+def _median_epoch(networks: Sequence[Network]) -> int | None:
+    epochs = [network.outcome.best_epoch for network in networks if network.outcome.best_epoch]
+    return int(np.median(epochs)) if epochs else None
+
+
+def _row_numbers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+    return [str(number) for number in dataset.row_numbers(list(rows))]
+
+
+def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+    return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
+
+
+def _note_progress(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
+    states = {fold.name: _state(directory.fold(fold.name)) for fold in plan.folds}
+    record["folds"] = {
+        "done": list(states.values()).count("done"),
+        "of": len(states),
+        "failed": [name for name, state in states.items() if state == "failed"],
+    }
+    files.write_json(directory.record_file, record)
+
+
+def _state(place: RunDirectory) -> str:
+    try:
+        return str(place.record()["state"])
+    except (NotFoundError, DamagedError):
+        return "created"
+
+
+def _write_metrics(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
+    """A line per epoch, the mean over the folds."""
+    places = [directory.fold(fold.name) for fold in plan.folds]
+    lines = mean_lines([place.metrics() for place in places])
+    best = [epoch for place in places if (epoch := place.record()["epochs"]["best"])]
+    record["epochs"] |= {"done": len(lines), "best": int(np.median(best)) if best else None}
+    content = "".join(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n" for line in lines)
+    files.write_bytes(directory.metrics_file, content.encode())
+
+
+def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
+    """The mean of several curves' lines, epoch by epoch, over those that came so far."""
+    longest = max(map(len, curves), default=0)
+    return [mean_line([lines[epoch] for lines in curves if len(lines) > epoch]) for epoch in range(longest)]
+
+
+def mean_line(lines: Sequence[Line]) -> Line:
+    """Losses and rate on average; how many were the best of their network by then."""
+    parts = [part for part in ("train", "validation") if part in lines[0]]
+
+    def mean(of: Callable[[Line], float]) -> float:
+        return float(np.mean([of(line) for line in lines]))
+
+    def mean_of_part(part: str) -> dict[str, Any]:
+        outputs = lines[0][part]["losses"]
+        losses = {name: mean(lambda line: line[part]["losses"][name]) for name in outputs}  # noqa: B023 - called at once
+        return {"loss": mean(lambda line: line[part]["loss"]), "losses": losses}
+
+    return {
+        "epoch": lines[0]["epoch"],
+        "learning_rate": mean(lambda line: line["learning_rate"]),
+        **{part: mean_of_part(part) for part in parts},
+        "best": all(line["best"] for line in lines),
+        "networks": sum(line.get("networks", 1) for line in lines),
+    }

@@ -1,0 +1,299 @@
+"""Runs of experiences on rows of files: nothing of a held-out row reaches what it judges, and no fold is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp as package
+from qexp.errors import QexpError, RunFailedError
+from qexp.runs.directory import RunDirectory
+from qexp.runs.verify import verify
+from qexp.training import checkpoint
+from qexp.workspace import Workspace
+from tests.runs.conftest import Process, until
+
+ROWS = 24
+COLUMNS = ("red", "green", "blue")
+
+DATASET = {
+    "type": "tabular",
+    "path": "stones.csv",
+    "inputs": {"colour": list(COLUMNS)},
+    "outputs": {"iron": "Fe"},
+    "identifiers": ["stone"],
+    "units": {"iron": "wt%"},
+    "groups": {"quarry": {"column": "stone", "pattern": "^[A-Z]"}},
+}
+
+MODEL = {
+    "inputs": {"colour": {"size": [3]}},
+    "outputs": ["iron"],
+    "operations": {"network": {"module": "mlp", "parameters": {"units": [6], "activation": "tanh"}}},
+    "branches": [{"x_name": "colour", "y_name": "iron", "operations": ["network"]}],
+}
+
+EXPERIENCE: dict[str, Any] = {
+    "model": "stones",
+    "dataset": "stones",
+    "inputs": ["colour"],
+    "outputs": ["iron"],
+    "split": {"type": "k_fold", "parameters": {"folds": 4, "shuffle": False}},
+    "inner": {"type": "k_fold", "parameters": {"folds": 3}},
+    "epochs": 8,
+    "batch_size": 6,
+    "optimizer": "adam",
+    "learning_rate": 0.02,
+    "transforms": {"colour": "standardize", "iron": "standardize"},
+    "losses": {"iron": "mse"},
+}
+
+AS_PUBLISHED = {"protocol": "as_published", "inner": None}
+CAUTION = "selected on the test data"
+
+Write = Callable[..., None]
+Run = Callable[..., RunDirectory]
+
+
+def table() -> list[list[Any]]:
+    random = np.random.default_rng(5)
+    colours = random.uniform(0.1, 0.9, (ROWS, 3))
+    iron = 2 + 6 * colours[:, 0] * colours[:, 1] + random.normal(0, 0.1, ROWS)
+    names = [f"{'ABCD'[row % 4]}{row}" for row in range(ROWS)]
+    return [[name, *row, value] for name, row, value in zip(names, colours.tolist(), iron.tolist(), strict=True)]
+
+
+@pytest.fixture
+def write(workspace: Path) -> Write:
+    """`write(rows, epochs=3)`: the table and the specs of an experience `stones`."""
+
+    def spec(kind: str, document: dict[str, Any]) -> None:
+        (workspace / "specs" / kind / "stones.json").write_text(json.dumps(document))
+
+    def everything(rows: list[list[Any]] | None = None, **changes: Any) -> None:
+        (workspace / "data").mkdir(exist_ok=True)
+        with (workspace / "data" / "stones.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["stone", *COLUMNS, "Fe"], *(rows or table())])
+        spec("datasets", DATASET)
+        spec("models", MODEL)
+        changed = {**EXPERIENCE, **changes}
+        spec("experiences", {key: value for key, value in changed.items() if value is not None})
+
+    return everything
+
+
+@pytest.fixture
+def run(write: Write) -> Run:
+    """`run(rows, name="other", epochs=3)`: a finished run, in this process."""
+
+    def finished(rows: list[list[Any]] | None = None, name: str | None = None, **changes: Any) -> RunDirectory:
+        write(rows, **changes)
+        return RunDirectory(package.run("stones", name=name, device="cpu").path)
+
+    return finished
+
+
+def poisoned() -> list[list[Any]]:
+    """The table with other values in the rows that the first fold holds out."""
+    rows = table()
+    for row in rows[: ROWS // 4]:
+        row[1:] = [value * 50 + 7 for value in row[1:]]
+    return rows
+
+
+def weights(run: RunDirectory, fold: str) -> bytes:
+    return run.fold(fold).best_weights.read_bytes()
+
+
+CHOOSING = {
+    "select": {"learning_rate": [0.003, 0.02]},
+    "additional_callbacks": [["early_stopping", {"patience": 2}]],
+    "members": 2,
+}
+
+
+SELECTING = {"select": {"learning_rate": [0.003, 0.02]}, "keep": "last"}
+
+
+@pytest.mark.parametrize("changes", [{}, CHOOSING, {"keep": "last", "inner": None}, SELECTING])
+def test_held_out_rows_reach_no_transform_no_callback_no_choice_and_no_weight(run, changes):
+    sound, bad = run(None, "sound", **changes), run(poisoned(), "bad", **changes)
+    assert weights(sound, "001") == weights(bad, "001")
+    assert all(weights(sound, fold) != weights(bad, fold) for fold in ("002", "003", "004"))
+    chosen = [one.fold("001").record()["fold"]["chosen"] for one in (sound, bad)]
+    assert chosen[0] == chosen[1]
+
+
+def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
+    sound, bad = run(None, "sound", **AS_PUBLISHED), run(poisoned(), "bad", **AS_PUBLISHED)
+    assert weights(sound, "001") != weights(bad, "001")
+    honest = run(None, "honest")
+    assert sound.record()["caution"] == sound.fold("002").record()["caution"] == CAUTION
+    assert honest.record()["caution"] == ""
+    assert CAUTION in xarray.load_dataset(sound.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"]
+    assert [row["note"] for row in sound.record()["comparison"] if row["estimator"] == "network"] == [CAUTION]
+    for command in (
+        ("show", "sound"), ("ls",), ("ls", "--json"), ("ls", "--csv"), ("compare", "sound", "honest"),
+        ("compare", "sound", "honest", "--csv"), ("compare", "sound", "honest", "--latex"),
+        ("compare", "sound", "honest", "--json"), ("compare", "s*", "h*"), ("compare", "s*", "h*", "--markdown"),
+    ):  # fmt: skip
+        code, stdout, stderr = qexp(*command)
+        assert code == 0, stderr
+        assert CAUTION in stdout, command
+    assert CAUTION not in qexp("show", "honest").stdout
+    (workspace / "pixels.csv").write_text("\n".join(["red,green,blue", "0.5,0.5,0.5", "0.2,0.3,0.4"]))
+    assert qexp("predict", "--run", "sound", "--input", "pixels.csv", "--output", "estimates.csv").code == 0
+    assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
+
+
+def test_the_result_is_over_all_held_out_rows_together(run):
+    made = run(baselines=["mean", "ridge"])
+    lines = [
+        line for fold in made.all_folds() for line in csv.DictReader((fold.path / "predictions.csv").open(newline=""))
+    ]
+    assert sorted(line["stone"] for line in lines) == sorted(row[0] for row in table())
+    assert sorted(int(line["row"]) for line in lines) == list(range(2, ROWS + 2))
+    error = [float(line["iron_estimate"]) - float(line["iron"]) for line in lines]
+    metrics = made.record()["results"]["test"]["iron"]
+    assert metrics["rmse"] == pytest.approx(math.sqrt(np.mean(np.square(error))))
+    assert metrics["bias"] == pytest.approx(np.mean(error))
+    low, high = made.record()["intervals"]["test"]["iron"]["rmse"]
+    assert low < metrics["rmse"] < high
+    estimators = {row["estimator"]: row for row in made.record()["comparison"]}
+    assert set(estimators) == {"network", "mean", "ridge"}
+    assert estimators["network"]["rmse"] == pytest.approx(metrics["rmse"])
+    assert estimators["ridge"]["difference"] == pytest.approx(estimators["ridge"]["rmse"] - metrics["rmse"])
+    table_of_all = xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf")
+    assert table_of_all["iron_estimate"].attrs["units"] == "wt%"
+    assert list(table_of_all["stone"].values) == [row[0] for row in table()]
+    assert {path.name for path in (made.results / "figures").iterdir()} == {
+        "held_out.png", "residuals.png", "fold_curves.png",
+    }  # fmt: skip
+
+
+def test_networks_of_the_inner_parts_are_averaged_or_new_ones_trained_on_all_training_rows(run):
+    def networks(made: RunDirectory) -> list[str]:
+        return [network["name"] for network in made.fold("003").record()["fold"]["networks"]]
+
+    averaged = run(None, "averaged", members=2)
+    assert networks(averaged) == [f"003/{part}/{member}" for part in ("001", "002", "003") for member in (0, 1)]
+    refitted = run(None, "refitted", keep="last", inner=None, members=2)
+    assert networks(refitted) == ["003/all/0", "003/all/1"]
+    assert all(one["epoch"] == 8 for one in refitted.fold("003").record()["fold"]["networks"])
+
+
+def test_what_is_selected_is_what_does_better_on_the_inner_parts(run):
+    made = run(select={"learning_rate": [1e-7, 0.02]}, keep="last")
+    assert {fold.record()["fold"]["chosen"]["learning_rate"] for fold in made.all_folds()} == {0.02}
+    assert made.record()["results"]["test"]["iron"]["r2"] > 0
+
+
+def test_several_repeats_judge_each_row_several_times(run):
+    made = run(split={"type": "k_fold", "parameters": {"folds": 3, "repeats": 2}}, epochs=2)
+    assert len(made.all_folds()) == 6
+    assert len(xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf")["row"]) == ROWS
+
+
+def test_groups_are_held_out_whole_and_drawn_whole(run):
+    made = run(split={"type": "group_k_fold", "parameters": {"by": "quarry"}}, epochs=2)
+    assert [fold.name for fold in made.all_folds()] == ["A", "B", "C", "D"]
+    held = made.fold("B").record()["fold"]["held_out"]
+    assert {stone[0] for stone in held.values()} == {"B"}
+    assert made.record()["comparison"][0]["groups"] == 4
+
+
+LONG = {"split": "leave_one_out", "inner": {"type": "k_fold", "parameters": {"folds": 4}}, "members": 20, "epochs": 12}
+"""Eighty networks for each of 24 folds, which are too many to be trained all at once."""
+
+
+def files_of(run: RunDirectory) -> dict[str, bytes]:
+    names = ("best.safetensors", "predictions.csv", "metrics.jsonl")
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.name in names}
+
+
+def has_done(run: RunDirectory, least: int) -> bool:
+    return sum(fold.best_weights.exists() for fold in run.all_folds()) >= least
+
+
+def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_bits(write, workspace, start):
+    write(**LONG)
+    process: Process = start("run", "stones", "--device", "cpu")
+    code, _, stderr = process.end()
+    assert code == 0, stderr
+    whole = RunDirectory(workspace / "runs" / "stones_0").path.rename(workspace / "runs" / "whole")
+    run = RunDirectory(workspace / "runs" / "stones_0")
+    for least, number, expected in ((1, signal.SIGINT, 130), (10, signal.SIGKILL, -9)):
+        cut: Process = start("run", "stones", "--device", "cpu", "--resume")
+        until(partial(has_done, run, least), "that more folds are done")
+        cut.send(number)
+        assert cut.end()[0] == expected
+        assert any(not fold.best_weights.exists() for fold in run.all_folds())
+        with pytest.raises(QexpError, match=r"folds are not done: .*; go on with --resume"):
+            package.open_run("stones_0").predict(colour=[[0.1, 0.2, 0.3]])
+    code, _, stderr = start("run", "stones", "--device", "cpu", "--resume").end()
+    assert code == 0, stderr
+    assert files_of(run) == files_of(RunDirectory(whole))
+    assert run.record()["results"] == RunDirectory(whole).record()["results"]
+    assert not (run.folds / ".stacks").exists()
+
+
+def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
+    made = run()
+    before = files_of(made)
+    (made.fold("003").best_weights).unlink()
+    record = made.record()
+    made.record_file.write_text(json.dumps({**record, "state": "failed"}))
+    package.run("stones", device="cpu", resume=True)
+    assert files_of(made) == before
+
+
+def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):
+    rows = table()
+    rows[0][4] = 1e30  # in the training rows of all folds but the first
+    write(rows, transforms={"colour": "standardize"}, keep="last", inner=None, learning_rate=1e3)
+    with pytest.raises(RunFailedError, match=r"3 of 4 folds failed: 002, 003, 004; the first: .*002/all/0"):
+        package.run("stones", device="cpu")
+    run = RunDirectory(workspace / "runs" / "stones_0")
+    assert {fold.name: fold.record()["state"] for fold in run.all_folds()} == {
+        "001": "done", "002": "failed", "003": "failed", "004": "failed",
+    }  # fmt: skip
+    assert run.record()["folds"] == {"done": 1, "of": 4, "failed": ["002", "003", "004"]}
+
+
+def test_a_run_with_folds_is_proved_like_any_other(run, workspace):
+    made = run(epochs=2)
+    verification = verify(made, Workspace(workspace))
+    assert verification.holds
+    assert set(verification.identical) == {"weights", "held-out estimates", "metrics", "results"}
+    tensors, document = checkpoint.read(made.fold("002").best_weights)
+    name = next(iter(tensors))
+    checkpoint.write(made.fold("002").best_weights, {**tensors, name: tensors[name] + 1}, document)
+    assert not verify(made, Workspace(workspace)).identical["weights"]
+
+
+def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp, workspace):
+    made = run()
+    (workspace / "pixels.csv").write_text("pixel,blue,green,red\n0,0.3,0.5,0.7\n1,0.3,0.5,9.0\n")
+    (workspace / "bare.csv").write_text("0,0.7,0.5,0.3\n")
+    assert qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "named.csv").code == 0
+    assert qexp("predict", "--run", "stones_0", "--input", "bare.csv", "--output", "numbered.csv").code == 0
+    named, numbered = (
+        list(csv.DictReader(Path(name).read_text().splitlines())) for name in ("named.csv", "numbered.csv")
+    )
+    assert named[0]["iron"] == numbered[0]["iron"]
+    assert [line["outside"] for line in named] == ["0", "1"]
+    estimate = package.open_run("stones_0").predict(colour=[[0.7, 0.5, 0.3]])["iron"]
+    assert float(named[0]["iron"]) == pytest.approx(estimate[0], rel=1e-6)
+    assert len(made.all_folds()) == 4
+    again = qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "named.csv")
+    assert (again.code, again.stderr) == (0, "named.csv is there already\n")
