@@ -144,7 +144,7 @@ class Stack:
         """
         checkpointed_at, unwritten = time.monotonic(), False
         with own_random_state(self.device), deterministic():
-            while self.epochs_done < self.recipe.epochs and self._positions:
+            while self._goes_on():
                 if interrupted():
                     if unwritten:
                         self._write_checkpoint(listener)
@@ -160,6 +160,9 @@ class Stack:
                 self._write_checkpoint(listener)
         self._load_kept()
         return True
+
+    def _goes_on(self) -> bool:
+        return bool(self._positions) and self.epochs_done < self.recipe.epochs
 
     def lines(self, position: int) -> list[dict[str, Any]]:
         """The lines of a task's epochs so far."""
@@ -184,7 +187,7 @@ class Stack:
         self._kept = tensors["kept"].to(self.device)
         self._kept_buffers = {name: tensors[f"kept.{name}"].to(self.device) for name in self._kept_buffers}
         self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
-        if self._positions:
+        if self._goes_on():
             with torch.no_grad():
                 self._weights.copy_(tensors["weights"])
             self._buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in self._buffers}
@@ -339,10 +342,11 @@ class Stack:
     def _keep(self, rows: list[int]) -> None:
         if not rows or (self.recipe.keep == "last" and self._may_come_later()):
             return
-        positions = [self._positions[row] for row in rows]
-        self._kept[positions] = self._weights.detach()[rows]
-        for name, values in self._kept_buffers.items():
-            values[positions] = self._buffers[name][rows]
+        weights = self._weights.detach()
+        for row in rows:
+            self._kept[self._positions[row]].copy_(weights[row])
+            for name, values in self._kept_buffers.items():
+                values[self._positions[row]].copy_(self._buffers[name][row])
 
     def _may_come_later(self) -> bool:
         """Whether another epoch will follow for all, so that there is no need to keep this one's weights yet."""
@@ -381,7 +385,7 @@ class Stack:
             "kept": self._kept,
             **{f"kept.{name}": values for name, values in self._kept_buffers.items()},
         }
-        if self._positions:
+        if self._goes_on():
             tensors |= {
                 "weights": self._weights,
                 **{f"buffers.{name}": values for name, values in self._buffers.items()},
