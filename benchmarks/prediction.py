@@ -151,13 +151,13 @@ def peak() -> Peak:
 
 def main() -> None:
     """Estimate a file, and say with how much memory."""
-    import resource
-
     source = Path(sys.argv[1])
     model = model_of(ensemble_of(1, NETWORKS[0][3]))
     made: list[int] = []
     took = seconds(lambda: made.append(predict_rows(source, source.with_name("estimates.csv"), model).rows))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    # Not getrusage: it counts the memory of the process that this one was forked from.
+    status = Path("/proc/self/status").read_text()
+    most = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     print(json.dumps(asdict(Peak(made[0], most, took))))
 
 

@@ -48,7 +48,7 @@ def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], 
     geographic = axes[0].lower().startswith("lon")
     stretch = 1 / max(np.cos(np.radians((low + high) / 2)), 0.1) if geographic and abs(low + high) < 180 else 1.0
     tall = stretch * (high - low) / (right - left)
-    spread_is_known = bool(np.isfinite(means[1:-1:2]).any())
+    spread_is_known = bool((means[1:-1:2] > 0).any())  # not of a single network
     made, grid = figure(
         len(outputs), 1 + spread_is_known, 5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5))
     )

@@ -29,7 +29,7 @@ class ParquetRows:
         if path.stat().st_size == 0:
             raise QexpError(f"{path}: the file is empty")
         try:
-            self._file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER)
+            self._file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
         except pa.ArrowInvalid as error:
             raise QexpError(f"{path}: cannot be read as Parquet: {error}") from error
         schema = self._file.schema_arrow
