@@ -103,10 +103,18 @@ class Folds:
 
     def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
         """Some rows divided as the inner parts are, for the choices of baselines."""
-        description = self.spec["inner"] or {"type": "k_fold", "parameters": {"folds": min(5, len(rows))}}
+        description = self.spec["inner"] or self._inner_of_baselines(rows)
         split: Split = built(self.tables["splits"], description)
         parts = split.folds(rows, self.dataset.column, self._seeds.numpy("inner", "baselines"))
         return [(part.train, part.test) for part in parts]
+
+    def _inner_of_baselines(self, rows: Rows) -> dict[str, Any]:
+        """Five parts; of whole groups where groups are held out, since rows of one would tell of each other."""
+        groups = self.groups
+        if groups is None:
+            return {"type": "k_fold", "parameters": {"folds": min(5, len(rows))}}
+        by, count = self.spec["split"]["parameters"]["by"], len(np.unique(groups[rows]))
+        return {"type": "group_k_fold", "parameters": {"by": by, "folds": min(5, count)}}
 
     def _task(
         self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, own: tuple[str, int]

@@ -118,10 +118,9 @@ class TrainingDisplay:
 
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
         epoch = line["epoch"]
-        self._losses = (
-            f"loss {line['train']['loss']:.4g}  validation {line['validation']['loss']:.4g}  "
-            f"rate {line['learning_rate']:.2g}"
-        )
+        validation = line["validation"]["loss"]
+        judged = f"validation {validation:.4g}  " if validation is not None else ""
+        self._losses = f"loss {line['train']['loss']:.4g}  {judged}rate {line['learning_rate']:.2g}"
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
             message(f"epoch {epoch}/{self._epochs}  {self._losses}  {seconds:.2f} s/epoch")
 

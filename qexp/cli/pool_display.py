@@ -72,6 +72,7 @@ class PoolDisplay:
             table.add_column(column, justify="left" if column == "run" else "right")
         for run, started in self._running.items():
             line = self._lines.get(run)
-            epoch, loss = (str(line["epoch"]), f"{line['validation']['loss']:.4g}") if line else ("-", "-")
+            epoch, validation = (str(line["epoch"]), line["validation"]["loss"]) if line else ("-", None)
+            loss = "-" if validation is None else f"{validation:.4g}"
             table.add_row(run, epoch, loss, f"{time.monotonic() - started:.0f} s")
         return Group(counts, table)

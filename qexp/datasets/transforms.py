@@ -5,10 +5,14 @@ A transform is a torch module, so that what it was fitted to is saved with the w
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from qexp.tables import Entry
+from qexp.tables import Entry, built, suggestion
 
 
 class Transform(nn.Module):
@@ -26,6 +30,11 @@ class Transform(nn.Module):
     def domain_error(self, low: float, high: float) -> str | None:
         """Why values between two bounds cannot be transformed, or None."""
         return None
+
+    def bounds(self, low: float, high: float) -> tuple[float, float]:
+        """Between what values lie once transformed; most transforms keep their order."""
+        ends = self(torch.tensor([[low], [high]], dtype=torch.float64))[:, 0].tolist()
+        return min(ends), max(ends)
 
 
 class Asinh(Transform):
@@ -57,6 +66,84 @@ class Log(Transform):
     def domain_error(self, low: float, high: float) -> str | None:
         reaches = low < 0 or high <= 0
         return f"a logarithm needs positive values, but they reach down to {low:g}" if reaches else None
+
+
+class LogRatios(Transform):
+    """ln(value / reference) of every column but the reference, and ln(reference): brightness and colours.
+
+    reference  the column of the variable that the others are divided by, counted from 0
+    """
+
+    def __init__(self, reference: int = 0) -> None:
+        super().__init__()
+        self.reference = reference
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.reference < values.shape[1]:
+            raise ValueError(f"reference {self.reference} of {values.shape[1]} columns, which are counted from 0")
+        logs = torch.log(values)
+        return torch.where(self._is_reference(logs), logs, logs - logs[:, [self.reference]])
+
+    def inverse(self, values: Tensor) -> Tensor:
+        is_reference = self._is_reference(values)
+        return torch.exp(torch.where(is_reference, values, values + values[:, [self.reference]]))
+
+    def _is_reference(self, values: Tensor) -> Tensor:
+        return torch.arange(values.shape[1], device=values.device) == self.reference
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        return f"a logarithm needs positive values, but they reach down to {low:g}" if low <= 0 else None
+
+    def bounds(self, low: float, high: float) -> tuple[float, float]:
+        return -math.inf, math.inf
+
+
+class Chain(Transform):
+    """Several transforms, one after the other.
+
+    of  their names, or descriptions with parameters, in the order in which they are applied
+    """
+
+    def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList([_named(one) for one in of])
+
+    def fit(self, values: Tensor) -> None:
+        for step in self._transforms():
+            step.fit(values)
+            values = step(values)
+
+    def forward(self, values: Tensor) -> Tensor:
+        for step in self.steps:
+            values = step(values)
+        return values
+
+    def inverse(self, values: Tensor) -> Tensor:
+        for step in reversed(self._transforms()):
+            values = step.inverse(values)
+        return values
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        for step in self._transforms():
+            if trouble := step.domain_error(low, high):
+                return trouble
+            low, high = step.bounds(low, high)
+        return None
+
+    def _transforms(self) -> list[Transform]:
+        return [step for step in self.steps if isinstance(step, Transform)]
+
+
+def _named(one: str | Mapping[str, Any]) -> Transform:
+    description = {"type": one} if isinstance(one, str) else one
+    name = description.get("type", "")
+    if name not in TRANSFORMS:
+        raise ValueError(f"no transform '{name}' to chain; {suggestion(name, TRANSFORMS)}")
+    try:
+        made: Transform = built(TRANSFORMS, description)
+    except TypeError as error:
+        raise ValueError(f"the transform '{name}' takes no such parameters: {error}") from None
+    return made
 
 
 class Scale(Transform):
@@ -156,6 +243,28 @@ TRANSFORMS: dict[str, Entry] = {
         parameters={},
         help="Natural logarithm, for positive variables that span orders of magnitude.",
         example={"type": "log"},
+    ),
+    "log_ratios": Entry(
+        build=LogRatios,
+        parameters={"properties": {"reference": {"type": "integer", "minimum": 0, "description": "column, from 0"}}},
+        help="Logarithm of one column, and of the ratios of all others to it: brightness and colours.",
+        example={"type": "log_ratios", "parameters": {"reference": 1}},
+    ),
+    "chain": Entry(
+        build=Chain,
+        parameters={
+            "properties": {
+                "of": {
+                    "type": "array",
+                    "items": {"type": ["string", "object"]},
+                    "minItems": 1,
+                    "description": "names or descriptions",
+                }
+            },
+            "required": ["of"],
+        },
+        help="Several transforms, one after the other.",
+        example={"type": "chain", "parameters": {"of": ["log", "standardize"]}},
     ),
     "scale": Entry(
         build=Scale,

@@ -36,8 +36,10 @@ def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str, path: Path) ->
     loss  what the losses are taken of, for their axis
     note  what must be said wherever the numbers are, or nothing
     """
-    made, axes = panels(2, 4.6, 3.7)
     parts = {"training": [fold.training for fold in folds], "validation": [fold.validation for fold in folds]}
+    if not any(np.isfinite(curve).any() for curve in parts["validation"]):
+        del parts["validation"]  # networks that are trained on all rows of a fold
+    made, axes = panels(len(parts), 4.6, 3.7)
     values = np.concatenate([curve for curves in parts.values() for curve in curves] or [np.zeros(0)])
     values = values[np.isfinite(values)]
     for axis, (part, curves), colour in zip(axes, parts.items(), COLOURS, strict=False):

@@ -194,6 +194,6 @@ def _curve(place: RunDirectory) -> Any:
     lines = place.metrics()
     return FoldCurve(
         np.array([line["train"]["loss"] for line in lines], dtype=np.float64),
-        np.array([line.get("validation", {}).get("loss", np.nan) for line in lines], dtype=np.float64),
-        place.record()["epochs"]["best"] if "validation" in lines[0] else None,
+        np.array([line["validation"]["loss"] for line in lines], dtype=np.float64),
+        place.record()["epochs"]["best"] if lines[0]["validation"]["losses"] else None,
     )

@@ -40,6 +40,9 @@ log = logging.getLogger("qexp.run")
 
 Line = dict[str, Any]
 
+UNJUDGED: Line = {"validation": {"loss": None, "losses": {}}}
+"""Of networks that are trained on all rows of a fold."""
+
 STACKS = ".stacks"
 """Where the stacks under way have their checkpoints, in the run's folder of folds."""
 
@@ -276,7 +279,6 @@ class _Progress:
             return
         step = int(self._before + self._share * epoch / self._epochs)
         mean = mean_line(list(lines.values()))
-        mean.setdefault("validation", {"loss": math.nan})
         if step > self._shown:
             self._shown = step
             self._display.epoch({**mean, "epoch": step}, seconds)
@@ -389,7 +391,7 @@ def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
 
 def mean_line(lines: Sequence[Line]) -> Line:
     """Losses and rate on average; how many were the best of their network by then."""
-    parts = [part for part in ("train", "validation") if part in lines[0]]
+    parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
 
     def mean(of: Callable[[Line], float]) -> float:
         return float(np.mean([of(line) for line in lines]))
@@ -402,6 +404,7 @@ def mean_line(lines: Sequence[Line]) -> Line:
     return {
         "epoch": lines[0]["epoch"],
         "learning_rate": mean(lambda line: line["learning_rate"]),
+        **UNJUDGED,
         **{part: mean_of_part(part) for part in parts},
         "best": all(line["best"] for line in lines),
         "networks": sum(line.get("networks", 1) for line in lines),

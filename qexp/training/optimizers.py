@@ -16,9 +16,15 @@ def adam(
     /,
     betas: Sequence[float] = (0.9, 0.999),
     epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     return torch.optim.Adam(
-        weights, lr=learning_rate, betas=(float(betas[0]), float(betas[1])), eps=epsilon, fused=True
+        weights,
+        lr=learning_rate,
+        betas=(float(betas[0]), float(betas[1])),
+        eps=epsilon,
+        weight_decay=weight_decay,
+        fused=True,
     )
 
 
@@ -68,7 +74,13 @@ DECAY = {"type": "number", "minimum": 0}
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
         build=adam,
-        parameters={"properties": {"betas": BETAS, "epsilon": EPSILON}},
+        parameters={
+            "properties": {
+                "betas": BETAS,
+                "epsilon": EPSILON,
+                "weight_decay": {**DECAY, "description": "times the weight, added to its gradient"},
+            }
+        },
         help="Adam (Kingma and Ba 2015).",
         example={"type": "adam"},
     ),

@@ -202,6 +202,11 @@ MODULES: dict[str, Entry] = {
                 },
                 "bias": {"type": "boolean"},
                 "l2": L2,
+                "initial_scale": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "of the first weights, as a part of Glorot's",
+                },
             },
             "required": ["units"],
         },

@@ -75,8 +75,13 @@ def mlp(
     dropout: float = 0.0,
     bias: bool = True,
     l2: float = 0.0,
+    initial_scale: float = 1.0,
 ) -> nn.Module:
-    """Dense layers of `units`, each activated and thinned out, then a linear one of `outputs`."""
+    """Dense layers of `units`, each activated and thinned out, then a linear one of `outputs`.
+
+    With an `initial_scale` much smaller than 1 the network begins as nearly linear and learns first what explains most,
+    so that few epochs make a smooth function: what a few dozen noisy samples allow.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     width = features(shape)
     for count in units:
@@ -84,7 +89,9 @@ def mlp(
         if dropout:
             layers.append(nn.Dropout(dropout))
         width = count
-    return nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
+    made = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
+    made.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
+    return made
 
 
 def _channels(shape: Shape) -> int:
