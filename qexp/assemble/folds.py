@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qexp.assemble.datasets import STAND_IN
 from qexp.assemble.objects import model_of, recipe_of
 from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
@@ -31,6 +32,9 @@ Document = dict[str, Any]
 AS_PUBLISHED = "selected on the test data"
 """What every output of a run says whose choices were made on the rows that judge it."""
 
+JUDGES = 5
+"""Members per inner part that tell candidates apart, where others are trained for the estimates."""
+
 EPOCHS_REMEMBERED = 4
 
 
@@ -44,7 +48,11 @@ class Candidate:
 
 def caution(spec: Document) -> str:
     """What every table, figure and record of a run must say of its numbers, if anything."""
-    return AS_PUBLISHED if spec.get("protocol") == "as_published" else ""
+    cautions = {
+        STAND_IN: spec["dataset"].get("stood_in", False),
+        AS_PUBLISHED: spec.get("protocol") == "as_published",
+    }
+    return "; ".join(words for words, holds in cautions.items() if holds)
 
 
 class Folds:
@@ -82,10 +90,11 @@ class Folds:
     def judged(self, fold: Fold, candidate: Candidate) -> list[Task]:
         """The networks that choose the epoch and the candidate: one per inner part and member."""
         parts = [Fold("", fold.train, fold.test)] if self.as_published else self.inner(fold)
+        members = min(self.spec["members"], JUDGES) if self.refits else self.spec["members"]
         return [
             self._task(fold, candidate, part.train, part.test, (part.name, member))
             for part in parts
-            for member in range(self.spec["members"])
+            for member in range(members)
         ]
 
     def refitted(self, fold: Fold, candidate: Candidate) -> list[Task]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from qexp.datasets.transforms import Transform
 from qexp.models.inversion import Inversion
 from qexp.models.network import Network
 
@@ -40,16 +41,32 @@ class Ensemble:
 
     @torch.no_grad()
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Output → mean and standard deviation over the networks, (sample, ...); NaN where there is but one network."""
+        """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
+
+        The mean is that of transformed values, as the losses see them: of logarithms where a logarithm is learned. The
+        deviation is NaN where there is but one network.
+        """
         made: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
             each = [model(batch) for model in self.models]
             for name, parts in made.items():
-                parts.append(_mean_and_spread(torch.stack([one[name] for one in each])))
+                values = torch.stack([one[name] for one in each])
+                parts.append((self._mean(name, values), _spread(values)))
         return {
             name: (torch.cat([mean for mean, _ in parts]), torch.cat([spread for _, spread in parts]))
             for name, parts in made.items()
         }
+
+    def _mean(self, output: str, values: Tensor) -> Tensor:
+        """Of (network, sample, ...). What a transform was fitted to makes no difference, as that is linear."""
+        if len(values) == 1:
+            return values[0]
+        if output not in self.models[0].transforms:
+            return values.mean(dim=0)
+        transform = self.models[0].transforms[output]
+        assert isinstance(transform, Transform)
+        seen = transform(values.flatten(0, 1)).unflatten(0, values.shape[:2])
+        return transform.inverse(seen.mean(dim=0))
 
     def _batches(self, samples: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         names = list(self.network.inputs)
@@ -57,13 +74,12 @@ class Ensemble:
         return [dict(zip(names, parts, strict=True)) for parts in splits]
 
 
-def _mean_and_spread(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the first dimension."""
-    mean = values.mean(dim=0)
+def _spread(values: Tensor) -> Tensor:
+    """The standard deviation over the first dimension."""
     if len(values) == 1:
-        return mean, torch.full_like(mean, torch.nan)
+        return torch.full_like(values[0], torch.nan)
     # torch.std over a first dimension takes several times as long as the sums.
-    return mean, ((values - mean).square_().sum(dim=0) / (len(values) - 1)).sqrt_()
+    return ((values - values.mean(dim=0)).square_().sum(dim=0) / (len(values) - 1)).sqrt_()
 
 
 @torch.no_grad()

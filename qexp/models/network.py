@@ -128,8 +128,9 @@ def operations_per_sample(network: Network) -> int:
 def initialise(network: Network, seeds: Seeds) -> None:
     """Give every weight memory and its first value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
 
-    Modules that are neither convolution nor linear keep the values that they give themselves; an operation's own
-    `initial_scale` multiplies its weights. Each draws from its own stream, so that adding one changes no other.
+    Where an operation has an `initial_scale`, its first weights are uniform within ± initial_scale / √inputs instead;
+    1 is what torch takes by default. Modules that are neither convolution nor linear keep the values that they give
+    themselves. Each operation draws from its own stream, so that adding one changes no other.
     """
     for name, build in network.builders.items():
         with torch.random.fork_rng(devices=[]):
@@ -138,7 +139,12 @@ def initialise(network: Network, seeds: Seeds) -> None:
         random = seeds.torch("cpu", "weights", name)
         for module in operation.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight, getattr(operation, "initial_scale", 1.0), generator=random)
+                scale = getattr(operation, "initial_scale", None)
+                if scale is None:
+                    nn.init.xavier_uniform_(module.weight, generator=random)
+                else:
+                    bound = scale / module.weight[0].numel() ** 0.5
+                    nn.init.uniform_(module.weight, -bound, bound, generator=random)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         network.operations[name] = operation

@@ -203,9 +203,9 @@ MODULES: dict[str, Entry] = {
                 "bias": {"type": "boolean"},
                 "l2": L2,
                 "initial_scale": {
-                    "type": "number",
+                    "type": ["number", "null"],
                     "exclusiveMinimum": 0,
-                    "description": "of the first weights, as a part of Glorot's",
+                    "description": "first weights lie within ± this / √inputs; null: Glorot's",
                 },
             },
             "required": ["units"],

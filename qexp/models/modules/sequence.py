@@ -75,12 +75,12 @@ def mlp(
     dropout: float = 0.0,
     bias: bool = True,
     l2: float = 0.0,
-    initial_scale: float = 1.0,
+    initial_scale: float | None = None,
 ) -> nn.Module:
     """Dense layers of `units`, each activated and thinned out, then a linear one of `outputs`.
 
     With an `initial_scale` much smaller than 1 the network begins as nearly linear and learns first what explains most,
-    so that few epochs make a smooth function: what a few dozen noisy samples allow.
+    so that few epochs make a smooth function: what a few dozen noisy samples allow. See `initialise`.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     width = features(shape)
