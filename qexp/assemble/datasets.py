@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ Dataset = GeneratedDataset | TabularDataset
 
 DATA = "QEXP_DATA"
 """Folders in which data files are looked for after the workspace's own."""
+
+STAND_IN = "made with stand-in data"
+"""What every output of a run says whose data were made up in place of measured ones."""
 
 
 def dataset_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> Dataset:
@@ -53,8 +57,9 @@ def _generated(document: Document, tables: Tables, workspace: Workspace | None) 
 
 
 def _tabular(document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
-    return TabularDataset(
-        data_file(document, workspace),
+    found = data_file(document, workspace)
+    dataset = TabularDataset(
+        found.path,
         _columns(document["inputs"]),
         _columns(document["outputs"]),
         document.get("identifiers", []),
@@ -63,6 +68,12 @@ def _tabular(document: Document, tables: Tables, workspace: Workspace | None) ->
         {name: Group(group["column"], group.get("pattern")) for name, group in document.get("groups", {}).items()},
         document.get("fingerprint"),
     )
+    if found.stands_in:
+        dataset.warnings.append(
+            f"'{document['path']}' was not found, so that stand-in data are used, '{document['stand_in']}'; "
+            f"put the file into data/, or add its folder to {DATA}"
+        )
+    return dataset
 
 
 DATASETS: Mapping[str, Callable[[Document, Tables, Workspace | None], Dataset]] = {
@@ -75,25 +86,43 @@ def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
     return {name: [columns] if isinstance(columns, str) else columns for name, columns in variables.items()}
 
 
-def data_file(document: Document, workspace: Workspace | None) -> Path:
-    """Where the file of a dataset is: where it was when prepared, else in data/ or in a folder of QEXP_DATA."""
+@dataclass(frozen=True)
+class DataFile:
+    path: Path
+    stands_in: bool
+    """Whether it is the stand-in for another, which was not found."""
+
+
+def data_file(document: Document, workspace: Workspace | None) -> DataFile:
+    """The file of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
+
+    Its stand-in is looked for after it, but for a dataset that was prepared: that goes on with what it had.
+    """
+    stood_in = bool(document.get("stand_in") and document.get("stood_in"))
     found = Path(document.get("found", ""))
     if found.is_file():
-        return found
+        return DataFile(found, stood_in)
     own = [workspace.root / "data"] if workspace is not None else []
     others = [Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder]
-    try:
-        return table_files.find(document["path"], [*own, *others])
-    except table_files.TableError as error:
-        raise TabularError([(("path",), str(error))]) from None
+    keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
+    troubles = []
+    for key in keys:
+        if document.get(key) is None:
+            continue
+        try:
+            return DataFile(table_files.find(document[key], [*own, *others]), key == "stand_in")
+        except table_files.TableError as error:
+            troubles.append(((key,), str(error)))
+    raise TabularError(troubles)
 
 
 def with_data_pinned(document: Document, workspace: Workspace) -> Document:
     """The dataset of a whole document with the content of its file, so that another content is another digest."""
     if document["type"] != "tabular":
         return document
-    path = data_file(document, workspace)
-    return {**document, "fingerprint": table_files.fingerprint(path), "found": str(path.absolute())}
+    file = data_file(document, workspace)
+    pinned = {"fingerprint": table_files.fingerprint(file.path), "found": str(file.path.absolute())}
+    return {**document, **pinned, **({"stood_in": True} if file.stands_in else {})}
 
 
 def units_of(spec: Document) -> dict[str, str]:

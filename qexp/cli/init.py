@@ -11,6 +11,11 @@ from qexp.cli.console import message
 
 IGNORED = "/runs/\n/comparisons/\n/data/\n__pycache__/\n"
 
+PACKAGE = Path(__file__).parent.parent
+
+STAND_INS = "*/stand_in_*.csv"
+"""The data that are shipped: made up, so that every example runs. Others that lie beside them are not."""
+
 
 def init(directory: Annotated[Path, typer.Argument(help="Where the workspace is made.")]) -> None:
     """Make a workspace with working examples."""
@@ -23,6 +28,10 @@ def init(directory: Annotated[Path, typer.Argument(help="Where the workspace is 
     try:
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copytree(_examples(), directory / "specs", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in sorted(_example_data().glob(STAND_INS)):
+            copy = directory / "data" / file.relative_to(_example_data())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
         if not (directory / ".gitignore").exists():
             (directory / ".gitignore").write_text(IGNORED)
     except OSError as error:
@@ -32,6 +41,10 @@ def init(directory: Annotated[Path, typer.Argument(help="Where the workspace is 
 
 def _examples() -> Path:
     """The shipped specs: inside an installed package, at the root of a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "examples"
-    return installed if installed.is_dir() else package.parent / "specs"
+    installed = PACKAGE / "examples"
+    return installed if installed.is_dir() else PACKAGE.parent / "specs"
+
+
+def _example_data() -> Path:
+    installed = PACKAGE / "example_data"
+    return installed if installed.is_dir() else PACKAGE.parent / "data"
