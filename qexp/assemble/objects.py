@@ -113,9 +113,11 @@ def threads_for(spec: Document, tables: Tables) -> int:
 
     Threads meet at the end of every operation. Where operations are short that is most of the time, and on a machine
     that has other work nearly all of it: a small network then trains ten times as fast on one thread.
-    `OMP_NUM_THREADS` is obeyed.
+    `OMP_NUM_THREADS` is obeyed. Stacks of networks have one thread each; several cores train several stacks.
     """
     available = torch.get_num_threads()
+    if spec["dataset"]["type"] == "tabular":
+        return 1
     if "OMP_NUM_THREADS" in os.environ or available == 1:
         return available
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)

@@ -33,6 +33,7 @@ from qexp.cli import (
     supervise,
     tables,
     tag,
+    train_folds,
     validate,
     verify,
     wait,
@@ -111,6 +112,7 @@ app.command()(doctor.doctor)
 app.command()(reindex.reindex)
 app.command(hidden=True)(execute.execute)
 app.command(hidden=True)(supervise.supervise)
+app.command("train-folds", hidden=True)(train_folds.train_folds)
 
 
 def main() -> None:

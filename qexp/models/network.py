@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from qexp.models.shapes import Shape, ShapeError, written
 from qexp.seeds import Seeds
@@ -120,8 +121,12 @@ def operations_per_sample(network: Network) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+    was_training = network.training
+    network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(samples)
+        functional_call(network, state, (samples,))
+    network.train(was_training)
     return int(counter.get_total_flops())
 
 

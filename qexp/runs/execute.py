@@ -102,14 +102,17 @@ def _train(
     spec = directory.spec()
     device = assemble.device_of(device_name)
     tables = assemble.tables_with(directory.extensions)
+    cores = torch.get_num_threads()
     if device.type == "cpu":
         wanted = assemble.threads_for(spec, tables)
         torch.set_num_threads(min(wanted, threads or wanted))
     called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
     log.info("device %s, %d threads", called, torch.get_num_threads())
-    train = train_folds if spec["dataset"]["type"] == "tabular" else train_network
-    return train(directory, record, spec, tables, device, display, interrupted)
+    if spec["dataset"]["type"] == "tabular":
+        processes = min(cores, threads or cores)
+        return train_folds(directory, record, spec, tables, device, display, interrupted, processes)
+    return train_network(directory, record, spec, tables, device, display, interrupted)
 
 
 def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:

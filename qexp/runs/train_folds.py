@@ -11,10 +11,11 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
+from qexp.models.network import operations_per_sample
 from qexp.runs import held_out
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.prepare import now
@@ -42,6 +44,12 @@ Line = dict[str, Any]
 
 UNJUDGED: Line = {"validation": {"loss": None, "losses": {}}}
 """Of networks that are trained on all rows of a fold."""
+
+OPERATIONS_PER_SECOND, SECONDS_PER_STEP = 5e10, 2e-5
+"""What a core does, and what a network's step takes besides."""
+
+WORTH_A_PROCESS = 12.0
+"""Seconds on one core, of which others save more than their start takes."""
 
 STACKS = ".stacks"
 """Where the stacks under way have their checkpoints, in the run's folder of folds."""
@@ -78,38 +86,40 @@ def train_folds(
     device: torch.device,
     display: Display,
     interrupted: Callable[[], bool],
+    processes: int,
 ) -> bool:
-    """From the first fold that is not done to results; False if interrupted. Raises QexpError if folds failed."""
-    seeds = Seeds(record["seed"])
-    dataset = assemble.dataset_of(spec["dataset"], tables)
-    assert isinstance(dataset, TabularDataset)
-    for text in dataset.warnings:
+    """From the first fold that is not done to results; False if interrupted. Raises QexpError if folds failed.
+
+    processes  at most so many, each on one core
+    """
+    plan = plan_of(spec, tables, record["seed"], device)
+    for text in plan.dataset.warnings:
         log.warning("%s", text)
-    plan = Folds(spec, dataset, tables, seeds, device)
     for fold in plan.folds:
         if not done(directory.fold(fold.name)):
-            _open(directory, record, fold, dataset)
-    batches = list(_batches(plan))
-    steps = sum(_epochs(plan, batch) for batch in batches)
-    progress = _Progress(directory, record, display, steps)
+            _open(directory, record, fold, plan.dataset)
+    batches = batches_of(plan)
+    todo = [number for number, batch in enumerate(batches) if not _all_done(directory, batch)]
+    progress = Progress(display, epochs_of(plan) * len(batches))
+    progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
     started, seconds_before = time.perf_counter(), record["seconds"]
-    display.start(record["name"], steps, 0)
+    display.start(record["name"], epochs_of(plan) * len(batches), 0)
+    note_progress = partial(_note_progress, directory, record, plan)
+    note_progress()
     try:
-        for number, batch in enumerate(batches, start=1):
-            todo = [fold for fold in batch if not done(directory.fold(fold.name))]
-            if not todo:
-                progress.skip(_epochs(plan, batch))
-                continue
-            trained = _Batch(plan, batch, directory.folds / STACKS / f"{number:03d}", progress, interrupted).train()
-            if trained is None:
-                return False
-            for fold in todo:
-                _write(directory.fold(fold.name), trained[fold.name], plan, fold)
-            shutil.rmtree(directory.folds / STACKS / f"{number:03d}", ignore_errors=True)
-            _note_progress(directory, record, plan)
+        if device.type == "cpu" and min(processes, len(todo)) > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
+            from qexp.runs.fold_workers import train_in_processes
+
+            finished = train_in_processes(
+                directory, todo, min(processes, len(todo)), progress, note_progress, interrupted
+            )
+        else:
+            finished = all(_noted(train_batch(directory, plan, n, progress, interrupted), note_progress) for n in todo)
     finally:
         display.stop()
         record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
+    if not finished:
+        return False
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
     if failed := record["folds"]["failed"]:
         why = directory.fold(failed[0]).record()["error"]
@@ -117,6 +127,36 @@ def train_folds(
     _write_metrics(directory, record, plan)
     held_out.write(directory, record, plan)
     return True
+
+
+def plan_of(spec: dict[str, Any], tables: Tables, seed: int, device: torch.device) -> Folds:
+    dataset = assemble.dataset_of(spec["dataset"], tables)
+    assert isinstance(dataset, TabularDataset)
+    return Folds(spec, dataset, tables, Seeds(seed), device)
+
+
+def train_batch(
+    directory: RunDirectory, plan: Folds, number: int, progress: Hears, interrupted: Callable[[], bool]
+) -> bool:
+    """Train the folds of one batch, and write down those that are not done; False if interrupted."""
+    batch, folder = batches_of(plan)[number], directory.folds / STACKS / f"{number:03d}"
+    trained = _Batch(plan, batch, folder, progress, interrupted).train()
+    if trained is None:
+        return False
+    for fold in batch:
+        if not done(directory.fold(fold.name)):
+            _write(directory.fold(fold.name), trained[fold.name], plan, fold)
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _noted(finished: bool, note_progress: Callable[[], None]) -> bool:
+    note_progress()
+    return finished
+
+
+def _all_done(directory: RunDirectory, batch: Sequence[Fold]) -> bool:
+    return all(done(directory.fold(fold.name)) for fold in batch)
 
 
 def done(fold: RunDirectory) -> bool:
@@ -155,21 +195,38 @@ def load_networks(directory: RunDirectory) -> list[Inversion]:
 # Batches of folds
 
 
-def _batches(plan: Folds) -> Iterator[list[Fold]]:
-    """Folds whose networks fit into one stack; at least one."""
-    first = plan.folds[0]
-    tasks = (plan.refitted if plan.refits else plan.judged)(first, plan.candidates[0])
+def batches_of(plan: Folds) -> list[list[Fold]]:
+    """Folds whose networks fit into one stack, evenly; at least one fold in each."""
+    tasks = _tasks_of_first(plan)
     at_once = max(1, _stack_size(plan, tasks[0]) // len(tasks))
-    for start in range(0, len(plan.folds), at_once):
-        yield plan.folds[start : start + at_once]
+    count = math.ceil(len(plan.folds) / at_once)
+    return [[plan.folds[index] for index in part] for part in np.array_split(np.arange(len(plan.folds)), count)]
+
+
+def _tasks_of_first(plan: Folds) -> list[Task]:
+    """The networks that a fold needs most of at a time."""
+    first = plan.folds[0]
+    judged = plan.judged(first, plan.candidates[0]) if _chooses(plan) else []
+    refitted = plan.refitted(first, plan.candidates[0]) if plan.refits else []
+    return max(judged, refitted, key=len)
+
+
+def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
+    """About how long one core takes for some batches: a guess, to see whether processes are worth their start."""
+    tasks = _tasks_of_first(plan)
+    rows = len(next(iter(tasks[0].train.values())))
+    networks = len(tasks) * sum(len(batches[number]) for number in todo)
+    steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
+    operations = 3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
+    return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
 
 
 def _stack_size(plan: Folds, task: Task) -> int:
     return stack_size(task.model.network, plan.spec["batch_size"])
 
 
-def _epochs(plan: Folds, folds: Sequence[Fold]) -> int:
-    """How often an epoch of a stack ends at most, as far as stacks are one for each candidate."""
+def epochs_of(plan: Folds) -> int:
+    """How often an epoch ends in a batch at most, as far as there is one stack for each candidate."""
     judged = sum(candidate.spec["epochs"] for candidate in plan.candidates) if _chooses(plan) else 0
     return judged + (plan.spec["epochs"] if plan.refits else 0)
 
@@ -183,7 +240,7 @@ class _Batch:
     """Some folds, trained side by side."""
 
     def __init__(
-        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: _Progress, interrupted: Callable[[], bool]
+        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: Hears, interrupted: Callable[[], bool]
     ) -> None:
         self._plan, self._folds, self._folder = plan, folds, folder
         self._progress, self._interrupted = progress, interrupted
@@ -238,7 +295,7 @@ class _Batch:
         files.make_folder(folder)
         stack = Stack(members, recipe, self._plan.device, folder)
         stack.resume()
-        self._progress.enter(recipe.epochs / siblings, recipe.epochs, stack.epochs_done)
+        self._progress.enter(recipe.epochs / siblings, recipe.epochs)
         finished = stack.run(self._progress, self._interrupted)
         self._progress.leave()
         if not finished:
@@ -257,17 +314,31 @@ def _pooled_loss(networks: Sequence[Network]) -> float:
     return float(np.average([network.outcome.best_loss for network in networks], weights=rows))
 
 
-class _Progress:
-    """Hears of epochs of stacks, and tells the display and the log."""
+class Hears(Protocol):
+    """Hears of epochs of stacks, one stack after another."""
 
-    def __init__(self, directory: RunDirectory, record: dict[str, Any], display: Display, steps: int) -> None:
+    def enter(self, share: float, epochs: int) -> None: ...
+    def leave(self) -> None: ...
+    def epoch_done(self, epoch: int, lines: Mapping[int, Line], seconds: float) -> None: ...
+    def checkpoint_written(self, epoch: int) -> None: ...
+
+
+class Progress:
+    """Tells the display how much of all is done."""
+
+    def __init__(self, display: Display, steps: int) -> None:
         self._display, self._steps = display, steps
         self._before, self._share, self._epochs, self._shown = 0.0, 1.0, 1, 0
+
+    @property
+    def before(self) -> float:
+        """Steps of what was done before."""
+        return self._before
 
     def skip(self, steps: float) -> None:
         self._before += steps
 
-    def enter(self, share: float, epochs: int, done: int) -> None:
+    def enter(self, share: float, epochs: int) -> None:
         """A stack begins that counts for so many of all steps."""
         self._share, self._epochs = share, epochs
 
@@ -275,14 +346,14 @@ class _Progress:
         self._before += self._share
 
     def epoch_done(self, epoch: int, lines: Mapping[int, Line], seconds: float) -> None:
-        if not lines:
-            return
-        step = int(self._before + self._share * epoch / self._epochs)
-        mean = mean_line(list(lines.values()))
-        if step > self._shown:
-            self._shown = step
-            self._display.epoch({**mean, "epoch": step}, seconds)
-            self._display.batch(step, 1, 1)
+        if lines:
+            self.show(self._before + self._share * epoch / self._epochs, mean_line(list(lines.values())), seconds)
+
+    def show(self, steps: float, line: Line, seconds: float) -> None:
+        if int(steps) > self._shown:
+            self._shown = int(steps)
+            self._display.epoch({**line, "epoch": self._shown}, seconds)
+            self._display.batch(self._shown, 1, 1)
 
     def checkpoint_written(self, epoch: int) -> None:
         log.info("checkpoint after epoch %d of a stack", epoch)
