@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks [generator|loops|startup|managed|prediction|accuracy ...]; all if left out.
+"""Run: python -m benchmarks [generator|loops|startup|managed|prediction|accuracy|lunar ...]; all if left out.
 
 Writes benchmarks.json.
 """
@@ -117,6 +117,26 @@ def accuracy() -> Any:
     return [asdict(row) for row in rows]
 
 
+def lunar() -> Any:
+    from benchmarks.lunar import measure
+    from qexp.errors import QexpError
+
+    rows = []
+    try:
+        for row in measure():
+            errors = ", ".join(f"{error:.3f}" for error in row.errors)
+            low, high = row.demanded
+            print(
+                f"{row.experience:24s} RMSE {row.mean:.3f} wt% ({errors})   {low:g} to {high:g} {_word(row.holds)}   "
+                f"{row.seconds:.0f} s each"
+            )
+            print("    " + "   ".join(f"{name} {error:.2f}" for name, error in row.baselines.items()), flush=True)
+            rows.append({**asdict(row), "holds": row.holds})
+    except QexpError as error:
+        print(f"not measured: {error}")
+    return rows
+
+
 def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
         print(
@@ -138,6 +158,7 @@ MEASUREMENTS = {
     "managed": managed,
     "prediction": prediction,
     "accuracy": accuracy,
+    "lunar": lunar,
 }
 
 if __name__ == "__main__":

@@ -183,6 +183,59 @@ def test_a_file_that_is_not_there_is_reported_with_the_places_where_it_was_sough
         assert folder in said
 
 
+@pytest.fixture
+def stood_in(place, spoil):
+    """The rows are there under the name of a stand-in alone."""
+    spoil("dataset", ("stand_in", "moon/made_up.csv"))
+    rows_file = place.root / "data" / "moon" / "rows.csv"
+    return rows_file.rename(rows_file.with_name("made_up.csv"))
+
+
+def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(place, stood_in, qexp):
+    code, stdout, stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json")
+    assert (code, stdout) == (0, "")
+    assert stderr.splitlines() == [
+        "warning: specs/datasets/rows.json at $: 'moon/rows.csv' was not found, so that stand-in data are used, "
+        "'moon/made_up.csv'; put the file into data/, or add its folder to QEXP_DATA",
+        "2 specs are right",
+    ]
+    assert assemble.caution(resolved(place).document) == "made with stand-in data"
+    both = resolved(place, "protocol=as_published", "inner=null").document
+    assert assemble.caution(both) == "made with stand-in data; selected on the test data"
+
+
+def test_a_file_that_is_there_needs_no_stand_in_wherever_it_is(place, data, stood_in, monkeypatch, tmp_path):
+    of_stand_in = resolved(place).digest
+    elsewhere = tmp_path / "elsewhere" / "moon"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "rows.csv").write_text(rows(inc=range(12)))
+    monkeypatch.setenv("QEXP_DATA", str(elsewhere.parent))
+    whole = resolved(place)
+    assert assemble.caution(whole.document) == ""
+    assert whole.digest != of_stand_in
+    assert assemble.dataset_of(whole.document["dataset"], assemble.BUILT_IN).warnings == []
+
+
+def test_what_was_prepared_goes_on_with_the_stand_in_or_the_file_that_it_had(place, data, stood_in, monkeypatch):
+    with_stand_in = resolved(place).document["dataset"]
+    data()
+    with_file = resolved(place).document["dataset"]
+    assert assemble.dataset_of(with_stand_in, assemble.BUILT_IN).path == stood_in
+    for document in (with_stand_in, with_file):
+        document["found"] = "/no/longer/there.csv"
+    assert assemble.dataset_of(with_stand_in, assemble.BUILT_IN, place).path == stood_in
+    (place.root / "data" / "moon" / "rows.csv").unlink()
+    with pytest.raises(TabularError, match=r"there is no file 'moon/rows\.csv'"):
+        assemble.dataset_of(with_file, assemble.BUILT_IN, place)
+
+
+def test_where_neither_the_file_nor_its_stand_in_is_found_both_are_named(stood_in, problems):
+    stood_in.unlink()
+    missing, stand_in = problems("specs/datasets/rows.json")
+    assert missing.startswith("specs/datasets/rows.json at $.path: there is no file 'moon/rows.csv'")
+    assert stand_in.startswith("specs/datasets/rows.json at $.stand_in: there is no file 'moon/made_up.csv'")
+
+
 def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, data, qexp):
     data(inc=[30] * 12)
     code, stdout, stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json")

@@ -1,0 +1,67 @@
+"""Errors of the lunar TiO2 experiences on measured samples, over seeds, beside what is demanded of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+import qexp
+from qexp.assemble.datasets import STAND_IN
+from qexp.errors import QexpError
+
+SEEDS = (0, 1, 2)
+
+DEMANDED = {
+    "lunar_tio2_as_published": (0.35, 0.51),
+    "lunar_tio2_dlim": (1.1, 1.3),
+    "lunar_tio2": (0.0, 0.93),
+    "lunar_tio2_by_mission": (0.0, 1.84),
+}
+"""Between which errors the mean over seeds must lie, in wt%."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    experience: str
+    errors: list[float]
+    """Of the seeds, over all held-out rows; in wt%."""
+    baselines: dict[str, float]
+    """Mean over the seeds; they are judged on the same rows."""
+    seconds: float
+    """Of training, per seed."""
+    demanded: tuple[float, float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.errors))
+
+    @property
+    def holds(self) -> bool:
+        return self.demanded[0] <= self.mean <= self.demanded[1]
+
+
+def measure() -> Iterator[Judged]:
+    """One experience after the other. Raises QexpError without the measured samples."""
+    for name, demanded in DEMANDED.items():
+        runs = [run(name, seed) for seed in SEEDS]
+        compared = [line for one in runs for line in one.record["comparison"]]
+        baselines = list(dict.fromkeys(line["estimator"] for line in compared if line["estimator"] != "network"))
+        yield Judged(
+            name,
+            [one.results["test"]["tio2"]["rmse"] for one in runs],
+            {
+                baseline: float(np.mean([line["rmse"] for line in compared if line["estimator"] == baseline]))
+                for baseline in baselines
+            },
+            float(np.mean([one.record["seconds"] for one in runs])),
+            demanded,
+        )
+
+
+def run(name: str, seed: int) -> qexp.Run:
+    made = qexp.run(name, seed=seed, device="cpu")
+    if STAND_IN in made.record["caution"]:
+        raise QexpError(f"{name} was {STAND_IN}; add the folder that holds lunar/data_Kaguya_TiO2.csv to QEXP_DATA")
+    return made
