@@ -95,9 +95,7 @@ def train_folds(
     plan = plan_of(spec, tables, record["seed"], device)
     for text in plan.dataset.warnings:
         log.warning("%s", text)
-    for fold in plan.folds:
-        if not done(directory.fold(fold.name)):
-            _open(directory, record, fold, plan.dataset)
+    open_folds(directory, record, plan)
     batches = batches_of(plan)
     todo = [number for number, batch in enumerate(batches) if not _all_done(directory, batch)]
     progress = Progress(display, epochs_of(plan) * len(batches))
@@ -133,6 +131,13 @@ def plan_of(spec: dict[str, Any], tables: Tables, seed: int, device: torch.devic
     dataset = assemble.dataset_of(spec["dataset"], tables)
     assert isinstance(dataset, TabularDataset)
     return Folds(spec, dataset, tables, Seeds(seed), device)
+
+
+def open_folds(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
+    """Write down what folds there are, before any of them is trained."""
+    for fold in plan.folds:
+        if not done(directory.fold(fold.name)):
+            _open(directory, record, fold, plan.dataset)
 
 
 def train_batch(

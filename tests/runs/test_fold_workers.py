@@ -1,0 +1,103 @@
+"""Batches of folds in processes of their own: the same bits as in one, and nobody trains for a run that is dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import qexp
+from qexp import assemble
+from qexp.errors import QexpError
+from qexp.runs import plans
+from qexp.runs.directory import RunDirectory
+from qexp.runs.fold_workers import train_in_processes
+from qexp.runs.prepare import prepare
+from qexp.runs.train_folds import Progress, done, open_folds, plan_of
+from qexp.runs.train_network import Silent
+from qexp.workspace import Workspace
+from tests.runs.conftest import until
+from tests.runs.test_folds import LONG, files_of, run, write
+
+__all__ = ["run", "write"]  # fixtures
+
+BATCHES = [0, 1, 2, 3]
+"""Of `LONG`: six folds each."""
+
+
+@pytest.fixture
+def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
+    """A run of `LONG` whose folds are still to be trained."""
+    write(**{**LONG, "epochs": 4})
+    place = Workspace(workspace)
+    directory = prepare(plans.plan(assemble.experience("stones", [], place), 0, "stones_0", place), place)
+    plan = plan_of(directory.spec(), assemble.tables_with(directory.extensions), 0, torch.device("cpu"))
+    open_folds(directory, directory.record(), plan)
+    return directory
+
+
+def workers_of(directory: RunDirectory) -> list[int]:
+    """The processes at work on it."""
+    listed = subprocess.run(
+        ["pgrep", "-f", f"train-folds {directory.path}"], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+def train(directory: RunDirectory, interrupted: Callable[[], bool] = lambda: False) -> bool:
+    return train_in_processes(directory, BATCHES, 2, Progress(Silent(), 100), lambda: None, interrupted)
+
+
+def test_several_processes_come_to_the_bits_of_one(prepared, workspace):
+    assert train(prepared)
+    assert not workers_of(prepared)
+    assert all(done(fold) for fold in prepared.all_folds())
+    qexp.run("stones", device="cpu", resume=True)  # finds nothing to train
+    whole = qexp.run("stones", name="whole", device="cpu")
+    assert files_of(prepared) == files_of(RunDirectory(whole.path))
+    assert prepared.record()["folds"] == {"done": 24, "of": 24, "failed": []}
+
+
+def test_an_interrupted_run_takes_its_processes_with_it(prepared):
+    assert not train(prepared, lambda: any(done(fold) for fold in prepared.all_folds()))
+    assert not workers_of(prepared)
+    assert not all(done(fold) for fold in prepared.all_folds())
+
+
+def test_a_process_that_dies_is_an_error_and_not_waited_for(prepared):
+    killed: list[int] = []
+
+    def kill_one() -> bool:
+        if not killed and any(done(fold) for fold in prepared.all_folds()):
+            killed.append(workers_of(prepared)[0])
+            os.kill(killed[0], signal.SIGSEGV)
+        return False
+
+    with pytest.raises(QexpError, match="a process that trained folds was ended by SIGSEGV"):
+        train(prepared, kill_one)
+    assert not workers_of(prepared)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.runs.test_fold_workers import RunDirectory, train
+train(RunDirectory(Path(sys.argv[1])))
+"""
+
+
+def test_nobody_trains_for_a_run_that_was_killed(prepared):
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(prepared.path)], cwd=root)
+    until(lambda: any(done(fold) for fold in prepared.all_folds()), "that a fold is done")
+    assert workers_of(prepared)
+    parent.kill()
+    parent.wait()
+    until(lambda: not workers_of(prepared), "that they end")
+    assert not all(done(fold) for fold in prepared.all_folds())
