@@ -2,7 +2,21 @@
 
 # Loading a subpackage binds its name here, once; loaded first, it leaves the name `runs` to the function.
 import qexp.runs  # noqa: F401
-from qexp.api import Run, compare, doctor, import_run, matrix, open_run, purge, reindex, restore, run, runs, sweep
+from qexp.api import (
+    Run,
+    compare,
+    doctor,
+    import_run,
+    matrix,
+    open_run,
+    predict,
+    purge,
+    reindex,
+    restore,
+    run,
+    runs,
+    sweep,
+)
 
 __version__ = "0.1.0"
 
@@ -13,6 +27,7 @@ __all__ = [
     "import_run",
     "matrix",
     "open_run",
+    "predict",
     "purge",
     "reindex",
     "restore",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qexp.analysis.across_seeds import SeedComparison
     from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
+    from qexp.analysis.predict_rows import Prediction
     from qexp.runs.directory import RunDirectory
     from qexp.runs.doctor import Finding
     from qexp.runs.launch.local import Watcher
@@ -326,6 +327,45 @@ def matrix(
     grid: Sequence[Axis] = [Axis(name, *of_axis) for name, of_axis in (axes or {}).items()]
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+
+
+def predict(
+    run: Run | str,
+    source: str | Path,
+    target: str | Path,
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    workspace: str | Path | None = None,
+) -> list[Prediction]:
+    """Estimate the rows of a file, or of all files of a folder, into new files; see `qexp predict`.
+
+    source   CSV, Parquet or NetCDF, or a folder of such
+    target   a file for a file, a folder for a folder; a file that the run made of the same rows is left as it is
+    chunk    rows in memory at a time
+    returns  per file: `target`, `rows`, those `outside` the range of the training data, those `missing` a feature, the
+             `map` if there is one, and whether it was `made` now
+    Raises QexpError; where some of several files cannot be estimated, it names them after all others are.
+    """
+    from qexp.analysis.predict_rows import predict_files, targets
+    from qexp.analysis.row_model import row_model
+    from qexp.errors import QexpError
+    from qexp.runs.catalog import Catalog
+
+    directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    pairs = targets(Path(source), Path(target))
+    made, mistakes = [], []
+    for one in predict_files(pairs, row_model(directory, device), chunk=chunk, overwrite=overwrite):
+        if isinstance(one, QexpError):
+            mistakes.append(one)
+        else:
+            made.append(one)
+    if len(pairs) == len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise QexpError("\n".join([f"{len(mistakes)} of {len(pairs)} files have no estimates:", *map(str, mistakes)]))
+    return made
 
 
 def runs(

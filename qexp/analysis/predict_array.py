@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from qexp import files
@@ -15,14 +16,24 @@ from qexp.runs.launch import slurm
 from qexp.workspace import Workspace
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """Files handed to Slurm."""
+
+    folder: Path
+    """Of the launch: its script, commands and `prediction.json`; in `output/`, what the tasks print."""
+    jobs: dict[str, str]
+    """File that is made → its job."""
+
+
 def submit(
     directory: RunDirectory,
     pairs: Sequence[tuple[Path, Path]],
     workspace: Workspace,
     given: Sequence[str],
     options: Sequence[str] = (),
-) -> dict[str, str]:
-    """Hand files to Slurm. Returns the file that is made → its job.
+) -> Submitted:
+    """Hand files to Slurm.
 
     pairs    files to read and to write, see `predict_rows.targets`
     given    options of Slurm, `key=value`, which win over those of qexp.toml
@@ -43,7 +54,9 @@ def submit(
         [*start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place]
         for path, made in pairs
     ]
+    record = {"run": directory.name, "settings": settings, "commands": commands, "jobs": {}}
+    files.write_json(folder / launches.PREDICTION, record)
     jobs = slurm.submit_commands(folder, commands, settings, None, f"predict-{directory.name}")
     made_by = {str(made): job for (_, made), job in zip(pairs, jobs, strict=True)}
-    files.write_json(folder / "prediction.json", {"run": directory.name, "commands": commands, "jobs": made_by})
-    return made_by
+    files.write_json(folder / launches.PREDICTION, {**record, "jobs": made_by})
+    return Submitted(folder, made_by)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -20,6 +23,7 @@ from qexp.figures.map import draw_map, layers, position_columns
 from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
 from qexp.rows.raster import Raster
+from qexp.runs.signals import terminable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +32,8 @@ CHUNK = 32_768
 """Rows read, estimated and written at a time."""
 BLOCK = 4_096
 """Rows estimated between two looks at whether anybody still waits for them."""
+STALE_SECONDS = 3600.0
+"""A file that is half written and has not grown for so long belongs to a process that is dead."""
 OUTSIDE = "outside"
 """The column that counts the features of a row that lie outside the range of the training data."""
 
@@ -36,6 +42,10 @@ Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
 """(row, feature) → means and spreads over networks, (row, output) each."""
 Progress = Callable[[int, float], None]
 """Told after every chunk: rows written, and the share of the file that has been read."""
+
+
+def _untold(rows: int, share: float) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,32 @@ def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple
     return pairs
 
 
+def predict_files(
+    pairs: Sequence[tuple[Path, Path]],
+    model: RowModel,
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    watched: Callable[[Path], AbstractContextManager[Progress]] = lambda source: nullcontext(_untold),
+) -> Iterator[Prediction | QexpError]:
+    """Estimate files one after another; see `targets` and `predict_rows`.
+
+    watched  opened for every file; what it gives is told of the progress
+    yields   what was made of each; for one that cannot be estimated, which stops no other, the mistake
+    """
+    for source, target in pairs:
+        made: Prediction | QexpError
+        try:
+            with watched(source) as progress:
+                made = predict_rows(
+                    source, target, model, chunk=CHUNK if chunk is None else chunk, overwrite=overwrite,
+                    progress=progress,
+                )  # fmt: skip
+        except QexpError as mistake:
+            made = mistake
+        yield made
+
+
 def predict_rows(
     source: Path,
     target: Path,
@@ -114,7 +150,7 @@ def predict_rows(
     chunk: int = CHUNK,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Progress = lambda rows, share: None,
+    progress: Progress = _untold,
 ) -> Prediction:
     """Estimate every row of a file: read, computed and written at the same time, in memory that does not grow with it.
 
@@ -132,9 +168,11 @@ def predict_rows(
     if not overwrite and (known := _found(source, target, key)) is not None:
         return known
     files.make_folder(target.absolute().parent)
+    _clear(target)
     tally = _Tally(rows, model)
     schema = _schema(rows, model)
-    with new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
+    # Slurm says SIGUSR1 when the time is nearly up.
+    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
         for made in _estimated(rows, model, chunk, workers):
             sink.write(made.table(schema))
             tally.add(made)
@@ -202,9 +240,13 @@ class _Tally:
         """A map, if the rows have positions that make one."""
         if self._positions is None or min(self._raster.counts.shape) < 2:
             return None
-        words = [self._name, *(text for text in model.origin.values() if text)]
-        draw_map(self._raster, self._positions, model.outputs, " · ".join(words), path)
+        draw_map(self._raster, self._positions, model.outputs, map_title(self._name, model.origin), path)
         return path
+
+
+def map_title(name: str, origin: Mapping[str, str]) -> str:
+    """A file and where its estimates come from; the digest, of which nobody reads 64 characters, is in the record."""
+    return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
 
 
 def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> Iterator[_Piece]:
@@ -290,6 +332,15 @@ def _schema(rows: Rows, model: RowModel) -> pa.Schema:
 
 def _record_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
+
+
+def _clear(target: Path) -> None:
+    """Delete what processes left that were killed while they wrote this file."""
+    half_written = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(target.suffix)}")
+    with suppress(OSError):  # they are in nobody's way
+        for path in target.absolute().parent.iterdir():
+            if half_written.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
 
 
 def _identity(path: Path) -> dict[str, Any]:

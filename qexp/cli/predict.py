@@ -42,44 +42,42 @@ def predict(
     Columns are found by name, or by their number where a file has no names. Files that the same run has estimated
     already are left alone, so that a command that was interrupted can be given again.
     """
-    from qexp.analysis.predict_rows import CHUNK, predict_rows, targets
+    from qexp.analysis.predict_rows import predict_files, targets
     from qexp.analysis.row_model import row_model
     from qexp.errors import QexpError
     from qexp.runs.catalog import Catalog
+    from qexp.runs.sweep import LAUNCHERS
     from qexp.tables import suggestion
     from qexp.workspace import find
 
+    if launcher not in LAUNCHERS:
+        raise QexpError(f"--launcher {launcher}: no such launcher; {suggestion(launcher, LAUNCHERS)}")
+    if slurm and launcher != "slurm":
+        raise QexpError("--slurm is for --launcher slurm")
+    if chunk is not None and chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least one row")
     place = find(workspace)
     directory = Catalog(place).find(run)
     pairs = targets(source, target)
     if launcher == "slurm":
         from qexp.analysis.predict_array import submit
 
-        options = [*([] if chunk is None else ["--chunk", str(chunk)]), *(["--overwrite"] if overwrite else [])]
-        for written, job in submit(directory, pairs, place, slurm or [], options).items():
+        options = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
+        submitted = submit(directory, pairs, place, slurm or [], [*options, *(["--overwrite"] if overwrite else [])])
+        for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
+        message(f"what the tasks say goes to {place.shown(submitted.folder / 'output')}")
         return
-    if launcher != "local":
-        raise QexpError(f"--launcher {launcher}: no such launcher; {suggestion(launcher, ['local', 'slurm'])}")
-    if slurm:
-        raise QexpError("--slurm is for --launcher slurm")
-    model = row_model(directory, device)
-    mistakes = []
-    for path, made in pairs:
-        try:
-            with _bar(path) as progress:
-                prediction = predict_rows(
-                    path, made, model, chunk=CHUNK if chunk is None else chunk, overwrite=overwrite, progress=progress
-                )
-        except QexpError as mistake:
-            mistakes.append(mistake)
-            continue
-        _say(prediction)
-    if len(pairs) == len(mistakes) == 1:
-        raise mistakes[0]
-    for one in mistakes:
-        error(str(one))
-    raise typer.Exit(4 if mistakes else 0)
+    failed = False
+    for made in predict_files(pairs, row_model(directory, device), chunk=chunk, overwrite=overwrite, watched=_bar):
+        if not isinstance(made, QexpError):
+            _say(made)
+        elif len(pairs) == 1:
+            raise made
+        else:
+            error(str(made))
+            failed = True
+    raise typer.Exit(4 if failed else 0)
 
 
 def _say(prediction: Prediction) -> None:

@@ -14,6 +14,9 @@ from qexp.runs.process import alive
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
+PREDICTION = "prediction.json"
+"""The record of a folder among those of launches that has no runs: its jobs estimate files with one that is done."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -105,6 +108,12 @@ def find(reference: str, workspace: Workspace) -> Launch:
         return (exact or matching)[0]
     if matching:
         raise NotFoundError(f"'{reference}' begins the ids of {len(matching)} launches; write more of it")
+    for record in sorted((workspace.runs / ".launches").glob(f"*/{PREDICTION}")) if reference else ():
+        if record.parent.name.startswith(reference):
+            raise NotFoundError(
+                f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
+                "jobs, and scancel ends them"
+            )
     raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
 
 

@@ -21,3 +21,16 @@ def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType
     finally:
         for number, former in before.items():
             signal.signal(number, former)
+
+
+@contextmanager
+def terminable(*more: signal.Signals) -> Iterator[None]:
+    """Let SIGTERM, a closed terminal and `more` end this process as Ctrl-C does: with nothing left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP, *more)
+    # What a parent has ignored, as nohup does for the terminal, stays so.
+    with handled([number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt):
+        yield

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from qexp import files
@@ -22,7 +21,7 @@ from qexp.runs.changes import Change, code_changes, code_then_and_now, environme
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.prepare import now
 from qexp.runs.sameness import Largest, first_difference, largest_of_results, largest_of_weights, same_bytes, tensors
-from qexp.runs.signals import handled
+from qexp.runs.signals import terminable
 from qexp.runs.states import process_of, state_now
 from qexp.spec.digest import digest
 from qexp.workspace import Workspace
@@ -77,7 +76,7 @@ def verify(
     _require_whole(directory, record)
     then = _environment(directory)
     device = _device(device, then)
-    with _terminable(), _place(directory.name, keep) as folder:
+    with terminable(), _place(directory.name, keep) as folder:
         again = RunDirectory(folder)
         _copy_what_it_starts_from(directory, again, record, workspace)
         error = _execute(again, device, _variables(then))
@@ -218,17 +217,6 @@ def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> 
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
     return again.record()["error"] or f"it ended with exit code {code}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end this process as Ctrl-C does: with nothing left behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    with handled((signal.SIGTERM, signal.SIGHUP), interrupt):
-        yield
 
 
 def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:

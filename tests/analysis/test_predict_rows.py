@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-from qexp.analysis.predict_rows import RowModel, predict_rows, targets
+from qexp.analysis.predict_rows import RowModel, map_title, predict_rows, targets
 from qexp.errors import NotFoundError, QexpError
 
 LINES, SAMPLES = 12, 20
@@ -300,6 +300,12 @@ def test_rows_with_positions_make_a_map_and_others_none(tmp_path):
     assert made.read_bytes().startswith(b"\x89PNG")
     write_csv(tmp_path / "plain.csv")
     assert predict_rows(tmp_path / "plain.csv", tmp_path / "no_map.csv", MODEL).map is None
+
+
+def test_the_title_of_a_map_has_file_run_and_caution_and_not_the_digest():
+    origin = {"run": "lunar_3", "digest": 64 * "0", "caution": "selected on the test data"}
+    assert map_title("scene.nc", origin) == "scene.nc · lunar_3 · selected on the test data"
+    assert map_title("scene.nc", {**origin, "caution": ""}) == "scene.nc · lunar_3"
 
 
 def test_a_folder_is_read_file_by_file_into_files_of_the_same_name(tmp_path):

@@ -176,6 +176,7 @@ COMMANDS = r"""#!/bin/bash
 # Submitted from this folder by:
 #   {command}
 {setup}
+export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}}}"
 command=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {commands})
 eval "exec $command"
 """

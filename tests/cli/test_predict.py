@@ -1,0 +1,319 @@
+"""`qexp predict`: files of rows through a finished run, here and now; interrupted, given again, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import xarray
+
+import qexp as package
+from qexp.errors import NotFoundError, QexpError, RunFailedError
+from tests import stones
+from tests.conftest import Outcome, call
+from tests.runs.conftest import BRIEF, Process, until
+from tests.stones import AS_PUBLISHED, CAUTION, COLUMNS
+
+Predict = Callable[..., Outcome]
+
+COUNT = 60
+COLOURS = np.random.default_rng(3).uniform(0.2, 0.8, (COUNT, 3)).astype(np.float32)
+PIXELS = pa.table({"pixel": np.arange(COUNT), **dict(zip(COLUMNS, COLOURS.T, strict=True))})
+
+SEVERAL = 3_000_000
+"""Rows that take seconds, in a file that is made in none: they are all the same."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with runs: stones_0 and published are done, broken is not, and images saw no rows."""
+    root = tmp_path_factory.mktemp("predict") / "workspace"
+    assert call("init", root).code == 0
+    stones.write(root)
+    package.run("stones", device="cpu", workspace=root)
+    stones.write(root, **AS_PUBLISHED)
+    package.run("stones", name="published", device="cpu", workspace=root)
+    rows = stones.table()
+    rows[0][4] = 1e30  # in the training rows of all folds but the first
+    stones.write(root, rows, transforms={"colour": "standardize"}, keep="last", inner=None, learning_rate=1e3)
+    with pytest.raises(RunFailedError):
+        package.run("stones", name="broken", device="cpu", workspace=root)
+    package.run("mogi_quick", name="images", overrides=BRIEF, device="cpu", workspace=root)
+    return root
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def predict(root: Path, here: Path) -> Predict:
+    """`predict("pixels.csv", "made.csv", "--overwrite", run="published")`."""
+
+    def called(source: str, target: str, *options: str, run: str = "stones_0") -> Outcome:
+        return call("predict", "--run", run, "--input", source, "--output", target, *options, "--workspace", root)
+
+    return called
+
+
+def write(path: Path, table: pa.Table = PIXELS, **options: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".csv":
+        pa.csv.write_csv(table, path, pa.csv.WriteOptions(**options))
+    elif path.suffix == ".parquet":
+        pa.parquet.write_table(table, path)
+    else:
+        arrays = {name: ("pixel", table[name].to_numpy()) for name in table.column_names}
+        xarray.Dataset(arrays).to_netcdf(path, engine="h5netcdf")
+
+
+def column(path: Path, name: str = "iron") -> np.ndarray:
+    if path.suffix == ".nc":
+        with xarray.open_dataset(path, engine="h5netcdf") as data:
+            return data[name].values
+    table = pa.csv.read_csv(path) if path.suffix == ".csv" else pa.parquet.read_table(path)
+    return table[name].to_numpy()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# What is estimated
+
+
+def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in_an_array(root, here, predict):
+    for name in ("a.csv", "b.parquet", "c.nc"):
+        write(here / "tiles" / name)
+    code, stdout, stderr = predict("tiles", "made")
+    assert code == 0, stderr
+    made = [Path("made") / name for name in ("a.csv", "b.parquet", "c.nc")]
+    assert stdout.splitlines() == [str(path) for path in made]
+    assert names(here / "made") == {name for path in made for name in (path.name, f"{path.name}.json")}
+    expected = package.open_run("stones_0", workspace=root).predict(colour=COLOURS)["iron"]
+    for path in made:
+        np.testing.assert_allclose(column(path), expected, rtol=1e-5)
+        np.testing.assert_array_equal(column(path, "pixel"), np.arange(COUNT))
+
+
+def test_columns_in_another_order_and_columns_without_names_give_the_same_estimates(here, predict):
+    write(here / "named.csv")
+    write(here / "turned.csv", PIXELS.select(["blue", "pixel", "red", "green"]))
+    write(here / "bare.csv", include_header=False)
+    for name in ("named", "turned", "bare"):
+        assert predict(f"{name}.csv", f"{name}_iron.csv").code == 0
+    expected = column(here / "named_iron.csv")
+    np.testing.assert_array_equal(column(here / "turned_iron.csv"), expected)
+    np.testing.assert_array_equal(column(here / "bare_iron.csv"), expected)
+
+
+def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_counted_and_told(here, predict):
+    (here / "pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.5,0.5,5\n0.5,,0.5\n")
+    code, _, stderr = predict("pixels.csv", "made.csv")
+    assert code == 0
+    assert stderr == (
+        "made.csv: 3 rows, 2 with features outside the range of the training data, "
+        "1 without an estimate, because a feature is missing\n"
+    )
+
+
+@pytest.mark.parametrize(("x", "y"), [("longitude", "latitude"), ("sample", "line")])
+def test_rows_with_positions_make_a_map(here, predict, x, y):
+    places = np.arange(COUNT)
+    write(here / "scene.parquet", PIXELS.append_column(x, [places % 10]).append_column(y, [places // 10]))
+    assert predict("scene.parquet", "made.parquet").stdout.splitlines() == ["made.parquet", "made.png"]
+    assert (here / "made.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_run_judged_as_published_estimates_says_so_itself(here, predict):
+    for name in ("a.csv", "b.parquet", "c.nc"):
+        write(here / "tiles" / name)
+    assert predict("tiles", "made", run="published").code == 0
+    assert json.loads((here / "made/a.csv.json").read_text())["origin"]["caution"] == CAUTION
+    assert pa.parquet.read_schema(here / "made/b.parquet").metadata[b"caution"].decode() == CAUTION
+    with xarray.open_dataset(here / "made/c.nc", engine="h5netcdf") as data:
+        assert (data.attrs["run"], data.attrs["caution"]) == ("published", CAUTION)
+
+
+# Interrupted and given again
+
+
+def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_are_made(root, here, predict, request):
+    write(here / "tiles/a.csv")
+    half = pa.array(np.full(SEVERAL, 0.5, dtype=np.float32))
+    write(here / "tiles/b.parquet", pa.table(dict.fromkeys(COLUMNS, half)))
+    write(here / "tiles/c.nc")
+    made = here / "made"
+
+    def half_written() -> list[Path]:
+        return list(made.glob(".b.parquet.*"))
+
+    command = ("predict", "--run", "stones_0", "--input", "tiles", "--output", "made", "--workspace", str(root))
+    finished = None
+    ends = {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGUSR1: 130, signal.SIGKILL: -9}
+    for number, expected in ends.items():
+        process = Process(*command)
+        request.addfinalizer(process.kill)
+        until(lambda: bool(half_written()), "that the second file is begun")
+        process.send(number)
+        assert process.end()[0] == expected
+        assert {name for name in names(made) if not name.startswith(".")} == {"a.csv", "a.csv.json"}
+        finished = finished or (made / "a.csv").stat().st_mtime_ns
+        assert bool(half_written()) == (number == signal.SIGKILL)
+
+    (left,) = half_written()
+    os.utime(left, (0, 0))  # as if the process had been killed long ago
+    code, stdout, stderr = predict("tiles", "made")
+    assert (code, stdout) == (0, "made/b.parquet\nmade/c.nc\n")
+    assert stderr.startswith("made/a.csv is there already\nmade/b.parquet: 3,000,000 rows\n")
+    assert (made / "a.csv").stat().st_mtime_ns == finished
+    assert names(made) == {name + ending for name in ("a.csv", "b.parquet", "c.nc") for ending in ("", ".json")}
+    assert len(column(made / "b.parquet")) == SEVERAL
+
+
+def test_what_was_started_with_nohup_goes_on_when_the_terminal_is_closed(root, here, request):
+    half = pa.array(np.full(SEVERAL, 0.5, dtype=np.float32))
+    write(here / "pixels.parquet", pa.table(dict.fromkeys(COLUMNS, half)))
+    words = ("--run", "stones_0", "--input", "pixels.parquet", "--output", "made.parquet", "--workspace", str(root))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does before it becomes the command
+    try:
+        process = Process("predict", *words)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    request.addfinalizer(process.kill)
+    until(lambda: any(here.glob(".made.parquet.*")), "that the file is begun")
+    process.send(signal.SIGHUP)
+    assert process.end()[0] == 0
+    assert len(column(here / "made.parquet")) == SEVERAL
+
+
+def test_what_another_process_is_writing_is_left_to_it(here, predict):
+    write(here / "pixels.csv")
+    theirs = here / ".made.csv.a1b2c3d4.csv"
+    theirs.touch()
+    assert predict("pixels.csv", "made.csv").code == 0
+    assert theirs.exists()
+
+
+def test_what_another_run_has_estimated_is_replaced_only_if_asked(here, predict):
+    write(here / "pixels.csv")
+    assert predict("pixels.csv", "made.csv").code == 0
+    before = (here / "made.csv").read_bytes()
+    code, stdout, stderr = predict("pixels.csv", "made.csv", run="published")
+    assert (code, stdout) == (2, "")
+    assert stderr == "error: made.csv exists already, and was made by another run; --overwrite replaces it\n"
+    assert (here / "made.csv").read_bytes() == before
+    assert predict("pixels.csv", "made.csv", "--overwrite", run="published").code == 0
+    assert (here / "made.csv").read_bytes() != before
+
+
+# What is wrong
+
+WRONG = {
+    "": "wrong.csv: the file is empty",
+    "pixel,red,gren,blue\n0,0.5,0.5,0.5\n": "wrong.csv: no column 'green'; is it 'gren'?",
+    "pixel,red,green,blue\n0,0.5,0.5,0.5\n1,0.5,dark,0.5\n": "wrong.csv: row 3, column 'green': 'dark' is not a number",
+    "0,0.5,0.5\n": "wrong.csv: 3 columns without names; without a line of names there must be 4: an index, then red, "
+    "green, blue",
+}
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_a_wrong_file_is_told_with_its_place_and_leaves_nothing(here, predict, text):
+    (here / "wrong.csv").write_text(text)
+    code, stdout, stderr = predict("wrong.csv", "made.csv")
+    assert (code, stdout) == (2, "")
+    assert WRONG[text] in stderr
+    assert names(here) == {"wrong.csv"}
+
+
+def test_one_bad_file_of_several_stops_no_other(here, predict):
+    for name in ("a.csv", "c.parquet"):
+        write(here / "tiles" / name)
+    (here / "tiles/b.csv").write_text("red,green,blue\n0.5,dark,0.5\n")
+    code, stdout, stderr = predict("tiles", "made")
+    assert (code, stdout) == (4, "made/a.csv\nmade/c.parquet\n")
+    assert "error: tiles/b.csv: row 2, column 'green': 'dark' is not a number\n" in stderr
+    assert names(here / "made") == {"a.csv", "a.csv.json", "c.parquet", "c.parquet.json"}
+
+
+def test_a_place_where_nothing_can_be_written_is_told(here, predict):
+    write(here / "pixels.csv")
+    (here / "occupied").touch()
+    code, _, stderr = predict("pixels.csv", "occupied/made.csv")
+    assert code == 2
+    assert stderr.startswith(f"error: cannot write to {here / 'occupied'}")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--launcher", "slum"), "--launcher slum: no such launcher; did you mean 'slurm'?"),
+        (("--slurm", "time=10"), "--slurm is for --launcher slurm"),
+        (("--chunk", "0"), "--chunk 0: at least one row"),
+    ],
+)
+def test_a_wrong_option_is_told_before_anything_is_read(here, predict, options, said):
+    assert predict("nowhere.csv", "made.csv", *options) == (2, "", f"error: {said}\n")
+
+
+def test_an_input_or_a_run_that_is_not_there_is_not_found(here, predict):
+    assert predict("nowhere.csv", "made.csv").code == 3
+    write(here / "pixels.csv")
+    assert predict("pixels.csv", "made.csv", run="stnes_0").code == 3
+
+
+def test_a_run_whose_folds_are_not_all_done_refuses_and_says_which(here, predict):
+    write(here / "pixels.csv")
+    code, _, stderr = predict("pixels.csv", "made.csv", run="broken")
+    assert code == 2
+    assert "broken: 3 of 4 folds are not done: 002, 003, 004; go on with --resume" in stderr
+    assert names(here) == {"pixels.csv"}
+
+
+def test_a_run_that_was_not_trained_on_rows_says_so(here, predict):
+    write(here / "pixels.csv")
+    code, _, stderr = predict("pixels.csv", "made.csv", run="images")
+    assert code == 2
+    assert "images was trained on generated images, not on rows" in stderr
+
+
+# From Python
+
+
+def test_from_python_as_from_the_shell(root, here, predict):
+    write(here / "pixels.csv", PIXELS.append_column("line", [np.arange(COUNT) // 10]))
+    assert predict("pixels.csv", "shell.csv", "--chunk", "7").code == 0
+    run = package.open_run("stones_0", workspace=root)
+    (made,) = package.predict(run, "pixels.csv", here / "python.csv", chunk=7)
+    assert (made.target, made.rows, made.outside, made.missing, made.map) == (here / "python.csv", COUNT, 0, 0, None)
+    assert (here / "python.csv").read_bytes() == (here / "shell.csv").read_bytes()
+    (again,) = package.predict("stones_0", "pixels.csv", "python.csv", chunk=7, workspace=root)
+    assert (made.made, again.made) == (True, False)
+
+
+def test_from_python_the_mistakes_of_several_files_are_raised_when_the_others_are_made(root, here):
+    predict = partial(package.predict, "stones_0", "tiles", "made", workspace=root)
+    with pytest.raises(NotFoundError, match="tiles: there is no such file or folder"):
+        predict()
+    write(here / "tiles/b.csv")
+    (here / "tiles/a.csv").write_text("red,green,blue\n0.5,dark,0.5\n")
+    with pytest.raises(QexpError, match=r"^1 of 2 files have no estimates:\ntiles/a\.csv: row 2, column 'green'"):
+        predict()
+    assert (here / "made/b.csv").exists()
+    (here / "tiles/b.csv").unlink()
+    with pytest.raises(QexpError, match=r"^tiles/a\.csv: row 2"):
+        predict()
