@@ -5,7 +5,6 @@ Nothing of a fold's held-out rows is in any of its tasks, unless the spec says `
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 
 from qexp.assemble.datasets import STAND_IN
-from qexp.assemble.objects import model_of, recipe_of
+from qexp.assemble.objects import model_of, recipe_of, transforms_of
 from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms import Transform
 from qexp.models.inversion import Inversion
-from qexp.models.network import initialise
+from qexp.models.network import Network, initialise
 from qexp.seeds import Seeds
 from qexp.tables import Tables, built
 from qexp.training.recipe import Recipe
@@ -32,7 +31,7 @@ Document = dict[str, Any]
 AS_PUBLISHED = "selected on the test data"
 """What every output of a run says whose choices were made on the rows that judge it."""
 
-JUDGES = 5
+JUDGES = 3
 """Members per inner part that tell candidates apart, where others are trained for the estimates."""
 
 EPOCHS_REMEMBERED = 4
@@ -129,8 +128,9 @@ class Folds:
         self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, own: tuple[str, int]
     ) -> Task:
         seeds = Seeds(self._seeds.number("fold", fold.name, *own))
-        model = copy.deepcopy(self._laid_out(self.candidates.index(candidate)))
-        initialise(model.network, seeds)
+        network = self._laid_out(self.candidates.index(candidate)).another()
+        initialise(network, seeds)
+        model = Inversion(network, transforms_of(candidate.spec, self.tables))
         self._fit(model, np.arange(len(self.dataset)) if self.as_published else train)
         member = own[1]
         return Task(
@@ -144,9 +144,9 @@ class Folds:
         )
 
     @cache  # noqa: B019 - one object lives as long as its run is trained
-    def _laid_out(self, candidate: int) -> Inversion:
-        """A candidate's model without weights: to lay it out takes longer than to give it some."""
-        return model_of(self.candidates[candidate].spec, self.tables)
+    def _laid_out(self, candidate: int) -> Network:
+        """A candidate's network without weights: to lay it out takes longer than to give it some."""
+        return model_of(self.candidates[candidate].spec, self.tables).network
 
     def _fit(self, model: Inversion, rows: Rows) -> None:
         samples = self.dataset.samples(rows, torch.device("cpu"))

@@ -53,8 +53,12 @@ def _operation(description: Document, modules: Table) -> Operation:
 def model_of(spec: Document, tables: Tables) -> Inversion:
     """The network of a resolved experience and its transforms; weights have no values yet."""
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    transforms = {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
-    return Inversion(network, transforms)
+    return Inversion(network, transforms_of(spec, tables))
+
+
+def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
+    """Variable → its transform, not fitted yet."""
+    return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
 
 
 def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor]) -> Inversion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -95,6 +96,13 @@ class Network(nn.Module):
         assert isinstance(made, Tensor)
         return made
 
+    def another(self) -> Network:
+        """A network of the same layout whose operations are still to be made by `initialise`."""
+        made = copy.copy(self)
+        made._modules = {}
+        made.operations = nn.ModuleDict()
+        return made
+
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs for a batch: name → (batch, ...)."""
         values = dict(inputs)
@@ -139,7 +147,7 @@ def initialise(network: Network, seeds: Seeds) -> None:
     """
     for name, build in network.builders.items():
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seeds.number("weights", name))
+            torch.default_generator.manual_seed(seeds.number("weights", name))
             operation = build()
         random = seeds.torch("cpu", "weights", name)
         for module in operation.modules():
