@@ -252,8 +252,9 @@ def _of_results(directory: RunDirectory) -> Iterator[Finding]:
     advice = (
         f"take it from a copy, or train the run again under another name; put this one away: qexp rm {directory.name}"
     )
-    weights, predictions = directory.best_weights, directory.results / "test_predictions.nc"
-    for file, opened in ((weights, _open_weights), (predictions, _open_predictions)):
+    weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
+    predictions = directory.results / "test_predictions.nc"
+    for file, opened in (*((one, _open_weights) for one in weights), (predictions, _open_predictions)):
         said = opened(file) if file.is_file() else "it is not there"
         if said:
             yield Finding(file, f"the run says it is done, but {said}", advice, damaged=True)

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+import qexp as package
 from qexp.runs import doctor
 from qexp.runs.process import this_process
+from tests import stones
 
 Examine = Callable[..., tuple[int, list[dict[str, Any]]]]
 
@@ -321,6 +323,17 @@ def test_a_purge_that_was_cut_short_is_reported(place, examine):
     code, (finding,) = examine()
     assert (code, finding["damaged"]) == (0, False)
     assert "qexp purge" in finding["advice"]
+
+
+def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(place, examine):
+    (place / "specs/models").mkdir(exist_ok=True)
+    stones.write(place)
+    run = package.run("stones", device="cpu").directory
+    assert examine() == (0, [])
+    weights = run.fold("003").best_weights
+    weights.unlink()
+    code, (finding,) = examine()
+    assert (code, finding["damaged"], finding["where"]) == (5, True, str(weights))
 
 
 def test_a_disk_that_is_nearly_full_is_reported(place, examine, monkeypatch):
