@@ -18,7 +18,8 @@ sections, and Hapke's formula for isotropic scatterers makes a reflectance facto
 Angles. ThetaFe and ThetaTi are what Lucey et al. (2000, JGR 105, 20297) use against maturity, with the origins that
 Otake et al. (2012, LPSC 43, 1905) give for this camera.
 
-Noise. Brightness varies by 3 % with relief, each band by 0.5 %, and a sample's oxides by 3 % for not being the pixel.
+Noise. Brightness varies by 3 % with relief, each band by 0.5 %, and a sample is not the pixel: its minerals' shares
+differ from it by 5 % of themselves.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def main(folder: Path) -> None:
     seen = reflectance(minerals, magnesium, maturity)
     seen *= 1 + 0.03 * random.standard_normal((len(sites), 1)) + 0.005 * random.standard_normal(seen.shape)
     seen = seen.round(5)
-    for name, column in zip(MOLAR_MASSES, oxides(minerals, magnesium).T, strict=True):
-        column = (column * (1 + 0.03 * random.standard_normal(len(sites)))).round(2)
+    samples = minerals * (1 + 0.05 * random.standard_normal(minerals.shape))
+    samples /= samples.sum(axis=1, keepdims=True)
+    for name, column in zip(MOLAR_MASSES, oxides(samples, magnesium).round(2).T, strict=True):
         features = {f"{band}nm": values for band, values in zip(BANDS, seen.T, strict=True)}
         if name == "TiO2":
             features |= angles(seen)
