@@ -14,6 +14,8 @@ from qexp.runs import labels
 
 SCHEMA_VERSION = 1
 
+FOLDS = "folds"
+
 UNFINISHED = ("created", "queued", "running")
 """States of which a run still has to get out."""
 
@@ -53,7 +55,8 @@ class RunDirectory:
 
     @property
     def spec_file(self) -> Path:
-        return self.path / "spec.json"
+        """A fold's is that of its run."""
+        return (self.path.parent.parent if self.path.parent.name == FOLDS else self.path) / "spec.json"
 
     @property
     def metrics_file(self) -> Path:
@@ -83,7 +86,7 @@ class RunDirectory:
     @property
     def folds(self) -> Path:
         """Where the folds of a cross-validation are, each a run inside the run."""
-        return self.path / "folds"
+        return self.path / FOLDS
 
     def fold(self, name: str) -> RunDirectory:
         return RunDirectory(self.folds / name)

@@ -177,6 +177,14 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     """The run to start from; its weights must be there and fit."""
     parent = Catalog(workspace).find(reference)
     require_done(parent)
+    if parent.all_folds():
+        raise QexpError(
+            f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
+        )
+    if isinstance(experience.document["split"], dict):
+        raise QexpError(
+            f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
+        )
     model = assemble.model_of(experience.document, assemble.tables_with(workspace.extensions))
     ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     theirs = checkpoint.shapes(parent.best_weights)

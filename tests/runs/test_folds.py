@@ -240,3 +240,13 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     assert len(made.all_folds()) == 4
     again = qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "named.csv")
     assert (again.code, again.stderr) == (0, "named.csv is there already\n")
+
+
+def test_weights_of_folds_are_nobody_s_first_ones_and_a_fold_is_shown_like_a_run(run, qexp):
+    made = run(epochs=2)
+    code, _, stderr = qexp("run", "mogi_quick", "--pretrain", "stones_0")
+    assert code == 2
+    assert "has the networks of 4 folds" in stderr
+    code, stdout, stderr = qexp("show", str(made.fold("002").path))
+    assert code == 0, stderr
+    assert "k_fold (folds 4" in stdout
