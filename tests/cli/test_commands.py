@@ -17,12 +17,12 @@ from qexp.spec.validate import findings
 from qexp.workspace import Workspace
 
 COMMANDS = [
-    "run", "matrix", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify", "validate",
+    "run", "matrix", "predict", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify", "validate",
     "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
-    "execute", "supervise",
+    "execute", "supervise", "train-folds",
 ]  # fmt: skip
 
-FOR_MACHINES = ("execute", "supervise")
+FOR_MACHINES = ("execute", "supervise", "train-folds")
 
 
 def everything_below(folder: Path) -> list[str]:
