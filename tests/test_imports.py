@@ -94,7 +94,7 @@ def test_only_the_package_and_the_commands_import_the_api():
     assert {part(module) for module in users} <= {"__init__", "cli"}
 
 
-HEAVY = ["torch", "scipy", "sklearn", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf"]
+HEAVY = ["torch", "scipy", "sklearn", "pyarrow", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf"]
 
 READING = [
     "qexp",

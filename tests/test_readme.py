@@ -17,6 +17,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 LONG = {"mogi_cnn", "mogi_noisy", "mogi_standard", "mogi_two_views"}
 """Experiences that are cut to an epoch here: what is tested is the command, not the result."""
 
+OF_ROWS = {"lunar_tio2"}
+BRIEFLY = """ --set epochs=2 --set members=2 --set select={} --set 'baselines=["mean"]'"""
+"""The same for those whose folds are many."""
+
 SHORT = " --set epochs=1 --set sizes=[64,32,32] --set batch_size=16"
 
 
@@ -34,6 +38,8 @@ def shortened(command: str) -> str:
     """Only the first run of the page is trained to its end; sweeps are short, and named in a script as they are."""
     words = shlex.split(command)
     changed = "--set" in words and "--seeds" not in words
+    if words[:2] == ["qexp", "run"] and words[2] in OF_ROWS:
+        return command + BRIEFLY
     return command + SHORT if words[:2] == ["qexp", "run"] and (Path(words[2]).stem in LONG or changed) else command
 
 

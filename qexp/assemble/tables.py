@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from qexp.baselines.estimators import BASELINES
 from qexp.datasets.distributions import DISTRIBUTIONS
 from qexp.datasets.generators import GENERATORS
 from qexp.datasets.noises import NOISES
@@ -37,6 +38,7 @@ BUILT_IN: Tables = {
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
     "callbacks": CALLBACKS,
+    "baselines": BASELINES,
 }
 
 

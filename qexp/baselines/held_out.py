@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.baselines.estimators import BASELINES, Baseline, Choice
+from qexp.baselines.estimators import Baseline, Choice
 from qexp.seeds import Seeds
-from qexp.tables import built, suggestion
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -34,7 +32,7 @@ class HeldOut:
 
 
 def estimates(
-    baseline: str | Mapping[str, Any],
+    baseline: Baseline,
     inputs: ArrayLike,
     targets: ArrayLike,
     folds: Sequence[Split],
@@ -44,7 +42,6 @@ def estimates(
 ) -> HeldOut:
     """What a baseline says of every held-out row.
 
-    baseline    name, or description with parameters, of an entry of `BASELINES`
     inputs      (row, column)
     targets     (row, output), each output estimated by itself
     transforms  per output
@@ -52,14 +49,10 @@ def estimates(
     The hyper-parameters of a fold are those with the least squared error, in the target's own unit, over all estimates
     of its inner splits. What comes out for a fold depends on no other fold.
     """
-    description = {"type": baseline} if isinstance(baseline, str) else baseline
-    if description["type"] not in BASELINES:
-        raise ValueError(f"no baseline '{description['type']}'; {suggestion(description['type'], BASELINES)}")
     known, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if known.ndim != 2 or true.ndim != 2 or len(known) != len(true):
         raise ValueError(f"inputs {known.shape} and targets {true.shape} must be (row, column) and (row, output)")
-    made = built(BASELINES, description)
-    each = [_Output(made, known, target, transform, seed) for target, transform in _columns(true, transforms)]
+    each = [_Output(baseline, known, target, transform, seed) for target, transform in _columns(true, transforms)]
     total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
     chosen: list[list[Choice]] = []
     for train, test in folds:

@@ -106,9 +106,11 @@ def _compared(
     inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
     estimators = {comparison.NETWORK: estimates}
     transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
-    for name in plan.spec["baselines"]:
-        folds = [(fold.train, fold.test) for fold in plan.folds]
-        estimators[name] = held_out.estimates(name, inputs, truth, folds, plan.inner_rows, seed, transforms).values
+    folds = [(fold.train, fold.test) for fold in plan.folds]
+    for description in plan.spec["baselines"]:
+        baseline = built(plan.tables["baselines"], description)
+        made = held_out.estimates(baseline, inputs, truth, folds, plan.inner_rows, seed, transforms)
+        estimators[description["type"]] = made.values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     return comparison.compared(estimators, truth, units, seed, groups, {comparison.NETWORK: plan.caution})
 

@@ -168,6 +168,8 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
         whole[key] = {name: long_form(value, tables[table]) for name, value in whole[key].items()}
     whole["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in whole["metrics"].items()}
     whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in whole["additional_callbacks"]]
+    if "baselines" in whole:
+        whole["baselines"] = [long_form(value, tables["baselines"]) for value in whole["baselines"]]
     for key in ("split", "inner"):
         if isinstance(whole.get(key), str | dict):
             whole[key] = long_form(whole[key], tables["splits"])

@@ -175,9 +175,9 @@ def test_an_override_makes_no_difference_to_the_files(specs, resolved):
             "did you mean 'filters'?",
         ),
         (
-            "optimizer.parameters.weight_decay=0.1",
-            "specs/experiences/sound.json at $.optimizer.parameters.weight_decay: unknown key 'weight_decay'; "
-            "known: betas, epsilon",
+            "optimizer.parameters.momentum=0.1",
+            "specs/experiences/sound.json at $.optimizer.parameters.momentum: unknown key 'momentum'; "
+            "known: betas, epsilon, weight_decay",
         ),
         ("datset.fixed.noise=1", "specs/experiences/sound.json at $.datset: unknown key 'datset'; did you mean"),
         ("epochs=twenty", 'specs/experiences/sound.json at $.epochs: must be a whole number, but is the text "twenty"'),
@@ -240,7 +240,7 @@ def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hi
 
 def test_every_default_is_written_out(resolved):
     whole = resolved().document
-    assert whole["optimizer"] == {"type": "adam", "parameters": {"betas": [0.9, 0.999], "epsilon": 1e-7}}
+    assert whole["optimizer"] == {"type": "adam", "parameters": {"betas": [0.9, 0.999], "epsilon": 1e-7, "weight_decay": 0.0}}
     assert whole["schedule"] == {"type": "constant", "parameters": {}}
     assert whole["losses"]["depth"] == {"type": "mae", "parameters": {}}
     assert whole["transforms"]["depth"] == {"type": "log", "parameters": {}}
@@ -259,7 +259,7 @@ def test_what_was_given_outweighs_the_default(specs, resolved):
         ("precision", "bfloat16"),
     )
     whole = resolved().document
-    assert whole["optimizer"]["parameters"] == {"betas": [0.9, 0.999], "epsilon": 0.5}
+    assert whole["optimizer"]["parameters"] == {"betas": [0.9, 0.999], "epsilon": 0.5, "weight_decay": 0.0}
     assert whole["precision"] == "bfloat16"
 
 

@@ -12,6 +12,7 @@ NOUNS = {
     "experience": {
         "optimizer": "optimizers",
         "schedule": "schedules",
+        "baseline": "baselines",
         "callback": "callbacks",
         "loss": "losses",
         "metric": "metrics",
