@@ -47,11 +47,13 @@ class Candidate:
 
 def caution(spec: Document) -> str:
     """What every table, figure and record of a run must say of its numbers, if anything."""
-    cautions = {
-        STAND_IN: spec["dataset"].get("stood_in", False),
-        AS_PUBLISHED: spec.get("protocol") == "as_published",
-    }
-    return "; ".join(words for words, holds in cautions.items() if holds)
+    words = [caution_of_data(spec), AS_PUBLISHED if spec.get("protocol") == "as_published" else ""]
+    return "; ".join(word for word in words if word)
+
+
+def caution_of_data(spec: Document) -> str:
+    """What must be said of all numbers that come from the data, those of baselines, too."""
+    return STAND_IN if spec["dataset"].get("stood_in") else ""
 
 
 class Folds:

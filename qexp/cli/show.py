@@ -163,7 +163,7 @@ def _tabular_lines(spec: dict[str, Any]) -> dict[str, str]:
     dataset = spec["dataset"]
     choices = {key: ", ".join(map(str, values)) for key, values in spec["select"].items()}
     return {
-        "file": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+        "file": f"{dataset['stand_in' if dataset.get('stood_in') else 'path']}, SHA-256 {dataset['fingerprint'][:16]}…",
         "held out": _named(spec["split"]),
         "inner parts": _named(spec["inner"]) if spec["inner"] else "none",
         "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "nothing but the epoch",

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -24,7 +24,8 @@ from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
 from qexp.runs.signals import handled
-from qexp.runs.train_folds import Line, Progress, mean_line, plan_of, train_batch
+from qexp.runs.train_folds import UNJUDGED, Progress, plan_of, train_batch
+from qexp.training.stack import EpochLines
 
 log = logging.getLogger("qexp.run")
 
@@ -181,10 +182,10 @@ class _Speaker:
     def leave(self) -> None:
         self.steps += self._share
 
-    def epoch_done(self, epoch: int, lines: Mapping[int, Line], seconds: float) -> None:
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         if lines:
             steps = self.steps + self._share * epoch / self._epochs
-            self.say({"steps": steps, "line": mean_line(list(lines.values())), "seconds": seconds})
+            self.say({"steps": steps, "line": {**UNJUDGED, **lines.mean()}, "seconds": seconds})
 
     def checkpoint_written(self, epoch: int) -> None:
         self.say({"log": f"checkpoint after epoch {epoch} of a stack"})

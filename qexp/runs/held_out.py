@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.assemble.folds import Folds
+from qexp.assemble.folds import Folds, caution_of_data
 from qexp.baselines import comparison, held_out
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
@@ -112,7 +112,8 @@ def _compared(
         made = held_out.estimates(baseline, inputs, truth, folds, plan.inner_rows, seed, transforms)
         estimators[description["type"]] = made.values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
-    return comparison.compared(estimators, truth, units, seed, groups, {comparison.NETWORK: plan.caution})
+    notes = {**dict.fromkeys(estimators, caution_of_data(plan.spec)), comparison.NETWORK: plan.caution}
+    return comparison.compared(estimators, truth, units, seed, groups, notes)
 
 
 def _as_pair(plan: Folds, output: str) -> held_out.Transform | None:

@@ -36,7 +36,7 @@ from qexp.seeds import Seeds
 from qexp.tables import Tables
 from qexp.training import checkpoint
 from qexp.training.recipe import Recipe
-from qexp.training.stack import Outcome, Stack, Task, stack_size
+from qexp.training.stack import EpochLines, Outcome, Stack, Task, line_of, stack_size
 
 log = logging.getLogger("qexp.run")
 
@@ -61,7 +61,8 @@ class Network:
 
     task: Task
     outcome: Outcome
-    lines: list[Line]
+    curve: np.ndarray
+    """(epoch, ...), see `line_of`."""
 
 
 @dataclass
@@ -232,8 +233,8 @@ def _stack_size(plan: Folds, task: Task) -> int:
 
 def epochs_of(plan: Folds) -> int:
     """How often an epoch ends in a batch at most, as far as there is one stack for each candidate."""
-    judged = sum(candidate.spec["epochs"] for candidate in plan.candidates) if _chooses(plan) else 0
-    return judged + (plan.spec["epochs"] if plan.refits else 0)
+    epochs: list[int] = [candidate.spec["epochs"] for candidate in plan.candidates]
+    return (sum(epochs) if _chooses(plan) else 0) + (max(epochs) if plan.refits else 0)
 
 
 def _chooses(plan: Folds) -> bool:
@@ -258,7 +259,7 @@ class _Batch:
         if _chooses(plan):
             for index, candidate in enumerate(plan.candidates):
                 tasks = {fold.name: plan.judged(fold, candidate) for fold in self._folds}
-                networks = self._train(tasks, candidate, f"judged-{index:03d}")
+                networks = self._train(tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"])
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
@@ -268,11 +269,13 @@ class _Batch:
                         trained[name] = Trained(dict(candidate.chosen), of_fold, loss)
                         chosen[name] = candidate
         if plan.refits:
+            longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
             for index, candidate in enumerate(plan.candidates):
                 tasks = {
                     fold.name: plan.refitted(fold, candidate) for fold in self._folds if chosen[fold.name] is candidate
                 }
-                networks = self._train(tasks, candidate, f"refitted-{index:03d}") if tasks else {}
+                steps = longest * len(tasks) / len(self._folds)
+                networks = self._train(tasks, candidate, f"refitted-{index:03d}", steps) if tasks else {}
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
@@ -280,33 +283,37 @@ class _Batch:
         return trained
 
     def _train(
-        self, tasks: Mapping[str, Sequence[Task]], candidate: Candidate, purpose: str
+        self, tasks: Mapping[str, Sequence[Task]], candidate: Candidate, purpose: str, steps: float
     ) -> dict[str, list[Network]] | None:
-        """Fold → its networks, in the order of its tasks; None if interrupted."""
+        """Fold → its networks, in the order of its tasks; None if interrupted.
+
+        steps  what all of it counts for, of the epochs of the batch
+        """
         plan, recipe = self._plan, self._plan.recipe(candidate)
         owners = {id(task): name for name, of_fold in tasks.items() for task in of_fold}
         trained: dict[int, Network] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
         stacks = list(in_stacks(everyone, lambda task: _stack_size(plan, task)))
         for number, members in enumerate(stacks):
-            networks = self._train_stack(members, recipe, f"{purpose}-{number:03d}", len(stacks))
+            share = steps * len(members) / len(everyone)
+            networks = self._train_stack(members, recipe, f"{purpose}-{number:03d}", share)
             if networks is None:
                 return None
             trained |= {id(network.task): network for network in networks}
         return {name: [trained[id(task)] for task in everyone if owners[id(task)] == name] for name in tasks}
 
-    def _train_stack(self, members: Sequence[Task], recipe: Recipe, name: str, siblings: int) -> list[Network] | None:
+    def _train_stack(self, members: Sequence[Task], recipe: Recipe, name: str, share: float) -> list[Network] | None:
         folder = self._folder / name
         files.make_folder(folder)
         stack = Stack(members, recipe, self._plan.device, folder)
         stack.resume()
-        self._progress.enter(recipe.epochs / siblings, recipe.epochs)
+        self._progress.enter(share, recipe.epochs)
         finished = stack.run(self._progress, self._interrupted)
         self._progress.leave()
         if not finished:
             return None
         return [
-            Network(task, outcome, stack.lines(position))
+            Network(task, outcome, stack.curve(position).numpy())
             for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True))
         ]
 
@@ -324,7 +331,7 @@ class Hears(Protocol):
 
     def enter(self, share: float, epochs: int) -> None: ...
     def leave(self) -> None: ...
-    def epoch_done(self, epoch: int, lines: Mapping[int, Line], seconds: float) -> None: ...
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None: ...
     def checkpoint_written(self, epoch: int) -> None: ...
 
 
@@ -350,9 +357,9 @@ class Progress:
     def leave(self) -> None:
         self._before += self._share
 
-    def epoch_done(self, epoch: int, lines: Mapping[int, Line], seconds: float) -> None:
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         if lines:
-            self.show(self._before + self._share * epoch / self._epochs, mean_line(list(lines.values())), seconds)
+            self.show(self._before + self._share * epoch / self._epochs, {**UNJUDGED, **lines.mean()}, seconds)
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         if int(steps) > self._shown:
@@ -393,7 +400,7 @@ def _write(place: RunDirectory, trained: Trained, plan: Folds, fold: Fold) -> No
         }
         for network in trained.networks
     ]  # fmt: skip
-    lines = mean_lines([network.lines for network in trained.networks])
+    lines = _mean_of_networks(trained.networks, plan.spec["outputs"])
     content = "".join(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n" for line in lines)
     files.write_bytes(place.metrics_file, content.encode())
     record["fold"] |= {"chosen": trained.chosen, "networks": networks, "inner_loss": trained.inner_loss}
@@ -457,6 +464,16 @@ def _write_metrics(directory: RunDirectory, record: dict[str, Any], plan: Folds)
     record["epochs"] |= {"done": len(lines), "best": int(np.median(best)) if best else None}
     content = "".join(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n" for line in lines)
     files.write_bytes(directory.metrics_file, content.encode())
+
+
+def _mean_of_networks(networks: Sequence[Network], outputs: Sequence[str]) -> list[Line]:
+    """A line per epoch, over the networks that came so far."""
+    lines = []
+    for epoch in range(max((len(network.curve) for network in networks), default=0)):
+        numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
+        means = [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())]
+        lines.append({**UNJUDGED, **line_of(means, epoch + 1, outputs), "networks": len(numbers)})
+    return lines
 
 
 def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:

@@ -12,7 +12,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from qexp.training.losses import total
 from qexp.training.recipe import PRECISIONS, Recipe, Samples
 
 Tensors = dict[str, Tensor]
+Line = dict[str, Any]
 
 ALIGNMENT = 16
 """Every weight begins at a multiple of so many numbers, so that all networks' are worked on in the same way."""
@@ -74,7 +75,7 @@ class Outcome:
 class Listener(Protocol):
     """Hears how training goes."""
 
-    def epoch_done(self, epoch: int, lines: Mapping[int, dict[str, Any]], seconds: float) -> None:
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         """Lines by the task's position, of the tasks that are still trained."""
 
     def checkpoint_written(self, epoch: int) -> None: ...
@@ -100,6 +101,47 @@ def stack_size(network: Network, batch_size: int) -> int:
         return 1
     operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
     return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
+
+
+def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
+    """An epoch's line, of its numbers: rate, training losses, validation losses if any, whether it is the best so far.
+
+    names  of the outputs
+    """
+    rate, *losses, best = numbers
+    parts = {"train": losses[: len(names)], "validation": losses[len(names) :]}
+    return {
+        "epoch": epoch,
+        "learning_rate": rate,
+        **{
+            part: {"loss": sum(values), "losses": dict(zip(names, values, strict=True))}
+            for part, values in parts.items()
+            if values
+        },
+        "best": bool(best),
+    }
+
+
+class EpochLines(Mapping[int, Line]):
+    """Lines of an epoch by the task's position, made when they are looked at."""
+
+    def __init__(self, stack: Stack, epoch: int, numbers: Mapping[int, Sequence[float]]) -> None:
+        self._names, self._epoch, self._numbers = list(stack.recipe.losses), epoch, numbers
+
+    def __getitem__(self, position: int) -> Line:
+        return line_of(self._numbers[position], self._epoch, self._names)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def mean(self) -> Line:
+        """Rate and losses on average; the best so far only if it is that of all."""
+        *means, _ = torch.tensor(list(self._numbers.values()), dtype=torch.float64).mean(dim=0).tolist()
+        best = all(numbers[-1] for numbers in self._numbers.values())
+        return line_of([*means, float(best)], self._epoch, self._names)
 
 
 class Stack:
@@ -168,10 +210,14 @@ class Stack:
     def _goes_on(self) -> bool:
         return bool(self._positions) and self.epochs_done < self.recipe.epochs
 
-    def lines(self, position: int) -> list[dict[str, Any]]:
+    def lines(self, position: int) -> list[Line]:
         """The lines of a task's epochs so far."""
+        return [self._line(numbers, epoch) for epoch, numbers in enumerate(self.curve(position).tolist(), start=1)]
+
+    def curve(self, position: int) -> Tensor:
+        """The same as numbers, (epoch, ...): see `line_of`."""
         history = self._history[position]
-        return [self._line(position, epoch) for epoch in range(len(history)) if not history[epoch, 0].isnan()]
+        return history[~history[:, 0].isnan()]
 
     def resume(self) -> int:
         """Go on from `stack.safetensors`, if there is one. Returns the number of epochs that are complete."""
@@ -309,16 +355,18 @@ class Stack:
         ]  # fmt: skip
         return torch.stack([losses * share for losses, share in parts]).sum(0).cpu()
 
-    def _close_epoch(self, batch_losses: Tensor) -> dict[int, dict[str, Any]]:
+    def _close_epoch(self, batch_losses: Tensor) -> EpochLines:
         """Validate, keep what is best, let the callbacks act. Returns the epoch's lines."""
-        means = loop.mean_losses(batch_losses, self.recipe.batch_size, self._train_size)
-        validated = self._validate().double() if self._seen else None
+        means = loop.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
+        validated = self._validate().double().tolist() if self._seen else None
+        sound = torch.isfinite(batch_losses).flatten(2).all(-1).all(0).tolist()
         epoch = self.epochs_done + 1
-        better, lines = [], {}
+        rate = loop.scheduled_rate(self.recipe, epoch, self.batches - 1, self.batches)
+        better, written, numbers = [], [], []
         for row, position in enumerate(self._positions):
             task, outcome = self.tasks[position], self.outcomes[position]
-            problem = loop.divergence(batch_losses[:, row], self.recipe, epoch)
-            loss = math.nan if validated is None else sum(validated[row].tolist())
+            problem = None if sound[row] else loop.divergence(batch_losses[:, row], self.recipe, epoch)
+            loss = math.nan if validated is None else sum(validated[row])
             if problem is None and validated is not None and not math.isfinite(loss):
                 problem = f"the validation loss of epoch {epoch} is {loss}; try a lower learning rate"
             if problem is not None:
@@ -327,15 +375,17 @@ class Stack:
             if loss < outcome.best_loss or self.recipe.keep == "last":
                 outcome.best_loss, outcome.best_epoch = loss, epoch
                 better.append(row)
-            rate = loop.scheduled_rate(self.recipe, epoch, self.batches - 1, self.batches)
-            numbers = [rate * outcome.learning_rate_factor, *means[row].tolist()]
-            numbers += validated[row].tolist() if validated is not None else []
-            numbers.append(float(outcome.best_epoch == epoch))
-            self._history[position, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
-            lines[position] = self._line(position, epoch - 1)
-            view = _EpochView(outcome, lines[position], loss)
-            for callback in task.callbacks:
-                callback.after_epoch(view)
+            judged = validated[row] if validated is not None else []
+            best = float(outcome.best_epoch == epoch)
+            numbers.append([rate * outcome.learning_rate_factor, *means[row], *judged, best])
+            written.append(position)
+            if task.callbacks:
+                view = _EpochView(outcome, self._line(numbers[-1], epoch), loss)
+                for callback in task.callbacks:
+                    callback.after_epoch(view)
+        lines = EpochLines(self, epoch, dict(zip(written, numbers, strict=True)))
+        if written:
+            self._history[written, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
         self._keep(better)
         self.epochs_done = epoch
         remaining = [row for row, position in enumerate(self._positions) if not self.outcomes[position].ended]
@@ -357,20 +407,8 @@ class Stack:
         stops = any(self.outcomes[position].ended for position in self._positions)
         return self.epochs_done + 1 < self.recipe.epochs and not stops
 
-    def _line(self, position: int, epoch: int) -> dict[str, Any]:
-        names = list(self.recipe.losses)
-        rate, *losses, best = self._history[position, epoch].tolist()
-        parts = {"train": losses[: len(names)], "validation": losses[len(names) :]}
-        return {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            **{
-                part: {"loss": sum(values), "losses": dict(zip(names, values, strict=True))}
-                for part, values in parts.items()
-                if values
-            },
-            "best": bool(best),
-        }
+    def _line(self, numbers: Sequence[float], epoch: int) -> Line:
+        return line_of(numbers, epoch, list(self.recipe.losses))
 
     def _load_kept(self) -> None:
         for position, task in enumerate(self.tasks):

@@ -63,7 +63,9 @@ def one_d_cnn(
     first = wider.index(True) + 1 if any(wider) else len(filters)
     strides = [2 if position == first else 1 for position in range(len(filters))]
     blocks = sequence_convolutions(shape, filters, kernel_size, strides, use_bias=False, batch_norm=True)
-    return nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
+    made = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
+    made.initial_scale = 1.0  # type: ignore[assignment] # torch's own first weights, as DL-IM has them
+    return made
 
 
 def mlp(
