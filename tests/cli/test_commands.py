@@ -150,7 +150,7 @@ def test_tables_and_schema_refuse_a_folder_that_is_no_workspace_too(qexp, tmp_pa
 
 TABLES = {
     "generators", "distributions", "noises", "modules", "transforms", "losses", "metrics", "optimizers", "schedules",
-    "callbacks", "splits",
+    "callbacks", "splits", "baselines",
 }  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def test_quantities_are_listed_with_unit_and_factor(qexp):
     [
         (("tables", "modlues"), "no table 'modlues'; did you mean 'modules'?"),
         (("tables", "quantitys"), "no table 'quantitys'; did you mean 'quantities'?"),
-        (("tables", "volcanoes"), "no table 'volcanoes'; known: callbacks, datasets, distributions,"),
+        (("tables", "volcanoes"), "no table 'volcanoes'; known: baselines, callbacks, datasets,"),
         (("tables", "modules", "max_poling"), "no entry 'max_poling' in modules; did you mean 'max_pooling'?"),
         (("tables", "losses", "zzz"), "no entry 'zzz' in losses; known: huber, mae, mre, mse"),
     ],
