@@ -13,7 +13,7 @@ from qexp.errors import QexpError
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
 from qexp.models.shapes import Shape, written
-from qexp.runs import train_folds
+from qexp.runs import fold_directories
 from qexp.runs.directory import RunDirectory
 from qexp.runs.plans import require_done
 from qexp.tables import suggestion
@@ -31,10 +31,10 @@ def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
 def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
     """The one model of a finished run, or those of all its folds, ready to predict."""
     if directory.all_folds():
-        train_folds.require_done(directory)  # which says more than the state of the run
+        fold_directories.require_done(directory)  # which says more than the state of the run
     require_done(directory)
     if directory.all_folds():
-        models = train_folds.load_networks(directory)
+        models = fold_directories.load_networks(directory)
     else:
         weights, _ = checkpoint.read(directory.best_weights)
         models = [assemble.trained_model(directory.spec(), assemble.tables_with(directory.extensions), weights)]

@@ -23,8 +23,10 @@ import torch
 from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
+from qexp.runs.fold_batches import train_batch
+from qexp.runs.fold_directories import UNJUDGED
 from qexp.runs.signals import handled
-from qexp.runs.train_folds import UNJUDGED, Progress, plan_of, train_batch
+from qexp.runs.train_folds import Progress, plan_of
 from qexp.training.stack import EpochLines
 
 log = logging.getLogger("qexp.run")

@@ -17,9 +17,10 @@ from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs import plans
 from qexp.runs.directory import RunDirectory
+from qexp.runs.fold_directories import done
 from qexp.runs.fold_workers import train_in_processes
 from qexp.runs.prepare import prepare
-from qexp.runs.train_folds import Progress, done, open_folds, plan_of
+from qexp.runs.train_folds import Progress, open_folds, plan_of
 from qexp.runs.train_network import Silent
 from qexp.workspace import Workspace
 from tests.runs.conftest import until
