@@ -17,8 +17,8 @@ from qexp.spec.validate import findings
 from qexp.workspace import Workspace
 
 COMMANDS = [
-    "run", "matrix", "predict", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify", "validate",
-    "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
+    "run", "matrix", "predict", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify",
+    "validate", "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
     "execute", "supervise", "train-folds",
 ]  # fmt: skip
 

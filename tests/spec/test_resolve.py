@@ -240,7 +240,10 @@ def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hi
 
 def test_every_default_is_written_out(resolved):
     whole = resolved().document
-    assert whole["optimizer"] == {"type": "adam", "parameters": {"betas": [0.9, 0.999], "epsilon": 1e-7, "weight_decay": 0.0}}
+    assert whole["optimizer"] == {
+        "type": "adam",
+        "parameters": {"betas": [0.9, 0.999], "epsilon": 1e-7, "weight_decay": 0.0},
+    }
     assert whole["schedule"] == {"type": "constant", "parameters": {}}
     assert whole["losses"]["depth"] == {"type": "mae", "parameters": {}}
     assert whole["transforms"]["depth"] == {"type": "log", "parameters": {}}
