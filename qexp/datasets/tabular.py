@@ -18,6 +18,7 @@ from torch import Tensor
 from qexp.datasets import table_files
 from qexp.datasets.table_files import SHOWN, TableError, TableFile, listed
 from qexp.errors import QexpError
+from qexp.tables import suggestion
 
 LARGEST = float(np.finfo(np.float32).max)
 """Networks compute in this precision."""
@@ -119,8 +120,11 @@ class TabularDataset:
     def column(self, name: str) -> NDArray[np.str_]:
         """All rows' values of a group, or of any column of the file, as texts. Raises TableError."""
         if name not in self._texts:
+            if name not in self._file.names:
+                near = suggestion(name, [*self.groups, *self._file.names])
+                raise TableError(f"{self.path} has no column '{name}', nor is there a group of that name; {near}")
             if trouble := self._file.trouble_with(name):
-                raise TableError(f"{trouble}; groups: {', '.join(self.groups) or 'none'}")
+                raise TableError(trouble)
             self._texts[name] = self._file.read([], [name])[1][name][self._kept]
         return self._texts[name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -282,3 +283,25 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert slurm.this_job() == {"launcher": "slurm", "id": "12_3"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
+)
+def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
+    script = slurm.SCRIPT.format(
+        launch="one", runs="runs.txt", command="sbatch", setup="", python="python", requeue="true", time_is_up=124
+    )
+    function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
+
+    def kept():
+        command = ["bash", "-c", f"{function}run=$1; checkpoint", "bash", tmp_path]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        return done.stdout
+
+    before = kept()
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    assert kept() != before == ""

@@ -271,7 +271,10 @@ if [ -z "$run" ]; then
     echo "line $((SLURM_ARRAY_TASK_ID + 1)) of {runs} in $PWD on $(hostname) names no run" >&2
     exit 3
 fi
-checkpoint() {{ stat -c '%i %y' -- "$run/checkpoints/last.safetensors" 2> /dev/null; }}
+checkpoint() {{
+    stat -c '%i %y' -- "$run/checkpoints/last.safetensors" "$run"/folds/*/checkpoints/best.safetensors \
+        "$run"/folds/.stacks/*/*/stack.safetensors 2> /dev/null
+}}
 before=$(checkpoint)
 if [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ]; then
     # Slurm has seen to it that the attempt before, maybe on another node, is gone.
