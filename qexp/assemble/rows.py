@@ -90,19 +90,27 @@ def _normalises_over_samples(network: Network) -> bool:
 
 def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
     """Whether every row can be transformed and brought back, and a transform be fitted to every fold."""
-    for name, value in document.get("transforms", {}).items():
-        where: validate.Path = ("transforms", name)
-        try:
-            transform: Transform = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
-        except ValueError as error:
-            yield (*where, "parameters"), str(error)
-            continue
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    for name, transform in transforms.items():
         if name not in dataset.values:
             continue
         trouble = _first_that_cannot_be_transformed(transform, dataset, name)
         trouble = trouble or _first_that_is_constant(transform, dataset, name, folds)
         if trouble:
-            yield where, trouble
+            yield ("transforms", name), trouble
+
+
+def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
+    """The transforms of an experience that can be made, and what is wrong with the parameters of the others."""
+    made: dict[str, Transform] = {}
+    found: list[Finding] = []
+    for name, value in document.get("transforms", {}).items():
+        try:
+            made[name] = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
+        except ValueError as error:
+            found.append((("transforms", name, "parameters"), str(error)))
+    return made, found
 
 
 def _first_that_is_constant(

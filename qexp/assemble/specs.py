@@ -17,7 +17,6 @@ from qexp.assemble.tables import tables_with
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.tabular import TabularDataset, TabularError
-from qexp.datasets.transforms import Transform
 from qexp.errors import Problem, QexpError, SpecError
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.network import BranchError, Network
@@ -337,13 +336,9 @@ def _in_matched_filters(document: Document, tables: Tables) -> Iterator[Finding]
 
 
 def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
-    for name, value in document.get("transforms", {}).items():
-        where: validate.Path = ("transforms", name)
-        try:
-            transform: Transform = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
-        except ValueError as error:
-            yield (*where, "parameters"), str(error)
-            continue
+    transforms, found = rows.built_transforms(document, tables)
+    yield from found
+    for name, transform in transforms.items():
         if name in dataset.fixed:
             low = high = dataset.fixed[name]
         elif name in dataset.distributions:
@@ -352,4 +347,4 @@ def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables
             low, high = -math.inf, math.inf
         trouble = transform.domain_error(low, high)
         if trouble:
-            yield where, f"{trouble}; use asinh or scale for '{name}'"
+            yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"
