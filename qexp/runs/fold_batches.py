@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from qexp import files
 from qexp.assemble.folds import Candidate, Folds, in_stacks
 from qexp.datasets.splits import Fold
 from qexp.runs.directory import RunDirectory
-from qexp.runs.fold_directories import Network, Trained, done, write_fold
+from qexp.runs.fold_directories import UNJUDGED, Line, Network, Trained, done, write_fold
 from qexp.training.recipe import Recipe
 from qexp.training.stack import EpochLines, Stack, Task, stack_size
 
@@ -24,10 +23,15 @@ STACKS = ".stacks"
 
 
 def train_batch(
-    directory: RunDirectory, plan: Folds, number: int, progress: Hears, interrupted: Callable[[], bool]
+    directory: RunDirectory,
+    plan: Folds,
+    batches: Sequence[Sequence[Fold]],
+    number: int,
+    progress: Steps,
+    interrupted: Callable[[], bool],
 ) -> bool:
     """Train the folds of one batch, and write down those that are not done; False if interrupted."""
-    batch, folder = batches_of(plan)[number], directory.folds / STACKS / f"{number:03d}"
+    batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
     trained = _Batch(plan, batch, folder, progress, interrupted).train()
     if trained is None:
         return False
@@ -80,7 +84,7 @@ class _Batch:
     """Some folds, trained side by side."""
 
     def __init__(
-        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: Hears, interrupted: Callable[[], bool]
+        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: Steps, interrupted: Callable[[], bool]
     ) -> None:
         self._plan, self._folds, self._folder = plan, folds, folder
         self._progress, self._interrupted = progress, interrupted
@@ -160,10 +164,25 @@ def _pooled_loss(networks: Sequence[Network]) -> float:
     return float(np.average([network.outcome.best_loss for network in networks], weights=rows))
 
 
-class Hears(Protocol):
-    """Hears of epochs of stacks, one stack after another."""
+class Steps:
+    """Counts epochs of stacks, one stack after another, as steps of the whole; each kind shows them in its way."""
 
-    def enter(self, share: float, epochs: int) -> None: ...
-    def leave(self) -> None: ...
-    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None: ...
-    def checkpoint_written(self, epoch: int) -> None: ...
+    def __init__(self) -> None:
+        self.done, self._share, self._epochs = 0.0, 1.0, 1
+
+    def enter(self, share: float, epochs: int) -> None:
+        """A stack begins that counts for so many steps."""
+        self._share, self._epochs = share, epochs
+
+    def leave(self) -> None:
+        self.done += self._share
+
+    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
+        if lines:
+            self.show(self.done + self._share * epoch / self._epochs, {**UNJUDGED, **lines.mean()}, seconds)
+
+    def show(self, steps: float, line: Line, seconds: float) -> None:
+        raise NotImplementedError
+
+    def checkpoint_written(self, epoch: int) -> None:
+        raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
 from qexp.runs import held_out
-from qexp.runs.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.directory import EMPTY_RECORD, RunDirectory, write_lines
 from qexp.runs.prepare import now
 from qexp.training import checkpoint
 from qexp.training.stack import Outcome, Task, line_of
@@ -76,7 +76,6 @@ def require_done(directory: RunDirectory) -> None:
 
 def load_networks(directory: RunDirectory) -> list[Inversion]:
     """All networks of a run's folds, which must be done."""
-    require_done(directory)
     spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
     documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
     models = []
@@ -116,10 +115,12 @@ def write_fold(place: RunDirectory, trained: Trained, plan: Folds, fold: Fold) -
         for network in trained.networks
     ]  # fmt: skip
     lines = _mean_of_networks(trained.networks, plan.spec["outputs"])
-    content = "".join(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n" for line in lines)
-    files.write_bytes(place.metrics_file, content.encode())
+    write_lines(place.metrics_file, map(files.with_marks, lines))
     record["fold"] |= {"chosen": trained.chosen, "networks": networks, "inner_loss": trained.inner_loss}
-    record["epochs"] |= {"done": len(lines), "best": _median_epoch(trained.networks)}
+    record["epochs"] |= {
+        "done": len(lines),
+        "best": median_epoch(network.outcome.best_epoch for network in trained.networks),
+    }
     record["error"] = trained.failed
     if trained.failed is None:
         tensors = {
@@ -141,9 +142,10 @@ def _said(chosen: Mapping[str, Any]) -> str:
     return "".join(f", {key} {value}" for key, value in chosen.items())
 
 
-def _median_epoch(networks: Sequence[Network]) -> int | None:
-    epochs = [network.outcome.best_epoch for network in networks if network.outcome.best_epoch]
-    return int(np.median(epochs)) if epochs else None
+def median_epoch(epochs: Iterable[int | None]) -> int | None:
+    """Of those that there are; epochs count from 1."""
+    known = [epoch for epoch in epochs if epoch]
+    return int(np.median(known)) if known else None
 
 
 def _row_numbers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:

@@ -23,11 +23,10 @@ import torch
 from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
-from qexp.runs.fold_batches import train_batch
-from qexp.runs.fold_directories import UNJUDGED
+from qexp.runs.fold_batches import Steps, batches_of, train_batch
+from qexp.runs.fold_directories import Line
 from qexp.runs.signals import handled
 from qexp.runs.train_folds import Progress, plan_of
-from qexp.training.stack import EpochLines
 
 log = logging.getLogger("qexp.run")
 
@@ -86,7 +85,7 @@ def train_in_processes(
             else:
                 worker.steps = message["steps"]
                 under_way = sum(one.steps for one in workers)
-                progress.show(progress.before + steps_done + under_way, message["line"], message["seconds"])
+                progress.show(progress.done + steps_done + under_way, message["line"], message["seconds"])
     finally:
         for worker in workers:
             worker.process.kill()
@@ -148,6 +147,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     torch.set_num_threads(1)
     record = directory.record()
     plan = plan_of(directory.spec(), assemble.tables_with(directory.extensions), record["seed"], torch.device("cpu"))
+    batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     busy = threading.Event()
@@ -164,30 +164,22 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
         while (number := numbers.get()) is not None:
             busy.set()
             speaker = _Speaker(answers)
-            if not train_batch(directory, plan, number, speaker, stop.is_set):
+            if not train_batch(directory, plan, batches, number, speaker, stop.is_set):
                 return False
             busy.clear()
-            speaker.say({"done": number, "steps": speaker.steps})
+            speaker.say({"done": number, "steps": speaker.done})
     return not stop.is_set()
 
 
-class _Speaker:
+class _Speaker(Steps):
     """Tells the run's process of epochs."""
 
     def __init__(self, answers: IO[str]) -> None:
+        super().__init__()
         self._answers = answers
-        self.steps, self._share, self._epochs = 0.0, 1.0, 1
 
-    def enter(self, share: float, epochs: int) -> None:
-        self._share, self._epochs = share, epochs
-
-    def leave(self) -> None:
-        self.steps += self._share
-
-    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
-        if lines:
-            steps = self.steps + self._share * epoch / self._epochs
-            self.say({"steps": steps, "line": {**UNJUDGED, **lines.mean()}, "seconds": seconds})
+    def show(self, steps: float, line: Line, seconds: float) -> None:
+        self.say({"steps": steps, "line": line, "seconds": seconds})
 
     def checkpoint_written(self, epoch: int) -> None:
         self.say({"log": f"checkpoint after epoch {epoch} of a stack"})

@@ -6,7 +6,6 @@ same bits, whichever folds were done by then.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -15,7 +14,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from qexp import assemble, files
@@ -25,13 +23,12 @@ from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.models.network import operations_per_sample
 from qexp.runs import held_out
-from qexp.runs.directory import RunDirectory
-from qexp.runs.fold_batches import STACKS, batches_of, epochs_of, tasks_of_first, train_batch
-from qexp.runs.fold_directories import UNJUDGED, Line, done, mean_lines, open_fold
+from qexp.runs.directory import RunDirectory, write_lines
+from qexp.runs.fold_batches import STACKS, Steps, batches_of, epochs_of, tasks_of_first, train_batch
+from qexp.runs.fold_directories import Line, done, mean_lines, median_epoch, open_fold
 from qexp.runs.train_network import Display
 from qexp.seeds import Seeds
 from qexp.tables import Tables
-from qexp.training.stack import EpochLines
 
 log = logging.getLogger("qexp.run")
 
@@ -62,7 +59,7 @@ def train_folds(
     open_folds(directory, record, plan)
     batches = batches_of(plan)
     todo = [number for number, batch in enumerate(batches) if not _all_done(directory, batch)]
-    progress = Progress(display, epochs_of(plan) * len(batches))
+    progress = Progress(display)
     progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
     started, seconds_before = time.perf_counter(), record["seconds"]
     display.start(record["name"], epochs_of(plan) * len(batches), 0)
@@ -76,7 +73,10 @@ def train_folds(
                 directory, todo, min(processes, len(todo)), progress, note_progress, interrupted
             )
         else:
-            finished = all(_noted(train_batch(directory, plan, n, progress, interrupted), note_progress) for n in todo)
+            finished = all(
+                _noted(train_batch(directory, plan, batches, number, progress, interrupted), note_progress)
+                for number in todo
+            )
     finally:
         display.stop()
         record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
@@ -123,31 +123,15 @@ def _all_done(directory: RunDirectory, batch: Sequence[Fold]) -> bool:
     return all(done(directory.fold(fold.name)) for fold in batch)
 
 
-class Progress:
+class Progress(Steps):
     """Tells the display how much of all is done."""
 
-    def __init__(self, display: Display, steps: int) -> None:
-        self._display, self._steps = display, steps
-        self._before, self._share, self._epochs, self._shown = 0.0, 1.0, 1, 0
-
-    @property
-    def before(self) -> float:
-        """Steps of what was done before."""
-        return self._before
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display, self._shown = display, 0
 
     def skip(self, steps: float) -> None:
-        self._before += steps
-
-    def enter(self, share: float, epochs: int) -> None:
-        """A stack begins that counts for so many of all steps."""
-        self._share, self._epochs = share, epochs
-
-    def leave(self) -> None:
-        self._before += self._share
-
-    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
-        if lines:
-            self.show(self._before + self._share * epoch / self._epochs, {**UNJUDGED, **lines.mean()}, seconds)
+        self.done += steps
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         if int(steps) > self._shown:
@@ -180,7 +164,6 @@ def _write_metrics(directory: RunDirectory, record: dict[str, Any], plan: Folds)
     """A line per epoch, the mean over the folds."""
     places = [directory.fold(fold.name) for fold in plan.folds]
     lines = mean_lines([place.metrics() for place in places])
-    best = [epoch for place in places if (epoch := place.record()["epochs"]["best"])]
-    record["epochs"] |= {"done": len(lines), "best": int(np.median(best)) if best else None}
-    content = "".join(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n" for line in lines)
-    files.write_bytes(directory.metrics_file, content.encode())
+    best = median_epoch(place.record()["epochs"]["best"] for place in places)
+    record["epochs"] |= {"done": len(lines), "best": best}
+    write_lines(directory.metrics_file, map(files.with_marks, lines))

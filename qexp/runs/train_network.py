@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from qexp import assemble, files
-from qexp.runs.directory import RunDirectory, read_lines
+from qexp.runs.directory import RunDirectory, read_lines, write_lines
 from qexp.runs.results import write_results
 from qexp.seeds import Seeds
 from qexp.tables import Tables
@@ -132,6 +132,4 @@ def _cut_metrics(path: Path, epochs: int) -> None:
     """Drop the lines of epochs that will be trained again."""
     if not path.exists():
         return
-    kept = [line for line in read_lines(path) if line["epoch"] <= epochs]
-    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in kept)
-    files.write_bytes(path, content.encode())
+    write_lines(path, [line for line in read_lines(path) if line["epoch"] <= epochs])
