@@ -62,6 +62,14 @@ class SpecError(QexpError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class DatasetError(QexpError):
+    """Data cannot be used as they are asked to be; carries all that is wrong, and in which argument."""
+
+    def __init__(self, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+        self.findings = list(findings)
+        super().__init__("\n".join(message for _, message in self.findings))
+
+
 def pointer(path: Iterable[str | int]) -> str:
     """`$.branches[2].operations` for ("branches", 2, "operations")."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

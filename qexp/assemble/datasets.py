@@ -10,8 +10,8 @@ from typing import Any
 
 from qexp.datasets import table_files
 from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.tabular import Group, TabularDataset, TabularError
-from qexp.errors import QexpError
+from qexp.datasets.tabular import Group, TabularDataset
+from qexp.errors import DatasetError, QexpError
 from qexp.quantities import quantity
 from qexp.spec import resolve
 from qexp.tables import Tables, built
@@ -31,7 +31,7 @@ def dataset_of(document: Document, tables: Tables, workspace: Workspace | None =
     """The dataset of a checked document; forms may be short or long.
 
     workspace  where its files are looked for, besides where they were when it was prepared and in `QEXP_DATA`
-    Raises TabularError.
+    Raises DatasetError.
     """
     return DATASETS[document["type"]](document, tables, workspace)
 
@@ -113,7 +113,7 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
             return DataFile(table_files.find(document[key], [*own, *others]), key == "stand_in")
         except table_files.TableError as error:
             troubles.append(((key,), str(error)))
-    raise TabularError(troubles)
+    raise DatasetError(troubles)
 
 
 def with_data_pinned(document: Document, workspace: Workspace) -> Document:

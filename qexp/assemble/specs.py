@@ -16,8 +16,8 @@ from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.tabular import TabularDataset, TabularError
-from qexp.errors import Problem, QexpError, SpecError
+from qexp.datasets.tabular import TabularDataset
+from qexp.errors import DatasetError, Problem, QexpError, SpecError
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.network import BranchError, Network
 from qexp.models.shapes import from_spec, written
@@ -172,7 +172,7 @@ def _deep_in_dataset(document: Document, tables: Tables, workspace: Workspace) -
 def _deep_in_tabular(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
     try:
         dataset_of(document, tables, workspace)
-    except TabularError as error:
+    except DatasetError as error:
         yield from error.findings
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qexp.datasets import table_files
 from qexp.datasets.table_files import SHOWN, TableError, TableFile, listed
-from qexp.errors import QexpError
+from qexp.errors import DatasetError
 from qexp.tables import suggestion
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -35,14 +35,6 @@ class Group:
     """Its first group, or the whole match if it has none, is the name of the group."""
 
 
-class TabularError(QexpError):
-    """Rows cannot be used as they are asked to be; carries all that is wrong, and in which argument."""
-
-    def __init__(self, findings: Sequence[tuple[Where, str]]) -> None:
-        self.findings = list(findings)
-        super().__init__("\n".join(message for _, message in self.findings))
-
-
 class TabularDataset:
     """Rows of numbers from a CSV or Parquet file.
 
@@ -53,7 +45,7 @@ class TabularDataset:
     units        variable → unit, for those that have one
     groups       name → how it is read from a column
     fingerprint  SHA-256 that the file must have, if it is known
-    Raises TabularError.
+    Raises DatasetError.
     """
 
     def __init__(
@@ -77,7 +69,7 @@ class TabularDataset:
         with _argument("path"):
             self._file = TableFile(path)
         if fingerprint is not None and fingerprint != self.fingerprint:
-            raise TabularError(
+            raise DatasetError(
                 [(("fingerprint",), f"{path} is another file than before: its SHA-256 is {self.fingerprint}")]
             )
         _refuse(self._unusable_columns(inputs, outputs, identifiers))
@@ -181,11 +173,11 @@ class TabularDataset:
             if absent.any()
         )
         if missing == "error":
-            raise TabularError(
+            raise DatasetError(
                 [(("missing",), f'{self.path} has no value for {where}; add "missing": "drop" to leave these rows out')]
             )
         if some.all():
-            raise TabularError([(("missing",), f"no row of {self.path} is whole: no value for {where}")])
+            raise DatasetError([(("missing",), f"no row of {self.path} is whole: no value for {where}")])
         self.warnings.append(f"{some.sum()} of {len(some)} rows are left out, because they have no value for {where}")
         return np.flatnonzero(~some)
 
@@ -237,13 +229,13 @@ def _argument(name: str) -> Iterator[None]:
     try:
         yield
     except TableError as error:
-        raise TabularError([((name,), str(error))]) from error
+        raise DatasetError([((name,), str(error))]) from error
 
 
 def _refuse(findings: Iterator[tuple[Where, str]] | Sequence[tuple[Where, str]]) -> None:
     found = list(findings)
     if found:
-        raise TabularError(found)
+        raise DatasetError(found)
 
 
 def _group_name(pattern: str, text: str) -> str | None:

@@ -8,7 +8,8 @@ import torch
 from pyarrow import parquet
 
 from qexp.datasets.table_files import TableError, TableFile, find
-from qexp.datasets.tabular import Group, TabularDataset, TabularError
+from qexp.datasets.tabular import Group, TabularDataset
+from qexp.errors import DatasetError
 
 ROWS = """Site,M415,M750,inc,TiO2
 Apollo12-1,0.041,0.072,1.3,3.35
@@ -38,7 +39,7 @@ def refused(opened):
     """What is wrong, each with the argument that it is about."""
 
     def refused(content=ROWS, **arguments):
-        with pytest.raises(TabularError) as error:
+        with pytest.raises(DatasetError) as error:
             opened(content, **arguments)
         return error.value.findings
 
@@ -113,7 +114,7 @@ def test_parquet_says_the_same_as_csv(opened, tmp_path):
     assert all((found.values[name] == expected.values[name]).all() for name in expected.values)
     assert found.identifiers["Site"].tolist() == expected.identifiers["Site"].tolist()
     assert found.column("number").tolist() == ["1", "2", "3", "4"]
-    with pytest.raises(TabularError, match="column 'Site': its type is string; save it as numbers"):
+    with pytest.raises(DatasetError, match="column 'Site': its type is string; save it as numbers"):
         TabularDataset(path, inputs={"site": ["Site"]}, outputs={})
 
 
@@ -191,12 +192,12 @@ def test_a_file_that_cannot_be_read_says_why_and_what_would_work(refused, conten
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.csv.zip"])
 def test_files_of_other_kinds_are_refused_by_their_names(opened, name):
-    with pytest.raises(TabularError, match=r"neither \.csv nor \.parquet"):
+    with pytest.raises(DatasetError, match=r"neither \.csv nor \.parquet"):
         opened(name=name)
 
 
 def test_what_is_no_parquet_inside_is_refused(opened):
-    with pytest.raises(TabularError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="cannot be read"):
         opened(name="rows.parquet")
 
 
@@ -229,7 +230,7 @@ def test_the_fingerprint_is_that_of_the_content_and_another_content_is_refused(o
     assert opened(name="copy.csv").fingerprint == first.fingerprint
     other = ROWS.replace("3.35", "3.36")
     assert opened(other, name="other.csv").fingerprint != first.fingerprint
-    with pytest.raises(TabularError, match="is another file than before"):
+    with pytest.raises(DatasetError, match="is another file than before"):
         opened(other, fingerprint=first.fingerprint)
 
 

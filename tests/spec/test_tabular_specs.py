@@ -8,7 +8,7 @@ import pytest
 
 from qexp import assemble
 from qexp.assemble.datasets import DATASETS
-from qexp.datasets.tabular import TabularError
+from qexp.errors import DatasetError
 from qexp.spec.schema import whole_schema
 from qexp.workspace import Workspace
 from tests.conftest import put
@@ -170,7 +170,7 @@ def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(place, data)
     document = resolved(place).document["dataset"]
     assert len(assemble.dataset_of(document, assemble.BUILT_IN)) == 12
     data(inc=range(12))
-    with pytest.raises(TabularError, match="another file than before"):
+    with pytest.raises(DatasetError, match="another file than before"):
         assemble.dataset_of(document, assemble.BUILT_IN)
 
 
@@ -225,7 +225,7 @@ def test_what_was_prepared_goes_on_with_the_stand_in_or_the_file_that_it_had(pla
         document["found"] = "/no/longer/there.csv"
     assert assemble.dataset_of(with_stand_in, assemble.BUILT_IN, place).path == stood_in
     (place.root / "data" / "moon" / "rows.csv").unlink()
-    with pytest.raises(TabularError, match=r"there is no file 'moon/rows\.csv'"):
+    with pytest.raises(DatasetError, match=r"there is no file 'moon/rows\.csv'"):
         assemble.dataset_of(with_file, assemble.BUILT_IN, place)
 
 

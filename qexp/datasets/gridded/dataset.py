@@ -1,0 +1,250 @@
+"""Datasets of fields on a grid, in the folders of 2Dto2D-DLE: train/ and test/, each with folders of frames."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.datasets.gridded import store
+from qexp.datasets.gridded.folders import FieldError, field_folders, open_folder
+from qexp.datasets.gridded.frames import THICKNESS, Frames, prepare
+from qexp.datasets.gridded.mappings import KNOWN_VECTORS
+from qexp.datasets.gridded.patches import Numbers, Part, Patches, Vector
+from qexp.errors import DatasetError
+from qexp.tables import suggestion
+
+Where = tuple[str | int, ...]
+
+TRAIN, TEST = "train", "test"
+
+SPACINGS_ALIKE = 1e-3
+"""Spacings that differ by a smaller share are the same."""
+
+
+class GriddedDataset:
+    """Frames of fields, (y, x) each, in the folders of a train and of a test part.
+
+    path                   holds train/ and test/
+    inputs                 variable → typical value, by which it is divided for the network, in the variable's unit
+    outputs                the same
+    file                   name of the NetCDF file in each folder, where it is not `ex.nc`
+    resample               width of the cells, in those of the files: block means for 2, 3, …, splines for less than 1
+    stepping               only every so many frames
+    patch_size             cells along a patch's side; if negative, the largest power of two that fits every frame
+    threshold              a patch counts only if the thickness in its centre exceeds this [m], and a cell is judged
+                           only if its own does; None: all count
+    include_test_in_train  also train on the test folders, as 2Dto2D-DLE can: what they say is then no test
+    vectors                pairs of variables, x and y component; None: slopes and velocities by their usual names
+    augment                whether patches for training are turned and mirrored, and vectors with them
+    units                  variable → unit, for those whose files do not tell
+    fingerprint            SHA-256 that the files must have together, if it is known
+    Raises DatasetError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Mapping[str, float],
+        outputs: Mapping[str, float],
+        file: str | None = None,
+        resample: float = 1,
+        stepping: int = 1,
+        patch_size: int = 32,
+        threshold: float | None = None,
+        include_test_in_train: bool = False,
+        vectors: Sequence[Sequence[str]] | None = None,
+        augment: bool = True,
+        units: Mapping[str, str] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.path, self.inputs, self.outputs = path, tuple(inputs), tuple(outputs)
+        self.scales = {**inputs, **outputs}
+        self.threshold, self.augment, self.include_test_in_train = threshold, augment, include_test_in_train
+        self._file = file
+        self.warnings: list[str] = []
+        """What a user should know, and may have meant."""
+        _refuse(self._unusable_arguments(resample, vectors))
+        folders = self._folders()
+        _refuse(self._unusable_folders(folders))
+        if fingerprint is not None and fingerprint != (found := self._fingerprint(folders)):
+            raise DatasetError([(("fingerprint",), f"{path} holds other fields than before: their SHA-256 is {found}")])
+        self.parts: dict[str, list[Frames]] = {}
+        """train and test → the frames of their folders."""
+        found_wrong: list[tuple[Where, str]] = []
+        for part, of_part in folders.items():
+            self.parts[part] = []
+            for folder in of_part:
+                try:
+                    self.parts[part].append(prepare(folder, self.variables, file, resample, stepping))
+                except FieldError as error:
+                    found_wrong.append((("path",), str(error)))
+        _refuse(iter(found_wrong))
+        self.patch_size = self._patch_size(patch_size)
+        self.units = self._units(units or {})
+        named = KNOWN_VECTORS if vectors is None else [(x, y) for x, y in vectors]
+        self.vectors: list[tuple[str, str]] = [pair for pair in named if set(pair) & set(self.variables)]
+        self._warn()
+
+    @property
+    def variables(self) -> list[str]:
+        return list(self.scales)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable and its shape without the batch: (1, patch, patch)."""
+        return dict.fromkeys(self.variables, (1, self.patch_size, self.patch_size))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all files together, in hexadecimal."""
+        return self._fingerprint(self._folders())
+
+    @property
+    def training_folders(self) -> list[Frames]:
+        """Those from which training and validation frames come."""
+        return [*self.parts[TRAIN], *(self.parts[TEST] if self.include_test_in_train else [])]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The frames of the training folders, one after the other, for a split to divide."""
+        return np.arange(sum(len(frames) for frames in self.training_folders), dtype=np.int64)
+
+    def column(self, name: str) -> NDArray[np.str_]:
+        """What a split may go by: the `folder` of each frame, or its number in there, `time`. Raises FieldError."""
+        columns = {
+            "folder": [frames.name for frames in self.training_folders for _ in range(len(frames))],
+            "time": [str(number) for frames in self.training_folders for number in range(len(frames))],
+        }
+        if name not in columns:
+            raise FieldError(f"frames have no column '{name}'; {suggestion(name, columns)}")
+        return np.array(columns[name])
+
+    def patches(self, rows: Numbers) -> Patches:
+        """The patches of some frames of the training folders. Raises DatasetError if there are none."""
+        start, parts = 0, []
+        for frames in self.training_folders:
+            chosen = rows[(rows >= start) & (rows < start + len(frames))] - start
+            if len(chosen):
+                parts.append(Part(frames, chosen))
+            start += len(frames)
+        return self._with_places(parts)
+
+    def test_patches(self) -> Patches:
+        """The patches of all frames of the test folders. Raises DatasetError if there are none."""
+        return self._with_places([Part(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
+
+    def vector_positions(self) -> list[Vector]:
+        """The vectors' components among the variables."""
+        places = {name: index for index, name in enumerate(self.variables)}
+        return [(places.get(x), places.get(y)) for x, y in self.vectors]
+
+    def _with_places(self, parts: list[Part]) -> Patches:
+        whole = all(set(vector) <= set(self.variables) for vector in self.vectors)
+        patches = Patches(parts, self.patch_size, self.threshold, exchanging=whole)
+        if not patches.places:
+            names = ", ".join(part.frames.name for part in parts)
+            raise DatasetError(
+                [(("threshold",), f"no patch of {names} has more than {self.threshold} m of ice in its centre")]
+            )
+        return patches
+
+    def _folders(self) -> dict[str, list[Path]]:
+        if not self.path.is_dir():
+            raise DatasetError([(("path",), f"{self.path} is no folder")])
+        folders, troubles = {}, []
+        for part in (TRAIN, TEST):
+            try:
+                folders[part] = field_folders(self.path / part)
+            except FieldError as error:
+                troubles.append((("path",), str(error)))
+        _refuse(iter(troubles))
+        return folders
+
+    def _fingerprint(self, folders: Mapping[str, Sequence[Path]]) -> str:
+        digest = hashlib.sha256()
+        for of_part in folders.values():
+            for folder in of_part:
+                for file in open_folder(folder, self._file).files:
+                    digest.update(f"{file.relative_to(self.path)} {store.content_hash(file)}\n".encode())
+        return digest.hexdigest()
+
+    def _unusable_arguments(
+        self, resample: float, vectors: Sequence[Sequence[str]] | None
+    ) -> Iterator[tuple[Where, str]]:
+        if resample > 1 and resample != round(resample):
+            yield ("resample",), f"{resample:g}: cells become wider by whole numbers, or narrower by less than 1"
+        if not resample > 0:
+            yield ("resample",), f"{resample:g}: the width of the cells must be greater than 0"
+        for kind, names in (("inputs", self.inputs), ("outputs", self.outputs)):
+            for name in names:
+                if self.scales[name] == 0 or not math.isfinite(self.scales[name]):
+                    yield (kind, name), "a field cannot be divided by 0; give a typical value, in its own unit"
+        for index, pair in enumerate(vectors or []):
+            for name in pair:
+                if name not in self.scales:
+                    yield ("vectors", index), f"no variable '{name}'; {suggestion(name, self.scales)}"
+
+    def _unusable_folders(self, folders: Mapping[str, Sequence[Path]]) -> Iterator[tuple[Where, str]]:
+        for of_part in folders.values():
+            for folder in of_part:
+                try:
+                    known = open_folder(folder, self._file)
+                except FieldError as error:
+                    yield ("path",), str(error)
+                    continue
+                if self.threshold is not None and THICKNESS not in known.variables:
+                    yield (
+                        ("threshold",),
+                        f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out",
+                    )
+
+    def _patch_size(self, wanted: int) -> int:
+        smallest = min((frames for of_part in self.parts.values() for frames in of_part), key=lambda one: min(one.size))
+        least = min(smallest.size)
+        if wanted < 0:
+            return int(2 ** math.floor(math.log2(least)))
+        if wanted > least:
+            height, width = smallest.size
+            raise DatasetError(
+                [
+                    (
+                        ("patch_size",),
+                        f"a patch of {wanted} × {wanted} cells is larger than the frames of {smallest.folder}, "
+                        f"{height} × {width}; use at most {least}, or -1 for the largest power of two that fits",
+                    )
+                ]
+            )
+        return wanted
+
+    def _units(self, given: Mapping[str, str]) -> dict[str, str]:
+        told = self.parts[TRAIN][0].attributes
+        return {name: given.get(name, str(told.get(name, {}).get("units", ""))) for name in self.variables}
+
+    def _warn(self) -> None:
+        spacings: dict[tuple[float, float], list[str]] = {}
+        for of_part in self.parts.values():
+            for frames in of_part:
+                if (spacing := frames.spacing) is not None:
+                    rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
+                    spacings.setdefault(rounded, []).append(frames.name)
+        if len(spacings) > 1:
+            listed = "; ".join(f"{y:g} × {x:g} m in {_some(names)}" for (y, x), names in spacings.items())
+            self.warnings.append(
+                f"the cells are not of one size: {listed}; a network of cells cannot know how wide they are"
+            )
+        if self.include_test_in_train:
+            self.warnings.append("the test folders are trained on, too: errors on them are no test")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _refuse(found: Iterator[tuple[Where, str]]) -> None:
+    if findings := list(found):
+        raise DatasetError(findings)

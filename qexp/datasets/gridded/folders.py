@@ -1,0 +1,270 @@
+"""A folder of fields as it lies on a disk: one NetCDF file of all variables, or a npy file for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError
+from qexp.tables import suggestion
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = NDArray[np.float32]
+
+NETCDF = "ex.nc"
+"""What 2Dto2D-DLE calls the file."""
+
+SPACING_TOLERANCE = 1e-3
+"""Coordinates whose steps differ by a larger share are not even; single precision leaves some 1e-5."""
+
+
+class FieldError(QexpError):
+    """Fields cannot be read as they are asked for."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Coordinates of the cells' centres, ascending."""
+
+    values: NDArray[np.float64]
+    descends: bool = False
+    """Whether the file has them, and its fields, the other way round."""
+    attributes: Mapping[str, Any] | None = None
+
+    @property
+    def spacing(self) -> float:
+        return float((self.values[-1] - self.values[0]) / (len(self.values) - 1))
+
+
+def field_folders(part: Path) -> list[Path]:
+    """The folders of a part, by name. Raises FieldError if there are none."""
+    try:
+        found = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except FileNotFoundError:
+        raise FieldError(
+            f"there is no folder {part}; a gridded dataset has train/ and test/, each with folders of fields"
+        ) from None
+    except OSError as error:
+        raise FieldError(f"{part} cannot be read: {error.strerror}") from error
+    if not found:
+        raise FieldError(f"{part} holds no folder of fields")
+    return found
+
+
+def open_folder(folder: Path, file: str | None = None) -> FieldFolder:
+    """Fields of a folder, whichever way they are kept. Raises FieldError.
+
+    file  name of the NetCDF file, where it is not `ex.nc`
+    """
+    name = file or NETCDF
+    if (folder / name).is_file():
+        return NetcdfFolder(folder, folder / name)
+    if file is None and (arrays := sorted(folder.glob("*.npy"))):
+        return NpyFolder(folder, arrays)
+    others = [path.name for path in folder.glob("*.nc")]
+    if others:
+        raise FieldError(f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset')
+    raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
+
+
+class FieldFolder:
+    """Fields of one folder: variables over (time, y, x), read when they are asked for, y and x ascending."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def files(self) -> list[Path]:
+        """All that the fields are read from."""
+        raise NotImplementedError
+
+    @cached_property
+    def variables(self) -> Mapping[str, tuple[int, ...]]:
+        """Name → shape: (time, y, x), or (y, x) for what does not change."""
+        raise NotImplementedError
+
+    def shape(self, names: Iterable[str]) -> tuple[int, int, int]:
+        """(time, y, x) that some variables have in common. Raises FieldError."""
+        found: dict[str, tuple[int, ...]] = {}
+        for name in names:
+            if name not in self.variables:
+                raise FieldError(f"{self._where()} has no variable '{name}'; {suggestion(name, self.variables)}")
+            found[name] = self.variables[name]
+        first = next((name for name, shape in found.items() if len(shape) == 3), None)
+        if first is None:
+            raise FieldError(f"{self._where()}: none of {', '.join(found)} lies along (time, y, x)")
+        frames, height, width = found[first]
+        for name, shape in found.items():
+            if shape not in ((frames, height, width), (height, width)):
+                raise FieldError(
+                    f"{self._where()}: '{name}' has the shape {_written(shape)}, but '{first}' has "
+                    f"{_written(found[first])}"
+                )
+        return frames, height, width
+
+    def read(self, name: str, start: int, stop: int, step: int = 1) -> Array:
+        """Some frames of a variable, (time, y, x). Raises FieldError for values that are no numbers."""
+        values = self._read(name, slice(start, stop, step))
+        if self.y is not None and self.y.descends:
+            values = values[..., ::-1, :]
+        if self.x is not None and self.x.descends:
+            values = values[..., ::-1]
+        if not (finite := np.isfinite(values)).all():
+            frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
+            raise FieldError(
+                f"{self._where(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at time "
+                f"{start + frame * step} (counted from 0); fill the gaps, or leave these frames out"
+            )
+        return np.broadcast_to(values, (len(range(start, stop, step)), *values.shape[-2:]))
+
+    @cached_property
+    def x(self) -> Axis | None:
+        return self._axis("x")
+
+    @cached_property
+    def y(self) -> Axis | None:
+        return self._axis("y")
+
+    @cached_property
+    def time(self) -> NDArray[np.float64] | None:
+        values = self._coordinate("time")
+        return None if values is None else np.asarray(values, dtype=np.float64)
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Units and descriptions of a variable or coordinate, as far as the file tells them."""
+        return {}
+
+    def _where(self, name: str = "") -> str:
+        raise NotImplementedError
+
+    def _read(self, name: str, frames: slice) -> Array:
+        raise NotImplementedError
+
+    def _coordinate(self, name: str) -> NDArray[Any] | None:
+        raise NotImplementedError
+
+    def _axis(self, name: str) -> Axis | None:
+        """Raises FieldError for coordinates that are not even."""
+        raw = self._coordinate(name)
+        if raw is None:
+            return None
+        values = np.asarray(raw, dtype=np.float64)
+        if values.ndim != 1:
+            raise FieldError(f"{self._where(name)}: '{name}' must be a list of coordinates, one for each cell")
+        steps = np.diff(values)
+        if len(values) < 2:
+            return Axis(values, False, self.attributes(name))
+        if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
+            raise FieldError(
+                f"{self._where(name)}: '{name}' is not even: its steps go from {steps.min():g} to {steps.max():g}; "
+                "interpolate the fields to a regular grid first"
+            )
+        descends = bool(steps[0] < 0)
+        return Axis(values[::-1] if descends else values, descends, self.attributes(name))
+
+
+class NetcdfFolder(FieldFolder):
+    """All variables in one NetCDF file, of version 3 or 4."""
+
+    def __init__(self, folder: Path, file: Path) -> None:
+        self.folder, self.file = folder, file
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.file]
+
+    @cached_property
+    def variables(self) -> Mapping[str, tuple[int, ...]]:
+        with self._opened() as data:
+            return {
+                str(name): _without_single(variable.shape)
+                for name, variable in data.variables.items()
+                if len(_without_single(variable.shape)) in (2, 3)
+            }
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        with self._opened() as data:
+            return dict(data[name].attrs) if name in data.variables else {}
+
+    def _where(self, name: str = "") -> str:
+        return str(self.file)
+
+    def _read(self, name: str, frames: slice) -> Array:
+        with self._opened() as data:
+            variable = data.variables[name]
+            single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
+            variable = variable.isel(dict.fromkeys(single, 0)) if variable.ndim > 3 else variable
+            if variable.ndim == 3:
+                variable = variable.isel({variable.dims[0]: frames})
+            return np.asarray(variable.values, dtype=np.float32)
+
+    def _coordinate(self, name: str) -> NDArray[Any] | None:
+        with self._opened() as data:
+            return np.asarray(data[name].values) if name in data.variables else None
+
+    @contextmanager
+    def _opened(self) -> Iterator[xarray.Dataset]:
+        import xarray
+
+        try:
+            with xarray.open_dataset(self.file, decode_times=False, cache=False) as data:
+                yield data
+        except (OSError, ValueError) as error:
+            raise FieldError(f"{self.file} cannot be read as NetCDF: {error}") from error
+
+
+class NpyFolder(FieldFolder):
+    """A npy file for each variable; x.npy, y.npy and time.npy are coordinates."""
+
+    def __init__(self, folder: Path, files: list[Path]) -> None:
+        self.folder = folder
+        self._files = {path.stem: path for path in files}
+
+    @property
+    def files(self) -> list[Path]:
+        return list(self._files.values())
+
+    @cached_property
+    def variables(self) -> Mapping[str, tuple[int, ...]]:
+        shapes = {name: self._mapped(name).shape for name in self._files}
+        return {name: shape for name, shape in shapes.items() if len(shape) in (2, 3)}
+
+    def _where(self, name: str = "") -> str:
+        return str(self._files.get(name, self.folder))
+
+    def _read(self, name: str, frames: slice) -> Array:
+        values = self._mapped(name)
+        return np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32)
+
+    def _coordinate(self, name: str) -> NDArray[Any] | None:
+        return np.asarray(self._mapped(name)) if name in self._files else None
+
+    def _mapped(self, name: str) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = np.load(self._files[name], mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise FieldError(f"{self._files[name]} cannot be read as npy: {error}") from error
+        if values.dtype.kind not in "iuf":
+            raise FieldError(f"{self._files[name]} holds {values.dtype}, but a field is made of numbers")
+        return values
+
+
+def _without_single(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As DLE squeezes them, but for the axis of time."""
+    return shape if len(shape) <= 3 else (shape[0], *(size for size in shape[1:] if size > 1))
+
+
+def _written(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

@@ -1,0 +1,183 @@
+"""Frames of one folder, ready for a network: fields in their own units, y and x ascending, on the wanted grid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.datasets.gridded import store
+from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
+from qexp.datasets.gridded.folders import FieldError, FieldFolder, open_folder
+from qexp.datasets.gridded.store import Array, MappedFields, Stored
+
+THICKNESS = "thk"
+
+BLOCK = 32 * 2**20
+"""Bytes of one variable that are made ready at a time."""
+
+VERSION = 1
+"""Of what is kept: to be raised when the same files would be made ready in another way."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of a folder, kept in a file of the cache."""
+
+    folder: Path
+    stored: Stored
+    x: tuple[float, ...] | None
+    y: tuple[float, ...] | None
+    time: tuple[float, ...] | None
+    attributes: dict[str, dict[str, Any]]
+    """Variable or coordinate → what its file says of it."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def __len__(self) -> int:
+        return self.stored.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in cells."""
+        return self.stored.shape[1:]
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Of the cells along y and x, if the files tell it."""
+        if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
+            return None
+        return _step(self.y), _step(self.x)
+
+    @cached_property
+    def fields(self) -> MappedFields:
+        return self.stored.opened()
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+        """Variable → (time, y, x), a copy."""
+        block = self.fields.values[start:stop]
+        made = {name: np.ascontiguousarray(block[..., self.stored.variables.index(name)]) for name in names}
+        self.fields.note_read(block.nbytes)
+        return made
+
+
+def prepare(
+    folder: Path, names: Sequence[str], file: str | None = None, resample: float = 1, stepping: int = 1
+) -> Frames:
+    """The frames of a folder, made ready if that was not done before. Raises FieldError, and QexpError on a full disk.
+
+    names     variables, in order; the thickness comes after them if the folder has it
+    file      name of the NetCDF file, where it is not `ex.nc`
+    resample  width of the cells, in those of the files
+    stepping  only every so many frames
+    """
+    source = open_folder(folder, file)
+    key = [VERSION, [[path.name, store.content_hash(path)] for path in source.files], list(names), resample, stepping]
+    about = store.note(key)
+    if about is None:
+        about = _described(source, names, resample, stepping)
+        store.keep_note(key, about)
+    shape: tuple[int, int, int] = tuple(about["shape"])
+    kept = store.stored(key, about["variables"], shape, lambda: _blocks(source, about["variables"], resample, stepping))
+    coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
+    return Frames(folder, kept, attributes=about["attributes"], **coordinates)
+
+
+def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
+    """All that is known of the frames without reading them. Raises FieldError."""
+    variables = [*names, *([THICKNESS] if THICKNESS in source.variables and THICKNESS not in names else [])]
+    sources = list(dict.fromkeys(SURFACE if _computed(source, name) else name for name in variables))
+    frames, height, width = source.shape(sources)
+    axes = {"x": source.x, "y": source.y}
+    for name in variables:
+        along = "x" if SLOPES.get(name) == -1 else "y"
+        if _computed(source, name) and axes[along] is None:
+            raise FieldError(
+                f"{source.folder} has no coordinate '{along}', without which '{name}' cannot be computed from "
+                f"'{SURFACE}'; add it, evenly spaced in metres"
+            )
+    for name, axis, side in (("x", axes["x"], width), ("y", axes["y"], height)):
+        if axis is not None and len(axis.values) != side:
+            raise FieldError(
+                f"{source.folder}: '{name}' has {len(axis.values)} values, but fields have {side} along it"
+            )
+    values = {
+        name: None if axis is None else resampled_axis(axis.values, resample).tolist() for name, axis in axes.items()
+    }
+    shape = [len(range(0, frames, stepping)), *resampled(np.zeros((1, height, width), np.float32), resample).shape[1:]]
+    if 0 in shape:
+        raise FieldError(
+            f"{source.folder}: nothing is left of {height} × {width} cells by a resampling of {resample:g}"
+        )
+    time = None if source.time is None else source.time[::stepping].tolist()
+    if time is not None and len(time) != shape[0]:
+        raise FieldError(f"{source.folder}: 'time' has {len(source.time or [])} values, but there are {frames} frames")
+    attributes = {name: _plain(source.attributes(name)) for name in [*variables, "x", "y", "time"]}
+    return {"variables": variables, "shape": shape, **values, "time": time, "attributes": attributes}
+
+
+def _blocks(source: FieldFolder, variables: Sequence[str], resample: float, stepping: int) -> Iterator[Array]:
+    frames, height, width = source.shape([SURFACE if _computed(source, name) else name for name in variables])
+    at_once = max(1, BLOCK // (4 * height * width)) * stepping
+    for start in range(0, frames, at_once):
+        stop = min(start + at_once, frames)
+        read: dict[str, Array] = {}
+        for name in variables:
+            if _computed(source, name):
+                if SURFACE not in read:
+                    read[SURFACE] = source.read(SURFACE, start, stop, stepping)
+                axis = source.x if SLOPES[name] == -1 else source.y
+                assert axis is not None
+                read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
+            elif name not in read:
+                read[name] = source.read(name, start, stop, stepping)
+        yield np.stack([resampled(read[name], resample) for name in variables], axis=-1)
+
+
+def _computed(source: FieldFolder, name: str) -> bool:
+    """Whether a variable is a slope that the files do not have."""
+    return name in SLOPES and name not in source.variables
+
+
+def _step(values: Sequence[float]) -> float:
+    return (values[-1] - values[0]) / (len(values) - 1)
+
+
+def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Those attributes that JSON can hold."""
+    kept = {}
+    for name, value in attributes.items():
+        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            continue
+        kept[str(name)] = value
+    return kept
+
+
+def written_attributes(frames: Frames, name: str) -> dict[str, Any]:
+    """Attributes of a variable for a file that is written: without those that tell how it was packed."""
+    packing = {"scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max"}
+    return {key: value for key, value in frames.attributes.get(name, {}).items() if key not in packing}
+
+
+def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
+    """(frame,): at how many places a patch has more than a threshold in its centre."""
+    height, width = frames.size
+    first = patch_size // 2
+    rows, columns = (slice(first, first + side - patch_size + 1) for side in (height, width))
+    values = frames.fields.values[..., frames.stored.variables.index(variable)]
+    counts = np.empty(len(frames), dtype=np.int64)
+    for frame in range(len(frames)):
+        counts[frame] = (values[frame, rows, columns] > threshold).sum()
+        frames.fields.note_read(frames.fields.values[frame].nbytes)
+    return counts

@@ -1,0 +1,145 @@
+"""Fields made ready once, and kept: one file per folder, whose frames are mapped into memory as they are needed.
+
+What is in a file is named by what it was made of, so that it never has to be thought of: other data, another spec or
+another version of this code makes another file. All of it can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.errors import QexpError
+
+Array = NDArray[np.float32]
+
+VARIABLE = "QEXP_CACHE"
+"""Environment variable: the folder in which prepared data are kept, if not `~/.cache/qexp`."""
+
+MAPPED_AT_ONCE = 64 * 2**20
+"""Bytes that are read before what is mapped is given back to the system."""
+
+
+def cache_folder() -> Path:
+    """Where prepared data are kept: `QEXP_CACHE`, else qexp/ in the user's cache folder."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qexp"
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content; that of a file that has not changed since is remembered."""
+    status = path.stat()
+    seen = {"size": status.st_size, "changed": status.st_mtime_ns, "inode": status.st_ino}
+    note = cache_folder() / "hashes" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(note.read_text())
+        if known["seen"] == seen:
+            return str(known["sha256"])
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError, QexpError):  # it is then read again the next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(note, {"path": str(path.absolute()), "seen": seen, "sha256": found})
+    return found
+
+
+def note(key: Sequence[Any]) -> dict[str, Any] | None:
+    """What was written down under a key, or None."""
+    with contextlib.suppress(OSError, ValueError):
+        document: dict[str, Any] = json.loads(_place(key, "json").read_text())
+        return document
+    return None
+
+
+def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
+    """Write something down under a key; it is found out again where that cannot be done."""
+    with contextlib.suppress(OSError, QexpError):
+        path = _place(key, "json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, document)
+
+
+def _place(key: Sequence[Any], suffix: str) -> Path:
+    name = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()
+    return cache_folder() / "fields" / f"{name}.{suffix}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Prepared fields: (time, y, x, variable)."""
+
+    path: Path
+    variables: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Frames, height, width."""
+
+    def opened(self) -> MappedFields:
+        return MappedFields(self)
+
+
+class MappedFields:
+    """The fields of a file, read where they are looked at."""
+
+    def __init__(self, stored: Stored) -> None:
+        with stored.path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(*stored.shape, len(stored.variables))
+        self._read = 0
+
+    def note_read(self, count: int) -> None:
+        """Tell how many bytes were read; now and then all that is mapped is given back, so that memory does not fill.
+
+        The system keeps what it read for as long as it has room.
+        """
+        self._read += count
+        if self._read > MAPPED_AT_ONCE:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+
+
+def stored(
+    key: Sequence[Any], variables: Sequence[str], shape: tuple[int, int, int], blocks: Callable[[], Iterator[Array]]
+) -> Stored:
+    """The file of a key, made from blocks of frames, (time, y, x, variable), if it is not there yet.
+
+    Raises QexpError where it cannot be written.
+    """
+    made = Stored(_place(key, "f32"), tuple(variables), shape)
+    folder = made.path.parent
+    size = 4 * len(made.variables) * int(np.prod(shape))
+    if made.path.is_file() and made.path.stat().st_size == size:
+        return made
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_room(folder, size)
+        with files.replacing(made.path) as file:
+            for block in blocks():
+                file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+    except OSError as error:
+        raise QexpError(
+            f"prepared fields cannot be kept in {folder}: {error.strerror or error}; "
+            f"name another folder with {VARIABLE}"
+        ) from error
+    return made
+
+
+def _require_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise QexpError(
+            f"prepared fields take {size / 2**20:.0f} MiB, but {folder} has {free / 2**20:.0f} MiB left; "
+            f"make room, or name another folder with {VARIABLE}"
+        )
