@@ -14,9 +14,10 @@ from qexp import files
 from qexp.assemble.folds import Candidate, Folds, in_stacks
 from qexp.datasets.splits import Fold
 from qexp.runs.directory import RunDirectory
-from qexp.runs.fold_directories import UNJUDGED, Line, Network, Trained, done, write_fold
+from qexp.runs.fold_directories import UNJUDGED, Network, Trained, done, write_fold
+from qexp.training.epoch_lines import EpochLines, Line
 from qexp.training.recipe import Recipe
-from qexp.training.stack import EpochLines, Stack, Task, stack_size
+from qexp.training.stack import Stack, Task, stack_size
 
 STACKS = ".stacks"
 """Where the stacks under way have their checkpoints, in the run's folder of folds."""

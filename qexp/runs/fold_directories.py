@@ -22,11 +22,10 @@ from qexp.runs import held_out
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory, write_lines
 from qexp.runs.prepare import now
 from qexp.training import checkpoint
-from qexp.training.stack import Outcome, Task, line_of
+from qexp.training.epoch_lines import Line, line_of
+from qexp.training.stack import Outcome, Task
 
 log = logging.getLogger("qexp.run")
-
-Line = dict[str, Any]
 
 UNJUDGED: Line = {"validation": {"loss": None, "losses": {}}}
 """Of networks that are trained on all rows of a fold."""

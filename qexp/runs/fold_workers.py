@@ -24,9 +24,9 @@ from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
 from qexp.runs.fold_batches import Steps, batches_of, train_batch
-from qexp.runs.fold_directories import Line
 from qexp.runs.signals import handled
 from qexp.runs.train_folds import Progress, plan_of
+from qexp.training.epoch_lines import Line
 
 log = logging.getLogger("qexp.run")
 

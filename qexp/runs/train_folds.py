@@ -25,10 +25,11 @@ from qexp.models.network import operations_per_sample
 from qexp.runs import held_out
 from qexp.runs.directory import RunDirectory, write_lines
 from qexp.runs.fold_batches import STACKS, Steps, batches_of, epochs_of, tasks_of_first, train_batch
-from qexp.runs.fold_directories import Line, done, mean_lines, median_epoch, open_fold
+from qexp.runs.fold_directories import done, mean_lines, median_epoch, open_fold
 from qexp.runs.train_network import Display
 from qexp.seeds import Seeds
 from qexp.tables import Tables
+from qexp.training.epoch_lines import Line
 
 log = logging.getLogger("qexp.run")
 

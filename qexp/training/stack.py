@@ -12,7 +12,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,14 +27,12 @@ from qexp.models.network import Network, operations_per_sample
 from qexp.training import checkpoint, loop
 from qexp.training.callbacks import Callback
 from qexp.training.determinism import deterministic, own_random_state
+from qexp.training.epoch_lines import EpochLines, Line, line_of
 from qexp.training.losses import total
 from qexp.training.recipe import PRECISIONS, Recipe, Samples
+from qexp.training.weight_layout import Layout
 
 Tensors = dict[str, Tensor]
-Line = dict[str, Any]
-
-ALIGNMENT = 16
-"""Every weight begins at a multiple of so many numbers, so that all networks' are worked on in the same way."""
 
 
 @dataclass
@@ -103,47 +101,6 @@ def stack_size(network: Network, batch_size: int) -> int:
     return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
 
 
-def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
-    """An epoch's line, of its numbers: rate, training losses, validation losses if any, whether it is the best so far.
-
-    names  of the outputs
-    """
-    rate, *losses, best = numbers
-    parts = {"train": losses[: len(names)], "validation": losses[len(names) :]}
-    return {
-        "epoch": epoch,
-        "learning_rate": rate,
-        **{
-            part: {"loss": sum(values), "losses": dict(zip(names, values, strict=True))}
-            for part, values in parts.items()
-            if values
-        },
-        "best": bool(best),
-    }
-
-
-class EpochLines(Mapping[int, Line]):
-    """Lines of an epoch by the task's position, made when they are looked at."""
-
-    def __init__(self, stack: Stack, epoch: int, numbers: Mapping[int, Sequence[float]]) -> None:
-        self._names, self._epoch, self._numbers = list(stack.recipe.losses), epoch, numbers
-
-    def __getitem__(self, position: int) -> Line:
-        return line_of(self._numbers[position], self._epoch, self._names)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def mean(self) -> Line:
-        """Rate and losses on average; the best so far only if it is that of all."""
-        *means, _ = torch.tensor(list(self._numbers.values()), dtype=torch.float64).mean(dim=0).tolist()
-        best = all(numbers[-1] for numbers in self._numbers.values())
-        return line_of([*means, float(best)], self._epoch, self._names)
-
-
 class Stack:
     """Trains the networks of several tasks side by side.
 
@@ -172,7 +129,7 @@ class Stack:
             self._transformed(position, task.validation, "validation") if task.validation is not None else {}
             for position, task in enumerate(tasks)
         ]
-        self._layout = _Layout(self._judged)
+        self._layout = Layout(self._judged)
         states = [_Judged(task.model.network, recipe) for task in tasks]
         self._kept = torch.stack([self._layout.row(one) for one in states]).to(device)
         self._kept_buffers = {
@@ -383,7 +340,7 @@ class Stack:
                 view = _EpochView(outcome, self._line(numbers[-1], epoch), loss)
                 for callback in task.callbacks:
                     callback.after_epoch(view)
-        lines = EpochLines(self, epoch, dict(zip(written, numbers, strict=True)))
+        lines = EpochLines(list(self.recipe.losses), epoch, dict(zip(written, numbers, strict=True)))
         if written:
             self._history[written, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
         self._keep(better)
@@ -462,31 +419,6 @@ def _with_norms_for_stacks(network: Network) -> Network:
             if type(child) is nn.BatchNorm1d:
                 setattr(module, name, SequenceNorm(child.num_features, child.eps, child.momentum))
     return network
-
-
-class _Layout:
-    """Where each of a network's weights lies in its row."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._places: dict[str, tuple[int, torch.Size]] = {}
-        self._length = 0
-        for name, weight in module.named_parameters():
-            self._places[name] = (self._length, weight.shape)
-            self._length += -(-weight.numel() // ALIGNMENT) * ALIGNMENT
-
-    def row(self, module: nn.Module) -> Tensor:
-        row = torch.zeros(self._length)
-        for name, weight in module.named_parameters():
-            start, shape = self._places[name]
-            row[start : start + shape.numel()] = weight.detach().flatten()
-        return row
-
-    def views(self, rows: Tensor) -> Tensors:
-        """(network, ...) per weight, in the memory of the rows."""
-        return {
-            name: rows[:, start : start + shape.numel()].view(len(rows), *shape)
-            for name, (start, shape) in self._places.items()
-        }
 
 
 class _EpochView:
