@@ -164,7 +164,7 @@ def task(fold: int) -> Task:
 
 def model(seed: int) -> Inversion:
     build = MODULES["one_d_cnn"].build
-    network = Network({"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), "y", ("cnn",))])
+    network = Network({"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), ("y",), ("cnn",))])
     initialise(network, Seeds(seed))
     return Inversion(network, {"x": Standardize(), "y": Standardize()})
 

@@ -42,7 +42,7 @@ def epoch(name: str) -> Comparison:
     """Same network, batches, optimizer and validation samples; the bare loop reports the two mean absolute errors."""
     spec = assemble.experience(name, [], find()).document
     tables, seeds, device = assemble.BUILT_IN, Seeds(0), torch.device("cpu")
-    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), seeds, device)
+    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, device)
     trainer = Trainer(
         assemble.initial_model(spec, tables, seeds), data, assemble.recipe_of(spec, tables), seeds, device,
         Path(tempfile.mkdtemp()),

@@ -54,7 +54,7 @@ def _alone(place: Workspace, turn: int) -> float:
     seeds, device = Seeds(turn), torch.device("cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(assemble.threads_for(spec, tables))
-    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), seeds, device)
+    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, device)
     model = assemble.initial_model(spec, tables, seeds)
     assemble.fit_transforms(model, data)
     trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))

@@ -83,7 +83,7 @@ def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ens
             name: Operation(lambda shape, name=name, parameters=parameters: table[name].build(shape, **parameters))
             for name, parameters in operations
         }
-        network = Network({"reflectance": (10,)}, ["tio2"], built, [Branch(("reflectance",), "tio2", tuple(built))])
+        network = Network({"reflectance": (10,)}, ["tio2"], built, [Branch(("reflectance",), ("tio2",), tuple(built))])
         initialise(network, Seeds(seed))
         scaling = Standardize()
         scaling.fit(torch.from_numpy(values(55, seed)))

@@ -10,15 +10,17 @@ from typing import Any
 
 from qexp.datasets import table_files
 from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.gridded import GriddedDataset, mappings
+from qexp.datasets.gridded.mappings import FieldMapping
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError, QexpError
 from qexp.quantities import quantity
 from qexp.spec import resolve
-from qexp.tables import Tables, built
+from qexp.tables import Tables, built, suggestion
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]
-Dataset = GeneratedDataset | TabularDataset
+Dataset = GeneratedDataset | TabularDataset | GriddedDataset
 
 DATA = "QEXP_DATA"
 """Folders in which data files are looked for after the workspace's own."""
@@ -76,9 +78,80 @@ def _tabular(document: Document, tables: Tables, workspace: Workspace | None) ->
     return dataset
 
 
+def _gridded(document: Document, tables: Tables, workspace: Workspace | None) -> GriddedDataset:
+    mapping = field_mapping(document, workspace)
+    keys = (
+        "file", "resample", "stepping", "patch_size", "threshold", "include_test_in_train", "vectors", "augment",
+        "units", "fingerprint",
+    )  # fmt: skip
+    return GriddedDataset(
+        data_folder(document, workspace),
+        mapping.inputs,
+        mapping.outputs,
+        **{key: document[key] for key in keys if key in document},
+    )
+
+
+def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:
+    """Inputs and outputs of a gridded dataset, each with the value that divides it. Raises DatasetError."""
+    name: str | None = document.get("mapping")
+    if name is not None:
+        return mappings.preset(name) if name in mappings.PRESETS else _mapping_of_files(name, workspace)
+    mapping, troubles = FieldMapping({}, {}), []
+    for key, scales in (("inputs", mapping.inputs), ("outputs", mapping.outputs)):
+        for variable, value in document[key].items():
+            scale = mappings.NATURAL_SCALES.get(variable) if value is None else float(value)
+            if scale is None:
+                message = f"2Dto2D-DLE has no typical value for '{variable}'; give one, in its own unit"
+                troubles.append(((key, variable), message))
+            else:
+                scales[variable] = scale
+    if troubles:
+        raise DatasetError(troubles)
+    return mapping
+
+
+def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
+    folder = next((place for place in _candidates(name, workspace) if place.is_dir()), None)
+    try:
+        if folder is None:
+            raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, mappings.PRESETS)}")
+        return mappings.read_mapping(folder)
+    except QexpError as error:
+        raise DatasetError([(("mapping",), str(error))]) from error
+
+
+def data_folder(document: Document, workspace: Workspace | None) -> Path:
+    """The folder of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA."""
+    found = Path(document.get("found", ""))
+    if document.get("found") and found.is_dir():
+        return found
+    candidates = _candidates(document["path"], workspace)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    places = ", ".join(str(candidate) for candidate in candidates)
+    raise DatasetError(
+        [(("path",), f"there is no folder '{document['path']}'; looked for {places}; put it there, or add the folder "
+                     f"that holds it to {DATA}")]
+    )  # fmt: skip
+
+
+def _candidates(path: str, workspace: Workspace | None) -> list[Path]:
+    """Where a folder may be."""
+    given = Path(path)
+    return [given] if given.is_absolute() else [folder / given for folder in _data_folders(workspace)]
+
+
+def _data_folders(workspace: Workspace | None) -> list[Path]:
+    own = [workspace.root / "data"] if workspace is not None else []
+    return [*own, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
+
+
 DATASETS: Mapping[str, Callable[[Document, Tables, Workspace | None], Dataset]] = {
     "generated": _generated,
     "tabular": _tabular,
+    "gridded": _gridded,
 }
 
 
@@ -102,15 +175,13 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
     found = Path(document.get("found", ""))
     if found.is_file():
         return DataFile(found, stood_in)
-    own = [workspace.root / "data"] if workspace is not None else []
-    others = [Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder]
     keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
     troubles = []
     for key in keys:
         if document.get(key) is None:
             continue
         try:
-            return DataFile(table_files.find(document[key], [*own, *others]), key == "stand_in")
+            return DataFile(table_files.find(document[key], _data_folders(workspace)), key == "stand_in")
         except table_files.TableError as error:
             troubles.append(((key,), str(error)))
     raise DatasetError(troubles)
@@ -118,6 +189,9 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
 
 def with_data_pinned(document: Document, workspace: Workspace) -> Document:
     """The dataset of a whole document with the content of its file, so that another content is another digest."""
+    if document["type"] == "gridded":
+        dataset = _gridded(document, {}, workspace)
+        return {**document, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
     if document["type"] != "tabular":
         return document
     file = data_file(document, workspace)
@@ -128,6 +202,6 @@ def with_data_pinned(document: Document, workspace: Workspace) -> Document:
 def units_of(spec: Document) -> dict[str, str]:
     """Units of a resolved experience's inputs and outputs: the dataset's own where it names its variables itself."""
     names = [*spec["inputs"], *spec["outputs"]]
-    if spec["dataset"]["type"] == "tabular":
+    if spec["dataset"]["type"] != "generated":
         return {name: spec["dataset"]["units"].get(name, "") for name in names}
     return {name: quantity(name).unit for name in names}

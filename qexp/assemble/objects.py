@@ -10,7 +10,10 @@ from functools import partial
 import torch
 
 from qexp.assemble.datasets import Dataset, Document, generated_of
+from qexp.assemble.fields import divided
 from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.gridded import GriddedDataset
+from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
@@ -21,7 +24,7 @@ from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
 from qexp.training.metrics import asked_for
-from qexp.training.recipe import Data, Recipe
+from qexp.training.recipe import Data, DrawnData, Recipe
 
 
 def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
@@ -30,13 +33,17 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
     operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
     branches = [
         Branch(
-            tuple(branch["x_name"]) if isinstance(branch["x_name"], list) else (branch["x_name"],),
-            branch["y_name"],
+            _names(branch["x_name"]),
+            _names(branch["y_name"]),
             tuple(branch["operations"]),
         )
         for branch in document["branches"]
     ]
     return Network(sizes, list(outputs), operations, branches)
+
+
+def _names(value: str | list[str]) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _operation(description: Document, modules: Table) -> Operation:
@@ -128,17 +135,31 @@ def threads_for(spec: Document, tables: Tables) -> int:
     return 1 if operations_per_sample(network) * spec["batch_size"] < SMALL_BATCH else available
 
 
-def data_of(spec: Document, dataset: Dataset, seeds: Seeds, device: torch.device) -> Data:
-    """Of a generated dataset: training samples on demand, validation and test samples drawn once."""
+def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
+    """Of a dataset that is simulated or gridded: training samples on demand, validation and test samples drawn once."""
+    if isinstance(dataset, GriddedDataset):
+        return _patches_of(spec, dataset, tables, seeds, device)
     assert isinstance(dataset, GeneratedDataset)
+    return _drawn_of(spec, dataset, seeds, device)
+
+
+def _drawn_of(spec: Document, dataset: GeneratedDataset, seeds: Seeds, device: torch.device) -> Data:
     parts = dataset.parts(spec["split"], seeds)
     train, validation, test = (int(size) for size in spec["sizes"])
-    return Data(
+    return DrawnData(
         train=lambda epoch: dataset.sample(parts["train"], train, seeds, ("train", epoch), device),
         validation=dataset.sample(parts["validation"], validation, seeds, ("validation",), device),
         test=dataset.sample(parts["test"], test, seeds, ("test",), device),
         train_size=train,
     )
+
+
+def _patches_of(
+    spec: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds, device: torch.device
+) -> PatchSamples:
+    train, validation = divided(spec["split"], dataset, tables, seeds)
+    counts = None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
+    return PatchSamples(dataset, train, validation, counts, seeds, device)
 
 
 def fit_transforms(model: Inversion, data: Data) -> None:
@@ -147,7 +168,7 @@ def fit_transforms(model: Inversion, data: Data) -> None:
     for name, transform in model.transforms.items():
         assert isinstance(transform, Transform)
         if type(transform).fit is not Transform.fit:
-            samples = samples or data.train(0)
+            samples = samples or data.to_fit()
             transform.fit(samples[name])
 
 

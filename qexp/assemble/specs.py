@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from qexp.assemble import rows
+from qexp.assemble import fields, rows
 from qexp.assemble.datasets import dataset_of, generated_of, with_data_pinned
 from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
@@ -102,7 +102,7 @@ def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
 
 
 def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
-    """What a user should know of a spec that is right, and may have meant: of the rows of its dataset."""
+    """What a user should know of a spec that is right, and may have meant: of the rows or fields of its dataset."""
     tables = tables_with(workspace.extensions)
     kind = kind_of(path)
     if kind == "model":
@@ -114,7 +114,8 @@ def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
     else:
         document, file, prefix = load.read(path), workspace.shown(path), ()
     dataset = dataset_of(document, tables, workspace)
-    return [Problem(file, prefix, text) for text in dataset.warnings] if isinstance(dataset, TabularDataset) else []
+    warnings = [] if isinstance(dataset, GeneratedDataset) else dataset.warnings
+    return [Problem(file, prefix, text) for text in warnings]
 
 
 def kind_of(path: Path) -> str:
@@ -159,6 +160,7 @@ def _checked(
             found = validate.findings(kind, inner, tables) or list(_DEEP_CHECKS[kind](inner, tables, workspace))
             problems += loaded.problems(kind, found)
     if not problems:
+        document = loaded.document = fields.completed(document, workspace)
         problems = loaded.problems("experience", _in_whole(document, tables, workspace))
     if not problems:
         problems = loaded.problems("model", _in_matched_filters(document, tables))
@@ -166,10 +168,11 @@ def _checked(
 
 
 def _deep_in_dataset(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    return {"generated": _deep_in_generated, "tabular": _deep_in_tabular}[document["type"]](document, tables, workspace)
+    checks = {"generated": _deep_in_generated, "tabular": _deep_in_files, "gridded": _deep_in_files}
+    return checks[document["type"]](document, tables, workspace)
 
 
-def _deep_in_tabular(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
+def _deep_in_files(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
     try:
         dataset_of(document, tables, workspace)
     except DatasetError as error:
@@ -285,8 +288,10 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
         if network is not None:
             yield from _in_batches(document, network)
         yield from _in_transforms(document, dataset, tables)
-    else:
+    elif isinstance(dataset, TabularDataset):
         yield from rows.findings(document, dataset, tables, network)
+    else:
+        yield from fields.findings(document, dataset, tables, network)
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = resolve.long_form(document.get(key, "constant"), tables[table])
         try:

@@ -138,6 +138,45 @@ class Random:
         return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
 
 
+class RandomGroups:
+    """One fold: a share of the groups, drawn by the seed, at least one."""
+
+    def __init__(self, by: str, share: float = 0.2) -> None:
+        self._by, self._share = by, share
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        values = column(self._by)[rows]
+        groups = np.unique(values)
+        count = max(round(self._share * len(groups)), 1)
+        if count >= len(groups):
+            raise SplitError(
+                "share", f"{self._share:g} of {len(groups)} different '{self._by}' leaves none to train on"
+            )
+        held = random.permutation(groups)[:count]
+        return _holding_out(rows, [rows[np.isin(values, held)]], ["held_out"])
+
+
+class TimeBlock:
+    """One fold: the last rows of every group, or of all, in the order that they have."""
+
+    def __init__(self, by: str | None = None, share: float = 0.2) -> None:
+        self._by, self._share = by, share
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        ascending = np.sort(rows)
+        values = np.zeros(len(rows)) if self._by is None else column(self._by)[ascending]
+        held = []
+        for group in np.unique(values):
+            of_group = ascending[values == group]
+            count = round(self._share * len(of_group))
+            if not 0 < count < len(of_group):
+                where = "" if self._by is None else f" with the {self._by} '{group}'"
+                what = "none" if count == 0 else "all of them"
+                raise SplitError("share", f"{self._share:g} of {len(of_group)} rows{where} is {what}")
+            held.append(of_group[-count:])
+        return _holding_out(rows, [np.concatenate(held)], ["held_out"])
+
+
 def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None) -> list[Fold]:
     """A fold for each part; those without names are counted from 1."""
     if len(rows) < 2:
@@ -174,8 +213,9 @@ def _folder_names(groups: Sequence[str]) -> list[str]:
     return names
 
 
-BY = {"type": "string", "description": "a column of the file, or a group of the dataset"}
+BY = {"type": "string", "description": "a column of the file, or a group of the dataset; of fields, folder or time"}
 REPEATS = {"type": "integer", "minimum": 1, "maximum": 99, "description": "how often all is done, each time drawn anew"}
+SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 FOLDS = {"type": "integer", "minimum": 2, "description": "number of folds"}
 
 SPLITS: dict[str, Entry] = {
@@ -235,16 +275,28 @@ SPLITS: dict[str, Entry] = {
         build=Random,
         parameters={
             "properties": {
-                "share": {
-                    "type": "number",
-                    "exclusiveMinimum": 0,
-                    "exclusiveMaximum": 1,
-                    "description": "of the rows, held out in each repeat",
-                },
+                "share": {**SHARE, "description": "of the rows, held out in each repeat"},
                 "repeats": REPEATS,
             }
         },
         help="A share of the rows, drawn anew in every repeat.",
         example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
+    ),
+    "random_groups": Entry(
+        build=RandomGroups,
+        parameters={"properties": {"by": BY, "share": {**SHARE, "description": "of the groups"}}, "required": ["by"]},
+        help="One fold: a share of the groups, drawn by the seed, at least one.",
+        example={"type": "random_groups", "parameters": {"by": "folder", "share": 0.25}},
+    ),
+    "time_block": Entry(
+        build=TimeBlock,
+        parameters={
+            "properties": {
+                "by": {**BY, "type": ["string", "null"], "description": "the last rows of each of its groups"},
+                "share": {**SHARE, "description": "of the rows of each group"},
+            }
+        },
+        help="One fold: the last rows of every group, or of all, in the order of the file.",
+        example={"type": "time_block", "parameters": {"by": "folder", "share": 0.25}},
     ),
 }

@@ -18,6 +18,10 @@ from qexp.tables import Entry, built, suggestion
 class Transform(nn.Module):
     """Maps a variable, (batch, ...) in its own unit, to what a network sees, and back."""
 
+    formula: str | None = None
+    """What `forward` does, as numpy says it: of `value`, (batch, ...), the parameters and what was fitted."""
+    inverse_formula: str | None = None
+
     def fit(self, values: Tensor) -> None:
         """Adapt to training values; most transforms have nothing to adapt."""
 
@@ -40,6 +44,9 @@ class Transform(nn.Module):
 class Asinh(Transform):
     """asinh(value / scale): linear below the scale, logarithmic above, and both signs are welcome."""
 
+    formula = "arcsinh(value / scale)"
+    inverse_formula = "sinh(value) * scale"
+
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
         self.scale = scale
@@ -57,6 +64,9 @@ class Asinh(Transform):
 class Log(Transform):
     """The natural logarithm of a positive variable."""
 
+    formula = "log(value)"
+    inverse_formula = "exp(value)"
+
     def forward(self, values: Tensor) -> Tensor:
         return torch.log(values)
 
@@ -73,6 +83,9 @@ class LogRatios(Transform):
 
     reference  the column of the variable that the others are divided by, counted from 0
     """
+
+    formula = "where(arange(value.shape[1]) == reference, log(value), log(value / value[:, [reference]]))"
+    inverse_formula = "exp(where(arange(value.shape[1]) == reference, value, value + value[:, [reference]]))"
 
     def __init__(self, reference: int = 0) -> None:
         super().__init__()
@@ -149,6 +162,9 @@ def _named(one: str | Mapping[str, Any]) -> Transform:
 class Scale(Transform):
     """value / typical."""
 
+    formula = "value / typical"
+    inverse_formula = "value * typical"
+
     def __init__(self, typical: float) -> None:
         super().__init__()
         self.typical = typical
@@ -179,6 +195,9 @@ def _but_channels(values: Tensor) -> list[int]:
 class Standardize(Fitted):
     """Mean 0 and standard deviation 1 over the training part, per channel."""
 
+    formula = "(value - mean) / deviation"
+    inverse_formula = "value * deviation + mean"
+
     mean: Tensor
     deviation: Tensor
 
@@ -205,6 +224,9 @@ class Standardize(Fitted):
 
 class MinMax(Fitted):
     """From 0 to 1 over the training part, per channel; what lies outside it comes to lie outside."""
+
+    formula = "(value - least) / span"
+    inverse_formula = "value * span + least"
 
     least: Tensor
     span: Tensor

@@ -30,7 +30,8 @@ class Branch:
     """Operations in order, from one named value (or several) to another."""
 
     sources: tuple[str, ...]
-    target: str
+    targets: tuple[str, ...]
+    """Several share the channels of what is made equally, in order."""
     operations: tuple[str, ...]
 
 
@@ -77,7 +78,14 @@ class Network(nn.Module):
                     raise BranchError(
                         index, 0, f"several inputs ({', '.join(branch.sources)}) and nothing that joins them"
                     )
-                values[branch.target] = value
+                if value.shape[1] % len(branch.targets):
+                    raise BranchError(
+                        index,
+                        max(len(branch.operations) - 1, 0),
+                        f"makes {written(_shape(value))}, whose {value.shape[1]} channels cannot be shared by "
+                        f"{', '.join(branch.targets)}; make {len(branch.targets)}, or a multiple of it",
+                    )
+                values.update(_dealt(value, branch))
         self.shapes = {name: _shape(values[name]) for name in outputs}
 
     def _lay_out(self, name: str, operation: Operation, value: Tensor | list[Tensor]) -> Tensor:
@@ -110,7 +118,8 @@ class Network(nn.Module):
             value: Tensor | list[Tensor] = _gather(values, branch)
             for name in branch.operations:
                 value = self.operations[name](value)
-            values[branch.target] = value  # type: ignore[assignment]
+            assert isinstance(value, Tensor)
+            values.update(_dealt(value, branch))
         return {name: values[name] for name in self.outputs}
 
     def penalty(self) -> Tensor | None:
@@ -151,7 +160,7 @@ def initialise(network: Network, seeds: Seeds) -> None:
             operation = build()
         random = seeds.torch("cpu", "weights", name)
         for module in operation.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 scale = getattr(operation, "initial_scale", None)
                 if scale is None:
                     nn.init.xavier_uniform_(module.weight, generator=random)
@@ -167,6 +176,13 @@ def _gather(values: Mapping[str, Tensor], branch: Branch) -> Tensor | list[Tenso
     if len(branch.sources) == 1:
         return values[branch.sources[0]]
     return [values[name] for name in branch.sources]
+
+
+def _dealt(value: Tensor, branch: Branch) -> dict[str, Tensor]:
+    """What a branch has made, by the names that share it."""
+    if len(branch.targets) == 1:
+        return {branch.targets[0]: value}
+    return dict(zip(branch.targets, value.chunk(len(branch.targets), dim=1), strict=True))
 
 
 def _shape(value: Tensor) -> Shape:

@@ -55,7 +55,7 @@ def train_network(
     """From the first epoch, or the last checkpoint, to results; False if interrupted."""
     seeds = Seeds(record["seed"])
     dataset = assemble.dataset_of(spec["dataset"], tables)
-    data = assemble.data_of(spec, dataset, seeds, device)
+    data = assemble.data_of(spec, dataset, tables, seeds, device)
     model = assemble.initial_model(spec, tables, seeds)
     pretrained = directory.checkpoints / "pretrained.safetensors"
     if pretrained.exists():

@@ -181,7 +181,7 @@ def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict
     of_type = schema["$defs"][document["type"]]
     whole = {**_defaults(of_type), **copy.deepcopy(document)}
     whole.pop("$schema", None)
-    return {"generated": _generated, "tabular": _tabular}[document["type"]](whole, tables, of_type)
+    return {"generated": _generated, "tabular": _tabular, "gridded": _gridded}[document["type"]](whole, tables, of_type)
 
 
 def _generated(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
@@ -200,6 +200,10 @@ def _tabular(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> d
         whole[key] = {name: [value] if isinstance(value, str) else value for name, value in whole[key].items()}
     whole["units"] = {**{name: "" for key in ("inputs", "outputs") for name in whole[key]}, **whole["units"]}
     whole["groups"] = {name: {"pattern": None, **value} for name, value in whole["groups"].items()}
+    return whole
+
+
+def _gridded(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 

@@ -19,7 +19,7 @@ Finding = tuple[Path, str]
 """Where in the document, and what is wrong there."""
 
 
-DATASET_TYPES = ("generated", "tabular")
+DATASET_TYPES = ("generated", "tabular", "gridded")
 
 
 def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: str | None = None) -> list[Finding]:
@@ -39,7 +39,9 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
         by_schema += _of_its_dataset(document, schema, dataset_type)
     if old or by_schema:
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
-    return list({"dataset": _in_dataset, "model": _in_model, "experience": _in_experience}[kind](document))
+    if kind == "experience":
+        return list(_in_experience(document, _dataset_type(document, dataset_type)))
+    return list({"dataset": _in_dataset, "model": _in_model}[kind](document))
 
 
 def _against_schema(document: Any, schema: dict[str, Any]) -> Iterator[Finding]:
@@ -114,13 +116,8 @@ _LIMITS = {
 
 
 def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_type: str | None) -> Iterator[Finding]:
-    """Keys of an experience that are missing for its type of dataset, or mean something for another one only.
-
-    Where the type is not known, the form of `split` tells which was meant.
-    """
-    split = document.get("split")
-    if dataset_type not in DATASET_TYPES:
-        dataset_type = "tabular" if isinstance(split, str | dict) else "generated"
+    """Keys of an experience that are missing for its type of dataset, or mean something for another one only."""
+    split, dataset_type = document.get("split"), _dataset_type(document, dataset_type)
     for key, of_key in schema["properties"].items():
         belongs = of_key.get("x-dataset", dataset_type)
         if key in document and belongs != dataset_type:
@@ -133,6 +130,12 @@ def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_ty
             "a generated dataset is divided by shares of training and validation, for example [0.8, 0.2]; "
             "its test part is what 'varyings' says",
         )
+    if dataset_type == "gridded" and isinstance(split, list):
+        yield (
+            ("split",),
+            "frames of the train folders are kept for validation by folder or by time, for example "
+            '{"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type": "time_block"}',
+        )
     if dataset_type == "tabular" and isinstance(split, list):
         yield (
             ("split",),
@@ -141,8 +144,30 @@ def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_ty
         )
 
 
+def _dataset_type(document: dict[str, Any], known: str | None) -> str:
+    """The type of an experience's dataset; where it is not known, the form of `split` tells which was meant."""
+    if known in DATASET_TYPES:
+        return str(known)
+    return "tabular" if isinstance(document.get("split"), str | dict) else "generated"
+
+
 def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
-    return {"generated": _in_generated, "tabular": _in_tabular}[document["type"]](document)
+    kinds = {"generated": _in_generated, "tabular": _in_tabular, "gridded": _in_gridded}
+    return kinds[document["type"]](document)
+
+
+def _in_gridded(document: dict[str, Any]) -> Iterator[Finding]:
+    given = [key for key in ("inputs", "outputs") if key in document]
+    if document.get("mapping") is not None:
+        for key in given:
+            yield (key,), "the mapping names inputs and outputs already; leave out one of the two"
+        return
+    for key in ("inputs", "outputs"):
+        if key not in given:
+            yield (), f"the key '{key}' is missing; list its variables, or name a 'mapping', for example \"f2\""
+    for name in document.get("outputs", {}):
+        if name in document.get("inputs", {}):
+            yield ("outputs", name), f"'{name}' is an input, too; a variable is one or the other"
 
 
 def _in_tabular(document: dict[str, Any]) -> Iterator[Finding]:
@@ -230,16 +255,16 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
                 )
         if not branch["operations"] and len(sources) > 1:
             yield ("branches", index, "operations"), "several inputs and nothing that joins them; add a 'concatenate'"
-        known.add(branch["y_name"])
-    made = {branch["y_name"] for branch in document["branches"]}
+        known.update(_listed(branch["y_name"]))
+    made = {name for branch in document["branches"] for name in _listed(branch["y_name"])}
     for index, name in enumerate(document["outputs"]):
         if name not in made:
             yield ("outputs", index), f"no branch ends in '{name}'; {suggestion(name, made)}"
 
 
-def _in_experience(document: dict[str, Any]) -> Iterator[Finding]:
+def _in_experience(document: dict[str, Any], dataset_type: str) -> Iterator[Finding]:
     outputs = document["outputs"]
-    yield from _of_shares(document) if isinstance(document["split"], list) else _of_folds(document)
+    yield from {"generated": _of_shares, "tabular": _of_folds, "gridded": _of_patches}[dataset_type](document)
     for key in ("losses", "metrics"):
         for name in document.get(key, {}):
             if name not in outputs:
@@ -260,6 +285,15 @@ def _of_shares(document: dict[str, Any]) -> Iterator[Finding]:
         yield (
             ("batch_size",),
             (f"a batch of {document['batch_size']} is larger than the {document['sizes'][0]} training samples"),
+        )
+
+
+def _of_patches(document: dict[str, Any]) -> Iterator[Finding]:
+    patches = document.get("patches")
+    if patches is not None and document["batch_size"] > patches[0]:
+        yield (
+            ("batch_size",),
+            f"a batch of {document['batch_size']} is larger than the {patches[0]} training patches",
         )
 
 

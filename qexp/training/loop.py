@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,15 +132,18 @@ class Trainer:
         return self._metrics(self.model.estimate(samples), samples)
 
     def _metrics(self, estimates: Samples, samples: Samples) -> dict[str, dict[str, float]]:
+        counted = self.data.counted(samples)
+        some: Any = ... if counted is None else counted
         return {
-            name: evaluate(metrics, estimates[name].cpu().numpy(), samples[name].cpu().numpy())
+            name: evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
             for name, metrics in self.recipe.metrics.items()
         }
 
     def train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
-        samples = transformed(self.model, self.data.train(progress.epoch), recipe, "training")
+        prepared = partial(transformed, self.model, recipe=recipe, part="training")
+        batch = self.data.epoch(progress.epoch, recipe.batch_size, prepared)
         cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
@@ -147,17 +151,16 @@ class Trainer:
             set_random_state(self._dropout_state)
         self.model.train()
         network, losses_of = self.model.network, list(recipe.losses.items())
-        inputs = {name: samples[name].split(recipe.batch_size) for name in network.inputs}
-        truths = {name: samples[name].split(recipe.batch_size) for name in recipe.losses}
         while progress.batch < self.batches:
             if interrupted():
                 self._dropout_state = random_state(self.device)
                 return False
             index = progress.batch
             self._set_learning_rate()
+            samples = batch(index)
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-                made = network({name: batches[index] for name, batches in inputs.items()})
-            losses = [loss(made[name].float(), truths[name][index]) for name, loss in losses_of]
+                made = network({name: samples[name] for name in network.inputs})
+            losses = [loss(made[name].float(), samples[name]) for name, loss in losses_of]
             self.optimizer.zero_grad(set_to_none=True)
             total(losses, network.penalty()).backward()
             if recipe.gradient_clip is not None:

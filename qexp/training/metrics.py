@@ -5,7 +5,7 @@ results never waits for torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,45 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Sums:
+    """What can be added up of estimates and truths that are seen piece by piece."""
+
+    count: int = 0
+    error: float = 0.0
+    """Of estimate − truth; the next ones of its size, its square, and its size over the truth's in percent."""
+    absolute_error: float = 0.0
+    squared_error: float = 0.0
+    relative_error: float = 0.0
+    truth: float = 0.0
+    squared_truth: float = 0.0
+
+    @classmethod
+    def of(cls, estimate: Array, truth: Array) -> Sums:
+        difference = estimate - truth
+        return cls(
+            difference.size,
+            float(difference.sum()),
+            float(np.abs(difference).sum()),
+            float(np.square(difference).sum()),
+            float(_relative_errors(estimate, truth).sum()),
+            float(truth.sum()),
+            float(np.square(truth).sum()),
+        )
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def r2(self) -> float:
+        spread = self.squared_truth - self.truth**2 / self.count if self.count else 0.0
+        return 1 - self.squared_error / spread if spread > 0 else float("nan")
+
+
+def _mean(of: Callable[[Sums], float]) -> Callable[[Sums], float]:
+    return lambda sums: of(sums) / sums.count if sums.count else float("nan")
+
+
+@dataclass(frozen=True)
 class Metric:
     compute: Callable[[Array, Array], float]
     """estimate, truth, both (sample, ...) → a number."""
@@ -23,6 +62,8 @@ class Metric:
     """`{unit}` stands for the output's."""
     best: str = "low"
     """"low", "high", or "zero" where values on both sides of zero are worse."""
+    of_sums: Callable[[Sums], float] | None = None
+    """The same of what was added up piece by piece; None where that cannot be."""
 
     def in_unit(self, unit: str) -> str:
         """The metric's unit for an output in `unit`."""
@@ -76,12 +117,32 @@ def _entry(metric: Metric, name: str, help: str) -> Entry:
 
 
 METRICS: dict[str, Entry] = {
-    "mae": _entry(Metric(mean_absolute_error), "mae", "Mean absolute error."),
-    "rmse": _entry(Metric(root_mean_squared_error), "rmse", "Root of the mean squared error."),
-    "mse": _entry(Metric(mean_squared_error, "({unit})²"), "mse", "Mean squared error."),
-    "bias": _entry(Metric(bias, best="zero"), "bias", "Mean of estimate − truth."),
-    "r2": _entry(Metric(coefficient_of_determination, "", "high"), "r2", "Coefficient of determination R²."),
-    "mre": _entry(Metric(mean_relative_error, "%"), "mre", "Mean relative error, in percent."),
+    "mae": _entry(
+        Metric(mean_absolute_error, of_sums=_mean(lambda sums: sums.absolute_error)), "mae", "Mean absolute error."
+    ),
+    "rmse": _entry(
+        Metric(root_mean_squared_error, of_sums=lambda sums: _mean(lambda one: one.squared_error)(sums) ** 0.5),
+        "rmse",
+        "Root of the mean squared error.",
+    ),
+    "mse": _entry(
+        Metric(mean_squared_error, "({unit})²", of_sums=_mean(lambda sums: sums.squared_error)),
+        "mse",
+        "Mean squared error.",
+    ),
+    "bias": _entry(
+        Metric(bias, best="zero", of_sums=_mean(lambda sums: sums.error)), "bias", "Mean of estimate − truth."
+    ),
+    "r2": _entry(
+        Metric(coefficient_of_determination, "", "high", lambda sums: sums.r2),
+        "r2",
+        "Coefficient of determination R².",
+    ),
+    "mre": _entry(
+        Metric(mean_relative_error, "%", of_sums=_mean(lambda sums: sums.relative_error)),
+        "mre",
+        "Mean relative error, in percent.",
+    ),
     "median_relative_error": _entry(
         Metric(median_relative_error, "%"), "median_relative_error", "Median relative error, in percent."
     ),

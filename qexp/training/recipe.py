@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from qexp.training.schedules import Schedule
 
 Samples = Mapping[str, Tensor]
 """Variable → (sample, ...) in the variable's unit, on the training device."""
+
+Prepare = Callable[[Samples], Samples]
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 """Name in a spec → the type that operations are cast to, if any."""
@@ -38,11 +41,44 @@ class Recipe:
     """Whose weights are the result: "best", of the epoch with the least validation loss, or "last"."""
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(Protocol):
     """Where the samples come from. Training samples are new every epoch, the others always the same."""
+
+    @property
+    def train_size(self) -> int: ...
+    @property
+    def validation(self) -> Samples: ...
+    @property
+    def test(self) -> Samples: ...
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
+        """The batches of an epoch by their number, counted from 0, each as `prepared` makes it of plain samples."""
+        ...
+
+    def to_fit(self) -> Samples:
+        """Training samples for transforms to be fitted to."""
+        ...
+
+    def counted(self, samples: Samples) -> Tensor | None:
+        """Which values of samples metrics are taken of, in the shape of an output; None: all."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnData:
+    """Samples that are drawn all at once: those of an epoch are in memory together."""
 
     train: Callable[[int], Samples]
     validation: Samples
     test: Samples
     train_size: int
+
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
+        samples = prepared(self.train(number))
+        batches = {name: values.split(batch_size) for name, values in samples.items()}
+        return lambda index: {name: of_name[index] for name, of_name in batches.items()}
+
+    def to_fit(self) -> Samples:
+        return self.train(0)
+
+    def counted(self, samples: Samples) -> Tensor | None:
+        return None

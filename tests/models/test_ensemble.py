@@ -17,7 +17,7 @@ def network(seed, width=16):
         "drop": Operation(lambda shape: MODULES["dropout"].build(shape, rate=0.5)),
         "dense": Operation(lambda shape: MODULES["denses"].build(shape, filters=[width, 1])),
     }
-    made = Network({"seen": (4,)}, ["tio2"], operations, [Branch(("seen",), "tio2", tuple(operations))])
+    made = Network({"seen": (4,)}, ["tio2"], operations, [Branch(("seen",), ("tio2",), tuple(operations))])
     initialise(made, Seeds(seed))
     return made
 

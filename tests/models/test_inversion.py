@@ -14,7 +14,7 @@ def operation(name, **parameters):
 
 def passing_through(transforms):
     """A model whose network changes nothing: `seen` comes out as `depth`."""
-    branch = Branch(("seen",), "depth", ("same",))
+    branch = Branch(("seen",), ("depth",), ("same",))
     network = Network({"seen": (1,)}, ["depth"], {"same": operation("activation", activation="linear")}, [branch])
     return Inversion(network, transforms)
 
@@ -26,7 +26,7 @@ def learning(transforms=None, rate=0.5):
         "drop": operation("dropout", rate=rate),
         "head": operation("denses", filters=[1]),
     }
-    network = Network({"seen": (4,)}, ["depth"], operations, [Branch(("seen",), "depth", tuple(operations))])
+    network = Network({"seen": (4,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
     initialise(network, Seeds(1))
     return Inversion(network, transforms or {})
 

@@ -20,7 +20,7 @@ def module(name, shape=EXAMPLE_SHAPE, **parameters):
         {"x": shape},
         ["y"],
         {"one": Operation(lambda shape: entry.build(shape, **parameters))},
-        [Branch(("x",), "y", ("one",))],
+        [Branch(("x",), ("y",), ("one",))],
     )
     initialise(network, Seeds(1))
     return network.operations["one"].eval()
@@ -42,7 +42,7 @@ def test_the_example_of_every_module_maps_the_example_input_to_finite_values_and
     shape = EXAMPLE_SHAPES.get(name, EXAMPLE_SHAPE)
     inputs = {"a": shape, "b": shape} if joins else {"a": shape}
     operation = Operation(lambda shape: entry.build(shape, **entry.example.get("parameters", {})), joins)
-    network = Network(inputs, ["y"], {"one": operation}, [Branch(tuple(inputs), "y", ("one",))])
+    network = Network(inputs, ["y"], {"one": operation}, [Branch(tuple(inputs), ("y",), ("one",))])
     initialise(network, Seeds(1))
     x = {variable: values(3, *shape).requires_grad_() for variable, shape in inputs.items()}
     y = network(x)["y"]

@@ -16,7 +16,12 @@ def operation(name, l2=0.0, **parameters):
 
 
 def network(branches, operations, inputs=None, outputs=("y",)):
-    return Network(inputs or {"x": IMAGE}, outputs, operations, [Branch(*branch) for branch in branches])
+    return Network(
+        inputs or {"x": IMAGE},
+        outputs,
+        operations,
+        [Branch(sources, (target,), names) for sources, target, names in branches],
+    )
 
 
 def ready(*arguments, seed=1, **keywords):

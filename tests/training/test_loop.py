@@ -18,7 +18,7 @@ from qexp.training.loop import DivergedError, Trainer
 from qexp.training.losses import LOSSES
 from qexp.training.metrics import METRICS
 from qexp.training.optimizers import OPTIMIZERS
-from qexp.training.recipe import Data, Recipe
+from qexp.training.recipe import DrawnData, Recipe
 from qexp.training.schedules import SCHEDULES
 
 CPU = torch.device("cpu")
@@ -73,7 +73,7 @@ def samples(count, *purpose):
 
 
 def data(train=None, train_size=TRAIN_SIZE):
-    return Data(
+    return DrawnData(
         train or (lambda epoch: samples(train_size, "train", epoch)),
         samples(13, "validation"),
         samples(9, "test"),
@@ -93,7 +93,7 @@ def model(operations=None, transforms=None, seed=1):
         "drop": operation("dropout", rate=0.4),
         "head": operation("denses", filters=[1], bias=True),
     }
-    network = Network({"seen": (6,)}, ["depth"], operations, [Branch(("seen",), "depth", tuple(operations))])
+    network = Network({"seen": (6,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
     initialise(network, Seeds(seed))
     return Inversion(network, {"seen": Standardize(), "depth": Log()} if transforms is None else transforms)
 
@@ -455,7 +455,7 @@ def test_every_sample_of_an_epoch_is_seen_once_and_training_samples_are_asked_fo
 
 def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp_path):
     operations = {"depth": operation("denses", filters=[1]), "delta_volume": operation("denses", filters=[1])}
-    branches = [Branch(("seen",), name, (name,)) for name in operations]
+    branches = [Branch(("seen",), (name,), (name,)) for name in operations]
     network = Network({"seen": (6,)}, list(operations), operations, branches)
     initialise(network, Seeds(1))
 
@@ -463,7 +463,7 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
         drawn = samples(count, *purpose)
         return {**drawn, "delta_volume": drawn["depth"] * 100}
 
-    source = Data(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE)
+    source = DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE)
     made = Trainer(
         Inversion(network, {}),
         source,

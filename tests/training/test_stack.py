@@ -16,7 +16,7 @@ from qexp.training.callbacks import CALLBACKS
 from qexp.training.loop import Trainer
 from qexp.training.losses import LOSSES
 from qexp.training.optimizers import OPTIMIZERS
-from qexp.training.recipe import Data, Recipe
+from qexp.training.recipe import DrawnData, Recipe
 from qexp.training.schedules import SCHEDULES
 from qexp.training.stack import Stack, Task, stack_size, stackable
 
@@ -76,7 +76,7 @@ def model(network, seed):
         "body": Operation(partial(MODULES[module].build, **parameters), l2=parameters.get("l2", 0.0)),
         "head": Operation(partial(MODULES["denses"].build, filters=[1], bias=True)),
     }
-    built = Network({"seen": (10,)}, ["depth"], operations, [Branch(("seen",), "depth", tuple(operations))])
+    built = Network({"seen": (10,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
     initialise(built, Seeds(seed))
     return Inversion(built, {"seen": Standardize(), "depth": Log()})
 
@@ -180,7 +180,7 @@ def one_by_one(number, folder, network="one_d_cnn", callbacks=(), **changes):
     lines = []
     listener = Deaf()
     listener.epoch_done = lambda line, seconds: lines.append(line)
-    data = Data(train, same.validation, same.validation, TRAIN)
+    data = DrawnData(train, same.validation, same.validation, TRAIN)
     trainer = Trainer(same.model, data, recipe(callbacks=list(callbacks), **changes), Seeds(0), CPU, folder)
     assert trainer.run(listener, never)
     return trainer, lines

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qexp.models.activations import ACTIVATION_NAME, ACTIVATIONS
 from qexp.models.modules.convolution import ResnetBlock, channel_attention, convolutions
 from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten
+from qexp.models.modules.fields import UNet, dle_cnn
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
 from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
@@ -212,6 +213,36 @@ MODULES: dict[str, Entry] = {
         },
         help="Hidden layers with an activation and a linear layer, on the flattened input.",
         example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
+    ),
+    "dle_cnn": Entry(
+        build=dle_cnn,
+        parameters={
+            "properties": {
+                "outputs": {**COUNT, "description": "channels that are made, one for each field"},
+                "layers": {**COUNT, "description": "convolutions, each followed by a leaky ReLU"},
+                "filters": {**COUNT, "description": "channels of each layer"},
+                "kernel_size": KERNEL,
+                "l2": L2,
+            },
+            "required": ["outputs"],
+        },
+        help="Convolutions from fields to fields, of any height and width (2Dto2D-DLE).",
+        example={"module": "dle_cnn", "parameters": {"outputs": 2, "layers": 4, "filters": 16}},
+    ),
+    "dle_unet": Entry(
+        build=UNet,
+        parameters={
+            "properties": {
+                "outputs": {**COUNT, "description": "channels that are made, one for each field"},
+                "blocks": {**COUNT, "description": "widths of cells that are looked at, each twice the one before"},
+                "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
+                "kernel_size": KERNEL,
+                "l2": L2,
+            },
+            "required": ["outputs"],
+        },
+        help="A U-Net from fields to fields, of any height and width (2Dto2D-DLE).",
+        example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
     ),
     "flatten": Entry(
         build=flatten,

@@ -1,0 +1,153 @@
+"""Experiences on gridded fields: what is filled in from the dataset, and checks that need the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import functional_call
+
+from qexp.assemble.datasets import field_mapping
+from qexp.datasets.gridded import GriddedDataset
+from qexp.datasets.gridded.folders import FieldError
+from qexp.datasets.gridded.patches import Numbers
+from qexp.datasets.splits import Split, SplitError
+from qexp.datasets.transforms import Transform
+from qexp.errors import DatasetError
+from qexp.models.network import Network
+from qexp.models.shapes import written
+from qexp.seeds import Seeds
+from qexp.spec import resolve, validate
+from qexp.tables import Tables, built, suggestion
+from qexp.training.metrics import Metric
+from qexp.workspace import Workspace
+
+Document = dict[str, Any]
+Finding = validate.Finding
+
+PATCHES_LOOKED_AT = 64
+"""By which it is seen whether transforms fit the fields."""
+
+
+def completed(document: Document, workspace: Workspace) -> Document:
+    """An experience whose inputs and outputs are listed, and divided by their typical values where no transform is.
+
+    Raises DatasetError.
+    """
+    if document["dataset"]["type"] != "gridded":
+        return document
+    mapping = field_mapping(document["dataset"], workspace)
+    scales = {**mapping.inputs, **mapping.outputs}
+    own = {
+        name: {"type": "scale", "parameters": {"typical": scales[name]}}
+        for name in [*document["inputs"], *document["outputs"]]
+        if name in scales
+    }
+    dataset = {**document["dataset"], "mapping": None, "inputs": mapping.inputs, "outputs": mapping.outputs}
+    return {**document, "dataset": dataset, "transforms": {**own, **document.get("transforms", {})}}
+
+
+def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds) -> tuple[Numbers, Numbers]:
+    """Training and validation frames, as rows of the dataset. Raises SplitError and FieldError."""
+    made: Split = built(tables["splits"], split)
+    folds = made.folds(dataset.rows, dataset.column, seeds.numpy("split"))
+    if len(folds) != 1:
+        raise SplitError(
+            None,
+            f"makes {len(folds)} parts, but one is kept for validation; use 'random_groups', 'time_block', 'held_out' "
+            "or 'random'",
+        )
+    return folds[0].train, folds[0].test
+
+
+def findings(document: Document, dataset: GriddedDataset, tables: Tables, network: Network | None) -> Iterator[Finding]:
+    """All that is wrong with an experience on these fields.
+
+    network  what is trained, where inputs and outputs fit it
+    """
+    yield from _in_split(document, dataset, tables)
+    yield from _in_metrics(document, tables)
+    yield from _in_transforms(document, dataset, tables)
+    if network is not None:
+        yield from _in_frames(dataset, network)
+
+
+def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
+    try:
+        train, validation = divided(resolve.long_form(document["split"], tables["splits"]), dataset, tables, Seeds(0))
+        for part, rows in (("training", train), ("validation", validation)):
+            try:
+                dataset.patches(rows)
+            except DatasetError as error:
+                for _, message in error.findings:
+                    yield ("split",), f"in the {part} part: {message}"
+    except SplitError as error:
+        yield (("split", "parameters", error.parameter) if error.parameter else ("split",)), str(error)
+    except FieldError as error:
+        yield ("split", "parameters", "by"), str(error)
+    try:
+        dataset.test_patches()
+    except DatasetError as error:
+        for where, message in error.findings:
+            yield ("dataset", *where), f"in the test part: {message}"
+
+
+def _in_metrics(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Frames are judged one after the other, so that a metric must be a matter of sums."""
+    of_sums = [
+        name
+        for name, entry in tables["metrics"].items()
+        if isinstance(metric := entry.build(), Metric) and metric.of_sums is not None
+    ]
+    for output, names in document.get("metrics", {}).items():
+        for name in names if isinstance(names, list) else [names]:
+            if name not in of_sums:
+                yield (
+                    ("metrics", output),
+                    f"'{name}' needs all values at once, but frames are judged one by one; {suggestion(name, of_sums)}",
+                )
+
+
+def _in_transforms(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
+    patches = dataset.test_patches()
+    places = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
+    fields = torch.from_numpy(patches.cut(places, len(dataset.variables), []))
+    for name, value in document.get("transforms", {}).items():
+        if name not in dataset.variables:
+            continue
+        try:
+            transform: Transform = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
+            seen = fields[..., dataset.variables.index(name)].unsqueeze(1)
+            transform.fit(seen)
+            finite = torch.isfinite(transform(seen))
+        except ValueError as error:
+            yield ("transforms", name, "parameters"), str(error)
+            continue
+        if not finite.all():
+            yield (
+                ("transforms", name),
+                f"{seen[~finite][0]:g} becomes no finite number; use another transform for '{name}'",
+            )
+
+
+def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:
+    """Whether what is trained on patches can be judged on whole frames."""
+    state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+    for size in {frames.size for frames in dataset.parts["test"]} - {(dataset.patch_size, dataset.patch_size)}:
+        samples = {name: torch.empty(1, 1, *size, device="meta") for name in network.inputs}
+        try:
+            with torch.no_grad():
+                made = functional_call(network, state, (samples,))
+        except (RuntimeError, ValueError) as error:
+            yield ("model",), f"cannot take the test part's frames of {size[0]} × {size[1]} cells: {_first_line(error)}"
+            continue
+        for name, value in made.items():
+            if tuple(value.shape[1:]) != (1, *size):
+                shape = written(tuple(value.shape[1:]))
+                yield ("model",), f"makes {shape} for '{name}' of the test part's frames of {size[0]} × {size[1]} cells"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,86 @@
+"""Networks that map fields to fields, of any height and width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qexp.models.shapes import Shape, ShapeError, require_image
+
+NEGATIVE_SLOPE = 0.01
+"""Of the leaky ReLU."""
+
+
+def dle_cnn(
+    shape: Shape, /, outputs: int, layers: int = 16, filters: int = 32, kernel_size: int = 3, l2: float = 0.0
+) -> nn.Module:
+    """2Dto2D-DLE's convolutional network: layers of one width, and a linear combination of the last in each cell.
+
+    Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
+    """
+    if kernel_size % 2 == 0:
+        raise ShapeError(f"kernel_size {kernel_size}: must be odd, so that cells stay where they are")
+    channels = require_image(shape)[0]
+    made: list[nn.Module] = []
+    for _ in range(layers):
+        made += _convolution(channels, filters, kernel_size)
+        channels = filters
+    return nn.Sequential(*made, nn.Conv2d(channels, outputs, 1))
+
+
+class UNet(nn.Module):
+    """2Dto2D-DLE's U-Net: blocks of two convolutions on ever coarser cells, and back, each joined to its like.
+
+    Ronneberger et al. (2015), MICCAI, 234-241; with zeros around the frame, so that its size stays.
+    A frame of any size is filled up with zeros to a multiple of 2^(blocks − 1), and cut back.
+    Raises ShapeError where it is laid out for patches that are no such multiple.
+    """
+
+    def __init__(
+        self, shape: Shape, /, outputs: int, blocks: int = 4, filters: int = 32, kernel_size: int = 3, l2: float = 0.0
+    ) -> None:
+        super().__init__()
+        channels, height, width = require_image(shape)
+        self.multiple = 2 ** (blocks - 1)
+        if height % self.multiple or width % self.multiple:
+            raise ShapeError(
+                f"{blocks} blocks halve a side {blocks - 1} times, so that patches must be a multiple of "
+                f"{self.multiple} cells, but are {height} × {width}; change patch_size, or take fewer blocks"
+            )
+        if kernel_size % 2 == 0:
+            raise ShapeError(f"kernel_size {kernel_size}: must be odd, so that cells stay where they are")
+        widths = [filters * 2**level for level in range(blocks)]
+        self.down = nn.ModuleList()
+        for width_here in widths:
+            self.down.append(_block(channels, width_here, kernel_size))
+            channels = width_here
+        self.widen = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
+        )
+        self.up = nn.ModuleList(_block(2 * fine, fine, kernel_size) for fine in widths[-2::-1])
+        self.head = nn.Conv2d(widths[0], outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        value = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        passed: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            value = block(value if level == 0 else functional.max_pool2d(value, 2))
+            passed.append(value)
+        for widen, block, beside in zip(self.widen, self.up, passed[-2::-1], strict=True):
+            value = block(torch.cat([widen(value), beside], dim=1))
+        made: Tensor = self.head(value)
+        return made[..., :height, :width]
+
+
+def _block(channels: int, filters: int, kernel_size: int) -> nn.Sequential:
+    return nn.Sequential(*_convolution(channels, filters, kernel_size), *_convolution(filters, filters, kernel_size))
+
+
+def _convolution(channels: int, filters: int, kernel_size: int) -> list[nn.Module]:
+    """One that keeps the size, and what bends it."""
+    return [
+        nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2),
+        nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
+    ]
