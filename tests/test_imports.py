@@ -20,7 +20,7 @@ LAYERS = [
     {"runs"},
     {"assemble"},
     {"baselines"},
-    {"figures", "training", "models", "datasets", "spec"},
+    {"figures", "training", "models", "datasets", "synthetic", "spec"},
     {"forward"},
     {"rows"},
     {"seeds", "tables", "quantities", "workspace", "files", "errors"},
@@ -32,6 +32,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 NEVER = {
     "datasets": {"spec"},
     "models": {"spec"},
+    "synthetic": {"spec", "datasets", "models", "training"},
     "training": {"spec"},
     "spec": {"datasets", "models", "training", "forward"},
     "forward": {part for layer in LAYERS for part in layer} - {"forward"},
@@ -171,6 +172,7 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     commands = [
         ["--help"],
         ["ls", "--help"],
+        ["data", "ice", "--help"],
         ["ls"],
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
         ["show", "sound_0"],

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from qexp.cli import (
     compare,
+    data,
     doctor,
     execute,
     export,
@@ -100,6 +101,7 @@ app.command()(note.note)
 app.command()(compare.compare)
 app.command()(verify.verify)
 app.command()(validate.validate)
+app.add_typer(data.app, name="data")
 app.command()(tables.tables)
 app.command()(schema.schema)
 app.command()(init.init)

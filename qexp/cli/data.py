@@ -1,0 +1,103 @@
+"""qexp data"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp.cli.console import message, result
+
+app = typer.Typer(no_args_is_help=True, help="Make data sets up, from physics that is known.")
+
+
+@app.command()
+def ice(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder: train/ and test/ are made in it.")],
+    glaciers: Annotated[int, typer.Option(metavar="N", help="How many, those for the test among them.")] = 12,
+    test: Annotated[
+        int | None, typer.Option(metavar="N", help="How many are for the test; a quarter if left out.")
+    ] = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="Moments of each glacier's life.")] = 15,
+    size: Annotated[int, typer.Option(metavar="CELLS", help="Along each side of the frame.")] = 80,
+    spacing: Annotated[float, typer.Option(metavar="METRES", help="Width of a cell.")] = 150.0,
+    seed: Annotated[int, typer.Option(help="Where everything random comes from.")] = 0,
+    arrhenius: Annotated[
+        str, typer.Option(metavar="LOW:HIGH", help="Rate factor of Glen's flow law [MPa⁻³ a⁻¹], drawn per glacier.")
+    ] = "30:120",
+    sliding: Annotated[
+        str, typer.Option(metavar="LOW:HIGH", help="Weertman's coefficient [km MPa⁻³ a⁻¹], drawn per glacier.")
+    ] = "0:20",
+    coupling: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Smear each cell's flux over the ice around it, over so many thicknesses: a test for networks.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace glaciers that were made there.")] = False,
+) -> None:
+    """Make glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
+
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. A seed gives always the same.
+    """
+    from qexp.runs.signals import terminable
+    from qexp.synthetic.ice import Options
+    from qexp.synthetic.ice_folders import write
+
+    options = Options(
+        frames=frames,
+        size=size,
+        spacing=spacing,
+        seed=seed,
+        arrhenius=_range("--arrhenius", arrhenius),
+        sliding=_range("--sliding", sliding),
+        coupling=coupling,
+    )
+    tested = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
+    with terminable(), _bar() as watch:
+        made = write(out, options, glaciers, tested, overwrite, watch)
+    for one in made:
+        result(str(one.folder))
+    steps, seconds = sum(one.steps for one in made), sum(one.seconds for one in made)
+    message(
+        f"{len(made)} glaciers of {frames} frames in {seconds:.3g} s: {steps:,} time steps, "
+        f"{seconds / (len(made) * frames):.2g} s a frame"
+    )
+
+
+def _range(option: str, text: str) -> tuple[float, float]:
+    from qexp.errors import QexpError
+
+    found = re.fullmatch(r"([^:]+):([^:]+)", text)
+    try:
+        low, high = map(float, found.groups() if found else ())
+    except ValueError:
+        raise QexpError(
+            f"{option} {text}: two numbers as LOW:HIGH, such as 20:80; the same twice for one value"
+        ) from None
+    return low, high
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, float], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda name, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("ice", total=1.0)
+        yield lambda name, share: bar.update(task, completed=share, description=name)

@@ -1,0 +1,230 @@
+"""Isothermal shallow ice on a plane grid: how fast it flows, and what becomes of its thickness.
+
+Ice obeys Glen's law with exponent 3 and slides over its bed after Weertman, at the cube of the basal shear stress.
+Maps are (batch, row, column), rows along y and columns along x, with square cells; velocities and slopes have
+their components x, y along a last axis. All in SI units: with a rate factor A [Pa-3 s-1] and a sliding coefficient
+c [m Pa-3 s-1], ice of thickness H and surface s has, below a driving stress rho g H |grad s| [Pa],
+
+    u_basal = -c (rho g H)^3 |grad s|^2 grad s
+    u_mean = u_basal - 2 A / 5 (rho g)^3 H^4 |grad s|^2 grad s
+    u_surface = u_basal - 2 A / 4 (rho g)^3 H^4 |grad s|^2 grad s
+
+Hutter (1983), Theoretical Glaciology; Greve and Blatter (2009), Dynamics of Ice Sheets and Glaciers, chapter 5 on the
+shallow ice approximation; Cuffey and Paterson (2010), The Physics of Glaciers, chapter 8. It holds for ice that
+is much wider than thick: stresses along the flow are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+DENSITY = 910.0
+"""Of ice [kg m-3]."""
+
+GRAVITY = 9.81
+"""[m s-2]"""
+
+EXPONENT = 3
+"""Of Glen's flow law and of the sliding law."""
+
+STEP_FRACTION = 0.16
+"""A time step as a share of dx^2 / (D + dx u). Diffusion alone would be stable up to about 0.23: of the waves that a
+grid carries, the one hardest on the step is as short as can be across the flow and three cells long along it, where
+the diffusivity, which goes with the square of the slope, adds its own response."""
+
+LIMIT = 1e-30
+"""Thickness [m] below which a cell is empty; keeps 0 / 0 out of the limiter and its gradient."""
+
+
+class Velocity(NamedTuple):
+    """Horizontal velocities (..., 2) with components x, y [m s-1]."""
+
+    basal: Tensor
+    mean: Tensor
+    """Averaged over the depth: what carries the ice."""
+    surface: Tensor
+
+
+class Step(NamedTuple):
+    thickness: Tensor
+    """(batch, row, column) [m]"""
+    gained: Tensor
+    """(batch, row, column) what came from above, less what melted [m]; never more melt than there was ice"""
+    duration: Tensor
+    """(batch,) [s]"""
+
+
+def slope(surface: Tensor, spacing: float) -> Tensor:
+    """Central differences of a surface, one-sided along the edge: what `numpy.gradient` gives.
+
+    surface  (..., row, column)     [m]
+    returns  (..., row, column, 2)  along x and y
+    """
+    along_y, along_x = torch.gradient(surface, spacing=spacing, dim=(-2, -1))
+    return torch.stack([along_x, along_y], dim=-1)
+
+
+def velocity(thickness: Tensor, slope: Tensor, arrhenius: Tensor, sliding: Tensor) -> Velocity:
+    """How ice of a thickness flows down the slope of its surface; ice that is not there does not move.
+
+    thickness  (...)     [m]
+    slope      (..., 2)  of the surface, along x and y
+    arrhenius  (...)     the rate factor of Glen's law [Pa-3 s-1]
+    sliding    (...)     the coefficient of Weertman's law [m Pa-3 s-1]
+    """
+    stress = (DENSITY * GRAVITY * thickness)[..., None] * slope
+    cubed = stress.square().sum(dim=-1, keepdim=True) * stress
+    basal = -sliding[..., None] * cubed
+    sheared = -2 * (arrhenius * thickness)[..., None] * cubed
+    return Velocity(basal, basal + sheared / (EXPONENT + 2), basal + sheared / (EXPONENT + 1))
+
+
+def step(
+    thickness: Tensor,
+    bed: Tensor,
+    balance: Tensor,
+    spacing: float,
+    arrhenius: Tensor,
+    sliding: Tensor,
+    at_most: Tensor,
+) -> Step:
+    """The thickness a stable time step later: dH/dt = balance - div(H u_mean).
+
+    thickness, bed, balance  (batch, row, column)  [m], [m], thickness of ice gained per time [m s-1]
+    spacing                                        of the cells [m]
+    arrhenius, sliding       (batch,)              [Pa-3 s-1], [m Pa-3 s-1]
+    at_most                  (batch,)              length of the step where a longer one would be stable, too [s]
+
+    Explicit, each glacier with a step of its own. Diffusivities lie on the corners of the cells and fluxes on their
+    sides (Mahaffy 1976, J. Geophys. Res. 81, 1059-1066). Ice is conserved: a cell that would lose more than it has
+    loses what it has, by all its sides in proportion, and nothing melts that is not there. Nothing flows
+    through the edge of the grid.
+    """
+    surface = bed + thickness
+    across, along = surface[..., 1:] - surface[..., :-1], surface[..., 1:, :] - surface[..., :-1, :]
+    pairs = thickness[..., 1:] + thickness[..., :-1]
+    corner = (pairs[..., 1:, :] + pairs[..., :-1, :]) / 4
+    drop = ((across[..., 1:, :] + across[..., :-1, :]).square() + (along[..., 1:] + along[..., :-1]).square()) / 4
+    weight = (DENSITY * GRAVITY) ** EXPONENT / spacing**2
+    shearing, slipping = (weight * 2 / (EXPONENT + 2) * arrhenius)[:, None, None], (weight * sliding)[:, None, None]
+    # The mean velocity is `mobility` times the slope; times the thickness, that is the diffusivity.
+    mobility = corner * corner * corner * (shearing * corner + slipping) * drop
+    diffusivity = mobility * corner
+    with torch.no_grad():
+        hardest = (diffusivity + mobility * drop.sqrt()).amax(dim=(-2, -1))
+        duration = torch.minimum(STEP_FRACTION * spacing**2 / hardest, at_most)
+    share = (duration / (2 * spacing**2))[:, None, None]
+    in_rows, in_columns = pad(diffusivity, (0, 0, 1, 1), "replicate"), pad(diffusivity, (1, 1), "replicate")
+    # Thickness that wants through a side: towards greater x and y.
+    east = -share * (in_rows[..., 1:, :] + in_rows[..., :-1, :]) * across
+    north = -share * (in_columns[..., 1:] + in_columns[..., :-1]) * along
+    flowed = thickness + _inflow(*_affordable(east, north, thickness))
+    gained = torch.maximum(balance * duration[:, None, None], -flowed)
+    return Step(flowed + gained, gained, duration)
+
+
+def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor, Tensor]:
+    """The fluxes through the sides, less where the cell that they come from has not enough."""
+    to_east, to_west = east.clamp(min=0), east.clamp(max=0)
+    to_north, to_south = north.clamp(min=0), north.clamp(max=0)
+    leaving = pad(to_east, (0, 1)) - pad(to_west, (1, 0)) + pad(to_north, (0, 0, 0, 1)) - pad(to_south, (0, 0, 1, 0))
+    affordable = thickness / torch.maximum(leaving, thickness).clamp(min=LIMIT)
+    return (
+        to_east * affordable[..., :-1] + to_west * affordable[..., 1:],
+        to_north * affordable[..., :-1, :] + to_south * affordable[..., 1:, :],
+    )
+
+
+def _inflow(east: Tensor, north: Tensor) -> Tensor:
+    """What a cell gets through its sides, less what leaves."""
+    return pad(east, (1, 0)) - pad(east, (0, 1)) + pad(north, (0, 0, 1, 0)) - pad(north, (0, 0, 0, 1))
+
+
+def evolve(
+    thickness: Tensor,
+    bed: Tensor,
+    balance: Callable[[Tensor, Tensor], Tensor],
+    spacing: float,
+    arrhenius: Tensor,
+    sliding: Tensor,
+    start: Tensor,
+    end: Tensor,
+    longest: float,
+    watch: Callable[[Tensor], None] = lambda time: None,
+) -> Step:
+    """The thickness at the end of a time, over as many steps as each glacier needs; its other arguments as in `step`.
+
+    balance     of a surface (batch, row, column) [m] at times (batch,) [s]: thickness of ice gained [m s-1]
+    start, end  (batch,)  [s]
+    longest     of a step [s]: how long the balance may stay as it is while the surface rises
+    watch       is called with the times (batch,) after each step
+    returns     the thickness at the end, what was gained in all, and the time that has passed
+    """
+    time, gained = start, torch.zeros_like(thickness)
+    while (time < end).any():
+        rate = balance(bed + thickness, time)
+        remaining = end - time
+        taken = step(thickness, bed, rate, spacing, arrhenius, sliding, remaining.clamp(max=longest))
+        thickness, gained = taken.thickness, gained + taken.gained
+        time = torch.where(taken.duration >= remaining, end, time + taken.duration)
+        watch(time)
+    return Step(thickness, gained, end - start)
+
+
+def halfar(radius: Tensor, time: Tensor | float, centre: float, margin: float, arrhenius: float) -> Tensor:
+    """Thickness of a dome that spreads over a flat bed without gain, loss or sliding: an exact solution [m].
+
+    radius     distance from the centre of the dome [m]
+    time       since it was a point of infinite height [s]; at `halfar_time` it is `centre` high and `margin` wide
+    centre     thickness in its middle then [m]
+    margin     its radius then [m]
+    arrhenius  [Pa-3 s-1]
+
+    Halfar (1983), J. Geophys. Res. 88(C10), 6043-6051; Bueler and others (2005), J. Glaciol. 51(173), 291-306, test B.
+    """
+    age = halfar_time(centre, margin, arrhenius) / time
+    reach = age ** (1 / 18) * radius / margin
+    return centre * age ** (1 / 9) * (1 - reach ** (4 / 3)).clamp(min=0) ** (3 / 7)
+
+
+def halfar_time(centre: float, margin: float, arrhenius: float) -> float:
+    """Age at which a dome after Halfar is `centre` [m] high and `margin` [m] wide [s]."""
+    return (7 / 4) ** 3 * margin**4 / (18 * 2 / 5 * arrhenius * (DENSITY * GRAVITY) ** 3 * centre**7)
+
+
+def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -> Tensor:
+    """Velocities that are no longer local: what each cell carries is dealt out over the ice around it.
+
+    carried    (..., row, column, 2)  velocity of each cell on its own [m s-1]
+    thickness  (row, column)          [m]
+    length     of the coupling, in thicknesses
+    returns    as `carried`
+
+    The flux H u of a cell goes to the cells of the frame in proportion to their thickness times a Gaussian of the
+    distance, with a standard deviation of half of `length` times the thickness of the cell that it comes from. The
+    sum of H u over the frame stays what it was, and a velocity near a margin finite: thickness cancels. Ice pulls
+    its neighbours along over some 4 to 10 thicknesses (Kamb and Echelmeyer 1986, J. Glaciol. 32, 267-284), but this is
+    no solution of a stress balance: it is a map that needs neighbours, to try on networks whether they see them.
+    """
+    rows, columns = thickness.shape
+    deviation = (length / 2 * thickness.flatten()).clamp(min=LIMIT)
+    source = torch.arange(rows * columns, device=thickness.device)
+    # A Gaussian of the plane is one of x times one of y, so that two products of matrices are all the sums there are.
+    near_y = _gaussian(source // columns, rows, spacing / deviation)
+    near_x = _gaussian(source % columns, columns, spacing / deviation)
+    receiving = ((near_y @ thickness) * near_x).sum(dim=-1)
+    shares = (thickness.flatten() / receiving.clamp(min=LIMIT))[:, None]
+    flux = carried.movedim(-1, -3).flatten(-2)[..., None] * shares
+    dealt = near_y.T @ (flux * near_x)
+    return (dealt * (thickness > 0)).movedim(-3, -1)
+
+
+def _gaussian(centre: Tensor, count: int, step: Tensor) -> Tensor:
+    """(cell, count) Gaussians of positions 0, 1, ... about centres, of a standard deviation of 1 / step."""
+    positions = torch.arange(count, device=centre.device)
+    return torch.exp(-((positions - centre[:, None]) * step[:, None]).square() / 2)

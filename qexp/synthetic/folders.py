@@ -1,0 +1,70 @@
+"""A folder of made-up data: there as a whole or not at all, and never in the place of anything else."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qexp import files
+from qexp.errors import QexpError
+
+README = "README.md"
+
+
+@contextmanager
+def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
+    """A folder beside `out` to be filled, which takes its place when all went well and is gone otherwise.
+
+    heading  first line of the README that tells such a folder from others: only those are overwritten
+    Raises QexpError if something else is at `out`, or if nothing can be written there.
+    """
+    require_free(out, heading, overwrite)
+    out = out.resolve()
+    files.make_folder(out.parent)
+    try:
+        filled = Path(tempfile.mkdtemp(prefix=f".{out.name}.unfinished-", dir=out.parent))
+    except OSError as error:
+        raise QexpError(f"cannot write to {out.parent}: {error.strerror or error}") from error
+    try:
+        yield filled
+        filled.chmod(0o755)
+        require_free(out, heading, overwrite)  # much may have happened meanwhile
+        _take_place(filled, out)
+    except BaseException:
+        shutil.rmtree(filled, ignore_errors=True)
+        raise
+
+
+def require_free(out: Path, heading: str, overwrite: bool) -> None:
+    """Raises QexpError unless `out` is nothing, an empty folder, or one of the kind that may be overwritten."""
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        if not out.is_dir():
+            raise QexpError(f"--out {out} is a file; give a folder that is not there yet")
+        readme = out / README
+        ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(f"{heading}\n")
+    except OSError as error:
+        raise QexpError(f"--out {out}: {error.strerror or error}") from error
+    if not ours:
+        raise QexpError(f"--out {out} holds something else already; give a folder that is not there yet")
+    if not overwrite:
+        raise QexpError(f"--out {out} is there already; --overwrite makes it anew, another --out keeps it")
+
+
+def _take_place(filled: Path, out: Path) -> None:
+    """Put a folder where another one may be, which goes only when this one is there."""
+    if out.is_dir() and any(out.iterdir()):
+        former = Path(tempfile.mkdtemp(prefix=f".{out.name}.former-", dir=out.parent))
+        out.replace(former)
+        try:
+            filled.replace(out)
+        except BaseException:
+            former.replace(out)
+            raise
+        shutil.rmtree(former)
+    else:
+        filled.replace(out)
