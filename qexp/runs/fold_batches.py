@@ -30,17 +30,20 @@ def train_batch(
     number: int,
     progress: Steps,
     interrupted: Callable[[], bool],
-) -> bool:
-    """Train the folds of one batch, and write down those that are not done; False if interrupted."""
+) -> list[str] | None:
+    """Train the folds of one batch, and write down those that are not done.
+
+    Returns the names of those that failed; None if interrupted.
+    """
     batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
     trained = _Batch(plan, batch, folder, progress, interrupted).train()
     if trained is None:
-        return False
+        return None
     for fold in batch:
         if not done(directory.fold(fold.name)):
             write_fold(directory.fold(fold.name), trained[fold.name], plan, fold)
     shutil.rmtree(folder, ignore_errors=True)
-    return True
+    return [fold.name for fold in batch if trained[fold.name].failed]
 
 
 def batches_of(plan: Folds) -> list[list[Fold]]:

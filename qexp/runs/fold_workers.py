@@ -48,11 +48,12 @@ def train_in_processes(
     batches: Sequence[int],
     processes: int,
     progress: Progress,
-    note_progress: Callable[[], None],
+    batch_done: Callable[[int, Sequence[str]], None],
     interrupted: Callable[[], bool],
 ) -> bool:
     """Train batches of folds, each by the next process that is free; False if interrupted.
 
+    batch_done  told of each: its number, and its folds that failed
     Raises QexpError if a process ends without having done its batch.
     """
     waiting, heard = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
@@ -78,7 +79,7 @@ def train_in_processes(
             elif "done" in message:
                 steps_done += message["steps"]
                 worker.steps = 0.0
-                note_progress()
+                batch_done(message["done"], message["failed"])
                 _next(worker, [] if stopping else waiting)
             elif "log" in message:
                 log.info("%s", message["log"])
@@ -164,10 +165,11 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
         while (number := numbers.get()) is not None:
             busy.set()
             speaker = _Speaker(answers)
-            if not train_batch(directory, plan, batches, number, speaker, stop.is_set):
+            failed = train_batch(directory, plan, batches, number, speaker, stop.is_set)
+            if failed is None:
                 return False
             busy.clear()
-            speaker.say({"done": number, "steps": speaker.done})
+            speaker.say({"done": number, "steps": speaker.done, "failed": failed})
     return not stop.is_set()
 
 

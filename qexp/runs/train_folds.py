@@ -11,7 +11,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from qexp import assemble, files
 from qexp.assemble.folds import Folds
 from qexp.datasets.splits import Fold
 from qexp.datasets.tabular import TabularDataset
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import QexpError
 from qexp.models.network import operations_per_sample
 from qexp.runs import held_out
 from qexp.runs.directory import RunDirectory, write_lines
@@ -57,27 +56,29 @@ def train_folds(
     plan = plan_of(spec, tables, record["seed"], device)
     for text in plan.dataset.warnings:
         log.warning("%s", text)
-    open_folds(directory, record, plan)
+    before = open_folds(directory, record, plan)
     batches = batches_of(plan)
-    todo = [number for number, batch in enumerate(batches) if not _all_done(directory, batch)]
+    todo = [number for number, batch in enumerate(batches) if not before.issuperset(fold.name for fold in batch)]
+    count = _Count(directory, record, batches, before)
     progress = Progress(display)
     progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
     started, seconds_before = time.perf_counter(), record["seconds"]
     display.start(record["name"], epochs_of(plan) * len(batches), 0)
-    note_progress = partial(_note_progress, directory, record, plan)
-    note_progress()
     try:
         if device.type == "cpu" and min(processes, len(todo)) > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
             from qexp.runs.fold_workers import train_in_processes
 
             finished = train_in_processes(
-                directory, todo, min(processes, len(todo)), progress, note_progress, interrupted
+                directory, todo, min(processes, len(todo)), progress, count.batch_done, interrupted
             )
         else:
-            finished = all(
-                _noted(train_batch(directory, plan, batches, number, progress, interrupted), note_progress)
-                for number in todo
-            )
+            finished = True
+            for number in todo:
+                failures = train_batch(directory, plan, batches, number, progress, interrupted)
+                if failures is None:
+                    finished = False
+                    break
+                count.batch_done(number, failures)
     finally:
         display.stop()
         record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
@@ -98,11 +99,13 @@ def plan_of(spec: dict[str, Any], tables: Tables, seed: int, device: torch.devic
     return Folds(spec, dataset, tables, Seeds(seed), device)
 
 
-def open_folds(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
-    """Write down what folds there are, before any of them is trained."""
+def open_folds(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> set[str]:
+    """Write down what folds there are, before any of them is trained. Returns the names of those that are done."""
+    there = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
     for fold in plan.folds:
-        if not done(directory.fold(fold.name)):
+        if fold.name not in there:
             open_fold(directory, record, fold, plan.dataset)
+    return there
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
@@ -113,15 +116,6 @@ def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]
     steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
     operations = 3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
     return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
-
-
-def _noted(finished: bool, note_progress: Callable[[], None]) -> bool:
-    note_progress()
-    return finished
-
-
-def _all_done(directory: RunDirectory, batch: Sequence[Fold]) -> bool:
-    return all(done(directory.fold(fold.name)) for fold in batch)
 
 
 class Progress(Steps):
@@ -144,21 +138,30 @@ class Progress(Steps):
         log.info("checkpoint after epoch %d of a stack", epoch)
 
 
-def _note_progress(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
-    states = {fold.name: _state(directory.fold(fold.name)) for fold in plan.folds}
-    record["folds"] = {
-        "done": list(states.values()).count("done"),
-        "of": len(states),
-        "failed": [name for name, state in states.items() if state == "failed"],
-    }
-    files.write_json(directory.record_file, record)
+class _Count:
+    """Keeps the record of the run up to date with how many folds are done; no record of a fold is read for it."""
 
+    def __init__(
+        self, directory: RunDirectory, record: dict[str, Any], batches: Sequence[Sequence[Fold]], done: set[str]
+    ) -> None:
+        self._directory, self._record = directory, record
+        self._batches = [[fold.name for fold in batch] for batch in batches]
+        self._done, self._failed = set(done), set[str]()
+        self._write()
 
-def _state(place: RunDirectory) -> str:
-    try:
-        return str(place.record()["state"])
-    except (NotFoundError, DamagedError):
-        return "created"
+    def batch_done(self, number: int, failed: Sequence[str]) -> None:
+        """A batch is trained; some of its folds may have failed."""
+        self._failed.update(failed)
+        self._done.update(self._batches[number])
+        self._done.difference_update(failed)
+        self._write()
+
+    def _write(self) -> None:
+        names = [name for batch in self._batches for name in batch]
+        self._record["folds"] = {
+            "done": len(self._done), "of": len(names), "failed": [name for name in names if name in self._failed],
+        }  # fmt: skip
+        files.write_json(self._directory.record_file, self._record)
 
 
 def _write_metrics(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:

@@ -52,7 +52,7 @@ def workers_of(directory: RunDirectory) -> list[int]:
 
 
 def train(directory: RunDirectory, interrupted: Callable[[], bool] = lambda: False) -> bool:
-    return train_in_processes(directory, BATCHES, 2, Progress(Silent()), lambda: None, interrupted)
+    return train_in_processes(directory, BATCHES, 2, Progress(Silent()), lambda number, failed: None, interrupted)
 
 
 def test_several_processes_come_to_the_bits_of_one(prepared, workspace):
