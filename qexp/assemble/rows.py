@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from qexp.assemble.objects import network_of
+from qexp.baselines.comparison import NETWORK
+from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Split, SplitError
 from qexp.datasets.table_files import TableError
 from qexp.datasets.tabular import TabularDataset
@@ -20,6 +22,8 @@ from qexp.tables import Tables, built
 
 Document = dict[str, Any]
 Finding = validate.Finding
+
+ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
 FOLDS_LOOKED_INTO = 200
 """Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
@@ -46,7 +50,18 @@ def findings(document: Document, dataset: TabularDataset, tables: Tables, networ
     yield from _in_transforms(document, dataset, tables, trained)
     if network is not None:
         yield from _in_batches(document, network, trained)
+    yield from _in_baselines(document, tables)
     yield from _in_select(document, tables)
+
+
+def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the table of results can tell the estimators apart."""
+    baselines = [resolve.long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
+    for position, first in repeated(baselines):
+        yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
+    for position, baseline in enumerate(baselines):
+        if baseline["type"] == NETWORK:
+            yield ("baselines", position), f"'{NETWORK}' is what results call the network itself; rename the baseline"
 
 
 def _in_batches(document: Document, network: Network, folds: list[Fold]) -> Iterator[Finding]:
@@ -121,7 +136,7 @@ def _first_that_is_constant(
         for fold in folds:
             low, high = float(values[fold.train].min()), float(values[fold.train].max())
             if low == high and (trouble := transform.domain_error(low, high)):
-                return f"in the fold '{fold.name}', column '{column}': {trouble}"
+                return f"in the fold '{fold.name}', column '{column}': {trouble}; {ANOTHER_TRANSFORM}"
     return None
 
 
@@ -131,7 +146,7 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
         trouble = transform.domain_error(float(of_column.min()), float(of_column.max()))
         if trouble:
             row = dataset.row_numbers([int(of_column.argmin())])[0]
-            return f"column '{column}' (least in row {row}): {trouble}; use another transform, or leave the column out"
+            return f"column '{column}' (least in row {row}): {trouble}; {ANOTHER_TRANSFORM}"
     tensor = torch.from_numpy(values).float()
     try:
         transform.fit(tensor)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.assemble.folds import Folds, caution_of_data
 from qexp.baselines import comparison, held_out
+from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
 from qexp.models.ensemble import Ensemble
@@ -107,10 +108,11 @@ def _compared(
     estimators = {comparison.NETWORK: estimates}
     transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
     folds = [(fold.train, fold.test) for fold in plan.folds]
-    for description in plan.spec["baselines"]:
-        baseline = built(plan.tables["baselines"], description)
+    baselines, table = plan.spec["baselines"], plan.tables["baselines"]
+    for name, description in zip(names(baselines, table), baselines, strict=True):
+        baseline = built(table, description)
         made = held_out.estimates(baseline, inputs, truth, folds, plan.inner_rows, seed, transforms)
-        estimators[description["type"]] = made.values
+        estimators[name] = made.values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     notes = {**dict.fromkeys(estimators, caution_of_data(plan.spec)), comparison.NETWORK: plan.caution}
     return comparison.compared(estimators, truth, units, seed, groups, notes)
@@ -166,7 +168,7 @@ def _draw(directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array
     folder = directory.results / "figures"
     folder.mkdir(exist_ok=True)
     dataset, note = plan.dataset, plan.caution
-    names = [", ".join(str(values[row]) for values in dataset.identifiers.values()) or str(row) for row in rows]
+    identified = [", ".join(str(values[row]) for values in dataset.identifiers.values()) or str(row) for row in rows]
     by = plan.spec["split"]["parameters"].get("by") or next(iter(dataset.groups), None)
     groups = None if by is None else [str(group) for group in dataset.column(by)[rows]]
     several = bool(np.isfinite(spreads[rows]).all())
@@ -174,7 +176,7 @@ def _draw(directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array
         output: figures.HeldOut(
             truth[rows, column],
             estimates[rows, column],
-            names,
+            identified,
             dataset.units[output],
             (estimates[rows, column] - spreads[rows, column], estimates[rows, column] + spreads[rows, column])
             if several

@@ -124,6 +124,16 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     }  # fmt: skip
 
 
+def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused(run, write, qexp):
+    made = run(baselines=["ridge", {"type": "ridge", "parameters": {"penalties": [1e6]}}], epochs=2)
+    rmse = {row["estimator"]: row["rmse"] for row in made.record()["comparison"]}
+    assert rmse["ridge"] < rmse["ridge (penalties 1000000)"]  # which hardly looks at the inputs
+    write(baselines=["mean", "ridge", {"type": "ridge"}])
+    code, _, stderr = qexp("validate")
+    assert code == 2
+    assert "$.baselines[2]: the same as $.baselines[1]" in stderr
+
+
 def test_networks_of_the_inner_parts_are_averaged_or_new_ones_trained_on_all_training_rows(run):
     def networks(made: RunDirectory) -> list[str]:
         return [network["name"] for network in made.fold("003").record()["fold"]["networks"]]
