@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from qexp.cli import app
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is prepared of data is kept where it goes away with the tests."""
+    os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 class Outcome(NamedTuple):

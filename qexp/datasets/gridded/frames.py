@@ -112,7 +112,8 @@ def _described(source: FieldFolder, names: Sequence[str], resample: float, stepp
     values = {
         name: None if axis is None else resampled_axis(axis.values, resample).tolist() for name, axis in axes.items()
     }
-    shape = [len(range(0, frames, stepping)), *resampled(np.zeros((1, height, width), np.float32), resample).shape[1:]]
+    sides = [len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width)]
+    shape = [len(range(0, frames, stepping)), *sides]
     if 0 in shape:
         raise FieldError(
             f"{source.folder}: nothing is left of {height} × {width} cells by a resampling of {resample:g}"
