@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,15 +71,44 @@ def titled(made: Figure, text: str, note: str = "") -> None:
         made.text(0.5, 1 - 0.24 / height, note, ha="center", va="top", fontsize=9, color=COLOURS[1], weight="bold")
 
 
+def legend(axis: Axes) -> None:
+    """A legend as wide as the panel at most, through which curves are seen; names of runs can be long."""
+    longest = max(map(len, axis.get_legend_handles_labels()[1]))
+    room = 72 * axis.get_window_extent().width / axis.figure.dpi - 40  # beside what a line of it looks like
+    size = min(8.0, room / (0.58 * longest))
+    axis.legend(fontsize=size, frameon=True, framealpha=0.6, edgecolor="none")
+
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def plain_numbers(axis: XAxis | YAxis) -> None:
-    """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten. To be called when all is drawn."""
+    """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten, unless the margin has no room for
+    that. To be called when all is drawn.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.axes.autoscale_view()
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    wide = high >= 1000 * low
+    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+
+    def label(value: float, _: int | None = None) -> str:
+        if low >= 1e-3 and high < 1e4:
+            return f"{value:g}"
+        if wide:
+            return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
+        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+
+    axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())
+
+
+def whole_numbers(axis: XAxis | YAxis) -> None:
+    """No label between two epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
 
 
 DPI = 150
@@ -86,6 +116,9 @@ DPI = 150
 
 
 def save(made: Figure, path: Path) -> None:
+    """Write a figure as PNG or PDF, whichever the file is called."""
     content = io.BytesIO()
-    made.savefig(content, dpi=DPI, format="png")
+    # The hour at which it was drawn would make every PDF another one.
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+    made.savefig(content, dpi=DPI, format=path.suffix[1:], metadata=metadata)
     write_bytes(path, content.getvalue())

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, save
+from qexp.figures.canvas import COLOURS, TITLE, legend, panels, plain_numbers, save, whole_numbers
 from qexp.quantities import quantity
 
 
-def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+def learning_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, units: Mapping[str, str] | None = None
+) -> None:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
-    runs  name → the lines of its `metrics.jsonl`
+    runs   name → the lines of its `metrics.jsonl`
+    units  output → its unit; that of the quantity of this name if left out
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
     made, axes = panels(1 + len(outputs), 4.2, 3.4)
@@ -41,16 +44,17 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
                 axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
     axes[0].set_ylabel("loss (transformed values)")
     for axis, output in zip(axes[1:], outputs, strict=True):
-        unit = quantity(output).unit
+        unit = (units or {}).get(output) or quantity(output).unit
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
         axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10, y=TITLE)
     for axis in axes:
         axis.set_xlabel("epoch")
+        whole_numbers(axis.xaxis)
         axis.set_yscale("log")
         plain_numbers(axis.yaxis)
         axis.grid(alpha=0.25, which="both", linewidth=0.5)
         if len(axis.get_legend_handles_labels()[1]) > 1:
-            axis.legend(fontsize=8, frameon=False)
+            legend(axis)
     save(made, path)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, panels, plain_numbers, save, titled
+from qexp.figures.canvas import COLOURS, panels, plain_numbers, save, titled, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +46,7 @@ def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str, path: Path) ->
         _draw(axis, curves, colour)
         axis.set_ylabel(f"{part} loss ({loss})")
         axis.set_xlabel("epoch")
+        whole_numbers(axis.xaxis)
         if len(values) and values.min() > 0:
             axis.set_yscale("log")
             axis.set_ylim(values.min() / 1.15, values.max() * 1.15)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from qexp.figures.canvas import DPI, panels, titled
+from qexp.figures.canvas import DPI, legend, panels, titled, whole_numbers
 from qexp.figures.fold_curves import FoldCurve, fold_curves
 from qexp.figures.held_out import HeldOut, estimates_against_measured, residuals_by_group
 from qexp.figures.point_labels import name_points
@@ -61,6 +61,33 @@ def test_nothing_is_written_over_the_edge_of_a_figure(name, tmp_path):
     image = pixels(tmp_path / "figure.png")
     for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
         assert (edge == 1).all()
+
+
+SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
+
+
+@pytest.mark.parametrize(("least", "greatest"), SIZES)
+def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, least, greatest):
+    losses = np.geomspace(greatest, least, 3)
+    fold_curves([FoldCurve(losses, losses, 3)] * 2, "transformed values", "", tmp_path / "figure.png")
+    assert (pixels(tmp_path / "figure.png")[:, :3] == 1).all()
+
+
+def test_epochs_are_whole_numbers_on_their_axis():
+    _, (axis,) = panels(1, 4, 4)
+    axis.plot([1, 2, 3], [3, 2, 1])
+    whole_numbers(axis.xaxis)
+    assert all(float(tick).is_integer() for tick in axis.get_xticks())
+
+
+def test_long_names_of_runs_make_a_legend_smaller_rather_than_wider_than_its_panel():
+    made, (axis,) = panels(1, 4, 4)
+    for number in range(3):
+        axis.plot([1, 2], [number, 1], label=f"lunar_tio2_as_published_{number} ({NOTE}), validation")
+    legend(axis)
+    made.canvas.draw()
+    assert axis.get_legend().get_window_extent().x0 >= axis.bbox.x0
+    assert axis.get_legend().get_window_extent().x1 <= axis.bbox.x1
 
 
 def named(names, points, others, taken=()):
