@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +37,25 @@ def find(path: str, folders: Iterable[Path]) -> Path:
     if Path(path).is_absolute():
         if Path(path).is_file():
             return Path(path)
-        raise TableError(f"there is no file {path}{_neighbour(Path(path))}")
+        raise TableError(f"there is no file {path}{_nearest_neighbour([Path(path)])}")
     candidates = [folder / path for folder in folders]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    hint = next((text for candidate in candidates if (text := _neighbour(candidate))), "")
+    hint = _nearest_neighbour(candidates)
     places = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
     raise TableError(
         f"there is no file '{path}'{hint}; looked for {places}; put it there, or add its folder to QEXP_DATA"
     )
 
 
-def _neighbour(path: Path) -> str:
-    try:
-        names = [entry.name for entry in os.scandir(path.parent) if entry.is_file()]
-    except OSError:
-        return ""
-    guess = nearest(path.name, names)
+def _nearest_neighbour(paths: Sequence[Path]) -> str:
+    """What a file may have been meant to be, among those where it was sought."""
+    names: list[str] = []
+    for path in paths:
+        with suppress(OSError):
+            names += [entry.name for entry in os.scandir(path.parent) if entry.is_file()]
+    guess = nearest(paths[0].name, names) if paths else None
     return f"; did you mean '{guess}'?" if guess else ""
 
 

@@ -249,6 +249,14 @@ def test_a_file_is_looked_for_in_folder_after_folder(tmp_path):
     assert "QEXP_DATA" in str(error.value)
 
 
+def test_the_nearest_name_of_all_places_is_the_one_that_was_meant(tmp_path):
+    for name in ("own/stand_in_TiO2.csv", "shared/data_Kaguya_TiO2.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a\n1\n")
+    with pytest.raises(TableError, match="did you mean 'data_Kaguya_TiO2\\.csv'"):
+        find("data_Kaguya_TiO.csv", [tmp_path / "own", tmp_path / "shared", tmp_path / "nowhere"])
+
+
 REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "lunar" / "data_Kaguya_TiO2.csv"
 
 
