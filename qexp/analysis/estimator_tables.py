@@ -66,7 +66,8 @@ def _of_output(output: str, rows: Sequence[Row]) -> Table:
         for row in ordered
     ]
     strong = frozenset({(0, 1)} if best(ordered) else ())
-    groups = f" in {rows[0]['groups']} groups" if rows[0]["groups"] else ""
+    count = rows[0]["groups"]
+    groups = f" in {count} group{'s' * (count != 1)}" if count else ""
     title = f"{output}, {rows[0]['n']} held-out rows{groups}"
     return Table(title, columns, texts, frozenset(columns[1:]), strong)
 

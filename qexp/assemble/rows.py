@@ -50,8 +50,24 @@ def findings(document: Document, dataset: TabularDataset, tables: Tables, networ
     yield from _in_transforms(document, dataset, tables, trained)
     if network is not None:
         yield from _in_batches(document, network, trained)
+    yield from _in_names(document, dataset)
     yield from _in_baselines(document, tables)
     yield from _in_select(document, tables)
+
+
+def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
+    """Whether every column of the tables of held-out rows would have a name of its own."""
+    outputs = document["outputs"]
+    made = ["row", "caution", *(f"{name}{ending}" for ending in ("", "_estimate", "_spread") for name in outputs)]
+    for name in dict.fromkeys(name for name in made if made.count(name) > 1):
+        yield ("outputs",), f"tables of the held-out rows would have two columns '{name}'; rename an output"
+    for name in dataset.identifiers:
+        if name in made:
+            yield (
+                ("dataset",),
+                f"tables of the held-out rows have a column '{name}' of their own, which is not the identifier "
+                f"'{name}'; rename that in {dataset.path}",
+            )
 
 
 def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:

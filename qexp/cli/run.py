@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,18 +79,19 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
     from qexp.cli.show import print_estimators, print_results
     from qexp.runs.start import start
 
-    directory, worked = start(
-        order.experiences[0],
-        place,
-        seed=seed,
-        overrides=order.overrides,
-        name=name,
-        pretrain=order.pretrain,
-        storage=order.storage,
-        resume=order.resume,
-        device=order.device,
-        display=TrainingDisplay(),
-    )
+    with _warnings_shown():
+        directory, worked = start(
+            order.experiences[0],
+            place,
+            seed=seed,
+            overrides=order.overrides,
+            name=name,
+            pretrain=order.pretrain,
+            storage=order.storage,
+            resume=order.resume,
+            device=order.device,
+            display=TrainingDisplay(),
+        )
     _refresh_catalog(place)
     record = directory.record()
     if not worked:
@@ -95,6 +99,25 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
     print_results(record)
     print_estimators(record)
     message(f"{directory.name}: {record['seconds']:.1f} s of training, in {place.shown(directory.path)}")
+
+
+class _Shown(logging.Handler):
+    """Prints what a run warns of in its log, which few read of a run that went well; errors are told anyway."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            warning(record.getMessage())
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    handler = _Shown()
+    log = logging.getLogger("qexp.run")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, yes: bool) -> None:

@@ -210,3 +210,5 @@ def print_results(record: dict[str, Any]) -> None:
             }
             rows.append({"part": part, "output": output, **cells})
     print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])
+    if record["caution"]:
+        result(record["caution"])

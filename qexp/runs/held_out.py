@@ -43,6 +43,8 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
         truth = dataset.values[output][fold.test, 0]
         table |= {output: truth.tolist(), f"{output}_estimate": mean.tolist(), f"{output}_spread": spread.tolist()}
         of_outputs[output] = evaluate(metrics[output], mean, truth)
+    if plan.caution:
+        table["caution"] = [plan.caution] * len(fold.test)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)

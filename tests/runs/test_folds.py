@@ -78,13 +78,19 @@ def test_held_out_rows_reach_no_transform_no_callback_no_choice_and_no_weight(ru
 
 
 def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
-    sound, bad = run(None, "sound", **AS_PUBLISHED), run(poisoned(), "bad", **AS_PUBLISHED)
+    bad, sound = run(poisoned(), "bad", **AS_PUBLISHED), run(None, "sound", **AS_PUBLISHED)
     assert weights(sound, "001") != weights(bad, "001")
+    code, stdout, stderr = qexp("run", "stones", "--name", "sound")
+    assert code == 0, stderr
+    assert stdout.splitlines()[2] == CAUTION  # below the one row of the table
     honest = run(None, "honest")
     assert sound.record()["caution"] == sound.fold("002").record()["caution"] == CAUTION
     assert honest.record()["caution"] == ""
     assert CAUTION in xarray.load_dataset(sound.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"]
     assert [row["note"] for row in sound.record()["comparison"] if row["estimator"] == "network"] == [CAUTION]
+    for fold in sound.all_folds():
+        lines = list(csv.DictReader((fold.path / "predictions.csv").open(newline="")))
+        assert {line["caution"] for line in lines} == {CAUTION}
     for command in (
         ("show", "sound"), ("ls",), ("ls", "--json"), ("ls", "--csv"), ("compare", "sound", "honest"),
         ("compare", "sound", "honest", "--csv"), ("compare", "sound", "honest", "--latex"),
@@ -122,6 +128,32 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     assert {path.name for path in (made.results / "figures").iterdir()} == {
         "held_out.png", "residuals.png", "fold_curves.png",
     }  # fmt: skip
+
+
+def test_what_the_rows_may_not_have_meant_is_said_where_the_run_is_started(write, qexp):
+    rows = table()
+    rows[1][0] = rows[0][0]
+    for row in rows:
+        row[3] = 0.5
+    write(rows, transforms={}, epochs=1)
+    code, _, stderr = qexp("run", "stones", "--device", "cpu")
+    assert code == 0, stderr
+    assert "warning: identifiers in 'stone' are given to several rows: 'A0'" in stderr
+    assert "warning: column 'blue' of 'colour' is 0.5 in all 24 rows" in stderr
+
+
+@pytest.mark.parametrize("name", ["row", "iron", "iron_estimate", "iron_spread", "caution"])
+def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_before_training(
+    write, qexp, workspace, name
+):
+    write()
+    rows = workspace / "data" / "stones.csv"
+    rows.write_text(rows.read_text().replace("stone,", f"{name},", 1))
+    dataset = workspace / "specs" / "datasets" / "stones.json"
+    dataset.write_text(dataset.read_text().replace('"stone"', f'"{name}"'))
+    code, _, stderr = qexp("validate")
+    assert code == 2
+    assert f"$.dataset: tables of the held-out rows have a column '{name}' of their own" in stderr
 
 
 def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused(run, write, qexp):
