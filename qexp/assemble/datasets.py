@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from qexp.datasets import table_files
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.gridded import GriddedDataset, mappings
+from qexp.datasets.gridded.dataset import SPACINGS_ALIKE
 from qexp.datasets.gridded.mappings import FieldMapping
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError, QexpError
@@ -191,12 +192,27 @@ def with_data_pinned(document: Document, workspace: Workspace) -> Document:
     """The dataset of a whole document with the content of its file, so that another content is another digest."""
     if document["type"] == "gridded":
         dataset = _gridded(document, {}, workspace)
-        return {**document, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+        told = {"units": dataset.units, "spacing": spacings(dataset)}
+        return {**document, **told, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
     if document["type"] != "tabular":
         return document
     file = data_file(document, workspace)
     pinned = {"fingerprint": table_files.fingerprint(file.path), "found": str(file.path.absolute())}
     return {**document, **pinned, **({"stood_in": True} if file.stands_in else {})}
+
+
+def spacings(dataset: GriddedDataset) -> list[list[float]]:
+    """Widths of the cells along y and x that there are in the training folders, each pair once."""
+    found: list[list[float]] = []
+    for frames in dataset.training_folders:
+        if frames.spacing is not None and not any(alike(frames.spacing, known) for known in found):
+            found.append(list(frames.spacing))
+    return found
+
+
+def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether cells are equally wide, along y and along x."""
+    return all(abs(one - two) <= SPACINGS_ALIKE * two for one, two in zip(spacing, other, strict=True))
 
 
 def units_of(spec: Document) -> dict[str, str]:

@@ -76,7 +76,7 @@ def run(
 
 
 def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> None:
-    from qexp.cli.show import print_estimators, print_results
+    from qexp.cli.show import print_estimators, print_field_errors, print_results
     from qexp.runs.start import start
 
     with _warnings_shown():
@@ -98,6 +98,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
         message(f"{directory.name} is done already; nothing to do")
     print_results(record)
     print_estimators(record)
+    print_field_errors(record)
     message(f"{directory.name}: {record['seconds']:.1f} s of training, in {place.shown(directory.path)}")
 
 

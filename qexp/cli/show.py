@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,31 @@ def show(
         result("\nresults")
         print_results(record)
         print_estimators(record)
+        print_field_errors(record)
     result("\nfiles")
-    for path in sorted(opened.path.rglob("*")):
-        in_a_fold = path.is_relative_to(opened.path / "folds")
-        if (
-            path.is_file()
-            and not in_a_fold
-            and path.suffix in (".png", ".nc", ".npy", ".safetensors", ".jsonl", ".txt")
-        ):
-            result(f"  {path.relative_to(opened.path)}")
+    for line in _files(opened.path):
+        result(f"  {line}")
+
+
+SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
+
+MANY = 3
+"""Pictures in a folder of their own above which they are counted."""
+
+
+def _files(run: Path) -> Iterator[str]:
+    """What a reader may want to open; the folds' own files are left out."""
+    found = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix in SHOWN]
+    figures = run / "results" / "figures"
+    by_folder: dict[Path, list[Path]] = {}
+    for path in found:
+        if not path.is_relative_to(run / "folds"):
+            by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in by_folder.items():
+        if folder.parent == figures and len(paths) > MANY:
+            yield f"{folder.relative_to(run)}/ ({len(paths)} pictures)"
+        else:
+            yield from (str(path.relative_to(run)) for path in paths)
 
 
 def _environment(path: Path) -> dict[str, Any]:
@@ -140,7 +157,9 @@ def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
     brief = {
         "inputs": ", ".join(spec["inputs"]),
         "outputs": ", ".join(spec["outputs"]),
-        **{"generated": _generated_lines, "tabular": _tabular_lines}[spec["dataset"]["type"]](spec),
+        **{"generated": _generated_lines, "tabular": _tabular_lines, "gridded": _gridded_lines}[
+            spec["dataset"]["type"]
+        ](spec),
         "batch size": str(spec["batch_size"]),
         "learning rate": f"{spec['learning_rate']:g}",
     }
@@ -172,6 +191,31 @@ def _tabular_lines(spec: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _gridded_lines(spec: dict[str, Any]) -> dict[str, str]:
+    dataset = spec["dataset"]
+    side, threshold = dataset["patch_size"], dataset["threshold"]
+    counts = (
+        "as many as cover the frames"
+        if spec["patches"] is None
+        else "{} training, {} validation".format(*spec["patches"])
+    )
+    counted = "" if threshold is None else f", more than {threshold:g} m of ice in the centre"
+    cells = " and ".join(f"{y:g} x {x:g} m" for y, x in dataset.get("spacing", []))
+    changed = [f"every {dataset['stepping']}th frame"] if dataset["stepping"] > 1 else []
+    changed += [f"resampled by {dataset['resample']:g}"] if dataset["resample"] != 1 else []
+    return {
+        "folder": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+        "fields": " → ".join(
+            ", ".join(f"{name} / {scale:g}" for name, scale in dataset[kind].items()) for kind in ("inputs", "outputs")
+        ),
+        "cells": ", ".join([cells or "of unknown width", *changed]),
+        "patches": f"{side} x {side} cells{counted}; {counts}",
+        "turned": "yes, with their vectors" if dataset["augment"] else "no",
+        "validation": _named(spec["split"]),
+        **({"trained on": "the test folders, too"} if dataset["include_test_in_train"] else {}),
+    }
+
+
 def _named(description: dict[str, Any]) -> str:
     """A table's entry with its parameters: `k_fold (folds 5)`."""
     import json
@@ -193,6 +237,31 @@ def print_estimators(record: dict[str, Any]) -> None:
         print_table(table.columns, table.rows, right=list(table.right))
     for text in remarks(record["comparison"]):
         result(text)
+
+
+def print_field_errors(record: dict[str, Any]) -> None:
+    """Errors of vectors on whole test frames, and how long the network takes for one."""
+    errors = record["errors"]
+    if not errors:
+        return
+    rows = []
+    for vector, values in errors["vectors"].items():
+        unit = record["units"].get(vector.split(", ")[0], "")
+        lengths = [f"{number(values[name])} {unit}".strip() for name in ("mean_error", "mean_speed")]
+        rows.append([f"({vector})", *lengths, f"{number(values['percent'])} %"])
+    if rows:
+        columns = ["vector", "mean error", "mean speed", "error / speed"]
+        result("")
+        print_table(columns, rows, right=columns[1:])
+    height, width = errors["frame"]
+    threads = (
+        f", {errors['threads']} thread{'s' if errors['threads'] != 1 else ''}" if errors["device"] == "cpu" else ""
+    )
+    milliseconds = number(1000 * errors["seconds_per_frame"])
+    result(
+        f"test frames whole, {errors['cells']:,} cells; the network takes {milliseconds} ms for a frame of "
+        f"{height} x {width} cells ({errors['device']}{threads})"
+    )
 
 
 def print_results(record: dict[str, Any]) -> None:

@@ -16,6 +16,10 @@ SCHEMA_VERSION = 1
 
 FOLDS = "folds"
 
+TEST_PREDICTIONS = "test_predictions.nc"
+
+FIELD_ERRORS = "errors.json"
+
 UNFINISHED = ("created", "queued", "running")
 """States of which a run still has to get out."""
 
@@ -25,7 +29,7 @@ EMPTY_RECORD: dict[str, Any] = {
     "created": "", "started": None, "ended": None, "seconds": 0.0, "stopped": None, "error": None,
     "launch": None, "job": None, "note": "",
     "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
-    "intervals": {}, "comparison": [], "folds": None, "caution": "", "features": [],
+    "intervals": {}, "comparison": [], "errors": None, "folds": None, "caution": "", "features": [],
     "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
 }  # fmt: skip
 """A record before anything happened. What a record lacks is taken from here."""
@@ -33,7 +37,7 @@ EMPTY_RECORD: dict[str, Any] = {
 RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note", "caution"), str),
     **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
-    **dict.fromkeys(("job", "folds"), (dict, type(None))),
+    **dict.fromkeys(("job", "folds", "errors"), (dict, type(None))),
     **dict.fromkeys(("overrides", "tags", "parents", "attempts", "comparison", "features"), list),
     **dict.fromkeys(("units", "code", "epochs", "results", "intervals"), dict),
     "seed": int,
@@ -78,6 +82,11 @@ class RunDirectory:
     @property
     def results(self) -> Path:
         return self.path / "results"
+
+    def judgement(self) -> Path:
+        """The file in `results` without which the run has not been judged on its test part. Raises DamagedError."""
+        kind = self.spec()["dataset"].get("type")
+        return self.results / (FIELD_ERRORS if kind == "gridded" else TEST_PREDICTIONS)
 
     @property
     def matrices(self) -> Path:

@@ -253,8 +253,12 @@ def _of_results(directory: RunDirectory) -> Iterator[Finding]:
         f"take it from a copy, or train the run again under another name; put this one away: qexp rm {directory.name}"
     )
     weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
-    predictions = directory.results / "test_predictions.nc"
-    for file, opened in (*((one, _open_weights) for one in weights), (predictions, _open_predictions)):
+    try:
+        judgement = directory.judgement()
+    except DamagedError:
+        return  # which is told of the spec
+    looked_at = {".nc": _open_predictions, ".json": _open_errors}[judgement.suffix]
+    for file, opened in (*((one, _open_weights) for one in weights), (judgement, looked_at)):
         said = opened(file) if file.is_file() else "it is not there"
         if said:
             yield Finding(file, f"the run says it is done, but {said}", advice, damaged=True)
@@ -278,6 +282,14 @@ def _open_predictions(file: Path) -> str | None:
             return None if len(opened) else "it holds no predictions"
     except OSError as error:
         return f"it cannot be read: {error}"
+
+
+def _open_errors(file: Path) -> str | None:
+    try:
+        errors = files.read_json(file)
+    except DamagedError as error:
+        return str(error)
+    return None if isinstance(errors, dict) and "overall" in errors else "it holds no errors"
 
 
 # What processes leave behind that were killed

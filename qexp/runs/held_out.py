@@ -18,8 +18,7 @@ from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
 from qexp.models.ensemble import Ensemble
-from qexp.runs import results
-from qexp.runs.directory import RunDirectory
+from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.tables import built
 from qexp.training import bootstrap
 from qexp.training.metrics import evaluate
@@ -160,7 +159,7 @@ def _write_table(
             variables[name] = ("row", values[rows, column], {"units": unit, "long_name": f"{output}: {words}"})
     attributes = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
     table = xarray.Dataset(variables, {"row": dataset.row_numbers(list(rows))}, attributes)
-    files.write_bytes(directory.results / results.PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
 
 
 def _draw(directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array, truth: Array, rows: Rows) -> None:

@@ -10,9 +10,7 @@ from torch import Tensor
 from qexp import files
 from qexp.models.inversion import Inversion
 from qexp.quantities import quantity
-from qexp.runs.directory import RunDirectory
-
-PREDICTIONS = "test_predictions.nc"
+from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory
 
 
 def write_results(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]) -> None:
@@ -36,7 +34,7 @@ def write_results(directory: RunDirectory, model: Inversion, test: Mapping[str, 
     count = len(next(iter(test.values())))
     table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": "test"})
     directory.results.mkdir(exist_ok=True)
-    files.write_bytes(directory.results / PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
     figures_folder = directory.results / "figures"
     figures_folder.mkdir(exist_ok=True)
     curves.learning_curves({directory.name: directory.metrics()}, figures_folder / "learning_curve.png")
@@ -48,6 +46,6 @@ def write_results(directory: RunDirectory, model: Inversion, test: Mapping[str, 
 
 
 def valid(directory: RunDirectory) -> bool:
-    """Whether the results of a run that says it is done are there."""
+    """Whether the results of a run that says it is done are there. Raises DamagedError if its spec is gone."""
     trained = directory.all_folds() or [directory]
-    return all(one.best_weights.is_file() for one in trained) and (directory.results / PREDICTIONS).is_file()
+    return all(one.best_weights.is_file() for one in trained) and directory.judgement().is_file()

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 
 from qexp import assemble, files
+from qexp.datasets.gridded import GriddedDataset
+from qexp.runs import field_results
 from qexp.runs.directory import RunDirectory, read_lines, write_lines
 from qexp.runs.results import write_results
 from qexp.seeds import Seeds
@@ -86,8 +88,18 @@ def train_network(
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
     record["stopped"] = trainer.progress.stopped
-    results = {"validation": trainer.evaluate(data.validation), "test": trainer.evaluate(data.test)}
-    write_results(directory, trainer.model, data.test)
+    results = {"validation": trainer.evaluate(data.validation)}
+    if isinstance(dataset, GriddedDataset):
+        judged = field_results.judge(
+            directory, dataset, trainer.model, trainer.recipe.metrics, record, device, interrupted
+        )
+        if judged is None:
+            return False
+        results |= judged["results"]
+        record["errors"] = judged["errors"]
+    else:
+        results["test"] = trainer.evaluate(data.test)
+        write_results(directory, trainer.model, data.test)
     record["results"] = results
     return True
 

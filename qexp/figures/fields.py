@@ -1,0 +1,220 @@
+"""Pictures of fields over time: truth, estimate, and what lies between, on scales that do not change with time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.figures.canvas import save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.text import Text
+
+Array = NDArray[np.float32]
+
+NO_ICE = "0.88"
+"""The grey of cells of which nothing is asked."""
+
+LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.7, 0.62, 0.48
+"""Margins of the figure; then those between panels and around the colour bars, and sizes of both. All in inches."""
+BETWEEN, ROWS_BETWEEN = 0.14, 0.36
+BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
+PANEL = 2.7
+LEAST = 1.3
+
+MOST_CELLS = 600
+"""Along a side of a panel: of larger fields, every second cell is drawn, or every third, and so on."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Fields at one time: output → (y, x), NaN where nothing is drawn; y ascends."""
+
+    title: str
+    truths: Mapping[str, Array]
+    estimates: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where the cells of a field lie."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+    unit: str
+
+
+def extent(x: Sequence[float] | None, y: Sequence[float] | None, size: tuple[int, int]) -> Extent:
+    """Of cells whose centres are at x and y [m], in km; without coordinates, or with a single one, in cells.
+
+    size  height and width, in cells
+    """
+    if x is None or y is None or min(len(x), len(y)) < 2:
+        return Extent(0, size[1], 0, size[0], "cells")
+    half_x, half_y = (0.5 * (values[-1] - values[0]) / (len(values) - 1) for values in (x, y))
+    ends = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
+    left, right, bottom, top = (end / 1000 for end in ends)
+    return Extent(left, right, bottom, top, "km")
+
+
+def thinned(field: Array) -> Array:
+    """As many cells of a field, (y, x), as a panel can show."""
+    step = -(-max(field.shape) // MOST_CELLS)
+    return field[::step, ::step]
+
+
+def draw_moments(
+    moments: Sequence[Moment],
+    units: Mapping[str, str],
+    vectors: Sequence[tuple[str, str]],
+    where: Extent,
+    files: Sequence[Path],
+) -> None:
+    """A figure per moment, with a row per output and per vector's length: truth, estimate, estimate − truth.
+
+    units    output → its unit
+    vectors  pairs of outputs that are x and y component
+    files    one per moment
+    """
+    rows = list(_rows(moments, units, vectors))
+    made, heading, grid = _laid_out(len(rows), where, *_size(where))
+    updates = [_begin(made, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
+    for index, (moment, file) in enumerate(zip(moments, files, strict=True)):
+        heading.set_text(moment.title)
+        for (images, title), row in zip(updates, rows, strict=True):
+            truth, estimate = row.truths[index], row.estimates[index]
+            for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
+                image.set_data(values)
+            title.set_text(_summary(estimate - truth, row.unit))
+        save(made, file)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one row of panels shows, over all moments."""
+
+    name: str
+    unit: str
+    truths: list[Array]
+    estimates: list[Array]
+    signed: bool
+
+    def scale(self) -> tuple[float, float]:
+        values = _finite([*self.truths, *self.estimates])
+        if self.signed:
+            reach = _reach(values, 99.5)
+            return -reach, reach
+        low, high = np.percentile(values, (0.5, 99.5)) if len(values) else (0.0, 1.0)
+        low = 0.0 if 0 <= low < 0.2 * high else low
+        return float(low), float(max(high, low + 1e-12))
+
+    def reach_of_differences(self) -> float:
+        pairs = zip(self.estimates, self.truths, strict=True)
+        return _reach(_finite([estimate - truth for estimate, truth in pairs]), 99)
+
+
+def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]]) -> Iterator[_Row]:
+    components = {name for pair in vectors for name in pair}
+    for name in moments[0].truths:
+        truths, estimates = ([of[name] for of in fields] for fields in _both(moments))
+        low, high = np.percentile(_finite(truths), (1, 99)) if len(_finite(truths)) else (0.0, 0.0)
+        yield _Row(name, units.get(name, ""), truths, estimates, name in components or bool(low < 0 < high))
+        for x, y in vectors:
+            if name == y:
+                truths, estimates = ([np.hypot(of[x], of[y]) for of in fields] for fields in _both(moments))
+                yield _Row(f"|({x}, {y})|", units.get(x, ""), truths, estimates, signed=False)
+
+
+def _both(moments: Sequence[Moment]) -> tuple[list[Mapping[str, Array]], list[Mapping[str, Array]]]:
+    return [moment.truths for moment in moments], [moment.estimates for moment in moments]
+
+
+def _size(where: Extent) -> tuple[float, float]:
+    """Width and height of a panel."""
+    ratio = (where.top - where.bottom) / (where.right - where.left)
+    return (PANEL, max(PANEL * ratio, LEAST)) if ratio <= 1 else (max(PANEL / ratio, LEAST), PANEL)
+
+
+def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Figure, Text, list[list[Axes]]]:
+    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference and its colour bar."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lefts, at = [], LEFT
+    for across, gap in ((width, BETWEEN), (width, BAR_GAP), (BAR, BAR_LABELS), (width, BAR_GAP), (BAR, RIGHT)):
+        lefts.append((at, across))
+        at += across + gap
+    tall = TOP + BOTTOM + rows * height + (rows - 1) * ROWS_BETWEEN
+    made = Figure(figsize=(at, tall))
+    FigureCanvasAgg(made)
+    grid = []
+    for row in range(rows):
+        bottom = BOTTOM + (rows - 1 - row) * (height + ROWS_BETWEEN)
+        grid.append([made.add_axes((left / at, bottom / tall, across / at, height / tall)) for left, across in lefts])
+    for row, axes in enumerate(grid):
+        for column, axis in enumerate((axes[0], axes[1], axes[3])):
+            axis.tick_params(labelsize=8, labelbottom=row == rows - 1, labelleft=column == 0)
+            axis.locator_params(nbins=5)
+            if row == rows - 1:
+                axis.set_xlabel(f"x ({where.unit})", fontsize=9)
+        axes[0].set_ylabel(f"y ({where.unit})", fontsize=9)
+    return made, made.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=11), grid
+
+
+def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
+    """The images of a row, to be filled, and the title of the last, which says how large the differences are."""
+    truth, estimate, scale_bar, difference, difference_bar = axes
+    low, high = row.scale()
+    reach = row.reach_of_differences()
+    colours = "RdBu_r" if row.signed else "viridis"
+    settings: dict[str, Any] = {
+        "origin": "lower", "extent": (where.left, where.right, where.bottom, where.top), "aspect": "auto",
+        "interpolation": "nearest",
+    }  # fmt: skip
+    empty = np.full_like(row.truths[0], np.nan)
+    images = [axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings) for axis in (truth, estimate)]
+    images.append(difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings))
+    differences = [one - other for one, other in zip(row.estimates, row.truths, strict=True)]
+    for image, bar, values, (least, most) in (
+        (images[1], scale_bar, [*row.truths, *row.estimates], (low, high)),
+        (images[2], difference_bar, differences, (-reach, reach)),
+    ):
+        drawn = made.colorbar(image, cax=bar, extend=_beyond(_finite(values), least, most), label=row.unit)
+        drawn.ax.tick_params(labelsize=8)
+        drawn.ax.yaxis.label.set_fontsize(9)
+    for axis in (truth, estimate, difference):
+        axis.set_facecolor(NO_ICE)
+    truth.set_title(f"{row.name}: truth", fontsize=9)
+    estimate.set_title("estimate", fontsize=9)
+    return images, difference.set_title("", fontsize=9)
+
+
+def _summary(difference: Array, unit: str) -> str:
+    finite = _finite([difference])
+    mean = f"{np.abs(finite).mean():.3g} {unit}".strip() if len(finite) else "-"
+    return f"estimate − truth, mean size {mean}"
+
+
+def _finite(fields: Sequence[Array]) -> Array:
+    return np.concatenate([field[np.isfinite(field)] for field in fields])
+
+
+def _reach(values: Array, percentile: float) -> float:
+    """Half-width of a scale around zero: the few largest values may go beyond it."""
+    return (float(np.percentile(np.abs(values), percentile)) if len(values) else 1.0) or 1e-12
+
+
+def _beyond(values: Array, least: float, most: float) -> str:
+    """At which ends of a scale there is more."""
+    words = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    return words[bool((values < least).any()), bool((values > most).any())]

@@ -1,0 +1,66 @@
+"""How errors depend on the thickness of the ice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qexp.figures.canvas import COLOURS, figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Numbers = Sequence[float]
+
+SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
+"""Metric → how it is drawn."""
+
+
+def errors_by_thickness(
+    classes: Sequence[str],
+    cells: Sequence[int],
+    outputs: Mapping[str, Mapping[str, Numbers]],
+    vectors: Mapping[str, Numbers],
+    units: Mapping[str, str],
+    path: Path,
+) -> None:
+    """A panel per output: metrics class by class; and one of all vectors: mean error in percent of the mean length.
+
+    classes  what the classes are called, from thin to thick
+    cells    how many each has
+    outputs  output → metric → a value per class, in the output's unit
+    vectors  vector → percent per class
+    """
+    made, axes = figure(1, len(outputs) + bool(vectors), max(3.0, 0.9 + 0.55 * len(classes)), 3.5)
+    for axis, (output, metrics) in zip(axes[0], outputs.items(), strict=False):
+        for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
+            if metric in metrics:
+                axis.plot(metrics[metric], style, color=colour, label=metric, linewidth=1.4, markersize=4.5)
+        axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        unit = units.get(output, "")
+        _describe(axis, output, "error" + (f" ({unit})" if unit else ""), classes, cells)
+    if vectors:
+        last = axes[0][-1]
+        for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
+            last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
+        last.set_ylim(0, None)
+        _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
+        if len(vectors) > 1:
+            last.legend(fontsize=8, frameon=False)
+            last.set_title("vectors", fontsize=10)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
+    made.supxlabel("thickness, and its share of the cells", fontsize=9)
+    save(made, path)
+
+
+def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
+    shares = [100 * one / max(sum(cells), 1) for one in cells]
+    names = [f"{name}\n{share:.2g} %" for name, share in zip(classes, shares, strict=True)]
+    axis.set_xticks(range(len(classes)), names, fontsize=7.5)
+    axis.set_xlim(-0.4, len(classes) - 0.6)
+    axis.set_title(title, fontsize=10)
+    axis.set_ylabel(label, fontsize=9)
+    axis.tick_params(axis="y", labelsize=8)
+    axis.grid(alpha=0.25, axis="y", linewidth=0.5)

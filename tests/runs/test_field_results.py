@@ -1,0 +1,260 @@
+"""What a run on gridded fields leaves: errors of whole test frames, pictures, tables; and how it is judged again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import qexp
+from qexp import assemble
+from qexp.analysis.predict import load_model
+from qexp.errors import InterruptedRunError, QexpError
+from qexp.runs import field_results
+from qexp.runs.field_errors import Errors, Tally, VectorSums, table
+from qexp.runs.train_network import Silent
+from qexp.training.metrics import ALWAYS, METRICS, evaluate
+from tests import domes
+from tests.conftest import call
+
+METRICS_OF = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A workspace with a finished run `domes_0`, judged on two folders."""
+    root = tmp_path_factory.mktemp("domes") / "workspace"
+    assert call("init", root).code == 0
+    domes.write_folders(root / "data/domes", test=2)
+    domes.write(root)
+    qexp.run("domes", device="cpu", workspace=root)
+    return root
+
+
+@pytest.fixture
+def run(root):
+    return qexp.open_run("domes_0", workspace=root)
+
+
+@pytest.fixture
+def copied(root, tmp_path, monkeypatch):
+    """A copy of the workspace, which is the current directory."""
+    here = tmp_path / "workspace"
+    shutil.copytree(root, here, symlinks=True)
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return here
+
+
+def judged_frames(run):
+    """Estimates and truths of all cells with ice, output → (cell,), straight from the files."""
+    model = load_model(run.directory, torch.device("cpu"))
+    dataset = assemble.dataset_of(run.spec["dataset"], assemble.BUILT_IN)
+    estimates, truths = {}, {}
+    for frames in dataset.parts["test"]:
+        read = frames.read([*domes.FIELDS, "ubar", "vbar"], 0, len(frames))
+        samples = {name: torch.from_numpy(read[name]).unsqueeze(1) for name in domes.FIELDS}
+        made = model.estimate(samples)
+        for name in ("ubar", "vbar"):
+            ice = read["thk"] > domes.DATASET["threshold"]
+            estimates.setdefault(name, []).append(made[name][:, 0].numpy()[ice])
+            truths.setdefault(name, []).append(read[name][ice])
+    return tuple({name: np.concatenate(parts) for name, parts in of.items()} for of in (estimates, truths))
+
+
+# Errors
+
+
+def test_test_results_are_the_metrics_of_all_cells_with_ice_of_whole_test_frames(run):
+    estimates, truths = judged_frames(run)
+    for name in ("ubar", "vbar"):
+        expected = evaluate(METRICS_OF[name], estimates[name], truths[name])
+        assert run.results["test"][name] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_error_of_a_vector_is_the_mean_length_of_what_lies_between_estimate_and_truth(run):
+    estimates, truths = judged_frames(run)
+    along_x, along_y = (estimates[name].astype(float) - truths[name] for name in ("ubar", "vbar"))
+    speed = np.hypot(*(truths[name].astype(float) for name in ("ubar", "vbar"))).mean()
+    error = np.hypot(along_x, along_y).mean()
+    assert run.record["errors"]["vectors"] == {
+        "ubar, vbar": pytest.approx(
+            {"mean_error": error, "mean_speed": speed, "percent": 100 * error / speed}, rel=1e-6
+        )
+    }
+
+
+def test_folders_and_classes_of_thickness_share_out_all_cells_without_rest(run):
+    errors = json.loads((run.path / "results/errors.json").read_text())
+    total = errors["overall"]["cells"]
+    assert total == run.record["errors"]["cells"] > 0
+    assert set(errors["folders"]) == {"d0", "d1"}
+    for parts in (errors["folders"].values(), errors["thickness"]):
+        assert sum(part["cells"] for part in parts) == total
+        of_all = sum(part["cells"] * part["outputs"]["ubar"]["mae"] for part in parts) / total
+        assert of_all == pytest.approx(errors["overall"]["outputs"]["ubar"]["mae"])
+    lower, upper = ([part[key] for part in errors["thickness"]] for key in ("above", "up_to"))
+    assert lower[0] == domes.DATASET["threshold"]
+    assert lower[1:] == upper[:-1]
+
+
+def test_a_shift_by_three_and_four_is_an_error_of_five_and_a_bias_of_three():
+    truth = {"u": np.array([0, 6, 0], np.float32), "v": np.array([8, 8, 5], np.float32)}
+    errors = Errors.of({"u": truth["u"] + 3, "v": truth["v"] + 4}, truth, [("u", "v")])
+    assert errors.vectors["u", "v"] == VectorSums(3, 15.0, 8 + 10 + 5)
+    assert errors.metrics({"u": METRICS_OF["ubar"]})["u"]["bias"] == 3
+    assert errors.document({})["vectors"]["u, v"]["percent"] == pytest.approx(100 * 15 / 23)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 1.0, 7.0])
+@pytest.mark.parametrize("thickest", [3.0, 30.0, 430.0, 9000.0])
+def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_alike(threshold, thickest):
+    random = np.random.default_rng(2)
+    thickness = (thickest * random.uniform(0, 1, 4000) ** 3).astype(np.float32)
+    thickness = thickness if threshold is None else thickness[thickness > threshold]
+    if not len(thickness):
+        return
+    truth = {"u": random.normal(size=len(thickness)).astype(np.float32)}
+    estimate = {"u": truth["u"] + thickness}
+    whole, pieces = Tally(["u"], [], threshold), Tally(["u"], [], threshold)
+    whole.add(estimate, truth, thickness)
+    for some in np.array_split(np.arange(len(thickness)), 7):
+        tally = Tally(["u"], [], threshold)
+        tally.add({"u": estimate["u"][some]}, {"u": truth["u"][some]}, thickness[some])
+        pieces += tally
+    assert len(list(whole.by_thickness())) <= 9
+    for lower, upper, errors in whole.by_thickness():
+        inside = (thickness > (-1 if lower is None else lower)) & (thickness <= (np.inf if upper is None else upper))
+        assert errors.cells == inside.sum() > 0
+        # The error is the thickness, so that its mean lies in the class.
+        assert errors.outputs["u"].error / errors.cells == pytest.approx(thickness[inside].mean(), rel=1e-5)
+    for (*edges, errors), (*others, same) in zip(whole.by_thickness(), pieces.by_thickness(), strict=True):
+        assert edges == others
+        assert errors.cells == same.cells
+        assert errors.outputs["u"].squared_error == pytest.approx(same.outputs["u"].squared_error)
+
+
+def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
+    tally = Tally(["u"], [])
+    tally.add({"u": np.ones(5, np.float32)}, {"u": np.zeros(5, np.float32)}, None)
+    assert tally.whole.cells == 5
+    assert list(tally.by_thickness()) == []
+
+
+def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(copied, monkeypatch):
+    monkeypatch.setattr(field_results, "CELLS_AT_ONCE", 1)
+    again = qexp.run("domes", name="again", device="cpu")
+    together = qexp.open_run("domes_0").results["test"]
+    for output, metrics in again.results["test"].items():
+        assert metrics == pytest.approx(together[output], rel=1e-5)
+
+
+# Files
+
+
+def test_tables_have_a_line_per_group_and_per_epoch(run):
+    with (run.path / "results/errors.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    errors = json.loads((run.path / "results/errors.json").read_text())
+    assert len(lines) == 3 * (1 + len(errors["folders"]) + len(errors["thickness"]))
+    assert (run.path / "results/errors.csv").read_text() == table(errors)
+    first = lines[0]
+    assert (first["of"], first["output"], first["unit"]) == ("overall", "ubar", "m a-1")
+    assert float(first["mae"]) == run.results["test"]["ubar"]["mae"]
+    with (run.path / "results/history.csv").open(newline="") as file:
+        history = list(csv.DictReader(file))
+    assert [int(line["epoch"]) for line in history] == [1, 2, 3]
+    for line, known in zip(history, run.metrics, strict=True):
+        assert float(line["train.losses.vbar"]) == known["train"]["losses"]["vbar"]
+        assert float(line["validation.ubar.mae"]) == known["validation"]["ubar"]["mae"]
+
+
+def test_every_test_folder_has_a_picture_per_time_and_the_learning_curve_is_a_pdf_too(run):
+    figures = run.path / "results/figures"
+    pictures = {path.relative_to(figures).as_posix() for path in figures.rglob("*.png")}
+    of_times = {f"{folder}/frame_00{number}.png" for folder in ("d0", "d1") for number in range(3)}
+    assert pictures == {*of_times, "learning_curve.png", "errors_by_thickness.png"}
+    assert (figures / "Learning-curve.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_same_run_again_leaves_the_same_bytes(copied):
+    again = qexp.run("domes", name="domes_again", device="cpu")
+    first = qexp.open_run("domes_0")
+    for file in ("errors.json", "errors.csv", "history.csv", "figures/d0/frame_001.png"):
+        assert (first.path / "results" / file).read_bytes() == (again.path / "results" / file).read_bytes(), file
+    assert call("verify", "domes_0").code == 0
+
+
+def test_a_pdf_does_not_tell_the_hour(tmp_path, run):
+    from qexp.figures.curves import learning_curves
+
+    for name in ("a.pdf", "b.pdf"):
+        learning_curves({"run": run.metrics}, tmp_path / name)
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+    assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
+
+
+# Commands
+
+
+def test_a_run_on_fields_is_shown_with_its_data_and_the_errors_of_its_vectors(root, run):
+    code, stdout, _ = call("show", "domes_0", "--workspace", root)
+    assert code == 0
+    fingerprint = run.spec["dataset"]["fingerprint"][:16]
+    for words in (f"domes, SHA-256 {fingerprint}", "200 x 200 m", "16 x 16 cells", "(ubar, vbar)", "random_groups"):
+        assert words in stdout, words
+    shown = json.loads(call("show", "domes_0", "--json", "--workspace", root).stdout)
+    assert shown["errors"] == run.record["errors"]
+    assert shown["errors"]["frame"] == [20, 24]
+    assert shown["errors"]["seconds_per_frame"] > 0
+    assert shown["units"] == {"ubar": "m a-1", "vbar": "m a-1"}
+
+
+def test_listing_comparing_examining_exporting_and_removing_work_as_for_other_runs(copied):
+    qexp.run("domes", seed=1, device="cpu")
+    listed = {one["name"]: one for one in json.loads(call("ls", "--json").stdout)}
+    assert listed["domes_0"]["results"] == qexp.open_run("domes_0").results
+    assert "ubar" in call("compare", "domes_0", "domes_1").stdout
+    assert call("doctor").code == 0
+    assert call("export", "domes_0", "--to", "domes.tar.gz").code == 0
+    assert call("rm", "domes_0").code == 0
+    assert call("import", "domes.tar.gz").code == 0
+    assert qexp.open_run("domes_0").state == "done"
+
+
+def test_a_run_whose_errors_are_gone_or_spoilt_is_not_taken_for_done(copied):
+    errors = copied / "runs/domes_0/results/errors.json"
+    for spoil in (lambda: errors.write_text("{"), errors.unlink):
+        spoil()
+        code, stdout, stderr = call("doctor")
+        assert code == 5
+        assert "errors.json" in stdout + stderr
+    with pytest.raises(QexpError, match="results are not all there"):
+        qexp.run("domes", device="cpu")
+
+
+class StopsWhenTrained(Silent):
+    """Asks the process to end as soon as training is over, which is when judging begins."""
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_interrupted_while_it_is_judged_is_judged_again_without_training(copied):
+    with pytest.raises(InterruptedRunError):
+        qexp.run("domes", name="stopped", device="cpu", display=StopsWhenTrained())
+    stopped = copied / "runs/stopped"
+    assert qexp.open_run("stopped").state == "interrupted"
+    assert not (stopped / "results/errors.json").exists()
+    weights = {path.name: path.read_bytes() for path in (stopped / "checkpoints").iterdir()}
+    lines = (stopped / "metrics.jsonl").read_bytes()
+    resumed = qexp.run("domes", name="stopped", device="cpu", resume=True)
+    assert resumed.results == qexp.open_run("domes_0").results
+    assert {path.name: path.read_bytes() for path in (stopped / "checkpoints").iterdir()} == weights
+    assert (stopped / "metrics.jsonl").read_bytes() == lines
