@@ -368,6 +368,29 @@ def predict(
     return made
 
 
+def export_network(
+    run: str | Run,
+    to: str | Path,
+    format: str = "onnx",
+    *,
+    physical: bool = False,
+    overwrite: bool = False,
+    workspace: str | Path | None = None,
+) -> Path:
+    """Write the network of a finished run to a folder, for use without qexp; see `qexp export`. Returns the folder.
+
+    format     "onnx" or "torchscript"
+    physical   transforms are inside the network: units in, units out; needed for a run with networks of several folds
+    overwrite  replace a folder that an export has written before
+    """
+    from qexp.analysis import export_network as networks
+    from qexp.runs.catalog import Catalog
+
+    directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    networks.export_network(directory, Path(to), format, physical=physical, overwrite=overwrite)
+    return Path(to)
+
+
 def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:

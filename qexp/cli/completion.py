@@ -93,6 +93,11 @@ def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return ("onnx", "torchscript")
+
+
+@_offered
 def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return [*_table_files(), *OTHER_TABLES]
 

@@ -51,22 +51,11 @@ class Ensemble:
             each = [model(batch) for model in self.models]
             for name, parts in made.items():
                 values = torch.stack([one[name] for one in each])
-                parts.append((self._mean(name, values), _spread(values)))
+                parts.append((mean(self.models[0], name, values), spread(values)))
         return {
-            name: (torch.cat([mean for mean, _ in parts]), torch.cat([spread for _, spread in parts]))
+            name: (torch.cat([middle for middle, _ in parts]), torch.cat([apart for _, apart in parts]))
             for name, parts in made.items()
         }
-
-    def _mean(self, output: str, values: Tensor) -> Tensor:
-        """Of (network, sample, ...). What a transform was fitted to makes no difference, as that is linear."""
-        if len(values) == 1:
-            return values[0]
-        if output not in self.models[0].transforms:
-            return values.mean(dim=0)
-        transform = self.models[0].transforms[output]
-        assert isinstance(transform, Transform)
-        seen = transform(values.flatten(0, 1)).unflatten(0, values.shape[:2])
-        return transform.inverse(seen.mean(dim=0))
 
     def _batches(self, samples: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         names = list(self.network.inputs)
@@ -74,7 +63,22 @@ class Ensemble:
         return [dict(zip(names, parts, strict=True)) for parts in splits]
 
 
-def _spread(values: Tensor) -> Tensor:
+def mean(model: Inversion, output: str, values: Tensor) -> Tensor:
+    """Of an output's values, (network, sample, ...), over the networks, one of which is `model`.
+
+    What its transform was fitted to makes no difference, as that is linear.
+    """
+    if len(values) == 1:
+        return values[0]
+    if output not in model.transforms:
+        return values.mean(dim=0)
+    transform = model.transforms[output]
+    assert isinstance(transform, Transform)
+    seen = transform(values.flatten(0, 1)).unflatten(0, values.shape[:2])
+    return transform.inverse(seen.mean(dim=0))
+
+
+def spread(values: Tensor) -> Tensor:
     """The standard deviation over the first dimension."""
     if len(values) == 1:
         return torch.full_like(values[0], torch.nan)

@@ -128,6 +128,11 @@ class Contents:
     hashes: dict[str, str]
 
 
+def is_archive(target: Path) -> bool:
+    """Whether a name is that of an archive, and not of something else."""
+    return any(target.name.endswith(compression.suffix) for compression in COMPRESSIONS)
+
+
 def _compression_for(target: Path) -> Compression:
     for compression in COMPRESSIONS:
         if target.name.endswith(compression.suffix) and target.name != compression.suffix:

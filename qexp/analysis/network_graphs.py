@@ -1,0 +1,292 @@
+"""Modules as graphs in files that other programs read: ONNX, TorchScript."""
+
+from __future__ import annotations
+
+import io
+import logging
+import operator
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from qexp.models.shapes import Shape
+
+Sides = tuple[int | str, ...]
+"""(batch, ...): numbers, and names or expressions of names for what is free."""
+
+TOLERANCE = 1e-4
+"""Of a field's largest magnitude: what a graph may be off by when it is compared with its network."""
+
+LONGEST = 24
+"""Characters of an expression for a side that still tells a reader something."""
+
+
+class GraphError(Exception):
+    """A module that cannot be written as a graph, or not with sides that are free."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    program: torch.export.ExportedProgram
+    inputs: Sequence[Sides]
+    outputs: Sequence[Sides]
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a file says of an input or output."""
+
+    name: str
+    sides: Sides
+    description: str
+
+
+def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Graph:
+    """The graph of a module that takes tensors and returns a tuple of them, for every size of a batch.
+
+    shapes      of the inputs, without the batch
+    free_frame  images may have any height and width
+    Raises GraphError if it has none: an operation that no graph can hold, or a result that depends on the size.
+    """
+    free = [[0, 2, 3] if free_frame and len(shape) == 3 else [0] for shape in shapes]
+    dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
+    with torch.no_grad(), _quiet():
+        try:
+            # Of a side of 1 a graph would believe that it always is 1.
+            examples = _samples(shapes, 2, 2 if free_frame else 0)
+            program = torch.export.export(module, examples, dynamic_shapes=(dynamic,))
+            _forget_examples(program)
+            program = program.run_decompositions({})  # which turns stacks of networks into plain products
+            _forget_examples(program)
+            _require_agreement(module, program, shapes, free_frame)
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise GraphError(str(error).strip().splitlines()[0]) from error
+    return _with_names(program, free)
+
+
+def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
+    """Whether a module makes something of images of other heights and widths, tried without memory or time."""
+    if not any(len(shape) == 3 for shape in shapes):
+        return False
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    state = {name: tensor.to("meta") for name, tensor in tensors}
+    try:
+        for larger in (1, 6):
+            values = tuple(value.to("meta") for value in _samples(shapes, 2, larger))
+            functional_call(module, state, values)
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    return True
+
+
+def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:
+    """Numbers that every transform takes; frames are larger by some cells, and by one more across than along."""
+    random = torch.Generator().manual_seed(0)
+    made = []
+    for shape in shapes:
+        sides = (shape[0], shape[1] + larger, shape[2] + larger + 1) if larger and len(shape) == 3 else shape
+        made.append(torch.rand(batch, *sides, generator=random) * 0.9 + 0.1)
+    return tuple(made)
+
+
+def _forget_examples(program: torch.export.ExportedProgram) -> None:
+    """Take out what checks sizes and types while a graph runs; no file can say it, nor is it true of small frames."""
+    graph = program.graph
+    for node in reversed(graph.nodes):
+        if node.op == "call_function" and "_assert" in str(node.target):
+            graph.erase_node(node)
+    program.graph_module.recompile()
+
+
+def _require_agreement(
+    module: nn.Module, program: torch.export.ExportedProgram, shapes: Sequence[Shape], free_frame: bool
+) -> None:
+    """Raise ValueError where the graph is true of its examples only."""
+    graph = program.module(check_guards=False)
+    for batch, larger in [(1, 0), (3, 0), *([(1, 1), (2, 6)] if free_frame else [])]:
+        values = _samples(shapes, batch, larger)
+        for theirs, ours in zip(graph(*values), module(*values), strict=True):
+            finite = ours[ours.isfinite()]
+            allowed = TOLERANCE * (finite.abs().max().item() if finite.numel() else 0.0)
+            if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=0, atol=allowed, equal_nan=True):
+                raise ValueError(f"the graph differs from the network for {batch} samples of {list(values[0].shape)}")
+
+
+def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[int]]) -> Graph:
+    """Sides that are free get the names batch, height and width in place of torch's."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs = [values[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    outputs = [values[name] for name in program.graph_signature.user_outputs if isinstance(name, str)]
+    names: dict[str, str] = {}
+    kinds = {0: "batch", 2: "height", 3: "width"}
+    for index, (value, axes) in enumerate(zip(inputs, free, strict=True)):
+        for axis in axes:
+            name = kinds[axis]
+            taken = axis > 0 and name in names.values()  # frames of inputs that never meet can be of different sizes
+            names.setdefault(str(value.shape[axis]), f"{name}_{index}" if taken else name)
+
+    def named(index: int, axis: int, side: int | torch.SymInt) -> int | str:
+        if isinstance(side, int):
+            return side
+        words = re.sub(r"\bs\d+\b", lambda found: names[found[0]], str(side)).removeprefix("(").removesuffix(")")
+        return words if len(words) <= LONGEST else f"{kinds.get(axis, 'size')}_made_{index}"
+
+    def sides(values: Sequence[Tensor]) -> list[Sides]:
+        return [
+            tuple(named(index, axis, side) for axis, side in enumerate(value.shape))
+            for index, value in enumerate(values)
+        ]
+
+    return Graph(program, sides(inputs), sides(outputs))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporters tell of their own insides and future."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+# ONNX
+
+
+def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]) -> bytes:
+    """The content of an .onnx file; `facts` are kept in it. Raises GraphError for an operation without counterpart."""
+    import onnx
+
+    with torch.no_grad(), _quiet():
+        try:
+            made = torch.onnx.export(
+                graph.program,
+                input_names=[one.name for one in inputs],
+                output_names=[one.name for one in outputs],
+                custom_translation_table=_translations(),
+                external_data=False,
+                verbose=False,
+                dynamo=True,
+            )
+        except RuntimeError as error:
+            raise GraphError(str(error).strip().splitlines()[0]) from error
+    assert made is not None
+    model = made.model_proto
+    del model.graph.value_info[:]  # whose sides have torch's names
+    for node in model.graph.node:
+        del node.metadata_props[:]  # lines of source code, by the paths of this machine
+    for values, named in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        for value, one in zip(values, named, strict=True):
+            value.doc_string = one.description
+            for dimension, side in zip(value.type.tensor_type.shape.dim, one.sides, strict=True):
+                if isinstance(side, str):
+                    dimension.dim_param = side
+    onnx.helper.set_model_props(model, dict(facts))
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Operations that torch has for ONNX not at all, or not for all values."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    def copysign(size: Any, sign: Any) -> Any:
+        magnitude, zero = op.Abs(size), op.CastLike(0.0, sign)
+        return op.Where(op.Less(sign, zero), op.Neg(magnitude), magnitude)
+
+    def floor_divided(number: Any, by: Any) -> Any:
+        # Div of whole numbers rounds towards zero; Mod has the sign of the divisor, as Python's.
+        return op.Div(op.Sub(number, op.Mod(number, by)), by)
+
+    def log_of_one_and(number: Any) -> Any:
+        # The logarithm of the rounded sum, times what rounding did (Goldberg 1991, ACM Comput. Surv. 23, theorem 4).
+        one = op.CastLike(1.0, number)
+        total = op.Add(number, one)
+        logarithm = op.Mul(op.Log(total), op.Div(number, op.Sub(total, one)))
+        return op.Where(op.Equal(total, one), number, logarithm)
+
+    return {
+        torch.ops.aten.copysign.Tensor: copysign,
+        torch.ops.aten.log1p.default: log_of_one_and,
+        operator.floordiv: floor_divided,
+    }
+
+
+# TorchScript
+
+
+def torchscript_bytes(
+    graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]
+) -> bytes:
+    """The content of a file for `torch.jit.load`; `facts` are files in it, and tensors are known by their order."""
+    module = graph.program.module(check_guards=False).requires_grad_(False)
+    steps = module.graph
+    for node in steps.nodes:
+        if node.op == "call_function":
+            node.target = _scripted(node.target)
+    steps.set_codegen(torch.fx.graph.CodeGen())
+    content = io.BytesIO()
+    with torch.no_grad(), _quiet():
+        try:
+            scripted = torch.jit.script(torch.fx.GraphModule(module, steps))
+            torch.jit.save(scripted, content, _extra_files=dict(facts))
+        except RuntimeError as error:
+            raise GraphError(str(error).strip().splitlines()[0]) from error
+    return content.getvalue()
+
+
+def _scripted(target: Any) -> Any:
+    """An operation by the name that TorchScript has for it."""
+    known = {torch.ops.aten.sym_size.int: torch.ops.aten.size, torch.sym_max: max, torch.sym_min: min}
+    if target in known:
+        return known[target]
+    return target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
+
+
+@dataclass(frozen=True)
+class Format:
+    file: str
+    write: Callable[[Graph, Sequence[Named], Sequence[Named], Mapping[str, str]], bytes]
+    example: str
+    """Python that loads the file beside `network.json` and calls it on `inputs`, arrays by name."""
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(
+        "model.onnx",
+        onnx_bytes,
+        """\
+import json, numpy, onnxruntime
+network = json.load(open("network.json"))
+session = onnxruntime.InferenceSession("model.onnx")
+inputs = {{{inputs}}}
+outputs = dict(zip([one["name"] for one in network["outputs"]], session.run(None, inputs)))
+""",
+    ),
+    "torchscript": Format(
+        "model.pt",
+        torchscript_bytes,
+        """\
+import json, numpy, torch
+network = json.load(open("network.json"))
+model = torch.jit.load("model.pt")
+inputs = {{{inputs}}}
+made = model(*[torch.from_numpy(inputs[one["name"]]) for one in network["inputs"]])
+outputs = dict(zip([one["name"] for one in network["outputs"]], made))
+""",
+    ),
+}

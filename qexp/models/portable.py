@@ -1,0 +1,160 @@
+"""Trained networks as modules that can be written down for other programs: plain operations, tensors in and out.
+
+What is fast to train in qexp is not what other programs know: convolutions of stacks that write into memory of their
+own, padding that takes one way or another by the size of a frame. Here each has a plain counterpart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional
+
+from qexp.models.ensemble import mean, spread
+from qexp.models.inversion import Inversion
+from qexp.models.modules.convolution import SameConv2d
+from qexp.models.modules.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm
+
+Samples = Mapping[str, Tensor]
+
+
+class PlainSameConvolution(nn.Module):
+    """`SameConv2d` with one way for frames of all sizes."""
+
+    def __init__(self, of: SameConv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = of.weight, of.bias
+        self.kernel_size, self.stride = of.kernel_size, of.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for axis in (1, 0):
+            side, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            results = (side + stride - 1) // stride
+            total = torch.sym_max((results - 1) * stride + kernel - side, 0)
+            padding += [total // 2, total - total // 2]
+        return functional.conv2d(functional.pad(x, padding), self.weight, self.bias, self.stride)
+
+
+class PlainSequenceConvolution(nn.Module):
+    """`SequenceConvolution` for a length that is known, as torch's own."""
+
+    def __init__(self, of: SequenceConvolution) -> None:
+        super().__init__()
+        self.weight, self.bias = of.weight, of.bias
+        self.kernel_size, self.stride = of.kernel_size[0], of.stride[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[-1]
+        results = -(-length // self.stride)
+        before = (self.kernel_size - 1) // 2
+        after = (results - 1) * self.stride + self.kernel_size - before - length
+        padded = functional.pad(x, (before, after))  # a negative number cuts positions that no result sees
+        return functional.conv1d(padded, self.weight, self.bias, self.stride)
+
+
+class PlainMeanOfPositions(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=-1)
+
+
+def _plain_norm(of: SequenceNorm) -> nn.Module:
+    made = nn.BatchNorm1d(of.num_features, of.eps, of.momentum)
+    made.load_state_dict(of.state_dict())
+    return made
+
+
+PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    SameConv2d: PlainSameConvolution,
+    SequenceConvolution: PlainSequenceConvolution,
+    SequenceNorm: _plain_norm,
+    MeanOfPositions: lambda of: PlainMeanOfPositions(),
+}
+"""What does the same, by what it takes the place of."""
+
+
+def portable(module: nn.Module) -> nn.Module:
+    """Replace in a module, in place, what other programs do not know; returns it, or what is to take its own place."""
+    if type(module) in PLAIN:
+        return PLAIN[type(module)](module).eval()
+    for name, held in module.named_children():
+        module._modules[name] = portable(held)
+    return module
+
+
+class Positional(nn.Module):
+    """Tensors in the order of the inputs → a tuple of tensors in the order of the outputs."""
+
+    def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        super().__init__()
+        self.module, self.inputs, self.outputs = module, list(inputs), list(outputs)
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        made = self.module(dict(zip(self.inputs, values, strict=True)))
+        return tuple(made[name] for name in self.outputs)
+
+
+class Row(nn.Module):
+    """Networks one after another: output → (network, sample, ...)."""
+
+    def __init__(self, models: Sequence[Inversion]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        each = [model(samples) for model in self.models]
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
+class Stack(nn.Module):
+    """Networks of one layout, each operation once for all of them: output → (network, sample, ...).
+
+    A thousand small networks are then a graph of dozens of operations and not of thousands.
+    """
+
+    def __init__(self, models: Sequence[Inversion]) -> None:
+        super().__init__()
+        weights, buffers = stack_module_state(list(models))
+        self.names = [*weights, *buffers]
+        for index, tensor in enumerate([*weights.values(), *buffers.values()]):
+            self.register_buffer(f"state_{index}", tensor.detach())
+        self.layout = [copy.deepcopy(models[0]).to("meta")]  # in a list, lest its weights be taken for some of ours
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        def one(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            made: dict[str, Tensor] = functional_call(self.layout[0], state, (samples,))
+            return made
+
+        made: dict[str, Tensor] = torch.vmap(one)(
+            {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
+        )
+        return made
+
+
+SPREAD = "_spread"
+"""What follows an output's name in the name of its standard deviation over networks."""
+
+
+class MeanAndSpread(nn.Module):
+    """What `Ensemble.mean_and_spread` says, with `<output>_spread` beside each output.
+
+    groups  make output → (network, sample, ...) each
+    model   one of the networks, whose transforms tell of what the mean is taken
+    """
+
+    def __init__(self, groups: Sequence[nn.Module], model: Inversion) -> None:
+        super().__init__()
+        self.groups = nn.ModuleList(groups)
+        self.model = [model]
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        each = [group(samples) for group in self.groups]
+        made = {}
+        for name in self.model[0].network.outputs:
+            values = torch.cat([one[name] for one in each])
+            made[name], made[name + SPREAD] = mean(self.model[0], name, values), spread(values)
+        return made
