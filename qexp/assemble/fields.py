@@ -10,7 +10,7 @@ import torch
 from torch.func import functional_call
 
 from qexp.assemble.datasets import field_mapping
-from qexp.datasets.gridded import GriddedDataset
+from qexp.datasets.gridded import GriddedDataset, Patches
 from qexp.datasets.gridded.folders import FieldError
 from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.splits import Split, SplitError
@@ -69,7 +69,11 @@ def findings(document: Document, dataset: GriddedDataset, tables: Tables, networ
     """
     yield from _in_split(document, dataset, tables)
     yield from _in_metrics(document, tables)
-    yield from _in_transforms(document, dataset, tables)
+    try:
+        yield from _in_transforms(document, dataset.test_patches(), dataset, tables)
+    except DatasetError as error:
+        for where, message in error.findings:
+            yield ("dataset", *where), f"in the test part: {message}"
     if network is not None:
         yield from _in_frames(dataset, network)
 
@@ -87,11 +91,6 @@ def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> It
         yield (("split", "parameters", error.parameter) if error.parameter else ("split",)), str(error)
     except FieldError as error:
         yield ("split", "parameters", "by"), str(error)
-    try:
-        dataset.test_patches()
-    except DatasetError as error:
-        for where, message in error.findings:
-            yield ("dataset", *where), f"in the test part: {message}"
 
 
 def _in_metrics(document: Document, tables: Tables) -> Iterator[Finding]:
@@ -110,8 +109,7 @@ def _in_metrics(document: Document, tables: Tables) -> Iterator[Finding]:
                 )
 
 
-def _in_transforms(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
-    patches = dataset.test_patches()
+def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
     places = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
     fields = torch.from_numpy(patches.cut(places, len(dataset.variables), []))
     for name, value in document.get("transforms", {}).items():

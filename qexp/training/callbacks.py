@@ -69,21 +69,23 @@ class ReduceOnPlateau(Callback):
 
 
 class EarlyStopping(Callback):
-    """End the run when the validation loss has not improved for `patience` epochs."""
+    """End the run when the loss on validation or on training samples has not improved for `patience` epochs."""
 
-    def __init__(self, patience: int = 10, min_delta: float = 0.0) -> None:
-        self._patience, self._min_delta = patience, min_delta
+    def __init__(self, patience: int = 10, min_delta: float = 0.0, monitor: str = "validation") -> None:
+        self._patience, self._min_delta, self._monitor = patience, min_delta, monitor
         self.best = math.inf
         self.epochs_waited = 0
 
     def after_epoch(self, epoch: Epoch) -> None:
-        if epoch.validation_loss < self.best - self._min_delta:
-            self.best = epoch.validation_loss
+        loss = epoch.validation_loss if self._monitor == "validation" else epoch.line["train"]["loss"]
+        if loss < self.best - self._min_delta:
+            self.best = loss
             self.epochs_waited = 0
             return
         self.epochs_waited += 1
         if self.epochs_waited >= self._patience:
-            epoch.stop(f"the validation loss has not improved for {self._patience} epochs")
+            whose = "validation" if self._monitor == "validation" else "training"
+            epoch.stop(f"the {whose} loss has not improved for {self._patience} epochs")
 
 
 class TestEvaluate(Callback):
@@ -113,8 +115,14 @@ CALLBACKS: dict[str, Entry] = {
     ),
     "early_stopping": Entry(
         build=EarlyStopping,
-        parameters={"properties": {"patience": PATIENCE, "min_delta": MIN_DELTA}},
-        help="End the run when the validation loss stalls; the best epoch's weights count in any case.",
+        parameters={
+            "properties": {
+                "patience": PATIENCE,
+                "min_delta": MIN_DELTA,
+                "monitor": {"enum": ["validation", "train"], "description": "whose loss it is"},
+            }
+        },
+        help="End the run when the validation loss, or the training loss, stalls.",
         example={"type": "early_stopping", "parameters": {"patience": 20}},
     ),
     "test_evaluate": Entry(

@@ -149,7 +149,7 @@ class GriddedDataset:
         if not patches.places:
             names = ", ".join(part.frames.name for part in parts)
             raise DatasetError(
-                [(("threshold",), f"no patch of {names} has more than {self.threshold} m of ice in its centre")]
+                [(("threshold",), f"no patch of {names} has more than {self.threshold:g} m of ice in its centre")]
             )
         return patches
 

@@ -1,0 +1,190 @@
+"""Experiences on gridded fields: what of them is right, and what is said of the rest."""
+
+import shutil
+
+import pytest
+
+from qexp import assemble
+from qexp.workspace import Workspace
+from tests import domes
+from tests.conftest import put
+
+SIZES_OF_32 = [(f"inputs.{name}.size", [32, 32, 1]) for name in domes.FIELDS]
+DOCUMENTS = {"dataset": domes.DATASET, "model": domes.MODEL, "experience": domes.EXPERIENCE}
+
+
+@pytest.fixture
+def place(specs, monkeypatch):
+    monkeypatch.delenv("QEXP_DATA", raising=False)
+    domes.write(specs.root)
+    return Workspace(specs.root)
+
+
+@pytest.fixture
+def spoil(specs, place):
+    def spoil(kind, *changes):
+        document = DOCUMENTS[kind]
+        for path, value in changes:
+            document = put(document, path, value)
+        return specs.write(kind, document, "domes")
+
+    return spoil
+
+
+def resolved(place, *overrides):
+    return assemble.experience("domes", overrides, place)
+
+
+def said(qexp, place):
+    code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
+    assert code == 2
+    return stderr
+
+
+def test_an_experience_on_fields_is_right(place, qexp):
+    code, _, stderr = qexp(
+        "validate", place.root / "specs/experiences/domes.json", place.root / "specs/datasets/domes.json"
+    )
+    assert (code, stderr) == (0, "2 specs are right\n")
+
+
+def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(place):
+    whole = resolved(place).document
+    assert whole["dataset"]["inputs"] == {"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}
+    assert whole["dataset"]["outputs"] == {"ubar": 1000, "vbar": 1000}
+    assert whole["dataset"]["units"] == {"thk": "m", "slopsurfx": "", "slopsurfy": "", "ubar": "m a-1", "vbar": "m a-1"}
+    assert whole["transforms"]["thk"] == {"type": "scale", "parameters": {"typical": 2000}}
+    own = resolved(place, 'transforms.thk="asinh"').document["transforms"]
+    assert own["thk"]["type"] == "asinh"
+    assert own["ubar"] == {"type": "scale", "parameters": {"typical": 1000}}
+
+
+def test_inputs_and_outputs_may_be_listed_with_2dto2d_dle_s_typical_values_or_others(spoil, place):
+    spoil(
+        "dataset",
+        ("mapping", ...),
+        ("inputs", {"thk": None, "slopsurfx": 0.5, "slopsurfy": 0.5}),
+        ("outputs", {"ubar": None, "vbar": 100}),
+    )
+    dataset = resolved(place).document["dataset"]
+    assert dataset["inputs"] == {"thk": 2000, "slopsurfx": 0.5, "slopsurfy": 0.5}
+    assert dataset["outputs"] == {"ubar": 1000, "vbar": 100}
+
+
+def test_a_mapping_may_be_a_folder_with_the_files_of_2dto2d_dle(spoil, place):
+    folder = place.root / "data/mapping"
+    folder.mkdir()
+    (folder / "fieldin.dat").write_text("thk 300.000000 \nslopsurfx 0.5 \nslopsurfy 0.5 \n")
+    (folder / "fieldout.dat").write_text("ubar 50.0 \nvbar 60.0 \n")
+    spoil("dataset", ("mapping", "mapping"))
+    assert resolved(place).document["dataset"]["outputs"] == {"ubar": 50, "vbar": 60}
+
+
+def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
+    first = resolved(place)
+    specs.write("experience", first.document, "again")
+    again = assemble.experience("again", [], place)
+    assert again.document == first.document
+    assert again.digest == first.digest
+
+
+def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_path, monkeypatch):
+    first = resolved(place)
+    shutil.move(place.root / "data/domes", tmp_path / "elsewhere/domes")
+    monkeypatch.setenv("QEXP_DATA", str(tmp_path / "elsewhere"))
+    assert resolved(place).digest == first.digest
+    shutil.copytree(tmp_path / "elsewhere/domes/train/d0", tmp_path / "elsewhere/domes/train/d9")
+    assert resolved(place).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "complaint"),
+    [
+        ("dataset", [("path", "dome")], "$.path: there is no folder 'dome'; looked for"),
+        ("dataset", [("mapping", "f3")], "$.mapping: no mapping and no folder 'f3'; did you mean 'f13'?"),
+        ("dataset", [("inputs", {"thk": 1})], "$.inputs: the mapping names inputs and outputs already"),
+        ("dataset", [("mapping", ...)], "the key 'inputs' is missing; list its variables, or name a 'mapping'"),
+        (
+            "dataset",
+            [("mapping", ...), ("inputs", {"thk": 0, "slopsurfx": 1, "slopsurfy": 1}), ("outputs", {"ubar": 1})],
+            "$.inputs.thk: a field cannot be divided by 0; give a typical value",
+        ),
+        (
+            "dataset",
+            [("mapping", ...), ("inputs", {"usurf": None}), ("outputs", {"ubar": 1})],
+            "$.inputs.usurf: 2Dto2D-DLE has no typical value for 'usurf'",
+        ),
+        (
+            "dataset",
+            [("mapping", ...), ("inputs", {"thk": 1, "ubar": 1}), ("outputs", {"ubar": 1})],
+            "$.outputs.ubar: 'ubar' is an input, too",
+        ),
+        ("dataset", [("patch_size", 40)], "$.patch_size: a patch of 40 × 40 cells is larger than the frames of"),
+        ("dataset", [("patch_size", 0)], "$.patch_size: must not be"),
+        ("dataset", [("threshold", 1e5)], "in the test part: no patch of d0 has more than 100000 m of ice"),
+        ("dataset", [("stepping", 0)], "$.stepping: must be at least 1"),
+        ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'path'?"),
+        ("experience", [("split", [0.8, 0.2])], "$.split: frames of the train folders are kept for validation by"),
+        ("experience", [("split", {"type": "k_fold"})], "$.split: makes 5 parts, but one is kept for validation"),
+        ("experience", [("split.parameters.by", "site")], "$.split.parameters.by: frames have no column 'site'"),
+        ("experience", [("split.parameters.share", 0.9)], "$.split.parameters.share: 0.9 of 3 different 'folder'"),
+        ("experience", [("inner", "k_fold")], "$.inner: 'inner' is for tabular datasets, but this one is of the type"),
+        ("experience", [("sizes", [9, 9, 9])], "$.sizes: 'sizes' is for generated datasets"),
+        ("experience", [("batch_size", 25)], "$.batch_size: a batch of 25 is larger than the 24 training patches"),
+        ("experience", [("metrics", {"ubar": "median_relative_error"})], "needs all values at once"),
+        ("experience", [("transforms", {"ubar": "log"})], "$.transforms.ubar: "),
+        ("experience", [("inputs", ["thk", "slopsurfx", "slopsurfz"])], "the dataset has no 'slopsurfz'"),
+        ("model", SIZES_OF_32, "the dataset has [16, 16, 1], but the model's input is"),
+        (
+            "model",
+            [("operations.network.parameters.outputs", 3)],
+            "makes [16, 16, 3], whose 3 channels cannot be shared by ubar, vbar; make 2",
+        ),
+        (
+            "model",
+            [("operations.network", {"module": "denses", "parameters": {"filters": [4, 2]}})],
+            "the model makes [1] for 'ubar', but its values are [16, 16, 1]",
+        ),
+        (
+            "model",
+            [("operations.network", {"module": "conv", "parameters": {"filters": [2], "stride": 2}})],
+            "the model makes [8, 8, 1] for 'ubar', but its values are [16, 16, 1]",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(place, spoil, qexp, kind, changes, complaint):
+    spoil(kind, *changes)
+    assert complaint in said(qexp, place)
+
+
+def test_a_u_net_whose_patches_cannot_be_halved_so_often_is_refused(place, spoil, qexp):
+    spoil("dataset", ("patch_size", 12))
+    sizes = [(f"inputs.{name}.size", [12, 12, 1]) for name in domes.FIELDS]
+    unet = ("operations.network", {"module": "dle_unet", "parameters": {"outputs": 2, "filters": 4}})
+    spoil("model", *sizes, unet)
+    assert "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size" in said(qexp, place)
+
+
+def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(place, spoil, qexp, tmp_path):
+    extensions = place.root / "specs/extensions.py"
+    extensions.write_text(
+        "from torch import nn\n"
+        "from qexp.tables import Entry\n"
+        "def fixed(shape, /):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(768, 512), nn.Unflatten(1, (2, 16, 16)))\n"
+        "MODULES = {'fixed': Entry(fixed, {}, 'One size only.', {'module': 'fixed'})}\n"
+    )
+    spoil("model", ("operations.network", {"module": "fixed"}))
+    assert "$.model: cannot take the test part's frames of 20 × 24 cells" in said(qexp, place)
+
+
+def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):
+    import xarray
+
+    file = place.root / "data/domes/train/d1/ex.nc"
+    with xarray.open_dataset(file, decode_times=False) as data:
+        wider = data.load().assign_coords(x=data["x"] * 2, y=data["y"] * 2)
+    wider.to_netcdf(file, engine="h5netcdf")
+    code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
+    assert code == 0
+    assert "the cells are not of one size" in stderr
