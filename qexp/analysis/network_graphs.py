@@ -67,8 +67,15 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
             _forget_examples(program)
             _require_agreement(module, program, shapes, free_frame)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise GraphError(str(error).strip().splitlines()[0]) from error
+            raise GraphError(_reason(error)) from error
     return _with_names(program, free)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what began it; exporters wrap it in advice to their developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n")[0]
 
 
 def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
@@ -180,7 +187,7 @@ def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], 
                 dynamo=True,
             )
         except RuntimeError as error:
-            raise GraphError(str(error).strip().splitlines()[0]) from error
+            raise GraphError(_reason(error)) from error
     assert made is not None
     model = made.model_proto
     del model.graph.value_info[:]  # whose sides have torch's names
@@ -245,7 +252,7 @@ def torchscript_bytes(
             scripted = torch.jit.script(torch.fx.GraphModule(module, steps))
             torch.jit.save(scripted, content, _extra_files=dict(facts))
         except RuntimeError as error:
-            raise GraphError(str(error).strip().splitlines()[0]) from error
+            raise GraphError(_reason(error)) from error
     return content.getvalue()
 
 

@@ -41,7 +41,7 @@ class PlainSameConvolution(nn.Module):
 
 
 class PlainSequenceConvolution(nn.Module):
-    """`SequenceConvolution` for a length that is known, as torch's own."""
+    """`SequenceConvolution` as a product, which can be stacked; torch's own convolution cannot with a free batch."""
 
     def __init__(self, of: SequenceConvolution) -> None:
         super().__init__()
@@ -50,11 +50,30 @@ class PlainSequenceConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[-1]
-        results = -(-length // self.stride)
-        before = (self.kernel_size - 1) // 2
-        after = (results - 1) * self.stride + self.kernel_size - before - length
-        padded = functional.pad(x, (before, after))  # a negative number cuts positions that no result sees
-        return functional.conv1d(padded, self.weight, self.bias, self.stride)
+        last = (length - 1) // self.stride * self.stride
+        padded = functional.pad(x, ((self.kernel_size - 1) // 2, self.kernel_size))
+        windows = [padded[..., offset : offset + last + 1 : self.stride] for offset in range(self.kernel_size)]
+        made = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
+        return made if self.bias is None else made + self.bias[:, None]
+
+
+class PlainSequenceNorm(nn.Module):
+    """`SequenceNorm` when predicting."""
+
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, of: SequenceNorm) -> None:
+        super().__init__()
+        assert of.running_var is not None
+        assert of.running_mean is not None
+        factor = of.weight.detach() / torch.sqrt(of.running_var + of.eps)
+        self.register_buffer("factor", factor[:, None])
+        self.register_buffer("shift", (of.bias.detach() - of.running_mean * factor)[:, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = (x[..., None] if x.dim() == 2 else x) * self.factor + self.shift
+        return y.squeeze(-1) if x.dim() == 2 else y
 
 
 class PlainMeanOfPositions(nn.Module):
@@ -62,16 +81,10 @@ class PlainMeanOfPositions(nn.Module):
         return x.mean(dim=-1)
 
 
-def _plain_norm(of: SequenceNorm) -> nn.Module:
-    made = nn.BatchNorm1d(of.num_features, of.eps, of.momentum)
-    made.load_state_dict(of.state_dict())
-    return made
-
-
 PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
     SameConv2d: PlainSameConvolution,
     SequenceConvolution: PlainSequenceConvolution,
-    SequenceNorm: _plain_norm,
+    SequenceNorm: PlainSequenceNorm,
     MeanOfPositions: lambda of: PlainMeanOfPositions(),
 }
 """What does the same, by what it takes the place of."""

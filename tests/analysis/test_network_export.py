@@ -18,7 +18,9 @@ from torch import nn
 import qexp
 from qexp.analysis.export_network import export_network
 from qexp.analysis.network_document import described, dle_fields
-from qexp.analysis.network_graphs import FORMATS, Graph, Named, capture, takes_any_frame
+from qexp.analysis.network_graphs import FORMATS, Graph, GraphError, Named, capture, takes_any_frame
+from qexp.analysis.predict import load_model
+from qexp.analysis.row_model import row_model
 from qexp.datasets.transforms import TRANSFORMS, Scale, Standardize
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
@@ -28,7 +30,7 @@ from qexp.models.portable import Positional, portable
 from qexp.runs.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
-from tests import stones
+from tests import domes, stones
 from tests.conftest import SOUND, Specs, call, put
 
 RELATIVE = 1e-5
@@ -68,6 +70,18 @@ for line in sys.stdin:
     ask(pathlib.Path(line.strip()))
     print("asked", flush=True)
 """
+
+OWN_MODULES = """
+import torch
+from qexp.tables import Entry
+
+def convolved(shape, /):
+    layers = torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 2, 2), torch.nn.Flatten(), torch.nn.Linear(4, 1)
+    return torch.nn.Sequential(*layers)
+
+MODULES = {"convolved": Entry(build=convolved, parameters={}, help="Convolutions.", example={"module": "convolved"})}
+"""
+"""A module that cannot be stacked for batches of every size."""
 
 Values = Mapping[str, np.ndarray]
 
@@ -291,6 +305,7 @@ def several(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("several")
     Specs(root)
     stones.write(root)
+    (root / "specs" / "extensions.py").write_text(OWN_MODULES)
     logarithms = {
         "colour": {"type": "chain", "parameters": {"of": ["log_ratios", "standardize"]}},
         "iron": {"type": "chain", "parameters": {"of": ["log", "standardize"]}},
@@ -301,6 +316,7 @@ def several(tmp_path_factory) -> Path:
         "alike": {"transforms": logarithms},
         "chosen": chosen,
         "convolved": {"model": put(stones.MODEL, "operations.network", convolutions)},
+        "unstacked": {"model": put(stones.MODEL, "operations.network", {"module": "convolved"})},
         "cautious": stones.AS_PUBLISHED,
     }.items():
         document = {**stones.EXPERIENCE, **changes}
@@ -346,10 +362,8 @@ def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", ["alike_0", "chosen_0", "convolved_0", "cautious_0"])
+@pytest.mark.parametrize("name", ["alike_0", "chosen_0", "convolved_0", "unstacked_0", "cautious_0"])
 def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, said, tmp_path):
-    from qexp.analysis.row_model import row_model
-
     directory = run_of(several, name)
     exported = export_network(directory, tmp_path / "out", format, physical=True)
     rows = np.random.default_rng(3).uniform(0.1, 0.9, (5, 3)).astype(np.float32)
@@ -357,7 +371,7 @@ def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, na
         [theirs] = said(tmp_path / "out", {"colour": asked})
         mean, spread = row_model(directory, "cpu").estimate(asked)
         require_close(theirs, {"iron": mean, "iron_spread": spread})
-    members = 3 if name in ("alike_0", "convolved_0") else 1  # on inner parts; the others have none, or train anew
+    members = 1 if name in ("chosen_0", "cautious_0") else 3  # on inner parts, where there are any that choose epochs
     assert exported.about["networks"] == members * len(directory.all_folds())
     assert exported.about.get("caution") == (stones.CAUTION if name == "cautious_0" else None)
 
@@ -375,6 +389,54 @@ def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it
     folder = qexp.export_network(run, tmp_path / "out", physical=True)
     [theirs] = said(folder, {"displacement": images(3)})
     require_close({name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0]))
+
+
+@pytest.fixture(scope="module")
+def ice(tmp_path_factory) -> Path:
+    """A workspace with runs on fields: a convolutional network and a U-Net."""
+    root = tmp_path_factory.mktemp("ice")
+    for folder in ("data", "specs/datasets", "specs/models", "specs/experiences"):
+        (root / folder).mkdir(parents=True)
+    domes.write(root)
+    unet = {"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 2}}
+    (root / "specs/models/unet.json").write_text(json.dumps(put(domes.MODEL, "operations.network", unet)))
+    for name, changes in (("convolutions", []), ("unet", ["--set", "model=unet"])):
+        code, _, stderr = call("run", "domes", "--name", name, *changes, "--device", "cpu", "--workspace", root)
+        assert code == 0, stderr
+    return root
+
+
+def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
+    fields = domes.dome(height, width, count, seed=7)
+    slopes = [np.gradient(fields["usurf"].values, domes.SPACING, axis=axis) for axis in (2, 1)]
+    named = zip(domes.FIELDS, (fields["thk"].values, *slopes), strict=True)
+    return {name: values[:, None].astype(np.float32) for name, values in named}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", ["convolutions", "unet"])
+def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, said, tmp_path):
+    directory = run_of(ice, name)
+    about = export_network(directory, tmp_path / "out", format, physical=True).about
+    assert [port["shape"] for port in about["inputs"] + about["outputs"]] == [["batch", 1, "height", "width"]] * 5
+    asked = [frames_of_ice(count, *frame) for count, frame in ((1, (16, 16)), (5, (20, 24)), (2, (33, 19)))]
+    model = load_model(directory, torch.device("cpu"))
+    for values, theirs in zip(asked, said(tmp_path / "out", *asked), strict=True):
+        ours = model.estimate({key: torch.from_numpy(value) for key, value in values.items()})
+        require_close(theirs, arrays(ours))
+
+
+@pytest.mark.parametrize("name", ["convolutions", "unet"])
+def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said, tmp_path):
+    directory = run_of(ice, name)
+    folder = qexp.export_network(name, tmp_path / "out", workspace=ice)
+    before, after = (as_dle_reads((folder / file).read_text()) for file in ("fieldin.dat", "fieldout.dat"))
+    assert (list(before), list(after)) == (domes.FIELDS, ["ubar", "vbar"])
+    asked = frames_of_ice(2, 21, 30)
+    [made] = said(folder, {key: (value / before[key]).astype(np.float32) for key, value in asked.items()})
+    theirs = {key: value * after[key] for key, value in made.items()}
+    ours = load_model(directory, torch.device("cpu")).estimate({key: torch.from_numpy(asked[key]) for key in asked})
+    require_close(theirs, arrays(ours))
 
 
 # What is told
@@ -455,8 +517,6 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
 
 
 def test_a_network_that_goes_by_the_size_of_its_frame_leaves_for_its_own_frame_alone(tmp_path):
-    from qexp.analysis.network_graphs import GraphError
-
     flat = Positional(network_of((1, 16, 16), lambda shape: OtherwiseWhenWide()), ["x"], ["y"])
     assert takes_any_frame(flat, [(1, 16, 16)])
     with pytest.raises(GraphError):

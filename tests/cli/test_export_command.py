@@ -1,0 +1,202 @@
+"""`qexp export` to a folder: what is said, what is refused, and that nothing half-written stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import qexp as package
+from tests.conftest import Outcome
+
+EXTENSIONS = """
+import torch
+from qexp.tables import Entry
+
+class ByColumn(torch.nn.Module):
+    def forward(self, x):
+        return torch.linalg.eigvals(x).real.flatten(1)
+
+MODULES = {
+    "by_column": Entry(
+        build=lambda shape, /: ByColumn(), parameters={}, help="Eigenvalues.", example={"module": "by_column"}
+    )
+}
+"""
+
+
+@pytest.fixture
+def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of its own in which sound_0 is done, which is the current directory."""
+    root = tmp_path / "here"
+    shutil.copytree(finished / "specs", root / "specs")
+    shutil.copytree(finished / "runs/sound_0", root / "runs/sound_0")
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return root
+
+
+@pytest.fixture
+def export(here: Path, qexp: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """`export("--to", folder)`: of sound_0."""
+    return lambda *arguments: qexp("export", "sound_0", *arguments)
+
+
+@pytest.fixture
+def refused(export: Callable[..., Outcome], here: Path) -> Callable[..., str]:
+    """What is said of an export that must not be, and leaves everything as it was."""
+
+    def said(*arguments: str | Path) -> str:
+        before = below(here.parent)
+        code, stdout, stderr = export(*arguments)
+        assert (code, stdout) == (2, ""), stderr
+        assert below(here.parent) == before
+        return stderr
+
+    return said
+
+
+def below(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns) if path.is_file() else (b"", 0)
+        for path in sorted(folder.rglob("*"))
+        if path.name not in ("catalog.json", ".catalog.json.lock")
+    }
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_folder_gets_the_network_as_onnx_unless_told_otherwise(export, tmp_path):
+    code, stdout, stderr = export("--to", tmp_path / "a" / "b")
+    assert (code, stdout) == (0, "")
+    assert f"{tmp_path}/a/b holds the network of sound_0: model.onnx " in stderr
+    assert names(tmp_path / "a" / "b") == {"model.onnx", "network.json", "README.md"}
+    assert names(tmp_path / "a") == {"b"}
+    assert export("--to", tmp_path / "script", "--format", "torchscript").code == 0
+    assert names(tmp_path / "script") == {"model.pt", "network.json", "README.md"}
+
+
+def test_python_does_the_same_as_the_command(export, tmp_path):
+    export("--to", tmp_path / "by_command", "--physical")
+    folder = package.export_network("sound_0", tmp_path / "by_python", physical=True)
+    for file in (tmp_path / "by_command").iterdir():
+        assert (folder / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_name_of_an_archive_is_the_run_and_not_its_network(export, refused, tmp_path):
+    for option in (["--format", "onnx"], ["--physical"], ["--overwrite"]):
+        complaint = refused("--to", tmp_path / "sound.tar.zst", *option)
+        assert f"{option[0]} is for networks" in complaint
+        assert "give a folder's name" in complaint
+    assert export("--to", tmp_path / "sound.tar.zst").code == 0
+    assert (tmp_path / "sound.tar.zst").is_file()
+
+
+@pytest.mark.parametrize("name", ["sound.onnx", "sound.pt", "sound.zip", "sound.json"])
+def test_a_name_of_a_file_is_no_folder(refused, tmp_path, name):
+    assert "a network is written to a folder" in refused("--to", tmp_path / name)
+
+
+def test_an_unknown_format_is_told_what_was_probably_meant(refused, tmp_path):
+    assert "no such format; did you mean 'torchscript'?" in refused(
+        "--to", tmp_path / "out", "--format", "torch_script"
+    )
+    assert "known: onnx, torchscript" in refused("--to", tmp_path / "out", "--format", "keras")
+
+
+def test_a_run_that_is_not_done_does_not_leave(here, refused, qexp, tmp_path):
+    file = here / "runs/sound_0/run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "state": "failed"}))
+    assert "sound_0 is failed, not done" in refused("--to", tmp_path / "out")
+    assert qexp("export", "nosuch", "--to", tmp_path / "out").code == 3
+
+
+def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_one_says_so(export, refused, tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    assert export("--to", target).code == 0, "an empty folder is in nobody's way"
+    before = (target / "network.json").read_bytes()
+    assert "is not empty" in refused("--to", target, "--physical")
+    assert export("--to", target, "--physical", "--format", "torchscript", "--overwrite").code == 0
+    assert names(target) == {"model.pt", "network.json", "README.md"}
+    assert (target / "network.json").read_bytes() != before
+    (target / "thesis.tex").write_text("years of work")
+    assert "this has thesis.tex" in refused("--to", target, "--overwrite")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("mine")
+    assert "this has no network.json" in refused("--to", mine, "--overwrite")
+    (tmp_path / "file").write_text("mine")
+    for option in ([], ["--overwrite"]):
+        assert "there is a file of that name" in refused("--to", tmp_path / "file", *option)
+    assert "cannot write" in refused("--to", tmp_path / "file" / "out")
+    assert "is not empty" in refused("--to", ".")
+
+
+def test_a_link_to_a_folder_stays_a_link(export, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    for option in ([], ["--overwrite"]):
+        assert export("--to", tmp_path / "link", *option).code == 0
+        assert (tmp_path / "link").is_symlink()
+        assert "model.onnx" in names(tmp_path / "there")
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+def test_where_the_disk_refuses_midway_nothing_half_is_left_and_an_earlier_export_stays(here, tmp_path, has_earlier):
+    """A process that may write no file larger than 4 kB, which the network's is."""
+    target = tmp_path / "deep" / "out"
+    if has_earlier:
+        package.export_network("sound_0", target)
+    before = below(tmp_path / "deep")
+    done = subprocess.run(
+        [sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(target), "--overwrite"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000)),
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert below(tmp_path / "deep") == before
+
+
+def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp_path):
+    (specs.root / "specs" / "extensions.py").write_text(EXTENSIONS)
+    specs.spoil(
+        "model",
+        ("operations.strange", {"module": "by_column"}),
+        ("branches.1.operations", ["strange", "to_depth"]),
+    )
+    assert qexp("run", "sound", "--device", "cpu").code == 0
+    code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "out")
+    assert code == 2
+    assert "sound_0: its network cannot be written as onnx: " in stderr
+    assert "linalg_eig" in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_archives_do_not_wait_for_torch(here, tmp_path):
+    script = """
+import sys
+from qexp.cli import app
+try:
+    app(sys.argv[1:], prog_name="qexp")
+except SystemExit as ended:
+    assert not ended.code
+print([name for name in ("torch", "onnx", "onnxscript") if name in sys.modules])
+"""
+    words = ["export", "sound_0", "--to", str(tmp_path / "sound.tar")]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
