@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qexp.analysis.across_seeds import SeedComparison
     from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
-    from qexp.analysis.predict_rows import Prediction
+    from qexp.analysis.predict_files import Prediction
     from qexp.runs.directory import RunDirectory
     from qexp.runs.doctor import Finding
     from qexp.runs.launch.local import Watcher
@@ -339,28 +339,34 @@ def predict(
     device: str = "auto",
     workspace: str | Path | None = None,
 ) -> list[Prediction]:
-    """Estimate the rows of a file, or of all files of a folder, into new files; see `qexp predict`.
+    """Estimate the rows or fields of a file or folder into new files; see `qexp predict`.
 
-    source   CSV, Parquet or NetCDF, or a folder of such
-    target   a file for a file, a folder for a folder; a file that the run made of the same rows is left as it is
-    chunk    rows in memory at a time
-    returns  per file: `target`, `rows`, those `outside` the range of the training data, those `missing` a feature, the
-             `map` if there is one, and whether it was `made` now
-    Raises QexpError; where some of several files cannot be estimated, it names them after all others are.
+    source   rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
+    target   rows: a file for a file, a folder for a folder; fields: a NetCDF file. What the run made of the same is
+             left as it is
+    chunk    rows or frames in memory at a time
+    returns  per file: its `target` and whether it was `made` now; of rows how many there are, how many lie `outside`
+             the range of the training data and how many are `missing` a feature, and the `map` if there is one; of
+             fields how many `frames` there are, and their `size`
+    Raises QexpError; where some of several files cannot be estimated, it names them after all others are. Warns of
+    cells that are not as wide as those that the network was trained on.
     """
-    from qexp.analysis.predict_rows import predict_files, targets
-    from qexp.analysis.row_model import row_model
+    import warnings
+
+    from qexp.analysis.predict_files import kind_of, predict_files
     from qexp.errors import QexpError
     from qexp.runs.catalog import Catalog
 
     directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
-    pairs = targets(Path(source), Path(target))
+    pairs = kind_of(directory).targets(Path(source), Path(target))
     made, mistakes = [], []
-    for one in predict_files(pairs, row_model(directory, device), chunk=chunk, overwrite=overwrite):
+    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite):
         if isinstance(one, QexpError):
             mistakes.append(one)
-        else:
-            made.append(one)
+            continue
+        made.append(one)
+        for text in one.warnings:
+            warnings.warn(text, stacklevel=2)
     if len(pairs) == len(mistakes) == 1:
         raise mistakes[0]
     if mistakes:

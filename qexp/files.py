@@ -46,6 +46,23 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """The same for what opens its file itself, by name: a file beside, with the same ending."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.absolute().parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: Path, document: Any) -> None:
     """Replace a JSON file in one step. NaN and infinity become null, listed under `not_finite`."""
     write_bytes(path, json_bytes(document))

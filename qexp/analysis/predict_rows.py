@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -18,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.analysis import made_before
+from qexp.analysis.progress import Progress, untold
+from qexp.errors import NotFoundError, QexpError
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
@@ -32,20 +32,12 @@ CHUNK = 32_768
 """Rows read, estimated and written at a time."""
 BLOCK = 4_096
 """Rows estimated between two looks at whether anybody still waits for them."""
-STALE_SECONDS = 3600.0
-"""A file that is half written and has not grown for so long belongs to a process that is dead."""
 OUTSIDE = "outside"
 """The column that counts the features of a row that lie outside the range of the training data."""
 
 Matrix = NDArray[np.float32]
 Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
 """(row, feature) → means and spreads over networks, (row, output) each."""
-Progress = Callable[[int, float], None]
-"""Told after every chunk: rows written, and the share of the file that has been read."""
-
-
-def _untold(rows: int, share: float) -> None:
-    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,22 @@ class Prediction:
     map: Path | None
     made: bool
     """False if it was there already."""
+    warnings: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """All that can be looked at."""
+        return [self.target, *([self.map] if self.map is not None else [])]
+
+    @property
+    def remarks(self) -> list[str]:
+        """How much there is, and what a reader should know of it."""
+        said = [f"{self.rows:,} rows"]
+        if self.outside:
+            said.append(f"{self.outside:,} with features outside the range of the training data")
+        if self.missing:
+            said.append(f"{self.missing:,} without an estimate, because a feature is missing")
+        return said
 
 
 def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple[Path, Path]]:
@@ -116,41 +124,15 @@ def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple
     return pairs
 
 
-def predict_files(
-    pairs: Sequence[tuple[Path, Path]],
-    model: RowModel,
-    *,
-    chunk: int | None = None,
-    overwrite: bool = False,
-    watched: Callable[[Path], AbstractContextManager[Progress]] = lambda source: nullcontext(_untold),
-) -> Iterator[Prediction | QexpError]:
-    """Estimate files one after another; see `targets` and `predict_rows`.
-
-    watched  opened for every file; what it gives is told of the progress
-    yields   what was made of each; for one that cannot be estimated, which stops no other, the mistake
-    """
-    for source, target in pairs:
-        made: Prediction | QexpError
-        try:
-            with watched(source) as progress:
-                made = predict_rows(
-                    source, target, model, chunk=CHUNK if chunk is None else chunk, overwrite=overwrite,
-                    progress=progress,
-                )  # fmt: skip
-        except QexpError as mistake:
-            made = mistake
-        yield made
-
-
 def predict_rows(
     source: Path,
     target: Path,
     model: RowModel,
     *,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Progress = _untold,
+    progress: Progress = untold,
 ) -> Prediction:
     """Estimate every row of a file: read, computed and written at the same time, in memory that does not grow with it.
 
@@ -158,17 +140,20 @@ def predict_rows(
     `<output>_spread`, and `outside`. Beside it lie a record, `<file>.json`, and if the rows have positions a map,
     `<stem>.png`. A file that the same run made of the same rows is left as it is.
 
+    chunk    rows in memory at a time
     workers  chunks estimated at once, each on one core; as many as torch has threads if left out
     Raises QexpError if the file is there and was made otherwise, and `overwrite` is not set.
     """
-    if chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least one row")
+    if chunk is not None and chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least 1")
+    chunk = chunk or CHUNK
     rows = open_rows(source, model.features)
-    key = {"origin": dict(model.origin), "input": _identity(source)}
-    if not overwrite and (known := _found(source, target, key)) is not None:
-        return known
+    key = {"origin": dict(model.origin), "input": made_before.identity(source)}
+    if not overwrite and (known := made_before.known(source, target, key)) is not None:
+        drawn = target.with_name(known["map"]) if known["map"] else None
+        return Prediction(source, target, known["rows"], known["outside"], known["missing"], drawn, made=False)
     files.make_folder(target.absolute().parent)
-    _clear(target)
+    made_before.clear(target)
     tally = _Tally(rows, model)
     schema = _schema(rows, model)
     # Slurm says SIGUSR1 when the time is nearly up.
@@ -180,9 +165,7 @@ def predict_rows(
         if not tally.rows:
             raise QexpError(f"{source}: there are names, but no rows")
         picture = tally.draw(target.with_suffix(".png"), model)
-    record = {
-        **key,
-        "output": _identity(target),
+    about = {
         "rows": tally.rows,
         "outside": tally.outside,
         "missing": tally.missing,
@@ -190,7 +173,7 @@ def predict_rows(
         "features": list(model.features),
         "units": dict(model.outputs),
     }
-    files.write_json(_record_of(target), record)
+    made_before.note(target, key, about)
     return Prediction(source, target, tally.rows, tally.outside, tally.missing, picture, made=True)
 
 
@@ -328,45 +311,3 @@ def _schema(rows: Rows, model: RowModel) -> pa.Schema:
             raise QexpError(f"{rows.path} has a column '{one.name}', as the estimates have; rename it")
     kept = [described(one.name, one.type, rows.units.get(one.name, "")) for one in rows.kept]
     return pa.schema([*kept, *made])
-
-
-def _record_of(target: Path) -> Path:
-    return target.with_name(f"{target.name}.json")
-
-
-def _clear(target: Path) -> None:
-    """Delete what processes left that were killed while they wrote this file."""
-    half_written = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(target.suffix)}")
-    with suppress(OSError):  # they are in nobody's way
-        for path in target.absolute().parent.iterdir():
-            if half_written.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    """What tells a file from a changed one without reading gigabytes."""
-    told = path.stat()
-    return {"name": path.name, "bytes": told.st_size, "modified": told.st_mtime_ns}
-
-
-def _found(source: Path, target: Path, key: Mapping[str, Any]) -> Prediction | None:
-    """What the same run made of the same rows before; None if there is no file. Raises QexpError for another file."""
-    if not target.exists():
-        return None
-    try:
-        record = files.read_json(_record_of(target))
-    except (FileNotFoundError, DamagedError):
-        record = {}
-    if not isinstance(record, dict) or not record:
-        reason = "and no record beside it says how it was made"
-    elif record.get("origin") != key["origin"]:
-        reason = "and was made by another run"
-    elif record.get("input") != key["input"]:
-        reason = f"and was made before {source} was changed"
-    elif record.get("output") != _identity(target):
-        reason = "and was changed since it was made"
-    else:
-        picture = target.with_name(record["map"]) if record["map"] else None
-        counts = record["rows"], record["outside"], record["missing"]
-        return Prediction(source, target, *counts, picture, made=False)
-    raise QexpError(f"{target} exists already, {reason}; --overwrite replaces it")

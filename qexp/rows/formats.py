@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qexp import files
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.chunks import Grid, Rows
 from qexp.rows.csv import CsvRows, CsvSink
@@ -65,24 +64,7 @@ def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: M
     """
     kind = format_of(path)
     try:
-        with _beside(path) as temporary, kind.sink(temporary, schema, grid, origin) as sink:
+        with files.beside(path) as temporary, kind.sink(temporary, schema, grid, origin) as sink:
             yield sink
     except OSError as error:
         raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    # Not `files.replacing`: what writes Parquet and NetCDF opens its file itself, by name.
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.absolute().parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

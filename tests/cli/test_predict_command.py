@@ -263,7 +263,7 @@ def test_a_place_where_nothing_can_be_written_is_told(here, predict):
     [
         (("--launcher", "slum"), "--launcher slum: no such launcher; did you mean 'slurm'?"),
         (("--slurm", "time=10"), "--slurm is for --launcher slurm"),
-        (("--chunk", "0"), "--chunk 0: at least one row"),
+        (("--chunk", "0"), "--chunk 0: at least 1"),
     ],
 )
 def test_a_wrong_option_is_told_before_anything_is_read(here, predict, options, said):
