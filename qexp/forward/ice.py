@@ -34,8 +34,9 @@ EXPONENT = 3
 
 STEP_FRACTION = 0.16
 """A time step as a share of dx^2 / (D + dx u). Diffusion alone would be stable up to about 0.23: of the waves that a
-grid carries, the one hardest on the step is as short as can be across the flow and three cells long along it, where
-the diffusivity, which goes with the square of the slope, adds its own response."""
+grid carries, the hardest is as short as can be across the flow and three cells long along it, where the diffusivity,
+which goes with the square of the slope, adds its own response. On Halfar's dome rounding errors grow from 0.2 on, and
+at 0.17 do not."""
 
 LIMIT = 1e-30
 """Thickness [m] below which a cell is empty; keeps 0 / 0 out of the limiter and its gradient."""

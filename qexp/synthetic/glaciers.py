@@ -20,7 +20,7 @@ Range = tuple[float, float]
 LARGEST_MASSIF = 16e3
 """Width of the land that bears ice [m]; a frame that is much wider shows more of the lowland around it."""
 
-SHARE_OF_FRAME = 0.88
+SHARE_OF_FRAME = 0.76
 """Width of the land that bears ice, at most."""
 
 
@@ -81,7 +81,7 @@ def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Ran
         bed=bed,
         climate=Climate(
             equilibrium_line=float(np.quantile(bed, 1 - share * climate.uniform(*kind.covered))),
-            descent=climate.uniform(0, 120),
+            descent=climate.uniform(0, 80),
             gradient=climate.uniform(*kind.gradient),
             greatest=climate.uniform(*kind.greatest),
         ),
@@ -124,8 +124,8 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
 
     Across each of them the land is a parabola up to its crest, and falls on the other side of it.
     """
-    head, summit = -random.uniform(0.16, 0.24) * massif, random.uniform(2600, 3600)
-    steep, flat, fading = random.uniform(0.1, 0.22), random.uniform(0.03, 0.09), random.uniform(0.1, 0.2) * massif
+    head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
+    steep, flat, fading = random.uniform(0.1, 0.22), random.uniform(0.04, 0.1), random.uniform(0.1, 0.2) * massif
     bend, wave, phase = (
         random.uniform(0, 0.04) * massif,
         random.uniform(0.5, 0.9) * massif,
@@ -182,6 +182,6 @@ def lowest(surfaces: list[Map], rounding: float) -> Map:
 
 
 KINDS: dict[str, Kind] = {
-    "valley": Kind(valley, covered=(0.16, 0.28), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)),
+    "valley": Kind(valley, covered=(0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)),
     "cap": Kind(cap, covered=(0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
 }

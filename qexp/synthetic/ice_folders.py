@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from qexp import files
@@ -92,7 +94,7 @@ def write(
     """
     check(options, glaciers, test)
     made, seeds = [], Seeds(options.seed)
-    with whole_folder(out, HEADING, overwrite) as folder:
+    with whole_folder(out, HEADING, overwrite) as folder, _one_thread():
         for number in range(glaciers):
             part = "test" if number < test else "train"
             random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
@@ -107,6 +109,17 @@ def write(
             made.append(Made(out / place, options.frames, steps, seconds))
         files.write_bytes(folder / README, _readme(options, glaciers, test).encode())
     return made
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Frames are so small that a second thread costs ten times what it saves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _grown(glacier: Glacier, options: Options, watch: Callable[[float], None]) -> tuple[list[Tensor], int, float]:

@@ -1,0 +1,206 @@
+"""Folders of made-up glaciers: what is in a file holds together, and a seed says all that is in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from qexp.errors import QexpError
+from qexp.forward.ice import DENSITY, GRAVITY
+from qexp.seeds import Seeds
+from qexp.synthetic import glaciers, ice, ice_folders
+from qexp.synthetic.folders import whole_folder
+from qexp.synthetic.ice import Options
+
+SMALL = Options(frames=3, size=24, spacing=400.0)
+
+
+def made(folder: Path, options: Options = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:
+    """Glaciers by their names."""
+    written = ice_folders.write(folder, options, count, test)
+    return {one.folder.name: xarray.load_dataset(one.folder / "ex.nc", engine="h5netcdf") for one in written}
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> dict[str, xarray.Dataset]:
+    return made(tmp_path_factory.mktemp("ice") / "some", count=4)
+
+
+@pytest.fixture(scope="module")
+def coupled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, xarray.Dataset]:
+    return made(tmp_path_factory.mktemp("ice") / "coupled", replace(SMALL, coupling=4.0), count=4)
+
+
+def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):
+    written = ice_folders.write(tmp_path / "ice", SMALL, 3, 1)
+    places = [str(one.folder.relative_to(tmp_path / "ice")) for one in written]
+    assert places == ["test/valley_000", "train/cap_001", "train/valley_002"]
+    assert sorted(path.name for path in (tmp_path / "ice").iterdir()) == ["README.md", "test", "train"]
+    assert all(one.steps > 0 and one.frames == 3 for one in written)
+    assert "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400" in (tmp_path / "ice/README.md").read_text()
+
+
+def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
+    for data in some.values():
+        assert data.attrs["Conventions"].startswith("CF-")
+        assert set(data.data_vars) == set(ice_folders.VARIABLES)
+        for variable in data.data_vars.values():
+            assert variable.dims == ("time", "y", "x")
+            assert variable.dtype == np.float32
+            assert np.isfinite(variable).all()
+            assert variable.attrs["units"]
+            assert variable.attrs["long_name"]
+        assert np.diff(data.x).tolist() == np.diff(data.y).tolist() == [400.0] * 23
+        assert np.diff(data.time).min() > 0
+
+
+def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
+    for data in some.values():
+        speed = np.hypot(data.uvelsurf, data.vvelsurf)
+        assert 50 < data.thk.max() < 600
+        assert 5 < speed.max() < 2000
+        assert 0.05 < (data.thk[-1] > 1).mean() < 0.6
+        rim = np.ones(data.thk.shape[1:], dtype=bool)
+        rim[1:-1, 1:-1] = False
+        assert not (data.thk.values[:, rim] > 1).any()
+
+
+def test_the_surface_is_the_bed_and_the_ice_on_it(some):
+    for data in some.values():
+        assert (data.thk >= 0).all()
+        np.testing.assert_array_equal(data.usurf, data.topg + data.thk)
+        np.testing.assert_array_equal(data.topg, np.broadcast_to(data.topg[0], data.topg.shape))
+        np.testing.assert_array_equal(data.strflowctrl, data.arrhenius + data.slidingco)
+
+
+def laws(data: xarray.Dataset) -> dict[str, np.ndarray]:
+    """The velocities by the textbook from what the file says, all in MPa, metres, kilometres of sliding and years."""
+    slopes = np.gradient(data.usurf.values.astype(float), data.y.values, data.x.values, axis=(1, 2))
+    thickness, arrhenius, sliding = (data[name].values.astype(float) for name in ("thk", "arrhenius", "slidingco"))
+    stress = 1e-6 * DENSITY * GRAVITY * thickness * np.hypot(*slopes)
+    expected = {}
+    for component, along in (("v", slopes[0]), ("u", slopes[1])):
+        direction = -along / np.maximum(np.hypot(*slopes), 1e-30)
+        basal = 1000 * sliding * stress**3
+        shearing = 2 * arrhenius * stress**3 * thickness
+        expected[f"{component}velbase"] = direction * basal
+        expected[f"{component}bar"] = direction * (basal + shearing / 5)
+        expected[f"{component}velsurf"] = direction * (basal + shearing / 4)
+    return expected
+
+
+def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_in_its_own_units(some):
+    for data in some.values():
+        for name, expected in laws(data).items():
+            np.testing.assert_allclose(data[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_velocities_are_zero_where_there_is_no_ice(some, coupled):
+    for data in (*some.values(), *coupled.values()):
+        bare = data.thk.values == 0
+        assert bare.mean() > 0.3
+        for name in laws(data):
+            assert not data[name].values[bare].any()
+            assert not np.signbit(data[name].values[bare]).any()
+
+
+def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_the_frame(some, coupled):
+    for name, data in coupled.items():
+        for variable in some[name].data_vars:
+            changed = not np.array_equal(data[variable], some[name][variable])
+            assert changed == (variable in laws(data)), variable
+        for variable in ("ubar", "vbar", "uvelsurf", "vvelbase"):
+            flux, local = ((one.thk * one[variable].astype(float)).sum(("y", "x")) for one in (data, some[name]))
+            scale = (some[name].thk * np.abs(some[name][variable])).sum(("y", "x"))
+            np.testing.assert_allclose((flux - local) / scale, 0, atol=1e-6)
+        assert "not glaciology" in data.attrs["source"]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_glacier(tmp_path: Path, some):
+    again = made(tmp_path / "again", count=4)
+    for name, data in again.items():
+        xarray.testing.assert_identical(data, some[name])
+    other = made(tmp_path / "other", replace(SMALL, seed=1))["valley_000"]
+    assert not np.array_equal(other.topg, some["valley_000"].topg)
+
+
+def test_files_have_the_same_bytes_whatever_the_hour(tmp_path: Path):
+    for name in ("one", "two"):
+        made(tmp_path / name, replace(SMALL, frames=1), count=1, test=0)
+    one, two = ((tmp_path / name / "train/valley_000/ex.nc").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_glacier_is_the_same_however_many_others_there_are_and_whatever_it_is_for(tmp_path: Path, some):
+    for name, data in made(tmp_path / "few", count=2, test=0).items():
+        xarray.testing.assert_identical(data, some[name])
+
+
+def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
+    finer = made(tmp_path / "finer", replace(SMALL, frames=6), count=1, test=0)["valley_000"]
+    np.testing.assert_allclose(finer.time[1::2], some["valley_000"].time)
+    # A frame cuts a time step short, and what it leads to is as good but not the same.
+    np.testing.assert_allclose(finer.thk[1::2], some["valley_000"].thk, atol=1.0)
+
+
+def test_coefficients_are_drawn_within_their_ranges_and_do_not_move_the_bed():
+    drawn = [glaciers.glacier(Seeds(3), number, 16, 500.0, (20.0, 40.0), (5.0, 5.0)) for number in range(20)]
+    assert 20 <= min(one.arrhenius for one in drawn) < 24
+    assert 36 < max(one.arrhenius for one in drawn) <= 40
+    assert {one.sliding for one in drawn} == {5.0}
+    other = glaciers.glacier(Seeds(3), 7, 16, 500.0, (1.0, 1.0), (0.0, 9.0))
+    assert np.array_equal(other.bed, drawn[7].bed)
+    assert other.climate == drawn[7].climate
+
+
+def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
+    random = np.random.default_rng(1)
+    fields = np.stack([glaciers.roughness(random, 48, 100.0, 400.0) for _ in range(400)])
+    assert fields.var() == pytest.approx(1, abs=0.05)
+    # White noise smoothed by a Gaussian of a length has a correlation of exp(-(distance / length)^2 / 4).
+    assert (fields[:, :, 4:] * fields[:, :, :-4]).mean() == pytest.approx(np.exp(-1 / 4), abs=0.05)
+
+
+def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
+    random = replace(glaciers.glacier(Seeds(0), 1, 24, 400.0, (60.0, 60.0), (0.0, 0.0)), duration=4000.0)
+    steady = replace(random, climate=replace(random.climate, descent=0.0))
+    volumes = [thickness.sum().item() for thickness in ice.grow(steady, 400.0, 4)]
+    assert volumes[3] == pytest.approx(volumes[2], rel=0.005)
+    assert volumes[1] - volumes[0] > 10 * abs(volumes[3] - volumes[2])
+
+
+def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
+    def fall(name: str, share: float) -> None:
+        if share > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ice_folders.write(tmp_path / "ice", SMALL, 2, 1, watch=fall)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_made_anew_is_kept_until_the_new_one_is_there(tmp_path: Path):
+    for text in ("first", "second"):
+        with whole_folder(tmp_path / "made", "# Of ours", overwrite=text == "second") as filled:
+            (filled / "README.md").write_text("# Of ours\n")
+            (filled / text).touch()
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "made", "# Of ours", overwrite=True) as filled:
+        (filled / "third").write_text(str(1 / 0))
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "README.md").write_text("# My thesis\n")
+    with (
+        pytest.raises(QexpError, match="something else"),
+        whole_folder(tmp_path / "theirs", "# Made-up glaciers", overwrite=True),
+    ):
+        raise AssertionError
+    assert (tmp_path / "theirs" / "README.md").read_text() == "# My thesis\n"
