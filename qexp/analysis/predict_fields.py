@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +70,8 @@ class FieldPrediction:
     @property
     def remarks(self) -> list[str]:
         """How much there is."""
-        return [f"{self.frames:,} frames of {self.size[0]} x {self.size[1]} cells"]
+        frames = "1 frame" if self.frames == 1 else f"{self.frames:,} frames"
+        return [f"{frames} of {self.size[0]} x {self.size[1]} cells"]
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
@@ -123,6 +125,7 @@ def predict_fields(
     chunk = chunk or max(1, CELLS // (height * width))
     files.make_folder(target.absolute().parent)
     made_before.clear(target)
+    _require_room(target, 4 * frames * grid.size[0] * grid.size[1] * len(model.outputs))
     try:
         # Slurm says SIGUSR1 when the time is nearly up.
         with (
@@ -159,6 +162,20 @@ def opened(source: Path, file: str | None = None) -> FieldFolder:
         raise FieldError(f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}") from None
 
 
+def _require_room(target: Path, size: int) -> None:
+    """Raise QexpError if a disk has no room for so many bytes: HDF5 finds out late, and takes the process with it."""
+    free = shutil.disk_usage(target.absolute().parent).free
+    if free < size:
+        raise QexpError(
+            f"cannot write {target}: the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
+        )
+
+
+def _place(fields: FieldFolder) -> Path:
+    """What is named where something is wrong."""
+    return fields.file if isinstance(fields, NetcdfFolder) else fields.folder
+
+
 def _computed(fields: FieldFolder, name: str) -> bool:
     """Whether a variable is a slope that is not there, but the surface."""
     return name in SLOPES and name not in fields.variables and SURFACE in fields.variables
@@ -171,9 +188,13 @@ def _shape(fields: FieldFolder, names: Sequence[str]) -> tuple[int, int, int]:
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
         surface = f"; slopes are computed where there is a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
-        where = fields.files[0] if len(fields.files) == 1 else fields.folder
-        raise FieldError(f"{where} has no variable {listed}; {suggestion(missing[0], there)}{surface}")
-    return fields.shape(dict.fromkeys(SURFACE if _computed(fields, name) else name for name in names))
+        raise FieldError(f"{_place(fields)} has no variable {listed}; {suggestion(missing[0], there)}{surface}")
+    frames, height, width = fields.shape(dict.fromkeys(SURFACE if _computed(fields, name) else name for name in names))
+    if not frames * height * width:
+        raise FieldError(
+            f"{_place(fields)} holds {frames} frames of {height} x {width} cells: there is nothing to estimate"
+        )
+    return frames, height, width
 
 
 def _grid(fields: FieldFolder, frames: int, size: tuple[int, int], resample: float) -> FieldGrid:
@@ -182,14 +203,14 @@ def _grid(fields: FieldFolder, frames: int, size: tuple[int, int], resample: flo
     for (name, axis), side in zip(axes.items(), size, strict=True):
         if axis is not None and len(axis.values) != side:
             raise FieldError(
-                f"{fields.folder}: '{name}' has {len(axis.values)} values, but fields have {side} along it"
+                f"{_place(fields)}: '{name}' has {len(axis.values)} values, but fields have {side} along it"
             )
     time = fields.time
     if time is not None and time.shape != (frames,):
-        raise FieldError(f"{fields.folder}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
+        raise FieldError(f"{_place(fields)}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
     height, width = resampled(np.zeros((1, *size), np.float32), resample).shape[1:]
     if 0 in (height, width):
-        raise FieldError(f"{fields.folder}: nothing is left of {size[0]} x {size[1]} cells, resampled by {resample:g}")
+        raise FieldError(f"{_place(fields)}: nothing is left of {size[0]} x {size[1]} cells, resampled by {resample:g}")
     new = {
         name: axis and Axis(resampled_axis(axis.values, resample), axis.descends, axis.attributes)
         for name, axis in axes.items()
@@ -212,7 +233,7 @@ def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dic
         if axis is None or len(axis.values) < 2:
             along = "x" if SLOPES[name] == -1 else "y"
             raise FieldError(
-                f"{fields.folder} has no coordinate '{along}' of two values or more, without which '{name}' cannot be "
+                f"{_place(fields)} has no coordinate '{along}' of two values or more, without which '{name}' cannot be "
                 f"computed from '{SURFACE}'; add it, evenly spaced in metres"
             )
         surface = fields.read(SURFACE, start, stop) if surface is None else surface

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.rounding import number
+from qexp.analysis.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 
@@ -210,7 +210,7 @@ def _gridded_lines(spec: dict[str, Any]) -> dict[str, str]:
         ),
         "cells": ", ".join([cells or "of unknown width", *changed]),
         "patches": f"{side} x {side} cells{counted}; {counts}",
-        "turned": "yes, with their vectors" if dataset["augment"] else "no",
+        "turned": "yes" if dataset["augment"] else "no",
         "validation": _named(spec["split"]),
         **({"trained on": "the test folders, too"} if dataset["include_test_in_train"] else {}),
     }
@@ -274,7 +274,7 @@ def print_results(record: dict[str, Any]) -> None:
             columns += [metric for metric in metrics if metric not in columns]
             unit = record["units"].get(output, "")
             cells = {
-                metric: f"{number(value, find(metric))} {find(metric).in_unit(unit)}".strip()
+                metric: NONE if value is None else f"{number(value, find(metric))} {find(metric).in_unit(unit)}".strip()
                 for metric, value in metrics.items()
             }
             rows.append({"part": part, "output": output, **cells})

@@ -25,7 +25,7 @@ NO_ICE = "0.88"
 
 LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.7, 0.62, 0.48
 """Margins of the figure; then those between panels and around the colour bars, and sizes of both. All in inches."""
-BETWEEN, ROWS_BETWEEN = 0.14, 0.36
+BETWEEN, ROWS_BETWEEN = 0.22, 0.36
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
 LEAST = 1.3

@@ -16,6 +16,11 @@ Numbers = Sequence[float]
 SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
 """Metric → how it is drawn."""
 
+COLUMNS = 3
+
+MOST = 200.0
+"""Percent above which errors are not shown: where hardly anything moves, every error is many times what there is."""
+
 
 def errors_by_thickness(
     classes: Sequence[str],
@@ -32,8 +37,13 @@ def errors_by_thickness(
     outputs  output → metric → a value per class, in the output's unit
     vectors  vector → percent per class
     """
-    made, axes = figure(1, len(outputs) + bool(vectors), max(3.0, 0.9 + 0.55 * len(classes)), 3.5)
-    for axis, (output, metrics) in zip(axes[0], outputs.items(), strict=False):
+    count = len(outputs) + bool(vectors)
+    columns = min(count, COLUMNS)
+    made, grid = figure(-(-count // columns), columns, max(3.0, 0.9 + 0.62 * len(classes)), 3.3)
+    axes = [axis for row in grid for axis in row]
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    for axis, (output, metrics) in zip(axes, outputs.items(), strict=False):
         for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
             if metric in metrics:
                 axis.plot(metrics[metric], style, color=colour, label=metric, linewidth=1.4, markersize=4.5)
@@ -41,15 +51,16 @@ def errors_by_thickness(
         unit = units.get(output, "")
         _describe(axis, output, "error" + (f" ({unit})" if unit else ""), classes, cells)
     if vectors:
-        last = axes[0][-1]
+        last = axes[len(outputs)]
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
             last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
-        last.set_ylim(0, None)
+        largest = max((share for shares in vectors.values() for share in shares if share < MOST), default=MOST)
+        last.set_ylim(0, 1.08 * largest)
         _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
         if len(vectors) > 1:
             last.legend(fontsize=8, frameon=False)
             last.set_title("vectors", fontsize=10)
-    handles, labels = axes[0][0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
     made.supxlabel("thickness, and its share of the cells", fontsize=9)
     save(made, path)
