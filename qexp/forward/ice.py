@@ -42,6 +42,10 @@ LIMIT = 1e-30
 """Thickness [m] below which a cell is empty; keeps 0 / 0 out of the limiter and its gradient."""
 
 
+COUPLED_AT_A_TIME = 4096
+"""Cells whose fluxes are dealt out together: what bounds the memory on large frames."""
+
+
 class Velocity(NamedTuple):
     """Horizontal velocities (..., 2) with components x, y [m s-1]."""
 
@@ -201,8 +205,8 @@ def halfar_time(centre: float, margin: float, arrhenius: float) -> float:
 def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -> Tensor:
     """Velocities that are no longer local: what each cell carries is dealt out over the ice around it.
 
-    carried    (..., row, column, 2)  velocity of each cell on its own [m s-1]
-    thickness  (row, column)          [m]
+    carried    (row, column, component)  velocities of each cell on its own [m s-1]
+    thickness  (row, column)             [m]
     length     of the coupling, in thicknesses
     returns    as `carried`
 
@@ -212,17 +216,19 @@ def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -
     its neighbours along over some 4 to 10 thicknesses (Kamb and Echelmeyer 1986, J. Glaciol. 32, 267-284), but this is
     no solution of a stress balance: it is a map that needs neighbours, to try on networks whether they see them.
     """
-    rows, columns = thickness.shape
-    deviation = (length / 2 * thickness.flatten()).clamp(min=LIMIT)
-    source = torch.arange(rows * columns, device=thickness.device)
-    # A Gaussian of the plane is one of x times one of y, so that two products of matrices are all the sums there are.
-    near_y = _gaussian(source // columns, rows, spacing / deviation)
-    near_x = _gaussian(source % columns, columns, spacing / deviation)
-    receiving = ((near_y @ thickness) * near_x).sum(dim=-1)
-    shares = (thickness.flatten() / receiving.clamp(min=LIMIT))[:, None]
-    flux = carried.movedim(-1, -3).flatten(-2)[..., None] * shares
-    dealt = near_y.T @ (flux * near_x)
-    return (dealt * (thickness > 0)).movedim(-3, -1)
+    rows, columns, components = carried.shape
+    dealt = carried.new_zeros(components, rows, columns)
+    for row, column in zip(
+        *(cells.split(COUPLED_AT_A_TIME) for cells in thickness.nonzero(as_tuple=True)), strict=True
+    ):
+        depth = thickness[row, column]
+        # A Gaussian of the plane is one of x times one of y: two products of matrices are all the sums there are.
+        step = 2 * spacing / (length * depth).clamp(min=LIMIT)
+        near_y, near_x = _gaussian(row, rows, step), _gaussian(column, columns, step)
+        receiving = ((near_y @ thickness) * near_x).sum(dim=-1)
+        shares = carried[row, column] * (depth / receiving.clamp(min=LIMIT))[:, None]
+        dealt = dealt + near_y.T @ (shares.T[..., None] * near_x)
+    return (dealt * (thickness > 0)).movedim(0, -1)
 
 
 def _gaussian(centre: Tensor, count: int, step: Tensor) -> Tensor:

@@ -23,6 +23,12 @@ LARGEST_MASSIF = 16e3
 SHARE_OF_FRAME = 0.76
 """Width of the land that bears ice, at most."""
 
+REACH = 0.66
+"""How far from its middle the land falls, in widths of the massif; a plain lies around it."""
+
+ROUNDING = 0.0035
+"""Height over which slopes that meet are rounded, in widths of the massif."""
+
 
 @dataclass(frozen=True)
 class Climate:
@@ -74,14 +80,15 @@ def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Ran
     bed = landscape(kind, seeds.numpy("ice", number, "bed"), size, spacing)
     climate = seeds.numpy("ice", number, "climate")
     flow = seeds.numpy("ice", number, "flow")
-    share = (massif_width(size, spacing) / (size * spacing)) ** 2
+    massif = massif_width(size, spacing)
+    share = (massif / (size * spacing)) ** 2
     return Glacier(
         name=f"{kind_name}_{number:03d}",
         kind=kind_name,
         bed=bed,
         climate=Climate(
             equilibrium_line=float(np.quantile(bed, 1 - share * climate.uniform(*kind.covered))),
-            descent=climate.uniform(0, 80),
+            descent=climate.uniform(0, 0.009) * massif,
             gradient=climate.uniform(*kind.gradient),
             greatest=climate.uniform(*kind.greatest),
         ),
@@ -103,11 +110,12 @@ def landscape(kind: Kind, random: np.random.Generator, size: int, spacing: float
     along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     massif = massif_width(size, spacing)
     bed = kind.bed(random, along, across, massif)
-    # Towards the frame the land falls ever more, so that ice ends before it.
-    beyond = np.clip(np.hypot(x, y) / massif - 0.32, 0, None)
-    bed = bed - 0.6 * massif * beyond**2
+    # Towards the frame the land falls ever more, so that ice ends before it, down to a plain.
+    distance = np.hypot(x, y) / massif
+    bed = bed - 0.6 * massif * np.clip(distance - 0.32, 0, None) ** 2
+    bed = -lowest([-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif)
     hills = roughness(random, size, spacing, length=random.uniform(0.05, 0.1) * massif)
-    return np.asarray(bed + random.uniform(15, 40) * hills)
+    return np.asarray(bed + random.uniform(0.0018, 0.004) * massif * hills)
 
 
 def roughness(random: np.random.Generator, size: int, spacing: float, length: float) -> Map:
@@ -126,12 +134,9 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
     """
     head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
     steep, flat, fading = random.uniform(0.1, 0.22), random.uniform(0.04, 0.1), random.uniform(0.1, 0.2) * massif
-    bend, wave, phase = (
-        random.uniform(0, 0.04) * massif,
-        random.uniform(0.5, 0.9) * massif,
-        random.uniform(0, 2 * np.pi),
-    )
-    width, wall = random.uniform(0.14, 0.18) * massif, random.uniform(240, 360) * massif / 12e3
+    bend, wave = random.uniform(0, 0.04) * massif, random.uniform(0.5, 0.9) * massif
+    phase = random.uniform(0, 2 * np.pi)
+    width, wall = random.uniform(0.14, 0.18) * massif, random.uniform(0.02, 0.03) * massif
     fall = random.uniform(0.3, 0.4)
 
     def middle(position: Map | float) -> Map:
@@ -153,11 +158,11 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
         upwards, aside = np.cos(turn) * north - np.sin(turn) * east, np.cos(turn) * east + np.sin(turn) * north
         position = np.clip(upwards, 0, length)
         distance = np.hypot(aside, upwards - position)
-        hanging = floor(junction) + random.uniform(20, 80) + random.uniform(0.12, 0.2) * position
+        hanging = floor(junction) + random.uniform(0.002, 0.007) * massif + random.uniform(0.12, 0.2) * position
         inside.append(hanging + wall * (distance / narrow) ** 2)
         outside.append(hanging + 0.8 * wall - fall * (distance - narrow))
-    crest = -lowest([-surface for surface in outside], rounding=40.0)
-    return lowest([*inside, crest], rounding=40.0)
+    crest = -lowest([-surface for surface in outside], rounding=ROUNDING * massif)
+    return lowest([*inside, crest], rounding=ROUNDING * massif)
 
 
 def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
@@ -169,7 +174,7 @@ def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> 
     reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
     for _ in range(random.integers(2, 6)):
         off = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
-        depth, width = random.uniform(40, 160) * massif / 12e3, random.uniform(0.3, 0.6)
+        depth, width = random.uniform(0.0035, 0.013) * massif, random.uniform(0.3, 0.6)
         bed = bed - depth * reach * np.exp(-((off / width) ** 2) / 2)
     return bed
 

@@ -29,6 +29,9 @@ SLIDING = 1e3 * 1e-18 / YEAR
 LONGEST_STEP = 0.25
 """Of the integration [a]; while ice is thin nothing else limits it."""
 
+SMALLEST_FRAME = 3000.0
+"""[m]"""
+
 LARGEST_SEED = 2**63 - 1
 
 
@@ -66,6 +69,11 @@ def check(options: Options, glaciers: int, test: int) -> None:
         (1 <= options.frames <= 10_000, f"--frames {options.frames}: from 1 to 10000"),
         (16 <= options.size <= 1024, f"--size {options.size}: from 16 to 1024 cells along each side"),
         (20 <= options.spacing <= 1000, f"--spacing {options.spacing:g}: from 20 to 1000 metres"),
+        (
+            options.size * options.spacing >= SMALLEST_FRAME,
+            f"--size {options.size} --spacing {options.spacing:g}: a frame of {options.size * options.spacing:g} m; "
+            f"glaciers need {SMALLEST_FRAME:g} m or more",
+        ),
         (0 <= options.seed <= LARGEST_SEED, f"--seed {options.seed}: a whole number from 0 on, less than 2^63"),
         (0 < low <= high <= 1000, f"--arrhenius {low:g}:{high:g}: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
         (0 <= least <= most <= 1000, f"--sliding {least:g}:{most:g}: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
@@ -81,6 +89,9 @@ def grow(
     """The thickness of a glacier at evenly spaced times, the last of which is its age: (row, column) [m].
 
     watch  is called with the year after each time step
+
+    One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but takes the steps that its
+    fastest ice needs, 2.7 times as many as they need on average.
     """
     climate, bed = glacier.climate, torch.from_numpy(glacier.bed)[None]
 
@@ -124,7 +135,8 @@ def fields(
         torch.from_numpy(sliding).double() * SLIDING,
     )
     if coupling is not None:
-        moving = ice.Velocity(*(ice.coupled(one, rounded, spacing, coupling) for one in moving))
+        together = ice.coupled(torch.cat(moving, dim=-1), rounded, spacing, coupling)
+        moving = ice.Velocity(*together.split(2, dim=-1))
     # Adding 0 makes the -0 of a slope without ice an ordinary one.
     basal, mean, top = ((YEAR * one + 0.0).numpy().astype(np.float32) for one in moving)
     return {
