@@ -84,16 +84,17 @@ def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, ph
             try:
                 graph = capture(module, shapes, free_frame)
                 about = told | network_document.ports(directory, models, graph)
-                inputs, outputs = ([_named(port) for port in about[key]] for key in ("inputs", "outputs"))
+                inputs, outputs = (
+                    [
+                        Named(port["name"], tuple(port["shape"]), network_document.words(port, physical))
+                        for port in about[key]
+                    ]
+                    for key in ("inputs", "outputs")
+                )
                 return about, FORMATS[format].write(graph, inputs, outputs, facts)
             except GraphError as error:
                 troubles.append(str(error))
     raise QexpError(f"{directory.name}: its network cannot be written as {format}: {troubles[-1]}")
-
-
-def _named(port: Document) -> Named:
-    words = [port.get("statistic", ""), port["description"], port["unit"]]
-    return Named(port["name"], tuple(port["shape"]), "; ".join(word for word in words if word))
 
 
 def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: bool) -> Iterator[nn.Module]:

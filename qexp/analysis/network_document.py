@@ -183,15 +183,20 @@ numpy's, of `value`, an array of the shape above, and of the numbers under `para
 first is applied first, and undone last."""
 
 
-def _line(port: Document, in_units: bool) -> str:
+def words(port: Document, in_units: bool) -> str:
+    """What an input or output is, in a line."""
     seen_as = "" if in_units or port["transform"] is None else ", transformed by " + _name(port["transform"])
-    words = [
+    parts = [
         port.get("statistic"),
         port["description"],
         ", ".join(port.get("columns", [])),
         (f"in {port['unit']}" if port["unit"] else "without a unit") + seen_as,
     ]
-    return f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): " + "; ".join(word for word in words if word)
+    return "; ".join(part for part in parts if part)
+
+
+def _line(port: Document, in_units: bool) -> str:
+    return f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): {words(port, in_units)}"
 
 
 def _name(transform: Document) -> str:
