@@ -29,10 +29,10 @@ def ice(
     spacing: Annotated[float, typer.Option(metavar="METRES", help="Width of a cell.")] = 150.0,
     seed: Annotated[int, typer.Option(help="Where everything random comes from.")] = 0,
     arrhenius: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Rate factor of Glen's flow law [MPa⁻³ a⁻¹], drawn per glacier.")
+        str, typer.Option(metavar="LOW:HIGH", help="Rate factor of Glen's flow law, in MPa⁻³ a⁻¹, drawn per glacier.")
     ] = "30:120",
     sliding: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Weertman's coefficient [km MPa⁻³ a⁻¹], drawn per glacier.")
+        str, typer.Option(metavar="LOW:HIGH", help="Weertman's coefficient, in km MPa⁻³ a⁻¹, drawn per glacier.")
     ] = "0:20",
     coupling: Annotated[
         float | None,
@@ -45,7 +45,7 @@ def ice(
 ) -> None:
     """Make glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
 
-    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. A seed gives always the same.
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. A seed always gives the same.
     """
     from qexp.runs.signals import terminable
     from qexp.synthetic.ice import Options

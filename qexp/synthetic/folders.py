@@ -41,6 +41,8 @@ def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
 def require_free(out: Path, heading: str, overwrite: bool) -> None:
     """Raises QexpError unless `out` is nothing, an empty folder, or one of the kind that may be overwritten."""
     try:
+        if Path.cwd().is_relative_to(out.resolve()):  # to put another in its place would leave a shell nowhere
+            raise QexpError(f"--out {out} is where this command was started, or above it; give a folder below")
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return
         if not out.is_dir():

@@ -87,6 +87,15 @@ def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_
     assert (tmp_path / "thesis/chapter.txt").read_text() == "1"
 
 
+def test_the_folder_that_a_shell_stands_in_is_not_taken_away_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (Path(), Path("/")):
+        code, _, stderr = ice(place)
+        assert code == 2
+        assert "where this command was started, or above it; give a folder below" in stderr
+    assert ice(Path("below")).code == 0
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path):
     (tmp_path / "ice").mkdir()
     assert ice(tmp_path / "ice").code == 0
