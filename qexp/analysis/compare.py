@@ -93,11 +93,13 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
 
     make_folder(folder)
     drawn = []
-    names = {directory: name_with_caution(directory.record()) for directory in directories}
+    records = [directory.record() for directory in directories]
+    names = {directory: name_with_caution(record) for directory, record in zip(directories, records, strict=True)}
     curves = {names[directory]: directory.metrics() for directory in directories}
     if all(curves.values()):
         drawn.append(folder / "learning_curves.png")
-        learning_curves(curves, drawn[-1])
+        units = {output: unit for record in records for output, unit in record["units"].items()}
+        learning_curves(curves, drawn[-1], units)
     shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
     for matrix in sorted(shared):
         tables = {names[directory]: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}

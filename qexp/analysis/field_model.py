@@ -36,7 +36,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         refusal=lambda height, width: refusal(model.network, height, width),
         file=dataset["file"],
         resample=dataset["resample"],
-        spacings=dataset["spacing"],
+        spacings=dataset.get("spacing", []),
         origin={"run": directory.name, "digest": record["digest"], "caution": record["caution"]},
     )
 
