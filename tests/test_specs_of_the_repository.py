@@ -1,13 +1,27 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from qexp import assemble
 from qexp.spec.resolve import FOLDERS
+from qexp.synthetic.ice import Options
+from qexp.synthetic.ice_folders import write
 from qexp.workspace import Workspace
 
 REPOSITORY = Workspace(Path(__file__).resolve().parent.parent)
 FILES = sorted(REPOSITORY.specs.rglob("*.json"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def ice(tmp_path_factory):
+    """Glaciers as small as can be, for the specs whose data are made by a command."""
+    data = tmp_path_factory.mktemp("data")
+    for name in ("ice", "ice_coupled"):
+        write(data / name, Options(frames=2, size=40), glaciers=3, test=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("QEXP_DATA", os.pathsep.join([str(data), os.environ.get("QEXP_DATA", "")]))
+        yield
 
 
 def test_the_repository_has_specs_of_every_kind_and_none_astray():

@@ -13,7 +13,15 @@ from qexp.assemble.objects import (
     threads_for,
     trained_model,
 )
-from qexp.assemble.specs import Experience, candidates, dataset_document, experience, problems_in, warnings_in
+from qexp.assemble.specs import (
+    Experience,
+    awaited_in,
+    candidates,
+    dataset_document,
+    experience,
+    problems_in,
+    warnings_in,
+)
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "Dataset",
     "Experience",
     "Folds",
+    "awaited_in",
     "candidates",
     "caution",
     "data_of",

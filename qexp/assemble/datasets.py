@@ -123,7 +123,10 @@ def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
 
 
 def data_folder(document: Document, workspace: Workspace | None) -> Path:
-    """The folder of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA."""
+    """The folder of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
+
+    Raises DatasetError, with the command that makes the folder if the dataset tells one.
+    """
     found = Path(document.get("found", ""))
     if document.get("found") and found.is_dir():
         return found
@@ -132,10 +135,20 @@ def data_folder(document: Document, workspace: Workspace | None) -> Path:
         if candidate.is_dir():
             return candidate
     places = ", ".join(str(candidate) for candidate in candidates)
-    raise DatasetError(
-        [(("path",), f"there is no folder '{document['path']}'; looked for {places}; put it there, or add the folder "
-                     f"that holds it to {DATA}")]
-    )  # fmt: skip
+    command = document.get("made_by")
+    way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
+    raise DatasetError([(("path",), f"there is no folder '{document['path']}'; looked for {places}; {way_out}")])
+
+
+def still_to_be_made(document: Any, workspace: Workspace | None) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is said of a dataset whose folder is not there, if it tells the command that makes it."""
+    if not isinstance(document, dict) or not isinstance(document.get("path"), str) or not document.get("made_by"):
+        return []
+    try:
+        data_folder(document, workspace)
+    except DatasetError as error:
+        return error.findings
+    return []
 
 
 def _candidates(path: str, workspace: Workspace | None) -> list[Path]:

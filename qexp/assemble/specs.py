@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from qexp.assemble import fields, rows
-from qexp.assemble.datasets import dataset_of, generated_of, with_data_pinned
+from qexp.assemble.datasets import dataset_of, generated_of, still_to_be_made, with_data_pinned
 from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
 from qexp.datasets.distributions import Distribution
@@ -101,21 +101,37 @@ def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
     return [Problem(shown, where, message) for where, message in found]
 
 
+def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
+    """What is wrong with a spec only until the command is given that makes its dataset's folder."""
+    try:
+        kind = kind_of(path)
+        if kind == "model":
+            return []
+        document, file, prefix = _dataset_in(path, kind, workspace)
+    except SpecError:  # which `problems_in` tells
+        return []
+    return [Problem(file, (*prefix, *where), message) for where, message in still_to_be_made(document, workspace)]
+
+
 def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
     """What a user should know of a spec that is right, and may have meant: of the rows or fields of its dataset."""
     tables = tables_with(workspace.extensions)
     kind = kind_of(path)
     if kind == "model":
         return []
-    if kind == "experience":
-        loaded = resolve.experience(str(path), [], workspace)
-        document = loaded.document["dataset"]
-        file, prefix = loaded.files["dataset"], ("dataset",) if "dataset" in loaded.written_out else ()
-    else:
-        document, file, prefix = load.read(path), workspace.shown(path), ()
+    document, file, prefix = _dataset_in(path, kind, workspace)
     dataset = dataset_of(document, tables, workspace)
     warnings = [] if isinstance(dataset, GeneratedDataset) else dataset.warnings
     return [Problem(file, prefix, text) for text in warnings]
+
+
+def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Document, str, validate.Path]:
+    """The dataset of a dataset spec or an experience, its file as it is shown, and where it stands in there."""
+    if kind == "dataset":
+        return load.read(path), workspace.shown(path), ()
+    loaded = resolve.experience(str(path), [], workspace)
+    where = ("dataset",) if "dataset" in loaded.written_out else ()
+    return loaded.document["dataset"], loaded.files["dataset"], where
 
 
 def kind_of(path: Path) -> str:

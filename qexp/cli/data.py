@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,14 +74,11 @@ def ice(
 def _range(option: str, text: str) -> tuple[float, float]:
     from qexp.errors import QexpError
 
-    found = re.fullmatch(r"([^:]+):([^:]+)", text)
+    low, _, high = text.partition(":")
     try:
-        low, high = map(float, found.groups() if found else ())
+        return float(low), float(high or low)
     except ValueError:
-        raise QexpError(
-            f"{option} {text}: two numbers as LOW:HIGH, such as 20:80; the same twice for one value"
-        ) from None
-    return low, high
+        raise QexpError(f"{option} {text}: a number, or two as LOW:HIGH, such as 20:80") from None
 
 
 @contextmanager

@@ -20,16 +20,22 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
     if not paths:
         raise NotFoundError(f"no specs in {place.specs}")
 
-    from qexp.assemble import problems_in, warnings_in  # loads torch
+    from qexp.assemble import awaited_in, problems_in, warnings_in  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
-    of_each = {path: problems_in(path, place) for path in paths}
-    problems = dict.fromkeys(problem for found in of_each.values() for problem in found)
-    right = [path for path, found in of_each.items() if not found]
-    for doubtful in dict.fromkeys(doubtful for path in right for doubtful in warnings_in(path, place)):
-        warning(str(doubtful))
+    awaited = dict.fromkeys(waiting for path in paths for waiting in awaited_in(path, place))
+    found = {path: problems_in(path, place) for path in paths}
+    problems = dict.fromkeys(problem for of_one in found.values() for problem in of_one if problem not in awaited)
+    right = [path for path, of_one in found.items() if not of_one]
+    doubtful = dict.fromkeys(problem for path in right for problem in warnings_in(path, place))
+    for problem in [*awaited, *doubtful]:
+        warning(str(problem))
     for problem in problems:
         message(str(problem))
     wrong = len({problem.file for problem in problems})
-    message(f"{len(paths)} specs, {wrong} with problems" if wrong else f"{len(paths)} specs are right")
+    waiting = len(paths) - len(right) - wrong
+    if wrong:
+        message(f"{len(paths)} specs, {wrong} with problems")
+    else:
+        message(f"{len(right)} specs are right" + (f", {waiting} wait for data" if waiting else ""))
     raise typer.Exit(2 if problems else 0)

@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-COMMENTARY = ("description", "found")
-"""These keys say nothing about what is computed: words, and where a file was that is known by its content."""
+COMMENTARY = ("description", "found", "made_by")
+"""These keys say nothing about what is computed: words, and whence a file comes that is known by its content."""
 
 
 def canonical(document: Any) -> str:

@@ -44,9 +44,9 @@ class Options:
     spacing: float = 150.0
     """[m]"""
     seed: int = 0
-    arrhenius: Range = (30.0, 120.0)
+    arrhenius: Range = (78.0, 78.0)
     """[MPa-3 a-1]"""
-    sliding: Range = (0.0, 20.0)
+    sliding: Range = (0.0, 0.0)
     """[km MPa-3 a-1]"""
     coupling: float | None = None
     """In ice thicknesses; None: velocities are local."""

@@ -19,7 +19,7 @@ from qexp.workspace import Workspace
 COMMANDS = [
     "run", "matrix", "predict", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify",
     "validate", "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
-    "execute", "supervise", "train-folds",
+    "execute", "supervise", "train-folds", "data",
 ]  # fmt: skip
 
 FOR_MACHINES = ("execute", "supervise", "train-folds")
@@ -69,7 +69,9 @@ def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace,
     }
     code, stdout, stderr = qexp("validate")
     assert (code, stdout) == (0, "")
-    assert stderr.endswith("specs are right\n")
+    *warnings, summary = stderr.splitlines()
+    assert re.fullmatch(r"\d+ specs are right, \d+ wait for data", summary)
+    assert any("make it with: qexp data ice --out data/ice" in line for line in warnings)
 
 
 def test_the_way_on_that_init_tells_leads_somewhere(qexp, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from qexp.synthetic import glaciers, ice, ice_folders
 from qexp.synthetic.folders import whole_folder
 from qexp.synthetic.ice import Options
 
-SMALL = Options(frames=3, size=24, spacing=400.0)
+SMALL = Options(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
 
 
 def made(folder: Path, options: Options = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:

@@ -19,6 +19,7 @@ COUNTS = {"type": "array", "items": COUNT, "minItems": 1}
 LENGTH = {**COUNT, "description": "positions that a result sees"}
 L2 = {"type": "number", "minimum": 0, "description": "factor of the squared weights that is added to the loss"}
 KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
+SMOOTHER = {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of slope 0.01"}
 POOL = {
     "properties": {
         "pool_size": {**COUNT, "description": "side of the square window, in pixels"},
@@ -222,6 +223,7 @@ MODULES: dict[str, Entry] = {
                 "layers": {**COUNT, "description": "convolutions, each followed by a leaky ReLU"},
                 "filters": {**COUNT, "description": "channels of each layer"},
                 "kernel_size": KERNEL,
+                "activation": SMOOTHER,
                 "l2": L2,
             },
             "required": ["outputs"],
@@ -237,6 +239,7 @@ MODULES: dict[str, Entry] = {
                 "blocks": {**COUNT, "description": "widths of cells that are looked at, each twice the one before"},
                 "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
                 "kernel_size": KERNEL,
+                "activation": SMOOTHER,
                 "l2": L2,
             },
             "required": ["outputs"],

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qexp.models.activations import ACTIVATIONS
 from qexp.models.shapes import Shape, ShapeError, require_image
 
 NEGATIVE_SLOPE = 0.01
@@ -13,7 +14,14 @@ NEGATIVE_SLOPE = 0.01
 
 
 def dle_cnn(
-    shape: Shape, /, outputs: int, layers: int = 16, filters: int = 32, kernel_size: int = 3, l2: float = 0.0
+    shape: Shape,
+    /,
+    outputs: int,
+    layers: int = 16,
+    filters: int = 32,
+    kernel_size: int = 3,
+    activation: str | None = None,
+    l2: float = 0.0,
 ) -> nn.Module:
     """2Dto2D-DLE's convolutional network: layers of one width, and a linear combination of the last in each cell.
 
@@ -24,7 +32,7 @@ def dle_cnn(
     channels = require_image(shape)[0]
     made: list[nn.Module] = []
     for _ in range(layers):
-        made += _convolution(channels, filters, kernel_size)
+        made += _convolution(channels, filters, kernel_size, activation)
         channels = filters
     return ChannelsLast(*made, nn.Conv2d(channels, outputs, 1))
 
@@ -33,8 +41,10 @@ class ChannelsLast(nn.Sequential):
     """Keeps the channels of a cell beside each other in memory: a quarter faster on a processor."""
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = super().forward(x.contiguous(memory_format=torch.channels_last))
-        return made
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class UNet(nn.Module):
@@ -46,7 +56,15 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, shape: Shape, /, outputs: int, blocks: int = 4, filters: int = 32, kernel_size: int = 3, l2: float = 0.0
+        self,
+        shape: Shape,
+        /,
+        outputs: int,
+        blocks: int = 4,
+        filters: int = 32,
+        kernel_size: int = 3,
+        activation: str | None = None,
+        l2: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, width = require_image(shape)
@@ -61,12 +79,12 @@ class UNet(nn.Module):
         widths = [filters * 2**level for level in range(blocks)]
         self.down = nn.ModuleList()
         for width_here in widths:
-            self.down.append(_block(channels, width_here, kernel_size))
+            self.down.append(_block(channels, width_here, kernel_size, activation))
             channels = width_here
         self.widen = nn.ModuleList(
             nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
-        self.up = nn.ModuleList(_block(2 * fine, fine, kernel_size) for fine in widths[-2::-1])
+        self.up = nn.ModuleList(_block(2 * fine, fine, kernel_size, activation) for fine in widths[-2::-1])
         self.head = nn.Conv2d(widths[0], outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,13 +101,14 @@ class UNet(nn.Module):
         return made[..., :height, :width]
 
 
-def _block(channels: int, filters: int, kernel_size: int) -> nn.Sequential:
-    return nn.Sequential(*_convolution(channels, filters, kernel_size), *_convolution(filters, filters, kernel_size))
+def _block(channels: int, filters: int, kernel_size: int, activation: str | None) -> nn.Sequential:
+    first = _convolution(channels, filters, kernel_size, activation)
+    return nn.Sequential(*first, *_convolution(filters, filters, kernel_size, activation))
 
 
-def _convolution(channels: int, filters: int, kernel_size: int) -> list[nn.Module]:
-    """One that keeps the size, and what bends it."""
+def _convolution(channels: int, filters: int, kernel_size: int, activation: str | None) -> list[nn.Module]:
+    """One that keeps the size, and what bends it: 2Dto2D-DLE's leaky ReLU if nothing else is named."""
     return [
         nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2),
-        nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
+        nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True) if activation is None else ACTIVATIONS[activation](),
     ]
