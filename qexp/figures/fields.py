@@ -112,9 +112,9 @@ class _Row:
     def scale(self) -> tuple[float, float]:
         values = _finite([*self.truths, *self.estimates])
         if self.signed:
-            reach = _reach(values, 99.5)
+            reach = _reach(values, 99.8)
             return -reach, reach
-        low, high = np.percentile(values, (0.5, 99.5)) if len(values) else (0.0, 1.0)
+        low, high = np.percentile(values, (0.2, 99.8)) if len(values) else (0.0, 1.0)
         low = 0.0 if 0 <= low < 0.2 * high else low
         return float(low), float(max(high, low + 1e-12))
 
