@@ -32,6 +32,12 @@ CHUNK = 32_768
 """Rows read, estimated and written at a time."""
 BLOCK = 4_096
 """Rows estimated between two looks at whether anybody still waits for them."""
+WORDS = b"words"
+"""Of a column: what it says in every row."""
+
+CAUTION = "caution"
+"""The column that says in every row what must be said of its estimates, if anything; NetCDF says it once."""
+
 OUTSIDE = "outside"
 """The column that counts the features of a row that lie outside the range of the training data."""
 
@@ -137,8 +143,9 @@ def predict_rows(
     """Estimate every row of a file: read, computed and written at the same time, in memory that does not grow with it.
 
     The new file has the columns that are not features, as they are, then for every output its estimate and
-    `<output>_spread`, and `outside`. Beside it lie a record, `<file>.json`, and if the rows have positions a map,
-    `<stem>.png`. A file that the same run made of the same rows is left as it is.
+    `<output>_spread`, and `outside`; and `caution`, if there is anything to say of them. Beside it lie a record,
+    `<file>.json`, and if the rows have positions a map, `<stem>.png`. A file that the same run made of the same rows is
+    left as it is.
 
     chunk    rows in memory at a time
     workers  chunks estimated at once, each on one core; as many as torch has threads if left out
@@ -155,7 +162,7 @@ def predict_rows(
     files.make_folder(target.absolute().parent)
     made_before.clear(target)
     tally = _Tally(rows, model)
-    schema = _schema(rows, model)
+    schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
     # Slurm says SIGUSR1 when the time is nearly up.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
         for made in _estimated(rows, model, chunk, workers):
@@ -194,7 +201,10 @@ class _Piece:
         for mean, spread in zip(self.means.T, self.spreads.T, strict=True):
             # NaN becomes what a file has for nothing.
             columns += [pa.array(values.astype(np.float32), from_pandas=True) for values in (mean, spread)]
-        return pa.table([*columns, pa.array(self.outside)], schema=schema)
+        columns.append(pa.array(self.outside))
+        if (words := (schema.field(-1).metadata or {}).get(WORDS)) is not None:
+            columns.append(pa.repeat(words.decode(), len(self.outside)))
+        return pa.table(columns, schema=schema)
 
 
 class _Tally:
@@ -294,7 +304,7 @@ def _read(upcoming: Future[Chunk | None], path: Path) -> Chunk | None:
         raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _schema(rows: Rows, model: RowModel) -> pa.Schema:
+def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
     """The columns of the new file, with their units."""
     import pyarrow as pa
 
@@ -306,6 +316,8 @@ def _schema(rows: Rows, model: RowModel) -> pa.Schema:
         made.append(described(name, pa.float32(), unit, "mean over networks"))
         made.append(described(f"{name}_spread", pa.float32(), unit, "standard deviation over networks"))
     made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
+    if caution:
+        made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     for one in made:
         if one.name in rows.kept.names:
             raise QexpError(f"{rows.path} has a column '{one.name}', as the estimates have; rename it")

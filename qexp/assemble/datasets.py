@@ -26,6 +26,9 @@ Dataset = GeneratedDataset | TabularDataset | GriddedDataset
 DATA = "QEXP_DATA"
 """Folders in which data files are looked for after the workspace's own."""
 
+TRAINED_ON = "trained on the test data"
+"""What every output of a run says whose test part was among what it was trained on."""
+
 STAND_IN = "made with stand-in data"
 """What every output of a run says whose data were made up in place of measured ones."""
 

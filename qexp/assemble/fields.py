@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.func import functional_call
 
 from qexp.assemble.datasets import field_mapping
 from qexp.datasets.gridded import GriddedDataset, Patches
@@ -16,8 +15,7 @@ from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.splits import Split, SplitError
 from qexp.datasets.transforms import Transform
 from qexp.errors import DatasetError
-from qexp.models.network import Network
-from qexp.models.shapes import written
+from qexp.models.network import Network, refusal
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built, suggestion
@@ -132,20 +130,6 @@ def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset
 
 def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:
     """Whether what is trained on patches can be judged on whole frames."""
-    state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
-    for size in {frames.size for frames in dataset.parts["test"]} - {(dataset.patch_size, dataset.patch_size)}:
-        samples = {name: torch.empty(1, 1, *size, device="meta") for name in network.inputs}
-        try:
-            with torch.no_grad():
-                made = functional_call(network, state, (samples,))
-        except (RuntimeError, ValueError) as error:
-            yield ("model",), f"cannot take the test part's frames of {size[0]} × {size[1]} cells: {_first_line(error)}"
-            continue
-        for name, value in made.items():
-            if tuple(value.shape[1:]) != (1, *size):
-                shape = written(tuple(value.shape[1:]))
-                yield ("model",), f"makes {shape} for '{name}' of the test part's frames of {size[0]} × {size[1]} cells"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    for height, width in sorted({frames.size for frames in dataset.parts["test"]}):
+        if trouble := refusal(network, height, width):
+            yield ("model",), f"in the test part: {trouble}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.assemble.datasets import STAND_IN
+from qexp.assemble.datasets import STAND_IN, TRAINED_ON
 from qexp.assemble.objects import model_of, recipe_of, transforms_of
 from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
@@ -53,7 +53,9 @@ def caution(spec: Document) -> str:
 
 def caution_of_data(spec: Document) -> str:
     """What must be said of all numbers that come from the data, those of baselines, too."""
-    return STAND_IN if spec["dataset"].get("stood_in") else ""
+    dataset = spec["dataset"]
+    words = [STAND_IN if dataset.get("stood_in") else "", TRAINED_ON if dataset.get("include_test_in_train") else ""]
+    return "; ".join(word for word in words if word)
 
 
 class Folds:

@@ -28,11 +28,13 @@ def ice(
     spacing: Annotated[float, typer.Option(metavar="METRES", help="Width of a cell.")] = 150.0,
     seed: Annotated[int, typer.Option(help="Where everything random comes from.")] = 0,
     arrhenius: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Rate factor of Glen's flow law, in MPa⁻³ a⁻¹, drawn per glacier.")
-    ] = "30:120",
+        str,
+        typer.Option(metavar="LOW:HIGH", help="Rate factor of Glen's law, in MPa⁻³ a⁻¹; of a range, one per glacier."),
+    ] = "78",
     sliding: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Weertman's coefficient, in km MPa⁻³ a⁻¹, drawn per glacier.")
-    ] = "0:20",
+        str,
+        typer.Option(metavar="LOW:HIGH", help="Weertman's coefficient, in km MPa⁻³ a⁻¹; of a range, one per glacier."),
+    ] = "0",
     coupling: Annotated[
         float | None,
         typer.Option(

@@ -147,6 +147,23 @@ def operations_per_sample(network: Network) -> int:
     return int(counter.get_total_flops())
 
 
+def refusal(network: Network, height: int, width: int) -> str | None:
+    """Why a network cannot take frames of some height and width, or None; found out without computing anything."""
+    state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+    samples = {name: torch.empty(1, shape[0], height, width, device="meta") for name, shape in network.inputs.items()}
+    frames = f"frames of {height} x {width} cells"
+    try:
+        with torch.no_grad():
+            made = functional_call(network, state, (samples,))
+    except (RuntimeError, ValueError) as error:
+        patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
+        return f"the network takes patches of {patch} cells, and no {frames}: {str(error).splitlines()[0]}"
+    for name, value in made.items():
+        if tuple(value.shape[2:]) != (height, width):
+            return f"the network makes {' x '.join(map(str, value.shape[2:]))} cells of '{name}' from {frames}"
+    return None
+
+
 def initialise(network: Network, seeds: Seeds) -> None:
     """Give every weight memory and its first value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
 

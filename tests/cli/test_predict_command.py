@@ -143,6 +143,8 @@ def test_what_a_run_judged_as_published_estimates_says_so_itself(here, predict):
         write(here / "tiles" / name)
     assert predict("tiles", "made", run="published").code == 0
     assert json.loads((here / "made/a.csv.json").read_text())["origin"]["caution"] == CAUTION
+    for made in (pa.csv.read_csv(here / "made/a.csv"), pa.parquet.read_table(here / "made/b.parquet")):
+        assert set(made["caution"].to_pylist()) == {CAUTION}
     assert pa.parquet.read_schema(here / "made/b.parquet").metadata[b"caution"].decode() == CAUTION
     with xarray.open_dataset(here / "made/c.nc", engine="h5netcdf") as data:
         assert (data.attrs["run"], data.attrs["caution"]) == ("published", CAUTION)

@@ -327,8 +327,16 @@ def uneven(data):
     [
         (without("vbar"), {}, r"d1/ex\.nc has no variable 'vbar'; did you mean 'ubar'\?"),
         (without("usurf"), {}, r"d1/ex\.nc has no variable 'usurf'"),
-        (without("x"), {}, r"d1 has no coordinate 'x', without which 'slopsurfx' cannot be computed"),
-        (without("y"), {}, r"d1 has no coordinate 'y', without which 'slopsurfy' cannot be computed"),
+        (
+            without("x"),
+            {},
+            r"d1 has no coordinate 'x' of two or more cells, without which 'slopsurfx' cannot be computed",
+        ),
+        (
+            without("y"),
+            {},
+            r"d1 has no coordinate 'y' of two or more cells, without which 'slopsurfy' cannot be computed",
+        ),
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
         (uneven, {}, r"d1/ex\.nc: 'x' is not even: its steps go from 160 to 240"),
@@ -379,3 +387,19 @@ def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
     patches = Patches([Part(frames, np.array([1]))], 8)
     assert set(patches.draw(50, np.random.default_rng(0), turned=False).frame) == {1}
     assert patches.tiles == 3 * 4
+
+
+def test_axes_are_known_by_their_names(folders):
+    upright = fields(dataset(folders).parts["train"][0], F2.inputs)
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.transpose("time", "x", "y"))
+    for name, values in fields(dataset(folders).parts["train"][0], F2.inputs).items():
+        np.testing.assert_array_equal(values, upright[name])
+
+
+def test_fields_without_time_are_one_frame(folders):
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.isel(time=1, drop=True))
+    one = dataset(folders).parts["train"][0]
+    assert len(one) == 1
+    np.testing.assert_array_equal(fields(one, ["thk"])["thk"][0], dome(seed=0)["thk"][1])

@@ -175,7 +175,10 @@ def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(p
         "MODULES = {'fixed': Entry(fixed, {}, 'One size only.', {'module': 'fixed'})}\n"
     )
     spoil("model", ("operations.network", {"module": "fixed"}))
-    assert "$.model: cannot take the test part's frames of 20 × 24 cells" in said(qexp, place)
+    assert (
+        "$.model: in the test part: the network takes patches of 16 x 16 cells, and no frames of 20 x 24 cells"
+        in said(qexp, place)
+    )
 
 
 def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):

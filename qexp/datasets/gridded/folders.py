@@ -102,10 +102,8 @@ class FieldFolder:
             if name not in self.variables:
                 raise FieldError(f"{self._where()} has no variable '{name}'; {suggestion(name, self.variables)}")
             found[name] = self.variables[name]
-        first = next((name for name, shape in found.items() if len(shape) == 3), None)
-        if first is None:
-            raise FieldError(f"{self._where()}: none of {', '.join(found)} lies along (time, y, x)")
-        frames, height, width = found[first]
+        first = next((name for name, shape in found.items() if len(shape) == 3), next(iter(found)))
+        frames, height, width = found[first] if len(found[first]) == 3 else (1, *found[first])
         for name, shape in found.items():
             if shape not in ((frames, height, width), (height, width)):
                 raise FieldError(
@@ -189,9 +187,9 @@ class NetcdfFolder(FieldFolder):
     def variables(self) -> Mapping[str, tuple[int, ...]]:
         with self._opened() as data:
             return {
-                str(name): _without_single(variable.shape)
+                str(name): _over_grid(variable).shape
                 for name, variable in data.variables.items()
-                if len(_without_single(variable.shape)) in (2, 3)
+                if len(_over_grid(variable).shape) in (2, 3)
             }
 
     def attributes(self, name: str) -> dict[str, Any]:
@@ -203,9 +201,7 @@ class NetcdfFolder(FieldFolder):
 
     def _read(self, name: str, frames: slice) -> Array:
         with self._opened() as data:
-            variable = data.variables[name]
-            single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
-            variable = variable.isel(dict.fromkeys(single, 0)) if variable.ndim > 3 else variable
+            variable = _over_grid(data.variables[name])
             if variable.ndim == 3:
                 variable = variable.isel({variable.dims[0]: frames})
             return np.asarray(variable.values, dtype=np.float32)
@@ -261,9 +257,12 @@ class NpyFolder(FieldFolder):
         return values
 
 
-def _without_single(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """As DLE squeezes them, but for the axis of time."""
-    return shape if len(shape) <= 3 else (shape[0], *(size for size in shape[1:] if size > 1))
+def _over_grid(variable: xarray.Variable) -> xarray.Variable:
+    """A variable without axes of a single value, as DLE squeezes them, but for time; y and x last if it names them."""
+    if variable.ndim > 3:
+        single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
+        variable = variable.isel(dict.fromkeys(single, 0))
+    return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
 
 
 def _written(shape: tuple[int, ...]) -> str:

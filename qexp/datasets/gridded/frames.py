@@ -19,7 +19,7 @@ from qexp.datasets.gridded.store import Array, MappedFields, Stored
 
 THICKNESS = "thk"
 
-BLOCK = 32 * 2**20
+BLOCK = 4 * 2**20
 """Bytes of one variable that are made ready at a time."""
 
 VERSION = 1
@@ -99,10 +99,11 @@ def _described(source: FieldFolder, names: Sequence[str], resample: float, stepp
     axes = {"x": source.x, "y": source.y}
     for name in variables:
         along = "x" if SLOPES.get(name) == -1 else "y"
-        if _computed(source, name) and axes[along] is None:
+        axis = axes[along]
+        if _computed(source, name) and (axis is None or len(axis.values) < 2):
             raise FieldError(
-                f"{source.folder} has no coordinate '{along}', without which '{name}' cannot be computed from "
-                f"'{SURFACE}'; add it, evenly spaced in metres"
+                f"{source.folder} has no coordinate '{along}' of two or more cells, without which '{name}' cannot be "
+                f"computed from '{SURFACE}'; add it, evenly spaced in metres"
             )
     for name, axis, side in (("x", axes["x"], width), ("y", axes["y"], height)):
         if axis is not None and len(axis.values) != side:

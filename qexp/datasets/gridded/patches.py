@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.gridded.frames import THICKNESS, Frames, counts_above
-from qexp.datasets.gridded.store import Array
+from qexp.datasets.gridded.store import MAPPED_AROUND, Array
 
 Numbers = NDArray[np.int64]
 Vector = tuple[int | None, int | None]
@@ -130,8 +130,10 @@ class Patches:
         centre = self.size // 2
         for index in np.unique(part):
             those = np.flatnonzero(part == index)
-            thickness = self._thickness(self.parts[index].frames)
+            frames = self.parts[index].frames
+            thickness = self._thickness(frames)
             good[those] = thickness[frame[those], row[those] + centre, column[those] + centre] > self.threshold
+            frames.fields.note_read(len(those) * MAPPED_AROUND)
         return good
 
     def _thickness(self, frames: Frames) -> Array:
@@ -149,7 +151,7 @@ class Patches:
             frame, row, column = places.frame[index], places.row[index], places.column[index]
             patch = fields.values[frame, row : row + self.size, column : column + self.size, :variables]
             made[index] = _moved(patch, int(places.symmetry[index]))
-            fields.note_read(patch.nbytes)
+            fields.note_read(self.size * fields.values[frame, row].nbytes + MAPPED_AROUND)
         return _with_vectors_turned(made, places.symmetry, vectors)
 
 

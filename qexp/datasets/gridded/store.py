@@ -77,6 +77,10 @@ def _place(key: Sequence[Any], suffix: str) -> Path:
     return cache_folder() / "fields" / f"{name}.{suffix}"
 
 
+MAPPED_AROUND = 2**16
+"""Bytes: so much is mapped by the system wherever a single one is looked at."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """Prepared fields: (time, y, x, variable)."""
