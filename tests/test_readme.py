@@ -21,6 +21,9 @@ OF_ROWS = {"lunar_tio2"}
 BRIEFLY = """ --set epochs=2 --set members=2 --set select={} --set 'baselines=["mean"]'"""
 """The same for those whose folds are many."""
 
+OF_FIELDS = {"ice_cnn"}
+SMALL = " --set epochs=2 --set patches=[64,16]"
+
 SHORT = " --set epochs=1 --set sizes=[64,32,32] --set batch_size=16"
 
 
@@ -40,6 +43,8 @@ def shortened(command: str) -> str:
     changed = "--set" in words and "--seeds" not in words
     if words[:2] == ["qexp", "run"] and words[2] in OF_ROWS:
         return command + BRIEFLY
+    if words[:2] == ["qexp", "run"] and words[2] in OF_FIELDS:
+        return command + SMALL
     return command + SHORT if words[:2] == ["qexp", "run"] and (Path(words[2]).stem in LONG or changed) else command
 
 
