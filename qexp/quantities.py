@@ -90,3 +90,12 @@ def label(variable: str) -> str:
     words = variable.replace("_", " ")
     unit = quantity(variable).unit
     return f"{words} ({unit})" if unit else words
+
+
+_EXPONENT = re.compile(r"(?<=[A-Za-z])-?[0-9]+")
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def typeset(unit: str) -> str:
+    """A unit as it is printed: `m year⁻¹` for the `m year-1` of NetCDF files."""
+    return _EXPONENT.sub(lambda found: found[0].translate(_SUPERSCRIPTS), unit)

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from qexp.datasets.generators import GENERATORS
-from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, label, quantity
+from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, label, quantity, typeset
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,12 @@ def test_an_axis_label_has_the_unit_in_brackets_if_there_is_one():
     assert label("delta_volume") == "delta volume (10⁶ m³)"
     assert label("incidence_1") == "incidence 1 (rad)"
     assert label("titanium") == "titanium"
+
+
+def test_a_unit_of_a_file_is_printed_with_raised_exponents():
+    assert typeset("m year-1") == "m year⁻¹"
+    assert typeset("MPa-3 m2 s-1") == "MPa⁻³ m² s⁻¹"
+    assert [typeset(unit) for unit in ("", "1", "wt%", "10⁶ m³")] == ["", "1", "wt%", "10⁶ m³"]
 
 
 def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.figures.canvas import save
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,11 +129,11 @@ def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence
     for name in moments[0].truths:
         truths, estimates = ([of[name] for of in fields] for fields in _both(moments))
         low, high = np.percentile(_finite(truths), (1, 99)) if len(_finite(truths)) else (0.0, 0.0)
-        yield _Row(name, units.get(name, ""), truths, estimates, name in components or bool(low < 0 < high))
+        yield _Row(name, typeset(units.get(name, "")), truths, estimates, name in components or bool(low < 0 < high))
         for x, y in vectors:
             if name == y:
                 truths, estimates = ([np.hypot(of[x], of[y]) for of in fields] for fields in _both(moments))
-                yield _Row(f"|({x}, {y})|", units.get(x, ""), truths, estimates, signed=False)
+                yield _Row(f"|({x}, {y})|", typeset(units.get(x, "")), truths, estimates, signed=False)
 
 
 def _both(moments: Sequence[Moment]) -> tuple[list[Mapping[str, Array]], list[Mapping[str, Array]]]:

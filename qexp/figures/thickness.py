@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp.figures.canvas import COLOURS, figure, save
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def errors_by_thickness(
             if metric in metrics:
                 axis.plot(metrics[metric], style, color=colour, label=metric, linewidth=1.4, markersize=4.5)
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        unit = units.get(output, "")
+        unit = typeset(units.get(output, ""))
         _describe(axis, output, "error" + (f" ({unit})" if unit else ""), classes, cells)
     if vectors:
         last = axes[len(outputs)]

@@ -202,7 +202,7 @@ class _Moments:
         when = f"frame {number} of {len(frames)} (counted from 0)"
         if frames.time is not None:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
-            when = f"time {frames.time[number]:.6g} {unit}".rstrip()
+            when = f"time {frames.time[number]:.4g} {unit}".rstrip()
         return f"{frames.name}, {when}" + (f" ({self._caution})" if self._caution else "")
 
 

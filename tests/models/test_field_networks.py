@@ -1,4 +1,4 @@
-"""Networks from fields to fields: of the published sizes, for frames of any size, and the same wherever a field lies."""
+"""Networks from fields to fields: of the published sizes, for frames of any size, the same wherever a field lies."""
 
 import pytest
 import torch
