@@ -397,6 +397,21 @@ def export_network(
     return Path(to)
 
 
+def make_ice(
+    out: str | Path, glaciers: int = 12, test: int | None = None, *, overwrite: bool = False, **options: Any
+) -> list[Path]:
+    """Make glaciers up, in the format of 2Dto2D-DLE; see `qexp data ice`. Returns their folders.
+
+    test       how many are for the test; a quarter of them if left out
+    overwrite  replace glaciers that were made there before
+    options    frames, size, spacing, seed, arrhenius and sliding (low, high), coupling
+    """
+    from qexp.synthetic.ice import Options
+    from qexp.synthetic.ice_folders import write
+
+    return [made.folder for made in write(Path(out), Options(**options), glaciers, test, overwrite)]
+
+
 def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:

@@ -63,11 +63,12 @@ def export_network(
             "rows of its own; add --physical, which puts them inside the graph"
         )
     about, graph = _graph(directory, models, format, physical)
+    scales = network_document.dle_fields(models[0], physical)
     contents = {
         FORMATS[format].file: graph,
         ABOUT: files.json_bytes(about),
-        README: network_document.readme(about).encode(),
-        **{name: text.encode() for name, text in network_document.dle_fields(models[0], physical).items()},
+        README: network_document.readme(about, divided=bool(scales)).encode(),
+        **{name: text.encode() for name, text in scales.items()},
     }
     _place(contents, target)
     return Exported(target, {name: len(content) for name, content in contents.items()}, about)

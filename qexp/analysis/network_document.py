@@ -152,8 +152,11 @@ def _scale(transform: nn.Module) -> float:
     return transform.typical if isinstance(transform, Scale) else float("nan")
 
 
-def readme(about: Document) -> str:
-    """How to load and call the network without qexp, and what its inputs and outputs are."""
+def readme(about: Document, divided: bool) -> str:
+    """How to load and call the network without qexp, and what its inputs and outputs are.
+
+    divided  whether 2Dto2D-DLE's files of scales lie beside it
+    """
     kind = FORMATS[about["format"]]
     inputs = ", ".join(
         f'"{port["name"]}": numpy.ones({_example_shape(port)}, dtype="float32")' for port in about["inputs"]
@@ -170,6 +173,7 @@ def readme(about: Document) -> str:
             for key in ("inputs", "outputs")
         ),
         INSIDE if about["transforms_inside"] else OUTSIDE,
+        *([DIVIDED] if divided else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -181,6 +185,10 @@ The network takes and makes transformed values. Apply to each input the `formula
 before, and to each output its `inverse` afterwards; a variable without a transform is left as it is. Formulas are
 numpy's, of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`; of `steps`, the
 first is applied first, and undone last."""
+
+DIVIDED = f"""\
+`{DLE_INPUTS}` and `{DLE_OUTPUTS}` say by what each field is divided, in the order of the channels, as 2Dto2D-DLE
+writes them."""
 
 
 def words(port: Document, in_units: bool) -> str:

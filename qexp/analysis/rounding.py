@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qexp.training.metrics import Metric
 
+MOST_PERCENT = 1000
+
 NONE = "-"
 """In the place of a number that there is not."""
 
 
 def number(value: float | None, metric: Metric | None = None) -> str:
-    """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below."""
+    """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below.
+
+    Shares above `MOST_PERCENT` are not told: they come from truths near zero, and say nothing of the estimates.
+    """
     if value is None:
         return NONE
+    if metric is not None and metric.unit == "%" and value > MOST_PERCENT:
+        return f"> {MOST_PERCENT}"
     return f"{value:.6g}" if metric is not None and metric.best == "high" else f"{value:.4g}"
 
 

@@ -61,9 +61,8 @@ def ice(
         sliding=_range("--sliding", sliding),
         coupling=coupling,
     )
-    tested = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
     with terminable(), _bar() as watch:
-        made = write(out, options, glaciers, tested, overwrite, watch)
+        made = write(out, options, glaciers, test, overwrite, watch)
     for one in made:
         result(str(one.folder))
     steps, seconds = sum(one.steps for one in made), sum(one.seconds for one in made)

@@ -80,18 +80,20 @@ class Made(NamedTuple):
 def write(
     out: Path,
     options: Options,
-    glaciers: int,
-    test: int,
+    glaciers: int = 12,
+    test: int | None = None,
     overwrite: bool = False,
     watch: Callable[[str, float], None] = lambda name, share: None,
 ) -> list[Made]:
     """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and OUT/train/NAME/ex.nc of the others.
 
+    test     a quarter of them, at least one, if left out
     watch    is called with the name of a glacier and the share of all that is done
 
     OUT appears when all are made. A glacier is the same, bit for bit, however many others are made with it.
     Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
     """
+    test = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
     check(options, glaciers, test)
     made, seeds = [], Seeds(options.seed)
     with whole_folder(out, HEADING, overwrite) as folder, _one_thread():

@@ -133,3 +133,15 @@ def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_b
     assert stderr.startswith("error: cannot write ")
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_notebook_makes_the_same_glaciers(qexp, tmp_path: Path):
+    import qexp as package
+
+    options = ["--glaciers", "2", "--size", "20", "--frames", "1", "--seed", "3", "--sliding", "5:9"]
+    assert qexp("data", "ice", "--out", tmp_path / "shell", *options).code == 0
+    folders = package.make_ice(tmp_path / "notebook", 2, size=20, frames=1, seed=3, sliding=(5.0, 9.0))
+    assert len(folders) == 2
+    for folder in folders:
+        twin = tmp_path / "shell" / folder.relative_to(tmp_path / "notebook") / "ex.nc"
+        assert twin.read_bytes() == (folder / "ex.nc").read_bytes()
