@@ -80,6 +80,23 @@ def test_a_mapping_may_be_a_folder_with_the_files_of_2dto2d_dle(spoil, place):
     assert resolved(place).document["dataset"]["outputs"] == {"ubar": 50, "vbar": 60}
 
 
+def test_every_output_says_where_the_test_folders_were_trained_on(spoil, place):
+    assert assemble.caution(resolved(place).document) == ""
+    spoil("dataset", ("include_test_in_train", True))
+    assert assemble.caution(resolved(place).document) == "trained on the test data"
+
+
+def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, place, qexp):
+    spoil("dataset", ("path", "valleys"), ("made_by", "qexp data ice --out data/valleys"))
+    code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
+    assert code == 0
+    assert "make it with: qexp data ice --out data/valleys" in stderr
+    assert stderr.endswith("0 specs are right, 1 wait for data\n")
+    code, _, stderr = qexp("--workspace", place.root, "run", "domes")
+    assert code == 2
+    assert "make it with: qexp data ice --out data/valleys" in stderr
+
+
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
     first = resolved(place)
     specs.write("experience", first.document, "again")

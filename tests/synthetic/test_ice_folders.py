@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import h5netcdf.legacyapi
 import numpy as np
 import pytest
 import xarray
 
+from qexp.datasets.gridded.mappings import PRESETS
 from qexp.errors import QexpError
 from qexp.forward.ice import DENSITY, GRAVITY
 from qexp.seeds import Seeds
@@ -204,3 +206,24 @@ def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path):
     ):
         raise AssertionError
     assert (tmp_path / "theirs" / "README.md").read_text() == "# My thesis\n"
+
+
+def read_as_dle_reads(file: Path, mapping: str):
+    """Channels of inputs and outputs, slopes computed: what 2Dto2D-DLE does with an ex.nc, in its steps."""
+    with h5netcdf.legacyapi.Dataset(file) as data:
+        of = {name: np.squeeze(data.variables[name]).astype("float32") for name in data.variables}
+    width, height = of["x"][1] - of["x"][0], of["y"][1] - of["y"][0]
+    of["slopsurfx"] = np.stack([np.gradient(frame, width, axis=1) for frame in of["usurf"]])
+    of["slopsurfy"] = np.stack([np.gradient(frame, height, axis=0) for frame in of["usurf"]])
+    return [np.stack([of[name] for name in names], axis=-1) for names in PRESETS[mapping]]
+
+
+@pytest.mark.parametrize("mapping", ["f2", "f13"])
+def test_a_folder_is_read_as_2dto2d_dle_reads_it(tmp_path: Path, mapping):
+    ice_folders.write(tmp_path / "ice", SMALL, 2, 1)
+    for file in sorted((tmp_path / "ice").glob("*/*/ex.nc")):
+        inputs, outputs = read_as_dle_reads(file, mapping)
+        assert inputs.shape[:3] == outputs.shape[:3]
+        assert not np.isnan(inputs).any()
+        assert not np.isnan(outputs).any()
+        assert outputs.any()
