@@ -14,12 +14,11 @@ from qexp import files
 from qexp.analysis import made_before
 from qexp.analysis.field_file import FieldFile, FieldGrid
 from qexp.analysis.progress import Progress, untold
-from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
-from qexp.datasets.gridded.folders import NETCDF, Axis, FieldError, FieldFolder, NetcdfFolder, open_folder
+from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
+from qexp.datasets.gridded.reading import Grid, grid_of, read_ready
 from qexp.datasets.gridded.store import Array
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs.signals import terminable
-from qexp.tables import suggestion
 
 CELLS = 2**18
 """Of each variable that are read, estimated and written at a time, unless a frame has more."""
@@ -118,11 +117,11 @@ def predict_fields(
     if not overwrite and (known := made_before.known(source, target, key)) is not None:
         height, width = known["size"]
         return FieldPrediction(source, target, known["frames"], (height, width), made=False)
-    frames, height, width = _shape(fields, model.inputs)
-    grid = _grid(fields, frames, (height, width), model.resample)
+    grid = _lies_at(fields, grid_of(fields, model.inputs, model.resample), model.resample)
+    frames = grid.frames
     if reason := model.refusal(*grid.size):
         raise QexpError(f"{source}: {reason}")
-    chunk = chunk or max(1, CELLS // (height * width))
+    chunk = chunk or max(1, CELLS // (grid.size[0] * grid.size[1]))
     files.make_folder(target.absolute().parent)
     made_before.clear(target)
     _require_room(target, 4 * frames * grid.size[0] * grid.size[1] * len(model.outputs))
@@ -171,74 +170,16 @@ def _require_room(target: Path, size: int) -> None:
         )
 
 
-def _place(fields: FieldFolder) -> Path:
-    """What is named where something is wrong."""
-    return fields.file if isinstance(fields, NetcdfFolder) else fields.folder
-
-
-def _computed(fields: FieldFolder, name: str) -> bool:
-    """Whether a variable is a slope that is not there, but the surface."""
-    return name in SLOPES and name not in fields.variables and SURFACE in fields.variables
-
-
-def _shape(fields: FieldFolder, names: Sequence[str]) -> tuple[int, int, int]:
-    """(time, y, x) of what is read. Raises FieldError, naming all variables that are not there."""
-    there = list(fields.variables)
-    missing = [name for name in names if name not in there and not _computed(fields, name)]
-    if missing:
-        listed = ", ".join(f"'{name}'" for name in missing)
-        surface = f"; slopes are computed where there is a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
-        raise FieldError(f"{_place(fields)} has no variable {listed}; {suggestion(missing[0], there)}{surface}")
-    frames, height, width = fields.shape(dict.fromkeys(SURFACE if _computed(fields, name) else name for name in names))
-    if not frames * height * width:
-        raise FieldError(
-            f"{_place(fields)} holds {frames} frames of {height} x {width} cells: there is nothing to estimate"
-        )
-    return frames, height, width
-
-
-def _grid(fields: FieldFolder, frames: int, size: tuple[int, int], resample: float) -> FieldGrid:
-    """Where the estimates lie. Raises FieldError for coordinates that do not fit the fields."""
-    axes: dict[str, Axis | None] = {"y": fields.y, "x": fields.x}
-    for (name, axis), side in zip(axes.items(), size, strict=True):
-        if axis is not None and len(axis.values) != side:
-            raise FieldError(
-                f"{_place(fields)}: '{name}' has {len(axis.values)} values, but fields have {side} along it"
-            )
-    time = fields.time
-    if time is not None and time.shape != (frames,):
-        raise FieldError(f"{_place(fields)}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
-    height, width = resampled(np.zeros((1, *size), np.float32), resample).shape[1:]
-    if 0 in (height, width):
-        raise FieldError(f"{_place(fields)}: nothing is left of {size[0]} x {size[1]} cells, resampled by {resample:g}")
-    new = {
-        name: axis and Axis(resampled_axis(axis.values, resample), axis.descends, axis.attributes)
-        for name, axis in axes.items()
-    }
+def _lies_at(fields: FieldFolder, grid: Grid, resample: float) -> FieldGrid:
+    """Where the estimates lie, and what is said of that."""
     beside = fields.file if isinstance(fields, NetcdfFolder) else None
-    return FieldGrid(
-        frames, (height, width), new["y"], new["x"], time, fields.attributes("time"), beside, resample == 1
-    )
+    told = fields.attributes("time")
+    return FieldGrid(grid.frames, grid.size, grid.y, grid.x, grid.time, told, beside, resample == 1)
 
 
 def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dict[str, Array]:
     """Inputs of some frames as the network was trained on them: (frame, y, x), y and x ascending."""
-    surface: Array | None = None
-    read: dict[str, Array] = {}
-    for name in model.inputs:
-        if not _computed(fields, name):
-            read[name] = fields.read(name, start, stop)
-            continue
-        axis = fields.x if SLOPES[name] == -1 else fields.y
-        if axis is None or len(axis.values) < 2:
-            along = "x" if SLOPES[name] == -1 else "y"
-            raise FieldError(
-                f"{_place(fields)} has no coordinate '{along}' of two values or more, without which '{name}' cannot be "
-                f"computed from '{SURFACE}'; add it, evenly spaced in metres"
-            )
-        surface = fields.read(SURFACE, start, stop) if surface is None else surface
-        read[name] = slope(surface, axis.spacing, SLOPES[name])
-    ready = {name: resampled(values, model.resample) for name, values in read.items()}
+    ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
     return {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
 
 

@@ -326,16 +326,20 @@ def uneven(data):
     ("change", "keys", "complaint"),
     [
         (without("vbar"), {}, r"d1/ex\.nc has no variable 'vbar'; did you mean 'ubar'\?"),
-        (without("usurf"), {}, r"d1/ex\.nc has no variable 'usurf'"),
+        (
+            without("usurf"),
+            {},
+            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes are computed where there is a surface 'usurf'",
+        ),
         (
             without("x"),
             {},
-            r"d1 has no coordinate 'x' of two or more cells, without which 'slopsurfx' cannot be computed",
+            r"d1/ex\.nc has no coordinate 'x' of two or more cells, without which 'slopsurfx' cannot be computed",
         ),
         (
             without("y"),
             {},
-            r"d1 has no coordinate 'y' of two or more cells, without which 'slopsurfy' cannot be computed",
+            r"d1/ex\.nc has no coordinate 'y' of two or more cells, without which 'slopsurfy' cannot be computed",
         ),
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
@@ -343,7 +347,7 @@ def uneven(data):
         (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
         (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),
         (lambda data: data, {"resample": 1.5}, "cells become wider by whole numbers"),
-        (lambda data: data, {"resample": 30}, "nothing is left of 20 × 24 cells"),
+        (lambda data: data, {"resample": 30}, "nothing is left of 20 x 24 cells"),
         (lambda data: data, {"vectors": [["ubar", "vba"]]}, "no variable 'vba'; did you mean 'vbar'"),
     ],
 )

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.gridded import store
-from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
-from qexp.datasets.gridded.folders import FieldError, FieldFolder, open_folder
+from qexp.datasets.gridded.folders import FieldFolder, open_folder
+from qexp.datasets.gridded.reading import grid_of, read_ready
 from qexp.datasets.gridded.store import Array, MappedFields, Stored
 
 THICKNESS = "thk"
@@ -94,59 +94,25 @@ def prepare(
 def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
     """All that is known of the frames without reading them. Raises FieldError."""
     variables = [*names, *([THICKNESS] if THICKNESS in source.variables and THICKNESS not in names else [])]
-    sources = list(dict.fromkeys(SURFACE if _computed(source, name) else name for name in variables))
-    frames, height, width = source.shape(sources)
-    axes = {"x": source.x, "y": source.y}
-    for name in variables:
-        along = "x" if SLOPES.get(name) == -1 else "y"
-        axis = axes[along]
-        if _computed(source, name) and (axis is None or len(axis.values) < 2):
-            raise FieldError(
-                f"{source.folder} has no coordinate '{along}' of two or more cells, without which '{name}' cannot be "
-                f"computed from '{SURFACE}'; add it, evenly spaced in metres"
-            )
-    for name, axis, side in (("x", axes["x"], width), ("y", axes["y"], height)):
-        if axis is not None and len(axis.values) != side:
-            raise FieldError(
-                f"{source.folder}: '{name}' has {len(axis.values)} values, but fields have {side} along it"
-            )
-    values = {
-        name: None if axis is None else resampled_axis(axis.values, resample).tolist() for name, axis in axes.items()
+    grid = grid_of(source, variables, resample)
+    return {
+        "variables": variables,
+        "shape": [len(range(0, grid.frames, stepping)), *grid.size],
+        "x": None if grid.x is None else grid.x.values.tolist(),
+        "y": None if grid.y is None else grid.y.values.tolist(),
+        "time": None if grid.time is None else grid.time[::stepping].tolist(),
+        "attributes": {name: _plain(source.attributes(name)) for name in [*variables, "x", "y", "time"]},
     }
-    sides = [len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width)]
-    shape = [len(range(0, frames, stepping)), *sides]
-    if 0 in shape:
-        raise FieldError(
-            f"{source.folder}: nothing is left of {height} × {width} cells by a resampling of {resample:g}"
-        )
-    time = None if source.time is None else source.time[::stepping].tolist()
-    if time is not None and len(time) != shape[0]:
-        raise FieldError(f"{source.folder}: 'time' has {len(source.time or [])} values, but there are {frames} frames")
-    attributes = {name: _plain(source.attributes(name)) for name in [*variables, "x", "y", "time"]}
-    return {"variables": variables, "shape": shape, **values, "time": time, "attributes": attributes}
 
 
 def _blocks(source: FieldFolder, variables: Sequence[str], resample: float, stepping: int) -> Iterator[Array]:
-    frames, height, width = source.shape([SURFACE if _computed(source, name) else name for name in variables])
-    at_once = max(1, BLOCK // (4 * height * width)) * stepping
-    for start in range(0, frames, at_once):
-        stop = min(start + at_once, frames)
-        read: dict[str, Array] = {}
-        for name in variables:
-            if _computed(source, name):
-                if SURFACE not in read:
-                    read[SURFACE] = source.read(SURFACE, start, stop, stepping)
-                axis = source.x if SLOPES[name] == -1 else source.y
-                assert axis is not None
-                read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
-            elif name not in read:
-                read[name] = source.read(name, start, stop, stepping)
-        yield np.stack([resampled(read[name], resample) for name in variables], axis=-1)
-
-
-def _computed(source: FieldFolder, name: str) -> bool:
-    """Whether a variable is a slope that the files do not have."""
-    return name in SLOPES and name not in source.variables
+    """All frames, (time, y, x, variable), as many at a time as go into a block."""
+    grid = grid_of(source, variables)
+    at_once = max(1, BLOCK // (4 * grid.size[0] * grid.size[1])) * stepping
+    for start in range(0, grid.frames, at_once):
+        stop = min(start + at_once, grid.frames)
+        ready = read_ready(source, variables, start, stop, stepping, resample)
+        yield np.stack([ready[name] for name in variables], axis=-1)
 
 
 def _step(values: Sequence[float]) -> float:
