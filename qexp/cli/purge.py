@@ -13,12 +13,19 @@ from qexp.cli.rm import ask
 
 def purge(
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only what was removed longer ago: 30d, 12h, 90m, 2w.")
+        str | None,
+        typer.Option(metavar="AGE", help="Only what was removed, or last used, longer ago: 30d, 12h, 90m, 2w."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Instead: fields kept ready for training, which are made again when needed.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Delete what is in the trash for good."""
+    if cache:
+        _purge_cache(older_than)
+        return
     from qexp.errors import QexpError
     from qexp.files import size_of
     from qexp.runs import trash
@@ -42,3 +49,17 @@ def purge(
     message(f"{len(done.names)} of {len(doomed)} runs deleted, {in_bytes(done.freed)} freed")
     if done.problems:
         raise typer.Exit(4 if done.names else 2)
+
+
+def _purge_cache(older_than: str | None) -> None:
+    """Delete what no run has needed for a while; nobody is asked, for nothing is lost but time."""
+    from datetime import timedelta
+
+    from qexp.datasets.gridded.store import cache_folder, unused_for
+    from qexp.runs.trash import duration
+
+    doomed = unused_for(timedelta() if older_than is None else duration(older_than))
+    freed = sum(path.stat().st_size for path in doomed)
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    message(f"{len(doomed)} files deleted from {cache_folder()}, {in_bytes(freed)} freed")

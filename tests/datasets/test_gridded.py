@@ -1,6 +1,7 @@
 """Fields on a grid: read, made ready, cut into patches and turned."""
 
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -215,7 +216,7 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
 
     def kept():
-        return {path.name: path.stat().st_mtime_ns for path in (cache_folder() / "fields").glob("*.f32")}
+        return {path.name: path.stat().st_ino for path in (cache_folder() / "fields").glob("*.f32")}
 
     dataset(folders)
     first = kept()
@@ -407,3 +408,16 @@ def test_fields_without_time_are_one_frame(folders):
     one = dataset(folders).parts["train"][0]
     assert len(one) == 1
     np.testing.assert_array_equal(fields(one, ["thk"])["thk"][0], dome(seed=0)["thk"][1])
+
+
+def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
+    one, *others = (frames.stored.path for part in dataset(folders).parts.values() for frames in part)
+    for path in others:
+        os.utime(path, (0, 0))
+    code, _, stderr = qexp("purge", "--cache", "--older-than", "30d")
+    assert code == 0
+    assert stderr.startswith(f"{len(others)} files deleted from {tmp_path / 'cache'}")
+    assert one.is_file()
+    np.testing.assert_array_equal(fields(dataset(folders).parts["train"][2], ["thk"])["thk"], dome(seed=2)["thk"])
+    assert all(path.is_file() for path in others)

@@ -12,8 +12,10 @@ import json
 import mmap
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,8 @@ def stored(
     folder = made.path.parent
     size = 4 * len(made.variables) * int(np.prod(shape))
     if made.path.is_file() and made.path.stat().st_size == size:
+        with contextlib.suppress(OSError):  # a cache of somebody else's
+            os.utime(made.path)  # for `unused_for`
         return made
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +142,13 @@ def stored(
             f"name another folder with {VARIABLE}"
         ) from error
     return made
+
+
+def unused_for(age: timedelta) -> list[Path]:
+    """Prepared fields that no run has looked for in so long."""
+    before = time.time() - age.total_seconds()
+    fields = (cache_folder() / "fields").glob("*.f32")
+    return sorted(path for path in fields if path.stat().st_mtime < before)
 
 
 def _require_room(folder: Path, size: int) -> None:
