@@ -412,6 +412,28 @@ def make_ice(
     return [made.folder for made in write(Path(out), Options(**options), glaciers, test, overwrite)]
 
 
+def make_xrf(
+    out: str | Path,
+    cores: int = 30,
+    test: int | None = None,
+    validation: int | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Any,
+) -> list[Path]:
+    """Make XRF spectra of sediment cores up; see `qexp data xrf`. Returns the folders of their parts.
+
+    test        how many cores are for the test; a quarter of them if left out
+    validation  how many of the others val.csv names; a sixth of them if left out
+    overwrite   replace spectra that were made there before
+    options     spectra and labelled, of each core; voltage, such as (10, 30) [kV]; seed
+    """
+    from qexp.synthetic.xrf import Options
+    from qexp.synthetic.xrf_folders import write
+
+    return write(Path(out), Options(**options), cores, test, validation, overwrite).folders
+
+
 def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:

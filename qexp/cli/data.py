@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def ice(
         sliding=_range("--sliding", sliding),
         coupling=coupling,
     )
-    with terminable(), _bar() as watch:
+    with terminable(), _bar("ice") as watch:
         made = write(out, options, glaciers, test, overwrite, watch)
     for one in made:
         result(str(one.folder))
@@ -82,8 +83,60 @@ def _range(option: str, text: str) -> tuple[float, float]:
         raise QexpError(f"{option} {text}: a number, or two as LOW:HIGH, such as 20:80") from None
 
 
+@app.command()
+def xrf(
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="A new folder: pretrain/, caco3/ and toc/ are made in it.")
+    ],
+    cores: Annotated[int, typer.Option(metavar="N", help="How many, those for the test among them.")] = 30,
+    test: Annotated[
+        int | None, typer.Option(metavar="N", help="How many cores are for the test; a quarter if left out.")
+    ] = None,
+    validation: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="How many of the others val.csv names; a sixth of them if left out."),
+    ] = None,
+    spectra: Annotated[int, typer.Option(metavar="N", help="Of each core, one per centimetre.")] = 200,
+    labelled: Annotated[
+        int, typer.Option(metavar="N", help="Of the spectra of each core: how many have CaCO3 and TOC.")
+    ] = 40,
+    voltage: Annotated[
+        str, typer.Option(metavar="KV", help="Of the tube: 10 or 30, or 10,30 for one core after the other.")
+    ] = "30",
+    seed: Annotated[int, typer.Option(help="Where everything random comes from.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace spectra that were made there.")] = False,
+) -> None:
+    """Make XRF spectra of sediment cores, in the layout of published ones: spe/, target/, info.csv, val.csv.
+
+    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. A seed always gives the same.
+    """
+    from qexp.runs.signals import terminable
+    from qexp.synthetic.xrf import Options
+    from qexp.synthetic.xrf_folders import write
+
+    options = Options(spectra=spectra, labelled=labelled, voltage=_whole_numbers("--voltage", voltage), seed=seed)
+    started = time.perf_counter()
+    with terminable(), _bar("xrf") as watch:
+        made = write(out, options, cores, test, validation, overwrite, watch)
+    for folder in made.folders:
+        result(str(folder))
+    message(
+        f"{made.spectra:,} spectra of {cores} cores, {made.labelled:,} of them with CaCO3 and TOC, "
+        f"in {time.perf_counter() - started:.3g} s"
+    )
+
+
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    from qexp.errors import QexpError
+
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise QexpError(f"{option} {text}: a whole number, or several with commas, such as 10,30") from None
+
+
 @contextmanager
-def _bar() -> Iterator[Callable[[str, float], None]]:
+def _bar(name: str) -> Iterator[Callable[[str, float], None]]:
     """A bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda name, share: None
@@ -96,5 +149,5 @@ def _bar() -> Iterator[Callable[[str, float], None]]:
         TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("ice", total=1.0)
+        task = bar.add_task(name, total=1.0)
         yield lambda name, share: bar.update(task, completed=share, description=name)

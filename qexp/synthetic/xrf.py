@@ -1,0 +1,219 @@
+"""Made-up spectra of sediment cores, as an XRF core scanner with a rhodium tube counts them.
+
+Energies are in eV, lengths along the core in mm; this file is where the units of the files meet those of `forward`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError
+from qexp.forward.xray_detector import Detector, Layer, efficiency, piled_up, response, transmission
+from qexp.forward.xray_tube import Beam, beam
+from qexp.forward.xrf import Interactions, fluorescence, interactions, line_energies, scattering
+from qexp.seeds import Seeds
+from qexp.synthetic.sediments import ELEMENTS, Array, Core, core
+
+CHANNELS = 2048
+
+GAIN = 20.0
+"""Energy per channel [eV]: spectra reach to 41 keV, those of a tube of 10 kV are empty above."""
+
+ANODE = "Rh"
+
+TAKE_OFF = np.radians(20.0)
+
+ANGLE = np.radians(45.0)
+"""Of the light from the tube, and of that to the detector, from the surface of the core."""
+
+LOWEST = 900.0
+"""[eV] Softer light does not get through the windows."""
+
+BIN = 40.0
+"""Of the tube's continuum [eV]: less than the detector resolves."""
+
+FILM = Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE))
+"""That keeps the core clean, 4 µm of polypropylene; light passes it on its way in and out."""
+
+TUBE_PATH = (Layer("Be", 1848 * 125e-6), Layer("He", 0.1664 * 0.02), FILM)
+"""Window, helium, film."""
+
+DETECTOR_PATH = (FILM, Layer("He", 0.1664 * 0.02), Layer("Be", 1848 * 12.5e-6))
+
+SILICON = 2330 * 450e-6
+"""Areal density of the detector [kg m-2]."""
+
+SHELF = 0.002
+
+RESOLVING_TIME = 2.5e-7
+"""In which two photons cannot be told apart: that of a fast shaper [s]."""
+
+CURRENTS = {10: (0.8, 2.0), 30: (0.25, 0.8)}
+"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second at either."""
+
+LIVE_TIMES = (10.0, 15.0, 20.0, 30.0)
+"""[s]"""
+
+ACCEPTANCE = 3e-5
+"""Solid angle of the beam on the core times that of the detector [sr2]; the distance that the scanner keeps to a core
+changes it by ACCEPTANCE_DEVIATION, as a logarithm."""
+
+ACCEPTANCE_DEVIATION = 0.1
+
+GAIN_DEVIATION, OFFSET_DEVIATION = 5e-4, 5.0
+"""Of the calibration, between cores: as a share of the gain, and [eV]."""
+
+NOISE, NOISE_DEVIATION = 75.0, 5.0
+"""Of the electronics: full width at half maximum [eV]. With the pairs' own: 140 eV at the K alpha line of manganese."""
+
+STEP = 10
+"""Between spectra [mm]."""
+
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a set of cores is like; the names are those of the options of `qexp data xrf`."""
+
+    spectra: int = 200
+    """Of each core."""
+    labelled: int = 40
+    """Of them, evenly spread."""
+    voltage: tuple[int, ...] = (30,)
+    """[kV] of several, one core has the first, the next the second and so on."""
+    seed: int = 0
+
+    def __str__(self) -> str:
+        voltages = ",".join(map(str, self.voltage))
+        return f"--spectra {self.spectra} --labelled {self.labelled} --voltage {voltages} --seed {self.seed}"
+
+
+def check(options: Options, cores: int, test: int, validation: int) -> None:
+    """Raises QexpError with all that is wrong with the options."""
+    rest = cores - test - 1
+    sound = [
+        (1 <= cores <= 1000, f"--cores {cores}: from 1 to 1000"),
+        (0 <= test < max(cores, 1), f"--test {test}: from 0 to one less than there are cores, {cores - 1}"),
+        (
+            0 <= validation <= max(rest, 0),
+            f"--validation {validation}: from 0 to one less than there are cores that are not for the test, {rest}",
+        ),
+        (1 <= options.spectra <= 10_000, f"--spectra {options.spectra}: from 1 to 10000"),
+        (
+            0 <= options.labelled <= options.spectra,
+            f"--labelled {options.labelled}: from 0 to the spectra of a core, {options.spectra}",
+        ),
+        (
+            len(options.voltage) > 0 and set(options.voltage) <= set(CURRENTS),
+            f"--voltage {','.join(map(str, options.voltage))}: in kV, "
+            f"{' or '.join(map(str, CURRENTS))}, or both as {','.join(map(str, CURRENTS))}",
+        ),
+        (0 <= options.seed <= LARGEST_SEED, f"--seed {options.seed}: a whole number from 0 on, less than 2^63"),
+    ]
+    if wrong := [message for right, message in sound if not right]:
+        raise QexpError("\n".join(wrong))
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """How a core was scanned."""
+
+    voltage: int
+    """[kV]"""
+    current: float
+    """[mA]"""
+    live_time: float
+    """Of a spectrum [s]."""
+    acceptance: float
+    """[sr2]"""
+    detector: Detector
+
+
+@dataclass(frozen=True)
+class Scan:
+    name: str
+    core: Core
+    scanner: Scanner
+    counts: NDArray[np.int64]
+    """(depth, channel)"""
+    caco3: Array
+    """(depth,) as a laboratory would measure it [wt%]"""
+    toc: Array
+
+
+def scan(seeds: Seeds, number: int, options: Options) -> Scan:
+    """The core of a number and its spectra, the same whatever else is drawn."""
+    drawn = core(seeds, number, options.spectra, STEP)
+    scanner = scanner_of(seeds, number, options.voltage[number % len(options.voltage)])
+    expected = count_rates(drawn.elements, scanner) * scanner.live_time
+    counts = np.stack([seeds.numpy("xrf", number, "counts", depth).poisson(row) for depth, row in enumerate(expected)])
+    caco3, toc = measured(seeds, number, drawn)
+    return Scan(f"core_{number:03d}", drawn, scanner, counts, caco3, toc)
+
+
+def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
+    """The settings for a core, and what the instrument was like on its day."""
+    random = seeds.numpy("xrf", number, "scanner")
+    return Scanner(
+        voltage=voltage,
+        current=round(random.uniform(*CURRENTS[voltage]), 3),
+        live_time=float(random.choice(LIVE_TIMES)),
+        acceptance=ACCEPTANCE * float(np.exp(ACCEPTANCE_DEVIATION * random.standard_normal())),
+        detector=Detector(
+            channels=CHANNELS,
+            gain=GAIN * (1 + GAIN_DEVIATION * random.standard_normal()),
+            offset=OFFSET_DEVIATION * random.standard_normal(),
+            noise=NOISE + NOISE_DEVIATION * random.standard_normal(),
+            thickness=SILICON,
+            shelf=SHELF,
+        ),
+    )
+
+
+def count_rates(elements: Array, scanner: Scanner) -> Array:
+    """What is counted of samples, on average.
+
+    elements  (sample, element)  mass fractions in the order of `sediments.ELEMENTS`
+    returns   (sample, channel)  [s-1]
+    """
+    return piled_up(arrivals(elements, scanner), RESOLVING_TIME, scanner.detector)
+
+
+def arrivals(elements: Array, scanner: Scanner) -> Array:
+    """The same of a detector that can tell any two photons apart."""
+    tables, energies, seen = _optics(scanner.voltage)
+    light = np.concatenate([fluorescence(elements, tables), scattering(elements, tables)], axis=1)
+    widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
+    per_ampere = (light * seen) @ response(energies, widths, scanner.detector)
+    return scanner.acceptance * scanner.current / 1000 * per_ampere
+
+
+@lru_cache
+def _optics(voltage: int) -> tuple[Interactions, Array, Array]:
+    """What a voltage does in each element, the energies that come back, and the share of them that is stopped."""
+    tube = beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST, BIN)
+    filtered = Beam(tube.energies, tube.photons * transmission(TUBE_PATH, tube.energies))
+    tables = interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST, 1000.0 * voltage)
+    energies = np.concatenate([line_energies(tables), tables.scattered_energies])
+    return tables, energies, transmission(DETECTOR_PATH, energies) * efficiency(energies, SILICON)
+
+
+def measured(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
+    """CaCO3 and TOC of all depths with the errors of a good laboratory [wt%]; never less than nothing.
+
+    One standard deviation is 0.5 wt% and 1 % of the value for CaCO3, 0.02 wt% and 2 % for TOC.
+    """
+    errors = seeds.numpy("xrf", number, "laboratory").standard_normal((len(drawn.carbon), 2)).T
+    caco3 = drawn.carbonate + np.hypot(0.5, 0.01 * drawn.carbonate) * errors[0]
+    toc = drawn.carbon + np.hypot(0.02, 0.02 * drawn.carbon) * errors[1]
+    return np.clip(caco3, 0, 100), np.clip(toc, 0, 100)
+
+
+def labelled(options: Options) -> list[int]:
+    """Which of the spectra of a core have targets, in the middles of equal parts of it."""
+    return [(2 * part + 1) * options.spectra // (2 * options.labelled) for part in range(options.labelled)]
