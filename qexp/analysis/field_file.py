@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.gridded.folders import Axis
-from qexp.datasets.gridded.store import Array
+from qexp.datasets.prepared import Array
 
 if TYPE_CHECKING:
     import xarray

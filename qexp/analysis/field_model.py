@@ -9,7 +9,7 @@ import torch
 from qexp import assemble
 from qexp.analysis.predict import load_model
 from qexp.analysis.predict_fields import FieldModel
-from qexp.datasets.gridded.store import Array
+from qexp.datasets.prepared import Array
 from qexp.models.network import refusal
 from qexp.runs.directory import RunDirectory
 

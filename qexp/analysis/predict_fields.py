@@ -16,7 +16,7 @@ from qexp.analysis.field_file import FieldFile, FieldGrid
 from qexp.analysis.progress import Progress, untold
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
 from qexp.datasets.gridded.reading import Grid, grid_of, read_ready
-from qexp.datasets.gridded.store import Array
+from qexp.datasets.prepared import Array
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs.signals import terminable
 

@@ -55,7 +55,7 @@ def _purge_cache(older_than: str | None) -> None:
     """Delete what no run has needed for a while; nobody is asked, for nothing is lost but time."""
     from datetime import timedelta
 
-    from qexp.datasets.gridded.store import cache_folder, unused_for
+    from qexp.datasets.prepared import cache_folder, unused_for
     from qexp.runs.trash import duration
 
     doomed = unused_for(timedelta() if older_than is None else duration(older_than))

@@ -97,7 +97,7 @@ def judge(
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
     """The frames of a folder with what a model makes of them, some at a time."""
     inputs, outputs = list(model.network.inputs), model.network.outputs
-    thickness_is_known = THICKNESS in frames.stored.variables
+    thickness_is_known = THICKNESS in frames.variables
     names = list(dict.fromkeys([*inputs, *outputs, *([THICKNESS] if thickness_is_known else [])]))
     at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
     for start in range(0, len(frames), at_once):

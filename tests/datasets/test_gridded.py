@@ -14,7 +14,7 @@ import xarray
 from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.mappings import PRESETS, FieldMapping, preset, read_mapping, written
 from qexp.datasets.gridded.patches import SYMMETRIES, Part, Patches, Places
-from qexp.datasets.gridded.store import cache_folder
+from qexp.datasets.prepared import cache_folder
 from qexp.errors import DatasetError, QexpError
 from qexp.forward import ice
 from tests.domes import ARRHENIUS, SPACING, YEAR, dome, write_folders
@@ -216,7 +216,7 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
 
     def kept():
-        return {path.name: path.stat().st_ino for path in (cache_folder() / "fields").glob("*.f32")}
+        return {path.name: path.stat().st_ino for path in (cache_folder() / "arrays").glob("*.f32")}
 
     dataset(folders)
     first = kept()
@@ -232,7 +232,7 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
 def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
     one = dataset(folders).parts["train"][0]
     expected = fields(one, ["thk"])["thk"]
-    one.stored.path.write_bytes(one.stored.path.read_bytes()[:1000])
+    one.prepared.path.write_bytes(one.prepared.path.read_bytes()[:1000])
     again = dataset(folders).parts["train"][0]
     np.testing.assert_array_equal(fields(again, ["thk"])["thk"], expected)
 
@@ -412,7 +412,7 @@ def test_fields_without_time_are_one_frame(folders):
 
 def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
-    one, *others = (frames.stored.path for part in dataset(folders).parts.values() for frames in part)
+    one, *others = (frames.prepared.path for part in dataset(folders).parts.values() for frames in part)
     for path in others:
         os.utime(path, (0, 0))
     code, _, stderr = qexp("purge", "--cache", "--older-than", "30d")

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.gridded import store
 from qexp.datasets.gridded.folders import FieldError, field_folders, open_folder
 from qexp.datasets.gridded.frames import THICKNESS, Frames, prepare
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
 from qexp.datasets.gridded.patches import Numbers, Part, Patches, Vector
+from qexp.datasets.prepared import content_hash
 from qexp.errors import DatasetError
 from qexp.tables import suggestion
 
@@ -170,7 +170,7 @@ class GriddedDataset:
         for of_part in folders.values():
             for folder in of_part:
                 for file in open_folder(folder, self._file).files:
-                    digest.update(f"{file.relative_to(self.path)} {store.content_hash(file)}\n".encode())
+                    digest.update(f"{file.relative_to(self.path)} {content_hash(file)}\n".encode())
         return digest.hexdigest()
 
     def _unusable_arguments(

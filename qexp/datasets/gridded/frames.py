@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.gridded import store
+from qexp.datasets import prepared
 from qexp.datasets.gridded.folders import FieldFolder, open_folder
 from qexp.datasets.gridded.reading import grid_of, read_ready
-from qexp.datasets.gridded.store import Array, MappedFields, Stored
+from qexp.datasets.prepared import Array, Mapped, Prepared
 
 THICKNESS = "thk"
 
@@ -31,7 +31,9 @@ class Frames:
     """The frames of a folder, kept in a file of the cache."""
 
     folder: Path
-    stored: Stored
+    prepared: Prepared
+    """(time, y, x, variable)"""
+    variables: tuple[str, ...]
     x: tuple[float, ...] | None
     y: tuple[float, ...] | None
     time: tuple[float, ...] | None
@@ -43,12 +45,12 @@ class Frames:
         return self.folder.name
 
     def __len__(self) -> int:
-        return self.stored.shape[0]
+        return self.prepared.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, in cells."""
-        return self.stored.shape[1:]
+        return self.prepared.shape[1], self.prepared.shape[2]
 
     @property
     def spacing(self) -> tuple[float, float] | None:
@@ -58,13 +60,13 @@ class Frames:
         return _step(self.y), _step(self.x)
 
     @cached_property
-    def fields(self) -> MappedFields:
-        return self.stored.opened()
+    def fields(self) -> Mapped:
+        return self.prepared.opened()
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → (time, y, x), a copy."""
         block = self.fields.values[start:stop]
-        made = {name: np.ascontiguousarray(block[..., self.stored.variables.index(name)]) for name in names}
+        made = {name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names}
         self.fields.note_read(block.nbytes)
         return made
 
@@ -80,15 +82,22 @@ def prepare(
     stepping  only every so many frames
     """
     source = open_folder(folder, file)
-    key = [VERSION, [[path.name, store.content_hash(path)] for path in source.files], list(names), resample, stepping]
-    about = store.note(key)
+    key = [
+        VERSION,
+        [[path.name, prepared.content_hash(path)] for path in source.files],
+        list(names),
+        resample,
+        stepping,
+    ]
+    about = prepared.note(key)
     if about is None:
         about = _described(source, names, resample, stepping)
-        store.keep_note(key, about)
-    shape: tuple[int, int, int] = tuple(about["shape"])
-    kept = store.stored(key, about["variables"], shape, lambda: _blocks(source, about["variables"], resample, stepping))
+        prepared.keep_note(key, about)
+    variables = tuple(about["variables"])
+    shape = (*about["shape"], len(variables))
+    kept = prepared.prepared(key, shape, lambda: _blocks(source, variables, resample, stepping))
     coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
-    return Frames(folder, kept, attributes=about["attributes"], **coordinates)
+    return Frames(folder, kept, variables, attributes=about["attributes"], **coordinates)
 
 
 def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def counts_above(frames: Frames, variable: str, threshold: float, patch_size: in
     height, width = frames.size
     first = patch_size // 2
     rows, columns = (slice(first, first + side - patch_size + 1) for side in (height, width))
-    values = frames.fields.values[..., frames.stored.variables.index(variable)]
+    values = frames.fields.values[..., frames.variables.index(variable)]
     counts = np.empty(len(frames), dtype=np.int64)
     for frame in range(len(frames)):
         counts[frame] = (values[frame, rows, columns] > threshold).sum()

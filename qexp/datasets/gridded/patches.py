@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.gridded.frames import THICKNESS, Frames, counts_above
-from qexp.datasets.gridded.store import MAPPED_AROUND, Array
+from qexp.datasets.prepared import MAPPED_AROUND, Array
 
 Numbers = NDArray[np.int64]
 Vector = tuple[int | None, int | None]
@@ -137,7 +137,7 @@ class Patches:
         return good
 
     def _thickness(self, frames: Frames) -> Array:
-        return frames.fields.values[..., frames.stored.variables.index(THICKNESS)]
+        return frames.fields.values[..., frames.variables.index(THICKNESS)]
 
     def cut(self, places: Places, variables: int, vectors: Sequence[Vector]) -> Array:
         """The patches at some places: (patch, y, x, variable), turned as the places say.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
 from qexp.datasets.gridded.folders import Axis, FieldError, FieldFolder, NetcdfFolder
-from qexp.datasets.gridded.store import Array
+from qexp.datasets.prepared import Array
 from qexp.tables import suggestion
 
 

@@ -1,4 +1,4 @@
-"""Fields made ready once, and kept: one file per folder, whose frames are mapped into memory as they are needed.
+"""Data made ready once, and kept: arrays in files, mapped into memory as they are needed.
 
 What is in a file is named by what it was made of, so that it never has to be thought of: other data, another spec or
 another version of this code makes another file. All of it can be deleted at any time.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
@@ -76,7 +77,7 @@ def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
 
 def _place(key: Sequence[Any], suffix: str) -> Path:
     name = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()
-    return cache_folder() / "fields" / f"{name}.{suffix}"
+    return cache_folder() / "arrays" / f"{name}.{suffix}"
 
 
 MAPPED_AROUND = 2**16
@@ -84,25 +85,23 @@ MAPPED_AROUND = 2**16
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Prepared fields: (time, y, x, variable)."""
+class Prepared:
+    """An array of 32-bit numbers in a file."""
 
     path: Path
-    variables: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """Frames, height, width."""
+    shape: tuple[int, ...]
 
-    def opened(self) -> MappedFields:
-        return MappedFields(self)
+    def opened(self) -> Mapped:
+        return Mapped(self)
 
 
-class MappedFields:
-    """The fields of a file, read where they are looked at."""
+class Mapped:
+    """The array of a file, read where it is looked at."""
 
-    def __init__(self, stored: Stored) -> None:
-        with stored.path.open("rb") as file:
+    def __init__(self, prepared: Prepared) -> None:
+        with prepared.path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(*stored.shape, len(stored.variables))
+        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(prepared.shape)
         self._read = 0
 
     def note_read(self, count: int) -> None:
@@ -116,16 +115,13 @@ class MappedFields:
             self._read = 0
 
 
-def stored(
-    key: Sequence[Any], variables: Sequence[str], shape: tuple[int, int, int], blocks: Callable[[], Iterator[Array]]
-) -> Stored:
-    """The file of a key, made from blocks of frames, (time, y, x, variable), if it is not there yet.
+def prepared(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterator[Array]]) -> Prepared:
+    """The file of a key, made from blocks along the first axis if it is not there yet.
 
     Raises QexpError where it cannot be written.
     """
-    made = Stored(_place(key, "f32"), tuple(variables), shape)
-    folder = made.path.parent
-    size = 4 * len(made.variables) * int(np.prod(shape))
+    made = Prepared(_place(key, "f32"), shape)
+    folder, size = made.path.parent, 4 * math.prod(shape)
     if made.path.is_file() and made.path.stat().st_size == size:
         with contextlib.suppress(OSError):  # a cache of somebody else's
             os.utime(made.path)  # for `unused_for`
@@ -138,23 +134,22 @@ def stored(
                 file.write(np.ascontiguousarray(block, dtype=np.float32).data)
     except OSError as error:
         raise QexpError(
-            f"prepared fields cannot be kept in {folder}: {error.strerror or error}; "
-            f"name another folder with {VARIABLE}"
+            f"prepared data cannot be kept in {folder}: {error.strerror or error}; name another folder with {VARIABLE}"
         ) from error
     return made
 
 
 def unused_for(age: timedelta) -> list[Path]:
-    """Prepared fields that no run has looked for in so long."""
+    """Arrays that no run has looked for in so long."""
     before = time.time() - age.total_seconds()
-    fields = (cache_folder() / "fields").glob("*.f32")
-    return sorted(path for path in fields if path.stat().st_mtime < before)
+    arrays = (cache_folder() / "arrays").glob("*.f32")
+    return sorted(path for path in arrays if path.stat().st_mtime < before)
 
 
 def _require_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise QexpError(
-            f"prepared fields take {size / 2**20:.0f} MiB, but {folder} has {free / 2**20:.0f} MiB left; "
+            f"prepared data take {size / 2**20:.0f} MiB, but {folder} has {free / 2**20:.0f} MiB left; "
             f"make room, or name another folder with {VARIABLE}"
         )
