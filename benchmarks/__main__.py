@@ -1,6 +1,6 @@
-"""Run: python -m benchmarks [generator|loops|startup|managed|prediction|accuracy|lunar ...]; all if left out.
+"""Run: python -m benchmarks [generator|loops|folds|startup|managed|prediction|accuracy|lunar|fields|ice ...].
 
-Writes benchmarks.json.
+All but `ice`, which takes an hour, if nothing is named. Writes benchmarks.json.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESULTS = Path("benchmarks.json")
 def main() -> None:
     import torch
 
-    chosen = sys.argv[1:] or list(MEASUREMENTS)
+    chosen = sys.argv[1:] or [name for name in MEASUREMENTS if name != "ice"]
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n")
     measured: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
@@ -137,6 +137,34 @@ def lunar() -> Any:
     return rows
 
 
+def fields() -> Any:
+    from benchmarks.fields import measure, speed
+
+    compared = _print_comparisons(measure())
+    frame = speed()
+    print(
+        f"a frame by the solver {1e3 * frame.steps:.1f} ms, its velocities alone {1e3 * frame.velocities:.2f} ms, "
+        f"coupled {1e3 * frame.coupled:.1f} ms; "
+        + ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in frame.emulators.items())
+    )
+    return {"epochs": compared, "seconds per frame": asdict(frame)}
+
+
+def ice() -> Any:
+    from benchmarks.ice import TIMES_BETTER, measure
+
+    rows = measure()
+    for row in rows:
+        seeds = ", ".join(f"{percent:.2f}" for percent in row.percent)
+        aim = "" if row.limit is None else f"   ≤ {row.limit:g} % {_word(row.holds)}"
+        print(f"{row.experience:24s} {row.mean:5.2f} % of the mean speed ({seeds}){aim}   {row.seconds:.0f} s each")
+    by_name = {row.experience: row.mean for row in rows}
+    for name in ("ice_coupled_cnn", "ice_coupled_unet"):
+        times = by_name["ice_coupled_pointwise"] / by_name[name]
+        print(f"{name}: {times:.1f} times better than cell by cell   ≥ {TIMES_BETTER:g} {_word(times >= TIMES_BETTER)}")
+    return [{**asdict(row), "holds": row.holds} for row in rows]
+
+
 def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
         print(
@@ -159,6 +187,8 @@ MEASUREMENTS = {
     "prediction": prediction,
     "accuracy": accuracy,
     "lunar": lunar,
+    "fields": fields,
+    "ice": ice,
 }
 
 if __name__ == "__main__":

@@ -51,9 +51,7 @@ def epoch(name: str) -> Comparison:
     tables, seeds = assemble.BUILT_IN, Seeds(0)
     data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, CPU)
     recipe = assemble.recipe_of(spec, tables)
-    trainer = Trainer(
-        assemble.initial_model(spec, tables, seeds), data, recipe, seeds, CPU, Path(tempfile.mkdtemp())
-    )
+    trainer = Trainer(assemble.initial_model(spec, tables, seeds), data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
     bare = assemble.initial_model(spec, tables, seeds)
     network, size, outputs = bare.network, int(spec["batch_size"]), spec["outputs"]
     optimizer = recipe.optimizer(list(network.parameters()), spec["learning_rate"])
