@@ -121,8 +121,7 @@ def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
         return []
     document, file, prefix = _dataset_in(path, kind, workspace)
     dataset = dataset_of(document, tables, workspace)
-    warnings = [] if isinstance(dataset, GeneratedDataset) else dataset.warnings
-    return [Problem(file, prefix, text) for text in warnings]
+    return [Problem(file, prefix, text) for text in dataset.warnings]
 
 
 def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Document, str, validate.Path]:

@@ -54,6 +54,8 @@ class GeneratedDataset:
         self.test = {name: [(low, high) for low, high in ranges] for name, ranges in test.items()}
         self.distributions = dict(distributions)
         self.noise = noise
+        self.warnings: list[str] = []
+        """What a user should know, and may have meant; of what is simulated as it is asked for, nothing."""
 
     @property
     def variables(self) -> list[str]:

@@ -57,6 +57,8 @@ def train_network(
     """From the first epoch, or the last checkpoint, to results; False if interrupted."""
     seeds = Seeds(record["seed"])
     dataset = assemble.dataset_of(spec["dataset"], tables)
+    for text in dataset.warnings:
+        log.warning("%s", text)
     data = assemble.data_of(spec, dataset, tables, seeds, device)
     model = assemble.initial_model(spec, tables, seeds)
     pretrained = directory.checkpoints / "pretrained.safetensors"

@@ -208,3 +208,6 @@ def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):
     code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
     assert code == 0
     assert "the cells are not of one size" in stderr
+    code, _, stderr = qexp("--workspace", place.root, "run", "domes", "--set", "epochs=1")
+    assert code == 0
+    assert "warning: the cells are not of one size" in stderr
