@@ -95,7 +95,18 @@ def test_only_the_package_and_the_commands_import_the_api():
     assert {part(module) for module in users} <= {"__init__", "cli"}
 
 
-HEAVY = ["torch", "scipy", "sklearn", "pyarrow", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf"]
+HEAVY = [
+    "torch",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "matplotlib",
+    "xarray",
+    "jsonschema",
+    "tensorboard",
+    "h5netcdf",
+    "xraydb",
+]
 
 READING = [
     "qexp",
@@ -173,6 +184,7 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
         ["--help"],
         ["ls", "--help"],
         ["data", "ice", "--help"],
+        ["data", "xrf", "--help"],
         ["ls"],
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
         ["show", "sound_0"],

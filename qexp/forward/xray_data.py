@@ -141,5 +141,7 @@ def mass_fractions(formula: str) -> dict[str, float]:
 
 
 def _elam(element: str, energies: Array, kind: str) -> Array:
+    if not energies.size:  # which xraydb does not take
+        return np.zeros(0)
     values: Array = xraydb.mu_elam(element, energies, kind=kind)
     return SQUARE_METRES_PER_KILOGRAM * values

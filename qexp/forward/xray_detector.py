@@ -119,7 +119,7 @@ def channel_edges(detector: Detector) -> Array:
 
 def _peaks(centres: Array, deviations: Array, detector: Detector) -> Array:
     """(peak, channel) Gaussians of area one; only their neighbourhoods are computed."""
-    half = int(np.ceil(REACH * deviations.max() / detector.gain))
+    half = int(np.ceil(REACH * deviations.max(initial=0) / detector.gain))
     first = np.floor((centres - detector.offset) / detector.gain).astype(int) - half
     channels = first[:, None] + np.arange(2 * half + 1)
     edges = detector.offset + detector.gain * (first[:, None] + np.arange(2 * half + 2))

@@ -17,8 +17,8 @@ from qexp.forward.xray_data import Array, attenuation, edge, lines, molar_mass
 CONTINUUM = 1.35e9 * 1e3 / 1e3
 """[photons s-1 sr-1 A-1 eV-1]"""
 
-CHARACTERISTIC = {"K": 5e13 * 1e3, "L": 4.94e13 * 1e3}
-"""[photons s-1 sr-1 A-1]"""
+CHARACTERISTIC = {"K": 5e13 * 1e3, "L1": 0.71e13 * 1e3, "L2": 2.70e13 * 1e3, "L3": 4.94e13 * 1e3}
+"""[photons s-1 sr-1 A-1]; those of L1 and L2 are for anodes from mercury on, and less for lighter ones."""
 
 STOPPING = {"K": (2, 0.35), "L": (8, 0.25)}
 """Electrons of the shell, and the constant of its cross-section."""
@@ -70,8 +70,9 @@ def _ionised(anode: str, shell: str, voltage: float) -> float:
         1 - 0.0081517 * number + 3.613e-5 * number**2
         + 0.009583 * number * np.exp(-overvoltage) + 0.001141 * voltage / 1000
     )  # fmt: skip
-    correction = {"K": 1.0, "L": -0.4814 + 0.03781 * number - 2.413e-4 * number**2}[kind]
-    return float(CHARACTERISTIC[kind] * correction * stopped * kept)
+    lighter = shell in ("L1", "L2") and number < 80
+    correction = -0.4814 + 0.03781 * number - 2.413e-4 * number**2 if lighter else 1.0
+    return float(CHARACTERISTIC[shell] * correction * stopped * kept)
 
 
 def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_off: float) -> Array:

@@ -10,7 +10,7 @@ photons per solid angle, with the vacancies v_i per mass, p_i photons of the lin
 the whole sample. Scattering is single, by the same integral over the depth with differential cross-sections.
 
 Left out: fluorescence excited by fluorescence (some per cent of the lines of K beside much Ca, of Ti and Mn beside
-much Fe), light that scatters twice, roughness and grains, a film of water, the divergence of the beam.
+much Fe), light that scatters twice, roughness and grains, layers, the divergence of the beam.
 """
 
 from __future__ import annotations

@@ -36,13 +36,15 @@ LOWEST = 900.0
 BIN = 40.0
 """Of the tube's continuum [eV]: less than the detector resolves."""
 
-FILM = Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE))
-"""That keeps the core clean, 4 µm of polypropylene; light passes it on its way in and out."""
+COVER = (Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE)), Layer("H2O", 998 * 10e-6 / np.sin(ANGLE)))
+"""A foil of 4 µm that keeps the scanner clean, and 10 µm of water below it, which take much of the light of aluminium
+and silicon (Tjallingii and others 2007, Geochem. Geophys. Geosyst. 8, Q02004). Light passes them in and out."""
 
-TUBE_PATH = (Layer("Be", 1848 * 125e-6), Layer("He", 0.1664 * 0.02), FILM)
-"""Window, helium, film."""
+HELIUM = Layer("He", 0.1664 * 0.02)
 
-DETECTOR_PATH = (FILM, Layer("He", 0.1664 * 0.02), Layer("Be", 1848 * 12.5e-6))
+TUBE_PATH = (Layer("Be", 1848 * 125e-6), HELIUM, *COVER)
+
+DETECTOR_PATH = (*COVER, HELIUM, Layer("Be", 1848 * 12.5e-6))
 
 SILICON = 2330 * 450e-6
 """Areal density of the detector [kg m-2]."""

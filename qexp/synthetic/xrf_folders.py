@@ -33,10 +33,10 @@ TARGETS: dict[str, Callable[[Scan], Iterable[float]]] = {"caco3": lambda of: of.
 PHYSICS = f"""\
 A stand-in, not data: sediment mixed from carbonate, clay, silica, organic matter and salt water whose shares drift \
 along a core and jump; its trace elements; primary fluorescence of a thick flat sample (Sherman 1955) under an \
-unfiltered {ANODE} tube (Ebel 1999) at 45° to it; the tube's light scattered once, with or without loss; helium, film \
-and windows; a silicon detector with its resolution, escape peaks and pile-up; Poisson counts. Cross-sections, \
-lines and yields are those of xraydb. Left out: fluorescence that fluorescence excites, light that scatters twice, a \
-film of water, roughness, grains, cracks, and drift of the calibration within a core."""
+unfiltered {ANODE} tube (Ebel 1999, 2003) at 45° to it; the tube's light scattered once, with or without loss; helium, \
+foil, a film of water and windows; a silicon detector with its resolution, escape peaks and pile-up; Poisson counts. \
+Cross-sections, lines and yields are those of xraydb. Left out: fluorescence that fluorescence excites, light that \
+scatters twice, changes of the water film, roughness, grains, cracks, and drift of the calibration within a core."""
 
 
 class Made(NamedTuple):

@@ -1,0 +1,267 @@
+"""Made-up cores and their spectra: what is in the folders holds together, and a seed says all that is in it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qexp.errors import QexpError
+from qexp.forward.xray_data import mass_fractions
+from qexp.seeds import Seeds
+from qexp.synthetic import sediments, xrf, xrf_folders
+from qexp.synthetic.sediments import ELEMENTS
+from qexp.synthetic.xrf import Options, Scan
+
+SMALL = Options(spectra=10, labelled=4)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("xrf") / "some"
+    xrf_folders.write(folder, SMALL, cores=5, test=1, validation=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scanned() -> Scan:
+    return xrf.scan(Seeds(0), 2, Options(spectra=40))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_part_has_a_spectrum_and_where_it_should_a_target_for_each_row_and_no_other(made: Path):
+    assert sorted(path.name for path in made.iterdir()) == ["README.md", "caco3", "pretrain", "toc"]
+    for name, each in (("pretrain", 10), ("caco3", 4), ("toc", 4)):
+        for part, cores in (("test", 1), ("train", 4)):
+            place = made / name / part
+            names = [row["filename"] for row in rows(place / "info.csv")]
+            assert len(names) == len(set(names)) == cores * each
+            assert sorted(path.name for path in (place / "spe").iterdir()) == sorted(names)
+            assert (place / "target").exists() == (name != "pretrain")
+            if name != "pretrain":
+                assert sorted(path.name for path in (place / "target").iterdir()) == sorted(names)
+
+
+def test_a_spectrum_is_2048_whole_numbers_one_a_line_and_a_target_is_one_number(made: Path):
+    for path in made.glob("*/*/spe/*.csv"):
+        counts = np.loadtxt(path, delimiter=",", dtype=int)
+        assert counts.shape == (2048,)
+        assert (counts >= 0).all()
+        assert counts.sum() > 1e4
+    for path in made.glob("*/*/target/*.csv"):
+        assert 0 <= float(path.read_text()) <= 100
+
+
+def test_the_first_column_names_the_file_and_others_its_core_depth_and_settings(made: Path):
+    told = rows(made / "pretrain/train/info.csv")
+    assert list(told[0]) == ["filename", "core", "depth", "voltage", "current", "live_time"]
+    assert [row["filename"] for row in told[:2]] == ["core_001_0000.csv", "core_001_0001.csv"]
+    assert [float(row["depth"]) for row in told[:3]] == [5, 15, 25]
+    for core in {row["core"] for row in told}:
+        assert len({(row["voltage"], row["current"], row["live_time"]) for row in told if row["core"] == core}) == 1
+
+
+def test_cores_are_in_one_part_only_and_the_same_in_each_data_set(made: Path):
+    cores = {
+        path.relative_to(made).parts: {row["core"] for row in rows(path)} for path in sorted(made.glob("*/*/*.csv"))
+    }
+    for name in ("pretrain", "caco3", "toc"):
+        assert cores[name, "test", "info.csv"] == {"core_000"}
+        assert cores[name, "train", "val.csv"] == {"core_001"}
+        assert cores[name, "train", "info.csv"] == {"core_001", "core_002", "core_003", "core_004"}
+    assert ("toc", "test", "val.csv") not in cores
+
+
+def test_rows_for_validation_are_rows_of_the_training_part(made: Path):
+    for name, each in (("pretrain", 10), ("caco3", 4), ("toc", 4)):
+        chosen = rows(made / name / "train/val.csv")
+        assert len(chosen) == each
+        assert all(row in rows(made / name / "train/info.csv") for row in chosen)
+
+
+def test_labelled_spectra_are_those_of_pretraining_with_the_same_names(made: Path):
+    labelled = [*made.glob("caco3/*/spe/*.csv"), *made.glob("toc/*/spe/*.csv")]
+    assert len(labelled) == 2 * 5 * 4
+    for path in labelled:
+        assert (made / "pretrain" / path.parts[-3] / "spe" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_labels_are_spread_evenly_over_a_core():
+    assert xrf.labelled(Options(spectra=200, labelled=40))[:3] == [2, 7, 12]
+    for spectra in (1, 7, 50):
+        for count in range(spectra + 1):
+            chosen = xrf.labelled(Options(spectra=spectra, labelled=count))
+            assert len(set(chosen)) == count
+            assert all(0 <= depth < spectra for depth in chosen)
+
+
+def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
+    xrf_folders.write(tmp_path / "xrf", replace(SMALL, labelled=0), cores=2)
+    assert sorted(path.name for path in (tmp_path / "xrf").iterdir()) == ["README.md", "pretrain"]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: Path):
+    xrf_folders.write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
+    assert files_of(tmp_path / "again") == files_of(made)
+    xrf_folders.write(tmp_path / "other", replace(SMALL, seed=1), cores=5, test=1, validation=1)
+    other = files_of(tmp_path / "other")
+    assert not any(other[name] == content for name, content in files_of(made).items() if "/spe/" in name)
+
+
+def test_a_core_is_the_same_however_many_others_there_are_and_whatever_it_is_for(tmp_path: Path, made: Path):
+    xrf_folders.write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
+    spectra = {Path(name).name: content for name, content in files_of(made).items() if name.startswith("pretrain")}
+    for path in (tmp_path / "few/pretrain/train/spe").iterdir():
+        assert path.read_bytes() == spectra[path.name]
+
+
+def test_a_longer_core_goes_on_where_the_shorter_one_ends(scanned: Scan):
+    longer = xrf.scan(Seeds(0), 2, Options(spectra=60))
+    np.testing.assert_array_equal(longer.core.carbonate[:40], scanned.core.carbonate)
+    np.testing.assert_array_equal(longer.caco3[:40], scanned.caco3)
+    np.testing.assert_array_equal(longer.counts[:40], scanned.counts)
+
+
+def test_the_parts_of_a_sediment_make_up_all_of_it():
+    for number in range(20):
+        drawn = sediments.core(Seeds(7), number, 50, 10.0)
+        np.testing.assert_allclose(sum(drawn.shares.values()), 1)
+        np.testing.assert_allclose(drawn.elements.sum(axis=1), 1)
+        assert (drawn.elements >= 0).all()
+        assert all((share > 0).all() for share in drawn.shares.values())
+
+
+def test_the_targets_are_those_of_the_mixture():
+    drawn = sediments.core(Seeds(0), 2, 50, 10.0)
+    carbon = drawn.elements[:, ELEMENTS.index("C")]
+    # All carbon is that of calcite and of organic matter; water takes the same share from all of the dry sediment.
+    in_calcite = mass_fractions("CaCO3")["C"] * drawn.carbonate / 100
+    dry = carbon / (in_calcite + drawn.carbon / 100)
+    assert (dry > 0.4).all()
+    assert (dry < 0.9).all()
+    chlorine = drawn.elements[:, ELEMENTS.index("Cl")]
+    # The chlorine is that of the water, in which it has one share.
+    np.testing.assert_allclose(chlorine / (1 - dry), chlorine[0] / (1 - dry[0]))
+
+
+def test_sediments_are_like_those_of_the_sea():
+    cores = [sediments.core(Seeds(3), number, 60, 10.0) for number in range(60)]
+    carbonate = np.array([core.carbonate.mean() for core in cores])
+    carbon = np.array([core.carbon.mean() for core in cores])
+    assert carbonate.min() < 10
+    assert carbonate.max() > 60
+    assert 0.2 < np.median(carbon) < 1.5
+    assert carbon.max() < 10
+    bromine = np.array([core.elements[:, ELEMENTS.index("Br")].mean() for core in cores])
+    assert 10e-6 < np.median(bromine) < 100e-6
+
+
+def test_drifts_have_unit_variance_and_forget_over_their_length():
+    values = sediments.drift(np.random.default_rng(0), 400, 500, 0.1)
+    assert values.var() == pytest.approx(1, abs=0.05)
+    assert (values[10:] * values[:-10]).mean() == pytest.approx(np.exp(-1), abs=0.05)
+
+
+def test_cores_of_one_basin_are_more_alike_than_cores_of_others():
+    cores = [sediments.core(Seeds(1), number, 60, 10.0) for number in range(80)]
+    logarithm = {
+        basin: [np.log(core.shares["organic"] / core.shares["clay"]).mean() for core in cores if core.basin == basin]
+        for basin in range(sediments.BASINS)
+    }
+    within = np.mean([np.var(values) for values in logarithm.values()])
+    assert within < 0.6 * np.var(np.concatenate(list(logarithm.values())))
+
+
+def test_counts_are_poissonian_about_what_the_physics_expects(scanned: Scan):
+    scanner = scanned.scanner
+    expected = xrf.count_rates(scanned.core.elements, scanner) * scanner.live_time
+    many = expected > 20
+    deviations = (scanned.counts[many] - expected[many]) / np.sqrt(expected[many])
+    assert deviations.mean() == pytest.approx(0, abs=0.02)
+    assert deviations.var() == pytest.approx(1, abs=0.02)
+
+
+def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(scanned: Scan):
+    longer, stronger = (
+        replace(scanned.scanner, live_time=2 * scanned.scanner.live_time),
+        replace(scanned.scanner, current=2 * scanned.scanner.current),
+    )
+    rates, more = (xrf.arrivals(scanned.core.elements, scanner) for scanner in (scanned.scanner, stronger))
+    np.testing.assert_allclose(more, 2 * rates)
+    np.testing.assert_allclose(
+        xrf.count_rates(scanned.core.elements, longer), xrf.count_rates(scanned.core.elements, scanned.scanner)
+    )
+    assert (
+        xrf.count_rates(scanned.core.elements, stronger).sum()
+        < 2 * xrf.count_rates(scanned.core.elements, scanned.scanner).sum()
+    )
+
+
+def test_spectra_have_the_rates_that_a_core_scanner_has():
+    for number in range(6):
+        for voltage in xrf.CURRENTS:
+            scan = xrf.scan(Seeds(0), number, Options(spectra=2, labelled=1, voltage=(voltage,)))
+            rate = scan.counts.sum(axis=1).mean() / scan.scanner.live_time
+            assert 3e3 < rate < 2e5
+            beyond = scan.counts[:, int(1000 * voltage / xrf.GAIN) + 20 :].sum() / scan.counts.sum()
+            assert beyond < 0.02  # only sums are there
+
+
+def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
+    def line(energy: float) -> np.ndarray:
+        detector = scanned.scanner.detector
+        channel = round((energy - detector.offset) / detector.gain)
+        return scanned.counts[:, channel - 4 : channel + 5].sum(axis=1)
+
+    assert np.corrcoef(line(3692.0), scanned.core.carbonate)[0, 1] > 0.95
+    assert np.corrcoef(line(6404.0), scanned.core.carbonate)[0, 1] < -0.5
+
+
+def test_laboratories_err_by_what_the_readme_says():
+    cores = [xrf.scan(Seeds(5), number, Options(spectra=40, labelled=1)) for number in range(8)]
+    errors = np.concatenate(
+        [(one.caco3 - one.core.carbonate) / np.hypot(0.5, one.core.carbonate / 100) for one in cores]
+    )
+    assert errors.std() == pytest.approx(1, abs=0.15)
+    assert all((one.toc >= 0).all() for one in cores)
+
+
+def test_voltages_take_turns(tmp_path: Path):
+    xrf_folders.write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
+    told = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
+    assert told == {"core_000": "10", "core_001": "30", "core_002": "10", "core_003": "30"}
+    assert "--voltage 10,30" in (tmp_path / "both/README.md").read_text()
+
+
+def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_validation(tmp_path: Path):
+    xrf_folders.write(tmp_path / "xrf", Options(spectra=1, labelled=1), cores=16)
+    assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4
+    assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
+
+
+def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
+    def fall(name: str, share: float) -> None:
+        if share > 0.3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        xrf_folders.write(tmp_path / "xrf", SMALL, cores=3, watch=fall)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
+    (tmp_path / "ice").mkdir()
+    (tmp_path / "ice/README.md").write_text("# Made-up glaciers\n")
+    with pytest.raises(QexpError, match="something else"):
+        xrf_folders.write(tmp_path / "ice", SMALL, cores=2, overwrite=True)
