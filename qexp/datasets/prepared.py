@@ -150,6 +150,6 @@ def _require_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise QexpError(
-            f"prepared data take {size / 2**20:.0f} MiB, but {folder} has {free / 2**20:.0f} MiB left; "
+            f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
             f"make room, or name another folder with {VARIABLE}"
         )
