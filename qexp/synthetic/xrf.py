@@ -75,6 +75,9 @@ NOISE, NOISE_DEVIATION = 75.0, 5.0
 STEP = 10
 """Between spectra [mm]."""
 
+AT_A_TIME = 500
+"""Spectra that are computed together: what bounds the memory for long cores."""
+
 LARGEST_SEED = 2**63 - 1
 
 
@@ -152,8 +155,11 @@ def scan(seeds: Seeds, number: int, options: Options) -> Scan:
     """The core of a number and its spectra, the same whatever else is drawn."""
     drawn = core(seeds, number, options.spectra, STEP)
     scanner = scanner_of(seeds, number, options.voltage[number % len(options.voltage)])
-    expected = count_rates(drawn.elements, scanner) * scanner.live_time
-    counts = np.stack([seeds.numpy("xrf", number, "counts", depth).poisson(row) for depth, row in enumerate(expected)])
+    counts = np.empty((options.spectra, CHANNELS), dtype=np.int64)
+    for first in range(0, options.spectra, AT_A_TIME):
+        rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
+        for depth, expected in enumerate(rates * scanner.live_time, start=first):
+            counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
     caco3, toc = measured(seeds, number, drawn)
     return Scan(f"core_{number:03d}", drawn, scanner, counts, caco3, toc)
 
