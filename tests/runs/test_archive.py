@@ -348,8 +348,9 @@ def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the
     qexp("export", "sound_0", "--to", archive)
     whole = archive.read_bytes()
     chance = random.Random(0)
+    last = len(whole.rstrip(b"\0"))  # a plain tar ends in zeros, of which nothing is missed
     for _ in range(12):
-        torn.write_bytes(whole[: chance.randrange(len(whole) - 4096)])
+        torn.write_bytes(whole[: chance.randrange(last)])
         assert refused(torn)[0] == 5
     for _ in range(12):
         place = chance.randrange(len(whole))
