@@ -14,6 +14,7 @@ from qexp import files
 from qexp.analysis import made_before
 from qexp.analysis.field_file import FieldFile, FieldGrid
 from qexp.analysis.progress import Progress, untold
+from qexp.datasets.gridded import alike
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
 from qexp.datasets.gridded.reading import Grid, grid_of, read_ready
 from qexp.datasets.prepared import Array
@@ -22,9 +23,6 @@ from qexp.runs.signals import terminable
 
 CELLS = 2**18
 """Of each variable that are read, estimated and written at a time, unless a frame has more."""
-
-ALIKE = 1e-3
-"""Cells whose widths differ by a smaller share are equally wide."""
 
 
 @dataclass(frozen=True)
@@ -204,9 +202,8 @@ def _another_width(source: Path, grid: FieldGrid, model: FieldModel) -> str | No
     if grid.y is None or grid.x is None or min(grid.size) < 2 or not model.spacings:
         return None
     here = (grid.y.spacing, grid.x.spacing)
-    for known in model.spacings:
-        if all(abs(one - two) <= ALIKE * abs(two) for one, two in zip(here, known, strict=True)):
-            return None
+    if any(alike(here, known) for known in model.spacings):
+        return None
     trained = ", ".join(f"{y:g} x {x:g} m" for y, x in model.spacings)
     changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
     return (

@@ -10,8 +10,7 @@ from typing import Any
 
 from qexp.datasets import table_files
 from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.gridded import GriddedDataset, mappings
-from qexp.datasets.gridded.dataset import SPACINGS_ALIKE
+from qexp.datasets.gridded import GriddedDataset, alike, mappings
 from qexp.datasets.gridded.mappings import FieldMapping
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError, QexpError
@@ -224,11 +223,6 @@ def spacings(dataset: GriddedDataset) -> list[list[float]]:
         if frames.spacing is not None and not any(alike(frames.spacing, known) for known in found):
             found.append(list(frames.spacing))
     return found
-
-
-def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether cells are equally wide, along y and along x."""
-    return all(abs(one - two) <= SPACINGS_ALIKE * two for one, two in zip(spacing, other, strict=True))
 
 
 def units_of(spec: Document) -> dict[str, str]:

@@ -23,9 +23,6 @@ Where = tuple[str | int, ...]
 
 TRAIN, TEST = "train", "test"
 
-SPACINGS_ALIKE = 1e-3
-"""Spacings that differ by a smaller share are the same."""
-
 
 class GriddedDataset:
     """Frames of fields, (y, x) each, in the folders of a train and of a test part.

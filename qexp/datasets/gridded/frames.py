@@ -22,6 +22,9 @@ THICKNESS = "thk"
 BLOCK = 4 * 2**20
 """Bytes of one variable that are made ready at a time."""
 
+SPACINGS_ALIKE = 1e-3
+"""Widths of cells that differ by a smaller share are the same."""
+
 VERSION = 1
 """Of what is kept: to be raised when the same files would be made ready in another way."""
 
@@ -141,10 +144,9 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def written_attributes(frames: Frames, name: str) -> dict[str, Any]:
-    """Attributes of a variable for a file that is written: without those that tell how it was packed."""
-    packing = {"scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max"}
-    return {key: value for key, value in frames.attributes.get(name, {}).items() if key not in packing}
+def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether cells are equally wide, along y and along x."""
+    return all(abs(one - two) <= SPACINGS_ALIKE * two for one, two in zip(spacing, other, strict=True))
 
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.gridded.frames import THICKNESS, Frames, counts_above
+from qexp.datasets.gridded.frames import THICKNESS, Frames, alike, counts_above
 from qexp.datasets.prepared import MAPPED_AROUND, Array
 
 Numbers = NDArray[np.int64]
@@ -182,4 +182,4 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
 def _square(frames: Frames) -> bool:
     """Whether cells are as wide as high; without coordinates they are taken to be."""
     spacing = frames.spacing
-    return spacing is None or abs(spacing[0] - spacing[1]) <= 1e-3 * spacing[1]
+    return spacing is None or alike(spacing, spacing[::-1])
