@@ -307,6 +307,7 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
         yield from rows.findings(document, dataset, tables, network)
     else:
         yield from fields.findings(document, dataset, tables, network)
+    yield from _in_pretrain(document)
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = resolve.long_form(document.get(key, "constant"), tables[table])
         try:
@@ -315,6 +316,16 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
             )
         except ValueError as error:
             yield (key, "parameters"), str(error)
+
+
+def _in_pretrain(document: Document) -> Iterator[Finding]:
+    pretrain, known = document.get("pretrain"), document["model"]["operations"]
+    if not isinstance(pretrain, dict):
+        return
+    for key in ("operations", "freeze"):
+        for index, name in enumerate(pretrain.get(key) or []):
+            if name not in known:
+                yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, known)}"
 
 
 def _in_batches(document: Document, network: Network) -> Iterator[Finding]:

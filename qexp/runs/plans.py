@@ -32,8 +32,8 @@ def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> 
     """The run of an experience with one seed. Raises QexpError if the run that it starts from does not fit."""
     if not 0 <= seed <= LARGEST_SEED:
         raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
-    parent = experience.document["pretrain"]
-    found = _parent(parent, experience, workspace) if parent else None
+    pretrain = experience.document["pretrain"]
+    found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
     units = assemble.units_of(experience.document)
     return Plan(

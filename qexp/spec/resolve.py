@@ -13,6 +13,7 @@ from typing import Any
 
 from qexp.errors import Problem, QexpError, SpecError
 from qexp.spec import load
+from qexp.spec.schema import belongs_to
 from qexp.tables import Table, Tables, suggestion
 from qexp.workspace import Workspace
 
@@ -170,6 +171,9 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
     whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in whole["additional_callbacks"]]
     if "baselines" in whole:
         whole["baselines"] = [long_form(value, tables["baselines"]) for value in whole["baselines"]]
+    if isinstance(whole["pretrain"], str | dict):
+        given = {"run": whole["pretrain"]} if isinstance(whole["pretrain"], str) else whole["pretrain"]
+        whole["pretrain"] = {**_defaults(schemas["experience"]["properties"]["pretrain"]["then"]), **given}
     for key in ("split", "inner"):
         if isinstance(whole.get(key), str | dict):
             whole[key] = long_form(whole[key], tables["splits"])
@@ -181,7 +185,7 @@ def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict
     of_type = schema["$defs"][document["type"]]
     whole = {**_defaults(of_type), **copy.deepcopy(document)}
     whole.pop("$schema", None)
-    return {"generated": _generated, "tabular": _tabular, "gridded": _gridded}[document["type"]](whole, tables, of_type)
+    return DATASETS[document["type"]](whole, tables, of_type)
 
 
 def _generated(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
@@ -203,8 +207,11 @@ def _tabular(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> d
     return whole
 
 
-def _gridded(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
+def _of_files(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
     return whole
+
+
+DATASETS = {"generated": _generated, "tabular": _tabular, "gridded": _of_files, "spectra": _of_files}
 
 
 def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
@@ -245,5 +252,5 @@ def _defaults(schema: dict[str, Any], dataset_type: str | None = None) -> dict[s
     return {
         name: copy.deepcopy(value["default"])
         for name, value in schema["properties"].items()
-        if "default" in value and value.get("x-dataset", dataset_type) == dataset_type
+        if "default" in value and (dataset_type is None or belongs_to(value, dataset_type))
     }

@@ -25,6 +25,12 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
     return schema
 
 
+def belongs_to(key: dict[str, Any], dataset_type: str) -> bool:
+    """Whether a key of an experience, by its schema, means something for a type of dataset."""
+    types = key.get("x-dataset", dataset_type)
+    return dataset_type in (types if isinstance(types, list) else [types])
+
+
 def dataset_types(tables: Tables) -> Table:
     """The types of datasets, as a table; its entries' parameters are the keys of a dataset spec."""
     schema = whole_schema("dataset", tables)

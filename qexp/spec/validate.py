@@ -11,7 +11,7 @@ from jsonschema.exceptions import ValidationError
 from qexp.quantities import QUANTITIES, base_name, quantity
 from qexp.spec import old_forms
 from qexp.spec.load import described
-from qexp.spec.schema import whole_schema
+from qexp.spec.schema import belongs_to, whole_schema
 from qexp.tables import Tables, nearest, suggestion
 
 Path = tuple[str | int, ...]
@@ -19,7 +19,7 @@ Finding = tuple[Path, str]
 """Where in the document, and what is wrong there."""
 
 
-DATASET_TYPES = ("generated", "tabular", "gridded")
+DATASET_TYPES = ("generated", "tabular", "gridded", "spectra")
 
 
 def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: str | None = None) -> list[Finding]:
@@ -119,10 +119,11 @@ def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_ty
     """Keys of an experience that are missing for its type of dataset, or mean something for another one only."""
     split, dataset_type = document.get("split"), _dataset_type(document, dataset_type)
     for key, of_key in schema["properties"].items():
-        belongs = of_key.get("x-dataset", dataset_type)
-        if key in document and belongs != dataset_type:
-            yield (key,), f"'{key}' is for {belongs} datasets, but this one is of the type '{dataset_type}'"
-        if key not in document and of_key.get("x-dataset") == dataset_type and "default" not in of_key:
+        belongs = belongs_to(of_key, dataset_type)
+        if key in document and not belongs:
+            types = " and ".join(_listed(of_key["x-dataset"]))
+            yield (key,), f"'{key}' is for {types} datasets, but this one is of the type '{dataset_type}'"
+        if key not in document and belongs and "x-dataset" in of_key and "default" not in of_key:
             yield (), _missing(key, document, schema["properties"])
     if dataset_type == "generated" and isinstance(split, str | dict):
         yield (
@@ -142,6 +143,12 @@ def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_ty
             "the rows of a tabular dataset are held out in folds, for example "
             '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}',
         )
+    if dataset_type == "spectra" and isinstance(split, list):
+        yield (
+            ("split",),
+            'spectra are held out by core: "parts" for the test part that the dataset has, or for example '
+            '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}',
+        )
 
 
 def _dataset_type(document: dict[str, Any], known: str | None) -> str:
@@ -152,8 +159,27 @@ def _dataset_type(document: dict[str, Any], known: str | None) -> str:
 
 
 def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
-    kinds = {"generated": _in_generated, "tabular": _in_tabular, "gridded": _in_gridded}
+    kinds = {"generated": _in_generated, "tabular": _in_tabular, "gridded": _in_gridded, "spectra": _in_spectra}
     return kinds[document["type"]](document)
+
+
+def _in_spectra(document: dict[str, Any]) -> Iterator[Finding]:
+    channels, patch_size = document.get("channels", 2048), document.get("patch_size", 16)
+    if channels % patch_size:
+        nearest_size = min(_divisors(channels), key=lambda size: abs(size - patch_size))
+        yield (
+            ("patch_size",),
+            f"patches of {patch_size} channels do not divide a spectrum of {channels}; {nearest_size} would",
+        )
+    if document.get("target") in ("spectrum", "mask"):
+        yield ("target",), f"'{document['target']}' is what the dataset calls something else; choose another name"
+    energy = document.get("energy")
+    if energy is not None and not energy[1] > 0:
+        yield ("energy", 1), f"channels go on to higher energies, but by {energy[1]:g} keV"
+
+
+def _divisors(number: int) -> list[int]:
+    return [size for size in range(1, number + 1) if number % size == 0]
 
 
 def _in_gridded(document: dict[str, Any]) -> Iterator[Finding]:
@@ -264,7 +290,9 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
 
 def _in_experience(document: dict[str, Any], dataset_type: str) -> Iterator[Finding]:
     outputs = document["outputs"]
-    yield from {"generated": _of_shares, "tabular": _of_folds, "gridded": _of_patches}[dataset_type](document)
+    checks = {"generated": _of_shares, "tabular": _of_folds, "gridded": _of_patches, "spectra": _of_spectra}
+    yield from checks[dataset_type](document)
+    yield from _in_pretrain(document)
     for key in ("losses", "metrics"):
         for name in document.get(key, {}):
             if name not in outputs:
@@ -295,6 +323,27 @@ def _of_patches(document: dict[str, Any]) -> Iterator[Finding]:
             ("batch_size",),
             f"a batch of {document['batch_size']} is larger than the {patches[0]} training patches",
         )
+
+
+def _of_spectra(document: dict[str, Any]) -> Iterator[Finding]:
+    for index, name in enumerate(document["outputs"]):
+        if name in document["inputs"] and name != "spectrum":
+            yield ("outputs", index), f"'{name}' is an input, too: the network would be told the answer"
+    if "spectrum" in document["outputs"] and "mask" not in document["inputs"]:
+        yield (
+            ("outputs",),
+            "a network that sees a whole spectrum can copy it; add the input 'mask', which hides patches from it",
+        )
+    if document.get("baselines") and "spectrum" in document["outputs"]:
+        yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
+
+
+def _in_pretrain(document: dict[str, Any]) -> Iterator[Finding]:
+    pretrain = document.get("pretrain")
+    if not isinstance(pretrain, dict):
+        return
+    if pretrain.get("epochs_frozen") is not None and not pretrain.get("freeze"):
+        yield ("pretrain", "epochs_frozen"), "nothing is frozen; list operations in 'freeze', or leave it out"
 
 
 VALIDATED = ("early_stopping", "reduce_on_plateau")
