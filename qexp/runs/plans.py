@@ -65,10 +65,10 @@ def sweep(
     grid  texts such as `learning_rate=1e-3,3e-3`
     """
     axes = [axis(text) for text in grid]
-    keys = [key for key, _ in axes]
+    keys = [key for of_axis, _ in axes for key in of_axis]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
-    points = [list(point) for point in itertools.product(*(texts for _, texts in axes))]
+    points = [list(itertools.chain(*point)) for point in itertools.product(*(changes for _, changes in axes))]
     total = len(references) * len(points) * len(seeds)
     if total > LARGEST_SWEEP:
         raise QexpError(f"{total:,} runs are too many; at most {LARGEST_SWEEP:,}")
@@ -109,17 +109,24 @@ def seeds_of(text: str) -> list[int]:
     return seeds
 
 
-def axis(text: str) -> tuple[str, list[str]]:
-    """`learning_rate=1e-3,3e-3` → the key, and `learning_rate=1e-3` and so on; commas inside [], {} and "" stay."""
+def axis(text: str) -> tuple[list[str], list[list[str]]]:
+    """`learning_rate=1e-3,3e-3` → the key, and for each value the change, `["learning_rate=1e-3"]` and so on.
+
+    Keys with + between them, `a.b+c.d=1,2`, all get the same value. Commas inside [], {} and "" stay.
+    """
     key, equals, values = text.partition("=")
-    if not equals or not key or not values:
-        raise QexpError(f"--grid {text}: write key.path=value,value, for example --grid learning_rate=1e-3,3e-3")
+    keys = key.split("+")
+    if not equals or not all(keys) or not values:
+        raise QexpError(
+            f"--grid {text}: write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; "
+            "a.b+c.d=1,2 gives two keys the same values"
+        )
     parts = list(_split(values))
     if not all(parts):
         raise QexpError(f"--grid {text}: a value is empty")
     if len(set(parts)) < len(parts):
         raise QexpError(f"--grid {text}: a value is there twice")
-    return key, [f"{key}={part}" for part in parts]
+    return keys, [[f"{key}={part}" for key in keys] for part in parts]
 
 
 def _split(text: str) -> Iterator[str]:

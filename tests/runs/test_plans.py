@@ -36,12 +36,17 @@ def test_seeds_that_are_none_are_refused(text, complaint):
 
 
 def test_a_grid_axis_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
-    assert axis("learning_rate=1e-3,3e-3") == ("learning_rate", ["learning_rate=1e-3", "learning_rate=3e-3"])
-    assert axis("sizes=[8,4,4],[16, 4,4]") == ("sizes", ["sizes=[8,4,4]", "sizes=[16, 4,4]"])
-    assert axis('a.b={"type":"x","p":[1,2]},"c,d"') == ("a.b", ['a.b={"type":"x","p":[1,2]}', 'a.b="c,d"'])
+    assert axis("learning_rate=1e-3,3e-3") == (["learning_rate"], [["learning_rate=1e-3"], ["learning_rate=3e-3"]])
+    assert axis("sizes=[8,4,4],[16, 4,4]") == (["sizes"], [["sizes=[8,4,4]"], ["sizes=[16, 4,4]"]])
+    assert axis('a.b={"type":"x","p":[1,2]},"c,d"') == (["a.b"], [['a.b={"type":"x","p":[1,2]}'], ['a.b="c,d"']])
 
 
-@pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "epochs=1,1"])
+def test_keys_with_a_plus_between_them_get_the_same_value():
+    assert axis("a.b+c.d=0.5,[1,2]") == (["a.b", "c.d"], [["a.b=0.5", "c.d=0.5"], ["a.b=[1,2]", "c.d=[1,2]"]])
+    assert axis("rate=1e+3") == (["rate"], [["rate=1e+3"]])
+
+
+@pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "epochs=1,1", "a+=1", "+a=1"])
 def test_a_grid_axis_that_is_none_is_refused(text):
     with pytest.raises(QexpError, match="--grid"):
         axis(text)
@@ -79,6 +84,14 @@ def test_two_points_of_a_grid_that_mean_the_same_are_refused(workspace):
         planned(workspace, grid=["learning_rate=1e-3,0.001"])
     with pytest.raises(QexpError, match="would be the same"):
         planned(workspace, references=["mogi_quick", "mogi_quick"])
+
+
+def test_keys_that_are_changed_together_make_one_axis(workspace):
+    plans = planned(workspace, grid=["epochs+batch_size=2,3"])
+    assert [(one.spec["epochs"], one.spec["batch_size"]) for one in plans] == [(2, 2), (3, 3)]
+    assert plans[0].overrides == ("epochs=2", "batch_size=2")
+    with pytest.raises(QexpError, match="--grid epochs is given twice"):
+        planned(workspace, grid=["epochs+batch_size=2,3", "epochs=4"])
 
 
 def test_an_axis_over_a_key_that_there_is_not_is_a_fault_of_the_spec(workspace):
