@@ -1,0 +1,40 @@
+"""Panels in rows and columns below a title, with margins that are given: for figures of many small panels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qexp.figures.canvas import BOTTOM, LEFT, RIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TOP = 0.72
+"""Room for a title, a note and the titles of the uppermost panels [inch]."""
+
+
+def panel_grid(
+    count: int, columns: int, width: float, height: float, across: float, down: float
+) -> tuple[Figure, list[Axes]]:
+    """So many panels, row by row, at most `columns` in each; for a title above all see `canvas.titled`.
+
+    width, height  of a panel within its axes [inch]
+    across, down   between the axes of neighbours, for their labels [inch]
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    whole = LEFT + columns * width + (columns - 1) * across + RIGHT
+    tall = TOP + rows * height + (rows - 1) * down + BOTTOM
+    made = Figure(figsize=(whole, tall))
+    FigureCanvasAgg(made)
+    made.subplots_adjust(
+        LEFT / whole, BOTTOM / tall, 1 - RIGHT / whole, 1 - TOP / tall, wspace=across / width, hspace=down / height
+    )
+    axes = [made.add_subplot(rows, columns, number + 1) for number in range(count)]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return made, axes
