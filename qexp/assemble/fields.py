@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from qexp.assemble.datasets import field_mapping
+from qexp.assemble.transforms import built_transforms
 from qexp.datasets.gridded import GriddedDataset, Patches
 from qexp.datasets.gridded.folders import FieldError
 from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.splits import Split, SplitError
-from qexp.datasets.transforms import Transform
 from qexp.errors import DatasetError
 from qexp.models.network import Network, refusal
 from qexp.seeds import Seeds
@@ -110,11 +110,12 @@ def _in_metrics(document: Document, tables: Tables) -> Iterator[Finding]:
 def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
     places = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
     fields = torch.from_numpy(patches.cut(places, len(dataset.variables), []))
-    for name, value in document.get("transforms", {}).items():
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    for name, transform in transforms.items():
         if name not in dataset.variables:
             continue
         try:
-            transform: Transform = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
             seen = fields[..., dataset.variables.index(name)].unsqueeze(1)
             transform.fit(seen)
             finite = torch.isfinite(transform(seen))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from qexp.assemble.objects import network_of
+from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Split, SplitError
@@ -22,8 +23,6 @@ from qexp.tables import Tables, built
 
 Document = dict[str, Any]
 Finding = validate.Finding
-
-ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
 FOLDS_LOOKED_INTO = 200
 """Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
@@ -130,18 +129,6 @@ def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, 
         trouble = trouble or _first_that_is_constant(transform, dataset, name, folds)
         if trouble:
             yield ("transforms", name), trouble
-
-
-def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
-    """The transforms of an experience that can be made, and what is wrong with the parameters of the others."""
-    made: dict[str, Transform] = {}
-    found: list[Finding] = []
-    for name, value in document.get("transforms", {}).items():
-        try:
-            made[name] = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
-        except ValueError as error:
-            found.append((("transforms", name, "parameters"), str(error)))
-    return made, found
 
 
 def _first_that_is_constant(

@@ -14,6 +14,7 @@ from qexp.assemble import fields, rows
 from qexp.assemble.datasets import dataset_of, generated_of, still_to_be_made, with_data_pinned
 from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
+from qexp.assemble.transforms import built_transforms
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.tabular import TabularDataset
@@ -367,7 +368,7 @@ def _in_matched_filters(document: Document, tables: Tables) -> Iterator[Finding]
 
 
 def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
-    transforms, found = rows.built_transforms(document, tables)
+    transforms, found = built_transforms(document, tables)
     yield from found
     for name, transform in transforms.items():
         if name in dataset.fixed:

@@ -1,0 +1,26 @@
+"""Transforms of an experience, built so that they can be tried on its data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qexp.datasets.transforms import Transform
+from qexp.spec import resolve, validate
+from qexp.tables import Tables, built
+
+Document = dict[str, Any]
+Finding = validate.Finding
+
+ANOTHER_TRANSFORM = "use another transform, or leave the column out"
+
+
+def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
+    """The transforms of an experience that can be made, and what is wrong with the parameters of the others."""
+    made: dict[str, Transform] = {}
+    found: list[Finding] = []
+    for name, value in document.get("transforms", {}).items():
+        try:
+            made[name] = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
+        except ValueError as error:
+            found.append((("transforms", name, "parameters"), str(error)))
+    return made, found
