@@ -237,6 +237,16 @@ def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
     np.testing.assert_array_equal(fields(again, ["thk"])["thk"], expected)
 
 
+def test_files_that_were_made_ready_are_not_opened_again(folders):
+    first = dataset(folders, threshold=1.0)
+    for file in folders.rglob("ex.nc"):
+        status = file.stat()
+        file.write_bytes(b"\0" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that it seems to be as it was
+    again = dataset(folders, threshold=1.0)
+    assert again.test_patches().places == first.test_patches().places
+
+
 def test_the_fingerprint_is_that_of_the_content(folders, tmp_path):
     first = dataset(folders).fingerprint
     folders.rename(tmp_path / "moved")
@@ -343,6 +353,11 @@ def uneven(data):
             r"d1/ex\.nc has no coordinate 'y' of two or more cells, without which 'slopsurfy' cannot be computed",
         ),
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
+        (
+            without("thk"),
+            {"threshold": 1.0, "mapping": FieldMapping({"usurf": 1000.0}, {"ubar": 1000.0})},
+            r"d1 has no thickness 'thk' to compare with; leave 'threshold' out",
+        ),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
         (uneven, {}, r"d1/ex\.nc: 'x' is not even: its steps go from 160 to 240"),
         (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),

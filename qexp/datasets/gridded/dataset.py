@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,9 +79,14 @@ class GriddedDataset:
             self.parts[part] = []
             for folder in of_part:
                 try:
-                    self.parts[part].append(prepare(folder, self.variables, file, resample, stepping))
+                    frames = prepare(folder, self.variables, file, resample, stepping)
                 except FieldError as error:
                     found_wrong.append((("path",), str(error)))
+                    found_wrong += self._without_thickness(folder)
+                    continue
+                self.parts[part].append(frames)
+                if threshold is not None and THICKNESS not in frames.variables:
+                    found_wrong.append(_nothing_to_compare_with(folder))
         _refuse(iter(found_wrong))
         self.patch_size = self._patch_size(patch_size)
         self.units = self._units(units or {})
@@ -190,15 +196,17 @@ class GriddedDataset:
         for of_part in folders.values():
             for folder in of_part:
                 try:
-                    known = open_folder(folder, self._file)
+                    open_folder(folder, self._file)
                 except FieldError as error:
                     yield ("path",), str(error)
-                    continue
-                if self.threshold is not None and THICKNESS not in known.variables:
-                    yield (
-                        ("threshold",),
-                        f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out",
-                    )
+
+    def _without_thickness(self, folder: Path) -> Iterator[tuple[Where, str]]:
+        """Whether a folder that cannot be made ready lacks the thickness as well; otherwise what is ready tells."""
+        if self.threshold is None:
+            return
+        with contextlib.suppress(FieldError):  # the same as before: the file cannot be read
+            if THICKNESS not in open_folder(folder, self._file).variables:
+                yield _nothing_to_compare_with(folder)
 
     def _patch_size(self, wanted: int) -> int:
         smallest = min((frames for of_part in self.parts.values() for frames in of_part), key=lambda one: min(one.size))
@@ -236,6 +244,10 @@ class GriddedDataset:
             )
         if self.include_test_in_train:
             self.warnings.append("the test folders are trained on, too: errors on them are no test")
+
+
+def _nothing_to_compare_with(folder: Path) -> tuple[Where, str]:
+    return ("threshold",), f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
 
 
 def _some(names: Sequence[str]) -> str:
