@@ -247,6 +247,27 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
     assert again.test_patches().places == first.test_patches().places
 
 
+def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders):
+    def places(**keys):
+        return dataset(folders, **keys).test_patches().places
+
+    (frames,) = dataset(folders).parts["test"]
+    thickness = fields(frames, ["thk"])["thk"]
+    expected = {
+        (threshold, size): int((thickness[:, half : half + 21 - size, half : half + 25 - size] > threshold).sum())
+        for threshold in (0.5, 90.25)
+        for size, half in ((8, 4), (7, 3))
+    }
+    assert len(set(expected.values())) == 4
+    for bare in (False, True):  # the second time there is no ice to count
+        if bare:
+            frames.prepared.path.write_bytes(bytes(frames.prepared.path.stat().st_size))
+        for (threshold, size), count in expected.items():
+            assert places(threshold=threshold, patch_size=size) == count
+    rewritten(folders / "test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] * 2))
+    assert places(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
+
+
 def test_the_fingerprint_is_that_of_the_content(folders, tmp_path):
     first = dataset(folders).fingerprint
     folders.rename(tmp_path / "moved")

@@ -28,6 +28,9 @@ SPACINGS_ALIKE = 1e-3
 VERSION = 1
 """Of what is kept: to be raised when the same files would be made ready in another way."""
 
+COUNTS_VERSION = 1
+"""Of the counts that are kept: to be raised when the same frames would be counted in another way."""
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -150,7 +153,11 @@ def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
-    """(frame,): at how many places a patch has more than a threshold in its centre."""
+    """(frame,): at how many places a patch has more than a threshold in its centre; remembered once it is counted."""
+    key = ["counts", COUNTS_VERSION, frames.prepared.path.name, variable, threshold, patch_size]
+    known = (prepared.note(key) or {}).get("counts", [])
+    if len(known) == len(frames):
+        return np.array(known, dtype=np.int64)
     height, width = frames.size
     first = patch_size // 2
     rows, columns = (slice(first, first + side - patch_size + 1) for side in (height, width))
@@ -159,4 +166,5 @@ def counts_above(frames: Frames, variable: str, threshold: float, patch_size: in
     for frame in range(len(frames)):
         counts[frame] = (values[frame, rows, columns] > threshold).sum()
         frames.fields.note_read(frames.fields.values[frame].nbytes)
+    prepared.keep_note(key, {"counts": counts.tolist()})
     return counts
