@@ -126,7 +126,9 @@ def down_core(estimates: Estimates, note: str, path: Path) -> None:
             axis.set_xlabel(estimates.label(""), fontsize=9)
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     dots = "; dots: measured" if estimates.measured is not None else ""
-    titled(made, f"{estimates.name.replace('_', ' ')} down core{some}; line: estimated{dots}", note)
+    titled(
+        made, f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}", note
+    )
     save(made, path)
 
 

@@ -1,0 +1,178 @@
+"""Spectra that were partly hidden from a network and reconstructed by it, and how far it was off by energy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.figures.canvas import COLOURS, DPI, TITLE, plain_numbers, save, titled
+from qexp.figures.panel_grid import panel_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[np.floating]
+
+MARKED = (
+    "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca", "Ti", "Mn", "Fe", "Zn", "Br", "Rb", "Sr", "Zr", "Rh",
+)  # fmt: skip
+"""Elements that are seen in spectra of sediments, argon of the air and rhodium of the tube among them."""
+
+LEAST_COUNTS = 0.5
+"""Where counts of zero are drawn, on axes that have no zero."""
+
+HIDDEN = "0.9"
+"""The grey of what a network does not see."""
+
+WIDE, HIGH, OF_ERRORS = 3.7, 1.75, (9.0, 3.2)
+"""Of the panels of a spectrum, and of the panel of errors by energy [inch]."""
+
+MOST_LEVELS = 2
+"""Of element symbols above each other; one that finds no place is left out."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A spectrum and what was made of its part that was seen; counts, (channel,) each."""
+
+    title: str
+    counts: Array
+    reconstructed: Array
+    hidden: NDArray[np.bool_]
+
+
+def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
+    """Of the channels, (channel,) [keV], from that of the first and how much further on the next one is."""
+    return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
+
+
+def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str, path: Path) -> None:
+    """A row per spectrum: its counts, what of them was seen, and the reconstruction over them.
+
+    where  energies of the channels, (channel,) [keV], or None: drawn against their numbers
+    note   what must be said wherever the numbers are, or nothing
+    """
+    made, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
+    for row, spectrum in enumerate(spectra):
+        original, seen, reconstructed = axes[3 * row : 3 * row + 3]
+        x = _positions(where, len(spectrum.counts))
+        counts = np.maximum(spectrum.counts, LEAST_COUNTS)
+        estimate = np.maximum(spectrum.reconstructed, LEAST_COUNTS)
+        original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
+        seen.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
+        reconstructed.plot(x, counts, color="0.7", linewidth=0.7, label="original")
+        for values, colour, label in (
+            (np.where(spectrum.hidden, estimate, np.nan), COLOURS[1], "of what was hidden"),
+            (np.where(spectrum.hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
+        ):
+            reconstructed.plot(x, values, color=colour, linewidth=0.8, label=label)
+        _shade(seen, x, spectrum.hidden)
+        _share_counts((original, seen, reconstructed), counts, estimate[spectrum.hidden])
+        original.set_ylabel("counts", fontsize=9)
+        original.set_title(spectrum.title.replace("$", r"\$"), fontsize=9, y=TITLE)
+        seen.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=9, y=TITLE)
+        reconstructed.set_title("reconstructed", fontsize=9, y=TITLE)
+        for axis in (original, seen, reconstructed):
+            axis.set_xlim(x[0], x[-1])
+            axis.tick_params(labelsize=8, labelleft=axis is original, labelbottom=row == len(spectra) - 1)
+            if row == len(spectra) - 1:
+                axis.set_xlabel(_label(where), fontsize=9)
+    if spectra:
+        axes[2].legend(fontsize=7, loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
+    titled(made, "spectra of which a network saw a part; no counts are drawn as half a count", note)
+    save(made, path)
+
+
+def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str, path: Path) -> None:
+    """Errors of hidden channels, as curves over the energy, with the elements that have their K alpha line there.
+
+    errors  what is drawn, for the legend → root of the mean squared error, (channel,) [counts]; NaN where never hidden
+    where   energies of the channels, (channel,) [keV], or None: drawn against their numbers, without elements
+    note    what must be said wherever the numbers are, or nothing
+    """
+    made, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
+    made.set_dpi(DPI)
+    for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
+        x = _positions(where, len(values))
+        axis.plot(x, np.where(values > 0, values, np.nan), color=colour, linewidth=0.9, label=name)
+        axis.set_xlim(x[0], x[-1])
+    axis.set_xlabel(_label(where))
+    axis.set_ylabel("RMSE of hidden channels (counts)")
+    axis.set_yscale("log")
+    if not any((values > 0).any() for values in errors.values()):
+        axis.set_ylim(1, 10)
+    plain_numbers(axis.yaxis)
+    axis.grid(alpha=0.25, linewidth=0.5, axis="y")
+    if where is not None:
+        _mark_elements(axis, dict(_lines(float(where[0]), float(where[-1]))))
+    axis.legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    titled(made, "", note)
+    save(made, path)
+
+
+def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
+    """Elements and energies of their K alpha lines between two energies, from low to high [keV]."""
+    from qexp.forward.xray_data import lines  # reads its tables when it is imported
+
+    for element in MARKED:
+        energy = next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000
+        if lowest <= energy <= highest:
+            yield element, energy
+
+
+def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
+    """A thin line through the panel for each, and its symbol above: where symbols would meet, at another level."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = axis.figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
+    ends = [-np.inf] * MOST_LEVELS
+    """Of each level, where its last symbol ends [pixel]."""
+    for element, energy in of_elements.items():
+        text = axis.text(
+            energy, 1, element, transform=axis.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="0.25"
+        )
+        box = text.get_window_extent(renderer)
+        level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)
+        if level is None:
+            text.remove()
+            continue
+        ends[level] = box.x1
+        top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
+        text.set_y(top)
+        axis.plot(
+            [energy, energy], [0, top], transform=axis.get_xaxis_transform(), color="0.75", linewidth=0.5, zorder=0,
+            clip_on=False, scalex=False, scaley=False,
+        )  # fmt: skip
+
+
+def _shade(axis: Axes, x: Array, hidden: NDArray[np.bool_]) -> None:
+    """Grey behind the channels that are hidden, whole runs of them at a time."""
+    changes = np.flatnonzero(np.diff(hidden.astype(np.int8), prepend=0, append=0))
+    half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
+    for first, end in zip(changes[::2], changes[1::2], strict=True):
+        axis.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
+
+
+def _share_counts(axes: Sequence[Axes], *values: Array) -> None:
+    """One logarithmic scale; a few estimates beyond all bounds do not set it."""
+    high = max((float(np.percentile(each, 99.9)) for each in values if len(each)), default=1.0)
+    highest = max(high, float(values[0].max()), 10 * LEAST_COUNTS)
+    for axis in axes:
+        axis.set_yscale("log")
+        axis.set_ylim(0.8 * LEAST_COUNTS, 1.6 * highest)
+        plain_numbers(axis.yaxis)
+
+
+def _positions(where: Array | None, channels: int) -> Array:
+    return np.arange(channels, dtype=np.float64) if where is None else where
+
+
+def _label(where: Array | None) -> str:
+    return "channel" if where is None else "energy (keV)"
