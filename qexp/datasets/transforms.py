@@ -21,6 +21,9 @@ class Transform(nn.Module):
     formula: str | None = None
     """What `forward` does, as numpy says it: of `value`, (batch, ...), the parameters and what was fitted."""
     inverse_formula: str | None = None
+    """The way back; also of `own`, the samples' values in the variable's own unit, where it cannot do without."""
+    needs_own: bool = False
+    """Whether the inverse cannot do without `own`, so that it is for variables that go in and come out."""
 
     def fit(self, values: Tensor) -> None:
         """Adapt to training values; most transforms have nothing to adapt."""
@@ -28,7 +31,11 @@ class Transform(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         return values
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        """Back to the variable's unit. `own` are the same samples' values in it, where the variable is an input, too.
+
+        Raises ValueError where they are needed and not given.
+        """
         return values
 
     def domain_error(self, low: float, high: float) -> str | None:
@@ -57,7 +64,7 @@ class Asinh(Transform):
         size = values.abs() / self.scale
         return torch.log1p(size + size * (size / (1 + torch.sqrt(1 + size * size)))).copysign(values)
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         return torch.sinh(values) * self.scale
 
 
@@ -70,12 +77,72 @@ class Log(Transform):
     def forward(self, values: Tensor) -> Tensor:
         return torch.log(values)
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         return torch.exp(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
         reaches = low < 0 or high <= 0
         return f"a logarithm needs positive values, but they reach down to {low:g}" if reaches else None
+
+
+class Log1p(Transform):
+    """ln(1 + value): for counts, among which there may be zeros."""
+
+    formula = "log1p(value)"
+    inverse_formula = "expm1(value)"
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.log1p(values)
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        return torch.expm1(values)
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        reaches = low <= -1
+        return f"ln(1 + value) needs values greater than -1, but they reach down to {low:g}" if reaches else None
+
+
+class PerSample(Transform):
+    """Each sample to mean 0 and standard deviation 1 over its own values; the deviation divides by their number.
+
+    What comes out has the mean and deviation of what went in, so that the inverse needs the sample itself.
+    """
+
+    formula = (
+        "(value - value.mean(axis=tuple(range(1, value.ndim)), keepdims=True))"
+        " / value.std(axis=tuple(range(1, value.ndim)), keepdims=True)"
+    )
+    inverse_formula = (
+        "value * own.std(axis=tuple(range(1, own.ndim)), keepdims=True)"
+        " + own.mean(axis=tuple(range(1, own.ndim)), keepdims=True)"
+    )
+    needs_own = True
+
+    def forward(self, values: Tensor) -> Tensor:
+        mean, deviation = _of_each(values)
+        return (values - mean) / deviation
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        if own is None:
+            raise ValueError(
+                "'per_sample' scales by the sample's own mean and deviation, which only a variable that also goes in "
+                "has; give what is only an output another transform, 'standardize' for one"
+            )
+        mean, deviation = _of_each(own)
+        return values * deviation + mean
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        return f"values that are all {low:g} have no deviation to be divided by" if low == high else None
+
+    def bounds(self, low: float, high: float) -> tuple[float, float]:
+        return -math.inf, math.inf
+
+
+def _of_each(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every sample, (batch, 1, ...)."""
+    own = list(range(1, values.dim()))
+    mean = values.mean(dim=own, keepdim=True)
+    return mean, (values - mean).square().mean(dim=own, keepdim=True).sqrt()
 
 
 class LogRatios(Transform):
@@ -97,7 +164,7 @@ class LogRatios(Transform):
         logs = torch.log(values)
         return torch.where(self._is_reference(logs), logs, logs - logs[:, [self.reference]])
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         is_reference = self._is_reference(values)
         return torch.exp(torch.where(is_reference, values, values + values[:, [self.reference]]))
 
@@ -120,6 +187,7 @@ class Chain(Transform):
     def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
         super().__init__()
         self.steps = nn.ModuleList([_named(one) for one in of])
+        self.needs_own = any(step.needs_own for step in self._transforms())
 
     def fit(self, values: Tensor) -> None:
         for step in self._transforms():
@@ -131,9 +199,13 @@ class Chain(Transform):
             values = step(values)
         return values
 
-    def inverse(self, values: Tensor) -> Tensor:
-        for step in reversed(self._transforms()):
-            values = step.inverse(values)
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        befores: list[Tensor | None] = []  # what `own` is before each step
+        for step in self._transforms():
+            befores.append(own)
+            own = step(own) if own is not None and self.needs_own else None
+        for step, before in zip(reversed(self._transforms()), reversed(befores), strict=True):
+            values = step.inverse(values, before)
         return values
 
     def domain_error(self, low: float, high: float) -> str | None:
@@ -172,7 +244,7 @@ class Scale(Transform):
     def forward(self, values: Tensor) -> Tensor:
         return values / self.typical
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         return values * self.typical
 
 
@@ -218,7 +290,7 @@ class Standardize(Fitted):
     def forward(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         return values * self.deviation + self.mean
 
 
@@ -249,7 +321,7 @@ class MinMax(Fitted):
     def forward(self, values: Tensor) -> Tensor:
         return (values - self.least) / self.span
 
-    def inverse(self, values: Tensor) -> Tensor:
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         return values * self.span + self.least
 
 
@@ -265,6 +337,18 @@ TRANSFORMS: dict[str, Entry] = {
         parameters={},
         help="Natural logarithm, for positive variables that span orders of magnitude.",
         example={"type": "log"},
+    ),
+    "log1p": Entry(
+        build=Log1p,
+        parameters={},
+        help="Natural logarithm of 1 + value: counts, zeros among them.",
+        example={"type": "log1p"},
+    ),
+    "per_sample": Entry(
+        build=PerSample,
+        parameters={},
+        help="Each sample to mean 0, standard deviation 1 over its own values; for what goes in.",
+        example={"type": "per_sample"},
     ),
     "log_ratios": Entry(
         build=LogRatios,

@@ -187,25 +187,28 @@ def require_same(said: Said, folder: Path, module: nn.Module, *questions: Values
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_takes_itself(name, said, tmp_path):
     entry = MODULES[name]
-    shape, joins = EXAMPLE_SHAPES.get(name, EXAMPLE_SHAPE), isinstance(entry, JoiningEntry)
+    inputs = dict(zip("abc", EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]), strict=False))
     network = network_of(
-        {"a": shape, "b": shape} if joins else {"a": shape},
+        inputs,
         lambda shape: entry.build(shape, **entry.example.get("parameters", {})),
-        joins,
+        isinstance(entry, JoiningEntry),
     )
     graph = write(tmp_path / "out", network, network)
-    frames = [shape[1:]]
+    shapes = [list(inputs.values())]
     try:
-        network({name: torch.zeros(1, shape[0], 21, 18) for name in network.inputs})
-    except (RuntimeError, IndexError):
-        assert graph.inputs[0] == ("batch", *shape)
+        network({name: torch.zeros(1, shape[0], 21, 18) for name, shape in inputs.items()})
+    except (RuntimeError, IndexError, ValueError):
+        assert graph.inputs == [("batch", *shape) for shape in inputs.values()]
     else:
-        assert graph.inputs[0] == ("batch", shape[0], "height", "width")
-        frames += [(21, 18), (9, 40)]
+        assert graph.inputs[0] == ("batch", inputs["a"][0], "height", "width")
+        shapes += [[(shape[0], *frame) for shape in inputs.values()] for frame in [(21, 18), (9, 40)]]
     questions = [
-        {variable: numbers(batch, shape[0], *frame, seed=seed) for seed, variable in enumerate(network.inputs)}
+        {
+            variable: numbers(batch, *one, seed=seed)
+            for seed, (variable, one) in enumerate(zip(inputs, some, strict=True))
+        }
         for batch in (1, 5)
-        for frame in frames
+        for some in shapes
     ]
     require_same(said, tmp_path / "out", network, *questions)
 
@@ -249,6 +252,8 @@ def test_every_transform_is_inside_a_physical_network(name, said, tmp_path):
     network = network_of((3,), lambda shape: nn.Linear(shape[0], 3))
     positive = np.exp(numbers(40, 3) / 3)
     transforms = {variable: built(TRANSFORMS, TRANSFORMS[name].example) for variable in ("x", "y")}
+    if transforms["y"].needs_own:  # which `y`, being no input, does not have
+        del transforms["y"]
     for transform in transforms.values():
         transform.fit(torch.from_numpy(positive))
     model = Inversion(network, transforms).eval()
@@ -256,14 +261,14 @@ def test_every_transform_is_inside_a_physical_network(name, said, tmp_path):
     require_same(said, tmp_path / "out", model, {"x": positive[:1]}, {"x": positive[:5]})
 
 
-def by_hand(transform: Mapping, value: np.ndarray, key: str) -> np.ndarray:
+def by_hand(transform: Mapping, value: np.ndarray, key: str, own: np.ndarray | None = None) -> np.ndarray:
     """A transform as `network.json` tells it, applied by one who has numpy alone."""
     for step in transform.get("steps", [])[:: 1 if key == "formula" else -1]:
         value = by_hand(step, value, key)
     if "steps" in transform:
         return value
     fitted = {name: np.array(numbers) for name, numbers in transform["fitted"].items()}
-    return eval(transform[key], vars(np) | transform["parameters"] | fitted | {"value": value})
+    return eval(transform[key], vars(np) | transform["parameters"] | fitted | {"value": value, "own": own})
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -275,7 +280,7 @@ def test_every_transform_can_be_applied_and_undone_by_what_is_told_of_it(name):
     told = json.loads(json.dumps(described(example, [transform], TRANSFORMS)))
     there = by_hand(told, values, "formula")
     np.testing.assert_allclose(there, transform(torch.from_numpy(values)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(by_hand(told, there, "inverse"), values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_hand(told, there, "inverse", values), values, rtol=1e-4, atol=1e-5)
 
 
 def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_path):

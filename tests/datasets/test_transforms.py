@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from qexp.datasets.transforms import Asinh, Log, MinMax, Scale, Standardize, Transform
+from qexp.datasets.transforms import Asinh, Chain, Log, Log1p, MinMax, PerSample, Scale, Standardize, Transform
 
 
 def values(*shape, seed=1):
@@ -18,7 +18,16 @@ def fitted(values, kind=Standardize):
 
 @pytest.mark.parametrize(
     "transform",
-    [Transform(), Asinh(0.01), Asinh(), Log(), Scale(-200.0), fitted(values(50, 1)), fitted(values(50, 1), MinMax)],
+    [
+        Transform(),
+        Asinh(0.01),
+        Asinh(),
+        Log(),
+        Log1p(),
+        Scale(-200.0),
+        fitted(values(50, 1)),
+        fitted(values(50, 1), MinMax),
+    ],
     ids=repr,
 )
 def test_the_inverse_undoes_the_transform_over_many_orders_of_magnitude(transform):
@@ -61,6 +70,53 @@ def test_log_refuses_a_variable_that_is_always_zero():
 @pytest.mark.parametrize("kind", [Standardize, MinMax])
 def test_a_fitted_transform_refuses_a_variable_that_always_has_the_same_value(kind):
     assert kind().domain_error(2.0, 2.0) is not None
+
+
+def test_log1p_of_a_count_of_zero_is_zero_and_refuses_what_is_not_greater_than_minus_one():
+    assert Log1p()(torch.tensor([0.0, math.e - 1])).tolist() == pytest.approx([0, 1])
+    assert Log1p().domain_error(-0.5, math.inf) is None
+    assert "down to -1" in Log1p().domain_error(-1.0, 2.0)
+
+
+@pytest.mark.parametrize("shape", [(50, 16), (50, 1, 16), (50, 2, 5, 7)])
+def test_every_sample_gets_mean_zero_and_deviation_one_over_its_own_values(shape):
+    numbers = values(*shape) * torch.logspace(-2, 4, 50).reshape(-1, *[1] * (len(shape) - 1))
+    scaled = PerSample()(numbers).flatten(1).double()
+    torch.testing.assert_close(scaled.mean(1), torch.zeros(50).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.std(1, correction=0), torch.ones(50).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(PerSample()(numbers * 3 + 100), PerSample()(numbers), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("of", [["per_sample"], ["log1p", "per_sample"], ["log1p", "per_sample", "standardize"]])
+def test_what_is_scaled_by_its_own_values_is_undone_by_means_of_them(of):
+    numbers = torch.poisson(values(50, 16).abs() * 40, generator=torch.Generator().manual_seed(2))
+    chain = Chain(of)
+    chain.fit(numbers)
+    assert chain.needs_own
+    torch.testing.assert_close(chain.inverse(chain(numbers), own=numbers), numbers, rtol=1e-4, atol=1e-2)
+    guess = chain(numbers) + 0.1
+    apart = torch.cat([chain.inverse(guess[[row]], own=numbers[[row]]) for row in range(50)])
+    torch.testing.assert_close(chain.inverse(guess, own=numbers), apart, rtol=1e-5, atol=1e-3)
+
+
+def test_without_a_samples_own_values_its_scaling_cannot_be_undone_and_says_so():
+    for transform in (PerSample(), Chain(["log1p", "per_sample"])):
+        with pytest.raises(ValueError, match="also goes in"):
+            transform.inverse(values(3, 4))
+
+
+def test_other_transforms_need_no_values_of_the_samples_and_leave_them_alone():
+    numbers = values(20, 3).abs()
+    for transform in (Transform(), Asinh(), Log(), Log1p(), Scale(2.0), fitted(numbers), Chain(["log1p", "minmax"])):
+        transform.fit(numbers)
+        assert not transform.needs_own
+        assert torch.equal(transform.inverse(numbers, own=numbers + 1), transform.inverse(numbers))
+
+
+def test_values_that_are_all_the_same_have_no_deviation_and_none_can_be_logarithms_afterwards():
+    assert "no deviation" in PerSample().domain_error(3.0, 3.0)
+    assert PerSample().domain_error(0.0, math.inf) is None
+    assert "logarithm" in Chain(["per_sample", "log"]).domain_error(1.0, 2.0)
 
 
 def test_scale_makes_the_typical_value_one():
@@ -130,6 +186,6 @@ def test_a_fitted_transform_loads_within_the_model_that_holds_it():
 
 
 def test_gradients_flow_through_every_inverse():
-    for transform in (Asinh(0.5), Log(), Scale(3.0), fitted(values(50, 1)), fitted(values(50, 1), MinMax)):
+    for transform in (Asinh(0.5), Log(), Log1p(), Scale(3.0), fitted(values(50, 1)), fitted(values(50, 1), MinMax)):
         numbers = torch.tensor([[0.3], [1.2]], dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(transform.inverse, (numbers,), atol=1e-4)
