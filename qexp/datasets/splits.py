@@ -123,6 +123,24 @@ class HeldOut:
         return _holding_out(rows, [rows[held]], ["held_out"])
 
 
+class Parts:
+    """One fold: what the files themselves say is for the test or, if none of the rows is, for validation."""
+
+    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+        parts = column("part")[rows]
+        for part in ("test", "validation"):
+            held = parts == part
+            if held.all():
+                raise SplitError(None, f"all {len(rows)} rows belong to the {part} part, and none is left to train on")
+            if held.any():
+                return _holding_out(rows, [rows[held]], ["held_out"])
+        raise SplitError(
+            None,
+            f"none of the {len(rows)} rows belongs to a test or a validation part by its file; say which are held out, "
+            'as by {"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
+        )
+
+
 class Random:
     """A share of the rows, drawn anew in every repeat."""
 
@@ -270,6 +288,12 @@ SPLITS: dict[str, Entry] = {
         },
         help="One fold: the rows with certain values in a column.",
         example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
+    ),
+    "parts": Entry(
+        build=Parts,
+        parameters={},
+        help="One fold: what the files say is for the test or, if there is none, for validation.",
+        example={"type": "parts"},
     ),
     "random": Entry(
         build=Random,

@@ -7,6 +7,7 @@ from qexp.datasets.splits import SPLITS, SplitError
 
 MISSIONS = np.array(["Apollo 12"] * 8 + ["Apollo 17"] * 21 + ["Luna 16"] + ["Luna 20"] * 3 + ["Chang'E 5"] * 2)
 EVERY = np.arange(len(MISSIONS))
+PARTS = np.array(["validation", "train", "test", "train", "train"] * 7)
 ONCE = [
     ("leave_one_out", {}),
     ("k_fold", {"folds": 5}),
@@ -20,11 +21,12 @@ ALL = [
     ("k_fold", {"folds": 3, "repeats": 4}),
     ("held_out", {"by": "mission", "values": ["Apollo 17", "Luna 16"]}),
     ("random", {"share": 0.3, "repeats": 5}),
+    ("parts", {}),
 ]
 
 
 def column(name):
-    return {"mission": MISSIONS, "Site": np.array([f"site {row}" for row in EVERY])}[name]
+    return {"mission": MISSIONS, "Site": np.array([f"site {row}" for row in EVERY]), "part": PARTS}[name]
 
 
 def folds(kind, parameters, rows=EVERY, seed=0):
@@ -131,9 +133,19 @@ def test_groups_whose_names_are_one_folder_on_some_disks_get_two():
     assert all(name and "/" not in name and name not in (".", "..") for name in folders)
 
 
+def test_the_parts_of_the_files_hold_out_the_test_and_of_what_is_left_the_validation():
+    [outer] = folds("parts", {})
+    [inner] = folds("parts", {}, outer.train)
+    assert set(PARTS[outer.test]) == {"test"}
+    assert set(PARTS[inner.test]) == {"validation"}
+    assert set(PARTS[inner.train]) == {"train"}
+
+
 @pytest.mark.parametrize(
     ("kind", "parameters", "rows", "parameter", "words"),
     [
+        ("parts", {}, EVERY[PARTS == "train"], None, "none of the 21 rows belongs to a test or a validation part"),
+        ("parts", {}, EVERY[PARTS == "test"], None, "all 7 rows belong to the test part"),
         ("k_fold", {"folds": 36}, EVERY, "folds", "36 folds of 35 rows; use at most 35"),
         ("group_k_fold", {"by": "mission", "folds": 6}, EVERY, "folds", "6 folds of 5 groups; use at most 5"),
         ("group_k_fold", {"by": "mission"}, EVERY[:8], "by", "all 8 rows have the same 'mission'"),
