@@ -159,6 +159,7 @@ def run(
     overrides: Iterable[str] | Mapping[str, Any] = (),
     name: str | None = None,
     pretrain: str | None = None,
+    allow_leak: bool = False,
     storage_path: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -167,7 +168,9 @@ def run(
 ) -> Run:
     """Train an experience with one seed, here and now; a run that is done already is returned as it is.
 
-    overrides  `{"epochs": 5}` or `["epochs=5"]`, like `--set`
+    overrides   `{"epochs": 5}` or `["epochs=5"]`, like `--set`
+    pretrain    a run to start from; of which operations it gives the weights is the experience's own matter
+    allow_leak  go on where spectra of the test were trained on, here or by a run that this one starts from
     Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
     """
     from qexp.runs.start import start
@@ -179,6 +182,7 @@ def run(
         overrides=_texts(overrides),
         name=name,
         pretrain=pretrain,
+        allow_leak=allow_leak,
         storage=Path(storage_path) if storage_path is not None else None,
         resume=resume,
         device=device,
@@ -194,6 +198,7 @@ def sweep(
     grid: Mapping[str, Sequence[Any]] | Iterable[str] = (),
     overrides: Iterable[str] | Mapping[str, Any] = (),
     pretrain: str | None = None,
+    allow_leak: bool = False,
     storage_path: str | Path | None = None,
     resume: bool = False,
     only_failed: bool = False,
@@ -221,6 +226,7 @@ def sweep(
         grid=_axes(grid),
         overrides=_texts(overrides),
         pretrain=pretrain,
+        allow_leak=allow_leak,
         storage=Path(storage_path) if storage_path is not None else None,
         resume=resume,
         only_failed=only_failed,

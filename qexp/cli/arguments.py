@@ -25,6 +25,10 @@ PretrainOption = Annotated[
     str | None,
     typer.Option(metavar="RUN", help="Start from that run's best weights.", autocompletion=completion.runs),
 ]
+AllowLeakOption = Annotated[
+    bool,
+    typer.Option("--allow-leak", help="Test on spectra that were trained on, too, and say so in every output."),
+]
 ExperienceArgument = Annotated[
     str, typer.Argument(help="Name or path of an experience spec.", autocompletion=completion.experiences)
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.arguments import DeviceOption, ExperiencesArgument, PretrainOption
+from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def run(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; <experience>_<seed> if left out.")] = None,
     pretrain: PretrainOption = None,
+    allow_leak: AllowLeakOption = False,
     storage_path: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep runs there; runs/ gets links to them.")
     ] = None,
@@ -61,8 +62,8 @@ def run(
     place = find(workspace)
     order = Order(
         experiences=experiences, seeds=seeds or str(seed or 0), grid=grid or [], overrides=overrides or [],
-        pretrain=pretrain, storage=storage_path, resume=resume, only_failed=only_failed, jobs=jobs, device=device,
-        launcher=launcher, slurm=slurm or [],
+        pretrain=pretrain, allow_leak=allow_leak, storage=storage_path, resume=resume, only_failed=only_failed,
+        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
     )  # fmt: skip
     single = len(experiences) == 1 and seeds is None and not grid
     if single and not (only_failed or dry_run or detach or launcher != "local"):
@@ -87,6 +88,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
             overrides=order.overrides,
             name=name,
             pretrain=order.pretrain,
+            allow_leak=order.allow_leak,
             storage=order.storage,
             resume=order.resume,
             device=order.device,
@@ -128,6 +130,8 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
 
     prepared = sweep.prepare(order, place)
     choice = prepared.choice
+    for text in dict.fromkeys(text for plan in (*choice.again, *choice.new) for text in plan.warnings):
+        warning(text)
     _say_what_is_left(choice)
     if dry_run:
         for plan in (*choice.again, *choice.new):

@@ -75,7 +75,9 @@ def _environment(path: Path) -> dict[str, Any]:
 
 
 def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
-    attempts = record["attempts"]
+    from qexp.runs.lineage import told
+
+    attempts, before = record["attempts"], told(record)
     lines = [
         ("run", record["name"]),
         ("state", record["state"]),
@@ -96,7 +98,7 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
         ("machine", _machine(environment)),
         ("settings", " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items())),
         ("digest", record["digest"][:16]),
-        ("starts from", _parents(record)),
+        ("pretrained", f"from {before}" if before else ""),
         ("matrices", ", ".join(record["matrices"])),
         ("tags", ", ".join(record["tags"])),
         ("note", record["note"]),
@@ -136,12 +138,6 @@ def _machine(environment: dict[str, Any]) -> str:
         f"{environment['processor'] or environment['machine']}, {environment['cores']} cores{device}, "
         f"{threads} thread{'s' if threads != 1 else ''}"
     )
-
-
-def _parents(record: dict[str, Any]) -> str:
-    """Each parent with its digest, where the run wrote that down."""
-    digests = {one["name"]: one["digest"][:16] for one in record.get("lineage", [])}
-    return ", ".join(f"{name} (digest {digests[name]})" if name in digests else name for name in record["parents"])
 
 
 def _code(code: dict[str, Any]) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from qexp import assemble
 from qexp.assemble import Experience
 from qexp.errors import NotFoundError, QexpError
-from qexp.runs import results
+from qexp.runs import lineage, results
 from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory
+from qexp.runs.exposure import Exposures
 from qexp.runs.prepare import Plan, require_name
 from qexp.runs.waiting import Watch
 from qexp.spec.digest import digest
@@ -29,27 +30,54 @@ SHORT_DIGEST = 6
 
 
 def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
-    """The run of an experience with one seed. Raises QexpError if the run that it starts from does not fit."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
+    """The run of an experience with one seed.
+
+    Raises QexpError if the run that it starts from does not fit, or if it would be tested on what was trained on.
+    """
+    return _plans(experience, {seed: name}, workspace)[0]
+
+
+def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
+    """The runs of an experience; what does not depend on the seed is looked at once.
+
+    names  seed → name of its run
+    """
+    for seed in names:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
     pretrain = experience.document["pretrain"]
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
     units = assemble.units_of(experience.document)
-    return Plan(
-        name=require_name(name),
+    of_any_seed = Plan(
+        name="",
         experience=experience.name,
         dataset=experience.dataset_name,
         model=experience.model_name,
-        seed=seed,
+        seed=0,
         spec=experience.document,
         digest=digest(experience.document, *[text for text in texts if text]),
         overrides=experience.overrides,
         units={name: units[name] for name in experience.document["outputs"]},
-        caution=assemble.caution(experience.document),
         extensions=experience.extensions,
         parent=found,
     )
+    caution = assemble.caution(experience.document)
+    exposures = Exposures(experience, found, workspace)
+    plans = []
+    for seed, name in names.items():
+        exposure = exposures.of_seed(seed)
+        plans.append(
+            replace(
+                of_any_seed,
+                name=require_name(name),
+                seed=seed,
+                caution="; ".join(words for words in (caution, exposure.caution) if words),
+                seen=exposure.own,
+                warnings=exposure.warnings,
+            )
+        )
+    return plans
 
 
 def sweep(
@@ -75,8 +103,7 @@ def sweep(
     plans = []
     for reference, point in itertools.product(references, points):
         experience = assemble.experience(reference, [*overrides, *point], workspace)
-        first = plan(experience, seeds[0], _name(experience, seeds[0]), workspace)
-        plans += [replace(first, seed=seed, name=require_name(_name(experience, seed))) for seed in seeds]
+        plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
@@ -175,9 +202,13 @@ def require_done(directory: RunDirectory) -> None:
         raise QexpError(f"{directory.name} says it is done, but its results are not all there")
 
 
-def pretrain_override(run: str | None) -> list[str]:
-    """`--pretrain RUN` as the override that it is."""
-    return [f"pretrain={json.dumps(run)}"] if run else []
+def overrides_of(pretrain: str | None, allow_leak: bool) -> list[str]:
+    """`--pretrain RUN` and `--allow-leak` as the overrides that they are."""
+    return [
+        # The run alone: of which operations an experience wants the weights is its own matter.
+        *([f"pretrain.run={json.dumps(pretrain)}"] if pretrain else []),
+        *(["allow_leak=true"] if allow_leak else []),
+    ]
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
@@ -188,13 +219,14 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
         )
-    if isinstance(experience.document["split"], dict):
+    if experience.document["dataset"]["type"] == "tabular":
         raise QexpError(
             f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
         )
     model = assemble.model_of(experience.document, assemble.tables_with(workspace.extensions))
-    ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    theirs = checkpoint.shapes(parent.best_weights)
+    operations = lineage.operations_taken(experience.document)
+    ours = lineage.of_operations({name: list(value.shape) for name, value in model.state_dict().items()}, operations)
+    theirs = lineage.of_operations(checkpoint.shapes(parent.best_weights), operations)
     lines = [
         f"{name}: {ours.get(name, 'missing')} here, {theirs.get(name, 'missing')} in {parent.name}"
         for name in sorted({*ours, *theirs})
@@ -202,4 +234,9 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     ]
     if lines:
         raise QexpError(f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines))
+    for name in operations or []:
+        if not lineage.of_operations(ours, [name]):
+            raise QexpError(
+                f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
+            )
     return parent

@@ -16,7 +16,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.runs import provenance
+from qexp.runs import lineage, provenance, seen
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.workspace import Workspace
 
@@ -42,6 +42,10 @@ class Plan:
     extensions: str = ""
     parent: RunDirectory | None = None
     """The run whose best weights are this one's first."""
+    seen: seen.Seen | None = None
+    """The spectra that it is trained on; None for a run that is trained on none."""
+    warnings: tuple[str, ...] = ()
+    """What whoever starts it should know."""
     launch: str | None = None
     """The launch in which it waits for its turn."""
 
@@ -101,9 +105,16 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         code = like.record()["code"]
     if plan.extensions:
         (draft / "code" / "extensions.py").write_text(plan.extensions, encoding="utf-8")
+    before = []
     if plan.parent is not None:
-        shutil.copyfile(plan.parent.best_weights, draft / "checkpoints" / "pretrained.safetensors")
+        pretrained = draft / "checkpoints" / "pretrained.safetensors"
+        shutil.copyfile(plan.parent.best_weights, pretrained)
+        taken = lineage.operations_taken(plan.spec)
+        before = lineage.chain(plan.parent, provenance.fingerprint(pretrained), taken)
     files.write_json(draft / "spec.json", plan.spec)
+    saw = seen.joined(plan.name, plan.seen, seen.read(plan.parent) if plan.parent else {})
+    if saw:
+        files.write_bytes(draft / seen.FILE, seen.content(saw))
     record = {
         **EMPTY_RECORD,
         "name": plan.name,
@@ -118,7 +129,8 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         "launch": plan.launch,
         "parents": [plan.parent.name] if plan.parent else [],
         "caution": plan.caution,
-        "lineage": [provenance.parent(plan.parent)] if plan.parent else [],
+        "lineage": before,
+        "seen": provenance.fingerprint(draft / seen.FILE) if saw else None,
         "units": dict(plan.units),
         "code": code,
         "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},

@@ -1,4 +1,4 @@
-"""What a run was made with: code, parents, packages, machine."""
+"""What a run was made with: code, packages, machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from qexp.runs.directory import RunDirectory
 
 LARGEST_COPY = 100_000
 """Untracked files up to this size [bytes] are copied, larger ones only listed."""
@@ -58,17 +56,6 @@ def keep_code_state(workspace: Path, folder: Path) -> dict[str, Any]:
         "diff": diff,
         "untracked": kept,
         "untracked_left_out": left_out,
-    }
-
-
-def parent(run: RunDirectory) -> dict[str, Any]:
-    """What identifies a run that another one starts from, also when it is gone."""
-    record = run.record()
-    return {
-        "name": run.name,
-        "digest": record["digest"],
-        "seed": record["seed"],
-        "weights": fingerprint(run.best_weights),
     }
 
 

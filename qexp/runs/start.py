@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
 from qexp.runs.execute import execute
-from qexp.runs.plans import plan, pretrain_override, standing
+from qexp.runs.plans import overrides_of, plan, standing
 from qexp.runs.prepare import prepare
 from qexp.runs.train_network import Display
 from qexp.runs.waiting import Watch
 from qexp.workspace import Workspace
+
+log = logging.getLogger("qexp.run")
 
 
 def start(
@@ -24,6 +27,7 @@ def start(
     overrides: Iterable[str] = (),
     name: str | None = None,
     pretrain: str | None = None,
+    allow_leak: bool = False,
     storage: Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -31,7 +35,7 @@ def start(
 ) -> tuple[RunDirectory, bool]:
     """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do."""
     assemble.device_of(device)
-    experience = assemble.experience(reference, [*overrides, *pretrain_override(pretrain)], workspace)
+    experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
     planned = plan(experience, seed, name or f"{experience.name}_{seed}", workspace)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
@@ -39,6 +43,8 @@ def start(
     except FileExistsError:
         if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), resume):
             return directory, False
+    for text in planned.warnings:
+        log.warning("%s", text)
     execute(directory, device, display)
     return directory, True
 

@@ -44,6 +44,8 @@ class Order:
     grid: Sequence[str] = ()
     overrides: Sequence[str] = ()
     pretrain: str | None = None
+    allow_leak: bool = False
+    """Go on where test spectra were trained on, and mark every output."""
     storage: Path | None = None
     resume: bool = False
     only_failed: bool = False
@@ -94,7 +96,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         order.experiences,
         plans.seeds_of(order.seeds),
         order.grid,
-        [*order.overrides, *plans.pretrain_override(order.pretrain)],
+        [*order.overrides, *plans.overrides_of(order.pretrain, order.allow_leak)],
         workspace,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)

@@ -15,7 +15,7 @@ import torch
 
 from qexp import assemble, files
 from qexp.datasets.gridded import GriddedDataset
-from qexp.runs import field_results
+from qexp.runs import field_results, lineage
 from qexp.runs.directory import RunDirectory, read_lines, write_lines
 from qexp.runs.results import write_results
 from qexp.seeds import Seeds
@@ -62,10 +62,12 @@ def train_network(
     data = assemble.data_of(spec, dataset, tables, seeds, device)
     model = assemble.initial_model(spec, tables, seeds)
     pretrained = directory.checkpoints / "pretrained.safetensors"
-    if pretrained.exists():
-        model.load_state_dict(checkpoint.read(pretrained)[0])
-    else:
+    operations = lineage.operations_taken(spec)
+    if operations is not None or not pretrained.exists():
         assemble.fit_transforms(model.to(device), data)
+    if pretrained.exists():
+        taken = lineage.of_operations(checkpoint.read(pretrained)[0], operations)
+        model.load_state_dict(taken if operations is None else {**model.state_dict(), **taken})
     trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, directory.checkpoints)
     done = trainer.resume()
     _cut_metrics(directory.metrics_file, done)

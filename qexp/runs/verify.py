@@ -16,7 +16,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
-from qexp.runs import provenance
+from qexp.runs import provenance, seen
 from qexp.runs.changes import Change, code_changes, code_then_and_now, environment_changes
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.prepare import now
@@ -30,7 +30,10 @@ PRETRAINED = "checkpoints/pretrained.safetensors"
 
 WEIGHTS = ".safetensors"
 
-KEPT = ("name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "units", "caution")
+KEPT = (
+    "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
+    "caution",
+)  # fmt: skip
 """What the repeated run's record takes over; all else is its own."""
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -116,9 +119,11 @@ def _require_whole(directory: RunDirectory, record: dict[str, Any]) -> None:
     lineage = record.get("lineage") or []
     if lineage and provenance.fingerprint(directory.path / PRETRAINED) != lineage[0]["weights"]:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
+    if trouble := seen.trouble_with(directory, record):
+        raise QexpError(f"{name} cannot be verified: {seen.FILE} {trouble}")
     if record["parents"] and not lineage:
         return  # made before runs wrote down their parents' digests, which are part of their own
-    texts = [_text(directory.extensions), *(one["digest"] for one in lineage)]
+    texts = [_text(directory.extensions), *(one["digest"] for one in lineage[:1])]
     if digest(directory.spec(), *[text for text in texts if text]) != record["digest"]:
         inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
         raise QexpError(
@@ -191,19 +196,19 @@ def _place(name: str, keep: Path | None) -> Iterator[Path]:
 def _copy_what_it_starts_from(
     directory: RunDirectory, again: RunDirectory, record: dict[str, Any], workspace: Workspace
 ) -> None:
-    """Spec, seed, extensions and first weights, and nothing else of the run."""
+    """Spec, seed, extensions, first weights and what spectra they have seen, and nothing else of the run."""
     try:
         for folder in ("code", "attempts", "checkpoints"):
             (again.path / folder).mkdir()
         code = provenance.keep_code_state(workspace.root, again.path / "code")
-        for file in ("spec.json", "code/extensions.py", PRETRAINED):
+        for file in ("spec.json", "code/extensions.py", PRETRAINED, seen.FILE):
             if (directory.path / file).is_file():
                 shutil.copyfile(directory.path / file, again.path / file)
     except OSError as refused:
         raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
     epochs = {"done": 0, "of": record["epochs"]["of"], "best": None}
     own = {"state": "created", "created": now(), "code": code, "epochs": epochs, "note": f"verifies {directory.path}"}
-    files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT}, **own})
+    files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT if key in record}, **own})
 
 
 def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> str | None:

@@ -128,7 +128,7 @@ def experience(reference: str, overrides: Iterable[Override], workspace: Workspa
 
 
 def _apply(document: dict[str, Any], change: Override) -> None:
-    """Set one value. Objects on the way are made where they are missing: the schema knows which keys there are."""
+    """Set one value. Objects on the way are made where there is nothing yet: the schema knows which keys there are."""
     place: Any = document
     for depth, step in enumerate(change.path):
         here = ".".join(str(one) for one in change.path[:depth])
@@ -139,9 +139,13 @@ def _apply(document: dict[str, Any], change: Override) -> None:
         elif isinstance(place, dict):
             step = str(step)
             if not last:
-                value = place.setdefault(step, {})
-                if isinstance(value, str) and change.path[depth + 1] in ("type", "parameters"):
+                value = place.get(step)
+                if value is None:
+                    place[step] = {}
+                elif isinstance(value, str) and change.path[depth + 1] in ("type", "parameters"):
                     place[step] = {"type": value}
+                elif isinstance(value, str) and step == "pretrain":
+                    place[step] = {"run": value}
         else:
             raise QexpError(f"--set {change.text}: there is nothing to set inside {here}, {load.described(place)}")
         if last:

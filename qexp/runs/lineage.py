@@ -1,0 +1,136 @@
+"""Where a run's first weights come from: the run that it was pretrained by, that one's own, and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qexp.errors import DamagedError, NotFoundError
+from qexp.runs.directory import RunDirectory
+
+Summary = dict[str, Any]
+"""A run, as the catalog gives it."""
+
+T = TypeVar("T")
+
+
+def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
+    """The operations whose weights a resolved experience takes from another run; None for all, and the transforms."""
+    pretrain = spec["pretrain"]
+    # Runs were once prepared with the name of the other run alone.
+    operations: list[str] | None = pretrain["operations"] if isinstance(pretrain, dict) else None
+    return operations
+
+
+def of_operations(tensors: Mapping[str, T], operations: Sequence[str] | None) -> dict[str, T]:
+    """Of a model's tensors, or what is told of them by their names, those of some operations; None for all."""
+    if operations is None:
+        return dict(tensors)
+    beginnings = tuple(f"network.operations.{name}." for name in operations)
+    return {name: value for name, value in tensors.items() if name.startswith(beginnings)}
+
+
+def chain(parent: RunDirectory, weights: Mapping[str, Any], operations: Sequence[str] | None) -> list[dict[str, Any]]:
+    """What identifies a run that another one starts from, and those before it, also when they are gone; nearest first.
+
+    weights     fingerprint of what is taken over from it
+    operations  whose weights are the first ones of the other run; None for all
+    """
+    record = parent.record()
+    nearest = {
+        "name": parent.name,
+        "experience": record["experience"],
+        "dataset": record["dataset"],
+        "seed": record["seed"],
+        "digest": record["digest"],
+        "created": record["created"],
+        "weights": dict(weights),
+        "operations": None if operations is None else list(operations),
+    }
+    return [nearest, *record.get("lineage", [])]
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """What a run was pretrained from: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty if it was not."""
+    known = record.get("lineage") or [{"name": name} for name in record["parents"]]
+    return " <- ".join(_told(one) for one in known)
+
+
+def _told(one: Mapping[str, Any]) -> str:
+    words = [", ".join(one["operations"])] if one.get("operations") else []
+    words += [f"digest {one['digest'][:16]}"] if "digest" in one else []
+    return f"{one['name']} ({'; '.join(words)})" if words else str(one["name"])
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A run in the tree of those that started from one another."""
+
+    name: str
+    followed: tuple[bool, ...]
+    """For each level of the tree down to its own: whether more comes after it there; empty for one at the top."""
+    run: Summary | None
+    """None for one that is gone."""
+
+
+def ancestors(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> dict[str, list[str]]:
+    """Of each run the names of those before it, nearest first.
+
+    everything  all runs there are, by name; what a run that is gone started from is in the record of one after it
+    """
+    before = _Before(everything)
+    return {one["name"]: before.all_of(one["name"]) for one in runs}
+
+
+def tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[Branch]:
+    """The runs in their order, each below the one that it started from; those before them are there in any case."""
+    parents: dict[str, str | None] = {}
+    for name, before in ancestors(runs, everything).items():
+        parents |= dict(zip([name, *before], [*before, None], strict=True))
+    children: dict[str | None, list[str]] = {}
+    for name, parent in parents.items():
+        children.setdefault(parent, []).append(name)
+    branches: list[Branch] = []
+    waiting: list[Branch] = [Branch(name, (), everything.get(name)) for name in reversed(children.get(None, []))]
+    while waiting:
+        branches.append(branch := waiting.pop())
+        below = children.get(branch.name, [])
+        waiting += [
+            Branch(name, (*branch.followed, name != below[-1]), everything.get(name)) for name in reversed(below)
+        ]
+    return branches
+
+
+class _Before:
+    """What is before a run, also where some of that is gone."""
+
+    def __init__(self, everything: Mapping[str, Summary]) -> None:
+        self._everything = everything
+        self._of_gone: dict[str, str | None] = {}
+
+    def all_of(self, name: str) -> list[str]:
+        line, there = [name], self._everything[name]
+        while (parent := self._parent(line[-1], there)) is not None and parent not in line:
+            # A name can come again where a run was removed and another one took its name.
+            line.append(parent)
+            there = self._everything.get(parent, there)
+        return line[1:]
+
+    def _parent(self, name: str, there: Summary) -> str | None:
+        """The run that a run started from; `there` is the nearest one after it that is not gone."""
+        if name in self._everything:
+            return next(iter(self._everything[name]["parents"] or []), None)
+        if name not in self._of_gone:
+            names = [one["name"] for one in _record(there).get("lineage", [])]
+            self._of_gone |= {name: None, **dict(zip(names, [*names[1:], None], strict=True))}
+        return self._of_gone[name]
+
+
+def _record(run: Summary) -> dict[str, Any]:
+    """The record of a run; nothing if it cannot be read, which a listing has told already."""
+    try:
+        return RunDirectory(Path(run["path"])).record()
+    except (DamagedError, NotFoundError):
+        return {}
