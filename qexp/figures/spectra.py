@@ -78,7 +78,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         seen.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=9, y=TITLE)
         reconstructed.set_title("reconstructed", fontsize=9, y=TITLE)
         for axis in (original, seen, reconstructed):
-            axis.set_xlim(x[0], x[-1])
+            _span(axis, x)
             axis.tick_params(labelsize=8, labelleft=axis is original, labelbottom=row == len(spectra) - 1)
             if row == len(spectra) - 1:
                 axis.set_xlabel(_label(where), fontsize=9)
@@ -100,7 +100,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
         x = _positions(where, len(values))
         axis.plot(x, np.where(values > 0, values, np.nan), color=colour, linewidth=0.9, label=name)
-        axis.set_xlim(x[0], x[-1])
+        _span(axis, x)
     axis.set_xlabel(_label(where))
     axis.set_ylabel("RMSE of hidden channels (counts)")
     axis.set_yscale("log")
@@ -158,6 +158,11 @@ def _shade(axis: Axes, x: Array, hidden: NDArray[np.bool_]) -> None:
     half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
     for first, end in zip(changes[::2], changes[1::2], strict=True):
         axis.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
+
+
+def _span(axis: Axes, x: Array) -> None:
+    if len(x) > 1:
+        axis.set_xlim(x[0], x[-1])
 
 
 def _share_counts(axes: Sequence[Axes], *values: Array) -> None:
