@@ -15,8 +15,8 @@ BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)
 def context(table, entry):
     """What a builder gets besides the parameters of the spec."""
     if table == "modules":
-        shape = EXAMPLE_SHAPES.get(entry.example["module"], EXAMPLE_SHAPE)
-        return ([shape, shape] if isinstance(entry, JoiningEntry) else shape,)
+        shapes = EXAMPLE_SHAPES.get(entry.example["module"], [EXAMPLE_SHAPE])
+        return (shapes if isinstance(entry, JoiningEntry) else shapes[0],)
     if table == "optimizers":
         return ([torch.nn.Parameter(torch.zeros(3))], 0.1)
     return ()

@@ -32,18 +32,24 @@ class Inversion(nn.Module):
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Estimates of all outputs, (batch, ...), in the outputs' own units."""
         made = self.network({name: self.transformed(name, samples[name]) for name in self.network.inputs})
-        return self.in_units(made)
+        return self.in_units(made, samples)
 
-    def in_units(self, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the network made of each output, back in the output's own unit."""
-        return {name: self._inverse(name, values.float()) for name, values in made.items()}
+    def in_units(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the network made of each output, back in the output's own unit.
 
-    def _inverse(self, name: str, values: Tensor) -> Tensor:
+        samples  what it was made of, in its own units: some transforms of an output that is an input, too, need that
+        """
+        return {name: self._inverse(name, values.float(), samples) for name, values in made.items()}
+
+    def _inverse(self, name: str, values: Tensor, samples: Mapping[str, Tensor]) -> Tensor:
         if name not in self.transforms:
             return values
         transform = self.transforms[name]
         assert isinstance(transform, Transform)
-        return transform.inverse(values)
+        if name not in self.network.inputs:
+            return transform.inverse(values)
+        blocks = zip(values.split(BATCH), samples[name].split(BATCH), strict=True)
+        return torch.cat([transform.inverse(block, own) for block, own in blocks])
 
     def estimate(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
         """Estimates of all outputs in their own units, in batches, without gradients, in predicting mode."""

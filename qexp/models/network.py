@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +132,30 @@ class Network(nn.Module):
             if parameter_name.endswith("weight")
         ]
         return torch.stack(terms).sum() if terms else None
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An operation that is made of layers, each on top of the one before."""
+
+    @property
+    def layers(self) -> int:
+        """How many there are below whatever follows."""
+        ...
+
+    def layer_of(self, weight: str) -> int:
+        """The layer of a weight, by its name: 0 for the lowest, `layers` for what belongs to whatever follows."""
+        ...
+
+
+def layers_above(network: Network) -> dict[str, int]:
+    """Weight → how many layers of its operation are above it; operations that have none to tell are left out."""
+    return {
+        f"operations.{name}.{weight}": operation.layers - operation.layer_of(weight)
+        for name, operation in network.operations.items()
+        if isinstance(operation, Layered)
+        for weight, _ in operation.named_parameters()
+    }
 
 
 def operations_per_sample(network: Network) -> int:

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
+from qexp.models.network import layers_above
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from qexp.training.determinism import deterministic, own_random_state, random_state, set_random_state
@@ -70,7 +72,11 @@ class Trainer:
         self.device, self.folder = device, folder
         self.progress = Progress()
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self.optimizer = recipe.optimizer(self.weights, recipe.learning_rate)
+        groups = self._groups()
+        self.optimizer = recipe.optimizer([{"params": group} for group in groups.values()], recipe.learning_rate)
+        self._factors = list(groups)
+        """Of the learning rate, by the optimizer's groups."""
+        self._freezable = self._weights_to_freeze()
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._validation: Samples | None = None
         """The validation samples as the network sees them, the same every epoch."""
@@ -132,12 +138,43 @@ class Trainer:
         return self._metrics(self.model.estimate(samples), samples)
 
     def _metrics(self, estimates: Samples, samples: Samples) -> dict[str, dict[str, float]]:
-        counted = self.data.counted(samples)
-        some: Any = ... if counted is None else counted
-        return {
-            name: evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
-            for name, metrics in self.recipe.metrics.items()
+        found = {}
+        for name, metrics in self.recipe.metrics.items():
+            counted = self.data.counted(name, samples)
+            some: Any = ... if counted is None else counted
+            found[name] = evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
+        return found
+
+    def _groups(self) -> dict[float, list[nn.Parameter]]:
+        """What the learning rate is multiplied by → the weights that this holds for."""
+        above = layers_above(self.model.network)
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                layers = above.get(name.removeprefix("network."), 0)
+                groups.setdefault(self.recipe.layer_decay**layers, []).append(weight)
+        return groups
+
+    def _weights_to_freeze(self) -> dict[str, list[nn.Parameter]]:
+        """Operation that is frozen in some epochs → its weights. Raises QexpError if none are left to train."""
+        operations = self.model.network.operations
+        to_freeze = {
+            name: [weight for weight in operations[name].parameters() if weight.requires_grad]
+            for name in self.recipe.frozen
         }
+        left = {id(weight) for weight in self.weights} - {id(one) for group in to_freeze.values() for one in group}
+        if to_freeze and not left:
+            raise QexpError(f"nothing is left to train: all weights are those of {', '.join(to_freeze)}; freeze fewer")
+        return to_freeze
+
+    def _freeze(self) -> None:
+        """Set every operation to learning, but for those that are frozen in the epoch under way."""
+        self.model.train()
+        frozen = self.recipe.frozen_in(self.progress.epoch)
+        for name, weights in self._freezable.items():
+            self.model.network.operations[name].train(name not in frozen)
+            for weight in weights:
+                weight.requires_grad_(name not in frozen)
 
     def train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
@@ -149,7 +186,7 @@ class Trainer:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
             set_random_state(self._dropout_state)
-        self.model.train()
+        self._freeze()
         network, losses_of = self.model.network, list(recipe.losses.items())
         while progress.batch < self.batches:
             if interrupted():
@@ -207,7 +244,7 @@ class Trainer:
         losses = {
             name: loss(made[name].float(), self._validation[name]).item() for name, loss in self.recipe.losses.items()
         }
-        metrics = self._metrics(self.model.in_units(made), self.data.validation)
+        metrics = self._metrics(self.model.in_units(made, self.data.validation), self.data.validation)
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
     def _require_finite(self, batch_losses: Tensor) -> None:
@@ -222,8 +259,8 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
+            group["lr"] = rate * factor
 
     def _write_checkpoint(self, listener: Listener) -> None:
         if not self._unwritten:
@@ -253,7 +290,7 @@ def transformed(model: Inversion, samples: Samples, recipe: Recipe, part: str) -
     """Inputs and outputs as the network and the losses see them. Raises DivergedError for a truth that is no number."""
     values = {
         name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
-        for name in [*model.network.inputs, *recipe.losses]
+        for name in {**model.network.inputs, **recipe.losses}  # an output may be an input, too
     }
     for name in recipe.losses:
         if not torch.isfinite(values[name]).all():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import Parameter
 
 from qexp.tables import Entry
 
+Weights = Sequence[Parameter] | Sequence[dict[str, Any]]
+"""What an optimizer moves: weights, or groups of them as torch has them."""
+
 
 def adam(
-    weights: Iterable[Parameter],
+    weights: Weights,
     learning_rate: float,
     /,
     betas: Sequence[float] = (0.9, 0.999),
@@ -29,7 +33,7 @@ def adam(
 
 
 def adamw(
-    weights: Iterable[Parameter],
+    weights: Weights,
     learning_rate: float,
     /,
     betas: Sequence[float] = (0.9, 0.999),
@@ -47,7 +51,7 @@ def adamw(
 
 
 def sgd(
-    weights: Iterable[Parameter],
+    weights: Weights,
     learning_rate: float,
     /,
     momentum: float = 0.0,

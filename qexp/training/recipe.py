@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qexp.training.callbacks import Callback
 from qexp.training.losses import Loss
 from qexp.training.metrics import Metric
+from qexp.training.optimizers import Weights
 from qexp.training.schedules import Schedule
 
 Samples = Mapping[str, Tensor]
@@ -29,7 +30,7 @@ class Recipe:
 
     losses: Mapping[str, Loss]
     metrics: Mapping[str, Mapping[str, Metric]]
-    optimizer: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+    optimizer: Callable[[Weights, float], torch.optim.Optimizer]
     learning_rate: float
     schedule: Schedule
     epochs: int
@@ -39,6 +40,16 @@ class Recipe:
     precision: str = "float32"
     keep: str = "best"
     """Whose weights are the result: "best", of the epoch with the least validation loss, or "last"."""
+    layer_decay: float = 1.0
+    """What the learning rate of a weight is multiplied by, once for each layer above it; see `layers_above`."""
+    frozen: Sequence[str] = ()
+    """Operations that stay as they are: neither weights change nor what is normalised by, and nothing is dropped."""
+    epochs_frozen: int | None = None
+    """How many epochs they do so; None: all."""
+
+    def frozen_in(self, epoch: int) -> Sequence[str]:
+        """The operations that stay as they are in an epoch, counted from 1."""
+        return self.frozen if self.epochs_frozen is None or epoch <= self.epochs_frozen else ()
 
 
 class Data(Protocol):
@@ -58,8 +69,8 @@ class Data(Protocol):
         """Training samples for transforms to be fitted to."""
         ...
 
-    def counted(self, samples: Samples) -> Tensor | None:
-        """Which values of samples metrics are taken of, in the shape of an output; None: all."""
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        """Which values of samples the metrics of an output are taken of, in its shape; None: all."""
         ...
 
 
@@ -80,5 +91,5 @@ class DrawnData:
     def to_fit(self) -> Samples:
         return self.train(0)
 
-    def counted(self, samples: Samples) -> Tensor | None:
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
         return None

@@ -33,11 +33,34 @@ def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) 
     return factor
 
 
+def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
+    """Straight from `initial` up to 1 in the share `warm_up` of the run, then half a cosine down to `final`."""
+
+    def factor(progress: float) -> float:
+        if progress < warm_up:
+            return initial + (1 - initial) * progress / warm_up
+        return final + (1 - final) * _falling((progress - warm_up) / (1 - warm_up))
+
+    return factor
+
+
 def _falling(progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2
 
 
 FACTOR = {"type": "number", "minimum": 0, "maximum": 1}
+WARM_UP = {
+    "properties": {
+        "warm_up": {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMaximum": 1,
+            "description": "share of the run in which the rate rises",
+        },
+        "initial": {**FACTOR, "description": "share of the learning rate at the start"},
+        "final": {**FACTOR, "description": "share of the learning rate at the end"},
+    }
+}
 
 SCHEDULES: dict[str, Entry] = {
     "constant": Entry(constant, {}, "The learning rate stays as it is.", {"type": "constant"}),
@@ -49,19 +72,14 @@ SCHEDULES: dict[str, Entry] = {
     ),
     "one_cycle": Entry(
         build=one_cycle,
-        parameters={
-            "properties": {
-                "warm_up": {
-                    "type": "number",
-                    "minimum": 0,
-                    "exclusiveMaximum": 1,
-                    "description": "share of the run in which the rate rises",
-                },
-                "initial": {**FACTOR, "description": "share of the learning rate at the start"},
-                "final": {**FACTOR, "description": "share of the learning rate at the end"},
-            }
-        },
+        parameters=WARM_UP,
         help="Up to the learning rate, then down to almost nothing, both along half a cosine.",
         example={"type": "one_cycle", "parameters": {"warm_up": 0.25}},
+    ),
+    "warm_up_cosine": Entry(
+        build=warm_up_cosine,
+        parameters=WARM_UP,
+        help="Straight up to the learning rate, then half a cosine down to a share of it.",
+        example={"type": "warm_up_cosine", "parameters": {"warm_up": 0.2, "final": 0.01}},
     ),
 }

@@ -194,10 +194,12 @@ def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_
         isinstance(entry, JoiningEntry),
     )
     graph = write(tmp_path / "out", network, network)
-    shapes = [list(inputs.values())]
+    shapes, of_frames = [list(inputs.values())], len(inputs["a"]) == 3
     try:
         network({name: torch.zeros(1, shape[0], 21, 18) for name, shape in inputs.items()})
     except (RuntimeError, IndexError, ValueError):
+        of_frames = False
+    if not of_frames:
         assert graph.inputs == [("batch", *shape) for shape in inputs.values()]
     else:
         assert graph.inputs[0] == ("batch", inputs["a"][0], "height", "width")

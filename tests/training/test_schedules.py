@@ -56,3 +56,19 @@ def test_one_cycle_rises_up_to_its_peak_and_falls_after_it():
 
 def test_one_cycle_without_warm_up_is_a_cosine():
     np.testing.assert_allclose(factors("one_cycle", warm_up=0.0, final=0.1), factors("cosine", final=0.1), rtol=1e-12)
+
+
+def test_a_warm_up_rises_straight_to_the_learning_rate_and_a_cosine_follows_to_its_final_share():
+    schedule = SCHEDULES["warm_up_cosine"].build(warm_up=0.4, initial=0.1, final=0.02)
+    assert [schedule(p) for p in (0, 0.1, 0.2, 0.4, 0.7, 1)] == pytest.approx([0.1, 0.325, 0.55, 1, 0.51, 0.02])
+    first, *_, last = factors("warm_up_cosine")
+    assert (first, last) == pytest.approx((0, 0), abs=1e-15)
+
+
+def test_after_its_warm_up_the_cosine_is_one_of_the_rest_of_the_run():
+    values = factors("warm_up_cosine", warm_up=0.5, final=0.1)
+    np.testing.assert_allclose(values[1000:], factors("cosine", final=0.1)[::2], rtol=1e-12)
+
+
+def test_a_cosine_without_warm_up_starts_at_the_learning_rate():
+    np.testing.assert_allclose(factors("warm_up_cosine", warm_up=0.0, initial=0.3), factors("cosine"), atol=1e-15)

@@ -61,8 +61,8 @@ class PatchSamples:
         """Training samples for transforms to be fitted to."""
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
 
-    def counted(self, samples: Samples) -> Tensor | None:
-        """Which cells of samples are judged, (patch, 1, y, x); None: all."""
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        """Which cells of samples are judged, of every output the same, (patch, 1, y, x); None: all."""
         if self._dataset.threshold is None or THICKNESS not in samples:
             return None
         return samples[THICKNESS] > self._dataset.threshold

@@ -11,6 +11,7 @@ from qexp.models.modules.fields import UNet, dle_cnn
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
 from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
+from qexp.models.modules.spectra import DECODERS, ENCODERS, POOLS, masked_decoder, masked_encoder, token_pooling
 from qexp.models.shapes import Shape
 from qexp.tables import Entry
 
@@ -26,11 +27,31 @@ POOL = {
         "strides": {"type": ["integer", "null"], "minimum": 1, "description": "step; the window's side if null"},
     }
 }
+PATCHES = {
+    "patch_size": {**COUNT, "description": "channels of a patch; divides the length of a spectrum"},
+    "mask_ratio": {
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "share of the patches that is hidden, where there is a mask; encoder and decoder have the same",
+    },
+}
+OWN_SIZE = {
+    name: {"type": ["integer", "null"], "minimum": 1, "description": f"{meaning}; that of `size` if null"}
+    for name, meaning in {
+        "width": "numbers of a token",
+        "depth": "blocks of attention and layers",
+        "heads": "ways of attention, which share the width",
+    }.items()
+}
 
 
 @dataclass(frozen=True)
 class JoiningEntry(Entry):
-    """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors."""
+    """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors.
+
+    Where a branch begins at one value alone, they get that shape and that tensor.
+    """
 
 
 _CONCATENATE = JoiningEntry(
@@ -247,6 +268,42 @@ MODULES: dict[str, Entry] = {
         help="A U-Net from fields to fields, of any height and width (2Dto2D-DLE).",
         example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
     ),
+    "masked_encoder": JoiningEntry(
+        build=masked_encoder,
+        parameters={
+            "properties": {
+                "size": {"enum": [*ENCODERS], "description": "base: 768 wide, 12 deep, 12 heads"},
+                **PATCHES,
+                **OWN_SIZE,
+            }
+        },
+        help="A transformer on patches of a spectrum, of those alone that a mask, its second input if any, leaves.",
+        example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+    ),
+    "masked_decoder": JoiningEntry(
+        build=masked_decoder,
+        parameters={
+            "properties": {
+                "size": {"enum": [*DECODERS], "description": "base: 512 wide, 8 deep, 16 heads"},
+                **PATCHES,
+                "loss_on": {
+                    "enum": ["masked", "all"],
+                    "description": "masked: patches that were seen come out as they are; all: they are guessed, too",
+                },
+                **OWN_SIZE,
+            }
+        },
+        help="A light transformer that guesses hidden patches, from an encoder's tokens, the spectrum and its mask.",
+        example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+    ),
+    "token_pooling": Entry(
+        build=token_pooling,
+        parameters={
+            "properties": {"of": {"enum": [*POOLS], "description": "the class token, or the mean of the patches'"}}
+        },
+        help="One row of values of an encoder's tokens, for a head that makes numbers of it.",
+        example={"module": "token_pooling", "parameters": {"of": "mean"}},
+    ),
     "flatten": Entry(
         build=flatten,
         parameters={},
@@ -258,4 +315,13 @@ MODULES: dict[str, Entry] = {
 EXAMPLE_SHAPE: Shape = (8, 16, 16)
 """An input that the examples of modules accept, but for those of `EXAMPLE_SHAPES`."""
 
-EXAMPLE_SHAPES: dict[str, Shape] = {"conv1d": (10,), "one_d_cnn": (10,)}
+EXAMPLE_SHAPES: dict[str, list[Shape]] = {
+    "concatenate": [EXAMPLE_SHAPE, EXAMPLE_SHAPE],
+    "concatenation": [EXAMPLE_SHAPE, EXAMPLE_SHAPE],
+    "conv1d": [(10,)],
+    "one_d_cnn": [(10,)],
+    "masked_encoder": [(64,), (4,)],
+    "masked_decoder": [(3, 24), (64,), (4,)],
+    "token_pooling": [(5, 24)],
+}
+"""Inputs that they accept; several for those that join."""
