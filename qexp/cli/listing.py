@@ -34,7 +34,40 @@ def documents(runs: list[Run], columns: list[str] | None, size: bool) -> list[Ru
     return [{**one, "size": bytes_} for one, (bytes_,) in zip(runs, rows_of(runs, extra), strict=True)]
 
 
+def with_ancestors(runs: list[Run], everything: list[Run]) -> list[Run]:
+    """Summaries with the names of what each run was pretrained from, and that one, and so on: nearest first."""
+    from qexp.runs.lineage import ancestors
+
+    before = ancestors(runs, {one["name"]: one for one in everything})
+    return [{**one, "ancestors": before[one["name"]]} for one in runs]
+
+
 def print_runs(runs: list[Run], size: bool) -> None:
+    print_table(*_table_of(runs, size))
+
+
+def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
+    """The runs as a tree, each below the one that it was pretrained from, whether that is listed or gone."""
+    from qexp.runs.lineage import Branch, tree
+
+    def label(branch: Branch) -> str:
+        *above, here = branch.followed or [None]
+        line = "".join("│  " if more else "   " for more in above)
+        line += "" if here is None else "├─ " if here else "└─ "
+        return line + branch.name + (" (gone)" if branch.run is None else "")
+
+    branches = tree(runs, {one["name"]: one for one in everything})
+    columns, cells, right = _table_of([branch.run for branch in branches if branch.run is not None], size)
+    of_runs = iter(cells)
+    rows = [
+        [label(branch), *(next(of_runs)[1:] if branch.run is not None else [""] * (len(columns) - 1))]
+        for branch in branches
+    ]
+    print_table(columns, rows, right)
+
+
+def _table_of(runs: list[Run], size: bool) -> tuple[list[str], list[list[str]], list[str]]:
+    """The usual columns, a row per run that begins with its name, and the columns that are aligned to the right."""
     errors = list(dict.fromkeys(output for one in runs for output in (one["results"] or {}).get("test", {})))
     units = _units(runs)
     columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
@@ -56,7 +89,7 @@ def print_runs(runs: list[Run], size: bool) -> None:
     if size:
         columns.append("size")
         rows = [[*row, of_run] for row, of_run in zip(rows, sizes, strict=True)]
-    print_table(columns, rows, right=["seed", "epochs", *columns[4 : 4 + len(errors)], "size"])
+    return columns, rows, ["seed", "epochs", *columns[4 : 4 + len(errors)], "size"]
 
 
 def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:

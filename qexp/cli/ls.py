@@ -18,7 +18,9 @@ from qexp.cli.listing import (
     print_columns,
     print_groups,
     print_runs,
+    print_tree,
     rows_of,
+    with_ancestors,
     with_cautions,
 )
 
@@ -67,6 +69,9 @@ def ls(
             autocompletion=completion.columns,
         ),
     ] = None,
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="As a tree, each run below the one that it was pretrained from.")
+    ] = False,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
@@ -79,15 +84,19 @@ def ls(
     workspace: WorkspaceOption = None,
 ) -> None:
     """List runs."""
+    from qexp.errors import QexpError
     from qexp.runs import launches
     from qexp.runs.catalog import Catalog
     from qexp.runs.select import newest, select
     from qexp.workspace import find
 
     chosen = _chosen(columns, group=group, size=size, names=names)
+    if lineage and (chosen is not None or group is not None or as_csv or names):
+        raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
     place = find(workspace)
     catalog = Catalog(place)
-    found = select(catalog.runs(refresh), where=where, status=status, tags=tags or [])
+    everything_there = catalog.runs(refresh)
+    found = select(everything_there, where=where, status=status, tags=tags or [])
     if launch is not None:
         launched = set(launches.find(launch, place).record()["runs"])
         found = [one for one in found if one["name"] in launched]
@@ -102,7 +111,8 @@ def ls(
     if limit is not None:
         runs = newest(runs, limit) if sort is None else runs[:limit]
     if as_json:
-        print_json(documents(runs, chosen, size))
+        listed = documents(runs, chosen, size)
+        print_json(with_ancestors(listed, everything_there) if lineage else listed)
     elif names:
         for one in runs:
             result(one["name"])
@@ -115,7 +125,9 @@ def ls(
         )
     else:
         some = newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
-        if chosen is None:
+        if lineage:
+            print_tree(some, everything_there, size)
+        elif chosen is None:
             print_runs(some, size)
         else:
             print_columns(some, [*chosen, *(["size"] if size else [])])

@@ -30,6 +30,7 @@ EMPTY_RECORD: dict[str, Any] = {
     "launch": None, "job": None, "note": "",
     "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
     "intervals": {}, "comparison": [], "errors": None, "folds": None, "caution": "", "features": [],
+    "lineage": [], "seen": None,
     "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
 }  # fmt: skip
 """A record before anything happened. What a record lacks is taken from here."""
@@ -37,8 +38,8 @@ EMPTY_RECORD: dict[str, Any] = {
 RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note", "caution"), str),
     **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
-    **dict.fromkeys(("job", "folds", "errors"), (dict, type(None))),
-    **dict.fromkeys(("overrides", "tags", "parents", "attempts", "comparison", "features"), list),
+    **dict.fromkeys(("job", "folds", "errors", "seen"), (dict, type(None))),
+    **dict.fromkeys(("overrides", "tags", "parents", "lineage", "attempts", "comparison", "features"), list),
     **dict.fromkeys(("units", "code", "epochs", "results", "intervals"), dict),
     "seed": int,
     "seconds": (int, float),
@@ -118,6 +119,7 @@ class RunDirectory:
         whole = {**EMPTY_RECORD, **record, **labels.read(self.path)}
         wrong = [key for key, kinds in RECORD_TYPES.items() if not isinstance(whole[key], kinds)]
         wrong += [] if all(map(_is_attempt, whole["attempts"])) else ["attempts"]
+        wrong += [] if all(isinstance(one, dict) and "name" in one for one in whole["lineage"]) else ["lineage"]
         if wrong:
             raise DamagedError(f"{self.record_file} is damaged: '{wrong[0]}' is not what a run writes there")
         return whole

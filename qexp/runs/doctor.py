@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.runs import trash
+from qexp.runs import seen, trash
 from qexp.runs.catalog import Catalog, LockedStorage
 from qexp.runs.directory import UNFINISHED, RunDirectory
 from qexp.runs.prepare import NAME
@@ -138,6 +138,13 @@ def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
         )  # fmt: skip
         return
     yield from _of_spec(directory, record["digest"])
+    if trouble := seen.trouble_with(directory, record):
+        yield Finding(
+            directory.path / seen.FILE,
+            trouble,
+            "take it from a copy; without it no run can start from this one, nor can it be verified",
+            damaged=True,
+        )
     if record["state"] in UNFINISHED and state not in UNFINISHED:
         yield Finding(
             directory.path,

@@ -49,12 +49,12 @@ def chain(parent: RunDirectory, weights: Mapping[str, Any], operations: Sequence
         "weights": dict(weights),
         "operations": None if operations is None else list(operations),
     }
-    return [nearest, *record.get("lineage", [])]
+    return [nearest, *record["lineage"]]
 
 
 def told(record: Mapping[str, Any]) -> str:
     """What a run was pretrained from: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty if it was not."""
-    known = record.get("lineage") or [{"name": name} for name in record["parents"]]
+    known = record["lineage"] or [{"name": name} for name in record["parents"]]
     return " <- ".join(_told(one) for one in known)
 
 
@@ -86,12 +86,13 @@ def ancestors(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> dic
 
 def tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[Branch]:
     """The runs in their order, each below the one that it started from; those before them are there in any case."""
+    lines = {name: [name, *before] for name, before in ancestors(runs, everything).items()}
     parents: dict[str, str | None] = {}
-    for name, before in ancestors(runs, everything).items():
-        parents |= dict(zip([name, *before], [*before, None], strict=True))
+    for line in lines.values():
+        parents |= _each_with_the_next(line)
     children: dict[str | None, list[str]] = {}
-    for name, parent in parents.items():
-        children.setdefault(parent, []).append(name)
+    for name in dict.fromkeys([*lines, *(name for line in lines.values() for name in line)]):
+        children.setdefault(parents[name], []).append(name)
     branches: list[Branch] = []
     waiting: list[Branch] = [Branch(name, (), everything.get(name)) for name in reversed(children.get(None, []))]
     while waiting:
@@ -101,6 +102,10 @@ def tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[Bra
             Branch(name, (*branch.followed, name != below[-1]), everything.get(name)) for name in reversed(below)
         ]
     return branches
+
+
+def _each_with_the_next(names: Sequence[str]) -> dict[str, str | None]:
+    return dict(zip(names, [*names[1:], None], strict=False))
 
 
 class _Before:
@@ -123,14 +128,15 @@ class _Before:
         if name in self._everything:
             return next(iter(self._everything[name]["parents"] or []), None)
         if name not in self._of_gone:
-            names = [one["name"] for one in _record(there).get("lineage", [])]
-            self._of_gone |= {name: None, **dict(zip(names, [*names[1:], None], strict=True))}
+            names = [one["name"] for one in _lineage(there)]
+            self._of_gone |= {name: None, **_each_with_the_next(names)}
         return self._of_gone[name]
 
 
-def _record(run: Summary) -> dict[str, Any]:
-    """The record of a run; nothing if it cannot be read, which a listing has told already."""
+def _lineage(run: Summary) -> list[dict[str, Any]]:
+    """What the record of a run says; nothing if it cannot be read, which a listing has told already."""
     try:
-        return RunDirectory(Path(run["path"])).record()
+        found: list[dict[str, Any]] = RunDirectory(Path(run["path"])).record()["lineage"]
     except (DamagedError, NotFoundError):
-        return {}
+        return []
+    return found

@@ -26,18 +26,20 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
 
     Raises DamagedError if that is not what was written down when the run was prepared.
     """
-    if trouble := trouble_with(directory, directory.record()):
+    record = directory.record()
+    if trouble := trouble_with(directory, record):
         raise DamagedError(f"{directory.path / FILE} {trouble}; take it from a copy")
-    try:
-        seen: dict[str, Seen] = files.read_json(directory.path / FILE)
-    except FileNotFoundError:
+    if record["seen"] is None:
+        if directory.spec()["dataset"]["type"] == "spectra":
+            raise DamagedError(f"{directory.record_file} does not tell what spectra the run saw; take it from a copy")
         return {}
+    seen: dict[str, Seen] = files.read_json(directory.path / FILE)
     return seen
 
 
 def trouble_with(directory: RunDirectory, record: Mapping[str, Any]) -> str | None:
     """What is wrong with the file, if anything: a run that says nothing of it has none."""
-    expected = record.get("seen")
+    expected = record["seen"]
     if expected is None:
         return None
     try:

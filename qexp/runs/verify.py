@@ -116,7 +116,7 @@ def _require_whole(directory: RunDirectory, record: dict[str, Any]) -> None:
     for file in products:
         if file.endswith(WEIGHTS):
             tensors(directory.path / file)
-    lineage = record.get("lineage") or []
+    lineage = record["lineage"]
     if lineage and provenance.fingerprint(directory.path / PRETRAINED) != lineage[0]["weights"]:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
     if trouble := seen.trouble_with(directory, record):
@@ -208,7 +208,7 @@ def _copy_what_it_starts_from(
         raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
     epochs = {"done": 0, "of": record["epochs"]["of"], "best": None}
     own = {"state": "created", "created": now(), "code": code, "epochs": epochs, "note": f"verifies {directory.path}"}
-    files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT if key in record}, **own})
+    files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT}, **own})
 
 
 def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> str | None:
