@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +37,13 @@ def call(*arguments: str | Path) -> Outcome:
     words = [str(argument) for argument in arguments]
     result = CliRunner().invoke(app, words, prog_name="qexp", env=environment, catch_exceptions=False)
     return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+def started(folder: Path, *arguments: str, before: str = "") -> subprocess.Popen[str]:
+    """`qexp ARGUMENTS` in a shell of its own, which is in a folder and is told something `before`."""
+    command = ["bash", "-c", f'{before} exec "$@"', "bash", sys.executable, "-m", "qexp", *arguments]
+    pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, text=True, stdout=pipe, stderr=pipe, env=environment)
 
 
 @pytest.fixture(scope="session")
@@ -117,16 +127,16 @@ def put(document: Any, path: str, value: Any) -> Any:
 
 
 class Specs:
-    """The specs of a workspace, one of each kind called `sound`."""
+    """The specs of a workspace, one sound one of each kind, all of one name."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for kind, document in SOUND.items():
+    def __init__(self, root: Path, documents: Mapping[str, dict[str, Any]] = SOUND, name: str = "sound") -> None:
+        self.root, self.documents, self.name = root, documents, name
+        for kind, document in documents.items():
             self.write(kind, document)
 
-    def write(self, kind: str, document: Any, name: str = "sound") -> Path:
+    def write(self, kind: str, document: Any, name: str = "") -> Path:
         """Write a spec, as JSON unless it is a text already; returns its path from the workspace."""
-        path = Path("specs") / FOLDERS[kind] / f"{name}.json"
+        path = Path("specs") / FOLDERS[kind] / f"{name or self.name}.json"
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         text = document if isinstance(document, str) else json.dumps(document)
         (self.root / path).write_text(text, encoding="utf-8")
@@ -134,7 +144,7 @@ class Specs:
 
     def spoil(self, kind: str, *changes: tuple[str, Any]) -> Path:
         """Write the sound spec of a kind with changes, each a path and a value."""
-        document = SOUND[kind]
+        document = self.documents[kind]
         for path, value in changes:
             document = put(document, path, value)
         return self.write(kind, document)
@@ -144,7 +154,8 @@ class Specs:
 def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
     """A workspace of three sound specs, which is the current directory; tests spoil them in one place or another."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
+        monkeypatch.delenv(variable, raising=False)
     return Specs(tmp_path)
 
 
@@ -170,4 +181,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in (0, 1):
         code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
         assert code == 0, stderr
+    return root
+
+
+@pytest.fixture
+def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of its own in which sound_0 is done, which is the current directory."""
+    root = tmp_path / "here"
+    shutil.copytree(finished / "specs", root / "specs")
+    shutil.copytree(finished / "runs/sound_0", root / "runs/sound_0")
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Outcome, call
+from tests.conftest import Outcome, call, started
 
 QUICK = ["--glaciers", "2", "--frames", "2", "--size", "16", "--spacing", "500"]
+
+LONG = ["data", "ice", "--out", "ice", "--glaciers", "1000"]
+"""Takes longer than any test."""
 
 
 def ice(out: Path, *options: str) -> Outcome:
@@ -102,18 +102,9 @@ def test_an_empty_folder_is_filled(tmp_path: Path):
     assert (tmp_path / "ice/README.md").is_file()
 
 
-def started(tmp_path: Path, *options: str, before: str = "") -> subprocess.Popen[str]:
-    """The command in a shell of its own, with glaciers that take longer than any test."""
-    command = [sys.executable, "-m", "qexp", "data", "ice", "--out", "ice", "--glaciers", "1000", *options]
-    return subprocess.Popen(
-        ["bash", "-c", f'{before} exec "$@"', "bash", *command], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
-    process = started(tmp_path, "--size", "32", "--frames", "2")
+    process = started(tmp_path, *LONG, "--size", "32", "--frames", "2")
     limit = time.monotonic() + 120
     while not list(tmp_path.glob(".ice.unfinished-*/test/*/ex.nc")) and time.monotonic() < limit:
         assert process.poll() is None, process.communicate()
@@ -127,7 +118,7 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number:
 
 def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path):
     # A limit on the size of files fails as a full disk does.
-    process = started(tmp_path, "--size", "64", "--frames", "1", before="ulimit -f 4;")
+    process = started(tmp_path, *LONG, "--size", "64", "--frames", "1", before="ulimit -f 4;")
     stdout, stderr = process.communicate(timeout=120)
     assert (process.returncode, stdout) == (2, "")
     assert stderr.startswith("error: cannot write ")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Outcome, call
+from tests.conftest import Outcome, call, started
 
 QUICK = ["--cores", "4", "--spectra", "3", "--labelled", "2"]
+
+LONG = ["data", "xrf", "--out", "xrf", "--cores", "1000"]
+"""Takes longer than any test."""
 
 
 def xrf(out: Path, *options: str) -> Outcome:
@@ -65,18 +65,9 @@ def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
     assert (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text() != before
 
 
-def started(tmp_path: Path, before: str = "") -> subprocess.Popen[str]:
-    """The command in a shell of its own, with more cores than any test waits for."""
-    command = [sys.executable, "-m", "qexp", "data", "xrf", "--out", "xrf", "--cores", "1000"]
-    return subprocess.Popen(
-        ["bash", "-c", f'{before} exec "$@"', "bash", *command], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
-    process = started(tmp_path)
+    process = started(tmp_path, *LONG)
     limit = time.monotonic() + 120
     while not list(tmp_path.glob(".xrf.unfinished-*/toc/*/target/*.csv")) and time.monotonic() < limit:
         assert process.poll() is None, process.communicate()
@@ -90,7 +81,7 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number:
 
 def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path):
     # A limit on the size of files fails as a full disk does.
-    process = started(tmp_path, before="ulimit -f 4;")
+    process = started(tmp_path, *LONG, before="ulimit -f 4;")
     stdout, stderr = process.communicate(timeout=120)
     assert (process.returncode, stdout) == (2, "")
     assert stderr.startswith("error: cannot write ")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,17 +29,6 @@ MODULES = {
     )
 }
 """
-
-
-@pytest.fixture
-def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of its own in which sound_0 is done, which is the current directory."""
-    root = tmp_path / "here"
-    shutil.copytree(finished / "specs", root / "specs")
-    shutil.copytree(finished / "runs/sound_0", root / "runs/sound_0")
-    monkeypatch.chdir(root)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
-    return root
 
 
 @pytest.fixture

@@ -30,17 +30,6 @@ SPEC = {"dataset": {}, "model": {}, "outputs": []}
 
 
 @pytest.fixture
-def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of its own in which sound_0 is done, which is the current directory."""
-    root = tmp_path / "here"
-    shutil.copytree(finished / "specs", root / "specs")
-    shutil.copytree(finished / "runs/sound_0", root / "runs/sound_0")
-    monkeypatch.chdir(root)
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
-    return root
-
-
-@pytest.fixture
 def there(here: Path, tmp_path: Path) -> Path:
     """Another workspace, with specs and without runs."""
     root = tmp_path / "there"

@@ -7,28 +7,21 @@ import pytest
 from qexp import assemble
 from qexp.workspace import Workspace
 from tests import domes
-from tests.conftest import put
+from tests.conftest import Specs
 
 SIZES_OF_32 = [(f"inputs.{name}.size", [32, 32, 1]) for name in domes.FIELDS]
 DOCUMENTS = {"dataset": domes.DATASET, "model": domes.MODEL, "experience": domes.EXPERIENCE}
 
 
 @pytest.fixture
-def place(specs, monkeypatch):
-    monkeypatch.delenv("QEXP_DATA", raising=False)
+def place(specs):
     domes.write(specs.root)
     return Workspace(specs.root)
 
 
 @pytest.fixture
 def spoil(specs, place):
-    def spoil(kind, *changes):
-        document = DOCUMENTS[kind]
-        for path, value in changes:
-            document = put(document, path, value)
-        return specs.write(kind, document, "domes")
-
-    return spoil
+    return Specs(specs.root, DOCUMENTS, "domes").spoil
 
 
 def resolved(place, *overrides):
@@ -145,7 +138,11 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         ("experience", [("split", {"type": "k_fold"})], "$.split: makes 5 parts, but one is kept for validation"),
         ("experience", [("split.parameters.by", "site")], "$.split.parameters.by: frames have no column 'site'"),
         ("experience", [("split.parameters.share", 0.9)], "$.split.parameters.share: 0.9 of 3 different 'folder'"),
-        ("experience", [("inner", "k_fold")], "$.inner: 'inner' is for tabular and spectra datasets, but this one is of the type"),
+        (
+            "experience",
+            [("inner", "k_fold")],
+            "$.inner: 'inner' is for tabular and spectra datasets, but this one is of the type",
+        ),
         ("experience", [("sizes", [9, 9, 9])], "$.sizes: 'sizes' is for generated datasets"),
         ("experience", [("batch_size", 25)], "$.batch_size: a batch of 25 is larger than the 24 training patches"),
         ("experience", [("metrics", {"ubar": "median_relative_error"})], "needs all values at once"),

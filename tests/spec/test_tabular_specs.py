@@ -11,7 +11,7 @@ from qexp.assemble.datasets import DATASETS
 from qexp.errors import DatasetError
 from qexp.spec.schema import whole_schema
 from qexp.workspace import Workspace
-from tests.conftest import put
+from tests.conftest import Specs
 
 DATASET = {
     "type": "tabular",
@@ -61,24 +61,16 @@ def rows(**columns):
 
 
 @pytest.fixture
-def place(specs, monkeypatch):
-    monkeypatch.delenv("QEXP_DATA", raising=False)
+def place(specs):
     (specs.root / "data" / "moon").mkdir(parents=True)
     (specs.root / "data" / "moon" / "rows.csv").write_text(rows())
-    for kind, document in DOCUMENTS.items():
-        specs.write(kind, document, "rows")
+    Specs(specs.root, DOCUMENTS, "rows")
     return Workspace(specs.root)
 
 
 @pytest.fixture
 def spoil(specs, place):
-    def spoil(kind, *changes):
-        document = DOCUMENTS[kind]
-        for path, value in changes:
-            document = put(document, path, value)
-        return specs.write(kind, document, "rows")
-
-    return spoil
+    return Specs(specs.root, DOCUMENTS, "rows").spoil
 
 
 @pytest.fixture
