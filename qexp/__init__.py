@@ -18,6 +18,7 @@ from qexp.api import (
     restore,
     run,
     runs,
+    study,
     sweep,
 )
 
@@ -39,5 +40,6 @@ __all__ = [
     "restore",
     "run",
     "runs",
+    "study",
     "sweep",
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
     from qexp.analysis.predict_files import Prediction
+    from qexp.analysis.study import Study
     from qexp.runs.directory import RunDirectory
     from qexp.runs.doctor import Finding
     from qexp.runs.launch.local import Watcher
@@ -243,6 +244,60 @@ def sweep(
         else:
             sweeps.run_here(launch, directories, watcher or Unwatched())
     return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
+
+
+def study(
+    experiences: str | Path | Sequence[str | Path],
+    grid: Mapping[str, Sequence[Any]] | Iterable[str] = (),
+    *,
+    seeds: str | Iterable[int] = "0:5",
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    pretrain: str | Path | None = None,
+    pretrain_grid: Mapping[str, Sequence[Any]] | Iterable[str] = (),
+    pretrain_overrides: Iterable[str] | Mapping[str, Any] = (),
+    pretrain_seed: int | str = 0,
+    metric: str | None = None,
+    out: str | Path | None = None,
+    only_failed: bool = False,
+    jobs: int | None = None,
+    device: str = "auto",
+    launcher: str = "local",
+    slurm: Mapping[str, Any] | Iterable[str] = (),
+    workspace: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> Study:
+    """Run what is missing of experiences over a grid and seeds, and draw a metric over it; see `qexp study`.
+
+    grid           `{"labelled": [10, 100, "all"]}`, or texts as after --grid; the first key goes along the figure
+    pretrain       an experience that is run first, for each value of `pretrain_grid`; those of the others that have
+                   `pretrain` in their spec start from its run
+    pretrain_seed  "same": each run starts from one of its own seed
+    metric         such as "toc.rmse"; r2 of the first output if left out
+    out            the folder of study.csv, table.csv and study.png; `studies/<experience>_<key>` if left out
+    returns        its `results()` and `differences()` are tables, its `document()` all numbers
+    """
+    from qexp.analysis import study as studies
+    from qexp.runs.launch.local import Unwatched
+
+    several = [experiences] if isinstance(experiences, str | Path) else experiences
+    asked = studies.Asked(
+        [str(one) for one in several],
+        seeds=seeds if isinstance(seeds, str) else ",".join(map(str, seeds)),
+        grid=_axes(grid),
+        overrides=_texts(overrides),
+        pretrain=str(pretrain) if pretrain is not None else None,
+        pretrain_grid=_axes(pretrain_grid),
+        pretrain_overrides=_texts(pretrain_overrides),
+        pretrain_seed=str(pretrain_seed),
+        metric=metric,
+        only_failed=only_failed,
+        jobs=jobs,
+        device=device,
+        launcher=launcher,
+        slurm=[f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm),
+    )
+    place = workspaces.find(workspace)
+    return studies.study(asked, place, Path(out) if out is not None else None, watched=lambda: watcher or Unwatched())
 
 
 def compare(*runs: str, workspace: str | Path | None = None) -> Comparison | SeedComparison:

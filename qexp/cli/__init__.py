@@ -31,6 +31,7 @@ from qexp.cli import (
     schema,
     show,
     stop,
+    study,
     supervise,
     tables,
     tag,
@@ -88,6 +89,7 @@ def options(
 
 
 app.command()(run.run)
+app.command()(study.study)
 app.command()(matrix.matrix)
 app.command()(predict.predict)
 app.command()(ls.ls)

@@ -1,0 +1,117 @@
+"""qexp study"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp.cli import completion
+from qexp.cli.arguments import DeviceOption, ExperiencesArgument
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
+
+MANY = 10_000
+"""A study of more runs is asked about."""
+
+
+def study(
+    experiences: ExperiencesArgument,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY.PATH=A,B",
+            help="Values to go through, the first key along the figure; a.b+c.d=A,B sets two keys at once.",
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(metavar="A:B", help="A run for each seed: 0:5, or 0,2,5.")] = "0:5",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change the specs for these runs.")
+    ] = None,
+    pretrain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPERIENCE",
+            help="Run this first; experiences with 'pretrain' in their spec start from its run.",
+            autocompletion=completion.experiences,
+        ),
+    ] = None,
+    pretrain_grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY.PATH=A,B", help="Values of pretraining to go through, before those of --grid."),
+    ] = None,
+    pretrain_overrides: Annotated[
+        list[str] | None,
+        typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Change the spec of --pretrain."),
+    ] = None,
+    pretrain_seed: Annotated[
+        str, typer.Option(metavar="SEED", help="Of the run that all start from; 'same': each from one of its own seed.")
+    ] = "0",
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="OUTPUT.METRIC", help="What to draw; r2 of the first output if left out."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where it is written; studies/<experience>_<key> if left out."),
+    ] = None,
+    only_failed: Annotated[
+        bool, typer.Option("--only-failed", help="Run those again that ended without a result, and no others.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
+    launcher: Annotated[str, typer.Option(help="local, or slurm, whose jobs are waited for.")] = "local",
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option for Slurm, before those of qexp.toml.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Run experiences over a grid and seeds, and draw what a metric is over it: one table, one figure.
+
+    What has run already is not run again, and what was interrupted goes on; the same command once more draws the same.
+    The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
+    differences of every two experiences, and study.png.
+    """
+    from qexp.analysis.study import Asked, planned
+    from qexp.analysis.study import study as make
+    from qexp.cli.pool_display import PoolDisplay
+    from qexp.runs.catalog import Catalog
+    from qexp.workspace import find
+
+    place = find(workspace)
+    asked = Asked(
+        experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], pretrain=pretrain,
+        pretrain_grid=pretrain_grid or [], pretrain_overrides=pretrain_overrides or [], pretrain_seed=pretrain_seed,
+        metric=metric, only_failed=only_failed, jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+    )  # fmt: skip
+    if dry_run:
+        to_run, is_all = planned(asked, place)
+        for plan in to_run:
+            result("  ".join([plan.name, *plan.overrides]))
+        if not is_all:
+            message("the runs that start from these are planned when they are done")
+        return
+    try:
+        made = make(asked, place, out, most=None if yes else MANY, watched=PoolDisplay, tell=message)
+    finally:
+        catalog = Catalog(place)
+        catalog.refresh_if_small()
+        for text in catalog.warnings:
+            warning(text)
+    if as_json:
+        print_json(made.document())
+    else:
+        for table in (made.results(), *made.differences()):
+            result(table.title)
+            print_table(table.columns, table.rows, right=list(table.right))
+            result("")
+        for text in made.remarks():
+            result(text)
+        for path in made.files:
+            result(place.shown(path))
+    for name, state in made.unfinished.items():
+        warning(f"{name} is {state.replace('_', ' ')}, and does not count")
+    raise typer.Exit(4 if made.unfinished else 0)
