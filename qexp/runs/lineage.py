@@ -116,12 +116,12 @@ class _Before:
         self._of_gone: dict[str, str | None] = {}
 
     def all_of(self, name: str) -> list[str]:
-        line, there = [name], self._everything[name]
-        while (parent := self._parent(line[-1], there)) is not None and parent not in line:
+        line, there = {name: None}, self._everything[name]
+        while (parent := self._parent(name, there)) is not None and parent not in line:
             # A name can come again where a run was removed and another one took its name.
-            line.append(parent)
-            there = self._everything.get(parent, there)
-        return line[1:]
+            line[parent] = None
+            name, there = parent, self._everything.get(parent, there)
+        return list(line)[1:]
 
     def _parent(self, name: str, there: Summary) -> str | None:
         """The run that a run started from; `there` is the nearest one after it that is not gone."""

@@ -1,0 +1,239 @@
+"""Runs that start from weights of others: which weights, what is written down of where they come from, and shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import qexp as package
+from qexp.runs import lineage, seen
+from tests.conftest import SOUND, Specs, call, put
+from tests.runs.test_catalog import write_record
+
+TAKEN = ("block", "look")
+
+
+@pytest.fixture(scope="module")
+def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with sound_0, fine_0 from two of its operations, and finer_0 from all of fine_0; for reading only."""
+    root = tmp_path_factory.mktemp("grown") / "workspace"
+    shutil.copytree(finished, root)
+    experience = SOUND["experience"] | {"learning_rate": 1e-12, "epochs": 1}
+    specs = Specs(root)
+    specs.write("experience", {**experience, "pretrain": {"run": "sound_0", "operations": [*TAKEN]}}, "fine")
+    specs.write("experience", {**experience, "pretrain": "fine_0"}, "finer")
+    for name in ("fine", "finer"):
+        code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
+        assert code == 0, stderr
+    return root
+
+
+@pytest.fixture
+def here(grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that, which is the current directory and may be changed."""
+    shutil.copytree(grown, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return tmp_path / "workspace"
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    return load_file(run / "checkpoints/best.safetensors")
+
+
+def of(operations: tuple[str, ...], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return lineage.of_operations(tensors, operations)
+
+
+def write(root: Path, **changes: object) -> None:
+    """The experience `fine` once more with changes: key, with __ for a dot, to value."""
+    document = json.loads((root / "specs/experiences/fine.json").read_text())
+    for path, value in changes.items():
+        document = put(document, path.replace("__", "."), value)
+    Specs(root).write("experience", document, "other")
+
+
+def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(here, qexp):
+    code, _, stderr = qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu")
+    assert code == 0, stderr
+    parent, child, scratch = (weights(here / "runs" / name) for name in ("sound_0", "fine_0", "scratch"))
+    assert of(TAKEN, child).keys() == of(TAKEN, parent).keys() != set()
+    for name, value in child.items():
+        like, unlike = (parent, scratch) if name in of(TAKEN, child) else (scratch, parent)
+        # A learning rate of nothing leaves the first weights.
+        np.testing.assert_allclose(value, like[name], atol=1e-9, err_msg=name)
+        if name.endswith("weight"):
+            assert not np.allclose(value, unlike[name], atol=1e-9), name
+
+
+def test_where_none_are_listed_all_operations_and_transforms_are_taken(grown):
+    parent, child = weights(grown / "runs/fine_0"), weights(grown / "runs/finer_0")
+    assert parent.keys() == child.keys()
+    for name, value in child.items():
+        np.testing.assert_allclose(value, parent[name], atol=1e-8, err_msg=name)
+
+
+def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
+    write(here, transforms={"displacement": "standardize"})
+    code, _, stderr = qexp("run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu")
+    assert code == 0, stderr
+    assert "sound_0" in package.open_run("noisy").record["parents"]
+    fitted = {name: value for name, value in weights(here / "runs/noisy").items() if name.startswith("transforms")}
+    assert fitted
+    # Of noise of half a metre, where the other run saw millimetres and fitted nothing.
+    assert any(np.allclose(value, 0.5, rtol=0.2) for value in fitted.values())
+
+
+def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
+    filters = {"model": put(SOUND["model"], "operations.block.parameters.filters", [5])}
+    write(here, **filters, model__operations__look__module="conv", model__operations__look__parameters={"filters": [9]})
+    code, _, stderr = qexp("run", "other")
+    assert code == 2
+    assert "the weights of sound_0 do not fit this model:" in stderr
+    here_and_there = next(line for line in stderr.splitlines() if "operations.block" in line and "weight" in line)
+    assert "[5, " in here_and_there
+    assert " here, [4, " in here_and_there
+    assert here_and_there.endswith("in sound_0")
+    assert any("operations.look" in line and "missing here" in line for line in stderr.splitlines())
+    assert any("operations.look" in line and "missing in sound_0" in line for line in stderr.splitlines())
+    assert "to_depth" not in stderr
+    assert not (here / "runs/other_0").exists()
+
+
+def test_other_operations_may_be_different_ones(here, qexp):
+    write(here, model=put(SOUND["model"], "operations.to_depth.parameters.filters", [7, 1]))
+    code, _, stderr = qexp("run", "other", "--device", "cpu")
+    assert code == 0, stderr
+
+
+def test_an_operation_without_weights_is_not_taken_in_silence(here, qexp):
+    write(here, pretrain__operations=["block", "halve"])
+    code, _, stderr = qexp("run", "other")
+    assert code == 2
+    assert "the operation 'halve' has no weights to take from sound_0" in stderr
+
+
+def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations(here, qexp):
+    code, _, stderr = qexp("run", "fine", "--pretrain", "sound_1", "--name", "another", "--device", "cpu")
+    assert code == 0, stderr
+    pretrain = package.open_run("another").spec["pretrain"]
+    assert (pretrain["run"], pretrain["operations"]) == ("sound_1", ["block", "look"])
+    assert package.open_run("another").record["overrides"] == ['pretrain.run="sound_1"']
+
+
+@pytest.mark.parametrize("given", [..., None, "sound_0"])
+def test_a_run_to_start_from_can_be_set_where_an_experience_has_none_or_the_name_alone(here, given):
+    from qexp import assemble
+    from qexp.workspace import find
+
+    write(here, pretrain=given)
+    changes = ['pretrain.run="sound_1"', 'pretrain.operations=["block"]']
+    pretrain = assemble.experience("other", changes, find()).document["pretrain"]
+    assert pretrain == {"run": "sound_1", "operations": ["block"], "freeze": [], "epochs_frozen": None}
+    if given == "sound_0":
+        assert assemble.experience("other", changes[1:], find()).document["pretrain"]["run"] == "sound_0"
+
+
+@pytest.mark.parametrize("state", ["failed", "created", "interrupted"])
+def test_a_run_to_start_from_that_is_not_done_is_refused_with_its_state(here, qexp, state):
+    record = json.loads((here / "runs/sound_0/run.json").read_text())
+    (here / "runs/sound_0/run.json").write_text(json.dumps({**record, "state": state}))
+    code, _, stderr = qexp("run", "fine", "--name", "new")
+    assert code == 2
+    assert f"sound_0 is {state}, not done" in stderr
+    assert not (here / "runs/new").exists()
+
+
+def test_a_run_keeps_all_that_it_comes_from_and_show_prints_the_chain(grown, qexp):
+    parent, child, grandchild = (
+        json.loads((grown / "runs" / name / "run.json").read_text()) for name in ("sound_0", "fine_0", "finer_0")
+    )
+    assert child["lineage"][0]["operations"] == [*TAKEN]
+    nearest, before = grandchild["lineage"]
+    assert before == child["lineage"][0]
+    assert (nearest["name"], nearest["operations"]) == ("fine_0", None)
+    assert (nearest["digest"], before["digest"]) == (child["digest"], parent["digest"])
+    assert (before["experience"], before["seed"], before["created"]) == ("sound", 0, parent["created"])
+    shown = qexp("show", "finer_0", "--workspace", grown).stdout
+    chain = (
+        f"from fine_0 (digest {child['digest'][:16]}) <- sound_0 (block, look; digest {parent['digest'][:16]})"
+    )  # fmt: skip
+    assert chain in shown
+
+
+def test_a_run_from_some_operations_of_a_run_that_is_gone_can_be_repeated_bit_for_bit(here, qexp):
+    shutil.rmtree(here / "runs/sound_0")
+    shutil.rmtree(here / "runs/fine_0")
+    code, stdout, stderr = qexp("verify", "finer_0")
+    assert code == 0, stdout + stderr
+
+
+def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_not_asked_for(here, qexp):
+    def tree(*arguments: str) -> list[str]:
+        code, stdout, stderr = qexp("ls", "--lineage", *arguments)
+        assert code == 0, stderr
+        return [line.partition("  done")[0].rstrip() for line in stdout.splitlines()[1:]]
+
+    assert tree() == ["sound_0", "└─ fine_0", "   └─ finer_0", "sound_1"]
+    assert tree("--where", 'name == "finer_0"') == tree()[:3]
+    assert qexp("rm", "fine_0").code == 0
+    assert tree() == ["sound_0", "└─ fine_0 (gone)", "   └─ finer_0", "sound_1"]
+    listed = json.loads(qexp("ls", "--lineage", "--json").stdout)
+    before = {one["name"]: (one["parents"], one["ancestors"]) for one in listed}
+    assert before["finer_0"] == (["fine_0"], ["fine_0", "sound_0"])
+    assert before["sound_1"] == ([], [])
+
+
+def summaries(**parents: str | None) -> dict[str, dict[str, object]]:
+    return {name: {"name": name, "parents": [one] if one else []} for name, one in parents.items()}
+
+
+def names(tree: list[lineage.Branch]) -> list[str]:
+    return [f"{len(one.followed) * '.'}{one.name}" for one in tree]
+
+
+def test_a_tree_keeps_the_order_of_its_runs():
+    runs = summaries(b=None, d="c", c="a", a=None, e="a")
+    assert names(lineage.tree(runs.values(), runs)) == ["b", "a", ".c", "..d", ".e"]
+
+
+def test_runs_that_took_the_names_of_those_they_come_from_are_shown_once():
+    runs = summaries(a="c", b="a", c="b", d="b", e="e")
+    shown = [one.name for one in lineage.tree(runs.values(), runs)]
+    assert sorted(shown) == ["a", "b", "c", "d", "e"]
+
+
+def test_a_chain_of_thousands_is_a_tree_too():
+    runs = summaries(r0=None, **{f"r{number}": f"r{number - 1}" for number in range(1, 1500)})
+    assert len(lineage.tree(runs.values(), runs)) == 1500
+
+
+def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(workspace, monkeypatch):
+    chain = [{"name": name, "digest": "0", "operations": None} for name in ("gone", "older")]
+    for number in range(20):
+        write_record(workspace, f"run_{number}", parents=["gone"], lineage=chain)
+    runs = {one["name"]: one for one in package.runs()}
+    read = []
+    of_directory = lineage.RunDirectory.record
+    monkeypatch.setattr(lineage.RunDirectory, "record", lambda self: read.append(self) or of_directory(self))
+    tree = lineage.tree(runs.values(), runs)
+    assert names(tree)[:3] == ["older", ".gone", "..run_0"]
+    assert [one.run is None for one in tree[:3]] == [True, True, False]
+    assert len(read) == 1
+
+
+def test_options_that_make_no_tree_are_refused(grown, qexp):
+    for option in (("-q",), ("--csv",), ("--columns", "name"), ("--group", "state")):
+        code, _, stderr = qexp("ls", "--lineage", *option, "--workspace", grown)
+        assert code == 2
+        assert "--lineage shows whole rows as a tree" in stderr
+
+
+def test_a_name_of_two_runs_is_one_in_what_was_seen():
+    joined = seen.joined("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
+    assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
