@@ -1,0 +1,86 @@
+"""Cores that are tested were not trained on: not here, and not by any run that this one comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qexp.assemble import leaks
+
+
+class Spectra(NamedTuple):
+    cores: NDArray[np.str_]
+    hashes: NDArray[np.str_]
+
+
+def spectra(*rows: str) -> Spectra:
+    """`spectra("A 1", "A 2")`: two spectra of the core A."""
+    cores, hashes = zip(*(row.split() for row in rows), strict=True)
+    return Spectra(np.array(cores), np.array(hashes))
+
+
+def rows(*numbers: int) -> NDArray[np.int64]:
+    return np.array(numbers, dtype=np.int64)
+
+
+def messages(some: Spectra, train: Sequence[int], validation: Sequence[int], test: Sequence[int]) -> list[str]:
+    found = leaks.within(some, rows(*train), rows(*validation), rows(*test))
+    assert all(where == ("split",) for where, _ in found)
+    return [message for _, message in found]
+
+
+def test_cores_that_are_held_apart_are_no_leak():
+    assert messages(spectra("A 1", "A 2", "B 3", "C 4"), [0, 1], [2], [3]) == []
+
+
+@pytest.mark.parametrize(("train", "validation"), [([0, 1], [2]), ([2], [0, 1])])
+def test_a_spectrum_that_is_trained_or_validated_on_and_tested_is_found_whatever_its_core_is_called(train, validation):
+    some = spectra("A 1", "A 2", "B 3", "C 2", "C 4", "D 5")
+    (said,) = messages(some, train, validation, [3, 4, 5])
+    assert said.startswith("test spectra are trained or validated on, too: core C: 1 of 2 test spectra;")
+    assert "--allow-leak" in said
+
+
+def test_a_core_with_spectra_on_both_sides_is_found_although_no_spectrum_is_the_same():
+    (said,) = messages(spectra("A 1", "A 2", "A 3", "B 4"), [0], [1], [2, 3])
+    assert "cores are held apart" in said
+    assert "core A: 2 other spectra" in said
+    assert "core B" not in said
+
+
+def test_a_leak_is_the_same_in_any_order_of_the_rows():
+    some = spectra(*(f"{core} {number % 37}" for number, core in enumerate("ABCDEFGH" * 10)))
+    random = np.random.default_rng(0)
+    parts = np.split(random.permutation(80), [40, 50])
+    expected = leaks.within(some, *map(np.sort, parts))
+    assert expected
+    assert leaks.within(some, *map(random.permutation, parts)) == expected
+
+
+def test_overlaps_are_those_that_a_plain_count_finds():
+    random = np.random.default_rng(1)
+    some = Spectra(random.choice(list("ABCDE"), 200), random.integers(0, 120, 200).astype(str))
+    test, trained = np.split(random.permutation(200), [80])
+    seen = leaks.seen(some, trained)
+    assert sorted({*some.cores[trained]}) == list(seen)
+    found = {one.core: (one.tested, one.seen) for one in leaks.overlaps(some, test, seen)}
+    for core in "ABCDE":
+        of_core = [row for row in test if some.cores[row] == core]
+        leaked = [row for row in of_core if some.hashes[row] in set(some.hashes[trained])]
+        assert found[core] == (len(of_core), len(leaked))
+
+
+def test_what_must_be_said_tells_spectra_from_cores():
+    of_core, of_spectra = leaks.Overlap("A", 3, 0, 2), leaks.Overlap("B", 3, 1, 0)
+    assert leaks.caution_of([]) == ""
+    assert leaks.caution_of([of_core]) == "tested on cores that were trained on"
+    assert leaks.caution_of([of_core, of_spectra]) == "tested on spectra that were trained on"
+
+
+def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
+    found = [leaks.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
+    assert leaks.told(found).endswith("core core_19: 1 of 3 test spectra, and 30 more")
