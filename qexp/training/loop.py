@@ -72,11 +72,11 @@ class Trainer:
         self.device, self.folder = device, folder
         self.progress = Progress()
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._freezable = self._weights_to_freeze()
         groups = self._groups()
         self.optimizer = recipe.optimizer([{"params": group} for group in groups.values()], recipe.learning_rate)
-        self._factors = list(groups)
+        self._factors = [factor for factor, _ in groups]
         """Of the learning rate, by the optimizer's groups."""
-        self._freezable = self._weights_to_freeze()
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._validation: Samples | None = None
         """The validation samples as the network sees them, the same every epoch."""
@@ -145,14 +145,19 @@ class Trainer:
             found[name] = evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
         return found
 
-    def _groups(self) -> dict[float, list[nn.Parameter]]:
-        """What the learning rate is multiplied by → the weights that this holds for."""
+    def _groups(self) -> dict[tuple[float, bool], list[nn.Parameter]]:
+        """Weights by what their learning rate is multiplied by, and by whether they are frozen in some epochs.
+
+        Those that begin to move later have a group of their own, for torch's fused gradient descent with momentum
+        wants all weights of a group to have had a first step, or none.
+        """
         above = layers_above(self.model.network)
-        groups: dict[float, list[nn.Parameter]] = {}
+        freezable = {id(weight) for weights in self._freezable.values() for weight in weights}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, weight in self.model.named_parameters():
             if weight.requires_grad:
-                layers = above.get(name.removeprefix("network."), 0)
-                groups.setdefault(self.recipe.layer_decay**layers, []).append(weight)
+                factor = self.recipe.layer_decay ** above.get(name.removeprefix("network."), 0)
+                groups.setdefault((factor, id(weight) in freezable), []).append(weight)
         return groups
 
     def _weights_to_freeze(self) -> dict[str, list[nn.Parameter]]:

@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 import torch
 
-from qexp.datasets.transforms import Log, Standardize
+from qexp.datasets.transforms import Log, PerSample, Standardize
+from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
+from qexp.models.modules.spectra import hidden_channels
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.seeds import Seeds
 from qexp.training import loop
@@ -560,3 +562,258 @@ def test_training_halves_the_loss_of_samples_never_seen(tmp_path):
     _, journal = trained(tmp_path / "run", network=model(operations), epochs=40, callbacks=[])
     losses = [line["validation"]["loss"] for line in journal.documents]
     assert losses[-1] < 0.5 * losses[0]
+
+
+# Layers
+
+
+def encoding(decay=1.0, seed=1):
+    """A network whose encoder has layers, of which the head above it has none."""
+    encoder = operation("masked_encoder", patch_size=2, width=8, depth=2, heads=2)
+    operations = {"encoder": encoder, "pooled": operation("token_pooling"), "head": operation("denses", filters=[1])}
+    return model(operations, {}, seed)
+
+
+def rates_by_weight(made):
+    """Weight → its learning rate of the last step, in the recipe's."""
+    names = {id(weight): name for name, weight in made.model.network.operations.named_parameters()}
+    return {
+        names[id(weight)]: group["lr"] / made.recipe.learning_rate
+        for group in made.optimizer.param_groups
+        for weight in group["params"]
+    }
+
+
+CONSTANT = {"schedule": SCHEDULES["constant"].build(), "callbacks": []}
+
+
+def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_path):
+    made, _ = trained(tmp_path / "run", network=encoding(), layer_decay=0.5, **CONSTANT)
+    rates = rates_by_weight(made)
+    assert len(rates) == len(list(made.model.parameters()))
+    expected = {
+        "encoder.class_token": 0.125,
+        "encoder.embedding": 0.125,
+        "encoder.blocks.0": 0.25,
+        "encoder.blocks.1": 0.5,
+        "encoder.norm": 1.0,
+        "head": 1.0,
+    }
+    for start, factor in expected.items():
+        of_layer = {rate for name, rate in rates.items() if name.startswith(start)}
+        assert of_layer == {factor}, start
+    assert sum(name.startswith(tuple(expected)) for name in rates) == len(rates)
+
+
+def test_a_plain_step_of_a_lower_layer_is_shorter_by_its_factor(tmp_path):
+    def step(decay):
+        made = trainer(tmp_path / f"decay_{decay}", encoding(), **{**ONE_STEP, "layer_decay": decay})
+        weights = dict(made.model.network.operations.named_parameters())
+        before = {name: weight.detach().clone() for name, weight in weights.items()}
+        made.train_epoch(Journal(), never)
+        return {name: weights[name].detach() - start for name, start in before.items()}
+
+    full, shortened = step(1.0), step(0.5)
+    factors = {"head.1.weight": 1, "encoder.blocks.1.attended.weight": 0.5, "encoder.embedding.weight": 0.125}
+    for name, factor in factors.items():
+        assert full[name].abs().max() > 0
+        torch.testing.assert_close(shortened[name], factor * full[name], rtol=1e-3, atol=1e-7)
+
+
+def test_without_decay_all_weights_are_one_group_in_their_order(tmp_path):
+    made = trainer(tmp_path / "run", encoding())
+    (group,) = made.optimizer.param_groups
+    assert all(one is other for one, other in zip(group["params"], made.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
+def test_layers_with_rates_of_their_own_resume_byte_for_byte(tmp_path, batches):
+    def again():
+        return trainer(tmp_path / "parts", encoding(), layer_decay=0.7)
+
+    _, whole = trained(tmp_path / "whole", network=encoding(), layer_decay=0.7)
+    before, rest = Journal(), Journal()
+    assert not again().run(before, after(batches))
+    second = again()
+    second.resume()
+    assert second.run(rest, never)
+    assert before.lines + rest.lines == whole.lines
+    assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
+
+
+# Frozen operations
+
+WITH_DECAY = partial(OPTIMIZERS["adamw"].build, weight_decay=0.1)
+FROZEN = ("first", "norm", "drop")
+"""Operations of `model` that have weights, running means, and something to drop."""
+
+
+def state_of(made, *operations):
+    return {
+        name: tensor.clone()
+        for name, tensor in made.model.network.operations.state_dict().items()
+        if name.partition(".")[0] in operations
+    }
+
+
+def state_after_epochs(made):
+    """The whole state before the first epoch, and after each."""
+    states = []
+
+    class Keeping(Journal):
+        def epoch_done(self, line, seconds):
+            states.append(state_of(made, *made.model.network.operations))
+
+    states.append(state_of(made, *made.model.network.operations))
+    made.run(Keeping(), never)
+    return states
+
+
+def same(one, other, *operations):
+    names = [name for name in one if name.partition(".")[0] in operations]
+    assert names
+    return [torch.equal(one[name], other[name]) for name in names]
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, WITH_DECAY], ids=["adam", "momentum", "adamw"])
+def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path, optimizer):
+    states = state_after_epochs(trainer(tmp_path / "run", frozen=FROZEN, optimizer=optimizer, callbacks=[]))
+    assert len(states) == 1 + EPOCHS
+    for state in states[1:]:
+        assert all(same(states[0], state, *FROZEN))
+    assert not any(same(states[0], states[1], "head"))
+
+
+def test_after_the_epochs_in_which_it_is_frozen_an_operation_learns(tmp_path):
+    states = state_after_epochs(trainer(tmp_path / "run", frozen=FROZEN, epochs_frozen=2, callbacks=[]))
+    assert all(same(states[0], states[2], *FROZEN))
+    assert not any(same(states[2], states[3], *FROZEN))
+
+
+def test_epochs_in_which_nothing_is_frozen_are_as_if_nothing_ever_were(tmp_path):
+    _, plain = trained(tmp_path / "plain")
+    _, thawed = trained(tmp_path / "thawed", frozen=FROZEN, epochs_frozen=0)
+    assert plain.lines == thawed.lines
+    assert bytes_of(tmp_path / "plain")[0] == bytes_of(tmp_path / "thawed")[0]
+
+
+def test_what_is_frozen_drops_nothing(tmp_path):
+    """The first batch's loss is the one of a network that predicts."""
+    network, drawn = model(), first_batch()
+    made = trainer(tmp_path / "run", network, frozen=FROZEN, epochs=1, batch_size=TRAIN_SIZE, callbacks=[])
+    with torch.no_grad():
+        seen, truth = (network.transformed(name, drawn[name]) for name in ("seen", "depth"))
+        expected = (network.eval().network({"seen": seen})["depth"] - truth).abs().mean().item()
+    journal = Journal()
+    made.run(journal, never)
+    assert journal.documents[0]["train"]["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM], ids=["adam", "momentum"])
+@pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
+def test_interrupted_before_while_and_after_an_operation_thaws_and_resumed_is_never_interrupted_byte_for_byte(
+    tmp_path, optimizer, batches
+):
+    frozen = {"optimizer": optimizer, "frozen": FROZEN, "epochs_frozen": 1}
+    _, whole = trained(tmp_path / "whole", **frozen)
+    before, rest = Journal(), Journal()
+    assert not trainer(tmp_path / "parts", **frozen).run(before, after(batches))
+    second = trainer(tmp_path / "parts", **frozen)
+    second.resume()
+    assert second.run(rest, never)
+    assert before.lines + rest.lines == whole.lines
+    assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
+
+
+def test_the_penalty_of_frozen_weights_does_not_move_them(tmp_path):
+    made = trainer(tmp_path / "run", frozen=["first"], callbacks=[], gradient_clip=1e-3)
+    before = state_of(made, "first")
+    assert made.model.network.penalty() is not None
+    made.run(Journal(), never)
+    assert all(same(before, state_of(made, "first"), "first"))
+
+
+@pytest.mark.parametrize("epochs_frozen", [None, 1])
+def test_a_network_of_which_all_is_frozen_is_refused(tmp_path, epochs_frozen):
+    with pytest.raises(QexpError, match="nothing is left to train: all weights are those of first, norm, head"):
+        trainer(tmp_path / "run", frozen=["first", "norm", "head"], epochs_frozen=epochs_frozen)
+
+
+# Outputs that are inputs
+
+
+def spectra(count, *purpose):
+    """Lines of several heights, and numbers that say what of them is seen."""
+    random = Seeds(3).torch("cpu", *purpose)
+    channel = torch.arange(16)
+    height, place = (torch.rand(count, 1, generator=random) for _ in range(2))
+    counts = 50 * height * torch.exp(-0.5 * (channel - 4 - 8 * place).square() / 4) + 5
+    return {"spectrum": counts, "mask": torch.rand(count, 4, generator=random)}
+
+
+class Masked(DrawnData):
+    """Counts hidden channels alone."""
+
+    def counted(self, output, samples):
+        return hidden_channels(samples["mask"], 0.5, 4)
+
+
+def autoencoding(tmp_path, **changes):
+    size = {"patch_size": 4, "mask_ratio": 0.5, "width": 8, "depth": 1, "heads": 2}
+    operations = {
+        name: Operation(partial(MODULES[f"masked_{name}"].build, **size), joins=True) for name in ("encoder", "decoder")
+    }
+    network = Network(
+        {"spectrum": (16,), "mask": (4,)},
+        ["spectrum"],
+        operations,
+        [
+            Branch(("spectrum", "mask"), ("tokens",), ("encoder",)),
+            Branch(("tokens", "spectrum", "mask"), ("spectrum",), ("decoder",)),
+        ],
+    )
+    initialise(network, Seeds(1))
+    source = Masked(
+        lambda epoch: spectra(TRAIN_SIZE, "train", epoch), spectra(300, "validation"), spectra(9, "test"), TRAIN_SIZE
+    )
+    told = {
+        "losses": {"spectrum": LOSSES["mse"].build()},
+        "metrics": {"spectrum": {"mae": METRICS["mae"].build()}},
+        "callbacks": [],
+        **changes,
+    }
+    return Trainer(Inversion(network, {"spectrum": PerSample()}), source, recipe(**told), Seeds(5), CPU, tmp_path)
+
+
+def test_an_autoencoder_is_judged_by_hidden_channels_in_the_units_of_its_input(tmp_path):
+    made, journal = autoencoding(tmp_path), Journal()
+    made.run(journal, never)
+    seen = made.data.validation
+    estimate = made.model.estimate(seen)["spectrum"]
+    hidden = hidden_channels(seen["mask"], 0.5, 4)
+    assert hidden.float().mean() == 0.5
+    torch.testing.assert_close(estimate[~hidden], seen["spectrum"][~hidden])
+    error = (estimate - seen["spectrum"])[hidden].abs().mean().item()
+    assert error > 0.1
+    assert made.evaluate(seen)["spectrum"]["mae"] == pytest.approx(error, rel=1e-5)
+    last = journal.documents[made.progress.best_epoch - 1]["validation"]
+    assert last["spectrum"]["mae"] == pytest.approx(error, rel=1e-5)
+    assert set(last["losses"]) == {"spectrum"}
+
+
+def test_an_autoencoder_learns_what_it_does_not_see(tmp_path):
+    journal = Journal()
+    autoencoding(tmp_path, epochs=60, learning_rate=0.01).run(journal, never)
+    losses = [line["validation"]["loss"] for line in journal.documents]
+    assert min(losses) < 0.5 * losses[0]
+
+
+def test_an_autoencoder_trains_in_bfloat16_nearly_as_it_does_in_single_precision(tmp_path):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        journal = Journal()
+        (tmp_path / precision).mkdir()
+        autoencoding(tmp_path / precision, precision=precision).run(journal, never)
+        losses.append([line["train"]["loss"] for line in journal.documents])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
