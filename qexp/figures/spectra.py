@@ -84,7 +84,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
                 axis.set_xlabel(_label(where), fontsize=9)
     if spectra:
         axes[2].legend(fontsize=7, loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
-    titled(made, "spectra of which a network saw a part; no counts are drawn as half a count", note)
+    titled(made, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
     save(made, path)
 
 
