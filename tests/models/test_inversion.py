@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qexp.datasets.transforms import Asinh, Log, Scale, Standardize
+from qexp.datasets.transforms import Asinh, Chain, Log, PerSample, Scale, Standardize
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise
@@ -103,3 +103,45 @@ def test_gradients_reach_the_observations_through_the_whole_model():
     model, seen = learning({"seen": Asinh(0.1), "depth": Log()}).eval(), values(3, 4).requires_grad_()
     model({"seen": seen})["depth"].sum().backward()
     assert (seen.grad.abs().sum(1) > 0).all()
+
+
+def cleaning(transform):
+    """A model that makes of `seen` half of `seen`: an output that is an input, too."""
+
+    class Half(torch.nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    network = Network({"seen": (4,)}, ["seen"], {"halved": Operation(lambda shape: Half())}, [
+        Branch(("seen",), ("seen",), ("halved",)),
+    ])  # fmt: skip
+    initialise(network, Seeds(1))
+    return Inversion(network, {"seen": transform})
+
+
+@pytest.mark.parametrize("count", [1, 50, 300])
+def test_an_output_that_is_an_input_comes_back_by_what_each_sample_was(count):
+    seen = values(count, 4)
+    deviation, mean = torch.std_mean(seen, dim=1, keepdim=True, correction=0)
+    assert (deviation > 0).all()
+    estimate = cleaning(PerSample()).estimate({"seen": seen})["seen"]
+    torch.testing.assert_close(estimate, mean + (seen - mean) / 2)
+    made = cleaning(PerSample())
+    with torch.no_grad():
+        torch.testing.assert_close(made({"seen": seen})["seen"], estimate)
+        outputs = made.outputs({"seen": made.transformed("seen", seen)})
+        torch.testing.assert_close(made.in_units(outputs, {"seen": seen})["seen"], estimate)
+
+
+def test_a_chain_brings_back_an_output_that_is_an_input_step_by_step():
+    seen = values(50, 4)
+    logarithms = seen.log()
+    mean = logarithms.mean(dim=1, keepdim=True)
+    expected = (mean + (logarithms - mean) / 2).exp()
+    torch.testing.assert_close(cleaning(Chain(["log", "per_sample"])).estimate({"seen": seen})["seen"], expected)
+
+
+def test_an_output_that_is_no_input_is_not_told_of_a_truth_that_comes_along():
+    model, seen = learning({"depth": PerSample()}), values(50, 4)
+    with pytest.raises(ValueError, match="per_sample"):
+        model({"seen": seen, "depth": torch.zeros(50, 1)})

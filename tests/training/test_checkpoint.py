@@ -78,3 +78,37 @@ def test_an_optimizer_restored_from_a_checkpoint_takes_the_steps_it_would_have_t
         step(fresh, restored, slope)
     for weight, same in zip(weights, fresh, strict=True):
         assert torch.equal(weight, same)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("adamw", {}), ("sgd", {"momentum": 0.9})], ids=str)
+def test_groups_of_weights_some_of_which_have_not_moved_yet_go_on_as_they_would_have(tmp_path, name, parameters):
+    def start():
+        weights = [torch.nn.Parameter(torch.full((size,), 1.0)) for size in (3, 2, 4)]
+        groups = [{"params": weights[:1], "lr": 0.02}, {"params": weights[1:2], "lr": 0.1}, {"params": weights[2:]}]
+        return weights, OPTIMIZERS[name].build(groups, 0.1, **parameters)
+
+    def step(weights, optimizer, slope, moved):
+        for position, weight in enumerate(weights):
+            weight.grad = slope * weight.detach() ** 2 if position in moved else None
+        optimizer.step()
+
+    weights, optimizer = start()
+    for slope in (1.0, -0.5):
+        step(weights, optimizer, slope, {0, 2})
+    tensors = {f"weight.{index}": weight for index, weight in enumerate(weights)}
+    kept = checkpoint.optimizer_tensors(optimizer)
+    assert {key.split(".")[1] for key in kept} == {"0", "2"}
+    checkpoint.write(tmp_path / "last", {**tensors, **kept}, {})
+
+    read, _ = checkpoint.read(tmp_path / "last")
+    fresh, restored = start()
+    for index, weight in enumerate(fresh):
+        weight.data.copy_(read[f"weight.{index}"])
+    checkpoint.restore_optimizer(restored, read)
+    assert [group["lr"] for group in restored.param_groups] == [0.02, 0.1, 0.1]
+    for slope, moved in ((0.3, {0, 2}), (-1.0, {0, 1, 2}), (0.5, {0, 1, 2})):
+        step(weights, optimizer, slope, moved)
+        step(fresh, restored, slope, moved)
+    assert not torch.equal(weights[1], torch.ones(2))
+    for weight, same in zip(weights, fresh, strict=True):
+        assert torch.equal(weight, same)

@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         tokens = torch.cat([of_class, patches], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        made = self.channels(self.norm(tokens[:, 1:])).to(spectra.dtype)  # bfloat16 would round what is kept
+        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(spectra.dtype)  # bfloat16 would round what is kept
         if self.keeps_seen:
             kept = _picked(spectra.unflatten(-1, (-1, self.patch_size)), seen)
             made = made.scatter(1, seen[..., None].expand_as(kept), kept)
