@@ -99,12 +99,12 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     made.set_dpi(DPI)
     for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
         x = _positions(where, len(values))
-        axis.plot(x, np.where(values > 0, values, np.nan), color=colour, linewidth=0.9, label=name)
+        axis.plot(x, np.where(_drawable(values), values, np.nan), color=colour, linewidth=0.9, label=name)
         _span(axis, x)
     axis.set_xlabel(_label(where))
     axis.set_ylabel("RMSE of hidden channels (counts)")
     axis.set_yscale("log")
-    if not any((values > 0).any() for values in errors.values()):
+    if not any(_drawable(values).any() for values in errors.values()):
         axis.set_ylim(1, 10)
     plain_numbers(axis.yaxis)
     axis.grid(alpha=0.25, linewidth=0.5, axis="y")
@@ -113,6 +113,11 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     axis.legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     titled(made, "", note)
     save(made, path)
+
+
+def _drawable(values: Array) -> NDArray[np.bool_]:
+    """On a logarithmic axis."""
+    return np.asarray(np.isfinite(values) & (values > 0))
 
 
 def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
@@ -167,7 +172,8 @@ def _span(axis: Axes, x: Array) -> None:
 
 def _share_counts(axes: Sequence[Axes], *values: Array) -> None:
     """One logarithmic scale; a few estimates beyond all bounds do not set it."""
-    high = max((float(np.percentile(each, 99.9)) for each in values if len(each)), default=1.0)
+    finite = [each[np.isfinite(each)] for each in values]
+    high = max((float(np.percentile(each, 99.9)) for each in finite if len(each)), default=1.0)
     highest = max(high, float(values[0].max()), 10 * LEAST_COUNTS)
     for axis in axes:
         axis.set_yscale("log")

@@ -233,6 +233,7 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
     nothing = np.full(len(whole.cores), np.nan)
     cases = {
         "nothing estimated": replace(whole, estimated=nothing),
+        "beyond all bounds": replace(whole, estimated=np.where(np.arange(24) == 3, np.inf, whole.estimated)),
         "not measured": replace(whole, measured=nothing),
         "one row": Estimates("toc", "", ["a"], [np.nan], [1.0], [1.0]),
         "no row": Estimates("toc", "", [], [], [], []),
@@ -245,9 +246,12 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
     zeros = np.zeros(2048)
     empty = Reconstruction("$a_{", zeros, zeros, np.zeros(2048, dtype=bool))
     reconstructions([empty, replace(empty, hidden=~empty.hidden)], None, "", tmp_path / "zeros.png")
+    wild = np.where(np.arange(2048) % 3 == 0, np.inf, np.where(np.arange(2048) % 3 == 1, np.nan, -1e9))
+    reconstructions([replace(spectrum(), reconstructed=wild)], WHERE, "", tmp_path / "wild.png")
+    errors_by_energy({"network": wild, "other": -wild}, WHERE, "", tmp_path / "wild errors.png")
     errors_by_energy({"network": np.full(2048, np.nan), "mean": zeros}, WHERE, "", tmp_path / "nan.png")
     errors_by_energy({"network": np.ones(1)}, energies([1.0, 0.1], 1), "", tmp_path / "one channel.png")
-    assert len(list(tmp_path.iterdir())) == 2 * len(cases) + 4
+    assert len(list(tmp_path.iterdir())) == 2 * len(cases) + 6
 
 
 def test_panels_of_a_grid_have_the_size_that_was_asked_for():
