@@ -153,9 +153,7 @@ def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
     brief = {
         "inputs": ", ".join(spec["inputs"]),
         "outputs": ", ".join(spec["outputs"]),
-        **{"generated": _generated_lines, "tabular": _tabular_lines, "gridded": _gridded_lines}[
-            spec["dataset"]["type"]
-        ](spec),
+        **DATASETS[spec["dataset"]["type"]](spec),
         "batch size": str(spec["batch_size"]),
         "learning rate": f"{spec['learning_rate']:g}",
     }
@@ -210,6 +208,25 @@ def _gridded_lines(spec: dict[str, Any]) -> dict[str, str]:
         "validation": _named(spec["split"]),
         **({"trained on": "the test folders, too"} if dataset["include_test_in_train"] else {}),
     }
+
+
+def _spectra_lines(spec: dict[str, Any]) -> dict[str, str]:
+    dataset = spec["dataset"]
+    return {
+        "spectra": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+        "channels": f"{dataset['channels']} in patches of {dataset['patch_size']}",
+        "tested": _named(spec["split"]),
+        "validation": _named(spec["inner"]) if spec["inner"] else "the part that the dataset has",
+        "labelled": str(spec["labelled"]),
+    }
+
+
+DATASETS = {
+    "generated": _generated_lines,
+    "tabular": _tabular_lines,
+    "gridded": _gridded_lines,
+    "spectra": _spectra_lines,
+}
 
 
 def _named(description: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from qexp import assemble
 from qexp.assemble import Experience
@@ -63,6 +64,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         parent=found,
     )
     caution = assemble.caution(experience.document)
+    differences = _differences(found, experience.document) if found else []
     exposures = Exposures(experience, found, workspace)
     plans = []
     for seed, name in names.items():
@@ -74,7 +76,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
                 seed=seed,
                 caution="; ".join(words for words in (caution, exposure.caution) if words),
                 seen=exposure.own,
-                warnings=exposure.warnings,
+                warnings=(*differences, *exposure.warnings),
             )
         )
     return plans
@@ -240,3 +242,21 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
                 f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
             )
     return parent
+
+
+def _differences(parent: RunDirectory, document: dict[str, Any]) -> list[str]:
+    """What the shapes of weights cannot tell: parameters of operations, such as heads, that are others than there."""
+    ours, theirs = document["model"]["operations"], parent.spec()["model"]["operations"]
+    differing = []
+    for name in lineage.operations_taken(document) or ours:
+        here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})
+        differing += [
+            f"{name}.{key} {json.dumps(here[key])} (there {json.dumps(there[key])})"
+            for key in here
+            if key in there and here[key] != there[key]
+        ]
+    return (
+        [f"the weights of {parent.name} fit, but were trained with other parameters: {', '.join(differing)}"]
+        if differing
+        else []
+    )
