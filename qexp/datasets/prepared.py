@@ -13,12 +13,13 @@ import math
 import mmap
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,23 +121,64 @@ def prepared(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], It
 
     Raises QexpError where it cannot be written.
     """
+    if there := known(key, shape):
+        return there
     made = Prepared(_place(key, "f32"), shape)
-    folder, size = made.path.parent, 4 * math.prod(shape)
-    if made.path.is_file() and made.path.stat().st_size == size:
-        with contextlib.suppress(OSError):  # a cache of somebody else's
-            os.utime(made.path)  # for `unused_for`
-        return made
+    with _room_for(shape), files.replacing(made.path) as file:
+        _write(file, blocks())
+    return made
+
+
+def known(key: Sequence[Any], shape: tuple[int, ...]) -> Prepared | None:
+    """The file of a key, if it is there."""
+    made = Prepared(_place(key, "f32"), shape)
+    if not (made.path.is_file() and made.path.stat().st_size == 4 * math.prod(shape)):
+        return None
+    with contextlib.suppress(OSError):  # a cache of somebody else's
+        os.utime(made.path)  # for `unused_for`
+    return made
+
+
+def prepared_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> Prepared:
+    """The file of a key that is known only once all blocks have been read; one that is there already stays.
+
+    Raises QexpError where it cannot be written.
+    """
+    with _room_for(shape) as folder:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)  # what is left of it is purged, too
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write(file, blocks)
+                found = key()
+                if there := known(found, shape):
+                    return there
+                file.flush()
+                os.fsync(file.fileno())
+            draft.chmod(0o644)
+            draft.replace(_place(found, "f32"))
+        finally:
+            draft.unlink(missing_ok=True)
+    return Prepared(_place(found, "f32"), shape)
+
+
+def _write(file: IO[bytes], blocks: Iterable[Array]) -> None:
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+
+
+@contextlib.contextmanager
+def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
+    """The folder of the arrays, with room for one of a shape; what goes wrong in writing it says what would help."""
+    folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _require_room(folder, size)
-        with files.replacing(made.path) as file:
-            for block in blocks():
-                file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+        yield folder
     except OSError as error:
         raise QexpError(
             f"prepared data cannot be kept in {folder}: {error.strerror or error}; name another folder with {VARIABLE}"
         ) from error
-    return made
 
 
 def unused_for(age: timedelta) -> list[Path]:

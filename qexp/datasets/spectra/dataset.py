@@ -1,0 +1,265 @@
+"""Datasets of spectra of cores, in folders of many small files or in a table, read once into one array."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.datasets import prepared
+from qexp.datasets.prepared import MAPPED_AROUND, Array, Prepared
+from qexp.datasets.spectra.counts import hash_of
+from qexp.datasets.spectra.folders import Folders
+from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, Rows, Source, number, some
+from qexp.datasets.spectra.tables import KINDS, SpectrumTable
+from qexp.datasets.splits import SplitError
+from qexp.errors import DatasetError
+from qexp.tables import suggestion
+
+SPECTRUM, MASK = "spectrum", "mask"
+
+VERSION = 1
+"""Of what is kept: to be raised when the same files would be read in another way."""
+
+Texts = NDArray[np.str_]
+
+
+class SpectraDataset:
+    """Spectra of cores.
+
+    path         holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
+    target       what there is a number of for each spectrum, and in a table its column
+    channels     counts of a spectrum
+    patch_size   channels that are hidden together
+    columns      of a table: what columns of counts are called before their number, or a NetCDF file's variable
+    core         column that names the core
+    depth        column of the depth in the core; None: there is none
+    energy       of the first channel, and from each to the next, in keV; None: not known
+    units        variable or column → unit
+    fingerprint  SHA-256 that all that was read must have, if it is known
+    Raises DatasetError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: str | None = None,
+        channels: int = 2048,
+        patch_size: int = 16,
+        columns: str = "channel_",
+        core: str = "core",
+        depth: str | None = "depth",
+        energy: Sequence[float] | None = None,
+        units: Mapping[str, str] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.path, self.target, self.channels, self.patch_size = path, target, channels, patch_size
+        self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
+        self._core, self._depth = core, depth
+        self._refuse_arguments()
+        source = self._source(columns)
+        kept, read = _read(source, channels)
+        self._counts = kept.opened()
+        self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
+        self.warnings: list[str] = list(read.warnings)
+        """What a user should know, and may have meant."""
+        self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
+        self.hashes: Texts = np.array(read.hashes)
+        """First digits of SHA-256 of every spectrum, which tell it from others."""
+        targets = self._rows.targets
+        self.targets = None if targets is None else np.array(targets, dtype=np.float64)
+        self._units = dict(units or {})
+        if fingerprint is not None and fingerprint != self.fingerprint:
+            raise DatasetError(
+                [(("fingerprint",), f"{path} holds other spectra than before: their SHA-256 is {self.fingerprint}")]
+            )
+        findings = Findings()
+        self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
+        findings.refuse()
+        self.warnings += self._cores_on_both_sides()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def spectra(self) -> Array:
+        """(row, channels), counts, read from the disk where it is looked at; see `read` for many of them."""
+        return self._counts.values
+
+    def read(self, rows: NDArray[np.int64]) -> Array:
+        """Some spectra, (row, channels), a copy; memory does not grow with what is read in this way."""
+        taken: Array = self._counts.values[rows]
+        self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
+        return taken
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        return np.arange(len(self), dtype=np.int64)
+
+    @property
+    def patches(self) -> int:
+        """Of a spectrum."""
+        return self.channels // self.patch_size
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable and its shape without the batch."""
+        whole: dict[str, tuple[int, ...]] = {SPECTRUM: (self.channels,), MASK: (self.patches,)}
+        return whole if self.target is None else {**whole, self.target: (1,)}
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Of the variables, the depth, and columns whose unit was told."""
+        depth = self._units.get(self._depth or "", "mm")
+        own = {SPECTRUM: "counts", MASK: "", "depth": depth, **({} if self.target is None else {self.target: ""})}
+        return {**own, **self._units}
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Texts]:
+        """All other columns than core and depth, as texts, (row,)."""
+        return {
+            name: np.array(texts) for name, texts in self._rows.columns.items() if name not in (self._core, self._depth)
+        }
+
+    def column(self, name: str) -> Texts:
+        """What a split may go by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
+        own = {"core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
+        if name in own:
+            return own[name]
+        if name not in self.metadata:
+            raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, [*own, *self.metadata])}")
+        return self.metadata[name]
+
+    def without_spread(self) -> list[int]:
+        """The rows whose counts are all the same, as zeros are: they cannot be scaled by their own deviation."""
+        return list(self._without_spread)
+
+    def _refuse_arguments(self) -> None:
+        findings = Findings()
+        if self.channels % self.patch_size:
+            sizes = [size for size in range(1, self.channels + 1) if self.channels % size == 0]
+            near = sorted(sorted(sizes, key=lambda size: abs(math.log(size / self.patch_size)))[:2])
+            findings.add(
+                f"patches of {self.patch_size} channels do not divide {self.channels}; "
+                f"use {' or '.join(map(str, near))}",
+                where=("patch_size",),
+            )
+        if self.target in (SPECTRUM, MASK):
+            findings.add(
+                f"'{self.target}' is a variable of every spectrum; call the target otherwise", where=("target",)
+            )
+        if self.energy is not None and not (math.isfinite(self.energy[0]) and 0 < self.energy[1] < math.inf):
+            findings.add(f"energies must ascend, not by {self.energy[1]:g} keV a channel", where=("energy",))
+        findings.refuse()
+
+    def _source(self, columns: str) -> Source:
+        if self.path.is_dir():
+            return Folders(self.path, self.target is not None, self.channels)
+        if self.path.suffix.lower() in KINDS and self.path.is_file():
+            return SpectrumTable(self.path, self.target, self.channels, columns)
+        what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
+        raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(KINDS)}")])
+
+    def _cores(self, source: Source, findings: Findings) -> Texts:
+        texts = self._rows.columns.get(self._core)
+        if texts is None:
+            near = suggestion(self._core, self._rows.columns)
+            findings.add(f"{source.path}: {source.listed} has no column '{self._core}'; {near}", where=("core",))
+            return np.array([], dtype=np.str_)
+        for name, text in zip(self.names, texts, strict=True) if "" in texts else ():
+            if not text:
+                findings.add(f"{source.path}: {source.listed} names no core for spectra", name, ("core",))
+        return np.array(texts)
+
+    def _depths(self, source: Source, findings: Findings) -> NDArray[np.float64]:
+        if self._depth is None:
+            return np.full(len(self), np.nan)
+        texts = self._rows.columns.get(self._depth)
+        if texts is None:
+            near = suggestion(self._depth, self._rows.columns)
+            says = f"{source.listed} has no column '{self._depth}'; {near}; \"depth\": null if there is none"
+            findings.add(f"{source.path}: {says}", where=("depth",))
+            return np.array([])
+        numbers = [number(text) for text in texts]
+        for name, text, found in zip(self.names, texts, numbers, strict=True) if None in numbers else ():
+            if found is None:
+                kind = f"{source.path}: column '{self._depth}' of {source.listed} has cells that are no numbers"
+                findings.add(kind, f"'{text[:20]}' of {name}", ("depth",))
+        return np.array(numbers, dtype=np.float64)
+
+    def _cores_on_both_sides(self) -> list[str]:
+        sides = [set(np.unique(self.cores[self.part == part]).tolist()) for part in (TRAIN, VALIDATION)]
+        both = sorted(sides[0] & sides[1])
+        if not both:
+            return []
+        return [
+            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbours resemble each "
+            "other, so that the epoch is chosen by what is all but trained on"
+        ]
+
+
+class _Reading:
+    """What is known once all spectra have been read, and kept so that they need not be."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.hashes: list[str] = []
+        self.without_spread: list[int] = []
+        self.warnings: list[str] = []
+        self.fingerprint = ""
+
+    def see(self, block: Array) -> Array:
+        start = len(self.hashes)
+        same = np.flatnonzero(block.max(axis=1) == block.min(axis=1))
+        self.without_spread += (start + same).tolist()
+        self.hashes += [hash_of(counts) for counts in block]
+        return block
+
+    def end(self) -> None:
+        told = json.dumps([self.hashes, vars(self.rows)], sort_keys=True)
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+        self.warnings = _repeated(self.rows, self.hashes)
+
+    def key(self) -> list[Any]:
+        """Of the array: the same spectra in the same order are kept once, whatever else is told of them."""
+        return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
+
+    def document(self) -> dict[str, Any]:
+        return {**vars(self), "rows": vars(self.rows)}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> _Reading:
+        reading = cls(Rows(**document["rows"]))
+        vars(reading).update({name: value for name, value in document.items() if name != "rows"})
+        return reading
+
+
+def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
+    """The array of all spectra and what is known of them, from the files only if anything changed."""
+    key = ["what is told of spectra", VERSION, *source.state()]
+    if document := prepared.note(key):
+        reading = _Reading.of(document)
+        if kept := prepared.known(reading.key(), (len(reading.rows), channels)):
+            return kept, reading
+    rows = source.rows()
+    reading = _Reading(rows)
+    shape = (len(rows), channels)
+    kept = prepared.prepared_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
+    reading.end()
+    prepared.keep_note(key, reading.document())
+    return kept, reading
+
+
+def _repeated(rows: Rows, hashes: Sequence[str]) -> list[str]:
+    first: dict[tuple[str, str], str] = {}
+    twice: dict[str, list[str]] = {}
+    for name, part, told in zip(rows.names, rows.parts, hashes, strict=True):
+        if (original := first.setdefault((part, told), name)) is not name:
+            twice.setdefault(part, []).append(f"{name} (as {original})")
+    return [f"{len(names)} spectra of the {part} part are there before: {some(names)}" for part, names in twice.items()]

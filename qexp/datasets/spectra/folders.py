@@ -1,0 +1,215 @@
+"""Spectra in folders as they are published: train/ and test/, each with spe/, info.csv and perhaps target/."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qexp.datasets.prepared import Array
+from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
+from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, Rows, number, some
+
+SPECTRA, TARGETS, INFO, KEPT_FOR_VALIDATION = "spe", "target", "info.csv", "val.csv"
+
+
+class Folders:
+    """The spectra of a folder with train/ and, if there is one, test/.
+
+    labelled  whether every spectrum has a number in target/
+    """
+
+    listed = INFO
+
+    def __init__(self, path: Path, labelled: bool, channels: int) -> None:
+        self.path, self._labelled, self._channels = path, labelled, channels
+
+    def state(self) -> list[Any]:
+        """Place, size and time of every file."""
+        digest = hashlib.sha256()
+        for part in self._parts():
+            for folder in (SPECTRA, *([TARGETS] if self._labelled else [])):
+                digest.update("\n".join([f"{part.name}/{folder}", *_states(part / folder)]).encode())
+            for name in (INFO, KEPT_FOR_VALIDATION):
+                if (part / name).is_file():
+                    status = (part / name).stat()
+                    digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
+        return [str(self.path.absolute()), self._labelled, self._channels, digest.hexdigest()]
+
+    def rows(self) -> Rows:
+        findings = Findings()
+        names: list[str] = []
+        parts: list[str] = []
+        columns: dict[str, list[str]] = {}
+        targets: list[float] = []
+        for part in self._parts():
+            told = _info(part, findings)
+            _compare(part, list(told), findings)
+            if self._labelled:
+                targets += _targets(part, list(told), findings)
+            validation = _validation(part, told, findings)
+            for name, cells in told.items():
+                for column, cell in cells.items():
+                    columns.setdefault(column, [""] * len(names)).append(cell)
+                names.append(name)
+                parts.append(TEST if part.name == TEST else VALIDATION if name in validation else TRAIN)
+            for cells_of in columns.values():
+                cells_of += [""] * (len(names) - len(cells_of))
+        findings.refuse()
+        return Rows(names, parts, columns, targets if self._labelled else None)
+
+    def counts(self, rows: Rows) -> Iterator[Array]:
+        findings = Findings()
+        folders = {TEST: self.path / TEST / SPECTRA}
+        for start in range(0, len(rows), BLOCK):
+            stop = min(start + BLOCK, len(rows))
+            block = np.zeros((stop - start, self._channels), dtype=np.float32)
+            for row in range(start, stop):
+                path = folders.get(rows.parts[row], self.path / TRAIN / SPECTRA) / rows.names[row]
+                try:
+                    block[row - start] = counts_in(_content(path), self._channels)
+                except OSError as error:
+                    findings.add(f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})")
+                except ValueError as error:
+                    kind = f"{path.parent} has files that are no spectra of {self._channels} counts"
+                    findings.add(kind, f"{path.name} ({error})")
+            yield block
+        findings.refuse()
+
+    def _parts(self) -> list[Path]:
+        """The folders of the parts. Raises DatasetError if one cannot be used."""
+        findings, train = Findings(), self.path / TRAIN
+        parts = [train, *([self.path / TEST] if (self.path / TEST).is_dir() else [])]
+        if not train.is_dir():
+            findings.add(f"{self.path} has no folder {TRAIN}/{self._meant()}")
+            findings.refuse()
+        for part in parts:
+            for name in (SPECTRA, *([TARGETS] if self._labelled else [])):
+                if not (part / name).is_dir():
+                    where = ("target",) if name == TARGETS else ("path",)
+                    what = "the number of every spectrum" if name == TARGETS else "the spectra, a file for each"
+                    findings.add(f"{part} has no folder {name}/, which holds {what}", where=where)
+            if not (part / INFO).is_file():
+                findings.add(f"{part} has no {INFO}, which lists the spectra and names their cores")
+        findings.refuse()
+        return parts
+
+    def _meant(self) -> str:
+        if (self.path / SPECTRA).is_dir():
+            return f"; it seems to be a part itself: name the folder that holds it, {self.path.absolute().parent}"
+        try:
+            below = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
+        except OSError:
+            below = []
+        return f"; below it, these have one: {some(below)}" if below else f", nor is there any below it with {TRAIN}/"
+
+
+def _states(folder: Path) -> list[str]:
+    """Name, size, time and number of every file, by name."""
+    handle = os.open(folder, os.O_RDONLY)  # status by a name in an open folder, which need not be looked up again
+    try:
+        with os.scandir(handle) as entries:
+            found = []
+            for entry in entries:
+                status = entry.stat()
+                found.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+    finally:
+        os.close(handle)
+    return sorted(found)
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return file.read()
+
+
+def _info(part: Path, findings: Findings) -> dict[str, dict[str, str]]:
+    """File name → the other columns of info.csv, in its order."""
+    path, told = part / INFO, {}
+    header, records = _records(path, findings)
+    for name, count in Counter(header[1:]).items():
+        if count > 1:
+            findings.add(f"{path} has {count} columns called '{name}'; rename all but one")
+    for line, cells in records:
+        if len(cells) != len(header):
+            findings.add(f"{path} has lines without {len(header)} columns", f"line {line} ({len(cells)})")
+            continue
+        if cells[0] in told:
+            findings.add(f"{path} names spectra twice", f"{cells[0]} (line {line})")
+        told[cells[0]] = dict(zip(header[1:], cells[1:], strict=True))
+    if header and not records:
+        findings.add(f"{path} names no spectrum")
+    return told
+
+
+def _records(path: Path, findings: Findings) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Column names, and the number and cells of all other lines that are not blank."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        findings.add(f"{path} cannot be read as CSV in UTF-8: {error}")
+        return [], []
+    if not found:
+        findings.add(f"{path} is empty; its first line names the columns, the first of which is the name of the file")
+        return [], []
+    return found[0][1], found[1:]
+
+
+def _files(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
+
+
+def _compare(part: Path, names: list[str], findings: Findings) -> None:
+    there, told = _files(part / SPECTRA), set(names)
+    known = set(there)
+    if not there:
+        findings.add(f"{part / SPECTRA} holds no file")
+        return
+    example = "" if known & told else f", whose files have names such as {there[0]}"
+    for name in names:
+        if name not in known:
+            findings.add(f"{part / INFO} names spectra that are not in {part / SPECTRA}{example}", name)
+    for name in there:
+        if name not in told:
+            findings.add(f"{part / SPECTRA} holds spectra that {part / INFO} does not name", name)
+
+
+def _targets(part: Path, names: list[str], findings: Findings) -> list[float]:
+    folder = part / TARGETS
+    there, found = set(_files(folder)), []
+    for name in names:
+        value = math.nan
+        if name not in there:
+            findings.add(f"{folder} lacks the numbers of spectra in {INFO}", name, ("target",))
+        else:
+            content = _content(folder / name).removeprefix(BYTE_ORDER_MARK).strip()
+            text = content.decode(errors="replace")
+            told = number(text)
+            if told is None or not math.isfinite(told):
+                kind = f"{folder} has files that are not one finite number"
+                findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
+            else:
+                value = told
+        found.append(value)
+    return found
+
+
+def _validation(part: Path, told: dict[str, dict[str, str]], findings: Findings) -> set[str]:
+    path = part / KEPT_FOR_VALIDATION
+    if part.name != TRAIN or not path.is_file():
+        return set()
+    named = [cells[0] for _, cells in _records(path, findings)[1]]
+    for name in named:
+        if name not in told:
+            findings.add(f"{path} names spectra that {INFO} beside it does not", name)
+    return set(named)

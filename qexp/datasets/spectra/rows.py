@@ -1,0 +1,85 @@
+"""What is known of spectra besides their counts, and what is found wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from qexp.datasets.prepared import Array
+from qexp.datasets.table_files import MISSING, SHOWN
+from qexp.errors import DatasetError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+PARTS = (TRAIN, VALIDATION, TEST)
+
+BLOCK = 512
+"""Spectra that are read at a time."""
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is told of every spectrum, as texts, in the order of the rows."""
+
+    names: list[str]
+    parts: list[str]
+    columns: dict[str, list[str]]
+    targets: list[float] | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Source(Protocol):
+    """Where spectra are read from."""
+
+    path: Path
+    listed: str
+    """What lists the columns, for messages."""
+
+    def state(self) -> list[Any]:
+        """What is another as soon as anything was changed, found without reading the spectra."""
+        ...
+
+    def rows(self) -> Rows:
+        """Raises DatasetError."""
+        ...
+
+    def counts(self, rows: Rows) -> Iterator[Array]:
+        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
+        ...
+
+
+class Findings:
+    """What is wrong, of each kind the first few by name."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[Where, str], list[str]] = {}
+
+    def add(self, kind: str, shown: str = "", where: Where = ("path",)) -> None:
+        self._of.setdefault((where, kind), []).append(shown)
+
+    def refuse(self) -> None:
+        """Raises DatasetError if anything was found."""
+        if self._of:
+            raise DatasetError(
+                [(where, f"{kind}: {some(names)}" if names[0] else kind) for (where, kind), names in self._of.items()]
+            )
+
+
+def some(names: list[str]) -> str:
+    """`a, b, c, d, e and 7 more`."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def number(text: str) -> float | None:
+    """The number of a text; NaN where it says that there is none, None where it is something else."""
+    if text in MISSING:
+        return float("nan")
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,83 @@
+"""Spectra as a training run takes them: in another order every epoch, with other numbers that say what is hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.datasets.spectra.dataset import MASK, SPECTRUM, SpectraDataset
+from qexp.seeds import Seeds
+
+Samples = Mapping[str, Tensor]
+"""Variable → (sample, ...) in the variable's unit."""
+
+Numbers = NDArray[np.int64]
+
+MOST_TO_FIT = 4096
+"""Spectra that transforms are fitted to, where they have something to fit."""
+
+
+class SpectrumSamples:
+    """Spectra of a dataset, with a uniform random number for each of their patches, and with the target if it has one.
+
+    train, validation, test  rows of the dataset
+    hidden                   from the numbers of the patches, (sample, patch), to which channels a network does not
+                             see, (sample, channel): what is judged where the spectrum itself is an output
+    """
+
+    def __init__(
+        self,
+        dataset: SpectraDataset,
+        train: Numbers,
+        validation: Numbers,
+        test: Numbers,
+        seeds: Seeds,
+        device: torch.device,
+        hidden: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self._dataset, self._train, self._seeds, self._device = dataset, train, seeds, device
+        self._hidden = hidden
+        self.train_size = len(train)
+        self.validation = self._samples(validation, self._masks(len(validation), "validation", "masks"))
+        self.test = self._samples(test, self._masks(len(test), "test", "masks"))
+
+    def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
+        """The batches of an epoch by their number, counted from 0, each `prepared` when it is asked for.
+
+        The numbers of the patches belong to the place in the epoch, so that any batch can be made without the others.
+        """
+        order = self._seeds.numpy("train", number, "order").permutation(self._train)
+        masks = self._masks(self.train_size, "train", number, "masks")
+
+        def batch(index: int) -> Samples:
+            place = slice(index * batch_size, (index + 1) * batch_size)
+            return prepared(self._samples(order[place], masks[place]))
+
+        return batch
+
+    def to_fit(self) -> Samples:
+        """Training samples for transforms to be fitted to."""
+        rows = self._train
+        if len(rows) > MOST_TO_FIT:
+            rows = np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
+        return self._samples(rows, self._masks(len(rows), "fit", "masks"))
+
+    def counted(self, output: str, samples: Samples) -> Tensor | None:
+        """Which values of samples metrics are taken of, (sample, channel) for the spectrum; None: all."""
+        if output != SPECTRUM or self._hidden is None:
+            return None
+        return self._hidden(samples[MASK])
+
+    def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
+        return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)
+
+    def _samples(self, rows: Numbers, masks: NDArray[np.float32]) -> dict[str, Tensor]:
+        """Variable → (sample, ...)."""
+        made = {SPECTRUM: self._dataset.read(rows), MASK: masks}
+        if self._dataset.target is not None and self._dataset.targets is not None:
+            made[self._dataset.target] = self._dataset.targets[rows, None].astype(np.float32)
+        return {name: torch.from_numpy(values).to(self._device) for name, values in made.items()}
