@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from qexp.analysis import predict_fields, predict_rows
+from qexp.analysis import predict_fields, predict_rows, predict_spectra
 from qexp.analysis.field_model import field_model
 from qexp.analysis.progress import Progress, untold
 from qexp.analysis.row_model import row_model
+from qexp.analysis.spectrum_model import spectrum_model
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
 
@@ -68,6 +69,11 @@ KINDS: Mapping[str, Kind] = {
         predict_fields.targets,
         lambda directory, device: partial(predict_fields.predict_fields, model=field_model(directory, device)),
     ),
+    "spectra": Kind(
+        "spectra",
+        predict_spectra.targets,
+        lambda directory, device: partial(predict_spectra.predict_spectra, model=spectrum_model(directory, device)),
+    ),
 }
 
 
@@ -76,7 +82,7 @@ def kind_of(directory: RunDirectory) -> Kind:
     trained_on = directory.spec()["dataset"]["type"]
     if trained_on not in KINDS:
         raise QexpError(
-            f"{directory.name} was trained on {trained_on} images, not on rows or fields of files; "
+            f"{directory.name} was trained on {trained_on} images, not on rows, fields or spectra of files; "
             "in Python, Run.predict takes arrays"
         )
     return KINDS[trained_on]

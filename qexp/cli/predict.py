@@ -26,7 +26,8 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE|FOLDER",
-            help="Rows: CSV, Parquet or NetCDF, or a folder of such. Fields: NetCDF, or a folder with ex.nc or npy.",
+            help="Rows: CSV, Parquet or NetCDF, or a folder of such. Fields: NetCDF, or a folder with ex.nc or npy. "
+            "Spectra: a folder with spe/ or a file for each, or a table with one per row.",
         ),
     ],
     target: Annotated[
@@ -34,10 +35,10 @@ def predict(
         typer.Option(
             "--output",
             metavar="FILE|FOLDER",
-            help="Where the estimates go: a folder for a folder of rows, a NetCDF file for fields.",
+            help="Where the estimates go: a folder for a folder of rows, NetCDF for fields, a table for spectra.",
         ),
     ],
-    chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows or frames in memory at a time.")] = None,
+    chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows, frames or spectra in memory at a time.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace estimates that are there already.")] = False,
     launcher: Annotated[
         str, typer.Option(help="Where it runs: local, or slurm, which takes the files of a folder as a job array.")
@@ -48,11 +49,11 @@ def predict(
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Estimate rows or fields of files, streamed through little memory; rows with the spread over the run's networks.
+    """Estimate rows, fields or spectra of files, streamed through little memory; rows with the spread over networks.
 
     Columns are found by name, or by their number where a file has no names; fields by name, slopes are computed from
-    the surface. Files that the same run has estimated already are left alone, so that a command that was interrupted
-    can be given again.
+    the surface; spectra get a figure down each core. Files that the same run has estimated already are left alone, so
+    that a command that was interrupted can be given again.
     """
     from qexp.analysis.predict_files import kind_of, predict_files
     from qexp.errors import QexpError
