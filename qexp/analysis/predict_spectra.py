@@ -217,38 +217,52 @@ def _table(piece: Spectra, estimates: NDArray[np.float32], schema: pa.Schema) ->
     return pa.table([columns[one.name] for one in schema], schema=schema)
 
 
+class Thinned:
+    """Some of many spectra, evenly spread over their order: all of few, then every second, every fourth, and so on.
+
+    most  are kept
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._every, self._seen = most, 1, 0
+        self.cores: list[str] = []
+        self.numbers: list[tuple[float, ...]] = []
+        """Depth, then the estimates."""
+
+    def add(self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.float32]) -> None:
+        for index in range(-self._seen % self._every, len(cores), self._every):
+            self.cores.append(cores[index])
+            self.numbers.append((float(depths[index]), *map(float, estimates[index])))
+        self._seen += len(cores)
+        while len(self.cores) > self._most:
+            self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
+
+
 class _Tally:
-    """What is counted and kept for the figure while the spectra go by: all of few, of many every other one."""
+    """What is counted and kept for the figure while the spectra go by."""
 
     def __init__(self, model: SpectrumModel) -> None:
         self._model = model
         self.spectra = self.missing_count = 0
         self.missing: list[str] = []
-        self._every = 1
-        self._cores: list[str] = []
-        self._numbers: list[NDArray[np.float64]] = []
-        """Depth, then the estimates."""
+        self._drawn = Thinned(DRAWN)
 
     def add(self, piece: Spectra, estimates: NDArray[np.float32]) -> None:
         missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
         self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
         self.missing_count += len(missing)
-        for index in range(-self.spectra % self._every, len(piece.names), self._every):
-            self._cores.append(piece.cores[index])
-            self._numbers.append(np.array([piece.depths[index], *estimates[index]], dtype=np.float64))
         self.spectra += len(piece.names)
-        while len(self._cores) > DRAWN:
-            self._cores, self._numbers, self._every = self._cores[::2], self._numbers[::2], 2 * self._every
+        self._drawn.add(piece.cores, piece.depths, estimates)
 
     def draw(self, target: Path) -> list[Path]:
         """A figure for each output, down each core."""
-        depths, *estimates = np.stack(self._numbers).T
+        depths, *estimates = np.array(self._drawn.numbers).T
         drawn = []
         for (name, unit), values in zip(self._model.outputs.items(), estimates, strict=True):
             path = target.with_suffix(".png")
             if len(self._model.outputs) > 1:
                 path = path.with_stem(f"{path.stem}_{name}")
-            profiles = Estimates(name, unit, self._cores, depths, values, depth_unit=self._model.depth_unit)
+            profiles = Estimates(name, unit, self._drawn.cores, depths, values, depth_unit=self._model.depth_unit)
             down_core(profiles, self._model.origin.get("caution", ""), path)
             drawn.append(path)
         return drawn

@@ -1,0 +1,305 @@
+"""`qexp predict` on spectra: what is read, what is written, and what is wrong with a folder or table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import xarray
+
+from qexp.analysis.predict_spectra import SpectrumModel, Thinned, predict_spectra, targets
+from qexp.analysis.spectrum_sources import Layout
+from qexp.errors import NotFoundError, QexpError
+
+CHANNELS = 16
+COUNT = 150
+SPECTRA = np.random.default_rng(5).poisson(40, (COUNT, CHANNELS))
+NAMES = [f"s_{index:03d}.csv" for index in range(COUNT)]
+CORES = [f"core_{index // 30}" for index in range(COUNT)]
+DEPTHS = [10.0 * (index % 30) for index in range(COUNT)]
+
+
+def model_of(**changes):
+    """The mean count of the first half of the channels."""
+    parts = {
+        "layout": Layout(CHANNELS, "channel_", "core", "depth"),
+        "outputs": {"toc": "wt%"},
+        "estimate": lambda counts: counts[:, : CHANNELS // 2].mean(axis=1, keepdims=True),
+        "origin": {"run": "toc_0", "digest": "ab" * 32, "caution": ""},
+    }
+    return SpectrumModel(**{**parts, **changes})
+
+
+EXPECTED = SPECTRA[:, : CHANNELS // 2].mean(axis=1).astype(np.float32)
+
+
+def write_spectra(folder: Path, rows=range(COUNT), info=True) -> Path:
+    """`spe/` and `info.csv`."""
+    (folder / "spe").mkdir(parents=True)
+    for row in rows:
+        (folder / "spe" / NAMES[row]).write_text("\n".join(map(str, SPECTRA[row])) + "\n")
+    if info:
+        lines = ["filename,core,depth,voltage", *(f"{NAMES[row]},{CORES[row]},{DEPTHS[row]:g},10" for row in rows)]
+        (folder / "info.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def columns() -> dict[str, object]:
+    counts = {f"channel_{channel}": SPECTRA[:, channel] for channel in range(CHANNELS)}
+    return {"filename": NAMES, "core": CORES, "depth": DEPTHS, **counts}
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_spectra(tmp_path / "new")
+
+
+def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, tmp_path):
+    info = folder / "info.csv"
+    head, *lines = info.read_text().splitlines()
+    info.write_text("\n".join([head, *reversed(lines)]))
+    made = predict_spectra(folder, tmp_path / "made.csv", model_of())
+    rows = read(tmp_path / "made.csv")
+    assert list(rows[0]) == ["name", "core", "depth", "toc_estimate"]
+    assert [(row["name"], row["core"], float(row["depth"])) for row in rows] == list(
+        zip(NAMES, CORES, DEPTHS, strict=True)
+    )[::-1]
+    assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED[::-1].tolist()
+    assert (made.spectra, made.missing_count, made.files) == (COUNT, 0, [tmp_path / "made.csv", tmp_path / "made.png"])
+    assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(tmp_path):
+    inside = write_spectra(tmp_path / "new", info=False)
+    plain = inside / "spe"
+    for source, target in ((inside, "a.csv"), (plain, "b.csv")):
+        predict_spectra(source, tmp_path / target, model_of())
+        rows = read(tmp_path / target)
+        assert [row["name"] for row in rows] == NAMES
+        assert {(row["core"], row["depth"]) for row in rows} == {("", "")}
+        assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
+
+
+def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
+    write_spectra(tmp_path / "all" / "train", range(100))
+    write_spectra(tmp_path / "all" / "test", range(100, COUNT))
+    predict_spectra(tmp_path / "all", tmp_path / "made.csv", model_of())
+    rows = read(tmp_path / "made.csv")
+    assert [row["part"] for row in rows] == ["train"] * 100 + ["test"] * 50
+    assert [row["name"] for row in rows] == NAMES
+
+
+def write_image(path: Path) -> None:
+    data = xarray.Dataset(
+        {"counts": (("sample", "channel"), SPECTRA), "core": ("sample", CORES), "depth": ("sample", DEPTHS)}
+    )
+    data.to_netcdf(path, engine="h5netcdf")
+
+
+def write_columns(path: Path) -> None:
+    data = xarray.Dataset({name: ("row", np.asarray(values)) for name, values in columns().items()})
+    data.to_netcdf(path, engine="h5netcdf")
+
+
+TABLES = {
+    "rows.csv": lambda path: pyarrow.csv.write_csv(pa.table(columns()), path),
+    "rows.parquet": lambda path: pyarrow.parquet.write_table(pa.table(columns()), path, row_group_size=37),
+    "rows.nc": write_columns,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
+    TABLES[name](tmp_path / name)
+    predict_spectra(folder, tmp_path / "of_folder.csv", model_of())
+    predict_spectra(tmp_path / name, tmp_path / "of_table.csv", model_of())
+    assert (tmp_path / "of_table.csv").read_bytes() == (tmp_path / "of_folder.csv").read_bytes()
+
+
+def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
+    write_image(tmp_path / "image.nc")
+    model = model_of(layout=Layout(CHANNELS, "counts", "core", "depth"))
+    predict_spectra(tmp_path / "image.nc", tmp_path / "made.csv", model)
+    rows = read(tmp_path / "made.csv")
+    assert [row["core"] for row in rows] == CORES
+    assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
+    with pytest.raises(QexpError, match="16 channels along 'channel', but the run was trained on spectra of 32"):
+        predict_spectra(tmp_path / "image.nc", tmp_path / "no.csv", model_of(layout=Layout(32, "counts", "core", None)))
+
+
+def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
+    seen = []
+
+    def estimate(counts):
+        seen.append(counts.tobytes())
+        return counts[:, :1]
+
+    for chunk in (1, 65, 100_000):
+        predict_spectra(folder, tmp_path / f"{chunk}.csv", model_of(estimate=estimate), chunk=chunk)
+    batches = len(seen) // 3
+    assert seen[:batches] == seen[batches : 2 * batches] == seen[2 * batches :]
+    assert len({(tmp_path / f"{chunk}.csv").read_bytes() for chunk in (1, 65, 100_000)}) == 1
+
+
+def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
+    model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
+    for ending in ("csv", "parquet", "nc"):
+        predict_spectra(folder, tmp_path / f"made.{ending}", model)
+    assert {row["caution"] for row in read(tmp_path / "made.csv")} == {"test spectra were trained on"}
+    table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
+    assert table.schema.field("toc_estimate").metadata == {b"unit": b"wt%"}
+    assert table.schema.field("depth").metadata == {b"unit": b"mm"}
+    assert table.schema.metadata[b"run"] == b"toc_0"
+    assert set(table["caution"].to_pylist()) == {"test spectra were trained on"}
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as data:
+        assert (data.attrs["caution"], data.attrs["run"]) == ("test spectra were trained on", "toc_0")
+        assert (data["toc_estimate"].attrs["units"], data["core"].values[0]) == ("wt%", "core_0")
+    record = json.loads((tmp_path / "made.csv.json").read_text())
+    assert record["origin"]["digest"] == "ab"
+
+
+def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_others(folder, tmp_path):
+    target = tmp_path / "made.csv"
+    assert predict_spectra(folder, target, model_of()).made
+    before = target.stat().st_mtime_ns
+
+    def refused(counts):
+        raise AssertionError("nothing is to be estimated")
+
+    again = predict_spectra(folder, target, model_of(estimate=refused))
+    assert (again.made, again.spectra, again.files) == (False, COUNT, [target, tmp_path / "made.png"])
+    with pytest.raises(QexpError, match="was made by another run; --overwrite replaces it"):
+        predict_spectra(folder, target, model_of(origin={"run": "other"}))
+    os.utime(folder / "spe" / NAMES[7], ns=(1, 1))
+    with pytest.raises(QexpError, match="was made before"):
+        predict_spectra(folder, target, model_of())
+    assert target.stat().st_mtime_ns == before
+    assert predict_spectra(folder, target, model_of(), overwrite=True).made
+
+
+def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
+    (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
+    made = predict_spectra(folder, tmp_path / "made.csv", model_of())
+    assert read(tmp_path / "made.csv")[3]["toc_estimate"] == ""
+    assert made.remarks == ["150 spectra", f"1 without an estimate, because their counts are all the same ({NAMES[3]})"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("1\n" * 15, "it has 15 numbers, not 16"),
+        ("1\n" * 15 + "x\n", "'x' in channel 15 is no number"),
+        ("1\n" * 15 + "-3\n", "-3 in channel 15 is negative"),
+        ("1\n" * 15 + "nan\n", "channel 15 is no finite number"),
+        ("", "it is empty"),
+    ],
+)
+def test_a_file_that_is_no_spectrum_is_named_and_nothing_is_left(folder, tmp_path, content, complaint):
+    for name in NAMES[10:20]:
+        (folder / "spe" / name).write_text(content)
+    with pytest.raises(QexpError) as caught:
+        predict_spectra(folder, tmp_path / "made.csv", model_of())
+    lines = str(caught.value).splitlines()
+    assert [line.startswith(str(folder / "spe" / name)) for line, name in zip(lines, NAMES[10:15], strict=False)] == (
+        [True] * 5
+    )
+    assert complaint in lines[0]
+    assert lines[5:] == ["and 5 more"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path):
+    (folder / "spe" / NAMES[2]).rename(folder / "spe" / "other.csv")
+    with pytest.raises(QexpError) as caught:
+        predict_spectra(folder, tmp_path / "made.csv", model_of())
+    missing, extra = str(caught.value).splitlines()
+    assert missing == f"{folder / 'spe' / NAMES[2]}: there is no such file, but {folder / 'info.csv'} names it"
+    assert extra == f"{folder / 'spe' / 'other.csv'}: {folder / 'info.csv'} has no row for it"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda text: text.replace("core,", "cor,"), "no column 'core'; is it 'cor'"),
+        (lambda text: text.replace(",10,10\n", ",deep,10\n", 1), "column 'depth': 'deep' is not a number"),
+        (lambda text: text + text.splitlines()[-1] + "\n", "is there twice"),
+        (lambda text: "", "the file is empty"),
+    ],
+)
+def test_a_list_that_is_wrong_is_told(folder, tmp_path, change, complaint):
+    info = folder / "info.csv"
+    info.write_text(change(info.read_text()))
+    with pytest.raises(QexpError, match=complaint):
+        predict_spectra(folder, tmp_path / "made.csv", model_of())
+
+
+def test_a_table_that_is_wrong_is_told(tmp_path):
+    def table(name="rows.parquet", **changes):
+        kept = {key: values for key, values in {**columns(), **changes}.items() if values is not None}
+        pyarrow.parquet.write_table(pa.table(kept), tmp_path / name)
+        return tmp_path / name
+
+    def complaint_of(source, model):
+        with pytest.raises(QexpError) as caught:
+            predict_spectra(source, tmp_path / "made.csv", model)
+        assert not (tmp_path / "made.csv").exists()
+        return str(caught.value)
+
+    assert "no column 'channel_9'" in complaint_of(table(channel_9=None), model_of())
+    wide = model_of(layout=Layout(CHANNELS // 2, "channel_", "core", "depth"))
+    assert "a column 'channel_8', but the run was trained on spectra of 8" in complaint_of(table(), wide)
+    negative = np.where(np.arange(COUNT) % 10 == 4, -2, 5)
+    lines = complaint_of(table(channel_3=negative), model_of()).splitlines()
+    assert lines[0] == f"{tmp_path / 'rows.parquet'}: row 5: -2 in channel 3 is negative"
+    assert lines[-1] == "and 10 more"
+    other = model_of(layout=Layout(2048, "counts_", "core", "depth"))
+    assert len(complaint_of(table(), other).splitlines()) == 6
+    assert "'deep'" in complaint_of(table(depth=["deep"] * COUNT), model_of())
+
+
+def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
+    with pytest.raises(NotFoundError, match="no such file or folder"):
+        targets(tmp_path / "nothing", tmp_path / "made.csv")
+    with pytest.raises(QexpError, match=r"must end in \.csv, \.parquet, \.nc"):
+        targets(folder, tmp_path / "made.txt")
+    (tmp_path / "out").mkdir()
+    assert targets(folder, tmp_path / "out") == [(folder, tmp_path / "out" / "new.csv")]
+    with pytest.raises(QexpError, match="among the spectra"):
+        predict_spectra(folder, folder / "spe" / "made.csv", model_of())
+    with pytest.raises(QexpError, match="no spectra; looked in"):
+        predict_spectra(tmp_path / "out", tmp_path / "made.csv", model_of())
+    with pytest.raises(QexpError, match="--chunk 0"):
+        predict_spectra(folder, tmp_path / "made.csv", model_of(), chunk=0)
+
+
+def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(folder, tmp_path):
+    def interrupted(counts):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return counts[:, :1]
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_spectra(folder, tmp_path / "made.csv", model_of(estimate=interrupted))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+    assert predict_spectra(folder, tmp_path / "made.csv", model_of()).made
+
+
+def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():
+    kept = Thinned(40)
+    for start in range(0, COUNT, 64):
+        cores, depths = CORES[start : start + 64], np.array(DEPTHS[start : start + 64])
+        kept.add(cores, depths, EXPECTED[start : start + 64, None])
+    assert kept.cores == CORES[::4]
+    assert kept.numbers == list(zip(DEPTHS[::4], EXPECTED[::4].tolist(), strict=True))

@@ -1,0 +1,213 @@
+"""Studies: what runs, what is counted, what is written; with brief runs of real processes."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qexp
+from qexp.analysis.study import Asked, planned
+from qexp.errors import QexpError
+from qexp.figures.studies import Line, Spot, places, study_panels
+from qexp.workspace import Workspace
+from tests.conftest import SOUND, Specs, call, put
+from tests.runs.conftest import until
+
+PNG = b"\x89PNG"
+
+
+def experiences(specs: Specs) -> None:
+    specs.write("experience", put(SOUND["experience"], "learning_rate", 3e-3), "quick")
+    specs.write("experience", put(SOUND["experience"], "pretrain", "nothing_yet"), "tuned")
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+    """A workspace with a study over epochs, and one of pretraining that starts from runs of it; for reading only."""
+    root = tmp_path_factory.mktemp("studied")
+    experiences(Specs(root))
+    common = {"seeds": "0:2", "device": "cpu", "workspace": root, "jobs": 2}
+    plain = qexp.study(["sound", "quick"], {"epochs": [1, 2]}, metric="depth.mae", **common)
+    pretrained = qexp.study(
+        ["tuned", "sound"],
+        pretrain="sound",
+        pretrain_grid={"epochs": [1, 2]},
+        overrides={"epochs": 1},
+        metric="depth.mae",
+        **common,
+    )
+    return root, plain, pretrained
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record(studied):
+    root, plain, _ = studied
+    assert plain.folder == root / "studies" / "sound_epochs"
+    written = rows(plain.folder / "study.csv")
+    assert [(row["experience"], row["epochs"], row["seed"]) for row in written] == [
+        (name, epochs, seed) for name in ("sound", "quick") for epochs in "12" for seed in "01"
+    ]
+    for row in written:
+        run = qexp.open_run(row["run"], workspace=root)
+        assert (run.spec["epochs"], run.record["seed"]) == (int(row["epochs"]), int(row["seed"]))
+        assert float(row["depth.mae"]) == run.results["test"]["depth"]["mae"]
+    assert (plain.folder / "study.png").read_bytes().startswith(PNG)
+
+
+def test_means_and_paired_differences_are_those_of_the_rows(studied):
+    _, plain, _ = studied
+    values = {
+        (row["experience"], row["epochs"], row["seed"]): float(row["depth.mae"])
+        for row in rows(plain.folder / "study.csv")
+    }
+    table = rows(plain.folder / "table.csv")
+    assert len(table) == 6  # two experiences and their difference, at two values
+    for row in table:
+        first = [values[row["experience"], row["epochs"], seed] for seed in "01"]
+        other = [values[row["minus"], row["epochs"], seed] for seed in "01"] if row["minus"] else [0, 0]
+        sample = [one - two for one, two in zip(first, other, strict=True)]
+        assert int(row["n"]) == 2
+        assert float(row["mean"]) == pytest.approx(sum(sample) / 2)
+        # Student's quantile with one degree of freedom, that of Cauchy's distribution.
+        half_width = math.tan(math.pi * 0.475) * abs(sample[0] - sample[1]) / 2
+        assert float(row["interval_high"]) - float(row["mean"]) == pytest.approx(half_width)
+
+
+def test_a_second_call_runs_nothing_and_writes_the_same_bytes(studied):
+    root, plain, _ = studied
+    before = {path: path.read_bytes() for path in plain.files}
+    runs = {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("run.json")}
+    options = ("--seeds", "0:2", "--metric", "depth.mae", "--device", "cpu", "--workspace", root)
+    code, stdout, stderr = call("study", "sound", "quick", "--grid", "epochs=1,2", *options)
+    assert (code, stderr) == (0, "8 done already\n")
+    assert "depth mae, test" in stdout
+    assert "sound minus quick, seed by seed" in stdout
+    assert {path: path.read_bytes() for path in plain.files} == before
+    assert {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("run.json")} == runs
+
+
+def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_the_same_at_all(studied):
+    root, _, pretrained = studied
+    written = rows(pretrained.folder / "study.csv")
+    assert [(row["experience"], row["epochs"], row["seed"]) for row in written] == [
+        ("tuned", "1", "0"), ("tuned", "1", "1"), ("tuned", "2", "0"), ("tuned", "2", "1"),
+        ("sound", "", "0"), ("sound", "", "1"),
+    ]  # fmt: skip
+    for row in written:
+        if row["start"]:
+            start = qexp.open_run(row["start"], workspace=root)
+            assert (start.spec["epochs"], start.record["seed"]) == (int(row["epochs"]), 0)
+            assert qexp.open_run(row["run"], workspace=root).record["parents"]
+    table = rows(pretrained.folder / "table.csv")
+    assert [(row["experience"], row["minus"], row["epochs"]) for row in table] == [
+        ("tuned", "", "1"), ("sound", "", ""), ("tuned", "", "2"), ("tuned", "sound", "1"), ("tuned", "sound", "2"),
+    ]  # fmt: skip
+
+
+def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
+    experiences(specs)
+    code, stdout, stderr = qexp(
+        "study", "tuned", "--pretrain", "sound", "--pretrain-grid", "epochs=1,2", "--pretrain-seed", "same",
+        "--seeds", "3:5", "--dry-run",
+    )  # fmt: skip
+    assert code == 0
+    said = [line.rpartition("_")[2] for line in stdout.splitlines()]
+    assert said == ["3  epochs=1", "4  epochs=1", "3  epochs=2", "4  epochs=2"]
+    assert "planned when they are done" in stderr
+    assert not (specs.root / "runs").exists()
+    assert not (specs.root / "studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({}, "give --grid"),
+        ({"grid": ["epoch=1,2"]}, "did you mean 'epochs'"),
+        ({"grid": ["epochs=1,all"]}, "must be a whole number"),
+        ({"grid": ["epochs=1,2"], "metric": "dept.mae"}, "no output 'dept'; did you mean 'depth'"),
+        ({"grid": ["epochs=1,2"], "metric": "depth.ma"}, "reports no 'ma'; did you mean 'mae'"),
+        ({"grid": ["epochs=1,2"], "pretrain_grid": ["epochs=1"]}, "are for --pretrain EXPERIENCE"),
+        ({"grid": ["epochs=1,2"], "pretrain": "sound"}, "has 'pretrain' in its spec"),
+        ({"grid": ["epochs=1,2"], "pretrain": "soundd"}, "no experience 'soundd'"),
+        ({"grid": ["epochs=1,2"], "pretrain": "sound", "experiences": ["tuned"], "pretrain_seed": "x"}, "or 'same'"),
+        ({"grid": ["epochs=1,1.0"]}, "would be the same"),
+        ({"grid": ["epochs=1,2"], "experiences": ["sound", "sound"]}, "would be the same"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_before_anything_runs(specs, asked, complaint):
+    experiences(specs)
+    with pytest.raises(QexpError, match=complaint):
+        planned(Asked(**{"experiences": ["sound"], **asked}), Workspace(specs.root))
+    assert not (specs.root / "runs").exists()
+
+
+def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
+    specs.spoil("experience", ("sizes", [16, 4, 4]))
+    options = ("--seeds", "0", "--metric", "depth.mae", "--device", "cpu", "-j", "2")
+    code, _, stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options)
+    assert code == 4
+    failed = next(run["name"] for run in qexp.runs() if run["state"] == "failed")
+    assert f"{failed} is failed, and does not count" in stderr
+    assert [row["state"] for row in rows(Path("studies/sound_learning_rate/study.csv"))] == ["done", "failed"]
+    code, _, stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options)
+    assert code == 4
+    assert "1 done already" in stderr
+    assert f"left alone, failed: {failed}; --only-failed runs them again" in stderr
+
+
+def test_a_study_that_is_killed_goes_on_where_it_was(specs):
+    command = [sys.executable, "-m", "qexp", "study", "sound", "--grid", "batch_size=2,4", "--seeds", "0"]
+    command += ["--set", "epochs=100", "--metric", "depth.mae", "--device", "cpu", "-j", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+    until(lambda: any(list(Path("runs").glob("*/metrics.jsonl"))), "that a run trains")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "the same command goes on" in stderr
+    assert not Path("studies").exists()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {run["state"] for run in qexp.runs()} == {"done"}
+    assert len(rows(Path("studies/sound_batch_size/study.csv"))) == 2
+
+
+def test_numbers_that_span_far_lie_on_a_logarithmic_axis_and_words_after_the_last():
+    near = places(["1", "2", "4"])
+    assert (near.logarithmic, near.positions) == (False, {"1": 1, "2": 2, "4": 4})
+    far = places(["10", "100", "1000", "all"])
+    assert far.logarithmic
+    assert far.positions["all"] == pytest.approx(10_000)
+    known = places(["10", "all", "500"], {"all": 823})
+    assert known.positions["all"] == 823
+    assert known.labels["all"] == "all (823)"
+    words = places(["adam", "sgd"])
+    assert (words.logarithmic, words.positions) == (False, {"adam": 0, "sgd": 1})
+    assert places(["5"]).positions == {"5": 5}
+    assert not places(["0", "100"]).logarithmic
+
+
+@pytest.mark.parametrize("values", [["7"], ["10", "50", "100", "500", "all"], ["mean", "class"], ["0", "0.5", "0.75"]])
+def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, values):
+    spots = {text: Spot([0.1, 0.2], 0.15, (-1.1, 1.4)) for text in values}
+    single = {text: Spot([0.1], 0.1, None) for text in values}
+    panels = {"": {"a": Line(spots), "b": Line(single), "c": Line(spots, constant=True)}}
+    study_panels(panels, "values", values, "r2", tmp_path / "study.png")
+    assert (tmp_path / "study.png").read_bytes().startswith(PNG)
+
+
+def test_the_document_of_a_study_is_json(studied):
+    _, plain, _ = studied
+    document = json.loads(json.dumps(plain.document()))
+    assert document["axes"] == ["epochs"]
+    assert [point["values"] for point in document["points"]] == [{"epochs": "1"}, {"epochs": "2"}]
