@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,19 @@ def started(folder: Path, *arguments: str, before: str = "") -> subprocess.Popen
     command = ["bash", "-c", f'{before} exec "$@"', "bash", sys.executable, "-m", "qexp", *arguments]
     pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=folder, text=True, stdout=pipe, stderr=pipe, env=environment)
+
+
+@contextmanager
+def mounted(*what: str) -> Iterator[None]:
+    """Something mounted, the last of the words being where. Skips where that is not allowed."""
+    done = subprocess.run(["mount", *what], capture_output=True, text=True, check=False)
+    if done.returncode:
+        assert not ("CI" in os.environ and os.geteuid() == 0), done.stderr
+        pytest.skip(f"this user cannot mount: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", what[-1]], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,7 @@ def opened(source: Path, file: str | None = None) -> FieldFolder:
 
 
 def _require_room(target: Path, size: int) -> None:
-    """Raise QexpError if a disk has no room for so many bytes: HDF5 finds out late, and takes the process with it."""
+    """Raise QexpError if a disk has no room for so many bytes, before they are made."""
     free = shutil.disk_usage(target.absolute().parent).free
     if free < size:
         raise QexpError(

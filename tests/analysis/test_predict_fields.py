@@ -18,7 +18,7 @@ from qexp.analysis.predict import load_model
 from qexp.analysis.predict_fields import FieldModel, predict_fields, targets
 from qexp.errors import NotFoundError, QexpError
 from tests import domes
-from tests.conftest import call
+from tests.conftest import call, mounted, started
 
 OUTPUTS = ["ubar", "vbar"]
 
@@ -322,6 +322,55 @@ def test_a_network_that_takes_one_size_only_refuses_frames_of_another(root, here
 def test_a_file_that_is_not_there_is_not_found_from_python_either(root):
     with pytest.raises(NotFoundError):
         package.predict("domes_0", "nowhere.nc", "made.nc", workspace=root)
+
+
+# A disk that is full
+
+CRAMPED = """
+import sys
+from pathlib import Path
+from qexp.analysis.predict_fields import FieldModel, predict_fields
+from qexp.errors import QexpError
+
+def full(*_):
+    with open("disk/filler", "wb", buffering=0) as filler:
+        for size in (65536, 1):
+            try:
+                while filler.write(bytes(size)):
+                    pass
+            except OSError:
+                pass
+
+model = FieldModel(["thk"], {"u": "m"}, lambda fields: {"u": fields["thk"]})
+if sys.argv[1:]:
+    full()
+try:
+    predict_fields(Path("fields.nc"), Path("disk/made.nc"), model, chunk=1, progress=full)
+except QexpError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("before", [[], ["full before"]])
+def test_a_disk_that_is_full_is_told_and_ends_nothing_else(here, before):
+    written("fields.nc", height=60, width=60, frames=50)
+    (here / "disk").mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(here / "disk")):
+        done = subprocess.run([sys.executable, "-c", CRAMPED, *before], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("cannot write disk/made.nc: ")
+        assert [path.name for path in (here / "disk").iterdir()] == ["filler"]
+
+
+@pytest.mark.parametrize("blocks", [4, 100])
+def test_a_file_that_becomes_larger_than_it_may_be_is_told(root, here, blocks):
+    written("fields.nc", height=60, width=60, frames=50)
+    command = ["predict", "--run", "domes_0", "--input", "fields.nc", "--output", "made.nc", "--workspace", str(root)]
+    process = started(here, *command, before=f"ulimit -f {blocks};")
+    stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stdout) == (2, "")
+    assert "cannot write made.nc: File too large" in stderr
+    assert [path.name for path in here.iterdir()] == ["fields.nc"]
 
 
 # Memory

@@ -28,6 +28,7 @@ from qexp.runs.directory import RunDirectory
 from qexp.runs.prepare import Plan, now, prepare
 from qexp.runs.process import this_process
 from qexp.workspace import Workspace
+from tests.conftest import mounted
 
 PROCESSES, RUNS_EACH = 20, 10
 KILLS, AT_ONCE = 60, 4
@@ -180,19 +181,6 @@ def fill(disk: Path, left: int) -> None:
 
 def filled_and_freed(disk: Path) -> Mishap:
     return lambda moments: fill(disk, moments.randrange(moments.choice([1, BARELY, 20 * BARELY])))
-
-
-@contextmanager
-def mounted(*what: str) -> Iterator[None]:
-    """Something mounted, the last of the words being where. Skips where that is not allowed."""
-    done = subprocess.run(["mount", *what], capture_output=True, text=True, check=False)
-    if done.returncode:
-        assert not ("CI" in os.environ and os.geteuid() == 0), done.stderr
-        pytest.skip(f"this user cannot mount: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", what[-1]], check=True)
 
 
 def rows(root: Path) -> list[str]:
