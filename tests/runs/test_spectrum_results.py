@@ -1,0 +1,289 @@
+"""What a run on spectra leaves: numbers of test spectra beside baselines, spectra that were filled in, figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from qexp import assemble
+from qexp.baselines.estimators import BASELINES, Baseline
+from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.models.modules.spectra import hidden_channels
+from qexp.models.network import initialise
+from qexp.runs import spectrum_results
+from qexp.runs.directory import RunDirectory
+from qexp.runs.spectrum_results import Judged, inner_parts, judge
+from qexp.seeds import Seeds
+from qexp.tables import Entry
+from qexp.training.metrics import ALWAYS, METRICS, evaluate
+from tests import cores
+
+LEAKED = "tested on spectra that were trained on"
+
+RATIO = 0.5
+
+ENERGY = (1.0, 0.05)
+"""Of the first channel, and from each to the next [keV]."""
+
+SIZES = {"size": "tiny", "patch_size": cores.PATCH_SIZE, "mask_ratio": RATIO}
+
+INPUTS = {"spectrum": {"size": [cores.CHANNELS]}, "mask": {"size": [cores.CHANNELS // cores.PATCH_SIZE]}}
+
+AUTOENCODER = {
+    "inputs": ["spectrum", "mask"],
+    "outputs": ["spectrum"],
+    "transforms": {"spectrum": {"type": "chain", "parameters": {"of": ["log1p", "per_sample"]}}},
+    "model": {
+        "inputs": INPUTS,
+        "operations": {
+            "encoder": {"module": "masked_encoder", "parameters": SIZES},
+            "decoder": {"module": "masked_decoder", "parameters": {**SIZES, "loss_on": "all"}},
+        },
+        "branches": [
+            {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
+            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+        ],
+    },
+}
+
+REGRESSOR = {
+    "inputs": ["spectrum"],
+    "outputs": ["toc"],
+    "transforms": {
+        "spectrum": {"type": "log1p", "parameters": {}},
+        "toc": {"type": "chain", "parameters": {"of": ["log1p", "standardize"]}},
+    },
+    "model": {
+        "inputs": {"spectrum": INPUTS["spectrum"]},
+        "operations": {"head": {"module": "denses", "parameters": {"filters": [1]}}},
+        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["head"]}],
+    },
+}
+
+SIMPLE = [{"type": "mean", "parameters": {}}, {"type": "ridge", "parameters": {"penalties": [1.0, 0.1]}}]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = cores.write_folders(tmp_path_factory.mktemp("cores"), {**cores.CORES, "test": ("D1", "D2", "E1")})
+    return SpectraDataset(path, "toc", cores.CHANNELS, cores.PATCH_SIZE, energy=ENERGY, units={"toc": "wt%"})
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Of a run that was trained for two epochs."""
+    made = RunDirectory(tmp_path / "run_0")
+    made.path.mkdir()
+    lines = [
+        {"epoch": epoch, "best": True, "train": {"loss": 1 / epoch}, "validation": {"loss": 1 / epoch, "losses": {}}}
+        for epoch in (1, 2)
+    ]
+    made.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return made
+
+
+def network(spec, dataset, train=None):
+    """An untrained network with fitted transforms, and the spectra that it is judged on."""
+    rows = {part: np.flatnonzero(dataset.part == part) for part in ("train", "validation", "test")}
+    train = rows["train"] if train is None else train
+
+    def hidden(numbers):
+        return hidden_channels(numbers, RATIO, cores.PATCH_SIZE)
+
+    data = SpectrumSamples(
+        dataset, train, rows["validation"], rows["test"], np.setdiff1d(rows["train"], train), Seeds(0),
+        torch.device("cpu"), hidden if "mask" in spec["inputs"] else None,
+    )  # fmt: skip
+    model = assemble.model_of(spec, assemble.BUILT_IN)
+    initialise(model.network, Seeds(0))
+    assemble.fit_transforms(model, data)
+    metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
+    return Judged(dataset, model.eval(), data, train, rows["test"], metrics)
+
+
+def judged(directory, of, baselines=(), table=BASELINES, caution="", seed=3):
+    record = {"name": directory.name, "seed": seed, "caution": caution}
+    return judge(directory, of, baselines, table, record, lambda: False)
+
+
+def lines_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Numbers
+
+
+def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are_the_tables(dataset, directory):
+    of = network(REGRESSOR, dataset)
+    found = judged(directory, of)
+    estimates = of.model.estimate(of.data.test)["toc"][:, 0].double().numpy()
+    truth = dataset.targets[of.test]
+    assert found["results"]["test"]["toc"] == pytest.approx(evaluate(of.metrics["toc"], estimates, truth))
+    low, high = found["intervals"]["test"]["toc"]["rmse"]
+    assert low <= found["results"]["test"]["toc"]["rmse"] <= high
+    with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
+        np.testing.assert_array_equal(table["name"].values.astype(str), dataset.names[of.test])
+        np.testing.assert_array_equal(table["core"].values.astype(str), dataset.cores[of.test])
+        np.testing.assert_array_equal(table["depth"], dataset.depths[of.test])
+        np.testing.assert_array_equal(table["toc"], truth)
+        np.testing.assert_array_equal(table["toc_estimate"], estimates)
+        assert table["toc_estimate"].attrs["units"] == "wt%"
+        assert (table.attrs["run"], table.attrs["part"]) == ("run_0", "test")
+    lines = lines_of(directory.results / "predictions.csv")
+    assert [float(line["toc_estimate"]) for line in lines] == estimates.tolist()
+    assert {path.name for path in (directory.results / "figures").iterdir()} == {
+        "estimates_by_core.png", "down_core.png", "learning_curve.png",
+    }  # fmt: skip
+
+
+def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):
+    of = network(REGRESSOR, dataset)
+    found = judged(directory, of, SIMPLE)
+    rows = {row["estimator"]: row for row in found["comparison"]}
+    assert list(rows) == ["network", "mean", "ridge"]
+    assert rows["network"]["rmse"] == pytest.approx(found["results"]["test"]["toc"]["rmse"])
+    truth = dataset.targets[of.test]
+    assert rows["mean"]["bias"] == pytest.approx(dataset.targets[of.train].mean() - truth.mean())
+    assert all(row["n"] == len(truth) and row["groups"] == len(set(dataset.cores[of.test])) for row in rows.values())
+    assert rows["ridge"]["rmse"] < rows["mean"]["rmse"]
+
+
+def test_baselines_see_the_spectra_as_the_network_does_and_learn_from_the_same(dataset, directory):
+    seen = []
+
+    def look(inputs, target, others, choices, seed):
+        seen.append((inputs, others))
+        return np.zeros((len(choices), len(others)))
+
+    table = {"looks": Entry(lambda: Baseline([{}], look), {}, "Looks.", {"type": "looks"})}
+    few = np.flatnonzero(dataset.part == "train")[::2]
+    of = network(REGRESSOR, dataset, few)
+    judged(directory, of, [{"type": "looks", "parameters": {}}], table)
+    ((inputs, others),) = seen
+    known, other = (np.log1p(dataset.spectra[rows].astype(np.float64)) for rows in (few, of.test))
+    spread = np.where(known.std(axis=0) > 0, known.std(axis=0), 1.0)
+    np.testing.assert_allclose(inputs, (known - known.mean(axis=0)) / spread, atol=1e-3)
+    np.testing.assert_allclose(others, (other - known.mean(axis=0)) / spread, atol=1e-3)
+
+
+def test_baselines_choose_by_whole_cores_as_many_as_there_are_and_five_at_most():
+    owners = np.repeat([f"core_{number}" for number in range(8)], 4)
+    for rows, parts in ((np.arange(32), 5), (np.arange(3, 12), 3), (np.array([1, 2, 30]), 2)):
+        made = inner_parts(rows, owners, Seeds(0))
+        assert len(made) == parts
+        for train, test in made:
+            assert not set(owners[train]) & set(owners[test])
+        np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in made])), rows)
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(1, 0), (2, 2), (4, 4), (9, 5)])
+def test_of_one_core_baselines_choose_by_its_spectra(rows, parts):
+    made = inner_parts(np.arange(rows), np.full(rows, "core_0"), Seeds(0))
+    assert len(made) == parts
+    assert all(len(train) and len(test) for train, test in made)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_few_labelled_spectra_are_enough_for_baselines(dataset, directory, count):
+    few = np.flatnonzero(dataset.part == "train")[:count]
+    found = judged(directory, network(REGRESSOR, dataset, few), SIMPLE)
+    assert all(np.isfinite(row["rmse"]) for row in found["comparison"])
+
+
+# Spectra
+
+
+def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, directory):
+    of = network(AUTOENCODER, dataset)
+    found = judged(directory, of)
+    hidden = of.data.counted("spectrum", of.data.test).numpy()
+    assert hidden.mean() == RATIO
+    estimate = of.model.estimate(of.data.test)["spectrum"].double().numpy()
+    truth = of.data.test["spectrum"].double().numpy()
+    expected = evaluate(of.metrics["spectrum"], estimate[hidden], truth[hidden])
+    assert found["results"]["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    lines = lines_of(directory.results / "errors_by_energy.csv")
+    assert [float(line["energy"]) for line in lines] == pytest.approx(ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
+    assert [int(line["times_hidden"]) for line in lines] == hidden.sum(axis=0).tolist()
+    for channel, line in enumerate(lines):
+        errors = (estimate - truth)[hidden[:, channel], channel]
+        if len(errors):
+            assert float(line["rmse"]) == pytest.approx(np.sqrt(np.mean(errors**2)))
+        else:
+            assert line["rmse"] == ""
+    with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
+        each = [np.sqrt(np.mean((estimate - truth)[row][hidden[row]] ** 2)) for row in range(len(truth))]
+        np.testing.assert_allclose(table["hidden_rmse"], each)
+        assert table["hidden_rmse"].attrs["units"] == "counts"
+    assert {path.name for path in (directory.results / "figures").iterdir()} == {
+        "reconstructions.png", "errors_by_energy.png", "learning_curve.png",
+    }  # fmt: skip
+
+
+def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(dataset, directory):
+    """Its mean and deviation are given back to a network that works on spectra scaled by themselves."""
+    of = network(AUTOENCODER, dataset)
+    judged(directory, of)
+    hidden = of.data.counted("spectrum", of.data.test).numpy()
+
+    def logs(rows):
+        return np.log1p(dataset.spectra[rows].astype(np.float64))
+
+    def scaled(values):
+        return (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
+
+    own = logs(of.test)
+    guess = scaled(logs(of.train)).mean(axis=0) * own.std(axis=1, keepdims=True) + own.mean(axis=1, keepdims=True)
+    squared = np.where(hidden, (np.expm1(guess) - dataset.spectra[of.test]) ** 2, 0).sum(axis=0)
+    found = [float(line["rmse_of_mean"] or "nan") for line in lines_of(directory.results / "errors_by_energy.csv")]
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(found, np.sqrt(squared / hidden.sum(axis=0)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
+def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_together(
+    spec, dataset, directory, monkeypatch
+):
+    together = judged(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
+    monkeypatch.setattr(spectrum_results, "AT_ONCE", 1)
+    alone = judged(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
+    (output,) = spec["outputs"]
+    assert alone["results"]["test"][output] == pytest.approx(together["results"]["test"][output], rel=1e-4, nan_ok=True)
+    for one, other in zip(alone["comparison"], together["comparison"], strict=True):
+        assert one["rmse"] == pytest.approx(other["rmse"], rel=1e-4)
+
+
+# Files
+
+
+@pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
+def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec, dataset, directory):
+    drawn = {}
+    for caution in ("", LEAKED):
+        found = judged(directory, network(spec, dataset), caution=caution)
+        assert {row["note"] for row in found["comparison"]} <= {caution}
+        for path in directory.results.glob("*.csv"):
+            assert {line.get("caution", "") for line in lines_of(path)} == {caution}, path.name
+        with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
+            assert table.attrs.get("caution", "") == caution
+        drawn[caution] = {path.name: path.read_bytes() for path in (directory.results / "figures").iterdir()}
+    for name in drawn[LEAKED].keys() - {"learning_curve.png"}:
+        assert drawn[LEAKED][name] != drawn[""][name], name
+
+
+def test_a_judgement_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
+    of, record = network(REGRESSOR, dataset), {"name": "run_0", "seed": 0, "caution": ""}
+    for calls in (0, 2):
+        asked = iter([*[False] * calls, *[True] * 9])
+        assert judge(directory, of, SIMPLE, BASELINES, record, lambda asked=asked: next(asked)) is None
+        assert not (directory.results / "test_predictions.nc").exists()
+    whole = judge(directory, of, SIMPLE, BASELINES, record, lambda: False)
+    files = {path: path.read_bytes() for path in directory.results.rglob("*") if path.is_file()}
+    assert judge(directory, of, SIMPLE, BASELINES, record, lambda: False) == whole
+    assert {path: path.read_bytes() for path in files} == files
