@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from qexp.datasets import table_files
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.gridded import GriddedDataset, alike, mappings
 from qexp.datasets.gridded.mappings import FieldMapping
+from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError, QexpError
 from qexp.quantities import quantity
@@ -20,7 +21,7 @@ from qexp.tables import Tables, built, suggestion
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]
-Dataset = GeneratedDataset | TabularDataset | GriddedDataset
+Dataset = GeneratedDataset | TabularDataset | GriddedDataset | SpectraDataset
 
 DATA = "QEXP_DATA"
 """Folders in which data files are looked for after the workspace's own."""
@@ -95,6 +96,13 @@ def _gridded(document: Document, tables: Tables, workspace: Workspace | None) ->
     )
 
 
+def _spectra(document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
+    keys = (
+        "target", "channels", "patch_size", "columns", "core", "depth", "energy", "units", "fingerprint",
+    )  # fmt: skip
+    return SpectraDataset(data_folder(document, workspace), **{key: document[key] for key in keys if key in document})
+
+
 def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:
     """Inputs and outputs of a gridded dataset, each with the value that divides it. Raises DatasetError."""
     name: str | None = document.get("mapping")
@@ -127,19 +135,22 @@ def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
 def data_folder(document: Document, workspace: Workspace | None) -> Path:
     """The folder of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
 
+    Spectra may be one file instead.
     Raises DatasetError, with the command that makes the folder if the dataset tells one.
     """
+    is_there = Path.exists if document["type"] == "spectra" else Path.is_dir
     found = Path(document.get("found", ""))
-    if document.get("found") and found.is_dir():
+    if document.get("found") and is_there(found):
         return found
     candidates = _candidates(document["path"], workspace)
     for candidate in candidates:
-        if candidate.is_dir():
+        if is_there(candidate):
             return candidate
     places = ", ".join(str(candidate) for candidate in candidates)
     command = document.get("made_by")
     way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
-    raise DatasetError([(("path",), f"there is no folder '{document['path']}'; looked for {places}; {way_out}")])
+    what = "folder or table" if document["type"] == "spectra" else "folder"
+    raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {places}; {way_out}")])
 
 
 def still_to_be_made(document: Any, workspace: Workspace | None) -> list[tuple[tuple[str | int, ...], str]]:
@@ -168,6 +179,7 @@ DATASETS: Mapping[str, Callable[[Document, Tables, Workspace | None], Dataset]] 
     "generated": _generated,
     "tabular": _tabular,
     "gridded": _gridded,
+    "spectra": _spectra,
 }
 
 
@@ -209,6 +221,10 @@ def with_data_pinned(document: Document, workspace: Workspace) -> Document:
         dataset = _gridded(document, {}, workspace)
         told = {"units": dataset.units, "spacing": spacings(dataset)}
         return {**document, **told, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+    if document["type"] == "spectra":
+        spectra = _spectra(document, {}, workspace)
+        pinned = {"units": spectra.units, "fingerprint": spectra.fingerprint}
+        return {**document, **pinned, "found": str(data_folder(document, workspace).absolute())}
     if document["type"] != "tabular":
         return document
     file = data_file(document, workspace)

@@ -11,9 +11,11 @@ import torch
 
 from qexp.assemble.datasets import Dataset, Document, generated_of
 from qexp.assemble.fields import divided
+from qexp.assemble.spectra import hidden_of, samples_of
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.samples import PatchSamples
+from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
@@ -140,7 +142,10 @@ def threads_for(spec: Document, tables: Tables) -> int:
 
 
 def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
-    """Of a dataset that is simulated or gridded: training samples on demand, validation and test samples drawn once."""
+    """Of a dataset that is simulated, gridded or of spectra: training samples on demand, the others drawn once."""
+    if isinstance(dataset, SpectraDataset):
+        network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+        return samples_of(spec, dataset, hidden_of(network), tables, seeds, device)
     if isinstance(dataset, GriddedDataset):
         return _patches_of(spec, dataset, tables, seeds, device)
     assert isinstance(dataset, GeneratedDataset)

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from qexp.assemble import fields, rows
+from qexp.assemble import fields, rows, spectra
 from qexp.assemble.datasets import dataset_of, generated_of, still_to_be_made, with_data_pinned
 from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DatasetError, Problem, QexpError, SpecError
 from qexp.models.modules.matched import MatchedFilters
@@ -184,8 +185,9 @@ def _checked(
 
 
 def _deep_in_dataset(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    checks = {"generated": _deep_in_generated, "tabular": _deep_in_files, "gridded": _deep_in_files}
-    return checks[document["type"]](document, tables, workspace)
+    if document["type"] == "generated":
+        return _deep_in_generated(document, tables, workspace)
+    return _deep_in_files(document, tables, workspace)
 
 
 def _deep_in_files(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
@@ -306,6 +308,8 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
         yield from _in_transforms(document, dataset, tables)
     elif isinstance(dataset, TabularDataset):
         yield from rows.findings(document, dataset, tables, network)
+    elif isinstance(dataset, SpectraDataset):
+        yield from spectra.findings(document, dataset, tables, network)
     else:
         yield from fields.findings(document, dataset, tables, network)
     yield from _in_pretrain(document)

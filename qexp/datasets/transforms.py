@@ -102,6 +102,22 @@ class Log1p(Transform):
         return f"ln(1 + value) needs values greater than -1, but they reach down to {low:g}" if reaches else None
 
 
+class Anscombe(Transform):
+    """2 √(value + 3/8): counts with Poisson's noise get noise of deviation 1, few counts or many (Anscombe 1948)."""
+
+    formula = "2 * sqrt(value + 0.375)"
+    inverse_formula = "(value / 2) ** 2 - 0.375"
+
+    def forward(self, values: Tensor) -> Tensor:
+        return 2 * torch.sqrt(values + 0.375)
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        return (values / 2).square() - 0.375
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        return f"counts are not negative, but they reach down to {low:g}" if low < 0 else None
+
+
 class PerSample(Transform):
     """Each sample to mean 0 and standard deviation 1 over its own values; the deviation divides by their number.
 
@@ -343,6 +359,12 @@ TRANSFORMS: dict[str, Entry] = {
         parameters={},
         help="Natural logarithm of 1 + value: counts, zeros among them.",
         example={"type": "log1p"},
+    ),
+    "anscombe": Entry(
+        build=Anscombe,
+        parameters={},
+        help="Twice the root of value + 3/8: counts, whose noise becomes as large everywhere.",
+        example={"type": "anscombe"},
     ),
     "per_sample": Entry(
         build=PerSample,

@@ -15,7 +15,8 @@ import torch
 
 from qexp import assemble, files
 from qexp.datasets.gridded import GriddedDataset
-from qexp.runs import field_results, lineage
+from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.runs import field_results, lineage, spectrum_results
 from qexp.runs.directory import RunDirectory, read_lines, write_lines
 from qexp.runs.results import write_results
 from qexp.seeds import Seeds
@@ -92,19 +93,25 @@ def train_network(
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
     record["stopped"] = trainer.progress.stopped
-    results = {"validation": trainer.evaluate(data.validation)}
+    judged: dict[str, Any] | None
     if isinstance(dataset, GriddedDataset):
         judged = field_results.judge(
             directory, dataset, trainer.model, trainer.recipe.metrics, record, device, interrupted
         )
-        if judged is None:
-            return False
-        results |= judged["results"]
-        record["errors"] = judged["errors"]
+    elif isinstance(dataset, SpectraDataset) and isinstance(data, SpectrumSamples):
+        of_spectra = spectrum_results.Judged(
+            dataset, trainer.model, data, data.train_rows, data.test_rows, trainer.recipe.metrics
+        )
+        judged = spectrum_results.judge(
+            directory, of_spectra, spec["baselines"], tables["baselines"], record, interrupted
+        )
     else:
-        results["test"] = trainer.evaluate(data.test)
+        judged = {"results": {"test": trainer.evaluate(data.test)}}
         write_results(directory, trainer.model, data.test)
-    record["results"] = results
+    if judged is None:
+        return False
+    record |= judged
+    record["results"] = {"validation": trainer.evaluate(data.validation), **judged["results"]}
     return True
 
 

@@ -25,6 +25,7 @@ class SpectrumSamples:
     """Spectra of a dataset, with a uniform random number for each of their patches, and with the target if it has one.
 
     train, validation, test  rows of the dataset
+    unlabelled               more training spectra, whose targets are not to be used; see `to_fit`
     hidden                   from the numbers of the patches, (sample, patch), to which channels a network does not
                              see, (sample, channel): what is judged where the spectrum itself is an output
     """
@@ -35,11 +36,13 @@ class SpectrumSamples:
         train: Numbers,
         validation: Numbers,
         test: Numbers,
+        unlabelled: Numbers,
         seeds: Seeds,
         device: torch.device,
         hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self._dataset, self._train, self._seeds, self._device = dataset, train, seeds, device
+        self.train_rows, self.test_rows = train, test
+        self._dataset, self._unlabelled, self._seeds, self._device = dataset, unlabelled, seeds, device
         self._hidden = hidden
         self.train_size = len(train)
         self.validation = self._samples(validation, self._masks(len(validation), "validation", "masks"))
@@ -50,7 +53,7 @@ class SpectrumSamples:
 
         The numbers of the patches belong to the place in the epoch, so that any batch can be made without the others.
         """
-        order = self._seeds.numpy("train", number, "order").permutation(self._train)
+        order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
         masks = self._masks(self.train_size, "train", number, "masks")
 
         def batch(index: int) -> Samples:
@@ -60,11 +63,16 @@ class SpectrumSamples:
         return batch
 
     def to_fit(self) -> Samples:
-        """Training samples for transforms to be fitted to."""
-        rows = self._train
-        if len(rows) > MOST_TO_FIT:
-            rows = np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
-        return self._samples(rows, self._masks(len(rows), "fit", "masks"))
+        """Training samples for transforms to be fitted to: targets of the labelled ones, spectra of the others, too."""
+        spectra = self._some(np.union1d(self.train_rows, self._unlabelled))
+        labelled = self._some(self.train_rows)
+        samples = self._samples(labelled, self._masks(len(labelled), "fit", "masks"))
+        return {**samples, SPECTRUM: torch.from_numpy(self._dataset.read(spectra)).to(self._device)}
+
+    def _some(self, rows: Numbers) -> Numbers:
+        if len(rows) <= MOST_TO_FIT:
+            return rows
+        return np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """Which values of samples metrics are taken of, (sample, channel) for the spectrum; None: all."""
