@@ -98,8 +98,8 @@ class SpectrumTable:
         found = {int(match[1]): name for name in names if (match := numbered.fullmatch(name))}
         if sorted(found) != list(range(self._channels)):
             what = f"{len(found)} columns {self._columns}0, {self._columns}1, … of counts, not {self._channels}"
-            missing = next(index for index in range(self._channels + 1) if index not in found)
-            first = f"; the first that is missing is {self._columns}{missing}" if missing < self._channels else ""
+            missing = next((index for index in range(self._channels) if index not in found), None)
+            first = "" if missing is None else f"; the first that is missing is {self._columns}{missing}"
             findings.add(f"{self.path} has {what}{first}", where=("channels",) if found else ("columns",))
         return [found[index] for index in sorted(found)]
 
