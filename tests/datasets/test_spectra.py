@@ -385,6 +385,10 @@ def spoil(folders: Path) -> None:
         (lambda path: (path / "test/spe/D1_0.csv").write_text("-1 " * 64), ["test/spe", "D1_0.csv (-1 in channel 0"]),
         (spoil, ["A1_0.csv (it has 3", "A1_1.csv (-4 in", "A1_2.csv ('five' in channel 0 is no number)"]),
         (lambda path: (path / "train/spe/A1_0.csv").unlink(), ["info.csv names spectra that are not in", "A1_0.csv"]),
+        (
+            lambda path: (path / "train/spe/gone.csv").symlink_to("nowhere") or (path / "test/spe/D1_3.csv").unlink(),
+            ["info.csv names spectra that are not in", "D1_3.csv"],
+        ),
         (lambda path: (path / "test/spe/new.csv").write_text("1 " * 64), ["that", "info.csv does not name: new.csv"]),
         (lambda path: (path / "train/target/A2_1.csv").unlink(), ["target lacks the numbers", "A2_1.csv"]),
         (lambda path: (path / "train/target/A2_1.csv").write_text("1 2"), ["not one finite number: A2_1.csv ('1 2')"]),

@@ -36,7 +36,7 @@ class Folders:
         digest = hashlib.sha256()
         for part in self._parts():
             for folder in (SPECTRA, *([TARGETS] if self._labelled else [])):
-                digest.update("\n".join([f"{part.name}/{folder}", *_states(part / folder)]).encode())
+                digest.update(os.fsencode("\n".join([f"{part.name}/{folder}", *_states(part / folder)])))
             for name in (INFO, KEPT_FOR_VALIDATION):
                 if (part / name).is_file():
                     status = (part / name).stat()
@@ -118,8 +118,12 @@ def _states(folder: Path) -> list[str]:
         with os.scandir(handle) as entries:
             found = []
             for entry in entries:
-                status = entry.stat()
-                found.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # a link to nowhere
+                    found.append(entry.name)
+                else:
+                    found.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
     finally:
         os.close(handle)
     return sorted(found)
@@ -192,8 +196,10 @@ def _targets(part: Path, names: list[str], findings: Findings) -> list[float]:
         if name not in there:
             findings.add(f"{folder} lacks the numbers of spectra in {INFO}", name, ("target",))
         else:
-            content = _content(folder / name).removeprefix(BYTE_ORDER_MARK).strip()
-            text = content.decode(errors="replace")
+            try:
+                text = _content(folder / name).removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
+            except OSError as error:
+                text = error.strerror or str(error)
             told = number(text)
             if told is None or not math.isfinite(told):
                 kind = f"{folder} has files that are not one finite number"
