@@ -18,7 +18,7 @@ from tinydb.storages import Storage
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.runs.directory import UNFINISHED, RunDirectory
+from qexp.runs.directory import FOLDS, UNFINISHED, RunDirectory
 from qexp.runs.jobs import Scheduler, jobs_of
 from qexp.runs.prepare import NAME
 from qexp.runs.states import process_of, state_now
@@ -139,13 +139,19 @@ class Catalog:
         return len(self._refreshed())
 
     def find(self, reference: str) -> RunDirectory:
-        """A run by its name, a unique prefix of it, or a path. Raises NotFoundError with near names."""
+        """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
+
+        Raises NotFoundError with near names.
+        """
         by_path = Path(reference)
         if "/" in reference and (by_path / "run.json").is_file():
             return RunDirectory(by_path.absolute())
         directory = RunDirectory(self.workspace.runs / reference)
         if reference and "/" not in reference and (directory.path / "run.json").is_file():
             return directory
+        run, of_run, fold = reference.partition(f"/{FOLDS}/")
+        if run and of_run and "/" not in run:
+            return _fold(self.find(run), fold.rstrip("/"))
         names = self.names()
         matching = [name for name in names if reference and name.startswith(reference)]
         if len(matching) == 1:
@@ -233,6 +239,13 @@ class Catalog:
         }
         words = Scheduler().words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
+
+
+def _fold(run: RunDirectory, name: str) -> RunDirectory:
+    folds = {fold.name: fold for fold in run.all_folds()}
+    if name in folds:
+        return folds[name]
+    raise NotFoundError(f"{run.name} has no fold '{name}'; {suggestion(name, folds)}")
 
 
 @contextmanager

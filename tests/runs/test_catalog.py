@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from qexp.errors import NotFoundError
 from qexp.runs.catalog import Catalog
 from qexp.workspace import Workspace
+from tests.conftest import mounted
 
 
 def write_record(root: Path, name: str, **fields: object) -> Path:
@@ -140,6 +140,26 @@ def test_a_run_is_found_by_name_prefix_or_path(workspace, catalog):
         catalog.find("othre_1")
 
 
+def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, qexp, tmp_path, monkeypatch):
+    for name in ("kfold_1", "plain_1"):
+        write_record(workspace, name)
+    for fold in ("001", "010"):
+        write_record(workspace, f"kfold_1/folds/{fold}")
+    path = workspace / "runs/kfold_1/folds/010"
+    monkeypatch.chdir(tmp_path)  # from where nothing of that name is a path
+    for reference in ("kfold_1/folds/010", "kf/folds/010", "kfold_1/folds/010/", str(path)):
+        assert catalog.find(reference).path == path
+    assert qexp("--workspace", workspace, "where", "kfold_1/folds/001").stdout == f"{path.with_name('001')}\n"
+    with pytest.raises(NotFoundError, match="kfold_1 has no fold '012'; did you mean '010'"):
+        catalog.find("kfold_1/folds/012")
+    with pytest.raises(NotFoundError, match="plain_1 has no fold '001'; there are none"):
+        catalog.find("plain_1/folds/001")
+    with pytest.raises(NotFoundError, match="no run 'kfold_2'; did you mean 'kfold_1'"):
+        catalog.find("kfold_2/folds/001")
+    with pytest.raises(NotFoundError, match="no run"):
+        catalog.find("/folds/001")
+
+
 def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
     for index in range(5):
         write_record(workspace, f"run_{index}")
@@ -157,17 +177,11 @@ def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
 @pytest.fixture
 def small_disk(workspace: Path) -> Iterator[Path]:
     """The runs on a file system of their own, of 64 kB, with one run on it."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a file system needs root")
     runs = workspace / "runs"
     runs.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)], check=False).returncode:
-        pytest.skip("this system lets nobody mount")
-    try:
+    with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)):
         write_record(workspace, "a")
         yield runs
-    finally:
-        subprocess.run(["umount", str(runs)], check=True)
 
 
 def test_a_full_disk_gives_a_clear_error_and_harms_no_record(small_disk, qexp):
