@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from torch import nn
 
 from qexp import files
 from qexp.analysis import network_document
+from qexp.analysis.made_before import STALE_SECONDS
 from qexp.analysis.network_document import DLE_INPUTS, DLE_OUTPUTS, Document, made_by
 from qexp.analysis.network_graphs import FORMATS, GraphError, Named, capture, takes_any_frame
 from qexp.analysis.predict import load_models
@@ -21,12 +26,16 @@ from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.portable import MeanAndSpread, Positional, Row, Stack, portable
 from qexp.runs.directory import RunDirectory
+from qexp.runs.signals import terminable
 from qexp.tables import suggestion
 
 ABOUT, README = "network.json", "README.md"
 
 OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
 """All files that there can be in such a folder."""
+
+NEW, OLD = "new", "old"
+"""What lies beside such a folder while it is written."""
 
 OF_FILES = {".zip", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
 """Ends of names that are not meant for folders."""
@@ -150,10 +159,13 @@ def _place(contents: Mapping[str, bytes], target: Path) -> None:
     place = Path(os.path.realpath(target))  # a link stays one
     files.make_folder(place.parent)
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
-        ) as beside:
-            draft, before = Path(beside, "new"), Path(beside, "old")
+        with (
+            terminable(),
+            tempfile.TemporaryDirectory(
+                prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
+            ) as beside,
+        ):
+            draft, before = Path(beside, NEW), Path(beside, OLD)
             draft.mkdir(mode=0o755)
             for name, content in contents.items():
                 files.write_bytes(draft / name, content)
@@ -161,9 +173,22 @@ def _place(contents: Mapping[str, bytes], target: Path) -> None:
                 place.rename(before)
             try:
                 draft.rename(place)
-            except OSError:
+            except BaseException:
                 if before.exists():
                     before.rename(place)
                 raise
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+    _clear(place)
+
+
+def _clear(place: Path) -> None:
+    """Delete what processes left that were killed while they wrote this folder; it may lie where no doctor looks."""
+    drafts = re.compile(rf"\.{re.escape(place.name)}\.[a-z0-9_]{{8}}")
+    with suppress(OSError):  # they are in nobody's way
+        for path in place.parent.iterdir():
+            if not drafts.fullmatch(path.name) or not path.is_dir():
+                continue
+            stale = time.time() - path.stat().st_mtime > STALE_SECONDS
+            if stale and {inside.name for inside in path.iterdir()} <= {NEW, OLD}:
+                shutil.rmtree(path)

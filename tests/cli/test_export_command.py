@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -158,6 +159,41 @@ def test_where_the_disk_refuses_midway_nothing_half_is_left_and_an_earlier_expor
     assert "cannot write" in done.stderr
     assert "File too large" in done.stderr
     assert below(tmp_path / "deep") == before
+
+
+KILLED = """
+import os, sys
+from qexp.cli import app
+def killed(_):
+    os.kill(os.getpid(), int(sys.argv[1]))
+os.fsync = killed
+app(sys.argv[2:], prog_name="qexp")
+"""
+
+
+def killed(number: signal.Signals, *words: str) -> int:
+    """The exit code of `qexp WORDS` that gets a signal when it has written the first file."""
+    return subprocess.run([sys.executable, "-c", KILLED, str(int(number)), *words], check=False).returncode
+
+
+def test_a_process_that_is_told_to_stop_leaves_nothing(here, tmp_path):
+    assert killed(signal.SIGTERM, "export", "sound_0", "--to", str(tmp_path / "out" / "here")) == 130
+    assert names(tmp_path / "out") == set()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_export_once_it_is_old(export, tmp_path):
+    target, mine = tmp_path / "out" / "v1.2", tmp_path / "out" / ".v1.2.mine_too"
+    assert killed(signal.SIGKILL, "export", "sound_0", "--to", str(target)) == -signal.SIGKILL
+    (left,) = target.parent.iterdir()
+    (mine / "new").mkdir(parents=True)
+    (mine / "notes.txt").touch()
+    os.utime(mine, (0, 0))
+    assert export("--to", target).code == 0
+    assert names(target.parent) == {target.name, left.name, mine.name}, "somebody may be at work there"
+    os.utime(left, (0, 0))  # as if the process had been killed long ago
+    assert export("--to", target, "--overwrite").code == 0
+    assert names(target.parent) == {target.name, mine.name}
+    assert names(target) == {"model.onnx", "network.json", "README.md"}
 
 
 def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp_path):
