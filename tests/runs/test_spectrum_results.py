@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray
+from matplotlib.figure import Figure
 
 from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
@@ -64,6 +65,8 @@ REGRESSOR = {
         "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["head"]}],
     },
 }
+
+TRAINED = cores.CORES["train"]
 
 SIMPLE = [{"type": "mean", "parameters": {}}, {"type": "ridge", "parameters": {"penalties": [1.0, 0.1]}}]
 
@@ -172,6 +175,20 @@ def test_baselines_see_the_spectra_as_the_network_does_and_learn_from_the_same(d
     np.testing.assert_allclose(others, (other - known.mean(axis=0)) / spread, atol=1e-3)
 
 
+def test_what_baselines_choose_by_are_whole_cores_of_the_spectra_that_the_network_learnt_from(dataset, directory):
+    seen = []
+
+    def look(inputs, target, others, choices, seed):
+        seen.append((len(inputs), len(others)))
+        return np.zeros((len(choices), len(others)))
+
+    table = {"looks": Entry(lambda: Baseline([{"step": 1.0}, {"step": 2.0}], look), {}, "Looks.", {"type": "looks"})}
+    few = [np.flatnonzero(dataset.cores == core)[-count:] for count, core in enumerate(TRAINED, start=1)]
+    judged(directory, network(REGRESSOR, dataset, np.concatenate(few)), [{"type": "looks", "parameters": {}}], table)
+    assert sorted(seen[:-1]) == [(3, 3), (4, 2), (5, 1)]
+    assert seen[-1] == (6, 18)
+
+
 def test_baselines_choose_by_whole_cores_as_many_as_there_are_and_five_at_most():
     owners = np.repeat([f"core_{number}" for number in range(8)], 4)
     for rows, parts in ((np.arange(32), 5), (np.arange(3, 12), 3), (np.array([1, 2, 30]), 2)):
@@ -224,6 +241,24 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
     assert {path.name for path in (directory.results / "figures").iterdir()} == {
         "reconstructions.png", "errors_by_energy.png", "learning_curve.png",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 512])
+def test_pictures_show_the_spectra_that_their_titles_name(at_once, dataset, directory, monkeypatch):
+    figures, savefig = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda made, *own, **more: figures.append(made) or savefig(made, *own, **more)
+    )
+    monkeypatch.setattr(spectrum_results, "AT_ONCE", at_once)
+    of = network(AUTOENCODER, dataset)
+    judged(directory, of)
+    (axes,) = (made.axes for made in figures if len(made.axes) == 9)
+    for row, (original, seen, _) in zip(of.test[[0, 8, 17]], (axes[:3], axes[3:6], axes[6:]), strict=True):
+        assert original.get_title() == f"{dataset.names[row]}, {dataset.cores[row]}, {dataset.depths[row]:g} mm"
+        counts = np.maximum(dataset.spectra[row], 0.5)
+        np.testing.assert_array_equal(original.lines[0].get_ydata(), counts)
+        hidden = of.data.counted("spectrum", of.data.test)[np.flatnonzero(of.test == row)[0]].numpy()
+        np.testing.assert_array_equal(seen.lines[0].get_ydata(), np.where(hidden, np.nan, counts))
 
 
 def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(dataset, directory):
