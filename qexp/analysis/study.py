@@ -18,6 +18,8 @@ from qexp.analysis.comparison_tables import differences_of, plain_rows, remarks,
 from qexp.analysis.groups import Chosen, Group
 from qexp.analysis.rounding import NONE
 from qexp.analysis.typesetting import Table
+from qexp.assemble.spectra import divided
+from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.runs import plans, sweep
 from qexp.runs.directory import RunDirectory, name_with_caution
@@ -25,6 +27,7 @@ from qexp.runs.launch.local import Unwatched, Watcher
 from qexp.runs.prepare import Plan
 from qexp.runs.sweep import Choice, Order, Prepared
 from qexp.runs.waiting import Watch, endings
+from qexp.seeds import Seeds
 from qexp.spec import resolve
 from qexp.tables import suggestion
 from qexp.training.metrics import asked_for
@@ -38,6 +41,9 @@ SAME = "same"
 
 STUDIED = "r2"
 """What is drawn if nothing else is asked for."""
+
+LABELLED, ALL = "labelled", "all"
+"""The key of an experience on spectra, and its value that stands for a number."""
 
 Point = tuple[str | None, ...]
 """A value for each axis, as it was written; None where an experience does not depend on the axis."""
@@ -454,7 +460,7 @@ def _written(
     files.make_folder(out)
     _write_csv(out / "study.csv", *_run_rows(members, axes, runs))
     _write_csv(out / "table.csv", *_value_rows(made, axes))
-    _draw(made, axes)
+    _draw(made, axes, _numbers(axes[0], members, workspace))
     return made
 
 
@@ -532,7 +538,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     files.write_bytes(path, text.getvalue().encode())
 
 
-def _draw(made: Study, axes: Sequence[Axis]) -> None:
+def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> None:
     from qexp.figures.studies import Line, Spot, study_panels
 
     panels: dict[str, dict[str, Line]] = {}
@@ -546,4 +552,19 @@ def _draw(made: Study, axes: Sequence[Axis]) -> None:
                 line.spots[one.point[0]] = Spot(list(row.values.values()), row.estimate.mean, row.estimate.interval)
     unit = f" ({made.unit})" if made.unit else ""
     measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
-    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / "study.png")
+    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / "study.png", numbers)
+
+
+def _numbers(axis: Axis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
+    """How many `all` labelled spectra are; nothing where that is not known, or no matter."""
+    if axis.keys != [LABELLED] or ALL not in axis.values:
+        return {}
+    plan = next(one.plan for one in members if one.point[0] == ALL)
+    tables = assemble.tables_with(workspace.extensions)
+    try:
+        dataset = assemble.dataset_of(plan.spec["dataset"], tables, workspace)
+    except QexpError:  # the data are gone, but not what was learned of them
+        return {}
+    if not isinstance(dataset, SpectraDataset):
+        return {}
+    return {ALL: float(len(divided(plan.spec, dataset, tables, Seeds(plan.seed))[0]))}
