@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qexp.models.modules.products import Linear
 from qexp.models.shapes import Shape, ShapeError, written
 
 
@@ -46,10 +47,10 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.before_attention = nn.LayerNorm(width, EPSILON)
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.attended = nn.Linear(width, width)
+        self.queries_keys_values = Linear(width, 3 * width)
+        self.attended = Linear(width, width)
         self.before_layers = nn.LayerNorm(width, EPSILON)
-        self.layers = nn.Sequential(nn.Linear(width, EXPANSION * width), nn.GELU(), nn.Linear(EXPANSION * width, width))
+        self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → the same."""
@@ -65,16 +66,15 @@ class Encoder(nn.Module):
 
     length      channels of a spectrum
     mask_ratio  share of the patches that are hidden, where random numbers come with the spectra
+    positions   one of `POSITIONS`
     """
 
-    positions: Tensor
-
-    def __init__(self, length: int, patch_size: int, size: Size, mask_ratio: float) -> None:
+    def __init__(self, length: int, patch_size: int, size: Size, mask_ratio: float, positions: str) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
-        self.embedding = nn.Linear(patch_size, size.width)
+        self.embedding = Linear(patch_size, size.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
-        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
+        self.positions = POSITIONS[positions](length // patch_size, size.width)
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON)
 
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         """(sample, length), or that and random numbers (sample, patch) → (sample, 1 + seen patch, width)."""
         spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
         patches = spectra.unflatten(-1, (-1, self.patch_size))
-        where = self.positions
+        where: Tensor = self.positions()
         if numbers is not None:
             seen = seen_patches(numbers, self.mask_ratio)
             patches, where = _picked(patches, seen), where[seen]
@@ -109,21 +109,27 @@ class Decoder(nn.Module):
 
     token_width  of what the encoder makes
     keeps_seen   whether patches that were seen come out as they went in, so that a loss is one of the hidden ones
+    positions    one of `POSITIONS`
     """
 
-    positions: Tensor
-
     def __init__(
-        self, length: int, patch_size: int, token_width: int, size: Size, mask_ratio: float, keeps_seen: bool
+        self,
+        length: int,
+        patch_size: int,
+        token_width: int,
+        size: Size,
+        mask_ratio: float,
+        keeps_seen: bool,
+        positions: str,
     ) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio, self.keeps_seen = patch_size, mask_ratio, keeps_seen
-        self.embedding = nn.Linear(token_width, size.width)
+        self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
-        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
+        self.positions = POSITIONS[positions](length // patch_size, size.width)
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON)
-        self.channels = nn.Linear(size.width, patch_size)
+        self.channels = Linear(size.width, patch_size)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
@@ -132,7 +138,7 @@ class Decoder(nn.Module):
         seen = seen_patches(numbers, self.mask_ratio)
         of_class, of_patches = tokens[:, :1], tokens[:, 1:]
         guessed = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)
-        patches = guessed.scatter(1, seen[..., None].expand_as(of_patches), of_patches) + self.positions
+        patches = guessed.scatter(1, seen[..., None].expand_as(of_patches), of_patches) + self.positions()
         tokens = torch.cat([of_class, patches], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -166,8 +172,38 @@ def _picked(patches: Tensor, which: Tensor) -> Tensor:
     return patches.gather(1, which[..., None].expand(-1, -1, patches.shape[-1]))
 
 
-def positions(count: int, width: int) -> Tensor:
-    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section 3.5."""
+class FixedPositions(nn.Module):
+    """Sines and cosines of the number of a patch, (patch, width): Vaswani et al. (2017), section 3.5."""
+
+    values: Tensor
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("values", _sines_and_cosines(count, width), persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.values
+
+
+class LearnedPositions(nn.Module):
+    """A row of weights for each patch, (patch, width), which begins as sines and cosines.
+
+    A patch of a spectrum is always of the same energies, so that a small network is helped by weights that know them.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(_sines_and_cosines(count, width))
+
+    def forward(self) -> Tensor:
+        return self.values
+
+
+POSITIONS = {"sine_cosine": FixedPositions, "learned": LearnedPositions}
+"""What tells a transformer where in the spectrum a patch lies."""
+
+
+def _sines_and_cosines(count: int, width: int) -> Tensor:
     wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
     angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
@@ -195,6 +231,7 @@ def masked_encoder(
     size: str = "small",
     patch_size: int = 16,
     mask_ratio: float = 0.75,
+    positions: str = "sine_cosine",
     width: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
@@ -204,7 +241,7 @@ def masked_encoder(
     _require_patches(spectrum, patch_size, numbers)
     if len(numbers) > 1:
         raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
-    return Encoder(spectrum[0], patch_size, _size(ENCODERS[size], width, depth, heads), mask_ratio)
+    return Encoder(spectrum[0], patch_size, _size(ENCODERS[size], width, depth, heads), mask_ratio, positions)
 
 
 def masked_decoder(
@@ -214,6 +251,7 @@ def masked_decoder(
     patch_size: int = 16,
     mask_ratio: float = 0.75,
     loss_on: str = "masked",
+    positions: str = "sine_cosine",
     width: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
@@ -231,7 +269,8 @@ def masked_decoder(
             f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
         )
     of_size = _size(DECODERS[size], width, depth, heads)
-    return Decoder(spectrum[0], patch_size, tokens[1], of_size, mask_ratio, keeps_seen=loss_on == "masked")
+    keeps_seen = loss_on == "masked"
+    return Decoder(spectrum[0], patch_size, tokens[1], of_size, mask_ratio, keeps_seen, positions)
 
 
 def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
