@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ def findings(document: Document, dataset: GriddedDataset, tables: Tables, networ
     network  what is trained, where inputs and outputs fit it
     """
     yield from _in_split(document, dataset, tables)
-    yield from _in_metrics(document, tables)
+    yield from of_sums_only(document, document["outputs"], "frames", tables)
     try:
         yield from _in_transforms(document, dataset.test_patches(), dataset, tables)
     except DatasetError as error:
@@ -91,19 +91,24 @@ def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> It
         yield ("split", "parameters", "by"), str(error)
 
 
-def _in_metrics(document: Document, tables: Tables) -> Iterator[Finding]:
-    """Frames are judged one after the other, so that a metric must be a matter of sums."""
+def of_sums_only(document: Document, outputs: Sequence[str], judged: str, tables: Tables) -> Iterator[Finding]:
+    """What is wrong with metrics of outputs that are judged piece by piece: they must be a matter of sums.
+
+    judged  what the pieces are called
+    """
     of_sums = [
         name
         for name, entry in tables["metrics"].items()
         if isinstance(metric := entry.build(), Metric) and metric.of_sums is not None
     ]
     for output, names in document.get("metrics", {}).items():
+        if output not in outputs:
+            continue
         for name in names if isinstance(names, list) else [names]:
             if name not in of_sums:
                 yield (
                     ("metrics", output),
-                    f"'{name}' needs all values at once, but frames are judged one by one; {suggestion(name, of_sums)}",
+                    f"'{name}' needs all values at once, but {judged} are judged one by one; {suggestion(name, of_sums)}",
                 )
 
 

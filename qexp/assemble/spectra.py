@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qexp.assemble import leaks
+from qexp.assemble.fields import of_sums_only
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.datasets.splits import Rows, Split, SplitError
@@ -95,6 +96,7 @@ def findings(document: Document, dataset: SpectraDataset, tables: Tables, networ
     """
     yield from _in_parts(document, dataset, tables)
     yield from _in_transforms(document, dataset, tables)
+    yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
     if network is not None and SPECTRUM in network.outputs and hidden_of(network) is None:
         yield ("inputs",), "nothing is hidden: no encoder of the model has the input 'mask' beside the spectrum"
 

@@ -163,6 +163,10 @@ def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
     return kinds[document["type"]](document)
 
 
+RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
+"""What a target cannot be called: variables of spectra, and columns of their tables."""
+
+
 def _in_spectra(document: dict[str, Any]) -> Iterator[Finding]:
     channels, patch_size = document.get("channels", 2048), document.get("patch_size", 16)
     if channels % patch_size:
@@ -171,8 +175,8 @@ def _in_spectra(document: dict[str, Any]) -> Iterator[Finding]:
             ("patch_size",),
             f"patches of {patch_size} channels do not divide a spectrum of {channels}; {nearest_size} would",
         )
-    if document.get("target") in ("spectrum", "mask"):
-        yield ("target",), f"'{document['target']}' is what the dataset calls something else; choose another name"
+    if document.get("target") in RESERVED:
+        yield ("target",), f"'{document['target']}' is what something else of a spectrum is called; choose another name"
     energy = document.get("energy")
     if energy is not None and not energy[1] > 0:
         yield ("energy", 1), f"channels go on to higher energies, but by {energy[1]:g} keV"
