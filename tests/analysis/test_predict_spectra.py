@@ -15,9 +15,11 @@ import pyarrow.parquet
 import pytest
 import xarray
 
+import qexp as package
 from qexp.analysis.predict_spectra import SpectrumModel, Thinned, predict_spectra, targets
 from qexp.analysis.spectrum_sources import Layout
 from qexp.errors import NotFoundError, QexpError
+from tests.conftest import Specs, call
 
 CHANNELS = 16
 COUNT = 150
@@ -303,3 +305,79 @@ def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():
         kept.add(cores, depths, EXPECTED[start : start + 64, None])
     assert kept.cores == CORES[::4]
     assert kept.numbers == list(zip(DEPTHS[::4], EXPECTED[::4].tolist(), strict=True))
+
+
+ENCODER = {"module": "masked_encoder", "parameters": {"size": "tiny", "patch_size": 4}}
+
+MODELS = {
+    "regressor": {
+        "inputs": {"spectrum": {"size": [CHANNELS]}},
+        "outputs": ["toc"],
+        "operations": {
+            "encoder": ENCODER,
+            "pool": {"module": "token_pooling"},
+            "head": {"module": "denses", "parameters": {"filters": [1]}},
+        },
+        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["encoder", "pool", "head"]}],
+    },
+    "autoencoder": {
+        "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // 4]}},
+        "outputs": ["spectrum"],
+        "operations": {
+            "encoder": ENCODER,
+            "decoder": {"module": "masked_decoder", "parameters": {"size": "tiny", "patch_size": 4}},
+        },
+        "branches": [
+            {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
+            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A workspace with two runs, of a regressor and of an autoencoder."""
+    root = tmp_path_factory.mktemp("spectra")
+    specs = Specs(root)
+    data = root / "data" / "sediment"
+    for part, rows in (("train", range(90)), ("test", range(90, COUNT))):
+        folder = write_spectra(data / part, rows)
+        (folder / "target").mkdir()
+        for row in rows:
+            (folder / "target" / NAMES[row]).write_text(f"{EXPECTED[row]:g}\n")
+    (data / "train" / "val.csv").write_text("filename\n" + "\n".join(NAMES[60:90]) + "\n")
+    common = {"type": "spectra", "path": "sediment", "channels": CHANNELS, "patch_size": 4, "units": {"toc": "wt%"}}
+    specs.write("dataset", {**common, "target": "toc"}, "regressor")
+    specs.write("dataset", common, "autoencoder")
+    for name, model in MODELS.items():
+        specs.write("model", model, name)
+        experience = {
+            "model": name, "dataset": name, "inputs": list(model["inputs"]), "outputs": model["outputs"],
+            "split": "parts", "epochs": 1, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-3,
+            "losses": dict.fromkeys(model["outputs"], "mse"), "transforms": {"spectrum": "per_sample"},
+        }  # fmt: skip
+        specs.write("experience", experience, name)
+        package.run(name, device="cpu", workspace=root)
+    return root
+
+
+def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = root / "data" / "sediment" / "test"
+    options = ("--run", "regressor_0", "--input", source, "--output", "made.csv", "--workspace", root)
+    code, stdout, stderr = call("predict", *options)
+    assert (code, stdout.splitlines()) == (0, ["made.csv", "made.png"])
+    assert "60 spectra" in stderr
+    with xarray.open_dataset(
+        package.open_run("regressor_0", workspace=root).path / "results/test_predictions.nc"
+    ) as data:
+        expected = dict(zip(data["name"].values, data["toc_estimate"].values, strict=True))
+    for row in read(tmp_path / "made.csv"):
+        assert float(row["toc_estimate"]) == pytest.approx(float(expected[row["name"]]), rel=1e-5)
+    assert "made.csv is there already" in call("predict", *options).stderr
+
+
+def test_a_run_that_fills_spectra_in_estimates_no_number_and_says_what_to_do(root, folder, tmp_path):
+    with pytest.raises(QexpError, match="estimates no number of them; start a run with a target from it"):
+        package.predict("autoencoder_0", folder, tmp_path / "made.csv", workspace=root)
