@@ -108,7 +108,8 @@ def of_sums_only(document: Document, outputs: Sequence[str], judged: str, tables
             if name not in of_sums:
                 yield (
                     ("metrics", output),
-                    f"'{name}' needs all values at once, but {judged} are judged one by one; {suggestion(name, of_sums)}",
+                    f"'{name}' needs all values at once, but {judged} are judged one by one; "
+                    f"{suggestion(name, of_sums)}",
                 )
 
 
