@@ -9,11 +9,11 @@ from qexp.models.modules import MODULES
 from qexp.models.modules.spectra import (
     DECODERS,
     ENCODERS,
+    FixedPositions,
     Size,
     hidden_channels,
     masked_decoder,
     masked_encoder,
-    positions,
     seen_count,
     seen_patches,
     token_pooling,
@@ -276,12 +276,12 @@ def test_where_a_patch_is_matters():
     made = encoder(masked=False)
     with torch.no_grad():
         assert not torch.allclose(made(spectra)[:, 0], made(turned)[:, 0], atol=1e-4)
-        made.positions.zero_()
+        made.positions.values.zero_()
         torch.testing.assert_close(made(spectra)[:, 0], made(turned)[:, 0])
 
 
 def test_positions_are_pairs_of_a_sine_and_a_cosine_and_are_neither_trained_nor_kept():
-    table = positions(128, 32)
+    table = FixedPositions(128, 32)()
     assert table.shape == (128, 32)
     torch.testing.assert_close(table[:, :16].square() + table[:, 16:].square(), torch.ones(128, 16))
     torch.testing.assert_close(table[:, 0], torch.arange(128.0).sin())
@@ -363,3 +363,14 @@ def test_an_encoder_and_a_decoder_of_different_ratios_are_an_error_at_the_decode
     with pytest.raises(BranchError, match="same mask_ratio") as error:
         autoencoder({**SMALL, "mask_ratio": 0.5}, {**SMALL, "mask_ratio": 0.75})
     assert (error.value.branch, error.value.position) == (1, 0)
+
+
+def test_learned_positions_begin_as_fixed_ones_and_are_trained():
+    fixed = masked_encoder((64,), size="tiny")
+    learned = masked_encoder((64,), size="tiny", positions="learned")
+    learned.load_state_dict(fixed.state_dict(), strict=False)
+    spectra = torch.randn(3, 64)
+    assert torch.equal(fixed(spectra), learned(spectra))
+    learned(spectra).square().mean().backward()
+    assert learned.positions.values.grad.abs().sum() > 0
+    assert learned.layer_of("positions.values") == 0

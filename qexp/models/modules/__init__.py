@@ -11,7 +11,15 @@ from qexp.models.modules.fields import UNet, dle_cnn
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
 from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
-from qexp.models.modules.spectra import DECODERS, ENCODERS, POOLS, masked_decoder, masked_encoder, token_pooling
+from qexp.models.modules.spectra import (
+    DECODERS,
+    ENCODERS,
+    POOLS,
+    POSITIONS,
+    masked_decoder,
+    masked_encoder,
+    token_pooling,
+)
 from qexp.models.shapes import Shape
 from qexp.tables import Entry
 
@@ -35,6 +43,9 @@ PATCHES = {
         "exclusiveMaximum": 1,
         "description": "share of the patches that is hidden, where there is a mask; encoder and decoder have the same",
     },
+}
+POSITIONED = {
+    "positions": {"enum": [*POSITIONS], "description": "of patches: sines and cosines, or weights that begin as such"}
 }
 OWN_SIZE = {
     name: {"type": ["integer", "null"], "minimum": 1, "description": f"{meaning}; that of `size` if null"}
@@ -274,6 +285,7 @@ MODULES: dict[str, Entry] = {
             "properties": {
                 "size": {"enum": [*ENCODERS], "description": "base: 768 wide, 12 deep, 12 heads"},
                 **PATCHES,
+                **POSITIONED,
                 **OWN_SIZE,
             }
         },
@@ -290,6 +302,7 @@ MODULES: dict[str, Entry] = {
                     "enum": ["masked", "all"],
                     "description": "masked: patches that were seen come out as they are; all: they are guessed, too",
                 },
+                **POSITIONED,
                 **OWN_SIZE,
             }
         },
