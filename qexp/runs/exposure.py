@@ -9,6 +9,8 @@ import numpy as np
 
 from qexp import assemble
 from qexp.assemble import Experience, leaks
+from qexp.assemble.spectra import divided
+from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.splits import Rows
 from qexp.errors import QexpError
 from qexp.runs import seen
@@ -40,32 +42,33 @@ class Exposures:
 
     def __init__(self, experience: Experience, parent: RunDirectory | None, workspace: Workspace) -> None:
         self._experience = experience
-        self._on_spectra = experience.document["dataset"]["type"] == "spectra"
         self._before = seen.read(parent) if parent else {}
         self._known: dict[bytes, Exposure] = {}
-        if self._on_spectra:
-            self._tables = assemble.tables_with(workspace.extensions)
-            self._dataset = assemble.dataset_of(experience.document["dataset"], self._tables, workspace)
+        self._tables = assemble.tables_with(workspace.extensions)
+        self._dataset: SpectraDataset | None = None
+        if experience.document["dataset"]["type"] == "spectra":
+            dataset = assemble.dataset_of(experience.document["dataset"], self._tables, workspace)
+            assert isinstance(dataset, SpectraDataset)
+            self._dataset = dataset
 
     def of_seed(self, seed: int) -> Exposure:
         """Raises QexpError if test spectra were trained on, and that is not allowed."""
-        if not self._on_spectra:
+        dataset = self._dataset
+        if dataset is None:
             return Exposure()
-        from qexp.assemble.spectra import divided
-
-        train, validation, test = divided(self._experience.document, self._dataset, self._tables, Seeds(seed))
+        train, validation, test = divided(self._experience.document, dataset, self._tables, Seeds(seed))
         trained = np.union1d(train, validation)
-        key = hashlib.sha256(b"".join((trained.tobytes(), b"|", np.sort(test).tobytes()))).digest()
+        key = hashlib.sha256(b"|".join((trained.tobytes(), test.tobytes()))).digest()
         if key not in self._known:
-            self._known[key] = self._compared(trained, test, seed)
+            self._known[key] = self._compared(dataset, trained, test, seed)
         return self._known[key]
 
-    def _compared(self, trained: Rows, test: Rows, seed: int) -> Exposure:
-        own = leaks.seen(self._dataset, trained)
+    def _compared(self, dataset: SpectraDataset, trained: Rows, test: Rows, seed: int) -> Exposure:
+        own = leaks.seen(dataset, trained)
         leaked: dict[str, list[leaks.Overlap]] = {}
         alike: dict[str, list[leaks.Overlap]] = {}
         for run, of_run in {ITSELF: own, **self._before}.items():
-            for one in leaks.overlaps(self._dataset, test, of_run):
+            for one in leaks.overlaps(dataset, test, of_run):
                 (leaked if one.seen or run == ITSELF else alike).setdefault(run, []).append(one)
         if leaked and not self._experience.document["allow_leak"]:
             parts = "\n".join(f"  {run}: {leaks.told(found)}" for run, found in leaked.items())

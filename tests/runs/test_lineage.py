@@ -14,6 +14,7 @@ import qexp as package
 from qexp.runs import lineage, seen
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.test_catalog import write_record
+from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
 TAKEN = ("block", "look")
 
@@ -237,3 +238,11 @@ def test_options_that_make_no_tree_are_refused(grown, qexp):
 def test_a_name_of_two_runs_is_one_in_what_was_seen():
     joined = seen.joined("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
+
+
+def test_a_tree_is_shown_without_torch(grown, monkeypatch):
+    monkeypatch.chdir(grown)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    command = ["ls", "--lineage"]
+    loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([command]))
+    assert loaded == {"ls --lineage": []}

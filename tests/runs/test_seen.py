@@ -1,0 +1,310 @@
+"""Runs on spectra keep what they and their ancestors saw, and are refused where they would be tested on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qexp as package
+from qexp.runs import exposure
+from tests.conftest import Specs, call
+
+CHANNELS = 32
+
+CAUTION = "tested on spectra that were trained on"
+
+Cores = Mapping[str, range]
+"""Core → the numbers of its spectra; the same core and number is the same spectrum wherever it is written."""
+
+
+def write_cores(folder: Path, target: bool, validation: tuple[str, ...], **parts: Cores) -> None:
+    """Folders of spectra as they are published: train/ and test/."""
+    for part, cores in parts.items():
+        place = folder / part
+        for name in ("spe", "target"):
+            (place / name).mkdir(parents=True)
+        told = []
+        for core, numbers in cores.items():
+            for number in numbers:
+                name = f"{core}_{number}.txt"
+                counts = np.random.default_rng([ord(core), number]).poisson(20, CHANNELS)
+                (place / "spe" / name).write_text("\n".join(map(str, counts)) + "\n")
+                (place / "target" / name).write_text(f"{counts.mean():.6f}\n")
+                told.append(f"{name},{core},{number}.0,10,1,20\n")
+        if not target:
+            shutil.rmtree(place / "target")
+        head = "filename,core,depth,voltage,current,live_time\n"
+        (place / "info.csv").write_text(head + "".join(told))
+        if part == "train":
+            (place / "val.csv").write_text(head + "".join(line for line in told if line.startswith(validation)))
+
+
+PARAMETERS = {"size": "tiny", "patch_size": 8, "mask_ratio": 0.5, "width": 8, "depth": 1, "heads": 2}
+
+MASKED = {
+    "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // 8]}},
+    "outputs": ["spectrum"],
+    "operations": {
+        "encoder": {"module": "masked_encoder", "parameters": PARAMETERS},
+        "decoder": {"module": "masked_decoder", "parameters": PARAMETERS},
+    },
+    "branches": [
+        {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
+        {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+    ],
+}
+
+REGRESSOR = {
+    "inputs": {"spectrum": {"size": [CHANNELS]}},
+    "outputs": ["toc"],
+    "operations": {
+        "encoder": {"module": "masked_encoder", "parameters": PARAMETERS},
+        "pool": {"module": "token_pooling"},
+        "head": {"module": "denses", "parameters": {"filters": [1]}},
+    },
+    "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["encoder", "pool", "head"]}],
+}
+
+BRIEF = {
+    "split": "parts", "epochs": 1, "batch_size": 4, "optimizer": "adam", "learning_rate": 1e-3,
+    "transforms": {"spectrum": "standardize"},
+}  # fmt: skip
+
+
+def prepare_specs(root: Path) -> None:
+    """Many spectra of A, B and C to pretrain on, D to test that; toc on some of them, with E and F for its test."""
+    write_cores(
+        root / "data/many", False, ("C",), train={"A": range(6), "B": range(6), "C": range(4)}, test={"D": range(4)}
+    )
+    write_cores(
+        root / "data/few", True, ("C",), train={"A": range(3), "B": range(3), "C": range(2)},
+        test={"E": range(3), "F": range(2)},
+    )  # fmt: skip
+    # B's last three are among those that were pretrained on; A has others than those.
+    write_cores(
+        root / "data/leaky", True, ("E",), train={"E": range(4), "F": range(4)}, test={"B": range(3, 6), "D": range(4)}
+    )
+    write_cores(root / "data/alike", True, ("E",), train={"E": range(4), "F": range(4)}, test={"A": range(10, 13)})
+    specs = Specs(root)
+    spectra = {"type": "spectra", "channels": CHANNELS, "patch_size": 8}
+    specs.write("dataset", {**spectra, "path": "many"}, "many")
+    for name in ("few", "leaky", "alike"):
+        specs.write("dataset", {**spectra, "path": name, "target": "toc"}, name)
+    specs.write("model", MASKED, "masked")
+    specs.write("model", REGRESSOR, "regressor")
+    pretraining = {"inputs": ["spectrum", "mask"], "outputs": ["spectrum"], "losses": {"spectrum": "mse"}}
+    specs.write("experience", {**BRIEF, **pretraining, "model": "masked", "dataset": "many"}, "msm")
+    fine = {"inputs": ["spectrum"], "outputs": ["toc"], "losses": {"toc": "mse"}, "model": "regressor"}
+    pretrain = {"run": "msm_0", "operations": ["encoder"]}
+    for name in ("few", "leaky", "alike"):
+        specs.write("experience", {**BRIEF, **fine, "dataset": name}, f"{name}_scratch")
+        specs.write("experience", {**BRIEF, **fine, "dataset": name, "pretrain": pretrain}, f"{name}_finetune")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which msm_0 is done, and few_finetune_0 from its encoder; for reading only."""
+    root = tmp_path_factory.mktemp("pretrained") / "workspace"
+    prepare_specs(root)
+    for name in ("msm", "few_finetune"):
+        code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
+        assert code == 0, stderr
+    return root
+
+
+@pytest.fixture
+def here(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that, which is the current directory and may be changed."""
+    shutil.copytree(pretrained, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return tmp_path / "workspace"
+
+
+def counts(run: Path) -> dict[str, dict[str, int]]:
+    """Run → core → how many of its spectra were seen."""
+    seen = json.loads((run / "seen.json").read_text())
+    return {name: {core: len(hashes) for core, hashes in cores.items()} for name, cores in seen.items()}
+
+
+def test_a_run_keeps_what_it_trained_and_validated_on_and_what_its_ancestors_did(pretrained):
+    pretraining = {"A": 6, "B": 6, "C": 4}
+    assert counts(pretrained / "runs/msm_0") == {"msm_0": pretraining}
+    assert counts(pretrained / "runs/few_finetune_0") == {
+        "few_finetune_0": {"A": 3, "B": 3, "C": 2},
+        "msm_0": pretraining,
+    }
+    content = (pretrained / "runs/msm_0/seen.json").read_bytes()
+    assert len(content) < 16 * 30 + 100
+
+
+def test_spectra_that_are_left_without_labels_count_as_seen(here, qexp):
+    code, _, stderr = qexp("run", "few_finetune", "--set", "labelled=2", "--name", "two", "--device", "cpu")
+    assert code == 0, stderr
+    assert counts(here / "runs/two")["two"] == {"A": 3, "B": 3, "C": 2}
+
+
+def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_and_the_run(here, qexp):
+    code, stdout, stderr = qexp("run", "leaky_finetune")
+    assert (code, stdout) == (2, "")
+    assert "msm_0: core B: 3 of 3 test spectra" in stderr
+    assert "core D" not in stderr, "what another run was merely tested on is no leak"
+    assert "--allow-leak" in stderr
+    assert not (here / "runs/leaky_finetune_0").exists()
+
+
+def test_without_that_parent_the_same_spectra_are_tested(here, qexp):
+    code, _, stderr = qexp("run", "leaky_scratch", "--device", "cpu")
+    assert code == 0, stderr
+    assert package.open_run("leaky_scratch_0").record["caution"] == ""
+
+
+def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone(here, qexp):
+    shutil.rmtree(here / "runs/msm_0")
+    code, _, stderr = qexp("run", "leaky_finetune", "--pretrain", "few_finetune_0")
+    assert code == 2
+    assert "msm_0: core B: 3 of 3 test spectra" in stderr
+
+
+def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(here, qexp):
+    code, stdout, stderr = qexp("run", "leaky_finetune", "--allow-leak", "--device", "cpu")
+    assert code == 0, stderr
+    assert CAUTION in stdout
+    record = package.open_run("leaky_finetune_0").record
+    assert record["caution"] == CAUTION
+    assert "allow_leak=true" in record["overrides"]
+    assert CAUTION in qexp("ls").stdout
+    assert CAUTION in qexp("show", "leaky_finetune_0").stdout
+    assert CAUTION in qexp("ls", "--lineage").stdout
+
+
+def test_allowing_a_leak_where_there_is_none_marks_nothing(here, qexp):
+    code, _, stderr = qexp("run", "few_finetune", "--allow-leak", "--name", "other", "--device", "cpu")
+    assert code == 0, stderr
+    assert package.open_run("other").record["caution"] == ""
+
+
+def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_warning(here, qexp):
+    code, _, stderr = qexp("run", "alike_finetune", "--device", "cpu")
+    assert code == 0, stderr
+    assert "warning: msm_0 was trained on other spectra of cores" in stderr
+    assert "core A: 6 other spectra" in stderr
+    assert package.open_run("alike_finetune_0").record["caution"] == ""
+    code, _, stderr = qexp("run", "alike_finetune", "--seeds", "1:4", "--dry-run")
+    assert code == 0, stderr
+    assert stderr.count("msm_0 was trained on other spectra") == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ('{"type": "random", "parameters": {"share": 0.3}}', "cores are held apart"),
+        ('{"type": "held_out", "parameters": {"by": "name", "values": ["A_0.txt"]}}', "core A: 2 other spectra"),
+    ],
+)
+def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, split, said):
+    inner = 'inner={"type": "random", "parameters": {"share": 0.3}}'
+    changes = ("--set", f"split={split}", "--set", inner)
+    code, _, stderr = qexp("run", "few_scratch", *changes)
+    assert code == 2
+    assert said in stderr
+    document = json.loads((here / "specs/experiences/few_scratch.json").read_text())
+    Specs(here).write("experience", {**document, "split": json.loads(split), "inner": json.loads(inner[6:])}, "divided")
+    code, _, stderr = qexp("validate", "specs/experiences/divided.json")
+    assert code == 2
+    assert "specs/experiences/divided.json at $.split: " in stderr
+    assert said in stderr
+    code, _, stderr = qexp("run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu")
+    assert code == 0, stderr
+    assert package.open_run("allowed").record["caution"] == "tested on cores that were trained on"
+
+
+def test_a_spectrum_that_is_copied_from_the_training_to_the_test_part_is_found(here, qexp):
+    few = here / "data/few"
+    shutil.copyfile(few / "train/spe/A_1.txt", few / "test/spe/E_2.txt")
+    code, _, stderr = qexp("run", "few_scratch")
+    assert code == 2
+    assert "core E: 1 of 3 test spectra" in stderr
+    assert qexp("validate", "specs/experiences/few_scratch.json").code == 2
+
+
+DRAWN = '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}'
+
+
+def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
+    # One of A, B, C, E and F is drawn; all but E and F were pretrained on.
+    changes = ("--set", f"split={DRAWN}", "--set", f"inner={DRAWN}")
+    outcomes = {
+        seed: qexp("run", "few_finetune", "--seeds", seed, *changes, "--dry-run") for seed in map(str, range(10))
+    }
+    good = [seed for seed, outcome in outcomes.items() if outcome.code == 0]
+    bad = next(seed for seed, outcome in outcomes.items() if outcome.code == 2)
+    assert f"few_finetune with seed {bad} would be tested on what was trained on" in outcomes[bad].stderr
+    assert qexp("run", "few_finetune", "--seeds", ",".join(good), *changes, "--dry-run").code == 0
+    code, _, stderr = qexp("run", "few_finetune", "--seeds", f"{good[0]},{bad}", *changes, "--dry-run")
+    assert code == 2
+    assert f"with seed {bad}" in stderr
+
+
+def test_where_seeds_make_no_difference_spectra_are_compared_once(here, monkeypatch):
+    from qexp.runs.plans import sweep
+    from qexp.workspace import find
+
+    compared = []
+    plainly = exposure.Exposures._compared
+    monkeypatch.setattr(
+        exposure.Exposures, "_compared", lambda self, *arguments: compared.append(1) or plainly(self, *arguments)
+    )
+    plans = sweep(["few_finetune"], range(20), ["epochs=1,2"], [], find())
+    assert len(plans) == 40
+    assert len(compared) == 2, "once for each of the two experiences"
+    assert plans[0].seen
+    assert all(plan.seen == plans[0].seen for plan in plans)
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
+    for name in ("msm_0", "few_finetune_0"):
+        file = here / "runs" / name / "seen.json"
+        if change == "gone":
+            file.unlink()
+        else:
+            seen = json.loads(file.read_text())
+            seen["msm_0"].pop("B")
+            file.write_text(json.dumps(seen))
+    code, _, stderr = qexp("run", "leaky_finetune")
+    assert code == 5
+    assert "msm_0/seen.json" in stderr
+    code, _, stderr = qexp("verify", "few_finetune_0")
+    assert code == 2
+    assert "seen.json" in stderr
+    code, stdout, _ = qexp("doctor")
+    assert code == 5
+    assert stdout.count("seen.json") >= 2
+
+
+def test_an_imported_run_brings_along_what_it_saw(here, tmp_path, qexp):
+    assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.tar").code == 0
+    assert qexp("import", tmp_path / "one.tar", "--name", "taken_in").code == 0
+    shutil.rmtree(here / "runs/msm_0")
+    code, _, stderr = qexp("run", "leaky_finetune", "--pretrain", "taken_in")
+    assert code == 2
+    assert "core B: 3 of 3 test spectra" in stderr
+
+
+def test_a_fine_tuned_run_can_be_repeated_bit_for_bit(here, qexp):
+    shutil.rmtree(here / "runs/msm_0")
+    code, stdout, stderr = qexp("verify", "few_finetune_0")
+    assert code == 0, stdout + stderr
+
+
+def test_a_run_from_an_operation_with_other_parameters_of_the_same_shapes_is_told_of(here, qexp):
+    change = ("--set", "model.operations.encoder.parameters.heads=4")
+    code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
+    assert code == 0, stderr
+    assert "fit, but were trained with other parameters: encoder.heads 4 (there 2)" in stderr
