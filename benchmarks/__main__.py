@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks [generator|loops|folds|startup|managed|prediction|accuracy|lunar|fields|ice ...].
+"""Run: python -m benchmarks [generator|loops|folds|startup|managed|prediction|accuracy|lunar|fields|ice|spectra ...].
 
 All but `ice`, which takes an hour, if nothing is named. Writes benchmarks.json.
 """
@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,18 @@ def ice() -> Any:
     return [{**asdict(row), "holds": row.holds} for row in rows]
 
 
+def spectra() -> Any:
+    from benchmarks.spectra import encodings, measure
+
+    compared = _print_comparisons(measure())
+    rows = encodings()
+    for row in rows:
+        print(f"a batch through the encoder, {row.mask_ratio:.0%} hidden {1e3 * row.seconds:30.1f} ms")
+    falls = all(one.seconds > next_one.seconds for one, next_one in pairwise(rows))
+    print(f"its time falls with the share that is hidden   {_word(falls)}")
+    return {"compared": compared, "encodings": [asdict(row) for row in rows]}
+
+
 def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
         print(
@@ -189,6 +202,7 @@ MEASUREMENTS = {
     "lunar": lunar,
     "fields": fields,
     "ice": ice,
+    "spectra": spectra,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,114 @@
+"""Pretraining on spectra against tensors that are ready, what an encoder saves by what it does not see, and starts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.nn import functional
+
+from benchmarks.loops import Deaf
+from benchmarks.timing import Comparison, at_least, at_most, seconds
+from qexp import assemble
+from qexp.datasets.prepared import VARIABLE
+from qexp.datasets.spectra import SpectraDataset
+from qexp.models.modules.spectra import masked_encoder
+from qexp.seeds import Seeds
+from qexp.synthetic.xrf import Options
+from qexp.synthetic.xrf_folders import ALL, write
+from qexp.training.loop import Trainer
+from qexp.workspace import find
+
+CPU = torch.device("cpu")
+CHANNELS, PATCHES = 2048, 128
+RATIOS = (0.0, 0.5, 0.75)
+CORES, OF_EACH = 4, 500
+STARTED = 60_000
+"""Spectra that a dataset is started with."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Seconds that the encoder of `small` takes for a batch of spectra, forwards and back."""
+
+    mask_ratio: float
+    seconds: float
+
+
+def measure() -> list[Comparison]:
+    write(find().root / "data/xrf", Options(spectra=OF_EACH, labelled=0), cores=CORES, test=1, validation=1)
+    return [epoch("msm_small"), start()]
+
+
+def epoch(name: str) -> Comparison:
+    """Same network, optimizer and batches; the bare loop has spectra and masks in memory, transformed."""
+    spec = assemble.experience(name, [], find()).document
+    tables, seeds = assemble.BUILT_IN, Seeds(0)
+    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, CPU)
+    recipe = assemble.recipe_of(spec, tables)
+    model = assemble.initial_model(spec, tables, seeds)
+    assemble.fit_transforms(model, data)
+    trainer = Trainer(model, data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
+    bare = assemble.initial_model(spec, tables, seeds)
+    bare.load_state_dict(model.state_dict())
+    network, size = bare.network, int(spec["batch_size"])
+    optimizer = recipe.optimizer(list(network.parameters()), spec["learning_rate"])
+    batch = data.epoch(1, data.train_size, lambda samples: samples)
+    ready = {name: bare.transformed(name, values).contiguous() for name, values in batch(0).items()}
+
+    def managed_epoch() -> None:
+        trainer.progress.epoch = 1
+        trainer.train_epoch(Deaf(), lambda: False)
+        trainer.progress.batch = 0
+
+    def bare_epoch() -> None:
+        network.train()
+        for first in range(0, data.train_size, size):
+            some = {name: values[first : first + size] for name, values in ready.items()}
+            loss = functional.mse_loss(network(some)["spectrum"], some["spectrum"])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), spec["gradient_clip"] or 1e9)
+            optimizer.step()
+
+    return at_most(f"steps of {name} over a bare loop", managed_epoch, bare_epoch, 1.10, repeats=5)
+
+
+def encodings(batch_size: int = 64, repeats: int = 9) -> list[Encoding]:
+    """Of the ratios in turn, so that a machine that slows down slows all."""
+    random = torch.Generator().manual_seed(0)
+    spectra, numbers = (torch.rand(batch_size, count, generator=random) for count in (CHANNELS, PATCHES))
+    encoders = {ratio: masked_encoder([(CHANNELS,), (PATCHES,)], "small", mask_ratio=ratio) for ratio in RATIOS}
+
+    def encoded(ratio: float) -> None:
+        encoders[ratio]([spectra, numbers]).sum().backward()
+
+    for ratio in RATIOS:  # once unmeasured
+        encoded(ratio)
+    times = [{ratio: seconds(lambda ratio=ratio: encoded(ratio)) for ratio in RATIOS} for _ in range(repeats)]
+    return [Encoding(ratio, median(one[ratio] for one in times)) for ratio in RATIOS]
+
+
+def start() -> Comparison:
+    """A dataset that was opened before, against one that was not: its arrays are there, and no spectrum is read."""
+    kept = os.environ.get(VARIABLE)
+
+    def opened(cache: str) -> None:
+        os.environ[VARIABLE] = cache
+        SpectraDataset(folder / ALL)
+
+    with tempfile.TemporaryDirectory() as place:
+        folder, known = Path(place) / "spectra", tempfile.mkdtemp(dir=place)
+        write(folder, Options(spectra=STARTED // 8, labelled=0), cores=8, test=0, validation=0)
+        try:
+            opened(known)
+            title = f"a second start with {STARTED:,} spectra, times as fast as the first"
+            return at_least(title, lambda: opened(known), lambda: opened(tempfile.mkdtemp(dir=place)), 20, repeats=3)
+        finally:
+            os.environ.pop(VARIABLE)
+            if kept is not None:
+                os.environ[VARIABLE] = kept
