@@ -1,0 +1,25 @@
+"""What a resolved experience says of layers and frozen operations, and what one from before these were keys does not."""
+
+from qexp import assemble
+from qexp.workspace import find
+
+
+def recipe(**changes):
+    spec = {**assemble.experience("mogi_quick", [], find()).document, **changes}
+    return assemble.recipe_of({key: value for key, value in spec.items() if value is not ...}, assemble.BUILT_IN)
+
+
+def test_rates_by_layer_and_frozen_operations_are_those_of_the_spec():
+    pretrain = {"run": "first_0", "operations": ["look"], "freeze": ["look"], "epochs_frozen": 3}
+    made = recipe(layer_decay=0.75, pretrain=pretrain)
+    assert made.layer_decay == 0.75
+    assert [list(made.frozen_in(epoch)) for epoch in (1, 3, 4)] == [["look"], ["look"], []]
+    always = recipe(pretrain={**pretrain, "epochs_frozen": None})
+    assert [list(always.frozen_in(epoch)) for epoch in (1, 1000)] == [["look"], ["look"]]
+
+
+def test_a_spec_from_before_there_were_layers_and_frozen_operations_has_neither():
+    for pretrain in (None, "first_0"):
+        made = recipe(layer_decay=..., pretrain=pretrain)
+        assert made.layer_decay == 1.0
+        assert list(made.frozen_in(1)) == []
