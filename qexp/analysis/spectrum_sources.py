@@ -34,6 +34,10 @@ SHOWN = 5
 """Of so many mistakes of a kind each is told."""
 
 
+LONGEST = 300
+"""Characters of a mistake that are shown."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How spectra lie in folders and tables."""
@@ -207,7 +211,9 @@ class SpectrumTable:
         try:
             return _Columns(self.path, self.layout)
         except QexpError as mistake:
-            raise QexpError(_listed(str(mistake).splitlines())) from None
+            # What lacks a column for a channel lacks one for most of them.
+            lines = [f"{line[:LONGEST]} …" if len(line) > LONGEST else line for line in str(mistake).splitlines()]
+            raise QexpError(_listed(lines)) from None
 
     def pieces(self, size: int) -> Iterator[Spectra]:
         first = 0
@@ -321,16 +327,19 @@ def _regrouped(
 
 def _rows_of(info: Path, layout: Layout) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Name and columns of every row; the first column is the name."""
-    with info.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or [])
-        if not columns:
-            raise QexpError(f"{info}: the file is empty")
-        if layout.core not in columns:
-            guess = nearest(layout.core, columns)
-            raise QexpError(f"{info}: no column '{layout.core}'" + (f"; is it '{guess}'?" if guess else ""))
-        for row in reader:
-            yield row[columns[0]].strip(), row
+    try:
+        with info.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = list(reader.fieldnames or [])
+            if not columns:
+                raise QexpError(f"{info}: the file is empty")
+            if layout.core not in columns:
+                guess = nearest(layout.core, columns)
+                raise QexpError(f"{info}: no column '{layout.core}'" + (f"; is it '{guess}'?" if guess else ""))
+            for row in reader:
+                yield row[columns[0]].strip(), row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise QexpError(f"{info} cannot be read as CSV in UTF-8: {error}") from error
 
 
 def _listing(folder: Path) -> list[Any]:

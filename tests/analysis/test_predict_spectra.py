@@ -239,6 +239,7 @@ def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path)
         (lambda text: text.replace(",10,10\n", ",deep,10\n", 1), "column 'depth': 'deep' is not a number"),
         (lambda text: text + text.splitlines()[-1] + "\n", "is there twice"),
         (lambda text: "", "the file is empty"),
+        (lambda text: text + 'x"y,"a', "cannot be read as CSV"),
     ],
 )
 def test_a_list_that_is_wrong_is_told(folder, tmp_path, change, complaint):
@@ -269,6 +270,9 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
     assert lines[-1] == "and 10 more"
     other = model_of(layout=Layout(2048, "counts_", "core", "depth"))
     assert len(complaint_of(table(), other).splitlines()) == 6
+    lone = tmp_path / "lone.csv"
+    lone.write_text("5\n" * 2048)
+    assert len(complaint_of(lone, other)) < 600
     assert "'deep'" in complaint_of(table(depth=["deep"] * COUNT), model_of())
 
 
