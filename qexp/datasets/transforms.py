@@ -281,7 +281,11 @@ def _but_channels(values: Tensor) -> list[int]:
 
 
 class Standardize(Fitted):
-    """Mean 0 and standard deviation 1 over the training part, per channel."""
+    """Mean 0 and standard deviation 1 over the training part, per channel.
+
+    deviation  "channel": each channel has its own; "all": one for all of them, the root of their mean variance, so that
+               noise that is the same in all channels stays so
+    """
 
     formula = "(value - mean) / deviation"
     inverse_formula = "value * deviation + mean"
@@ -289,8 +293,9 @@ class Standardize(Fitted):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, deviation: str = "channel") -> None:
         super().__init__()
+        self.per_channel = deviation == "channel"
         self.register_buffer("mean", torch.zeros(1))
         self.register_buffer("deviation", torch.ones(1))
 
@@ -299,6 +304,8 @@ class Standardize(Fitted):
 
     def fit(self, values: Tensor) -> None:
         deviation, mean = torch.std_mean(values.double(), dim=_but_channels(values), keepdim=True)
+        if not self.per_channel:
+            deviation = deviation.square().mean(dim=1, keepdim=True).sqrt()
         if not (deviation > 0).all():
             raise ValueError("cannot standardize values that are all the same")
         self.mean, self.deviation = mean.to(values.dtype), deviation.to(values.dtype)
@@ -412,7 +419,11 @@ TRANSFORMS: dict[str, Entry] = {
     ),
     "standardize": Entry(
         build=Standardize,
-        parameters={},
+        parameters={
+            "properties": {
+                "deviation": {"enum": ["channel", "all"], "description": "of each channel, or one for all channels"}
+            }
+        },
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},
     ),

@@ -3,7 +3,18 @@ import math
 import pytest
 import torch
 
-from qexp.datasets.transforms import Asinh, Chain, Log, Log1p, MinMax, PerSample, Scale, Standardize, Transform
+from qexp.datasets.transforms import (
+    Anscombe,
+    Asinh,
+    Chain,
+    Log,
+    Log1p,
+    MinMax,
+    PerSample,
+    Scale,
+    Standardize,
+    Transform,
+)
 
 
 def values(*shape, seed=1):
@@ -189,3 +200,23 @@ def test_gradients_flow_through_every_inverse():
     for transform in (Asinh(0.5), Log(), Log1p(), Scale(3.0), fitted(values(50, 1)), fitted(values(50, 1), MinMax)):
         numbers = torch.tensor([[0.3], [1.2]], dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(transform.inverse, (numbers,), atol=1e-4)
+
+
+@pytest.mark.parametrize("mean", [5, 50, 5000])
+def test_anscombe_makes_the_noise_of_counts_equally_large_whatever_their_number(mean):
+    counts = torch.poisson(torch.full((100_000,), float(mean)), generator=torch.Generator().manual_seed(0))
+    assert Anscombe()(counts).std().item() == pytest.approx(1, abs=0.03)
+    torch.testing.assert_close(Anscombe().inverse(Anscombe()(counts)), counts, rtol=1e-5, atol=1e-3)
+    assert "down to -2" in Anscombe().domain_error(-2, 10)
+
+
+def test_one_deviation_for_all_channels_leaves_them_as_different_as_they_were():
+    spread = torch.tensor([1.0, 3.0, 0.0])
+    numbers = values(500, 3) * spread
+    transform = Standardize(deviation="all")
+    transform.fit(numbers)
+    made = transform(numbers)
+    torch.testing.assert_close(made.mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    assert made.var(0).mean().item() == pytest.approx(1, rel=1e-4)
+    assert (made[:, 1].std() / made[:, 0].std()).item() == pytest.approx(numbers[:, 1].std() / numbers[:, 0].std())
+    torch.testing.assert_close(transform.inverse(made), numbers, rtol=1e-5, atol=1e-5)
