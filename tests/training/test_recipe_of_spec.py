@@ -1,4 +1,4 @@
-"""What a resolved experience says of layers and frozen operations, and what one from before these were keys does not."""
+"""What a resolved experience says of layers and frozen operations; one from before there were such keys has none."""
 
 from qexp import assemble
 from qexp.workspace import find
