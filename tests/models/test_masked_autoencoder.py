@@ -9,11 +9,11 @@ from qexp.models.modules import MODULES
 from qexp.models.modules.spectra import (
     DECODERS,
     ENCODERS,
-    FixedPositions,
     Size,
     hidden_channels,
     masked_decoder,
     masked_encoder,
+    positions,
     seen_count,
     seen_patches,
     token_pooling,
@@ -276,12 +276,12 @@ def test_where_a_patch_is_matters():
     made = encoder(masked=False)
     with torch.no_grad():
         assert not torch.allclose(made(spectra)[:, 0], made(turned)[:, 0], atol=1e-4)
-        made.positions.values.zero_()
+        made.positions.zero_()
         torch.testing.assert_close(made(spectra)[:, 0], made(turned)[:, 0])
 
 
 def test_positions_are_pairs_of_a_sine_and_a_cosine_and_are_neither_trained_nor_kept():
-    table = FixedPositions(128, 32)()
+    table = positions(128, 32)
     assert table.shape == (128, 32)
     torch.testing.assert_close(table[:, :16].square() + table[:, 16:].square(), torch.ones(128, 16))
     torch.testing.assert_close(table[:, 0], torch.arange(128.0).sin())
@@ -365,12 +365,29 @@ def test_an_encoder_and_a_decoder_of_different_ratios_are_an_error_at_the_decode
     assert (error.value.branch, error.value.position) == (1, 0)
 
 
-def test_learned_positions_begin_as_fixed_ones_and_are_trained():
-    fixed = masked_encoder((64,), size="tiny")
-    learned = masked_encoder((64,), size="tiny", positions="learned")
-    learned.load_state_dict(fixed.state_dict(), strict=False)
+def test_with_patches_of_their_own_each_has_weights_that_no_other_touches():
+    encoder = masked_encoder((64,), size="tiny", patches="own")
     spectra = torch.randn(3, 64)
-    assert torch.equal(fixed(spectra), learned(spectra))
-    learned(spectra).square().mean().backward()
-    assert learned.positions.values.grad.abs().sum() > 0
-    assert learned.layer_of("positions.values") == 0
+    encoder.embedding(spectra.unflatten(1, (4, 16)))[:, 2].square().sum().backward()
+    touched = encoder.embedding.weight.grad.abs().sum(dim=(1, 2)) > 0
+    assert touched.tolist() == [False, False, True, False]
+    assert encoder.layer_of("embedding.weight") == 0
+
+
+def test_patches_of_their_own_that_have_the_same_weights_are_alike():
+    alike, own = (masked_encoder((64,), size="tiny", patches=patches) for patches in ("alike", "own"))
+    state = alike.state_dict()
+    state["embedding.weight"] = state["embedding.weight"].T.expand(4, -1, -1)
+    state["embedding.bias"] = state["embedding.bias"].expand(4, 1, -1)
+    own.load_state_dict(state)
+    spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
+    torch.testing.assert_close(own(spectra), alike(spectra), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own([spectra, numbers]), alike([spectra, numbers]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_that_reads_the_class_token_alone_makes_nothing_of_the_others():
+    decoder = masked_decoder([(3, 24), (64,), (4,)], size="tiny", mask_ratio=0.5, reads="class", loss_on="all")
+    tokens, spectra, numbers = torch.randn(5, 3, 24), torch.randn(5, 64), torch.rand(5, 4)
+    other = torch.cat([tokens[:, :1], torch.randn(5, 2, 24)], dim=1)
+    assert torch.equal(decoder([tokens, spectra, numbers]), decoder([other, spectra, numbers]))
+    assert not torch.equal(decoder([tokens, spectra, numbers]), decoder([tokens.flip(0), spectra, numbers]))

@@ -15,7 +15,6 @@ from qexp.models.modules.spectra import (
     DECODERS,
     ENCODERS,
     POOLS,
-    POSITIONS,
     masked_decoder,
     masked_encoder,
     token_pooling,
@@ -44,8 +43,8 @@ PATCHES = {
         "description": "share of the patches that is hidden, where there is a mask; encoder and decoder have the same",
     },
 }
-POSITIONED = {
-    "positions": {"enum": [*POSITIONS], "description": "of patches: sines and cosines, or weights that begin as such"}
+OF_PATCHES = {
+    "patches": {"enum": ["alike", "own"], "description": "whether all share the weights next to the spectrum"}
 }
 OWN_SIZE = {
     name: {"type": ["integer", "null"], "minimum": 1, "description": f"{meaning}; that of `size` if null"}
@@ -285,7 +284,7 @@ MODULES: dict[str, Entry] = {
             "properties": {
                 "size": {"enum": [*ENCODERS], "description": "base: 768 wide, 12 deep, 12 heads"},
                 **PATCHES,
-                **POSITIONED,
+                **OF_PATCHES,
                 **OWN_SIZE,
             }
         },
@@ -298,11 +297,15 @@ MODULES: dict[str, Entry] = {
             "properties": {
                 "size": {"enum": [*DECODERS], "description": "base: 512 wide, 8 deep, 16 heads"},
                 **PATCHES,
+                "reads": {
+                    "enum": ["tokens", "class"],
+                    "description": "tokens: of all patches that were seen; class: the class token alone",
+                },
                 "loss_on": {
                     "enum": ["masked", "all"],
                     "description": "masked: patches that were seen come out as they are; all: they are guessed, too",
                 },
-                **POSITIONED,
+                **OF_PATCHES,
                 **OWN_SIZE,
             }
         },

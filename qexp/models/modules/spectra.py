@@ -66,15 +66,17 @@ class Encoder(nn.Module):
 
     length      channels of a spectrum
     mask_ratio  share of the patches that are hidden, where random numbers come with the spectra
-    positions   one of `POSITIONS`
+    patches     "alike": all are embedded by the same weights; "own": each by its own
     """
 
-    def __init__(self, length: int, patch_size: int, size: Size, mask_ratio: float, positions: str) -> None:
+    positions: Tensor
+
+    def __init__(self, length: int, patch_size: int, size: Size, mask_ratio: float, patches: str) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
-        self.embedding = Linear(patch_size, size.width)
+        self.embedding = _OF_PATCHES[patches](length // patch_size, patch_size, size.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
-        self.positions = POSITIONS[positions](length // patch_size, size.width)
+        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON)
 
@@ -82,11 +84,8 @@ class Encoder(nn.Module):
         """(sample, length), or that and random numbers (sample, patch) → (sample, 1 + seen patch, width)."""
         spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
         patches = spectra.unflatten(-1, (-1, self.patch_size))
-        where: Tensor = self.positions()
-        if numbers is not None:
-            seen = seen_patches(numbers, self.mask_ratio)
-            patches, where = _picked(patches, seen), where[seen]
-        tokens = self.embedding(patches) + where
+        seen = None if numbers is None else seen_patches(numbers, self.mask_ratio)
+        tokens = self.embedding(patches, seen) + (self.positions if seen is None else self.positions[seen])
         tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -109,8 +108,11 @@ class Decoder(nn.Module):
 
     token_width  of what the encoder makes
     keeps_seen   whether patches that were seen come out as they went in, so that a loss is one of the hidden ones
-    positions    one of `POSITIONS`
+    patches      "alike": the channels of all are made by the same weights; "own": of each by its own
+    reads        "tokens": of all patches that were seen; "class": the class token alone, which has to tell all then
     """
+
+    positions: Tensor
 
     def __init__(
         self,
@@ -120,16 +122,17 @@ class Decoder(nn.Module):
         size: Size,
         mask_ratio: float,
         keeps_seen: bool,
-        positions: str,
+        patches: str,
+        reads: str,
     ) -> None:
         super().__init__()
-        self.patch_size, self.mask_ratio, self.keeps_seen = patch_size, mask_ratio, keeps_seen
+        self.patch_size, self.mask_ratio, self.keeps_seen, self.reads = patch_size, mask_ratio, keeps_seen, reads
         self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
-        self.positions = POSITIONS[positions](length // patch_size, size.width)
+        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON)
-        self.channels = Linear(size.width, patch_size)
+        self.channels = _OF_PATCHES[patches](length // patch_size, size.width, patch_size)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
@@ -137,9 +140,12 @@ class Decoder(nn.Module):
         tokens = self.embedding(tokens)
         seen = seen_patches(numbers, self.mask_ratio)
         of_class, of_patches = tokens[:, :1], tokens[:, 1:]
-        guessed = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)
-        patches = guessed.scatter(1, seen[..., None].expand_as(of_patches), of_patches) + self.positions()
-        tokens = torch.cat([of_class, patches], dim=1)
+        patches = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)
+        if self.reads == "class":
+            patches = patches + of_class
+        else:
+            patches = patches.scatter(1, seen[..., None].expand_as(of_patches), of_patches)
+        tokens = torch.cat([of_class, patches + self.positions], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(spectra.dtype)  # bfloat16 would round what is kept
@@ -172,38 +178,40 @@ def _picked(patches: Tensor, which: Tensor) -> Tensor:
     return patches.gather(1, which[..., None].expand(-1, -1, patches.shape[-1]))
 
 
-class FixedPositions(nn.Module):
-    """Sines and cosines of the number of a patch, (patch, width): Vaswani et al. (2017), section 3.5."""
+class AlikePatches(Linear):
+    """One linear layer for all patches."""
 
-    values: Tensor
+    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
 
-    def __init__(self, count: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("values", _sines_and_cosines(count, width), persistent=False)
-
-    def forward(self) -> Tensor:
-        return self.values
+    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
+        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
+        return super().forward(values if picked is None else _picked(values, picked))
 
 
-class LearnedPositions(nn.Module):
-    """A row of weights for each patch, (patch, width), which begins as sines and cosines.
+class OwnPatches(nn.Module):
+    """A linear layer for each patch, where a patch is always of the same energies.
 
-    A patch of a spectrum is always of the same energies, so that a small network is helped by weights that know them.
+    What elements tell of each other is then nearly linear in what the network sees, and learned soon.
     """
 
-    def __init__(self, count: int, width: int) -> None:
+    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.values = nn.Parameter(_sines_and_cosines(count, width))
+        bound = math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
+        self.weight = nn.Parameter(torch.empty(patches, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
 
-    def forward(self) -> Tensor:
-        return self.values
+    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
+        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
+        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.weight).transpose(0, 1)
+        return made if picked is None else _picked(made, picked)
 
 
-POSITIONS = {"sine_cosine": FixedPositions, "learned": LearnedPositions}
-"""What tells a transformer where in the spectrum a patch lies."""
+_OF_PATCHES = {"alike": AlikePatches, "own": OwnPatches}
 
 
-def _sines_and_cosines(count: int, width: int) -> Tensor:
+def positions(count: int, width: int) -> Tensor:
+    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section 3.5."""
     wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
     angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
@@ -231,7 +239,7 @@ def masked_encoder(
     size: str = "small",
     patch_size: int = 16,
     mask_ratio: float = 0.75,
-    positions: str = "sine_cosine",
+    patches: str = "alike",
     width: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
@@ -241,7 +249,7 @@ def masked_encoder(
     _require_patches(spectrum, patch_size, numbers)
     if len(numbers) > 1:
         raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
-    return Encoder(spectrum[0], patch_size, _size(ENCODERS[size], width, depth, heads), mask_ratio, positions)
+    return Encoder(spectrum[0], patch_size, _size(ENCODERS[size], width, depth, heads), mask_ratio, patches)
 
 
 def masked_decoder(
@@ -251,7 +259,8 @@ def masked_decoder(
     patch_size: int = 16,
     mask_ratio: float = 0.75,
     loss_on: str = "masked",
-    positions: str = "sine_cosine",
+    reads: str = "tokens",
+    patches: str = "alike",
     width: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
@@ -261,16 +270,16 @@ def masked_decoder(
         raise ShapeError("takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask")
     tokens, spectrum, numbers = shape
     _require_patches(spectrum, patch_size, [numbers])
-    patches = spectrum[0] // patch_size
-    seen = seen_count(patches, mask_ratio)
+    count = spectrum[0] // patch_size
+    seen = seen_count(count, mask_ratio)
     if len(tokens) != 2 or tokens[0] != 1 + seen:
         raise ShapeError(
-            f"with a mask_ratio of {mask_ratio:g} there are a class token and {seen} of {patches} patches, but its "
+            f"with a mask_ratio of {mask_ratio:g} there are a class token and {seen} of {count} patches, but its "
             f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
         )
     of_size = _size(DECODERS[size], width, depth, heads)
     keeps_seen = loss_on == "masked"
-    return Decoder(spectrum[0], patch_size, tokens[1], of_size, mask_ratio, keeps_seen, positions)
+    return Decoder(spectrum[0], patch_size, tokens[1], of_size, mask_ratio, keeps_seen, patches, reads)
 
 
 def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
