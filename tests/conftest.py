@@ -43,7 +43,8 @@ def call(*arguments: str | Path) -> Outcome:
 def started(folder: Path, *arguments: str, before: str = "") -> subprocess.Popen[str]:
     """`qexp ARGUMENTS` in a shell of its own, which is in a folder and is told something `before`."""
     command = ["bash", "-c", f'{before} exec "$@"', "bash", sys.executable, "-m", "qexp", *arguments]
-    pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Python keeps compiled modules cut off where files must not be large, and cannot read them afterwards.
+    pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(command, cwd=folder, text=True, stdout=pipe, stderr=pipe, env=environment)
 
 
