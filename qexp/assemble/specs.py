@@ -21,7 +21,7 @@ from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DatasetError, Problem, QexpError, SpecError
 from qexp.models.modules.matched import MatchedFilters
-from qexp.models.network import BranchError, Network
+from qexp.models.network import BranchError, Network, layers_above
 from qexp.models.shapes import from_spec, written
 from qexp.quantities import quantity
 from qexp.spec import load, resolve, validate
@@ -313,6 +313,8 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
     else:
         yield from fields.findings(document, dataset, tables, network)
     yield from _in_pretrain(document)
+    if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
+        yield ("layer_decay",), "no operation of the model has layers of its own, as 'masked_encoder' has; leave it out"
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = resolve.long_form(document.get(key, "constant"), tables[table])
         try:

@@ -30,7 +30,7 @@ class Size:
     heads: int
 
 
-ENCODERS = {"tiny": Size(64, 3, 4), "small": Size(128, 4, 4), "base": Size(768, 12, 12)}
+ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
 DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8, 16)}
 
 EXPANSION = 4
