@@ -21,6 +21,8 @@ OF_ROWS = {"lunar_tio2"}
 BRIEFLY = """ --set epochs=2 --set members=2 --set select={} --set 'baselines=["mean"]'"""
 """The same for those whose folds are many."""
 
+OF_SPECTRA = {"msm_small": "", "toc_finetune": """ --set 'baselines=["mean"]'"""}
+
 OF_FIELDS = {"ice_cnn"}
 SMALL = " --set epochs=2 --set patches=[64,16]"
 
@@ -43,6 +45,10 @@ def shortened(command: str) -> str:
     changed = "--set" in words and "--seeds" not in words
     if words[:2] == ["qexp", "run"] and words[2] in OF_ROWS:
         return command + BRIEFLY
+    if words[:2] == ["qexp", "run"] and words[2] in OF_SPECTRA:
+        return f"{command} --set epochs=1{OF_SPECTRA[words[2]]}"
+    if words[:2] == ["qexp", "study"]:
+        return command.replace("10,50,100,500,all", "10,20").replace("0:5", "0:2") + " --set epochs=1"
     if words[:2] == ["qexp", "run"] and words[2] in OF_FIELDS:
         return command + SMALL
     return command + SHORT if words[:2] == ["qexp", "run"] and (Path(words[2]).stem in LONG or changed) else command
