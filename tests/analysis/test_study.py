@@ -167,16 +167,16 @@ def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
 
 def test_a_study_that_is_killed_goes_on_where_it_was(specs):
     command = [sys.executable, "-m", "qexp", "study", "sound", "--grid", "batch_size=2,4", "--seeds", "0"]
-    command += ["--set", "epochs=100", "--metric", "depth.mae", "--device", "cpu", "-j", "1"]
+    command += ["--set", "epochs=10", "--metric", "depth.mae", "--device", "cpu", "-j", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
     until(lambda: any(list(Path("runs").glob("*/metrics.jsonl"))), "that a run trains")
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
     assert "the same command goes on" in stderr
     assert not Path("studies").exists()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert {run["state"] for run in qexp.runs()} == {"done"}
     assert len(rows(Path("studies/sound_batch_size/study.csv"))) == 2
