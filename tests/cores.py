@@ -1,7 +1,8 @@
-"""Small folders of spectra of cores: two lines on a falling background, one of which tells the target."""
+"""Small experiences on spectra of cores: two lines on a falling background, one of which tells the target."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,86 @@ CORES: Mapping[str, Sequence[str]] = {"train": ("A1", "A2", "B1"), "validation":
 
 SPECTRA = 6
 """Of a core."""
+
+MASK_RATIO = 0.5
+
+
+def _operation(module: str) -> dict[str, Any]:
+    return {"module": module, "parameters": {"size": "tiny", "patch_size": PATCH_SIZE, "mask_ratio": MASK_RATIO}}
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "masked": {
+        "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // PATCH_SIZE]}},
+        "outputs": ["spectrum"],
+        "operations": {"encoder": _operation("masked_encoder"), "decoder": _operation("masked_decoder")},
+        "branches": [
+            {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
+            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+        ],
+    },
+    "regressor": {
+        "inputs": {"spectrum": {"size": [CHANNELS]}},
+        "outputs": [TARGET],
+        "operations": {
+            "encoder": _operation("masked_encoder"),
+            "pool": {"module": "token_pooling"},
+            "head": {"module": "denses", "parameters": {"filters": [1], "bias": True}},
+        },
+        "branches": [{"x_name": "spectrum", "y_name": TARGET, "operations": ["encoder", "pool", "head"]}],
+    },
+}
+
+SCALED: dict[str, Any] = {"type": "chain", "parameters": {"of": ["log1p", "per_sample"]}}
+
+EXPERIENCES: dict[str, dict[str, Any]] = {
+    "masked": {
+        "model": "masked",
+        "dataset": "many",
+        "inputs": ["spectrum", "mask"],
+        "outputs": ["spectrum"],
+        "split": "parts",
+        "epochs": 3,
+        "batch_size": 8,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "transforms": {"spectrum": SCALED},
+        "losses": {"spectrum": "mse"},
+    },
+    "scratch": {
+        "model": "regressor",
+        "dataset": "few",
+        "inputs": ["spectrum"],
+        "outputs": [TARGET],
+        "split": "parts",
+        "epochs": 3,
+        "batch_size": 8,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "transforms": {"spectrum": SCALED, TARGET: "standardize"},
+        "losses": {TARGET: "mse"},
+        "baselines": ["mean", "ridge"],
+    },
+}
+EXPERIENCES["finetune"] = {**EXPERIENCES["scratch"], "pretrain": {"run": "masked_0", "operations": ["encoder"]}}
+
+UNLABELLED: dict[str, Any] = {key: value for key, value in DATASET.items() if key not in ("target", "units")} | {
+    "path": "many"
+}
+
+OTHER_CORES: Mapping[str, Sequence[str]] = {"train": ("M1", "M2", "M3"), "validation": ("M4",), "test": ("M5",)}
+"""Of the spectra without targets."""
+
+
+def write(workspace: Path) -> None:
+    """Spectra of `CORES` with targets and of `OTHER_CORES` without, and the specs of the experiences on them."""
+    write_folders(workspace / "data" / "few")
+    write_folders(workspace / "data" / "many", OTHER_CORES, labelled=False)
+    datasets = {"few": {**DATASET, "path": "few"}, "many": UNLABELLED}
+    for folder, documents in (("datasets", datasets), ("models", MODELS), ("experiences", EXPERIENCES)):
+        (workspace / "specs" / folder).mkdir(parents=True, exist_ok=True)
+        for name, document in documents.items():
+            (workspace / "specs" / folder / f"{name}.json").write_text(json.dumps(document))
 
 
 def spectra(core: str, count: int = SPECTRA) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

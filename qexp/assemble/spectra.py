@@ -14,9 +14,11 @@ from qexp.assemble import leaks
 from qexp.assemble.fields import of_sums_only
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
+from qexp.datasets.spectra.rows import some
+from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, Split, SplitError
 from qexp.datasets.transforms import Transform
-from qexp.models.modules.spectra import Encoder, hidden_channels
+from qexp.models.modules.spectra import Encoder, hidden_channels, seen_count
 from qexp.models.network import Network
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate
@@ -32,9 +34,6 @@ Hidden = Callable[[Tensor], Tensor]
 
 LOOKED_AT = 256
 """Spectra by which it is seen whether transforms fit."""
-
-NAMED = 5
-"""So many spectra of one kind are named, and the rest is counted."""
 
 
 def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds) -> tuple[Rows, Rows, Rows]:
@@ -81,11 +80,19 @@ def samples_of(
 
 
 def hidden_of(network: Network) -> Hidden | None:
-    """Random numbers of masks, (sample, patch) → which channels the network's encoder does not see, if it hides any."""
+    """Random numbers of masks, (sample, patch) → which channels the network's encoder does not see, if it takes any."""
+    encoder = _masked_encoder(network)
+    if encoder is None:
+        return None
+    return partial(hidden_channels, mask_ratio=encoder.mask_ratio, patch_size=encoder.patch_size)
+
+
+def _masked_encoder(network: Network) -> Encoder | None:
+    """The encoder from which patches are hidden, if there is one."""
     for branch in network.branches:
         encoder = network.operations[branch.operations[0]] if branch.operations else None
         if isinstance(encoder, Encoder) and MASK in branch.sources:
-            return partial(hidden_channels, mask_ratio=encoder.mask_ratio, patch_size=encoder.patch_size)
+            return encoder
     return None
 
 
@@ -97,8 +104,8 @@ def findings(document: Document, dataset: SpectraDataset, tables: Tables, networ
     yield from _in_parts(document, dataset, tables)
     yield from _in_transforms(document, dataset, tables)
     yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
-    if network is not None and SPECTRUM in network.outputs and hidden_of(network) is None:
-        yield ("inputs",), "nothing is hidden: no encoder of the model has the input 'mask' beside the spectrum"
+    if network is not None:
+        yield from _in_masks(document, dataset, network)
 
 
 def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
@@ -122,6 +129,8 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
     count = document.get("labelled", "all")
     if count != "all" and count > len(train):
         yield ("labelled",), f'{count} of {len(train)} training spectra; at most all of them: "all"'
+    if len(labelled(document, train, Seeds(0))) == 1 and document.get("baselines"):
+        yield ("labelled",), "baselines choose on some of the labelled spectra, and there is one; use at least 2"
     if not document.get("allow_leak"):
         yield from leaks.within(dataset, train, validation, test)
 
@@ -129,37 +138,80 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
 def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
     transforms, found = built_transforms(document, tables)
     yield from found
+    trained_on = _trained_on(document, dataset, tables)
     for name, transform in transforms.items():
         if transform.needs_own and name != SPECTRUM:
             yield ("transforms", name), f"what it does to one '{name}' cannot be taken back; use 'standardize'"
             continue
         if transform.needs_own and (flat := dataset.without_spread()):
-            names = ", ".join(dataset.names[flat[:NAMED]])
-            more = f" and {len(flat) - NAMED} more" if len(flat) > NAMED else ""
+            names = some(dataset.names[flat].tolist())
             yield (
                 ("transforms", name),
-                f"the counts of {names}{more} are all the same, and have no deviation to divide by; leave them out",
+                f"the counts of {names} are all the same, and have no deviation to divide by; leave them out",
             )
-        elif (values := _values(name, dataset)) is not None:
-            yield from _tried(name, transform, values)
+        elif name == SPECTRUM:
+            yield from _tried_on_spectra(transform, trained_on, dataset)
+        elif name != MASK and dataset.targets is not None:
+            used = labelled(document, trained_on, Seeds(0))
+            if len(used) == 1 and type(transform).fit is not Transform.fit:
+                yield ("transforms", name), "it is fitted to the labelled spectra, and there is one; use at least 2"
+            else:
+                yield from _tried(name, transform, _targets(dataset, used), _targets(dataset, dataset.rows))
 
 
-def _values(name: str, dataset: SpectraDataset) -> Tensor | None:
-    """Some values of a variable, (row, value), spread over the dataset."""
-    if name == SPECTRUM:
-        rows = np.unique(np.linspace(0, len(dataset) - 1, LOOKED_AT).astype(np.int64))
-        return torch.from_numpy(dataset.read(rows))
-    if name == MASK or dataset.targets is None:
-        return None
-    return torch.from_numpy(dataset.targets.astype(np.float32))[:, None]
+def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> Iterator[Finding]:
+    if SPECTRUM in network.outputs:
+        encoder = _masked_encoder(network)
+        if encoder is None:
+            yield ("inputs",), "nothing is hidden: no encoder of the model has the input 'mask' beside the spectrum"
+        elif seen_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
+            yield (
+                ("outputs", document["outputs"].index(SPECTRUM)),
+                f"nothing is hidden: a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches; "
+                f"{1 / dataset.patches:.2g} would hide one",
+            )
+    if MASK in document["inputs"] and not any(MASK in branch.sources for branch in network.branches):
+        yield ("inputs", document["inputs"].index(MASK)), "no branch of the model begins with 'mask'; leave it out"
 
 
-def _tried(name: str, transform: Transform, values: Tensor) -> Iterator[Finding]:
+def _trained_on(document: Document, dataset: SpectraDataset, tables: Tables) -> Rows:
+    """Training spectra, labelled or not; all where they cannot be divided, which is told elsewhere."""
     try:
-        transform.fit(values)
+        train, _, _ = divided(document, dataset, tables, Seeds(0))
+    except SplitError:
+        return dataset.rows
+    return train if len(train) else dataset.rows
+
+
+def _targets(dataset: SpectraDataset, rows: Rows) -> Tensor:
+    """(row, 1)"""
+    assert dataset.targets is not None
+    return torch.from_numpy(dataset.targets[rows].astype(np.float32))[:, None]
+
+
+def _tried_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
+    """What a few spectra tell; where these do not fit many may, since some have counts where the few have none."""
+    for count in (LOOKED_AT, MOST_TO_FIT):
+        to_fit, values = (_spread(dataset, rows, count) for rows in (trained_on, dataset.rows))
+        if not (found := list(_tried(SPECTRUM, transform, to_fit, values))):
+            return
+    yield from found
+
+
+def _spread(dataset: SpectraDataset, rows: Rows, count: int) -> Tensor:
+    """Some of the spectra, (row, channel), spread over all of the rows."""
+    return torch.from_numpy(dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]))
+
+
+def _tried(name: str, transform: Transform, to_fit: Tensor, values: Tensor) -> Iterator[Finding]:
+    """What becomes of values, (row, value), after the transform was fitted to others."""
+    try:
+        transform.fit(to_fit)
         finite = torch.isfinite(transform(values))
     except ValueError as error:
-        yield ("transforms", name), str(error)
+        same = (to_fit.amax(dim=0) == to_fit.amin(dim=0)).nonzero()[:, 0].tolist()
+        channels = f", as in channel {some([str(one) for one in same])}" if name == SPECTRUM and same else ""
+        yield ("transforms", name), f"{error}{channels}"
         return
     if not finite.all():
         yield (

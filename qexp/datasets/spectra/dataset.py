@@ -82,6 +82,7 @@ class SpectraDataset:
             )
         findings = Findings()
         self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
+        self._refuse_units(findings)
         findings.refuse()
         self.warnings += self._cores_on_both_sides()
 
@@ -157,6 +158,11 @@ class SpectraDataset:
         if self.energy is not None and not (math.isfinite(self.energy[0]) and 0 < self.energy[1] < math.inf):
             findings.add(f"energies must ascend, not by {self.energy[1]:g} keV a channel", where=("energy",))
         findings.refuse()
+
+    def _refuse_units(self, findings: Findings) -> None:
+        known = {*self.shapes(), "depth", *self._rows.columns}
+        for name in sorted(self._units.keys() - known):
+            findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
 
     def _source(self, columns: str) -> Source:
         if self.path.is_dir():

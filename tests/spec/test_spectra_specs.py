@@ -1,0 +1,383 @@
+"""Experiences on spectra of cores: what of them is right, and what is said of the rest."""
+
+import shutil
+
+import pytest
+
+from qexp import assemble
+from qexp.workspace import Workspace
+from tests import cores
+from tests.conftest import Specs
+
+DOCUMENTS = {
+    name: {
+        "dataset": {**cores.DATASET, "path": "few"} if document["dataset"] == "few" else cores.UNLABELLED,
+        "model": cores.MODELS[document["model"]],
+        "experience": {**document, "model": name, "dataset": name},
+    }
+    for name, document in cores.EXPERIENCES.items()
+}
+
+
+@pytest.fixture
+def of_names(specs):
+    """Specs by the name of their experience."""
+    cores.write(specs.root)
+    return {name: Specs(specs.root, documents, name) for name, documents in DOCUMENTS.items()}
+
+
+@pytest.fixture
+def place(specs, of_names):
+    return Workspace(specs.root)
+
+
+@pytest.fixture
+def few(place):
+    return place.root / "data" / "few"
+
+
+@pytest.fixture
+def spoil(of_names):
+    def spoil(name, kind, *changes):
+        """Changes one of the specs, and returns the experience that has it."""
+        of_names[name].spoil(kind, *changes)
+        return f"specs/experiences/{name}.json"
+
+    return spoil
+
+
+def resolved(place, name, *overrides):
+    return assemble.experience(name, overrides, place)
+
+
+def test_experiences_on_spectra_are_right(place, qexp):
+    names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
+    code, _, stderr = qexp("validate", *names)
+    assert (code, stderr) == (0, f"{len(names)} specs are right\n")
+
+
+def test_every_default_of_spectra_is_written_out_and_none_of_other_data(place):
+    whole = resolved(place, "finetune").document
+    defaults = {"inner": None, "labelled": "all", "allow_leak": False, "layer_decay": 1.0}
+    assert {key: whole[key] for key in defaults} == defaults
+    assert whole["pretrain"] == {"run": "masked_0", "operations": ["encoder"], "freeze": [], "epochs_frozen": None}
+    assert not {"sizes", "select", "members", "protocol", "patches"} & set(whole)
+    assert whole["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "mm", "toc": "wt%"}
+    assert not {"labelled", "allow_leak"} & set(assemble.experience("sound", [], place).document)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(place, name):
+    whole = resolved(place, name)
+    Specs(place.root, {"experience": whole.document}, "again")
+    again = resolved(place, "again")
+    assert (again.document, again.digest) == (whole.document, whole.digest)
+
+
+def another_count(few):
+    counts = (few / "train/spe/B1_3.csv").read_text().split()
+    (few / "train/spe/B1_3.csv").write_text("\n".join([str(int(counts[0]) + 1), *counts[1:]]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        another_count,
+        lambda few: (few / "train/target/B1_3.csv").write_text("0.123"),
+        lambda few: (few / "train/val.csv").unlink(),
+        lambda few: (few / "test/info.csv").write_text((few / "test/info.csv").read_text().replace("D1,5,", "D1,6,")),
+        lambda few: (few / "test/info.csv").write_text((few / "test/info.csv").read_text().replace(",D1,", ",D2,")),
+    ],
+    ids=["count", "target", "validation", "depth", "core"],
+)
+def test_another_content_is_another_digest(place, few, change):
+    split = 'inner={"type": "held_out", "parameters": {"by": "core", "values": ["C1"]}}'
+    before = resolved(place, "scratch", split).digest
+    change(few)
+    assert resolved(place, "scratch", split).digest != before
+
+
+def test_another_place_or_another_way_to_write_the_same_counts_is_the_same_digest(place, few, tmp_path, monkeypatch):
+    before = resolved(place, "scratch").digest
+    file = few / "train/spe/B1_3.csv"
+    file.write_text(",".join(f"{count}.0" for count in file.read_text().split()))
+    assert resolved(place, "scratch").digest == before
+    shutil.move(few, tmp_path / "elsewhere" / "few")
+    monkeypatch.setenv("QEXP_DATA", str(tmp_path / "elsewhere"))
+    assert resolved(place, "scratch").digest == before
+
+
+# Files
+
+FILES_WITH_A_FAULT = {
+    "another length": (
+        lambda few: (few / "train/spe/A1_0.csv").write_text("1\n2\n"),
+        "datasets/scratch.json at $.path",
+        "A1_0.csv (it has 2 numbers, not 64)",
+    ),
+    "a negative count": (
+        lambda few: (few / "test/spe/D1_2.csv").write_text("1 " * 63 + "-3"),
+        "datasets/scratch.json at $.path",
+        "D1_2.csv (-3 in channel 63 is negative)",
+    ),
+    "a count that is a word": (
+        lambda few: (few / "train/spe/C1_2.csv").write_text("none " * 64),
+        "datasets/scratch.json at $.path",
+        "C1_2.csv ('none' in channel 0 is no number)",
+    ),
+    "a count that is not known": (
+        lambda few: (few / "train/spe/C1_2.csv").write_text("nan " * 64),
+        "datasets/scratch.json at $.path",
+        "C1_2.csv (what it has in channel 0 is no finite number)",
+    ),
+    "a row without its file": (
+        lambda few: (few / "train/spe/A1_0.csv").unlink(),
+        "datasets/scratch.json at $.path",
+        "train/info.csv names spectra that are not in",
+    ),
+    "a file without its row": (
+        lambda few: (few / "test/spe/D9_0.csv").write_text("1 " * 64),
+        "datasets/scratch.json at $.path",
+        "test/info.csv does not name: D9_0.csv",
+    ),
+    "a target that is missing": (
+        lambda few: (few / "train/target/B1_1.csv").unlink(),
+        "datasets/scratch.json at $.target",
+        "target lacks the numbers of spectra in info.csv: B1_1.csv",
+    ),
+    "targets that are missing": (
+        lambda few: shutil.rmtree(few / "test/target"),
+        "datasets/scratch.json at $.target",
+        "test has no folder target/",
+    ),
+    "a spectrum in both parts": (
+        lambda few: shutil.copy(few / "train/spe/A2_5.csv", few / "test/spe/D1_4.csv"),
+        "experiences/scratch.json at $.split",
+        "test spectra are trained or validated on, too: core D1: 1 of 6 test spectra",
+    ),
+    "a spectrum for validation and in the test part": (
+        lambda few: shutil.copy(few / "train/spe/C1_5.csv", few / "test/spe/D1_4.csv"),
+        "experiences/scratch.json at $.split",
+        "test spectra are trained or validated on, too: core D1: 1 of 6 test spectra",
+    ),
+    "a core in both parts": (
+        lambda few: (few / "test/info.csv").write_text((few / "test/info.csv").read_text().replace(",D1,", ",A2,")),
+        "experiences/scratch.json at $.split",
+        "cores are held apart, but some are tested and trained on: core A2: 6 other spectra",
+    ),
+    "zeros": (
+        lambda few: (few / "test/spe/D1_4.csv").write_text("0 " * 64),
+        "experiences/scratch.json at $.transforms.spectrum",
+        "the counts of D1_4.csv are all the same",
+    ),
+    "all for validation": (
+        lambda few: shutil.copy(few / "train/info.csv", few / "train/val.csv"),
+        "experiences/scratch.json at $.split",
+        "no spectrum is left to train on",
+    ),
+    "none for validation": (
+        lambda few: (few / "train/val.csv").unlink(),
+        "experiences/scratch.json at $.inner",
+        "no spectrum is left for validation",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "where", "words"), FILES_WITH_A_FAULT.values(), ids=FILES_WITH_A_FAULT)
+def test_a_fault_in_the_files_is_told_by_validate_and_no_run_begins(place, few, problems, qexp, change, where, words):
+    change(few)
+    (said,) = problems("specs/experiences/scratch.json")
+    assert said.startswith(f"specs/{where}: ")
+    assert words in said
+    code, stdout, stderr = qexp("run", "scratch")
+    assert (code, stdout, stderr) == (2, "", f"error: {said}\n")
+    assert not (place.root / "runs").exists()
+
+
+# Specs
+
+
+def held_out(by, *values):
+    return {"type": "held_out", "parameters": {"by": by, "values": list(values)}}
+
+
+DATASETS_WITH_A_FAULT = {
+    "patches that do not divide": ("patch_size", 7, "$.patch_size", "patches of 7 channels do not divide a spectrum"),
+    "a folder that is not there": ("path", "fewer", "$.path", "there is no folder or table 'fewer'"),
+    "a core column that is not there": ("core", "coer", "$.core", "did you mean 'core'"),
+    "a depth column that is not there": ("depth", "dept", "$.depth", "did you mean 'depth'"),
+    "a unit of nothing": ("units", {"toc": "wt%", "tos": "wt%"}, "$.units.tos", "did you mean 'toc'"),
+    "a target with a taken name": ("target", "mask", "$.target", "choose another name"),
+    "falling energies": ("energy", [1.0, -0.1], "$.energy[1]", "higher energies"),
+    "other spectra than before": ("fingerprint", "0123", "$.fingerprint", "other spectra than before"),
+    "an unknown key": ("chanels", 64, "$.chanels", "did you mean 'channels'"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "where", "words"), DATASETS_WITH_A_FAULT.values(), ids=DATASETS_WITH_A_FAULT)
+def test_a_dataset_with_one_fault_gets_one_complaint_at_the_fault(spoil, problems, path, value, where, words):
+    spoil("scratch", "dataset", (path, value))
+    (said,) = problems("specs/datasets/scratch.json")
+    assert said.startswith(f"specs/datasets/scratch.json at {where}: ")
+    assert words in said
+
+
+MODELS_WITH_A_FAULT = {
+    "patches that do not divide": (
+        "scratch", [("operations.encoder.parameters.patch_size", 7)], "$.branches[0].operations[0]",
+        "patches of 7 channels do not divide a spectrum of 64; 8 would",
+    ),
+    "other patches than the dataset": (
+        "masked", [("operations.encoder.parameters.patch_size", 16)], "$.branches[0].operations[0]",
+        "give the dataset and the model the same patch_size",
+    ),
+    "all hidden": (
+        "masked", [("operations.encoder.parameters.mask_ratio", 1)], "$.operations.encoder.parameters.mask_ratio",
+        "must be less than 1",
+    ),
+    "less than nothing hidden": (
+        "masked", [("operations.encoder.parameters.mask_ratio", -0.1)], "$.operations.encoder.parameters.mask_ratio",
+        "must be at least 0",
+    ),
+    "two ratios": (
+        "masked", [("operations.encoder.parameters.mask_ratio", 0.25)], "$.branches[1].operations[0]",
+        "give encoder and decoder the same mask_ratio",
+    ),
+    "an encoder that sees all": (
+        "masked", [("branches.0.x_name", "spectrum")], "$.branches[1].operations[0]", "the same mask_ratio",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes", "where", "words"), MODELS_WITH_A_FAULT.values(), ids=MODELS_WITH_A_FAULT)
+def test_a_model_with_one_fault_gets_one_complaint_at_the_fault(spoil, problems, name, changes, where, words):
+    (said,) = problems(spoil(name, "model", *changes))
+    assert said.startswith(f"specs/models/{name}.json at {where}: ")
+    assert words in said
+
+
+EXPERIENCES_WITH_A_FAULT = {
+    "more labelled than there are": ("scratch", "labelled", 19, "$.labelled", "19 of 18 training spectra"),
+    "none labelled": ("scratch", "labelled", 0, "$.labelled", "must be at least 1"),
+    "most labelled": ("scratch", "labelled", "most", "$.labelled", "known: all"),
+    "one labelled, of which to choose": ("scratch", "labelled", 1, "$.labelled", "use at least 2"),
+    "several folds": ("scratch", "split", "leave_one_out", "$.split", "makes 30 parts, but one is tested"),
+    "several draws": (
+        "scratch", "split", {"type": "random", "parameters": {"repeats": 2}}, "$.split", "makes 2 parts",
+    ),
+    "several inner folds": (
+        "scratch", "inner", {"type": "group_k_fold", "parameters": {"by": "core"}}, "$.inner",
+        "makes 4 parts, but one is kept for validation",
+    ),
+    "shares": ("scratch", "split", [0.8, 0.2], "$.split", "spectra are held out by core"),
+    "divided cores": ("scratch", "split", "random", "$.split", "cores are held apart"),
+    "an unknown column": (
+        "scratch", "split", held_out("coer", "A1"), "$.split.parameters.by", "no column 'coer'; did you mean 'core'?",
+    ),
+    "an unknown core": (
+        "scratch", "split", held_out("core", "A3"), "$.split.parameters.values", "no row has the core 'A3'",
+    ),
+    "all held out": (
+        "scratch", "split", held_out("core", "A1", "A2", "B1", "C1", "D1"), "$.split.parameters.values",
+        "none is left to train on",
+    ),
+    "the validation core held out": ("scratch", "split", held_out("core", "C1"), "$.inner", "no spectrum is left"),
+    "a core held out twice": (
+        "scratch", "inner", held_out("core", "D1"), "$.inner.parameters.values", "none of the 24 rows is held out",
+    ),
+    "a target that the dataset has not": (
+        "scratch", "dataset", "masked", "$.outputs[0]", "the dataset has no 'toc'; known: mask, spectrum",
+    ),
+    "a whole spectrum to copy": (
+        "masked", "inputs", ["spectrum"], "$.outputs", "add the input 'mask', which hides patches from it",
+    ),
+    "a mask that no encoder takes": (
+        "scratch", "inputs", ["spectrum", "mask"], "$.inputs[1]", "the model has no input 'mask'",
+    ),
+    "the answer among the inputs": ("scratch", "inputs", ["spectrum", "toc"], "$.outputs[0]", "told the answer"),
+    "baselines of spectra": ("masked", "baselines", ["ridge"], "$.baselines", "leave them out"),
+    "a logarithm of nothing": ("masked", "transforms.spectrum", "log", "$.transforms.spectrum", "0 becomes no finite"),
+    "a target scaled by itself": ("scratch", "transforms.toc", "per_sample", "$.transforms.toc", "be taken back"),
+    "sizes of spectra": ("scratch", "sizes", [8, 4, 4], "$.sizes", "'sizes' is for generated datasets"),
+    "choices of spectra": ("scratch", "select", {"epochs": [1]}, "$.select", "'select' is for tabular datasets"),
+    "a metric of all values at once": (
+        "masked", "metrics", {"spectrum": ["median_relative_error"]}, "$.metrics.spectrum", "needs all values at once",
+    ),
+    "a leak that is perhaps allowed": ("scratch", "allow_leak", "yes", "$.allow_leak", "must be true or false"),
+    "layers that do not learn": ("finetune", "layer_decay", 0, "$.layer_decay", "must be greater than 0"),
+    "weights of an operation that is not there": (
+        "finetune", "pretrain.operations", ["encodr"], "$.pretrain.operations[0]", "did you mean 'encoder'",
+    ),
+    "a frozen operation that is not there": (
+        "finetune", "pretrain.freeze", ["hed"], "$.pretrain.freeze[0]", "did you mean 'head'",
+    ),
+    "epochs in which nothing is frozen": (
+        "finetune", "pretrain.epochs_frozen", 1, "$.pretrain.epochs_frozen", "nothing is frozen",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "where", "words"), EXPERIENCES_WITH_A_FAULT.values(), ids=EXPERIENCES_WITH_A_FAULT
+)
+def test_an_experience_with_a_fault_gets_a_complaint_at_the_fault(spoil, problems, name, path, value, where, words):
+    said = problems(spoil(name, "experience", (path, value)))
+    here = [line for line in said if line.startswith(f"specs/experiences/{name}.json at {where}: ")]
+    assert here, said
+    assert words in here[0]
+
+
+@pytest.mark.parametrize("ratio", [0, 0.06])
+@pytest.mark.parametrize("loss_on", ["masked", "all"])
+def test_a_ratio_that_hides_no_patch_teaches_nothing_and_is_refused(spoil, problems, ratio, loss_on):
+    ratios = [(f"operations.{name}.parameters.mask_ratio", ratio) for name in ("encoder", "decoder")]
+    (said,) = problems(spoil("masked", "model", *ratios, ("operations.decoder.parameters.loss_on", loss_on)))
+    assert said.startswith("specs/experiences/masked.json at $.outputs[0]: nothing is hidden: a mask_ratio of")
+    assert said.endswith("hides none of 8 patches; 0.12 would hide one")
+
+
+def test_a_mask_that_goes_nowhere_is_no_input(spoil, problems):
+    spoil("scratch", "model", ("inputs.mask", {"size": [8]}))
+    (said,) = problems(spoil("scratch", "experience", ("inputs", ["spectrum", "mask"])))
+    assert said.startswith("specs/experiences/scratch.json at $.inputs[1]: no branch of the model begins with 'mask'")
+
+
+def test_a_channel_that_is_empty_in_all_training_spectra_is_named_where_it_cannot_be_scaled(place, spoil, problems):
+    for file in place.root.glob("data/many/train/spe/*"):
+        counts = file.read_text().split()
+        file.write_text(" ".join([*counts[:30], "0", *counts[31:]]))
+    (said,) = problems(spoil("masked", "experience", ("transforms.spectrum", "standardize")))
+    assert said.endswith("at $.transforms.spectrum: cannot standardize values that are all the same, as in channel 30")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("scratch", [("batch_size", 1000), ("labelled", 2)]),
+        ("scratch", [("labelled", 18)]),
+        ("scratch", [("labelled", 1), ("baselines", ...), ("transforms.toc", "log1p")]),
+        ("scratch", [("inner", "parts")]),
+        ("scratch", [("split", held_out("core", "A1", "B1"))]),
+        ("scratch", [("split", held_out("core", "A1")), ("inner", {"type": "random", "parameters": {"share": 0.2}})]),
+        ("scratch", [("split", {"type": "random_groups", "parameters": {"by": "core", "share": 0.3}})]),
+        ("scratch", [("split", "random"), ("allow_leak", True)]),
+        ("masked", [("transforms.spectrum", "standardize")]),
+        ("masked", [("split", held_out("voltage", "10")), ("inner", "random"), ("allow_leak", True)]),
+        ("finetune", [("pretrain.freeze", ["encoder"]), ("pretrain.epochs_frozen", 1), ("layer_decay", 0.5)]),
+        ("finetune", [("pretrain", "masked_0")]),
+    ],
+)
+def test_what_makes_sense_is_right(place, spoil, qexp, name, changes):
+    listing = place.root / "data/many/train/info.csv"
+    listing.write_text(listing.read_text().replace(",25,30", ",25,10"))
+    code, _, stderr = qexp("validate", spoil(name, "experience", *changes))
+    assert code == 0, stderr
+
+
+def test_all_problems_of_an_experience_are_reported_together(spoil, problems):
+    changes = [("labelled", 19), ("transforms.toc", "per_sample"), ("metrics", {"toc": ["mae"]})]
+    spoil("scratch", "model", ("inputs.mask", {"size": [8]}))
+    said = problems(spoil("scratch", "experience", *changes, ("inputs", ["spectrum", "mask"])))
+    assert [line.partition(" at ")[2].partition(":")[0] for line in said] == [
+        "$.labelled", "$.transforms.toc", "$.inputs[1]",
+    ]  # fmt: skip
