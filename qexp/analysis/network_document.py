@@ -184,7 +184,8 @@ OUTSIDE = """\
 The network takes and makes transformed values. Apply to each input the `formula` of its `transform` in `network.json`
 before, and to each output its `inverse` afterwards; a variable without a transform is left as it is. Formulas are
 numpy's, of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`; of `steps`, the
-first is applied first, and undone last. `own` in an `inverse` is the input of the same name as it was before that step."""
+first is applied first, and undone last. `own` in an `inverse` is the input of the same name as it was before that
+step."""
 
 DIVIDED = f"""\
 `{DLE_INPUTS}` and `{DLE_OUTPUTS}` say by what each field is divided, in the order of the channels, as 2Dto2D-DLE

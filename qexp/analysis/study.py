@@ -538,6 +538,10 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     files.write_bytes(path, text.getvalue().encode())
 
 
+FLOORS = {"r2": -0.5}
+"""Metric → what is too bad to be drawn: R² has no lower end."""
+
+
 def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> None:
     from qexp.figures.studies import Line, Spot, study_panels
 
@@ -552,7 +556,9 @@ def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> No
                 line.spots[one.point[0]] = Spot(list(row.values.values()), row.estimate.mean, row.estimate.interval)
     unit = f" ({made.unit})" if made.unit else ""
     measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
-    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / "study.png", numbers)
+    study_panels(
+        panels, axes[0].label, axes[0].values, measured, made.folder / "study.png", numbers, FLOORS.get(made.metric)
+    )
 
 
 def _numbers(axis: Axis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:

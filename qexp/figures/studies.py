@@ -94,6 +94,7 @@ def study_panels(
     measured: str,
     path: Path,
     numbers: Mapping[str, float] | None = None,
+    floor: float | None = None,
 ) -> None:
     """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
 
@@ -102,6 +103,7 @@ def study_panels(
     values    of that key, as they are written
     measured  label of the other axis
     numbers   what values stand for that are words
+    floor     what lies below it is counted in the title and not drawn: one failure would flatten all the rest
     """
     place = places(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -109,7 +111,7 @@ def study_panels(
     rows = -(-len(panels) // columns)
     made, grid = figure(rows, columns, 5.6 if columns == 1 else 4.2, 3.9)
     axes = [one for row in grid for one in row]
-    low, high = _range(panels)
+    low, high, below = floored(panels, floor)
     for one, (title, lines) in zip(axes, panels.items(), strict=False):
         if place.logarithmic:
             one.set_xscale("log")
@@ -127,7 +129,9 @@ def study_panels(
         handles, [wrapped(label, 60) for label in labels], loc="outside lower center", fontsize=8, frameon=False,
         ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
     )  # fmt: skip
-    made.suptitle("dots: seeds; line and band: mean and its 95 % interval (Student)", fontsize=9)
+    words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
+    told = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
+    made.suptitle(words + told, fontsize=9)
     save(made, path)
 
 
@@ -190,12 +194,19 @@ def _apart(place: Places) -> Iterator[str]:
         yield wrapped(place.labels[text], 12) if shown[text] else ""
 
 
-def _range(panels: Mapping[str, Mapping[str, Line]]) -> tuple[float, float]:
-    spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
-    values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
+def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[Spot]:
+    return [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
+
+
+def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tuple[float, float, int]:
+    """The ends of an axis that need not go below a floor, and how many dots lie below it."""
+    values = np.array([value for spot in _spots(panels) for value in (*spot.values, spot.mean)])
     low, high = float(values.min()), float(values.max())
+    below = 0
+    if floor is not None and low < floor < high:
+        low, below = floor, sum(value < floor for spot in _spots(panels) for value in spot.values)
     room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
-    return low - room, high + room
+    return (low if below else low - room), high + room, below
 
 
 def _number(text: str) -> float | None:

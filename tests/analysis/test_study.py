@@ -14,7 +14,7 @@ import pytest
 import qexp
 from qexp.analysis.study import Asked, planned
 from qexp.errors import QexpError
-from qexp.figures.studies import Line, Spot, places, study_panels
+from qexp.figures.studies import Line, Spot, floored, places, study_panels
 from qexp.workspace import Workspace
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.conftest import until
@@ -204,6 +204,18 @@ def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, val
     panels = {"": {"a": Line(spots), "b": Line(single), "c": Line(spots, constant=True)}}
     study_panels(panels, "values", values, "r2", tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(PNG)
+
+
+def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
+    line = Line({"1": Spot([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": Spot([0.7, 0.8], 0.75, (0.1, 1.4))})
+    low, high, below = floored({"": {"a": line}}, -0.5)
+    assert (low, below) == (-0.5, 1)
+    assert 0.8 < high < 1.1
+    low, high, below = floored({"": {"a": line}}, None)
+    assert low < -9
+    assert below == 0
+    study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", tmp_path / "study.png", floor=-0.5)
+    assert (tmp_path / "study.png").stat().st_size > 1000
 
 
 def test_the_document_of_a_study_is_json(studied):
