@@ -32,7 +32,8 @@ MASK_RATIO = 0.5
 
 
 def _operation(module: str) -> dict[str, Any]:
-    return {"module": module, "parameters": {"size": "tiny", "patch_size": PATCH_SIZE, "mask_ratio": MASK_RATIO}}
+    size = {"size": "tiny", "width": 16, "depth": 2, "heads": 2}
+    return {"module": module, "parameters": {**size, "patch_size": PATCH_SIZE, "mask_ratio": MASK_RATIO}}
 
 
 MODELS: dict[str, dict[str, Any]] = {

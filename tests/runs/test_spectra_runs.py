@@ -1,0 +1,374 @@
+"""Whole runs on spectra: the same bits however they are interrupted, first weights from others, marks of leaks."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+import xarray
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from pyarrow import parquet
+from pyarrow.csv import write_csv
+from safetensors.numpy import load_file
+
+import qexp as package
+from qexp import Run, assemble
+from qexp.assemble.spectra import divided, labelled
+from qexp.datasets.spectra import SpectraDataset
+from qexp.errors import InterruptedRunError
+from qexp.runs.train_network import Silent
+from qexp.seeds import Seeds
+from qexp.training import checkpoint
+from tests import cores
+
+LEAKED = "tested on spectra that were trained on"
+
+FROZEN = {"pretrain.freeze": ["encoder"], "pretrain.epochs_frozen": 1, "epochs": 2}
+
+WRITTEN = (
+    "metrics.jsonl", "spec.json", "checkpoints/best.safetensors", "checkpoints/last.safetensors",
+    "results/predictions.csv",
+)  # fmt: skip
+
+
+def contents(run: Run, *names: str) -> dict[str, bytes]:
+    """What must be the same, byte for byte."""
+    return {name: (run.path / name).read_bytes() for name in names}
+
+
+def weights(run: Run, which: str = "best") -> dict[str, np.ndarray]:
+    return load_file(run.path / f"checkpoints/{which}.safetensors")
+
+
+def of(operation: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value for name, value in tensors.items() if name.startswith(f"network.operations.{operation}.")}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which masked_0 and scratch_0 are done; for reading only."""
+    root = tmp_path_factory.mktemp("pretrained") / "workspace"
+    cores.write(root)
+    for name in ("masked", "scratch"):
+        package.run(name, device="cpu", workspace=root)
+    return root
+
+
+@pytest.fixture
+def here(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that, which is the current directory and may be changed."""
+    shutil.copytree(pretrained, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
+    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path / "workspace"
+
+
+def train(experience: str, **changes: object) -> Run:
+    options = {key: changes.pop(key) for key in ("seed", "name", "resume", "allow_leak", "display") if key in changes}
+    return package.run(experience, overrides=changes, device="cpu", **options)
+
+
+# The same bits
+
+
+class Interrupting(Silent):
+    """Presses Ctrl-C after a batch of an epoch, both counted from 1."""
+
+    def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
+        self._moment, self._number = (epoch, batch), number
+
+    def batch(self, epoch: int, batch: int, batches: int) -> None:
+        if (epoch, batch) == self._moment:
+            os.kill(os.getpid(), self._number)
+
+
+KILLED = """
+import signal, sys
+from tests.runs.test_spectra_runs import Interrupting, train
+from qexp.training import loop
+loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal.SIGKILL), **json.loads(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("experience", "changes"),
+    [
+        ("masked", {"batch_size": 5}),
+        (
+            "finetune",
+            {"batch_size": 5, "layer_decay": 0.5, "pretrain.freeze": ["encoder"], "pretrain.epochs_frozen": 2},
+        ),
+    ],
+)
+def test_a_run_that_is_interrupted_and_killed_and_resumed_each_time_equals_one_that_is_not(here, experience, changes):
+    whole = train(experience, name="whole", epochs=4, **changes)
+    with pytest.raises(InterruptedRunError):
+        train(experience, name="parted", epochs=4, display=Interrupting(2, 3), **changes)
+    last = checkpoint.read(here / "runs/parted/checkpoints/last.safetensors")[1]["progress"]
+    assert (last["epoch"], last["batch"]) == (2, 3)
+    command = [sys.executable, "-c", "import json\n" + KILLED, experience, json.dumps({"epochs": 4, **changes})]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert package.open_run("parted").state == "lost"
+    last = checkpoint.read(here / "runs/parted/checkpoints/last.safetensors")[1]["progress"]
+    assert (last["epoch"], last["batch"]) == (3, 0)
+    parted = train(experience, name="parted", epochs=4, resume=True, **changes)
+    assert len(parted.record["attempts"]) == 3
+    errors = ["results/errors_by_energy.csv"] if experience == "masked" else []
+    assert contents(parted, *WRITTEN, *errors) == contents(whole, *WRITTEN, *errors)
+    assert parted.results == whole.results
+    assert parted.record["comparison"] == whole.record["comparison"]
+    one, other = (xarray.load_dataset(run.path / "results/test_predictions.nc") for run in (whole, parted))
+    assert one.drop_attrs().identical(other.drop_attrs())
+
+
+def test_masks_are_others_with_another_seed_and_in_another_epoch(here):
+    """Nothing is learned, so that losses differ by what is hidden and the order alone; validation stays as it is."""
+    one, other = (train("masked", seed=seed, name=f"still_{seed}", learning_rate=1e-30, epochs=2) for seed in (0, 1))
+    losses = [[line["train"]["loss"] for line in run.metrics] for run in (one, other)]
+    assert len({*losses[0], *losses[1]}) == 4
+    assert one.metrics[0]["validation"] == one.metrics[1]["validation"]
+
+
+@pytest.mark.parametrize("experience", ["masked", "finetune"])
+def test_a_run_is_repeated_bit_for_bit(here, qexp, experience):
+    if experience == "finetune":
+        train("finetune", layer_decay=0.5, **FROZEN)
+    code, stdout, stderr = qexp("verify", f"{experience}_0")
+    assert code == 0, stdout + stderr
+    assert "identical, bit for bit" in stdout
+
+
+# Weights from another run
+
+
+def same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    assert one.keys() == other.keys() != set()
+    return all(np.allclose(one[name], other[name], rtol=0, atol=1e-20) for name in one)
+
+
+def test_the_first_weights_are_the_encoder_of_the_other_run_and_a_head_of_its_own(here):
+    parent = weights(package.open_run("masked_0"))
+    child, scratch = (
+        weights(train(name, name=f"{name}_still", learning_rate=1e-30, epochs=1)) for name in ("finetune", "scratch")
+    )
+    assert same(of("encoder", child), of("encoder", parent))
+    assert not same(of("encoder", scratch), of("encoder", parent))
+    assert same(of("head", child), of("head", scratch))
+    others = [name for name in child if not name.startswith("network.operations.encoder.")]
+    assert same({name: child[name] for name in others}, {name: scratch[name] for name in others})
+
+
+def test_a_frozen_encoder_stays_as_it_was_taken_and_learns_when_it_is_let_go(here):
+    parent = of("encoder", weights(package.open_run("masked_0")))
+    always = train("finetune", name="always", keep="last", **{**FROZEN, "pretrain.epochs_frozen": None})
+    at_first = train("finetune", name="at_first", keep="last", **FROZEN)
+    assert same(of("encoder", weights(always)), parent)
+    assert not same(of("encoder", weights(at_first)), parent)
+    assert always.metrics[0] == at_first.metrics[0]
+    assert always.metrics[1] != at_first.metrics[1]
+    assert not same(of("head", weights(always)), of("head", weights(at_first)))
+
+
+def test_a_run_and_show_and_a_tree_tell_what_it_was_pretrained_from(here, qexp):
+    train("finetune", epochs=1)
+    train("scratch", name="third", epochs=1, pretrain={"run": "finetune", "operations": ["head"]})
+    parent = package.open_run("masked_0").record
+    line = package.open_run("third").record["lineage"]
+    assert [(one["name"], one["operations"]) for one in line] == [("finetune_0", ["head"]), ("masked_0", ["encoder"])]
+    assert line[1]["digest"] == parent["digest"]
+    told = f"from finetune_0 (head; digest {line[0]['digest'][:16]}) <- masked_0 (encoder; digest"
+    assert told in qexp("show", "third").stdout
+    tree = [row.partition("  done")[0].rstrip() for row in qexp("ls", "--lineage").stdout.splitlines()[1:]]
+    assert tree == ["masked_0", "└─ finetune_0", "   └─ third", "scratch_0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("width=32", "network.operations.encoder.class_token: [1, 1, 32] here, [1, 1, 16] in masked_0"),
+        ("depth=3", "network.operations.encoder.blocks.2.attended.bias: [16] here, missing in masked_0"),
+        ("depth=1", "network.operations.encoder.blocks.1.attended.bias: missing here, [16] in masked_0"),
+        ("patch_size=16", "network.operations.encoder.embedding.weight: [16, 16] here, [16, 8] in masked_0"),
+    ],
+)
+def test_an_encoder_of_another_architecture_is_refused_tensor_by_tensor(here, qexp, change, told):
+    code, stdout, stderr = qexp("run", "finetune", "--set", f"model.operations.encoder.parameters.{change}")
+    assert (code, stdout) == (2, "")
+    assert "the weights of masked_0 do not fit this model:" in stderr
+    assert f"  {told}\n" in stderr
+    assert "decoder" not in stderr
+    assert not (here / "runs/finetune_0").exists()
+
+
+def test_a_run_to_start_from_that_came_to_no_end_is_refused(here, qexp):
+    with pytest.raises(InterruptedRunError):
+        train("masked", seed=1, display=Interrupting(1, 1))
+    code, stdout, stderr = qexp("run", "finetune", "--pretrain", "masked_1")
+    assert (code, stdout) == (2, "")
+    assert "masked_1 is interrupted, not done" in stderr
+    assert not (here / "runs/finetune_0").exists()
+
+
+# Leaks
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All that is written in figures that are saved."""
+    saved: list[str] = []
+    savefig = Figure.savefig
+
+    def noted(figure: Figure, file: Any, **more: Any) -> None:
+        words = [text.get_text() for text in figure.findobj(Text)]
+        saved.append(" ".join(words).replace("\n", " "))
+        savefig(figure, file, **more)
+
+    monkeypatch.setattr(Figure, "savefig", noted)
+    return saved
+
+
+@pytest.mark.parametrize("experience", ["finetune", "masked"])
+def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allowed(here, qexp, drawn, experience):
+    tested = here / ("data/many/test/spe/M5_3.csv" if experience == "masked" else "data/few/test/spe/D1_3.csv")
+    shutil.copy(here / "data/many/train/spe/M2_4.csv", tested)
+    code, stdout, stderr = qexp("run", experience, "--name", "new")
+    assert (code, stdout) == (2, "")
+    assert f"core {'M5' if experience == 'masked' else 'D1'}: 1 of 6 test spectra" in stderr
+    assert ("masked_0: core" in stderr) == (experience == "finetune")
+    assert not (here / "runs/new").exists()
+
+    code, stdout, stderr = qexp("run", experience, "--name", "new", "--allow-leak", "--device", "cpu")
+    assert code == 0, stderr
+    assert LEAKED in stdout
+    run = package.open_run("new")
+    assert run.record["caution"] == LEAKED
+    assert {row["note"] for row in run.record["comparison"]} <= {LEAKED}
+    for command in (["show", "new"], ["ls"], ["ls", "--json"], ["ls", "--lineage"], ["compare", "new", "masked_0"]):
+        assert LEAKED in qexp(*command).stdout, command
+    assert xarray.load_dataset(run.path / "results/test_predictions.nc").attrs["caution"] == LEAKED
+    tables = list((run.path / "results").glob("*.csv"))
+    for path in tables:
+        with path.open(newline="") as file:
+            assert {line["caution"] for line in csv.DictReader(file)} == {LEAKED}, path.name
+    assert len(tables) == (2 if experience == "masked" else 1)
+    assert len(drawn) == 4, "three of the run, and one of the comparison"
+    of_training = "loss (transformed values)"
+    assert [words for words in drawn if LEAKED not in words and of_training not in words] == []
+
+
+# Tables
+
+
+def as_table(root: Path) -> pyarrow.Table:
+    """The labelled spectra as rows of a table that tells no parts."""
+    dataset = SpectraDataset(root / "data/few", cores.TARGET, cores.CHANNELS, cores.PATCH_SIZE)
+    columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, cores.TARGET: dataset.targets}
+    columns |= {f"channel_{index}": dataset.spectra[:, index] for index in range(cores.CHANNELS)}
+    return pyarrow.table({name: pyarrow.array(values.tolist()) for name, values in columns.items()})
+
+
+def write_netcdf(table: pyarrow.Table, path: Path) -> None:
+    counts = np.stack([table[f"channel_{index}"].to_numpy() for index in range(cores.CHANNELS)], axis=1)
+    told = {name: ("row", table[name].to_pylist()) for name in table.column_names if not name.startswith("channel_")}
+    xarray.Dataset({**told, "counts": (("row", "energy"), counts)}).to_netcdf(path, engine="h5netcdf")
+
+
+def held_out(core: str) -> dict[str, object]:
+    return {"type": "held_out", "parameters": {"by": "core", "values": [core]}}
+
+
+@pytest.mark.parametrize("file", ["few", "few.csv", "few.parquet", "few.nc"])
+def test_a_table_and_folders_with_the_same_cores_held_out_are_the_same_run_to_the_last_bit(here, file):
+    write = {".csv": write_csv, ".parquet": parquet.write_table, ".nc": write_netcdf}.get(Path(file).suffix)
+    if write is not None:
+        write(as_table(here), here / "data" / file)
+    columns = {"dataset.columns": "counts"} if file == "few.nc" else {}
+    run = train(
+        "scratch", name="other", split=held_out("D1"), inner=held_out("C1"), **{"dataset.path": file}, **columns
+    )
+    of_parts = package.open_run("scratch_0")
+    assert contents(run, *set(WRITTEN) - {"spec.json"}) == contents(of_parts, *set(WRITTEN) - {"spec.json"})
+    assert run.results == of_parts.results
+    assert run.record["digest"] != of_parts.record["digest"]
+
+
+# Few labels
+
+
+def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed_and_others_for_another(here):
+    from qexp.workspace import find
+
+    def drawn(experience: str, count: int | str, seed: int) -> set[int]:
+        document = assemble.experience(experience, [f"labelled={count}"], find()).document
+        dataset = assemble.dataset_of(document["dataset"], assemble.BUILT_IN)
+        assert isinstance(dataset, SpectraDataset)
+        train, _, _ = divided(document, dataset, assemble.BUILT_IN, Seeds(seed))
+        return set(labelled(document, train, Seeds(seed)).tolist())
+
+    counts = [2, 5, 11, 17, "all"]
+    of_counts = [drawn("scratch", count, 0) for count in counts]
+    assert [len(rows) for rows in of_counts] == [2, 5, 11, 17, 18]
+    assert all(few < more for few, more in itertools.pairwise(of_counts))
+    assert [drawn("finetune", count, 0) for count in counts] == of_counts
+    assert drawn("scratch", 5, 1) != of_counts[1]
+
+
+def test_a_batch_may_be_larger_than_what_is_labelled(here):
+    run = train("scratch", name="two", labelled=2, batch_size=1000, epochs=2)
+    assert [row["n"] for row in run.record["comparison"]] == [6, 6, 6]
+    assert train("scratch", name="same", labelled=2, batch_size=2, epochs=2).metrics == run.metrics
+
+
+# Data that change
+
+
+def test_a_run_goes_on_with_the_spectra_that_it_was_prepared_with_wherever_they_are_and_with_no_others(
+    here, tmp_path, qexp, monkeypatch
+):
+    whole = train("masked", name="whole")
+    with pytest.raises(InterruptedRunError):
+        train("masked", name="parted", display=Interrupting(2, 1))
+    file = here / "data/many/train/spe/M1_0.csv"
+    before = file.read_text()
+    file.write_text(before.replace("\n", "\n1", 1))
+    code, _, stderr = qexp("run", "masked", "--name", "parted", "--resume")
+    assert code == 2
+    assert "there is a run parted already, of another spec" in stderr
+    code, _, stderr = qexp("execute", here / "runs/parted")
+    assert code == 1
+    assert "holds other spectra than before" in stderr
+
+    file.write_text(before)
+    shutil.move(here / "data/many", tmp_path / "many")
+    code, _, stderr = qexp("execute", here / "runs/parted")
+    assert code == 1
+    assert "there is no folder or table 'many'" in stderr
+    monkeypatch.setenv("QEXP_DATA", str(tmp_path))
+    parted = train("masked", name="parted", resume=True)
+    assert contents(parted, *WRITTEN[2:]) == contents(whole, *WRITTEN[2:])
+    assert parted.metrics == whole.metrics
+
+
+def test_where_spectra_cannot_be_kept_no_run_begins(here, tmp_path, qexp, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "file"))
+    code, stdout, stderr = qexp("run", "scratch", "--name", "new")
+    assert (code, stdout) == (2, "")
+    assert "name another folder with QEXP_CACHE" in stderr
+    assert not (here / "runs/new").exists()
