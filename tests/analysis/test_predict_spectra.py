@@ -351,8 +351,8 @@ def root(tmp_path_factory):
         for row in rows:
             (folder / "target" / NAMES[row]).write_text(f"{EXPECTED[row]:g}\n")
     (data / "train" / "val.csv").write_text("filename\n" + "\n".join(NAMES[60:90]) + "\n")
-    common = {"type": "spectra", "path": "sediment", "channels": CHANNELS, "patch_size": 4, "units": {"toc": "wt%"}}
-    specs.write("dataset", {**common, "target": "toc"}, "regressor")
+    common = {"type": "spectra", "path": "sediment", "channels": CHANNELS, "patch_size": 4}
+    specs.write("dataset", {**common, "target": "toc", "units": {"toc": "wt%"}}, "regressor")
     specs.write("dataset", common, "autoencoder")
     for name, model in MODELS.items():
         specs.write("model", model, name)
