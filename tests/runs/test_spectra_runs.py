@@ -49,8 +49,8 @@ def contents(run: Run, *names: str) -> dict[str, bytes]:
     return {name: (run.path / name).read_bytes() for name in names}
 
 
-def weights(run: Run, which: str = "best") -> dict[str, np.ndarray]:
-    return load_file(run.path / f"checkpoints/{which}.safetensors")
+def weights(run: Run) -> dict[str, np.ndarray]:
+    return load_file(run.path / "checkpoints/best.safetensors")
 
 
 def of(operation: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -97,7 +97,7 @@ class Interrupting(Silent):
 
 
 KILLED = """
-import signal, sys
+import json, signal, sys
 from tests.runs.test_spectra_runs import Interrupting, train
 from qexp.training import loop
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
@@ -121,7 +121,7 @@ def test_a_run_that_is_interrupted_and_killed_and_resumed_each_time_equals_one_t
         train(experience, name="parted", epochs=4, display=Interrupting(2, 3), **changes)
     last = checkpoint.read(here / "runs/parted/checkpoints/last.safetensors")[1]["progress"]
     assert (last["epoch"], last["batch"]) == (2, 3)
-    command = [sys.executable, "-c", "import json\n" + KILLED, experience, json.dumps({"epochs": 4, **changes})]
+    command = [sys.executable, "-c", KILLED, experience, json.dumps({"epochs": 4, **changes})]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     assert package.open_run("parted").state == "lost"
@@ -306,6 +306,19 @@ def test_a_table_and_folders_with_the_same_cores_held_out_are_the_same_run_to_th
     assert contents(run, *set(WRITTEN) - {"spec.json"}) == contents(of_parts, *set(WRITTEN) - {"spec.json"})
     assert run.results == of_parts.results
     assert run.record["digest"] != of_parts.record["digest"]
+
+
+def test_a_spectrum_of_a_table_is_a_copy_of_another_also_if_its_zeros_have_a_sign(here, qexp):
+    columns = as_table(here).to_pydict()
+    for index in range(cores.CHANNELS):
+        counts = columns[f"channel_{index}"]
+        counts[-1] = counts[2] or -0.0
+    parquet.write_table(pyarrow.table(columns), here / "data/few.parquet")
+    parts = {"split": held_out("D1"), "inner": held_out("C1"), "dataset.path": "few.parquet"}
+    changes = [word for key, value in parts.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    code, stdout, stderr = qexp("run", "scratch", "--name", "new", *changes)
+    assert (code, stdout) == (2, "")
+    assert "core D1: 1 of 6 test spectra" in stderr
 
 
 # Few labels

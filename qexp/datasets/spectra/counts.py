@@ -66,8 +66,11 @@ def trouble_with(counts: Array) -> str | None:
 
 
 def hash_of(counts: Array) -> str:
-    """What tells a spectrum from others: the first digits of SHA-256 of its counts, 32-bit and little-endian."""
-    return hashlib.sha256(counts.astype("<f4").tobytes()).hexdigest()[:HASH]
+    """What tells a spectrum from others: the first digits of SHA-256 of its counts, 32-bit and little-endian.
+
+    Zeros are without a sign, which a table can have given them.
+    """
+    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH]
 
 
 def _require_length(found: int, channels: int) -> None:
