@@ -247,7 +247,9 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
     assert again.test_patches().places == first.test_patches().places
 
 
-def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders):
+def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))  # its own: what is kept there is spoiled
+
     def places(**keys):
         return dataset(folders, **keys).test_patches().places
 
