@@ -113,7 +113,11 @@ def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, place):
         ("optimizer=sgd", "optimizer.type", "sgd"),
         ("losses.depth=huber", "losses.depth", {"type": "huber", "parameters": {"delta": 1.0}}),
         ("losses.depth.type=huber", "losses.depth", {"type": "huber", "parameters": {"delta": 1.0}}),
-        ('transforms={"depth": "standardize"}', "transforms", {"depth": {"type": "standardize", "parameters": {}}}),
+        (
+            'transforms={"depth": "standardize"}',
+            "transforms",
+            {"depth": {"type": "standardize", "parameters": {"deviation": "channel"}}},
+        ),
         ("gradient_clip=null", "gradient_clip", None),
         ("gradient_clip=2", "gradient_clip", 2),
         ("description=a = b, and so on", "description", "a = b, and so on"),
