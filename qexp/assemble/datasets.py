@@ -146,7 +146,7 @@ def data_folder(document: Document, workspace: Workspace | None) -> Path:
     for candidate in candidates:
         if is_there(candidate):
             return candidate
-    places = ", ".join(str(candidate) for candidate in candidates)
+    places = ", ".join(dict.fromkeys(map(str, [*([found] if document.get("found") else []), *candidates])))
     command = document.get("made_by")
     way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
     what = "folder or table" if document["type"] == "spectra" else "folder"

@@ -312,7 +312,7 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
         yield from spectra.findings(document, dataset, tables, network)
     else:
         yield from fields.findings(document, dataset, tables, network)
-    yield from _in_pretrain(document)
+    yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has layers of its own, as 'masked_encoder' has; leave it out"
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
@@ -325,7 +325,7 @@ def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Itera
             yield (key, "parameters"), str(error)
 
 
-def _in_pretrain(document: Document) -> Iterator[Finding]:
+def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:
     pretrain, known = document.get("pretrain"), document["model"]["operations"]
     if not isinstance(pretrain, dict):
         return
@@ -333,6 +333,11 @@ def _in_pretrain(document: Document) -> Iterator[Finding]:
         for index, name in enumerate(pretrain.get(key) or []):
             if name not in known:
                 yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, known)}"
+    frozen = pretrain.get("freeze") or []
+    if network is not None and frozen:
+        learning = {name for name, operation in network.operations.items() if any(True for _ in operation.parameters())}
+        if learning <= set(frozen):
+            yield ("pretrain", "freeze"), "all that has weights is frozen, and nothing is left to train; freeze fewer"
 
 
 def _in_batches(document: Document, network: Network) -> Iterator[Finding]:

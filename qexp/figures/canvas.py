@@ -68,7 +68,13 @@ def titled(made: Figure, text: str, note: str = "") -> None:
     size = min(9.0, 72 * width / (0.58 * max(len(text), 1)))
     made.text(0.5, 1 - 0.07 / height, text, ha="center", va="top", fontsize=size)
     if note:
-        made.text(0.5, 1 - 0.24 / height, note, ha="center", va="top", fontsize=9, color=COLOURS[1], weight="bold")
+        marked(made, note, 0.24)
+
+
+def marked(made: Figure, note: str, below: float = 0.04) -> None:
+    """What must be said of the numbers of a figure, to be seen, some inches below its upper edge."""
+    height = made.get_size_inches()[1]
+    made.text(0.5, 1 - below / height, note, ha="center", va="top", fontsize=9, color=COLOURS[1], weight="bold")
 
 
 def legend(axis: Axes) -> None:

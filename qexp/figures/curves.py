@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qexp.figures.canvas import COLOURS, TITLE, legend, panels, plain_numbers, save, whole_numbers
+from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, save, whole_numbers
 from qexp.quantities import quantity
 
 
 def learning_curves(
-    runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, units: Mapping[str, str] | None = None
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: Path,
+    units: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> None:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
     runs   name → the lines of its `metrics.jsonl`
     units  output → its unit; that of the quantity of this name if left out
+    note   what must be said wherever the numbers of a run are, or nothing; the names of several tell it
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
     made, axes = panels(1 + len(outputs), 4.2, 3.4)
@@ -55,6 +59,8 @@ def learning_curves(
         axis.grid(alpha=0.25, which="both", linewidth=0.5)
         if len(axis.get_legend_handles_labels()[1]) > 1:
             legend(axis)
+    if note:
+        marked(made, note)
     save(made, path)
 
 

@@ -20,7 +20,7 @@ from qexp.datasets.gridded import Frames, GriddedDataset
 from qexp.datasets.gridded.frames import THICKNESS
 from qexp.models.inversion import Inversion
 from qexp.runs import field_errors
-from qexp.runs.directory import FIELD_ERRORS, RunDirectory, name_with_caution
+from qexp.runs.directory import FIELD_ERRORS, RunDirectory
 from qexp.runs.field_errors import Array, Metrics, Tally
 from qexp.training.determinism import deterministic
 
@@ -213,7 +213,7 @@ def _write(directory: RunDirectory, errors: dict[str, Any], record: Mapping[str,
     figures = directory.results / "figures"
     lines = directory.metrics()
     for name in ("learning_curve.png", "Learning-curve.pdf"):
-        curves.learning_curves({name_with_caution(record): lines}, figures / name, record["units"])
+        curves.learning_curves({directory.name: lines}, figures / name, record["units"], record["caution"])
     files.write_bytes(directory.results / "history.csv", history(lines).encode())
     classes = errors["thickness"]
     if classes:

@@ -23,7 +23,7 @@ from qexp.baselines.names import names
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset
 from qexp.datasets.splits import GroupKFold, KFold, Rows
 from qexp.models.inversion import Inversion
-from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory, name_with_caution
+from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import Table, built
 from qexp.training import bootstrap
@@ -332,7 +332,7 @@ def _write_predictions(
 
     dataset, test, note = judged.dataset, judged.test, record["caution"]
     file = _figures(directory) / "learning_curve.png"
-    curves.learning_curves({name_with_caution(record): directory.metrics()}, file, dataset.units)
+    curves.learning_curves({directory.name: directory.metrics()}, file, dataset.units, note)
     identified = {"name": dataset.names[test], "core": dataset.cores[test]}
     table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
     table["depth"] = dataset.depths[test].tolist()

@@ -36,8 +36,8 @@ KEPT = (
 )  # fmt: skip
 """What the repeated run's record takes over; all else is its own."""
 
-DEVICES = "CUDA_VISIBLE_DEVICES"
-"""Which of its devices a machine lends says nothing about what they compute, and another machine has others."""
+OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
+"""Which of its devices a machine lends, and where data are, says nothing about what is computed, and can change."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
     others = {name: value for name, value in os.environ.items() if not provenance.VARIABLES.fullmatch(name)}
     settings, recorded = provenance.variables(), then.get("variables")
     if recorded is not None:
-        lent = {name: value for name, value in settings.items() if name == DEVICES}
-        settings = {**{name: value for name, value in recorded.items() if name != DEVICES}, **lent}
+        today = {name: value for name, value in settings.items() if name in OF_TODAY}
+        settings = {**{name: value for name, value in recorded.items() if name not in OF_TODAY}, **today}
     if "threads" in then and (recorded is None or then.get("usable_cores") != provenance.usable_cores()):
         settings["OMP_NUM_THREADS"] = str(then["threads"])
     return {**others, **settings}
