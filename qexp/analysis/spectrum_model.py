@@ -10,10 +10,9 @@ from qexp import assemble
 from qexp.analysis.predict import load_model
 from qexp.analysis.predict_spectra import SpectrumModel
 from qexp.analysis.spectrum_sources import Layout
+from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError
 from qexp.runs.directory import RunDirectory
-
-SPECTRUM = "spectrum"
 
 
 def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumModel:

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from qexp.analysis import made_before
 from qexp.datasets.spectra.counts import SpectrumError, read_counts, trouble_with
+from qexp.datasets.spectra.folders import INFO, KEPT_FOR_VALIDATION, SPECTRA
+from qexp.datasets.spectra.rows import TEST, TRAIN
+from qexp.datasets.spectra.tables import NAMES
+from qexp.datasets.table_files import SHOWN
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.formats import open_rows
 from qexp.tables import nearest
@@ -22,17 +26,9 @@ from qexp.tables import nearest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARTS = ("train", "test")
-SPECTRA, INFO = "spe", "info.csv"
-BESIDE = (INFO, "val.csv", "README.md")
+PARTS = (TRAIN, TEST)
+BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
 """Files in a folder of spectra that are none."""
-
-NAMES = ("filename", "name")
-"""What the column of a table may be called that names its spectra; without one they are numbered from 1."""
-
-SHOWN = 5
-"""Of so many mistakes of a kind each is told."""
-
 
 LONGEST = 300
 """Characters of a mistake that are shown."""

@@ -14,7 +14,7 @@ from qexp.assemble import leaks
 from qexp.assemble.fields import of_sums_only
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
-from qexp.datasets.spectra.rows import some
+from qexp.datasets.spectra.rows import VALIDATION, some
 from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, Split, SplitError
 from qexp.datasets.transforms import Transform
@@ -26,8 +26,6 @@ from qexp.tables import Tables, built
 
 Document = dict[str, Any]
 Finding = validate.Finding
-
-VALIDATION = "validation"
 
 Hidden = Callable[[Tensor], Tensor]
 """Random numbers of masks, (sample, patch) → truth values, (sample, channel)."""
