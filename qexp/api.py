@@ -220,10 +220,9 @@ def sweep(
     from qexp.runs.launch.local import Unwatched
 
     place = workspaces.find(workspace)
-    several = [experiences] if isinstance(experiences, str | Path) else experiences
     order = sweeps.Order(
-        [str(one) for one in several],
-        seeds=seeds if isinstance(seeds, str) else ",".join(map(str, seeds)),
+        _references(experiences),
+        seeds=_seeds(seeds),
         grid=_axes(grid),
         overrides=_texts(overrides),
         pretrain=pretrain,
@@ -234,7 +233,7 @@ def sweep(
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=[f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm),
+        slurm=_slurm_options(slurm),
     )
     prepared = sweeps.prepare(order, place)
     if prepared.choice.new or prepared.choice.again:
@@ -279,10 +278,9 @@ def study(
     from qexp.analysis import study as studies
     from qexp.runs.launch.local import Unwatched
 
-    several = [experiences] if isinstance(experiences, str | Path) else experiences
     asked = studies.Asked(
-        [str(one) for one in several],
-        seeds=seeds if isinstance(seeds, str) else ",".join(map(str, seeds)),
+        _references(experiences),
+        seeds=_seeds(seeds),
         grid=_axes(grid),
         overrides=_texts(overrides),
         pretrain=str(pretrain) if pretrain is not None else None,
@@ -294,7 +292,7 @@ def study(
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=[f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm),
+        slurm=_slurm_options(slurm),
     )
     place = workspaces.find(workspace)
     return studies.study(asked, place, Path(out) if out is not None else None, watched=lambda: watcher or Unwatched())
@@ -510,6 +508,19 @@ def open_run(reference: str, *, workspace: str | Path | None = None) -> Run:
     from qexp.runs.catalog import Catalog
 
     return Run(Catalog(workspaces.find(workspace)).find(reference))
+
+
+def _references(experiences: str | Path | Sequence[str | Path]) -> list[str]:
+    several = [experiences] if isinstance(experiences, str | Path) else experiences
+    return [str(one) for one in several]
+
+
+def _seeds(seeds: str | Iterable[int]) -> str:
+    return seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
+
+
+def _slurm_options(slurm: Mapping[str, Any] | Iterable[str]) -> list[str]:
+    return [f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm)
 
 
 def _axes(grid: Mapping[str, Sequence[Any]] | Iterable[str]) -> list[str]:
