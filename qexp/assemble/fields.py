@@ -13,7 +13,7 @@ from qexp.assemble.transforms import built_transforms
 from qexp.datasets.gridded import GriddedDataset, Patches
 from qexp.datasets.gridded.folders import FieldError
 from qexp.datasets.gridded.patches import Numbers
-from qexp.datasets.splits import Split, SplitError
+from qexp.datasets.splits import Column, Rows, Split, SplitError
 from qexp.errors import DatasetError
 from qexp.models.network import Network, refusal
 from qexp.seeds import Seeds
@@ -49,14 +49,18 @@ def completed(document: Document, workspace: Workspace) -> Document:
 
 def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds) -> tuple[Numbers, Numbers]:
     """Training and validation frames, as rows of the dataset. Raises SplitError and FieldError."""
-    made: Split = built(tables["splits"], split)
-    folds = made.folds(dataset.rows, dataset.column, seeds.numpy("split"))
+    advice = "one is kept for validation; use 'random_groups', 'time_block', 'held_out' or 'random'"
+    return one_fold(built(tables["splits"], split), dataset.rows, dataset.column, seeds.numpy("split"), advice)
+
+
+def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str) -> tuple[Rows, Rows]:
+    """What a split leaves and what it holds out, where that is to be done once. Raises SplitError.
+
+    advice  what is said of a split that makes several parts
+    """
+    folds = split.folds(rows, column, random)
     if len(folds) != 1:
-        raise SplitError(
-            None,
-            f"makes {len(folds)} parts, but one is kept for validation; use 'random_groups', 'time_block', 'held_out' "
-            "or 'random'",
-        )
+        raise SplitError(None, f"makes {len(folds)} parts, but {advice}")
     return folds[0].train, folds[0].test
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from qexp.assemble import leaks
-from qexp.assemble.fields import of_sums_only
+from qexp.assemble.fields import of_sums_only, one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.datasets.spectra.rows import VALIDATION, some
 from qexp.datasets.spectra.samples import MOST_TO_FIT
-from qexp.datasets.splits import Rows, Split, SplitError
+from qexp.datasets.splits import Rows, SplitError
 from qexp.datasets.transforms import Transform
 from qexp.models.modules.spectra import Encoder, hidden_channels, seen_count
 from qexp.models.network import Network
@@ -59,13 +59,9 @@ def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
 def _one_fold(
     split: Any, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
 ) -> tuple[Rows, Rows]:
-    made: Split = built(tables["splits"], resolve.long_form(split, tables["splits"]))
-    folds = made.folds(rows, dataset.column, random)
-    if len(folds) != 1:
-        raise SplitError(
-            None, f"makes {len(folds)} parts, but one is {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
-        )
-    return folds[0].train, folds[0].test
+    made = built(tables["splits"], resolve.long_form(split, tables["splits"]))
+    advice = f"one is {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
+    return one_fold(made, rows, dataset.column, random, advice)
 
 
 def samples_of(
