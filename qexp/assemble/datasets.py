@@ -98,7 +98,7 @@ def _gridded(document: Document, tables: Tables, workspace: Workspace | None) ->
 
 def _spectra(document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
     keys = (
-        "target", "channels", "patch_size", "columns", "core", "depth", "energy", "units", "fingerprint",
+        "target", "channels", "patch_size", "mix", "columns", "core", "depth", "energy", "units", "fingerprint",
     )  # fmt: skip
     return SpectraDataset(data_folder(document, workspace), **{key: document[key] for key in keys if key in document})
 

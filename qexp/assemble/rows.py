@@ -20,6 +20,7 @@ from qexp.errors import QexpError
 from qexp.models.network import Network
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built
+from qexp.training.optimizers import OF_MATRICES
 
 Document = dict[str, Any]
 Finding = validate.Finding
@@ -49,6 +50,8 @@ def findings(document: Document, dataset: TabularDataset, tables: Tables, networ
     yield from _in_transforms(document, dataset, tables, trained)
     if network is not None:
         yield from _in_batches(document, network, trained)
+    if (optimizer := resolve.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
+        yield ("optimizer",), f"networks of folds are trained side by side, which '{optimizer}' cannot; use 'adamw'"
     yield from _in_names(document, dataset)
     yield from _in_baselines(document, tables)
     yield from _in_select(document, tables)

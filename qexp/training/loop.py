@@ -73,10 +73,7 @@ class Trainer:
         self.progress = Progress()
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._freezable = self._weights_to_freeze()
-        groups = self._groups()
-        self.optimizer = recipe.optimizer([{"params": group} for group in groups.values()], recipe.learning_rate)
-        self._factors = [factor for factor, _ in groups]
-        """Of the learning rate, by the optimizer's groups."""
+        self.optimizer = recipe.optimizer(self._groups(), recipe.learning_rate)
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._validation: Samples | None = None
         """The validation samples as the network sees them, the same every epoch."""
@@ -145,8 +142,8 @@ class Trainer:
             found[name] = evaluate(metrics, estimates[name][some].cpu().numpy(), samples[name][some].cpu().numpy())
         return found
 
-    def _groups(self) -> dict[tuple[float, bool], list[nn.Parameter]]:
-        """Weights by what their learning rate is multiplied by, and by whether they are frozen in some epochs.
+    def _groups(self) -> list[dict[str, Any]]:
+        """Weights by the `factor` of their learning rate, and by whether they are frozen in some epochs.
 
         Those that begin to move later have a group of their own, for torch's fused gradient descent with momentum
         wants all weights of a group to have had a first step, or none.
@@ -158,7 +155,7 @@ class Trainer:
             if weight.requires_grad:
                 factor = self.recipe.layer_decay ** above.get(name.removeprefix("network."), 0)
                 groups.setdefault((factor, id(weight) in freezable), []).append(weight)
-        return groups
+        return [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
 
     def _weights_to_freeze(self) -> dict[str, list[nn.Parameter]]:
         """Operation that is frozen in some epochs → its weights. Raises QexpError if none are left to train."""
@@ -264,8 +261,8 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         rate = self._learning_rate()
-        for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
-            group["lr"] = rate * factor
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
 
     def _write_checkpoint(self, listener: Listener) -> None:
         if not self._unwritten:

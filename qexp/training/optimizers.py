@@ -65,6 +65,46 @@ def sgd(
     )
 
 
+class Muon(torch.optim.Optimizer):
+    """Moves matrices by torch's Muon, and whatever is no matrix by AdamW at a share of the learning rate."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        learning_rate: float,
+        /,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        rate_of_others: float = 0.1,
+    ) -> None:
+        groups: list[dict[str, Any]] = [one if isinstance(one, dict) else {"params": [one]} for one in weights]
+        apart = [
+            {**group, "params": chosen, "factor": group.get("factor", 1.0) * share, "of_matrices": of_matrices}
+            for group in groups
+            for of_matrices, share in ((True, 1.0), (False, rate_of_others))
+            if (chosen := [one for one in group["params"] if (one.ndim == 2) is of_matrices])
+        ]
+        for group in apart:
+            group["lr"] = learning_rate * group["factor"]
+        super().__init__(apart, {})
+        matrices, others = self._groups(True), self._groups(False)
+        self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
+        if matrices:
+            muon = torch.optim.Muon(matrices, learning_rate, weight_decay=weight_decay, momentum=momentum)
+            self._inner.append((True, muon))
+        if others:
+            self._inner.append((False, torch.optim.AdamW(others, weight_decay=weight_decay, fused=True)))
+
+    def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
+        return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here evaluates a loss twice
+        for of_matrices, inner in self._inner:
+            # What was restored from a checkpoint are other dictionaries than those that were handed on at first.
+            inner.param_groups, inner.state = self._groups(of_matrices), self.state
+            inner.step()
+
+
 BETAS = {
     "type": "array",
     "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
@@ -74,6 +114,9 @@ BETAS = {
 }
 EPSILON = {"type": "number", "exclusiveMinimum": 0}
 DECAY = {"type": "number", "minimum": 0}
+
+OF_MATRICES = ("muon",)
+"""Optimizers that have to know which weights are a matrix; the others move every number for itself."""
 
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
@@ -93,6 +136,22 @@ OPTIMIZERS: dict[str, Entry] = {
         parameters={"properties": {"betas": BETAS, "epsilon": EPSILON, "weight_decay": DECAY}},
         help="Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
         example={"type": "adamw", "parameters": {"weight_decay": 0.01}},
+    ),
+    "muon": Entry(
+        build=Muon,
+        parameters={
+            "properties": {
+                "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "weight_decay": DECAY,
+                "rate_of_others": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "AdamW's learning rate, for what is no matrix, in that of the matrices",
+                },
+            }
+        },
+        help="Muon (Jordan et al. 2024): steps as long in every direction, so that small components are learned soon.",
+        example={"type": "muon", "parameters": {"rate_of_others": 0.1}},
     ),
     "sgd": Entry(
         build=sgd,

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -514,6 +515,47 @@ def test_any_batch_can_be_made_again_without_those_before_it(folders):
     assert all(torch.equal(again[name], values) for name, values in before[2].items())
     other = samples(dataset, seed=1).epoch(3, 4, plain)(2)
     assert not any(torch.equal(other[name], values) for name, values in before[2].items())
+
+
+def mixtures(dataset, number):
+    """Spectra and targets of an epoch, and of each two rows and the share of the second that it was made of."""
+    batch = samples(dataset).epoch(number, 18, plain)(0)
+    spectra, targets = dataset.spectra[:18].astype(np.float64), dataset.targets[:18]
+    made = []
+    for spectrum, target in zip(batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True):
+        found = []
+        for one, two in itertools.product(range(18), repeat=2):
+            between = spectra[two] - spectra[one]
+            share = 0.0 if one == two else float((spectrum - spectra[one]) @ between / (between @ between))
+            if np.allclose(spectrum, spectra[one] + share * between, rtol=1e-4, atol=1e-3):
+                found.append((one, two, share, (1 - share) * targets[one] + share * targets[two] - target))
+        made.append(found)
+    return made
+
+
+def test_mixed_spectra_lie_between_two_of_training_and_their_targets_as_far_between_theirs(folders):
+    shares = []
+    for number in (1, 2, 3):
+        for found in mixtures(opened(folders, mix=0.4), number):
+            asked = [share for _, _, share, error in found if 0 <= share <= 0.4001 and abs(error) < 1e-4]
+            assert asked
+            shares.append(min(asked))
+    assert max(shares) > 0.3
+    assert len(set(shares)) > 0.9 * len(shares)
+
+
+def test_mixtures_can_be_made_again_and_nothing_but_training_is_mixed(folders):
+    dataset, plainly = opened(folders, mix=1.0), opened(folders)
+    batch = samples(dataset).epoch(3, 4, plain)
+    before = [batch(index) for index in range(5)]
+    again = samples(dataset).epoch(3, 4, plain)(2)
+    assert all(torch.equal(again[name], values) for name, values in before[2].items())
+    unmixed = samples(plainly).epoch(3, 4, plain)(2)
+    assert torch.equal(unmixed["mask"], again["mask"])
+    assert not torch.equal(unmixed["spectrum"], again["spectrum"])
+    for part in ("validation", "test"):
+        for name, values in getattr(samples(plainly), part).items():
+            assert torch.equal(getattr(samples(dataset), part)[name], values)
 
 
 def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_validation_and_test(folders):

@@ -369,7 +369,7 @@ def test_with_patches_of_their_own_each_has_weights_that_no_other_touches():
     encoder = masked_encoder((64,), size="tiny", patches="own")
     spectra = torch.randn(3, 64)
     encoder.embedding(spectra.unflatten(1, (4, 16)))[:, 2].square().sum().backward()
-    touched = encoder.embedding.weight.grad.abs().sum(dim=(1, 2)) > 0
+    touched = encoder.embedding.weight.grad.unflatten(1, (4, 16)).abs().sum(dim=(0, 2)) > 0
     assert touched.tolist() == [False, False, True, False]
     assert encoder.layer_of("embedding.weight") == 0
 
@@ -377,7 +377,7 @@ def test_with_patches_of_their_own_each_has_weights_that_no_other_touches():
 def test_patches_of_their_own_that_have_the_same_weights_are_alike():
     alike, own = (masked_encoder((64,), size="tiny", patches=patches) for patches in ("alike", "own"))
     state = alike.state_dict()
-    state["embedding.weight"] = state["embedding.weight"].T.expand(4, -1, -1)
+    state["embedding.weight"] = state["embedding.weight"].repeat(1, 4)
     state["embedding.bias"] = state["embedding.bias"].expand(4, 1, -1)
     own.load_state_dict(state)
     spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
@@ -391,3 +391,53 @@ def test_a_decoder_that_reads_the_class_token_alone_makes_nothing_of_the_others(
     other = torch.cat([tokens[:, :1], torch.randn(5, 2, 24)], dim=1)
     assert torch.equal(decoder([tokens, spectra, numbers]), decoder([other, spectra, numbers]))
     assert not torch.equal(decoder([tokens, spectra, numbers]), decoder([tokens.flip(0), spectra, numbers]))
+
+
+TOKENS = [(3, 24), (64,), (4,)]
+
+
+def test_a_decoder_that_reads_the_mean_makes_the_same_of_tokens_in_any_order_and_nothing_of_the_class_token():
+    decoder = masked_decoder(TOKENS, size="tiny", mask_ratio=0.5, reads="mean", loss_on="all")
+    tokens, spectra, numbers = torch.randn(5, 3, 24), torch.randn(5, 64), torch.rand(5, 4)
+    other = torch.cat([torch.randn(5, 1, 24), tokens[:, 1:].flip(1)], dim=1)
+    made = decoder([tokens, spectra, numbers])
+    torch.testing.assert_close(decoder([other, spectra, numbers]), made)
+    assert not torch.allclose(decoder([2 * tokens, spectra, numbers]), made)
+
+
+@pytest.mark.parametrize("patches", ["alike", "own"])
+def test_a_decoder_without_a_block_is_linear(patches):
+    decoder = masked_decoder(TOKENS, size="tiny", depth=0, mask_ratio=0.5, reads="mean", loss_on="all", patches=patches)
+    spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
+    one, two = torch.randn(5, 3, 24), torch.randn(5, 3, 24)
+    made = [decoder([tokens, spectra, numbers]) for tokens in (one, two, one + two, torch.zeros(5, 3, 24))]
+    torch.testing.assert_close(made[2] - made[3], made[0] + made[1] - 2 * made[3], rtol=1e-4, atol=1e-4)
+
+
+def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_with():
+    """And without a last norm, the mean of tokens that nothing changes is linear in the spectrum."""
+    spectra, changes = torch.randn(5, CHANNELS), {}
+    for scale in (1e-4, 1e-3, None, 1.0):
+        torch.manual_seed(0)
+        made = masked_encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False)
+        with torch.no_grad():
+            tokens = made(spectra)
+            patches = made.embedding(spectra.unflatten(1, (-1, PATCH))) + made.positions
+        changes[scale] = tokens[:, 1:] - patches
+    torch.testing.assert_close(
+        changes[1e-3], 10 * changes[1e-4], rtol=0.05, atol=1e-3 * changes[1e-3].abs().max().item()
+    )
+    assert torch.equal(changes[None], changes[1.0])
+    assert changes[1e-4].abs().max() < 1e-3 < changes[1.0].abs().max()
+
+
+def test_layer_scales_are_weights_of_their_block_two_for_each_number_of_a_token():
+    plain, scaled = (masked_encoder((CHANNELS,), **SMALL, layer_scale=scale) for scale in (None, 0.1))
+    added = {name for name, _ in scaled.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    assert len(added) == 2 * SMALL["depth"]
+    assert all(scaled.get_parameter(name).shape == (SMALL["width"],) for name in added)
+    assert {scaled.layer_of(name) for name in added} == {1, 2}
+    bare = masked_encoder((CHANNELS,), **SMALL, last_norm=False)
+    assert {name for name, _ in plain.named_parameters()} - {name for name, _ in bare.named_parameters()} == {
+        "norm.weight", "norm.bias",
+    }  # fmt: skip

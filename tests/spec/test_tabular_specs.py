@@ -305,6 +305,7 @@ EXPERIENCES_WITH_A_FAULT = {
     "an inner part that chooses nothing": ("keep", "last", "$.inner", "leave it out"),
     "as published and inner": ("protocol", "as_published", "$.inner", "leave out one of the two"),
     "an unknown protocol": ("protocol", "honestly", "$.protocol", "did you mean 'honest'"),
+    "an optimizer of whole matrices": ("optimizer", "muon", "$.optimizer", "use 'adamw'"),
     "no members": ("members", 0, "$.members", "at least 1"),
     "an unknown baseline": ("baselines", ["mean", "rigde"], "$.baselines[1]", "did you mean 'ridge'"),
     "a look at held-out rows": ("additional_callbacks", ["test_evaluate"], "$.additional_callbacks[0]", "leave out"),

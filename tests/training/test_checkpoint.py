@@ -50,7 +50,9 @@ def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("adam", {}), ("adamw", {}), ("sgd", {"momentum": 0.9}), ("sgd", {})], ids=str
+    ("name", "parameters"),
+    [("adam", {}), ("adamw", {}), ("muon", {}), ("sgd", {"momentum": 0.9}), ("sgd", {})],
+    ids=str,
 )
 def test_an_optimizer_restored_from_a_checkpoint_takes_the_steps_it_would_have_taken(tmp_path, name, parameters):
     def start():

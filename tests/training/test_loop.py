@@ -28,6 +28,7 @@ EPOCHS, BATCHES, BATCH_SIZE, TRAIN_SIZE = 3, 3, 8, 20
 FILES = ("best.safetensors", "last.safetensors")
 
 ADAM = partial(OPTIMIZERS["adam"].build)
+MUON = partial(OPTIMIZERS["muon"].build, weight_decay=0.1)
 MOMENTUM = partial(OPTIMIZERS["sgd"].build, momentum=0.9, nesterov=True)
 PLAIN = partial(OPTIMIZERS["sgd"].build)
 
@@ -675,7 +676,7 @@ def same(one, other, *operations):
     return [torch.equal(one[name], other[name]) for name in names]
 
 
-@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, WITH_DECAY], ids=["adam", "momentum", "adamw"])
+@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, WITH_DECAY, MUON], ids=["adam", "momentum", "adamw", "muon"])
 def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path, optimizer):
     states = state_after_epochs(trainer(tmp_path / "run", frozen=FROZEN, optimizer=optimizer, callbacks=[]))
     assert len(states) == 1 + EPOCHS
@@ -709,7 +710,7 @@ def test_what_is_frozen_drops_nothing(tmp_path):
     assert journal.documents[0]["train"]["loss"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM], ids=["adam", "momentum"])
+@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, MUON], ids=["adam", "momentum", "muon"])
 @pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
 def test_interrupted_before_while_and_after_an_operation_thaws_and_resumed_is_never_interrupted_byte_for_byte(
     tmp_path, optimizer, batches

@@ -105,3 +105,48 @@ def test_adamw_shrinks_weights_by_learning_rate_times_decay_and_sgd_as_well():
 def test_adam_leaves_weights_without_gradient_alone():
     start, after = steps("adam", 1, 0.1, flat)
     assert torch.equal(start, after)
+
+
+def matrices():
+    random = torch.Generator().manual_seed(3)
+    weights = [torch.nn.Parameter(torch.randn(*shape, generator=random)) for shape in ((6, 4), (4,), (3, 5), (2, 2, 2))]
+    slopes = [torch.randn(weight.shape, generator=random) for weight in weights]
+    return weights, slopes
+
+
+def test_muon_moves_matrices_as_torch_does_and_all_else_by_adamw_at_a_share_of_the_rate():
+    (weights, slopes), (same, _) = matrices(), matrices()
+    made = OPTIMIZERS["muon"].build(weights, 0.1, momentum=0.9, weight_decay=0.3, rate_of_others=0.2)
+    flat = [weight.ndim == 2 for weight in same]
+    known = [
+        torch.optim.Muon([one for one, is_flat in zip(same, flat, strict=True) if is_flat], 0.1, 0.3, 0.9),
+        torch.optim.AdamW(
+            [one for one, is_flat in zip(same, flat, strict=True) if not is_flat], 0.02, weight_decay=0.3, fused=True
+        ),
+    ]
+    for _ in range(3):
+        for weight, other, slope in zip(weights, same, slopes, strict=True):
+            weight.grad, other.grad = slope.clone(), slope.clone()
+        for optimizer in (made, *known):
+            optimizer.step()
+    assert all(torch.equal(weight, other) for weight, other in zip(weights, same, strict=True))
+
+
+def test_muon_steps_about_as_far_in_every_direction_however_steep():
+    """Newton and Schulz's five steps bring singular values of the step near 1, not to it."""
+    left, _ = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)))
+    weight = torch.nn.Parameter(torch.zeros(8, 8))
+    optimizer = OPTIMIZERS["muon"].build([weight], 0.1)
+    weight.grad = left @ torch.diag(torch.logspace(0, -2, 8))
+    optimizer.step()
+    assert torch.linalg.svdvals(weight.detach()).numpy() == pytest.approx(0.1, rel=0.4)
+
+
+def test_factors_of_the_rate_stay_with_the_groups_that_muon_takes_apart():
+    weights, _ = matrices()
+    groups = [{"params": weights[:2], "factor": 1.0}, {"params": weights[2:], "factor": 0.5}]
+    made = OPTIMIZERS["muon"].build(groups, 0.1, rate_of_others=0.2)
+    assert [(group["of_matrices"], group["factor"]) for group in made.param_groups] == [
+        (True, 1.0), (False, 0.2), (True, 0.5), (False, 0.1),
+    ]  # fmt: skip
+    assert [group["lr"] for group in made.param_groups] == pytest.approx([0.1, 0.02, 0.05, 0.01])

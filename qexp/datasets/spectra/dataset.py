@@ -38,6 +38,7 @@ class SpectraDataset:
     target       what there is a number of for each spectrum, and in a table its column
     channels     counts of a spectrum
     patch_size   channels that are hidden together
+    mix          largest share of another spectrum that one is mixed with in training
     columns      of a table: what columns of counts are called before their number, or a NetCDF file's variable
     core         column that names the core
     depth        column of the depth in the core; None: there is none
@@ -53,6 +54,7 @@ class SpectraDataset:
         target: str | None = None,
         channels: int = 2048,
         patch_size: int = 16,
+        mix: float = 0.0,
         columns: str = "channel_",
         core: str = "core",
         depth: str | None = "depth",
@@ -60,7 +62,7 @@ class SpectraDataset:
         units: Mapping[str, str] | None = None,
         fingerprint: str | None = None,
     ) -> None:
-        self.path, self.target, self.channels, self.patch_size = path, target, channels, patch_size
+        self.path, self.target, self.channels, self.patch_size, self.mix = path, target, channels, patch_size, mix
         self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
         self._core, self._depth = core, depth
         self._refuse_arguments()

@@ -51,16 +51,34 @@ class SpectrumSamples:
     def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
         """The batches of an epoch by their number, counted from 0, each `prepared` when it is asked for.
 
-        The numbers of the patches belong to the place in the epoch, so that any batch can be made without the others.
+        The numbers of the patches, and what a spectrum is mixed with, belong to the place in the epoch, so that any
+        batch can be made without the others.
         """
         order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
         masks = self._masks(self.train_size, "train", number, "masks")
 
+        others, shares = self._mixed_with(number)
+
         def batch(index: int) -> Samples:
             place = slice(index * batch_size, (index + 1) * batch_size)
-            return prepared(self._samples(order[place], masks[place]))
+            samples = self._samples(order[place], masks[place])
+            if self._dataset.mix:
+                second = self._samples(others[place], masks[place])
+                share = torch.from_numpy(shares[place]).to(self._device)
+                samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
+            return prepared(samples)
 
         return batch
+
+    def _mixed_with(self, number: int) -> tuple[Numbers, NDArray[np.float32]]:
+        """Of each place in an epoch: another row, and its share in the mixture, (sample, 1).
+
+        A mixture of two sediments has nearly the mixture of their spectra, and between few cores there are then as
+        many as there are epochs (Zhang et al. 2018, mixup, with shares that are uniform).
+        """
+        others = self._seeds.numpy("train", number, "mixed with").permutation(self.train_rows)
+        shares = self._seeds.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
+        return others, shares * np.float32(self._dataset.mix)
 
     def to_fit(self) -> Samples:
         """Training samples for transforms to be fitted to: targets of the labelled ones, spectra of the others, too."""

@@ -54,6 +54,13 @@ OWN_SIZE = {
         "heads": "ways of attention, which share the width",
     }.items()
 }
+LAYER_SCALE = {
+    "layer_scale": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "description": "what a block's changes are multiplied by at first, by weights that learn; null: by none",
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -285,6 +292,8 @@ MODULES: dict[str, Entry] = {
                 "size": {"enum": [*ENCODERS], "description": "base: 768 wide, 12 deep, 12 heads"},
                 **PATCHES,
                 **OF_PATCHES,
+                **LAYER_SCALE,
+                "last_norm": {"type": "boolean", "description": "whether tokens are normalised when they leave"},
                 **OWN_SIZE,
             }
         },
@@ -298,15 +307,17 @@ MODULES: dict[str, Entry] = {
                 "size": {"enum": [*DECODERS], "description": "base: 512 wide, 8 deep, 16 heads"},
                 **PATCHES,
                 "reads": {
-                    "enum": ["tokens", "class"],
-                    "description": "tokens: of all patches that were seen; class: the class token alone",
+                    "enum": ["tokens", "class", "mean"],
+                    "description": "tokens: of all patches that were seen; or the class token, or their mean, alone",
                 },
                 "loss_on": {
                     "enum": ["masked", "all"],
                     "description": "masked: patches that were seen come out as they are; all: they are guessed, too",
                 },
                 **OF_PATCHES,
+                **LAYER_SCALE,
                 **OWN_SIZE,
+                "depth": {**OWN_SIZE["depth"], "minimum": 0, "description": "as the encoder's; 0 makes a linear one"},
             }
         },
         help="A light transformer that guesses hidden patches, from an encoder's tokens, the spectrum and its mask.",

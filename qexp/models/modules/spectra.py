@@ -41,9 +41,13 @@ EPSILON = 1e-6
 
 
 class Block(nn.Module):
-    """Attention, then a layer on each token; both on normalised values, and added to what came in."""
+    """Attention, then a layer on each token; both on normalised values, and added to what came in.
 
-    def __init__(self, width: int, heads: int) -> None:
+    layer_scale  what both are multiplied by at first, by a weight for each number of a token; not at all if None.
+                 A network of small ones begins as a nearly linear one (Touvron et al. 2021, section 3: LayerScale)
+    """
+
+    def __init__(self, width: int, heads: int, layer_scale: float | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.before_attention = nn.LayerNorm(width, EPSILON)
@@ -51,14 +55,20 @@ class Block(nn.Module):
         self.attended = Linear(width, width)
         self.before_layers = nn.LayerNorm(width, EPSILON)
         self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
+        self.scale_of_attention = self.scale_of_layers = None
+        if layer_scale is not None:
+            self.scale_of_attention = nn.Parameter(torch.full((width,), layer_scale))
+            self.scale_of_layers = nn.Parameter(torch.full((width,), layer_scale))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → the same."""
         samples, count, width = tokens.shape
         split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
         seen = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
-        tokens = tokens + self.attended(seen.transpose(1, 2).reshape(samples, count, width))
-        return tokens + cast(Tensor, self.layers(self.before_layers(tokens)))
+        change = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
+        tokens = tokens + (change if self.scale_of_attention is None else self.scale_of_attention * change)
+        change = cast(Tensor, self.layers(self.before_layers(tokens)))
+        return tokens + (change if self.scale_of_layers is None else self.scale_of_layers * change)
 
 
 class Encoder(nn.Module):
@@ -67,18 +77,29 @@ class Encoder(nn.Module):
     length      channels of a spectrum
     mask_ratio  share of the patches that are hidden, where random numbers come with the spectra
     patches     "alike": all are embedded by the same weights; "own": each by its own
+    last_norm   whether tokens are normalised when they leave; without, their mean is nearly linear in a spectrum
+                where blocks change little
     """
 
     positions: Tensor
 
-    def __init__(self, length: int, patch_size: int, size: Size, mask_ratio: float, patches: str) -> None:
+    def __init__(
+        self,
+        length: int,
+        patch_size: int,
+        size: Size,
+        mask_ratio: float,
+        patches: str,
+        layer_scale: float | None,
+        last_norm: bool,
+    ) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
-        self.embedding = _OF_PATCHES[patches](length // patch_size, patch_size, size.width)
+        self.embedding = _EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
-        self.norm = nn.LayerNorm(size.width, EPSILON)
+        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
         """(sample, length), or that and random numbers (sample, patch) → (sample, 1 + seen patch, width)."""
@@ -104,12 +125,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens of the patches that are seen → the whole spectrum.
+    """Tokens of the patches that are seen → the whole spectrum. Without a block it is linear in them.
 
     token_width  of what the encoder makes
     keeps_seen   whether patches that were seen come out as they went in, so that a loss is one of the hidden ones
     patches      "alike": the channels of all are made by the same weights; "own": of each by its own
-    reads        "tokens": of all patches that were seen; "class": the class token alone, which has to tell all then
+    reads        "tokens": of all patches that were seen; "class": the class token alone, which has to tell all then;
+                 "mean": the mean of the others alone
     """
 
     positions: Tensor
@@ -124,15 +146,16 @@ class Decoder(nn.Module):
         keeps_seen: bool,
         patches: str,
         reads: str,
+        layer_scale: float | None,
     ) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio, self.keeps_seen, self.reads = patch_size, mask_ratio, keeps_seen, reads
         self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
-        self.norm = nn.LayerNorm(size.width, EPSILON)
-        self.channels = _OF_PATCHES[patches](length // patch_size, size.width, patch_size)
+        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.norm = nn.LayerNorm(size.width, EPSILON) if size.depth else nn.Identity()
+        self.channels = _CHANNELS[patches](length // patch_size, size.width, patch_size)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
@@ -140,11 +163,13 @@ class Decoder(nn.Module):
         tokens = self.embedding(tokens)
         seen = seen_patches(numbers, self.mask_ratio)
         of_class, of_patches = tokens[:, :1], tokens[:, 1:]
+        if self.reads == "mean":
+            of_class = of_patches.mean(dim=1, keepdim=True)
         patches = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)
-        if self.reads == "class":
-            patches = patches + of_class
-        else:
+        if self.reads == "tokens":
             patches = patches.scatter(1, seen[..., None].expand_as(of_patches), of_patches)
+        else:
+            patches = patches + of_class
         tokens = torch.cat([of_class, patches + self.positions], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -189,25 +214,42 @@ class AlikePatches(Linear):
         return super().forward(values if picked is None else _picked(values, picked))
 
 
-class OwnPatches(nn.Module):
-    """A linear layer for each patch, where a patch is always of the same energies.
+class OwnEmbedding(nn.Module):
+    """A linear layer for each patch, where a patch is always of the same energies: one matrix for a whole spectrum.
 
     What elements tell of each other is then nearly linear in what the network sees, and learned soon.
     """
 
     def __init__(self, patches: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        bound = math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
-        self.weight = nn.Parameter(torch.empty(patches, inputs, outputs).uniform_(-bound, bound))
+        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
+        self.weight = nn.Parameter(torch.empty(outputs, patches * inputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
         """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
-        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.weight).transpose(0, 1)
+        weight = self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0)
+        made = torch.baddbmm(self.bias, values.transpose(0, 1), weight).transpose(0, 1)
         return made if picked is None else _picked(made, picked)
 
 
-_OF_PATCHES = {"alike": AlikePatches, "own": OwnPatches}
+class OwnChannels(nn.Module):
+    """The other way: a linear layer for each patch, from its token to its channels, as one matrix."""
+
+    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))
+        self.weight = nn.Parameter(torch.empty(patches * outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(sample, patch, input) → (sample, patch, output)"""
+        weight = self.weight.unflatten(0, (self.patches, -1)).mT
+        return torch.baddbmm(self.bias, tokens.transpose(0, 1), weight).transpose(0, 1)
+
+
+_EMBEDDINGS = {"alike": AlikePatches, "own": OwnEmbedding}
+_CHANNELS = {"alike": AlikePatches, "own": OwnChannels}
 
 
 def positions(count: int, width: int) -> Tensor:
@@ -240,6 +282,8 @@ def masked_encoder(
     patch_size: int = 16,
     mask_ratio: float = 0.75,
     patches: str = "alike",
+    layer_scale: float | None = None,
+    last_norm: bool = True,
     width: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
@@ -249,7 +293,8 @@ def masked_encoder(
     _require_patches(spectrum, patch_size, numbers)
     if len(numbers) > 1:
         raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
-    return Encoder(spectrum[0], patch_size, _size(ENCODERS[size], width, depth, heads), mask_ratio, patches)
+    of_size = _size(ENCODERS[size], width, depth, heads)
+    return Encoder(spectrum[0], patch_size, of_size, mask_ratio, patches, layer_scale, last_norm)
 
 
 def masked_decoder(
@@ -261,6 +306,7 @@ def masked_decoder(
     loss_on: str = "masked",
     reads: str = "tokens",
     patches: str = "alike",
+    layer_scale: float | None = None,
     width: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
@@ -278,8 +324,8 @@ def masked_decoder(
             f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
         )
     of_size = _size(DECODERS[size], width, depth, heads)
-    keeps_seen = loss_on == "masked"
-    return Decoder(spectrum[0], patch_size, tokens[1], of_size, mask_ratio, keeps_seen, patches, reads)
+    width_in, keeps_seen = tokens[1], loss_on == "masked"
+    return Decoder(spectrum[0], patch_size, width_in, of_size, mask_ratio, keeps_seen, patches, reads, layer_scale)
 
 
 def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
@@ -290,7 +336,7 @@ def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
 
 
 def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None) -> Size:
-    made = Size(width or of_name.width, depth or of_name.depth, heads or of_name.heads)
+    made = Size(width or of_name.width, of_name.depth if depth is None else depth, heads or of_name.heads)
     shared = math.lcm(2, made.heads)  # positions are pairs of a sine and a cosine
     if made.width % shared:
         near = max(round(made.width / shared), 1) * shared
