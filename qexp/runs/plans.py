@@ -10,6 +10,7 @@ from typing import Any
 
 from qexp import assemble
 from qexp.assemble import Experience
+from qexp.datasets.spectra.dataset import MASK
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs import lineage, results
 from qexp.runs.catalog import Catalog
@@ -245,16 +246,22 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
 
 
 def _differences(parent: RunDirectory, document: dict[str, Any]) -> list[str]:
-    """What the shapes of weights cannot tell: parameters of operations, such as heads, that are others than there."""
-    ours, theirs = document["model"]["operations"], parent.spec()["model"]["operations"]
+    """What the shapes of weights cannot tell: operations, such as heads, and inputs that are others than there."""
+    spec = parent.spec()
+    ours, theirs = document["model"]["operations"], spec["model"]["operations"]
+    without_effect = set() if MASK in document["inputs"] else {"mask_ratio"}
     differing = []
     for name in lineage.operations_taken(document) or ours:
         here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})
         differing += [
             f"{name}.{key} {json.dumps(here[key])} (there {json.dumps(there[key])})"
             for key in here
-            if key in there and here[key] != there[key]
+            if key in there and here[key] != there[key] and key not in without_effect
         ]
+    for name in document["inputs"]:
+        scaled = [one["transforms"].get(name) for one in (document, spec)]
+        if name in spec["inputs"] and scaled[0] != scaled[1]:
+            differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
     return (
         [f"the weights of {parent.name} fit, but were trained with other parameters: {', '.join(differing)}"]
         if differing

@@ -308,3 +308,17 @@ def test_a_run_from_an_operation_with_other_parameters_of_the_same_shapes_is_tol
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
     assert code == 0, stderr
     assert "fit, but were trained with other parameters: encoder.heads 4 (there 2)" in stderr
+
+
+def test_a_run_whose_spectra_are_scaled_otherwise_than_its_parents_is_told_of(here, qexp):
+    change = ("--set", "transforms.spectrum=per_sample")
+    code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
+    assert code == 0, stderr
+    assert 'transforms.spectrum {"type": "per_sample", "parameters": {}} (there ' in stderr
+
+
+def test_a_share_that_is_hidden_is_no_difference_to_a_run_that_hides_nothing(here, qexp):
+    change = ("--set", "model.operations.encoder.parameters.mask_ratio=0.25")
+    code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
+    assert code == 0, stderr
+    assert "with other parameters" not in stderr
