@@ -218,6 +218,8 @@ def _spectra_lines(spec: dict[str, Any]) -> dict[str, str]:
         "tested": _named(spec["split"]),
         "validation": _named(spec["inner"]) if spec["inner"] else "the part that the dataset has",
         "labelled": str(spec["labelled"]),
+        # Runs from before there were mixtures do not say.
+        **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset.get("mix") else {}),
     }
 
 

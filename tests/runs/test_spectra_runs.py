@@ -109,6 +109,7 @@ train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal
     ("experience", "changes"),
     [
         ("masked", {"batch_size": 5}),
+        ("masked", {"batch_size": 5, "optimizer": "muon", "learning_rate": 0.02, "dataset.mix": 1.0}),
         (
             "finetune",
             {"batch_size": 5, "layer_decay": 0.5, "pretrain.freeze": ["encoder"], "pretrain.epochs_frozen": 2},
@@ -394,3 +395,9 @@ def test_where_spectra_cannot_be_kept_no_run_begins(here, tmp_path, qexp, monkey
     assert (code, stdout) == (2, "")
     assert "name another folder with QEXP_CACHE" in stderr
     assert not (here / "runs/new").exists()
+
+
+def test_show_tells_of_mixtures_where_there_are_some(here, qexp):
+    train("masked", name="mixed", epochs=1, **{"dataset.mix": 0.5})
+    assert "with up to 50% of another" in qexp("show", "mixed").stdout
+    assert "of another" not in qexp("show", "masked_0").stdout
