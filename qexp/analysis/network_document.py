@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -93,9 +93,11 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) ->
         }
 
     inputs = [Made(name, name) for name in models[0].network.inputs]
+    taken = set(models[0].network.inputs)  # a graph has one value of a name, and an output may be an input
+    outputs = [replace(one, name=f"{one.name}_estimate") if one.name in taken else one for one in made_by(models)]
     return {
         "inputs": [port(made, sides) for made, sides in zip(inputs, graph.inputs, strict=True)],
-        "outputs": [port(made, sides) for made, sides in zip(made_by(models), graph.outputs, strict=True)],
+        "outputs": [port(made, sides) for made, sides in zip(outputs, graph.outputs, strict=True)],
     }
 
 

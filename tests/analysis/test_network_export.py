@@ -31,7 +31,7 @@ from qexp.models.portable import Positional, portable
 from qexp.runs.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
-from tests import domes, stones
+from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
 
 RELATIVE = 1e-5
@@ -381,6 +381,44 @@ def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leav
     with pytest.raises(QexpError, match=r"alike_0 has 12 networks.*add --physical"):
         export_network(run_of(several, "alike_0"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def spectra(tmp_path_factory) -> Path:
+    """A workspace with a masked autoencoder, whose input is its output too, and with a network from spectra."""
+    root = tmp_path_factory.mktemp("spectra")
+    cores.write(root)
+    patches = {"patches": "own", "layer_scale": 0.1}
+    changes = {f"model.operations.encoder.parameters.{key}": value for key, value in patches.items()}
+    of_decoder = {"patches": "own", "reads": "mean", "loss_on": "all", "depth": 0}
+    decoder = {f"model.operations.decoder.parameters.{key}": value for key, value in of_decoder.items()}
+    qexp.run("masked", workspace=root, device="cpu", overrides={**changes, **decoder, "epochs": 1})
+    qexp.run("scratch", workspace=root, device="cpu", overrides={**changes, "epochs": 1})
+    return root
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("physical", [False, True])
+@pytest.mark.parametrize("name", ["masked_0", "scratch_0"])
+def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(spectra, name, format, physical, said, tmp_path):
+    run = qexp.open_run(name, workspace=spectra)
+    folder = qexp.export_network(run, tmp_path / "out", format, physical=physical)
+    about = json.loads((folder / "network.json").read_text())
+    model = load_model(RunDirectory(run.path), torch.device("cpu"))
+    module = Positional(model if physical else model.network, model.network.inputs, model.network.outputs)
+    asked = {
+        "spectrum": 100 * np.abs(numbers(5, cores.CHANNELS)) + 1,
+        "mask": numbers(5, cores.CHANNELS // cores.PATCH_SIZE),
+    }
+    asked = {port["name"]: asked[port["name"]].astype(np.float32) for port in about["inputs"]}
+    [theirs] = said(folder, asked)
+    with torch.no_grad():
+        ours = module(*(torch.from_numpy(values) for values in asked.values()))
+    expected = {"masked_0": ["spectrum_estimate"], "scratch_0": ["toc"]}[name]
+    assert [(port["name"], port["variable"]) for port in about["outputs"]] == [
+        (made, made.removesuffix("_estimate")) for made in expected
+    ]
+    require_close(theirs, dict(zip(expected, (values.numpy() for values in ours), strict=True)))
 
 
 def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it_predicts(said, tmp_path):
