@@ -57,12 +57,13 @@ class SpectrumSamples:
         order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
         masks = self._masks(self.train_size, "train", number, "masks")
 
-        others, shares = self._mixed_with(number)
+        mixed_with = self._mixed_with(number) if self._dataset.mix else None
 
         def batch(index: int) -> Samples:
             place = slice(index * batch_size, (index + 1) * batch_size)
             samples = self._samples(order[place], masks[place])
-            if self._dataset.mix:
+            if mixed_with is not None:
+                others, shares = mixed_with
                 second = self._samples(others[place], masks[place])
                 share = torch.from_numpy(shares[place]).to(self._device)
                 samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
