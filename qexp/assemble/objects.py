@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 import torch
@@ -171,12 +171,12 @@ def _patches_of(
     return PatchSamples(dataset, train, validation, counts, seeds, device)
 
 
-def fit_transforms(model: Inversion, data: Data) -> None:
-    """Fit the transforms that adapt, to training samples alone."""
+def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) -> None:
+    """Fit the transforms that adapt, to training samples alone; but those of `known` variables."""
     samples: Mapping[str, torch.Tensor] | None = None
     for name, transform in model.transforms.items():
         assert isinstance(transform, Transform)
-        if type(transform).fit is not Transform.fit:
+        if name not in known and type(transform).fit is not Transform.fit:
             samples = samples or data.to_fit()
             transform.fit(samples[name])
 

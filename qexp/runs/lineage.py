@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,19 +24,57 @@ def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
     return operations
 
 
+def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Collection[str]) -> list[str]:
+    """The inputs that a resolved experience scales just as the run did that it takes operations from; all, of all.
+
+    Those operations learned of values on that scale, so that what was fitted there is taken over with them. An input
+    counts if one of them sees it as it is, if it has as many values, and if both ask for the same transform of it.
+    before   the resolved experience of the other run
+    tensors  names of what it has learned; a transform that has nothing to fit is the same everywhere
+    """
+    operations = operations_taken(spec)
+    fitted = [name for name in spec["transforms"] if any(one.startswith(f"transforms.{name}.") for one in tensors)]
+    if operations is None:
+        return fitted
+    seen = [
+        name
+        for branch in spec["model"]["branches"]
+        if branch["operations"][:1] and branch["operations"][0] in operations
+        for name in ([branch["x_name"]] if isinstance(branch["x_name"], str) else branch["x_name"])
+    ]
+    return [
+        name
+        for name in fitted
+        if name in seen
+        and spec["model"]["inputs"].get(name) == before["model"]["inputs"].get(name)
+        and spec["transforms"][name] == before["transforms"].get(name)
+    ]
+
+
 def of_operations(tensors: Mapping[str, T], operations: Sequence[str] | None) -> dict[str, T]:
     """Of a model's tensors, or what is told of them by their names, those of some operations; None for all."""
     if operations is None:
         return dict(tensors)
-    beginnings = tuple(f"network.operations.{name}." for name in operations)
-    return {name: value for name, value in tensors.items() if name.startswith(beginnings)}
+    return _beginning_with([f"network.operations.{name}." for name in operations], tensors)
 
 
-def chain(parent: RunDirectory, weights: Mapping[str, Any], operations: Sequence[str] | None) -> list[dict[str, Any]]:
+def of_transforms(tensors: Mapping[str, T], variables: Sequence[str]) -> dict[str, T]:
+    """The same of the transforms of some variables."""
+    return _beginning_with([f"transforms.{name}." for name in variables], tensors)
+
+
+def _beginning_with(beginnings: Sequence[str], tensors: Mapping[str, T]) -> dict[str, T]:
+    return {name: value for name, value in tensors.items() if name.startswith(tuple(beginnings))}
+
+
+def chain(
+    parent: RunDirectory, weights: Mapping[str, Any], operations: Sequence[str] | None, transforms: Sequence[str]
+) -> list[dict[str, Any]]:
     """What identifies a run that another one starts from, and those before it, also when they are gone; nearest first.
 
     weights     fingerprint of what is taken over from it
     operations  whose weights are the first ones of the other run; None for all
+    transforms  variables that stay scaled as they were fitted there
     """
     record = parent.record()
     nearest = {
@@ -48,6 +86,7 @@ def chain(parent: RunDirectory, weights: Mapping[str, Any], operations: Sequence
         "created": record["created"],
         "weights": dict(weights),
         "operations": None if operations is None else list(operations),
+        "transforms": list(transforms),
     }
     return [nearest, *record["lineage"]]
 
@@ -60,6 +99,8 @@ def told(record: Mapping[str, Any]) -> str:
 
 def _told(one: Mapping[str, Any]) -> str:
     words = [", ".join(one["operations"])] if one.get("operations") else []
+    if words and one.get("transforms"):
+        words.append(f"{', '.join(one['transforms'])} scaled as there")
     words += [f"digest {one['digest'][:16]}"] if "digest" in one else []
     return f"{one['name']} ({'; '.join(words)})" if words else str(one["name"])
 

@@ -63,6 +63,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         units={name: units[name] for name in experience.document["outputs"]},
         extensions=experience.extensions,
         parent=found,
+        transforms_taken=_transforms_taken(found, experience.document) if found else (),
     )
     caution = assemble.caution(experience.document)
     differences = _differences(found, experience.document) if found else []
@@ -243,6 +244,10 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
                 f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
             )
     return parent
+
+
+def _transforms_taken(parent: RunDirectory, document: dict[str, Any]) -> list[str]:
+    return lineage.transforms_taken(document, parent.spec(), checkpoint.shapes(parent.best_weights))
 
 
 def _differences(parent: RunDirectory, document: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +42,8 @@ class Plan:
     extensions: str = ""
     parent: RunDirectory | None = None
     """The run whose best weights are this one's first."""
+    transforms_taken: Sequence[str] = ()
+    """Variables that are scaled as they were fitted there, and not fitted anew."""
     seen: seen.Seen | None = None
     """The spectra that it is trained on; None for a run that is trained on none."""
     warnings: tuple[str, ...] = ()
@@ -109,8 +111,8 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
     if plan.parent is not None:
         pretrained = draft / "checkpoints" / "pretrained.safetensors"
         shutil.copyfile(plan.parent.best_weights, pretrained)
-        taken = lineage.operations_taken(plan.spec)
-        before = lineage.chain(plan.parent, provenance.fingerprint(pretrained), taken)
+        operations = lineage.operations_taken(plan.spec)
+        before = lineage.chain(plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken)
     files.write_json(draft / "spec.json", plan.spec)
     saw = seen.joined(plan.name, plan.seen, seen.read(plan.parent) if plan.parent else {})
     if saw:

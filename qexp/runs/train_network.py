@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import torch
 from qexp import assemble, files
 from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.models.inversion import Inversion
 from qexp.runs import field_results, lineage, spectrum_results
 from qexp.runs.directory import RunDirectory, read_lines, write_lines
 from qexp.runs.results import write_results
@@ -24,6 +25,7 @@ from qexp.tables import Tables
 from qexp.training import checkpoint
 from qexp.training.events import EventWriter
 from qexp.training.loop import Progress, Trainer
+from qexp.training.recipe import Data
 
 log = logging.getLogger("qexp.run")
 
@@ -61,14 +63,12 @@ def train_network(
     for text in dataset.warnings:
         log.warning("%s", text)
     data = assemble.data_of(spec, dataset, tables, seeds, device)
-    model = assemble.initial_model(spec, tables, seeds)
+    model = assemble.initial_model(spec, tables, seeds).to(device)
     pretrained = directory.checkpoints / "pretrained.safetensors"
-    operations = lineage.operations_taken(spec)
-    if operations is not None or not pretrained.exists():
-        assemble.fit_transforms(model.to(device), data)
     if pretrained.exists():
-        taken = lineage.of_operations(checkpoint.read(pretrained)[0], operations)
-        model.load_state_dict(taken if operations is None else {**model.state_dict(), **taken})
+        _start_from(checkpoint.read(pretrained)[0], model, data, spec, record)
+    else:
+        assemble.fit_transforms(model, data)
     trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, directory.checkpoints)
     done = trainer.resume()
     _cut_metrics(directory.metrics_file, done)
@@ -113,6 +113,21 @@ def train_network(
     record |= judged
     record["results"] = {"validation": trainer.evaluate(data.validation), **judged["results"]}
     return True
+
+
+def _start_from(
+    tensors: Mapping[str, torch.Tensor], model: Inversion, data: Data, spec: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """Give a model what another run learned, all or those operations that are asked for; the rest is fitted here."""
+    operations = lineage.operations_taken(spec)
+    if operations is None:
+        model.load_state_dict(tensors)
+        return
+    # Runs from before transforms were taken over with operations have none, and fit all of them.
+    transforms = record["lineage"][0].get("transforms", []) if record["lineage"] else []
+    assemble.fit_transforms(model, data, known=transforms)
+    taken = {**lineage.of_operations(tensors, operations), **lineage.of_transforms(tensors, transforms)}
+    model.load_state_dict({**model.state_dict(), **taken})
 
 
 class _Listener:

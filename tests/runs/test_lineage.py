@@ -90,6 +90,31 @@ def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
     assert any(np.allclose(value, 0.5, rtol=0.2) for value in fitted.values())
 
 
+@pytest.mark.parametrize("operations", [["block"], ["look"]])
+def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_both_ask_for_the_same(
+    here, qexp, operations
+):
+    asked = ("transforms.displacement=standardize", "pretrain=null")
+    noisy = ("transforms.displacement=standardize", "dataset.fixed.noise=0.5", 'pretrain.run="parent"')
+    write(here, pretrain__operations=operations)
+    for name, overrides in (("parent", asked), ("child", noisy)):
+        changes = [word for one in overrides for word in ("--set", one)]
+        code, _, stderr = qexp("run", "other", *changes, "--name", name, "--device", "cpu")
+        assert code == 0, stderr
+    parent, child = (
+        lineage.of_transforms(weights(here / "runs" / name), ["displacement"]) for name in ("parent", "child")
+    )
+    assert parent.keys() == child.keys() != set()
+    sees_it = operations == ["block"]
+    same = [np.array_equal(parent[name], child[name]) for name in parent]
+    assert all(same) if sees_it else not any(same)
+    assert package.open_run("child").record["lineage"][0]["transforms"] == ["displacement"] * sees_it
+    assert ("(block; displacement scaled as there; digest" in qexp("show", "child").stdout) == sees_it
+    shutil.rmtree(here / "runs/parent")
+    code, stdout, stderr = qexp("verify", "child")
+    assert code == 0, stdout + stderr
+
+
 def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
     filters = {"model": put(SOUND["model"], "operations.block.parameters.filters", [5])}
     write(here, **filters, model__operations__look__module="conv", model__operations__look__parameters={"filters": [9]})
