@@ -55,20 +55,33 @@ class Block(nn.Module):
         self.attended = Linear(width, width)
         self.before_layers = nn.LayerNorm(width, EPSILON)
         self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
-        self.scale_of_attention = self.scale_of_layers = None
-        if layer_scale is not None:
-            self.scale_of_attention = nn.Parameter(torch.full((width,), layer_scale))
-            self.scale_of_layers = nn.Parameter(torch.full((width,), layer_scale))
+        self.scale_of_attention = _scale(width, layer_scale)
+        self.scale_of_layers = _scale(width, layer_scale)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → the same."""
         samples, count, width = tokens.shape
         split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
         seen = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
-        change = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
-        tokens = tokens + (change if self.scale_of_attention is None else self.scale_of_attention * change)
-        change = cast(Tensor, self.layers(self.before_layers(tokens)))
-        return tokens + (change if self.scale_of_layers is None else self.scale_of_layers * change)
+        attended = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
+        tokens = tokens + self.scale_of_attention(attended)
+        return cast(Tensor, tokens + self.scale_of_layers(self.layers(self.before_layers(tokens))))
+
+
+class LayerScale(nn.Module):
+    """Each number of a token times a weight of its own."""
+
+    def __init__(self, width: int, first: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((width,), first))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., width) → the same."""
+        return self.weight * tokens
+
+
+def _scale(width: int, first: float | None) -> nn.Module:
+    return nn.Identity() if first is None else LayerScale(width, first)
 
 
 class Encoder(nn.Module):
@@ -214,7 +227,7 @@ class AlikePatches(Linear):
         return super().forward(values if picked is None else _picked(values, picked))
 
 
-class OwnEmbedding(nn.Module):
+class OwnPatches(nn.Module):
     """A linear layer for each patch, where a patch is always of the same energies: one matrix for a whole spectrum.
 
     What elements tell of each other is then nearly linear in what the network sees, and learned soon.
@@ -223,29 +236,41 @@ class OwnEmbedding(nn.Module):
     def __init__(self, patches: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
-        self.weight = nn.Parameter(torch.empty(outputs, patches * inputs).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(self.matrix(patches, inputs, outputs)).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
+
+    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
+        """The shape of the matrix."""
+        raise NotImplementedError
+
+    def layers(self) -> Tensor:
+        """(patch, input, output), the matrix seen so."""
+        raise NotImplementedError
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
         """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
-        weight = self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0)
-        made = torch.baddbmm(self.bias, values.transpose(0, 1), weight).transpose(0, 1)
+        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
         return made if picked is None else _picked(made, picked)
 
 
-class OwnChannels(nn.Module):
-    """The other way: a linear layer for each patch, from its token to its channels, as one matrix."""
+class OwnEmbedding(OwnPatches):
+    """From the channels of each patch to its token: the matrix is (output, channel of the spectrum)."""
 
-    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))
-        self.weight = nn.Parameter(torch.empty(patches * outputs, inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
+    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
+        return outputs, patches * inputs
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output)"""
-        weight = self.weight.unflatten(0, (self.patches, -1)).mT
-        return torch.baddbmm(self.bias, tokens.transpose(0, 1), weight).transpose(0, 1)
+    def layers(self) -> Tensor:
+        return cast(Tensor, self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0))
+
+
+class OwnChannels(OwnPatches):
+    """From the token of each patch to its channels: the matrix is (channel of the spectrum, input)."""
+
+    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
+        return patches * outputs, inputs
+
+    def layers(self) -> Tensor:
+        return cast(Tensor, self.weight.unflatten(0, (self.patches, -1)).mT)
 
 
 _EMBEDDINGS = {"alike": AlikePatches, "own": OwnEmbedding}
