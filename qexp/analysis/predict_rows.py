@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.analysis import made_before
 from qexp.analysis.progress import Progress, untold
+from qexp.analysis.reading import read_ahead
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.rows.chunks import Chunk, Rows
@@ -273,8 +274,8 @@ def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> 
     waiting: deque[Future[_Piece]] = deque()
     pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
     try:
-        with closing(_read_ahead(rows, chunk)) as chunks:
-            for one in chunks:
+        with closing(read_ahead(rows.chunks(chunk), rows.path)) as chunks:
+            for one in (one for one in chunks if len(one.features)):
                 waiting.append(pool.submit(piece, one))
                 if len(waiting) > workers:
                     yield waiting.popleft().result()
@@ -284,24 +285,6 @@ def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> 
         given_up.set()
         pool.shutdown()
         torch.set_num_threads(threads)  # what the workers set holds for threads to come
-
-
-def _read_ahead(rows: Rows, size: int) -> Generator[Chunk, None, None]:
-    """All chunks; the next is read while one is in use."""
-    chunks = rows.chunks(size)
-    with ThreadPoolExecutor(1, "reading") as thread:
-        upcoming = thread.submit(next, chunks, None)
-        while (chunk := _read(upcoming, rows.path)) is not None:
-            upcoming = thread.submit(next, chunks, None)
-            if len(chunk.features):
-                yield chunk
-
-
-def _read(upcoming: Future[Chunk | None], path: Path) -> Chunk | None:
-    try:
-        return upcoming.result()
-    except OSError as error:
-        raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:

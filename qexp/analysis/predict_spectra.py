@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from qexp import files
 from qexp.analysis import made_before
 from qexp.analysis.predict_rows import CAUTION, WORDS
 from qexp.analysis.progress import Progress, untold
+from qexp.analysis.reading import read_ahead
 from qexp.analysis.spectrum_sources import Layout, Source, Spectra, source_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.cores import Estimates, down_core
@@ -138,7 +138,7 @@ def predict_spectra(
     schema = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
     # Slurm says SIGUSR1 when the time is nearly up.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
-        for piece in _read_ahead(found, size):
+        for piece in read_ahead(found.pieces(size), source):
             estimates = _estimated(piece.counts, model)
             sink.write(_table(piece, estimates, schema))
             tally.add(piece, estimates)
@@ -165,16 +165,6 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
     estimates = np.concatenate(made)
     estimates[np.ptp(counts, axis=1) == 0] = np.nan
     return estimates
-
-
-def _read_ahead(source: Source, size: int) -> Iterator[Spectra]:
-    """All pieces; the next is read while one is in use."""
-    pieces = source.pieces(size)
-    with ThreadPoolExecutor(1, "reading") as thread:
-        upcoming = thread.submit(next, pieces, None)
-        while (piece := upcoming.result()) is not None:
-            upcoming = thread.submit(next, pieces, None)
-            yield piece
 
 
 def _schema(model: SpectrumModel, found: Source, caution: str) -> pa.Schema:

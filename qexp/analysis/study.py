@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import re
@@ -458,8 +456,8 @@ def _written(
         listed = ", ".join(f"{name} is {state.replace('_', ' ')}" for name, state in list(unfinished.items())[:3])
         raise RunFailedError(f"no run of the study is done: {listed}")
     files.make_folder(out)
-    _write_csv(out / "study.csv", *_run_rows(members, axes, runs))
-    _write_csv(out / "table.csv", *_value_rows(made, axes))
+    files.write_csv(out / "study.csv", *_run_rows(members, axes, runs))
+    files.write_csv(out / "table.csv", *_value_rows(made, axes))
     _draw(made, axes, _numbers(axes[0], members, workspace))
     return made
 
@@ -528,14 +526,6 @@ def _value_rows(made: Study, axes: Sequence[Axis]) -> tuple[list[str], list[list
             alone.setdefault(key, [*key, *rest])
     ordered = sorted(alone.values(), key=lambda row: bool(row[1]))  # differences last, the rest as it is
     return ["experience", "minus", *("+".join(axis.keys) for axis in axes), *columns[2:]], ordered
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    files.write_bytes(path, text.getvalue().encode())
 
 
 FLOORS = {"r2": -0.5}

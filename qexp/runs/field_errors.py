@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp import files
 from qexp.training.metrics import Metric, Sums
 
 Array = NDArray[np.float32]
@@ -200,20 +199,18 @@ def table(errors: Mapping[str, Any]) -> str:
     groups += [("thickness", in_words(one["above"], one["up_to"]), one) for one in errors["thickness"]]
     metrics = list(dict.fromkeys(name for _, _, one in groups for of in one["outputs"].values() for name in of))
     of_vectors = ["mean_error", "mean_speed", "percent"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["of", "name", "cells", "output", "unit", *metrics, *of_vectors])
+    rows: list[list[Any]] = []
     for kind, name, one in groups:
         for output, values in one["outputs"].items():
-            unit = errors["units"].get(output, "")
-            writer.writerow(
-                [kind, name, one["cells"], output, unit, *(values.get(metric, "") for metric in metrics), "", "", ""]
+            numbers = [values.get(metric) for metric in metrics]
+            rows.append(
+                [kind, name, one["cells"], output, errors["units"].get(output), *numbers, *(None for _ in of_vectors)]
             )
         for vector, values in one["vectors"].items():
-            unit = errors["units"].get(vector.split(", ")[0], "")
             numbers = [values[name] for name in of_vectors]
-            writer.writerow([kind, name, one["cells"], vector, unit, *("" for _ in metrics), *numbers])
-    return text.getvalue()
+            unit = errors["units"].get(vector.split(", ")[0])
+            rows.append([kind, name, one["cells"], vector, unit, *(None for _ in metrics), *numbers])
+    return files.csv_text(["of", "name", "cells", "output", "unit", *metrics, *of_vectors], rows)
 
 
 def in_words(above: float | None, up_to: float | None) -> str:

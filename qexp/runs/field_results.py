@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -236,11 +234,7 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
     rows = [dict(_flat({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return files.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,11 +43,7 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
         of_outputs[output] = evaluate(metrics[output], mean, truth)
     if plan.caution:
         table["caution"] = [plan.caution] * len(fold.test)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
-    files.write_bytes(place.path / PREDICTIONS, text.getvalue().encode())
+    files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
     return {"test": of_outputs}
 
 

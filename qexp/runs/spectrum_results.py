@@ -4,8 +4,6 @@ was off.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -309,7 +307,7 @@ def _write_errors(directory: RunDirectory, judged: Judged, reconstructed: _Recon
         table["energy"] = where.round(6).tolist()
     table["times_hidden"] = reconstructed.times.astype(int).tolist()
     table |= {name: values.tolist() for name, values in errors.items()}
-    _write_csv(directory.results / "errors_by_energy.csv", table, note)
+    _write_table(directory.results / "errors_by_energy.csv", table, note)
 
 
 def _title(dataset: SpectraDataset, row: int) -> str:
@@ -337,7 +335,7 @@ def _write_predictions(
     table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
     table["depth"] = dataset.depths[test].tolist()
     table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
-    _write_csv(directory.results / "predictions.csv", table, note)
+    _write_table(directory.results / "predictions.csv", table, note)
     variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
     depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
     for name, (values, unit, words) in {"depth": depth, **columns}.items():
@@ -347,15 +345,15 @@ def _write_predictions(
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
 
 
-def _write_csv(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
-    """Columns of equal length; what is not a number is left empty, and a note stands in every line."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*table, *(["caution"] if note else [])])
-    for line in zip(*table.values(), strict=True):
-        told = ["" if isinstance(value, float) and not np.isfinite(value) else value for value in line]
-        writer.writerow([*told, *([note] if note else [])])
-    files.write_bytes(path, text.getvalue().encode())
+def _write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
+    """Columns of equal length as CSV; what is not a number is left empty, and a note stands in every line."""
+    told = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
+    lines = zip(*told.values(), strict=True)
+    files.write_csv(path, told, ([_finite(value) for value in line] for line in lines))
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _figures(directory: RunDirectory) -> Path:

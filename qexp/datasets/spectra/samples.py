@@ -56,18 +56,17 @@ class SpectrumSamples:
         """
         order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
         masks = self._masks(self.train_size, "train", number, "masks")
-
         mixed_with = self._mixed_with(number) if self._dataset.mix else None
 
         def batch(index: int) -> Samples:
             place = slice(index * batch_size, (index + 1) * batch_size)
-            samples = self._samples(order[place], masks[place])
+            samples = self._measured(order[place])
             if mixed_with is not None:
                 others, shares = mixed_with
-                second = self._samples(others[place], masks[place])
+                second = self._measured(others[place])
                 share = torch.from_numpy(shares[place]).to(self._device)
                 samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
-            return prepared(samples)
+            return prepared({**samples, MASK: torch.from_numpy(masks[place]).to(self._device)})
 
         return batch
 
@@ -104,7 +103,11 @@ class SpectrumSamples:
 
     def _samples(self, rows: Numbers, masks: NDArray[np.float32]) -> dict[str, Tensor]:
         """Variable → (sample, ...)."""
-        made = {SPECTRUM: self._dataset.read(rows), MASK: masks}
+        return {**self._measured(rows), MASK: torch.from_numpy(masks).to(self._device)}
+
+    def _measured(self, rows: Numbers) -> dict[str, Tensor]:
+        """What the dataset holds: the spectrum, and the target if there is one."""
+        made = {SPECTRUM: self._dataset.read(rows)}
         if self._dataset.target is not None and self._dataset.targets is not None:
             made[self._dataset.target] = self._dataset.targets[rows, None].astype(np.float32)
         return {name: torch.from_numpy(values).to(self._device) for name, values in made.items()}
