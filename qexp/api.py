@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qexp.analysis.compare import Comparison
     from qexp.analysis.predict import Predictor
     from qexp.analysis.predict_files import Prediction
-    from qexp.analysis.study import Study
+    from qexp.analysis.studies import Study
     from qexp.runs.directory import RunDirectory
     from qexp.runs.doctor import Finding
     from qexp.runs.launch.local import Watcher
@@ -275,26 +275,29 @@ def study(
     out            the folder of study.csv, table.csv and study.png; `studies/<experience>_<key>` if left out
     returns        its `results()` and `differences()` are tables, its `document()` all numbers
     """
-    from qexp.analysis import study as studies
+    from qexp.analysis import studies
     from qexp.runs.launch.local import Unwatched
+    from qexp.runs.sweep import Order
 
-    asked = studies.Asked(
+    place = workspaces.find(workspace)
+    order = Order(
         _references(experiences),
         seeds=_seeds(seeds),
         grid=_axes(grid),
         overrides=_texts(overrides),
-        pretrain=str(pretrain) if pretrain is not None else None,
-        pretrain_grid=_axes(pretrain_grid),
-        pretrain_overrides=_texts(pretrain_overrides),
-        pretrain_seed=str(pretrain_seed),
-        metric=metric,
         only_failed=only_failed,
         jobs=jobs,
         device=device,
         launcher=launcher,
         slurm=_slurm_options(slurm),
     )
-    place = workspaces.find(workspace)
+    first = studies.pretraining(
+        str(pretrain) if pretrain is not None else None,
+        _axes(pretrain_grid),
+        _texts(pretrain_overrides),
+        str(pretrain_seed),
+    )
+    asked = studies.Asked(order, first, metric)
     return studies.study(asked, place, Path(out) if out is not None else None, watched=lambda: watcher or Unwatched())
 
 

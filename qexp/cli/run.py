@@ -12,6 +12,7 @@ import typer
 
 from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
+from qexp.cli.launched import refresh_catalog
 
 if TYPE_CHECKING:
     from qexp.runs.sweep import Choice, Order
@@ -94,7 +95,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
             device=order.device,
             display=TrainingDisplay(),
         )
-    _refresh_catalog(place)
+    refresh_catalog(place)
     record = directory.record()
     if not worked:
         message(f"{directory.name} is done already; nothing to do")
@@ -155,7 +156,7 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
         result(launch.id)
         return
     states, stopped = sweep.run_here(launch, directories, PoolDisplay())
-    _refresh_catalog(place)
+    refresh_catalog(place)
     _say_how_it_ended(states, count)
     if stopped:
         raise typer.Exit(130)
@@ -180,12 +181,3 @@ def _say_how_it_ended(states: dict[str, str], count: int) -> None:
     ended = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in counts.items())
     never = count - len(states)
     message(f"{count} runs: {ended}" + (f"{', ' * bool(ended)}{never} not started" if never else ""))
-
-
-def _refresh_catalog(place: Workspace) -> None:
-    from qexp.runs.catalog import Catalog
-
-    catalog = Catalog(place)
-    catalog.refresh_if_small()
-    for text in catalog.warnings:
-        warning(text)

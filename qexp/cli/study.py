@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qexp.cli import completion
 from qexp.cli.arguments import DeviceOption, ExperiencesArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
+from qexp.cli.launched import refresh_catalog
+
+if TYPE_CHECKING:
+    from qexp.analysis.studies import Study
+    from qexp.runs.prepare import Plan
+    from qexp.workspace import Workspace
 
 MANY = 10_000
 """A study of more runs is asked about."""
@@ -75,43 +82,47 @@ def study(
     The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
     differences of every two experiences, and study.png.
     """
-    from qexp.analysis.study import Asked, planned
-    from qexp.analysis.study import study as make
+    from qexp.analysis import studies
     from qexp.cli.pool_display import PoolDisplay
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.sweep import Order
     from qexp.workspace import find
 
     place = find(workspace)
-    asked = Asked(
-        experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], pretrain=pretrain,
-        pretrain_grid=pretrain_grid or [], pretrain_overrides=pretrain_overrides or [], pretrain_seed=pretrain_seed,
-        metric=metric, only_failed=only_failed, jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+    runs = Order(
+        experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], only_failed=only_failed,
+        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
     )  # fmt: skip
+    first = studies.pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
+    asked = studies.Asked(runs, first, metric)
     if dry_run:
-        to_run, is_all = planned(asked, place)
-        for plan in to_run:
-            result("  ".join([plan.name, *plan.overrides]))
-        if not is_all:
-            message("the runs that start from these are planned when they are done")
+        _print_planned(*studies.planned(asked, place))
         return
     try:
-        made = make(asked, place, out, most=None if yes else MANY, watched=PoolDisplay, tell=message)
+        made = studies.study(asked, place, out, most=None if yes else MANY, watched=PoolDisplay, tell=message)
     finally:
-        catalog = Catalog(place)
-        catalog.refresh_if_small()
-        for text in catalog.warnings:
-            warning(text)
+        refresh_catalog(place)
     if as_json:
         print_json(made.document())
     else:
-        for table in (made.results(), *made.differences()):
-            result(table.title)
-            print_table(table.columns, table.rows, right=list(table.right))
-            result("")
-        for text in made.remarks():
-            result(text)
-        for path in made.files:
-            result(place.shown(path))
+        _print_made(made, place)
     for name, state in made.unfinished.items():
         warning(f"{name} is {state.replace('_', ' ')}, and does not count")
     raise typer.Exit(4 if made.unfinished else 0)
+
+
+def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
+    for plan in plans:
+        result("  ".join([plan.name, *plan.overrides]))
+    if not is_all:
+        message("the runs that start from these are planned when they are done")
+
+
+def _print_made(made: Study, place: Workspace) -> None:
+    for table in (made.results(), *made.differences()):
+        result(table.title)
+        print_table(table.columns, table.rows, right=list(table.right))
+        result("")
+    for text in made.remarks():
+        result(text)
+    for path in made.files:
+        result(place.shown(path))

@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 import qexp
-from qexp.analysis.study import Asked, planned
 from qexp.errors import QexpError
 from qexp.figures.studies import Line, Spot, floored, places, study_panels
-from qexp.workspace import Workspace
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.conftest import until
 
@@ -141,13 +139,18 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
         ({"grid": ["epochs=1,2"], "pretrain": "soundd"}, "no experience 'soundd'"),
         ({"grid": ["epochs=1,2"], "pretrain": "sound", "experiences": ["tuned"], "pretrain_seed": "x"}, "or 'same'"),
         ({"grid": ["epochs=1,1.0"]}, "would be the same"),
-        ({"grid": ["epochs=1,2"], "experiences": ["sound", "sound"]}, "would be the same"),
+        ({"grid": ["epochs=1,2"], "experiences": ["sound", "sound"]}, "sound is named twice"),
+        ({"grid": ["epochs=1,2"], "pretrain_seed": "same"}, "are for --pretrain EXPERIENCE"),
+        (
+            {"grid": ["epochs=1,2"], "pretrain": "sound", "experiences": ["tuned"], "seeds": "x"},
+            "write 0:10 for 0 to 9",
+        ),
     ],
 )
 def test_what_cannot_be_studied_is_refused_before_anything_runs(specs, asked, complaint):
     experiences(specs)
     with pytest.raises(QexpError, match=complaint):
-        planned(Asked(**{"experiences": ["sound"], **asked}), Workspace(specs.root))
+        qexp.study(**{"experiences": ["sound"], **asked}, workspace=specs.root)
     assert not (specs.root / "runs").exists()
 
 

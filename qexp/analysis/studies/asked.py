@@ -1,0 +1,121 @@
+"""What somebody wants to have studied: whether there is all of it, and what runs it orders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from qexp import assemble
+from qexp.analysis.studies.axes import Axis, axes_of, changes
+from qexp.errors import QexpError
+from qexp.runs import plans
+from qexp.runs.sweep import Order
+from qexp.tables import suggestion
+from qexp.training.metrics import asked_for
+from qexp.workspace import Workspace
+
+SAME = "same"
+"""As the seed of pretraining: each run starts from one of its own seed."""
+
+STUDIED = "r2"
+"""What is drawn if nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What is run first, for others to start from."""
+
+    experience: str
+    grid: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    seed: str = "0"
+    """A seed, or `SAME`."""
+
+    def seeds(self, of_others: str) -> str:
+        """The seeds that it is run with, for those of the runs that start from it.
+
+        Raises QexpError if its own is neither a seed nor `SAME`.
+        """
+        if not re.fullmatch(rf"\d+|{SAME}", self.seed):
+            raise QexpError(f"--pretrain-seed {self.seed}: a seed, or '{SAME}' for that of each run")
+        return of_others if self.seed == SAME else self.seed
+
+
+def pretraining(
+    experience: str | None, grid: Sequence[str] = (), overrides: Sequence[str] = (), seed: str = "0"
+) -> Pretraining | None:
+    """The pretraining that options ask for; None if they name no experience for it.
+
+    grid       texts such as `epochs=10,20`
+    overrides  texts such as `epochs=10`
+    seed       a seed, or `SAME`
+    Raises QexpError for a grid, overrides or a seed without the experience that they are of.
+    """
+    if experience is not None:
+        return Pretraining(experience, grid, overrides, seed)
+    if grid or overrides or seed != Pretraining.seed:
+        raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
+    return None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants to have studied."""
+
+    runs: Order
+    """All but those of pretraining, which are run in the same way. Its `pretrain` is left out: see `pretraining`."""
+    pretraining: Pretraining | None = None
+    """Those of the experiences that start from a run start from one of these."""
+    metric: str | None = None
+    """`output.metric`, or a metric of the first output."""
+
+    def axes(self) -> list[Axis]:
+        """Those of pretraining first. Raises QexpError if there are none."""
+        return axes_of(self.pretraining.grid if self.pretraining else (), self.runs.grid)
+
+    def order(self, experience: str, seeds: str, grid: Sequence[str], overrides: Sequence[str]) -> Order:
+        """Some of its runs. Those that were interrupted go on, so that asking for a study again completes it."""
+        return replace(self.runs, experiences=[experience], seeds=seeds, grid=grid, overrides=overrides, resume=True)
+
+    def pretraining_order(self) -> Order | None:
+        """The runs to start from; None if there is no pretraining. Raises QexpError for what is no seed of it."""
+        if self.pretraining is None:
+            return None
+        first = self.pretraining
+        return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
+
+
+def studied(asked: Asked, axes: Sequence[Axis], workspace: Workspace) -> tuple[str, str]:
+    """Output and metric; all specs of the study are checked on the way.
+
+    Raises QexpError for a spec, a value or seeds that are wrong, an experience that is named twice, a metric that is
+    not reported, or pretraining that nothing starts from.
+    """
+    first, runs = asked.pretraining, asked.runs
+    plans.seeds_of(runs.seeds)
+    if twice := next((name for name in runs.experiences if list(runs.experiences).count(name) > 1), None):
+        raise QexpError(f"the experience {twice} is named twice; name each once")
+    if first is not None:
+        for point in changes([axis for axis in axes if axis.of_pretraining]):
+            assemble.experience(first.experience, [*first.overrides, *point], workspace)
+    documents = {}
+    for reference in runs.experiences:
+        for point in changes([axis for axis in axes if not axis.of_pretraining]):
+            documents[reference] = assemble.experience(reference, [*runs.overrides, *point], workspace).document
+    name = asked.metric or STUDIED
+    output, dot, metric = name.rpartition(".")
+    output = output if dot else documents[runs.experiences[0]]["outputs"][0]
+    for reference, document in documents.items():
+        if output not in document["outputs"]:
+            raise QexpError(
+                f"--metric {name}: {reference} has no output '{output}'; {suggestion(output, document['outputs'])}"
+            )
+        known = asked_for(document["metrics"].get(output, []))
+        if metric not in known:
+            raise QexpError(f"--metric {name}: {reference} reports no '{metric}'; {suggestion(metric, known)}")
+    if first is not None and not any(document["pretrain"] for document in documents.values()):
+        raise QexpError(
+            f"--pretrain {first.experience}: none of {', '.join(runs.experiences)} has 'pretrain' in its spec"
+        )
+    return output, metric

@@ -1,0 +1,71 @@
+"""The axes of a study: the values that it goes through, and their combinations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from qexp.errors import QexpError
+from qexp.runs import plans
+
+Point = tuple[str | None, ...]
+"""A value for each axis, as it was written; None where an experience does not depend on the axis."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values that are gone through."""
+
+    keys: Sequence[str]
+    changes: Sequence[Sequence[str]]
+    """For each value what is set."""
+    of_pretraining: bool
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """The last step of the keys, if it is the same of all and of no other axis."""
+        if self.called:
+            return self.called
+        steps = dict.fromkeys(key.rpartition(".")[2] for key in self.keys)
+        return next(iter(steps)) if len(steps) == 1 else "+".join(self.keys)
+
+    @property
+    def label(self) -> str:
+        return self.name.replace("_", " ") + " of pretraining" * self.of_pretraining
+
+    @property
+    def column(self) -> str:
+        """In files, which are read without the command: its keys in full."""
+        return "+".join(self.keys)
+
+    @property
+    def values(self) -> list[str]:
+        return [first.partition("=")[2] for first, *_ in self.changes]
+
+
+def axes_of(pretraining_grid: Sequence[str], grid: Sequence[str]) -> list[Axis]:
+    """Those of pretraining first. Raises QexpError if there are none."""
+    given = [(text, True) for text in pretraining_grid] + [(text, False) for text in grid]
+    if not given:
+        raise QexpError("a study goes through the values of a key; give --grid, for example --grid labelled=10,100,all")
+    axes = [Axis(*plans.axis(text), of_pretraining) for text, of_pretraining in given]
+    names = [axis.name for axis in axes]
+    return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
+
+
+def changes(axes: Sequence[Axis]) -> Iterator[list[str]]:
+    """What is set at each combination of values, the last axis fastest."""
+    for of_axes in itertools.product(*(axis.changes for axis in axes)):
+        yield list(itertools.chain(*of_axes))
+
+
+def points(axes: Sequence[Axis]) -> Iterator[tuple[str, ...]]:
+    """All combinations of values, in the order of `changes`."""
+    return itertools.product(*(axis.values for axis in axes))
+
+
+def holds(own: Point, point: Point) -> bool:
+    """Whether a run with values of its own is one of a point: it has the same where it depends on the axis."""
+    return all(mine is None or mine == value for mine, value in zip(own, point, strict=True))

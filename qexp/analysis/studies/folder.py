@@ -1,0 +1,104 @@
+"""The folder of a study: a table of its runs, a table of its values, and the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qexp import assemble, files
+from qexp.analysis.comparison_tables import plain_rows
+from qexp.analysis.groups import Chosen
+from qexp.analysis.studies.axes import Axis
+from qexp.analysis.studies.members import Member
+from qexp.analysis.studies.results import Study
+from qexp.assemble.spectra import divided
+from qexp.datasets.spectra import SpectraDataset
+from qexp.errors import QexpError
+from qexp.figures.studies import Line, Spot, study_panels
+from qexp.seeds import Seeds
+from qexp.workspace import Workspace
+
+FILES = RUNS, VALUES, FIGURE = "study.csv", "table.csv", "study.png"
+
+LABELLED, ALL = "labelled", "all"
+"""The key of an experience on spectra, and its value that stands for a number."""
+
+FLOORS = {"r2": -0.5}
+"""Metric → what is too bad to be drawn: R² has no lower end."""
+
+
+def write(
+    made: Study, members: Sequence[Member], axes: Sequence[Axis], runs: Mapping[str, Chosen], workspace: Workspace
+) -> None:
+    """Write all files of a study; what was there of an earlier one is replaced.
+
+    runs  name → run, of those members that can be read
+    """
+    files.make_folder(made.folder)
+    files.write_csv(made.folder / RUNS, *_run_rows(members, axes, runs))
+    files.write_csv(made.folder / VALUES, *_value_rows(made, axes))
+    _draw(made, axes, _numbers(axes[0], members, workspace))
+
+
+def _run_rows(
+    members: Sequence[Member], axes: Sequence[Axis], runs: Mapping[str, Chosen]
+) -> tuple[list[str], list[list[Any]]]:
+    """A row for each run, with all that it was judged by."""
+    tests = {name: one.test if one.summary["state"] == "done" else {} for name, one in runs.items()}
+    judged = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
+    columns = [
+        "experience", *(axis.column for axis in axes), "seed", "run", "start", "state",
+        *(f"{output}.{name}" for output, name in judged),
+    ]  # fmt: skip
+    rows = []
+    for one in members:
+        name, parent = one.plan.name, one.plan.parent
+        state = runs[name].summary["state"] if name in runs else "gone"
+        told = [one.seed, name, parent.name if parent else None, state]
+        values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in judged]
+        rows.append([one.plan.experience, *one.point, *told, *values])
+    return columns, rows
+
+
+def _value_rows(made: Study, axes: Sequence[Axis]) -> tuple[list[str], list[list[Any]]]:
+    """A row for each experience and value, and, with a `minus`, for each two experiences and value."""
+    columns: list[str] = []
+    alone: dict[tuple[str | None, ...], list[Any]] = {}
+    for one in made.found:
+        columns, rows = plain_rows(one.comparison)
+        for group, minus, *rest in rows:
+            key = (group, minus, *(one.point if minus else one.own[group]))
+            alone.setdefault(key, [*key, *rest])
+    ordered = sorted(alone.values(), key=lambda row: bool(row[1]))  # differences last, the rest as it is
+    return ["experience", "minus", *(axis.column for axis in axes), *columns[2:]], ordered
+
+
+def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> None:
+    panels: dict[str, dict[str, Line]] = {}
+    for one in made.found:
+        first, *further = one.point
+        title = ", ".join(f"{axis.label} {value}" for axis, value in zip(axes[1:], further, strict=True))
+        lines = panels.setdefault(title, {})
+        for row in one.comparison.results:
+            if row.estimate is not None:
+                line = lines.setdefault(row.group, Line({}, constant=one.own[row.group][0] is None))
+                line.spots[first] = Spot(list(row.values.values()), row.estimate.mean, row.estimate.interval)
+    unit = f" ({made.unit})" if made.unit else ""
+    measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
+    floor = FLOORS.get(made.metric)
+    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / FIGURE, numbers, floor)
+
+
+def _numbers(axis: Axis, members: Iterable[Member], workspace: Workspace) -> dict[str, float]:
+    """How many `all` labelled spectra are; nothing where that is not known, or no matter."""
+    if axis.keys != [LABELLED] or ALL not in axis.values:
+        return {}
+    plan = next(one.plan for one in members if one.point[0] == ALL)
+    tables = assemble.tables_with(workspace.extensions)
+    try:
+        dataset = assemble.dataset_of(plan.spec["dataset"], tables, workspace)
+    except QexpError:  # the data are gone, but not what was learned of them
+        return {}
+    if not isinstance(dataset, SpectraDataset):
+        return {}
+    return {ALL: float(len(divided(plan.spec, dataset, tables, Seeds(plan.seed))[0]))}

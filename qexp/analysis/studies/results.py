@@ -1,0 +1,126 @@
+"""What came of a study: at each point a comparison of its experiences, and all of them as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qexp.analysis.across_seeds import SeedComparison, compare_across_seeds
+from qexp.analysis.comparison_tables import differences_of, remarks, results_of_groups
+from qexp.analysis.groups import Chosen, Group
+from qexp.analysis.rounding import NONE
+from qexp.analysis.studies.axes import Axis, Point, holds, points
+from qexp.analysis.studies.members import Member
+from qexp.analysis.typesetting import Table
+from qexp.runs.directory import name_with_caution
+
+
+@dataclass(frozen=True)
+class Found:
+    """The comparison of all experiences at one point."""
+
+    point: tuple[str, ...]
+    comparison: SeedComparison
+    """Of the metric that is studied, and no other."""
+    own: Mapping[str, Point]
+    """Group → the values that it depends on."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What came of a study."""
+
+    axes: list[str]
+    output: str
+    metric: str
+    unit: str
+    found: list[Found]
+    unfinished: dict[str, str]
+    """Run → state of those that are not done."""
+    folder: Path
+    files: list[Path]
+
+    def results(self) -> Table:
+        """A row for each experience and value; what an experience does not depend on is left open."""
+        rows, columns, seen = [], [*self.axes], set()
+        for one in self.found:
+            table = results_of_groups(one.comparison)
+            columns = [*self.axes, *table.columns[2:]]
+            for row, cells in zip(one.comparison.results, table.rows, strict=True):
+                point = one.own[row.group]
+                if (row.group, point) not in seen:
+                    seen.add((row.group, point))
+                    rows.append([*(value or NONE for value in point), *cells[2:]])
+        return Table(f"{self.output} {self.metric}, test", columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
+
+    def differences(self) -> list[Table]:
+        """For every two experiences, the difference seed by seed at every value."""
+        rows: dict[str, list[list[str]]] = {}
+        columns: list[str] = []
+        for one in self.found:
+            for pair in one.comparison.pairs:
+                if pair.rows:
+                    table = differences_of(pair)
+                    columns = [*self.axes, *table.columns[2:]]
+                    made = [[*(value or NONE for value in one.point), *cells[2:]] for cells in table.rows]
+                    rows.setdefault(f"{pair.first} minus {pair.second}, seed by seed", []).extend(made)
+        right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
+        return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
+
+    def remarks(self) -> list[str]:
+        """What a reader of the tables must know besides."""
+        return list(dict.fromkeys(text for one in self.found for text in remarks(one.comparison)))
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "axes": self.axes,
+            "output": self.output,
+            "metric": self.metric,
+            "unit": self.unit,
+            "points": [
+                {"values": dict(zip(self.axes, one.point, strict=True)), **one.comparison.document()}
+                for one in self.found
+            ],
+            "unfinished": self.unfinished,
+            "folder": str(self.folder),
+            "files": [str(path) for path in self.files],
+        }
+
+
+def found_in(
+    runs: Mapping[str, Chosen], members: Sequence[Member], axes: Sequence[Axis], output: str, metric: str
+) -> Iterator[Found]:
+    """The comparison at each point where a run is done.
+
+    runs  name → run, of those members that can be read
+    """
+    for point in points(axes):
+        groups: list[Group] = []
+        own: dict[str, Point] = {}
+        for reference in dict.fromkeys(one.experience for one in members):
+            here = [one for one in members if one.experience == reference and holds(one.point, point)]
+            chosen = [runs[one.plan.name] for one in here if one.plan.name in runs]
+            if chosen:
+                groups.append(Group(_shown(chosen), chosen))
+                own[groups[-1].name] = here[0].point
+        if any(group.counted for group in groups):
+            yield Found(point, _of_metric(compare_across_seeds(groups), output, metric), own)
+
+
+def _of_metric(whole: SeedComparison, output: str, metric: str) -> SeedComparison:
+    """A comparison with one metric alone."""
+    return replace(
+        whole,
+        results=[row for row in whole.results if (row.output, row.metric) == (output, metric)],
+        pairs=[
+            replace(pair, rows=[row for row in pair.rows if (row.output, row.metric) == (output, metric)])
+            for pair in whole.pairs
+        ],
+    )
+
+
+def _shown(chosen: Sequence[Chosen]) -> str:
+    """The experience, with what must be said wherever its numbers are."""
+    return name_with_caution(chosen[0].summary, chosen[0].summary["experience"])
