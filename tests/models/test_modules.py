@@ -221,6 +221,20 @@ def test_batch_norm_normalises_each_channel_and_changes_nothing_before_it_has_le
     torch.testing.assert_close(layer.running_mean, 0.1 * x.mean(rest), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(6,), (5, 24)])
+def test_layer_norm_normalises_every_sample_or_each_of_its_tokens_by_itself(shape):
+    x = values(3, *shape) * 4 + 7
+    normal = made("layer_norm", x)
+    torch.testing.assert_close(normal.mean(-1), torch.zeros(x.shape[:-1]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.var(-1, correction=0), torch.ones(x.shape[:-1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(made("layer_norm", x[:1]), normal[:1])
+
+
+def test_layer_norm_refuses_images_and_names_what_takes_them():
+    with pytest.raises(ShapeError, match=r"takes \[values\] or \[tokens, values\], but .*; use batch_norm"):
+        module("layer_norm", (3, 5, 4))
+
+
 def test_flatten_keeps_every_value_in_order():
     x = values(2, 3, 4, 5)
     assert torch.equal(made("flatten", x), x.reshape(2, 60))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qexp.models.activations import ACTIVATION_NAME, ACTIVATIONS
 from qexp.models.modules.convolution import ResnetBlock, channel_attention, convolutions
-from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten
+from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten, layer_norm
 from qexp.models.modules.fields import UNet, dle_cnn
 from qexp.models.modules.matched import MatchedFilters
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
@@ -167,6 +167,12 @@ MODULES: dict[str, Entry] = {
         },
         help="Normalise each channel over the batch (running means and variances when predicting).",
         example={"module": "batch_norm"},
+    ),
+    "layer_norm": Entry(
+        build=layer_norm,
+        parameters={"properties": {"epsilon": {"type": "number", "exclusiveMinimum": 0}}},
+        help="Normalise each sample, or each of its tokens, over its values.",
+        example={"module": "layer_norm"},
     ),
     "dropout": Entry(
         build=dropout,
@@ -350,5 +356,6 @@ EXAMPLE_SHAPES: dict[str, list[Shape]] = {
     "masked_encoder": [(64,), (4,)],
     "masked_decoder": [(3, 24), (64,), (4,)],
     "token_pooling": [(5, 24)],
+    "layer_norm": [(5, 24)],
 }
 """Inputs that they accept; several for those that join."""

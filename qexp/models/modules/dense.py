@@ -33,6 +33,13 @@ def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) ->
     return layer(shape[0], eps=epsilon, momentum=momentum)
 
 
+def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
+    """Of a sample's values, or of those of each of its tokens; each place has a weight and a bias (Ba et al. 2016)."""
+    if len(shape) > 2:
+        raise ShapeError(f"takes [values] or [tokens, values], but its input is {written(shape)}; use batch_norm")
+    return nn.LayerNorm(shape[-1], epsilon)
+
+
 def dropout(shape: Shape, /, rate: float) -> nn.Module:
     return nn.Dropout(rate)
 
