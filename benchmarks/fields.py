@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from benchmarks.loops import Deaf
+from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
 from qexp import assemble
 from qexp.seeds import Seeds
 from qexp.synthetic.glaciers import glacier
 from qexp.synthetic.ice import Options, fields, grow
 from qexp.synthetic.ice_folders import write
-from qexp.training.loop import Trainer
 from qexp.workspace import find
 
-CPU = torch.device("cpu")
 OPTIONS = Options()
 FRAMES = 20
 
@@ -46,40 +42,15 @@ def measure() -> list[Comparison]:
 
 
 def epoch(name: str) -> Comparison:
-    """Same network, optimizer, batches and validation; the bare loop has all patches of the epoch ready in memory."""
-    spec = assemble.experience(name, ["patches=[512,128]"], find()).document
-    tables, seeds = assemble.BUILT_IN, Seeds(0)
-    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, CPU)
-    recipe = assemble.recipe_of(spec, tables)
-    trainer = Trainer(assemble.initial_model(spec, tables, seeds), data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
-    bare = assemble.initial_model(spec, tables, seeds)
-    network, size, outputs = bare.network, int(spec["batch_size"]), spec["outputs"]
-    optimizer = recipe.optimizer(list(network.parameters()), spec["learning_rate"])
-    batch = data.epoch(1, data.train_size, lambda samples: samples)
-    ready = {name: bare.transformed(name, values).contiguous() for name, values in batch(0).items()}
-
-    def managed_epoch() -> None:
-        trainer.progress.epoch = 1
-        trainer.train_epoch(Deaf(), lambda: False)
-        trainer.close_epoch()
+    """The bare loop has all patches of the epoch ready in memory."""
+    pair = SideBySide(name, functional.l1_loss, ["patches=[512,128]"])
+    ready = pair.ready()
 
     def bare_epoch() -> None:
-        network.train()
-        for start in range(0, data.train_size, size):
-            some = {name: values[start : start + size] for name, values in ready.items()}
-            made = network({name: some[name] for name in network.inputs})
-            loss = sum(functional.l1_loss(made[output], some[output]) for output in outputs)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), spec["gradient_clip"] or 1e9)
-            optimizer.step()
-        network.eval()
-        with torch.no_grad():
-            estimates = bare(data.validation)
-            for output in outputs:
-                functional.l1_loss(estimates[output], data.validation[output]).item()
+        pair.bare_steps(ready)
+        pair.bare_validation()
 
-    return at_most(f"an epoch of {name} over a bare loop", managed_epoch, bare_epoch, 1.15, repeats=5)
+    return at_most(f"an epoch of {name} over a bare loop", pair.managed_epoch, bare_epoch, 1.15, repeats=5)
 
 
 def speed() -> Speed:

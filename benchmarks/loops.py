@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
 from qexp import assemble
 from qexp.analysis import matrix
 from qexp.models.inversion import BATCH
 from qexp.runs.catalog import Catalog
 from qexp.seeds import Seeds
-from qexp.training.loop import Trainer
 from qexp.workspace import find
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def batch_done(self, *_: Any) -> None: ...
-    def epoch_done(self, *_: Any) -> None: ...
-    def checkpoint_written(self, *_: Any) -> None: ...
 
 
 def measure() -> list[Comparison]:
@@ -39,43 +28,16 @@ def measure() -> list[Comparison]:
 
 
 def epoch(name: str) -> Comparison:
-    """Same network, batches, optimizer and validation samples; the bare loop reports the two mean absolute errors."""
-    spec = assemble.experience(name, [], find()).document
-    tables, seeds, device = assemble.BUILT_IN, Seeds(0), torch.device("cpu")
-    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, device)
-    trainer = Trainer(
-        assemble.initial_model(spec, tables, seeds), data, assemble.recipe_of(spec, tables), seeds, device,
-        Path(tempfile.mkdtemp()),
-    )  # fmt: skip
-    bare = assemble.initial_model(spec, tables, seeds)
-    network, size = bare.network, int(spec["batch_size"])
-    optimizer = assemble.recipe_of(spec, tables).optimizer(list(network.parameters()), spec["learning_rate"])
-    outputs = spec["outputs"]
-
-    def managed_epoch() -> None:
-        trainer.progress.epoch = 1
-        trainer.train_epoch(Deaf(), lambda: False)
-        trainer.close_epoch()
+    """The bare loop makes and transforms the samples of its epoch, too."""
+    pair = SideBySide(name, functional.l1_loss)
 
     def bare_epoch() -> None:
         with torch.no_grad():
-            samples = data.train(1)
-            images = bare.transformed("displacement", samples["displacement"])
-            truths = {output: bare.transformed(output, samples[output]) for output in outputs}
-        network.train()
-        for start in range(0, data.train_size, size):
-            made = network({"displacement": images[start : start + size]})
-            loss = sum(functional.l1_loss(made[output], truths[output][start : start + size]) for output in outputs)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        network.eval()
-        with torch.no_grad():
-            estimates = bare(data.validation)
-            for output in outputs:
-                functional.l1_loss(estimates[output], data.validation[output]).item()
+            ready = pair.transformed(pair.data.train(1))
+        pair.bare_steps(ready)
+        pair.bare_validation()
 
-    return at_most(f"an epoch of {name} over a bare loop", managed_epoch, bare_epoch, 1.15)
+    return at_most(f"an epoch of {name} over a bare loop", pair.managed_epoch, bare_epoch, 1.15)
 
 
 def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 9) -> Comparison:

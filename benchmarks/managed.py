@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import qexp
-from benchmarks.loops import Deaf
+from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
 from qexp import assemble
 from qexp.runs import sweep

@@ -11,19 +11,15 @@ from statistics import median
 import torch
 from torch.nn import functional
 
-from benchmarks.loops import Deaf
+from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_least, at_most, seconds
-from qexp import assemble
 from qexp.datasets.prepared import VARIABLE
 from qexp.datasets.spectra import SpectraDataset
 from qexp.models.modules.spectra import masked_encoder
-from qexp.seeds import Seeds
 from qexp.synthetic.xrf import Options
 from qexp.synthetic.xrf_folders import ALL, write
-from qexp.training.loop import Trainer
 from qexp.workspace import find
 
-CPU = torch.device("cpu")
 CHANNELS, PATCHES = 2048, 128
 RATIOS = (0.0, 0.5, 0.75)
 CORES, OF_EACH = 4, 500
@@ -45,37 +41,12 @@ def measure() -> list[Comparison]:
 
 
 def epoch(name: str) -> Comparison:
-    """Same network, optimizer and batches; the bare loop has spectra and masks in memory, transformed."""
-    spec = assemble.experience(name, [], find()).document
-    tables, seeds = assemble.BUILT_IN, Seeds(0)
-    data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, CPU)
-    recipe = assemble.recipe_of(spec, tables)
-    model = assemble.initial_model(spec, tables, seeds)
-    assemble.fit_transforms(model, data)
-    trainer = Trainer(model, data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
-    bare = assemble.initial_model(spec, tables, seeds)
-    bare.load_state_dict(model.state_dict())
-    network, size = bare.network, int(spec["batch_size"])
-    optimizer = recipe.optimizer(list(network.parameters()), spec["learning_rate"])
-    batch = data.epoch(1, data.train_size, lambda samples: samples)
-    ready = {name: bare.transformed(name, values).contiguous() for name, values in batch(0).items()}
-
-    def managed_epoch() -> None:
-        trainer.progress.epoch = 1
-        trainer.train_epoch(Deaf(), lambda: False)
-        trainer.progress.batch = 0
-
-    def bare_epoch() -> None:
-        network.train()
-        for first in range(0, data.train_size, size):
-            some = {name: values[first : first + size] for name, values in ready.items()}
-            loss = functional.mse_loss(network(some)["spectrum"], some["spectrum"])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), spec["gradient_clip"] or 1e9)
-            optimizer.step()
-
-    return at_most(f"steps of {name} over a bare loop", managed_epoch, bare_epoch, 1.10, repeats=5)
+    """The bare loop has all spectra and masks of the epoch ready in memory."""
+    pair = SideBySide(name, functional.mse_loss)
+    ready = pair.ready()
+    return at_most(
+        f"steps of {name} over a bare loop", pair.managed_steps, lambda: pair.bare_steps(ready), 1.10, repeats=5
+    )
 
 
 def encodings(batch_size: int = 64, repeats: int = 9) -> list[Encoding]:

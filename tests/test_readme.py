@@ -49,10 +49,9 @@ def shortened(command: str) -> str:
         return command + BRIEFLY
     if words[:2] == ["qexp", "run"] and words[2] in OF_SPECTRA:
         return f"{command} --set epochs=1{OF_SPECTRA[words[2]]}"
-    if words[:2] == ["qexp", "study"] and "--pretrain" in words:
-        return command.replace("0.015625,0.125,0.5", "0.5").replace("0:2", "0:1") + " --set epochs=1" + PRETRAIN_BRIEFLY
     if words[:2] == ["qexp", "study"]:
-        return command.replace("10,50,100,400,500,all", "10,20").replace("0:5", "0:2") + " --set epochs=1"
+        fewer = command.replace("10,50,100,400,500,all", "10,20").replace("0.015625,0.125,0.5", "0.5")
+        return fewer.replace("0:5", "0:2") + " --set epochs=1" + PRETRAIN_BRIEFLY
     if words[:2] == ["qexp", "run"] and words[2] in OF_FIELDS:
         return command + SMALL
     return command + SHORT if words[:2] == ["qexp", "run"] and (Path(words[2]).stem in LONG or changed) else command

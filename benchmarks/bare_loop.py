@@ -1,0 +1,89 @@
+"""An experience trained by qexp, and beside it the same network, batches and optimizer in a loop of a few lines."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from qexp import assemble
+from qexp.seeds import Seeds
+from qexp.training.loop import Trainer
+from qexp.workspace import find
+
+CPU = torch.device("cpu")
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of what a network made of an output, and what it should have made."""
+
+
+class Deaf:
+    """A listener that does nothing."""
+
+    def batch_done(self, *_: Any) -> None: ...
+    def epoch_done(self, *_: Any) -> None: ...
+    def checkpoint_written(self, *_: Any) -> None: ...
+
+
+class SideBySide:
+    """Both, with the same first weights and fitted transforms.
+
+    loss  of every output in the bare loop
+    """
+
+    def __init__(self, name: str, loss: Loss, overrides: Sequence[str] = ()) -> None:
+        self.spec, tables, seeds = assemble.experience(name, overrides, find()).document, assemble.BUILT_IN, Seeds(0)
+        self.data = assemble.data_of(self.spec, assemble.dataset_of(self.spec["dataset"], tables), tables, seeds, CPU)
+        recipe = assemble.recipe_of(self.spec, tables)
+        model = assemble.initial_model(self.spec, tables, seeds)
+        assemble.fit_transforms(model, self.data)
+        self.trainer = Trainer(model, self.data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
+        self.bare = assemble.initial_model(self.spec, tables, seeds)
+        self.bare.load_state_dict(model.state_dict())
+        self._optimizer = recipe.optimizer(list(self.bare.network.parameters()), self.spec["learning_rate"])
+        self._loss = loss
+
+    def managed_steps(self) -> None:
+        self.trainer.progress.epoch = 1
+        self.trainer.train_epoch(Deaf(), lambda: False)
+        self.trainer.progress.batch = 0
+
+    def managed_epoch(self) -> None:
+        """Its validation, and what it writes, with it."""
+        self.trainer.progress.epoch = 1
+        self.trainer.train_epoch(Deaf(), lambda: False)
+        self.trainer.close_epoch()
+
+    def transformed(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As the network sees them."""
+        return {name: self.bare.transformed(name, values).contiguous() for name, values in samples.items()}
+
+    def ready(self) -> dict[str, Tensor]:
+        """All samples of an epoch, transformed, in memory."""
+        return self.transformed(self.data.epoch(1, self.data.train_size, lambda samples: samples)(0))
+
+    def bare_steps(self, ready: Mapping[str, Tensor]) -> None:
+        network, size, clip = self.bare.network, int(self.spec["batch_size"]), self.spec["gradient_clip"]
+        network.train()
+        for first in range(0, self.data.train_size, size):
+            some = {name: values[first : first + size] for name, values in ready.items()}
+            made = network({name: some[name] for name in network.inputs})
+            loss = sum(self._loss(made[output], some[output]) for output in network.outputs)
+            self._optimizer.zero_grad()
+            loss.backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+            self._optimizer.step()
+
+    def bare_validation(self) -> None:
+        """The mean absolute errors of the validation part."""
+        self.bare.network.eval()
+        with torch.no_grad():
+            estimates = self.bare(self.data.validation)
+            for output in self.bare.network.outputs:
+                functional.l1_loss(estimates[output], self.data.validation[output]).item()
