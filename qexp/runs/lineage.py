@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,22 +24,24 @@ def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
     return operations
 
 
-def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Collection[str]) -> list[str]:
+def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:
     """The inputs that a resolved experience scales just as the run did that it takes operations from; all, of all.
 
     Those operations learned of values on that scale, so that what was fitted there is taken over with them. An input
-    counts if one of them sees it as it is, if it has as many values, and if both ask for the same transform of it.
+    counts if one of them is the first with weights that it comes to, if it has as many values, and if both ask for the
+    same transform of it.
     before   the resolved experience of the other run
-    tensors  names of what it has learned; a transform that has nothing to fit is the same everywhere
+    tensors  what it has learned, by name; a transform that has nothing to fit is the same everywhere
     """
     operations = operations_taken(spec)
-    fitted = [name for name in spec["transforms"] if any(one.startswith(f"transforms.{name}.") for one in tensors)]
+    fitted = [name for name in spec["transforms"] if _beginning_with([f"transforms.{name}."], tensors)]
     if operations is None:
         return fitted
+    learned = {name for name in before["model"]["operations"] if of_operations(tensors, [name])}
     seen = [
         name
         for branch in spec["model"]["branches"]
-        if branch["operations"][:1] and branch["operations"][0] in operations
+        if next((one for one in branch["operations"] if one in learned), None) in operations
         for name in ([branch["x_name"]] if isinstance(branch["x_name"], str) else branch["x_name"])
     ]
     return [

@@ -115,6 +115,29 @@ def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_
     assert code == 0, stdout + stderr
 
 
+@pytest.mark.parametrize(
+    ("operations", "first", "taken"),
+    [
+        (["block"], ["block"], ["displacement"]),
+        (["block"], ["halve", "block"], ["displacement"]),
+        (["look"], ["block", "look"], []),
+        (["block"], [], []),
+        (None, [], ["displacement", "depth"]),
+    ],
+)
+def test_the_first_operation_with_weights_is_the_one_that_an_input_is_scaled_for(operations, first, taken):
+    transforms = {"displacement": {"type": "standardize"}, "depth": {"type": "standardize"}, "other": {"type": "log"}}
+    before = {"model": SOUND["model"], "transforms": transforms}
+    spec = {**put(before, "model.branches.0.operations", first), "pretrain": {"operations": operations}}
+    learned = [
+        "network.operations.block.weight",
+        "network.operations.look.weight",
+        "transforms.displacement.mean",
+        "transforms.depth.mean",
+    ]
+    assert lineage.transforms_taken(spec, before, dict.fromkeys(learned)) == taken
+
+
 def test_operations_that_do_not_fit_are_listed_tensor_by_tensor(here, qexp):
     filters = {"model": put(SOUND["model"], "operations.block.parameters.filters", [5])}
     write(here, **filters, model__operations__look__module="conv", model__operations__look__parameters={"filters": [9]})
