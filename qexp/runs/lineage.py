@@ -34,7 +34,7 @@ def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors
     tensors  what it has learned, by name; a transform that has nothing to fit is the same everywhere
     """
     operations = operations_taken(spec)
-    fitted = [name for name in spec["transforms"] if _beginning_with([f"transforms.{name}."], tensors)]
+    fitted = [name for name in spec["transforms"] if of_transforms(tensors, [name])]
     if operations is None:
         return fitted
     learned = {name for name in before["model"]["operations"] if of_operations(tensors, [name])}

@@ -49,6 +49,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
             raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
     pretrain = experience.document["pretrain"]
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
+    before = found.spec() if found else {}
     texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
     units = assemble.units_of(experience.document)
     of_any_seed = Plan(
@@ -63,10 +64,14 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         units={name: units[name] for name in experience.document["outputs"]},
         extensions=experience.extensions,
         parent=found,
-        transforms_taken=_transforms_taken(found, experience.document) if found else (),
+        transforms_taken=(
+            lineage.transforms_taken(experience.document, before, checkpoint.shapes(found.best_weights))
+            if found
+            else ()
+        ),
     )
     caution = assemble.caution(experience.document)
-    differences = _differences(found, experience.document) if found else []
+    differences = _differences(found.name, before, experience.document) if found else []
     exposures = Exposures(experience, found, workspace)
     plans = []
     for seed, name in names.items():
@@ -246,13 +251,11 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     return parent
 
 
-def _transforms_taken(parent: RunDirectory, document: dict[str, Any]) -> list[str]:
-    return lineage.transforms_taken(document, parent.spec(), checkpoint.shapes(parent.best_weights))
+def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    """What the shapes of weights cannot tell: operations, such as heads, and inputs that are others than there.
 
-
-def _differences(parent: RunDirectory, document: dict[str, Any]) -> list[str]:
-    """What the shapes of weights cannot tell: operations, such as heads, and inputs that are others than there."""
-    spec = parent.spec()
+    spec  the resolved experience of the other run
+    """
     ours, theirs = document["model"]["operations"], spec["model"]["operations"]
     without_effect = set() if MASK in document["inputs"] else {"mask_ratio"}
     differing = []
@@ -268,7 +271,7 @@ def _differences(parent: RunDirectory, document: dict[str, Any]) -> list[str]:
         if name in spec["inputs"] and scaled[0] != scaled[1]:
             differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
     return (
-        [f"the weights of {parent.name} fit, but were trained with other parameters: {', '.join(differing)}"]
+        [f"the weights of {parent} fit, but were trained with other parameters: {', '.join(differing)}"]
         if differing
         else []
     )

@@ -66,7 +66,7 @@ class SpectrumSamples:
                 second = self._measured(others[place])
                 share = torch.from_numpy(shares[place]).to(self._device)
                 samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
-            return prepared({**samples, MASK: torch.from_numpy(masks[place]).to(self._device)})
+            return prepared({**samples, **self._tensors({MASK: masks[place]})})
 
         return batch
 
@@ -84,8 +84,8 @@ class SpectrumSamples:
         """Training samples for transforms to be fitted to: targets of the labelled ones, spectra of the others, too."""
         spectra = self._some(np.union1d(self.train_rows, self._unlabelled))
         labelled = self._some(self.train_rows)
-        samples = self._samples(labelled, self._masks(len(labelled), "fit", "masks"))
-        return {**samples, SPECTRUM: torch.from_numpy(self._dataset.read(spectra)).to(self._device)}
+        masks = self._masks(len(labelled), "fit", "masks")
+        return self._tensors({SPECTRUM: self._dataset.read(spectra), MASK: masks, **self._target(labelled)})
 
     def _some(self, rows: Numbers) -> Numbers:
         if len(rows) <= MOST_TO_FIT:
@@ -103,11 +103,17 @@ class SpectrumSamples:
 
     def _samples(self, rows: Numbers, masks: NDArray[np.float32]) -> dict[str, Tensor]:
         """Variable → (sample, ...)."""
-        return {**self._measured(rows), MASK: torch.from_numpy(masks).to(self._device)}
+        return {**self._measured(rows), **self._tensors({MASK: masks})}
 
     def _measured(self, rows: Numbers) -> dict[str, Tensor]:
         """What the dataset holds: the spectrum, and the target if there is one."""
-        made = {SPECTRUM: self._dataset.read(rows)}
-        if self._dataset.target is not None and self._dataset.targets is not None:
-            made[self._dataset.target] = self._dataset.targets[rows, None].astype(np.float32)
-        return {name: torch.from_numpy(values).to(self._device) for name, values in made.items()}
+        return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
+
+    def _target(self, rows: Numbers) -> dict[str, NDArray[np.float32]]:
+        """(sample, 1), if there is one."""
+        if self._dataset.target is None or self._dataset.targets is None:
+            return {}
+        return {self._dataset.target: self._dataset.targets[rows, None].astype(np.float32)}
+
+    def _tensors(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(array).to(self._device) for name, array in values.items()}
