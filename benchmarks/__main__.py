@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks [generator|loops|folds|startup|managed|prediction|accuracy|lunar|fields|ice|spectra|beside ...].
+"""Run: python -m benchmarks [NAME ...], each one of MEASUREMENTS.
 
 All but `ice`, which takes an hour, if nothing is named. Writes benchmarks.json.
 """
