@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from qexp.analysis.predict_files import Prediction
     from qexp.analysis.studies import Study
     from qexp.runs.directory import RunDirectory
-    from qexp.runs.doctor import Finding
+    from qexp.runs.finding import Finding
     from qexp.runs.launch.local import Watcher
+    from qexp.runs.purging import Purged
     from qexp.runs.train_network import Display
-    from qexp.runs.trash import Purged
     from qexp.runs.verify import Verification
 
 
@@ -320,12 +320,13 @@ def purge(older_than: str | None = None, *, workspace: str | Path | None = None)
     """Delete what is in the trash for good, without asking; see `qexp purge`.
 
     older_than  only what was removed longer ago: "30d", "12h", "90m", "2w"
-    returns     the `names` of runs that are deleted, the bytes `freed`, and `problems`: what could not be deleted
+    returns     the `names` of runs that it deleted, the bytes `freed`, `problems`: what could not be deleted, and
+                `gone`: runs that another process restored or deleted in the meantime
     """
-    from qexp.runs import trash
+    from qexp.runs import purging
 
     place = workspaces.find(workspace)
-    return trash.purge(trash.doomed(place, None if older_than is None else trash.duration(older_than)), place)
+    return purging.purge(purging.doomed(place, None if older_than is None else purging.duration(older_than)), place)
 
 
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:

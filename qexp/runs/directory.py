@@ -20,6 +20,9 @@ TEST_PREDICTIONS = "test_predictions.nc"
 
 FIELD_ERRORS = "errors.json"
 
+SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
+"""What lies beside the record of every run, or was there once."""
+
 UNFINISHED = ("created", "queued", "running")
 """States of which a run still has to get out."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qexp import assemble
 from qexp.errors import QexpError
+from qexp.runs import nesting
 from qexp.runs.directory import RunDirectory
 from qexp.runs.execute import execute
 from qexp.runs.plans import overrides_of, plan, standing
@@ -34,6 +35,7 @@ def start(
     display: Display | None = None,
 ) -> tuple[RunDirectory, bool]:
     """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do."""
+    nesting.place_of(storage, workspace)
     assemble.device_of(device)
     experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
     planned = plan(experience, seed, name or f"{experience.name}_{seed}", workspace)

@@ -13,7 +13,7 @@ from typing import Any
 
 from qexp import assemble, files
 from qexp.errors import QexpError
-from qexp.runs import launches, plans
+from qexp.runs import launches, nesting, plans
 from qexp.runs.directory import RunDirectory
 from qexp.runs.launch import local
 from qexp.runs.launches import Launch
@@ -86,6 +86,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         raise QexpError(f"--launcher {order.launcher}: no such launcher; {suggestion(order.launcher, LAUNCHERS)}")
     if order.slurm and order.launcher != "slurm":
         raise QexpError("--slurm is for --launcher slurm")
+    nesting.place_of(order.storage, workspace)
     assemble.device_of("auto" if order.launcher == "slurm" else order.device)
     settings: dict[str, Any] = {"jobs": order.jobs, "device": order.device}
     if order.launcher == "slurm":

@@ -16,7 +16,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
-from qexp.runs import provenance, seen
+from qexp.runs import nesting, provenance, seen
 from qexp.runs.changes import Change, code_changes, code_then_and_now, environment_changes
 from qexp.runs.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.prepare import now
@@ -178,6 +178,7 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 def _place(name: str, keep: Path | None) -> Iterator[Path]:
     """The folder of the repeated run, gone afterwards unless it is to be kept."""
     if keep is not None:
+        nesting.require_outside_of_runs(keep)
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise QexpError(f"--keep {keep}: there is something already; name a folder that is new or empty")
         files.make_folder(keep)
