@@ -28,7 +28,7 @@ def purge(
         return
     from qexp.errors import QexpError
     from qexp.files import size_of
-    from qexp.runs import purging
+    from qexp.runs.upkeep import purging
     from qexp.workspace import find
 
     place = find(workspace)
@@ -57,8 +57,8 @@ def _purge_cache(older_than: str | None) -> None:
     """Delete what no run has needed for a while; nobody is asked, for nothing is lost but time."""
     from datetime import timedelta
 
-    from qexp.datasets.prepared import cache_folder, unused_for
-    from qexp.runs.purging import duration
+    from qexp.datasets.array_cache import cache_folder, unused_for
+    from qexp.runs.upkeep.purging import duration
 
     doomed = unused_for(timedelta() if older_than is None else duration(older_than))
     freed = sum(path.stat().st_size for path in doomed)

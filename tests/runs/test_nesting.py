@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp.runs.prepare import Plan, prepare
+from qexp.runs.planning.prepare import Plan, prepare
 from qexp.workspace import Workspace
 
 

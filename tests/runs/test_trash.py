@@ -16,10 +16,10 @@ import pytest
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.runs import purging, trash
-from qexp.runs.directory import EMPTY_RECORD
-from qexp.runs.prepare import Plan, prepare
-from qexp.runs.process import this_process
+from qexp.runs.planning.prepare import Plan, prepare
+from qexp.runs.record.directory import EMPTY_RECORD
+from qexp.runs.record.process import this_process
+from qexp.runs.upkeep import purging, trash
 from qexp.workspace import Workspace
 
 Make = Callable[..., Path]
@@ -429,7 +429,7 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
     script = (
-        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs import trash\n"
+        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs.upkeep import trash\n"
         "from qexp.workspace import Workspace\n"
         "place = Workspace(Path(sys.argv[1]))\n"
         "for _ in range(8):\n"
@@ -460,7 +460,7 @@ ACT_ON_EACH = """
 import json, sys
 from pathlib import Path
 from qexp.errors import QexpError
-from qexp.runs import purging, trash
+from qexp.runs.upkeep import purging, trash
 from qexp.workspace import Workspace
 
 place, acts = Workspace(Path(sys.argv[1])), {"purge": {}, "restore": {}}
