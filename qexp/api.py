@@ -355,11 +355,16 @@ def reindex(*, workspace: str | Path | None = None) -> int:
     return count
 
 
-def import_run(file: str | Path, *, name: str | None = None, workspace: str | Path | None = None) -> Run:
-    """Take in an archived run; all of it is checked before anything is written."""
-    from qexp.runs.upkeep import archive
+def import_run(
+    file: str | Path, *, name: str | None = None, trust_code: bool = False, workspace: str | Path | None = None
+) -> Run:
+    """Take in an archived run; all of it is checked before anything is written.
 
-    return Run(archive.unpack(Path(file), workspaces.find(workspace), name))
+    trust_code  whether code that it brings, its `code/extensions.py`, may be executed from now on
+    """
+    from qexp.runs.upkeep.unpacking import unpack
+
+    return Run(unpack(Path(file), workspaces.find(workspace), name, trust_code=trust_code))
 
 
 def matrix(
