@@ -22,6 +22,7 @@ from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
+from qexp.runs.record.trust import require_trust, trust
 from qexp.runs.state import launches
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
@@ -52,6 +53,8 @@ class Order:
     storage: Path | None = None
     resume: bool = False
     only_failed: bool = False
+    trust_code: bool = False
+    """Execute the code that imported runs among these bring."""
     jobs: int | None = None
     """At most so many at a time: 1 here, no limit with Slurm, if left out."""
     device: str = "auto"
@@ -104,6 +107,9 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         workspace,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    if not order.trust_code:
+        for plan in choice.again:
+            require_trust(RunDirectory(workspace.runs / plan.name))
     return Prepared(order, planned, choice, settings)
 
 
@@ -151,6 +157,9 @@ def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[
     }
     files.write_json(launch.record_file, record)
     directories = [RunDirectory(workspace.runs / plan.name) for plan in choice.again]
+    if order.trust_code:
+        for directory in directories:
+            trust(directory)
     first: RunDirectory | None = None
     for plan in choice.new:
         with suppress(FileExistsError):  # somebody else was quicker; it is theirs then

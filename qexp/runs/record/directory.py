@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class RunDirectory:
     path: Path
     code_trusted: bool = field(default=False, compare=False)
     """Whether to execute the code that it brings even if it was imported without a word on that."""
+
+    def trusting(self, code: bool) -> RunDirectory:
+        """The same run, of which code that it brings may be executed."""
+        return replace(self, code_trusted=True) if code else self
 
     @property
     def name(self) -> str:
