@@ -124,7 +124,7 @@ def _folds(folds: dict[str, Any] | None) -> str:
 def _imported(imported: dict[str, Any] | None) -> str:
     if imported is None:
         return ""
-    of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted"}
+    of_code: dict[Any, str] = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted"}
     return f"from {imported.get('archive')}, {imported.get('time')}{of_code.get(imported.get('code_trusted'), '')}"
 
 
