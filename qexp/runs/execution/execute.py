@@ -81,7 +81,7 @@ def _begin(own: OwnRecord) -> Path:
         started=own.document["started"] or now(),
         ended=None,
         error=None,
-        job=this_job(),
+        job=this_job(directory.path.absolute().parent.parent),
     )
     return folder
 

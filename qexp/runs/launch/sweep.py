@@ -24,6 +24,7 @@ from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
 from qexp.runs.record.trust import require_trust, trust
 from qexp.runs.state import launches
+from qexp.runs.state.jobs import note
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
 from qexp.tables import suggestion
@@ -192,7 +193,7 @@ def submit(launch: Launch, directories: Sequence[RunDirectory], prepared: Prepar
         for directory, record in before.items():
             files.write_json(directory.record_file, record)
         raise
-    files.write_json(launch.folder / "jobs.json", jobs)
+    note(launch, jobs, slurm.cluster())
     return jobs
 
 
