@@ -206,7 +206,7 @@ def sweep(
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
-    slurm: Mapping[str, Any] | Iterable[str] = (),
+    options: Mapping[str, Any] | Iterable[str] = (),
     workspace: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> list[Run]:
@@ -214,7 +214,8 @@ def sweep(
 
     seeds    `range(10)` or "0:10"
     grid     `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
-    returns  all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
+    options  of a launcher that is not local: `{"time": "2:00:00"}`, or texts as after --option
+    returns  all runs of the sweep, those done before among them; with a launcher that submits as soon as it has
     """
     from qexp.runs.launch import sweep as sweeps
     from qexp.runs.launch.local import Unwatched
@@ -233,15 +234,10 @@ def sweep(
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=_slurm_options(slurm),
+        options=options if isinstance(options, Mapping) else list(options),
     )
     prepared = sweeps.prepare(order, place)
-    if prepared.choice.new or prepared.choice.again:
-        launch, directories = sweeps.open_launch(prepared, place)
-        if launcher == "slurm":
-            sweeps.submit(launch, directories, prepared)
-        else:
-            sweeps.run_here(launch, directories, watcher or Unwatched())
+    sweeps.launched(prepared, place, watched=lambda: watcher or Unwatched())
     return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
 
 
@@ -261,7 +257,7 @@ def study(
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
-    slurm: Mapping[str, Any] | Iterable[str] = (),
+    options: Mapping[str, Any] | Iterable[str] = (),
     workspace: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Study:
@@ -289,7 +285,7 @@ def study(
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=_slurm_options(slurm),
+        options=options if isinstance(options, Mapping) else list(options),
     )
     first = studies.pretraining(
         str(pretrain) if pretrain is not None else None,
@@ -520,10 +516,6 @@ def _references(experiences: str | Path | Sequence[str | Path]) -> list[str]:
 
 def _seeds(seeds: str | Iterable[int]) -> str:
     return seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
-
-
-def _slurm_options(slurm: Mapping[str, Any] | Iterable[str]) -> list[str]:
-    return [f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm)
 
 
 def _axes(grid: Mapping[str, Sequence[Any]] | Iterable[str]) -> list[str]:
