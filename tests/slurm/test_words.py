@@ -267,6 +267,11 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     assert this_job() == {"launcher": "slurm", "id": "12_3"}
 
 
+def test_a_task_trains_on_the_device_that_was_named():
+    script = scripts.of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, []), "cuda:1")
+    assert '-m qexp execute "$run" --device cuda:1 ' in script
+
+
 @pytest.mark.parametrize(
     "file",
     ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
