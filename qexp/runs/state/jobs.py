@@ -80,8 +80,12 @@ def remember(jobs: Collection[Job], states: Mapping[str, str]) -> None:
 
     states  id → state
     """
-    for folder in {job.launch for job in jobs if job.launch is not None}:
-        memory.remember(folder, {job.id: states[job.id] for job in jobs if job.launch == folder and job.id in states})
+    by_launch: dict[Path, dict[str, str]] = {}
+    for job in jobs:
+        if job.launch is not None and job.id in states:
+            by_launch.setdefault(job.launch, {})[job.id] = states[job.id]
+    for folder, known in by_launch.items():
+        memory.remember(folder, known)
 
 
 def _own(record: Record) -> Job | None:

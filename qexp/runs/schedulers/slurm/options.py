@@ -15,7 +15,9 @@ OPTIONS: dict[str, Option] = {
     "gres": Option(r"[\w.:,/-]+", "generic resources, such as gpu:1"),
     "qos": Option(r"[\w.-]+", "the name of a quality of service"),
     "constraint": Option(r"[\w.,:&|!*()\[\]-]+", "features of nodes, such as a100|h100"),
-    "signal": Option(r"[1-9]\d*", "whole seconds before the time limit, from 1 to 65535", default="60", largest=65535),
+    "signal": Option(
+        r"[1-9]\d{0,4}", "whole seconds before the time limit, from 1 to 65535", default="60", largest=65535
+    ),
     "requeue": Option(r"true|false", "true or false", default="false"),
     "setup": Option(r"[^\x00-\x1f\x7f]+", "shell lines to run before a run, one text each", several=True),
 }
