@@ -27,7 +27,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import HEARTBEAT_SECONDS, alive, this_process
 from qexp.runs.record.trust import require_trust, tables_of
-from qexp.runs.schedulers.slurm import this_job
+from qexp.runs.schedulers import this_job
 from qexp.runs.signals import handled
 
 log = logging.getLogger("qexp.run")
@@ -196,8 +196,8 @@ def _heartbeat(path: Path) -> Iterator[None]:
 def _watched_signals() -> Iterator[Callable[[], bool]]:
     """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT acts at once.
 
-    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and Slurm, and must not
-    cost the checkpoint. What does not end is killed.
+    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and a scheduler, and must
+    not cost the checkpoint. What does not end is killed.
     """
     received = threading.Event()
 

@@ -116,7 +116,7 @@ def find(reference: str, workspace: Workspace) -> Launch:
         if record.parent.name.startswith(reference):
             raise NotFoundError(
                 f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
-                "jobs, and scancel ends them"
+                "jobs: end them with the scheduler's own command"
             )
     raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
 
