@@ -49,7 +49,8 @@ def execute(
     with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
         own = OwnRecord(directory, record)
         folder = _begin(own)
-        with _logging_to(folder / "log.txt"), _heartbeat(folder / "heartbeat"), _threads_restored():
+        as_before = assemble.threads(torch.get_num_threads())  # training takes a number of its own
+        with _logging_to(folder / "log.txt"), _heartbeat(folder / "heartbeat"), as_before:
             log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), folder.name)
             state, error = _outcome(lambda: _work(own, device, display or Silent(), interrupted, threads))
             if error is not None:
@@ -169,16 +170,6 @@ def _logging_to(path: Path) -> Iterator[None]:
         log.setLevel(before[0])
         log.propagate = before[1]
         handler.close()
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Leave torch's number of threads to the caller as it was."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
