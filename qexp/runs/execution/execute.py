@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,14 +16,16 @@ from typing import Any
 import torch
 
 from qexp import assemble, files
-from qexp.errors import InterruptedRunError, QexpError, RunFailedError
+from qexp.errors import InterruptedRunError, QexpError, RunFailedError, TakenOverError
 from qexp.runs.display import Display, Silent
 from qexp.runs.execution.train_network import train_network
 from qexp.runs.folds.train import train_folds
-from qexp.runs.record import provenance
+from qexp.runs.record import lease, provenance
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import beating
+from qexp.runs.record.lease import HEARTBEAT, Lease, withdraw
 from qexp.runs.record.names import now
-from qexp.runs.record.process import HEARTBEAT_SECONDS, alive, this_process
+from qexp.runs.record.process import this_process
 from qexp.runs.schedulers.slurm import this_job
 from qexp.runs.signals import handled
 
@@ -43,12 +43,42 @@ def execute(
     record = directory.record()
     if record["state"] == "done":
         return
-    with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
-        attempt = _begin(directory, record)
-        with _logging_to(attempt / "log.txt"), _heartbeat(attempt / "heartbeat"), _threads_restored():
-            log.info("run %s, process %d, attempt %s", record["name"], os.getpid(), attempt.name)
+    # From here on a signal cannot leave a record that says "running".
+    with _watched_signals() as interrupted, lease.taken(directory) as held:
+        try:
+            state, error = _attempt(held, device, display or Silent(), interrupted, threads)
+        except TakenOverError:
+            raise held.lost() from None
+    if state == "interrupted":
+        raise InterruptedRunError(f"{directory.name} was interrupted; go on with --resume")
+    if error is not None:
+        raise RunFailedError(
+            f"{directory.name} {state.replace('_', ' ')}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"
+        ) from error
+
+
+def _attempt(
+    held: Lease, device: str, display: Display, interrupted: Callable[[], bool], threads: int | None
+) -> tuple[str, BaseException | None]:
+    """Work on a run, and write down how that ended. Returns the state, and the error if it was one."""
+    directory = held.directory
+    record = directory.record()  # who had the lease before may have written until now
+    if record["state"] == "done":
+        withdraw(held)
+        return "done", None
+    _begin(held, record)
+    lost = threading.Event()
+
+    def goes_on() -> bool:
+        if not held.held():
+            lost.set()
+        return not lost.is_set()
+
+    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on), _threads_restored():
+        log.info("run %s, process %d, attempt %s", record["name"], os.getpid(), held.attempt.name)
+        try:
             state, error = _outcome(
-                lambda: _train(directory, record, device, display or Silent(), interrupted, threads)
+                lambda: _train(directory, record, device, display, lambda: interrupted() or lost.is_set(), threads)
             )
             if error is not None:
                 record["error"] = _last_line(error)
@@ -57,26 +87,27 @@ def execute(
             record |= {"state": state, "ended": now()}
             log.info("%s", state)
             files.write_json(directory.record_file, record)
-    if state == "interrupted":
-        raise InterruptedRunError(f"{record['name']} was interrupted; go on with --resume")
-    if error is not None:
-        raise RunFailedError(
-            f"{record['name']} {state.replace('_', ' ')}: {record['error']}\nsee {attempt / 'log.txt'}"
-        ) from error
+        except TakenOverError:
+            log.error("%s", held.lost())
+            raise
+    return state, error
 
 
-def _begin(directory: RunDirectory, record: dict[str, Any]) -> Path:
-    """Claim the next attempt, and write down that the run is running. Returns the attempt's folder."""
-    number = _claim_attempt(directory, record)
-    attempt = directory.attempt(number)
+def _begin(held: Lease, record: dict[str, Any]) -> None:
+    """Write down that the run is running."""
+    for attempt in record["attempts"][-1:]:
+        attempt["state"] = "lost" if attempt["state"] == "running" else attempt["state"]
+    process = this_process().document()
     record["attempts"].append(
-        {"number": number, "process": this_process().document(), "started": now(), "ended": None, "state": "running"}
+        {"number": held.number, "process": process, "started": now(), "ended": None, "state": "running"}
     )
     record |= {"state": "running", "started": record["started"] or now(), "ended": None, "error": None}
     record["job"] = this_job()
-    files.write_json(attempt / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
-    files.write_json(directory.record_file, record)
-    return attempt
+    try:
+        files.write_json(held.directory.record_file, record)
+    except QexpError:
+        withdraw(held)
+        raise
 
 
 def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
@@ -87,6 +118,8 @@ def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
         return "out_of_memory", error
     except KeyboardInterrupt:
         return "interrupted", None
+    except TakenOverError:
+        raise
     except BaseException as error:
         return "failed", error
 
@@ -114,32 +147,6 @@ def _train(
         processes = min(cores, threads or cores)
         return train_folds(directory, record, spec, tables, device, display, interrupted, processes)
     return train_network(directory, record, spec, tables, device, display, interrupted)
-
-
-def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:
-    """Make the next attempt's folder; of several processes that try, one succeeds."""
-    attempts = record["attempts"]
-    if attempts and attempts[-1]["state"] == "running":
-        last = attempts[-1]
-        if alive(last["process"], directory.attempt(last["number"]) / "heartbeat"):
-            raise QexpError(f"{record['name']} is running already, as process {last['process']['pid']}")
-        last["state"] = "lost"
-    taken = [int(path.name) for path in (directory.path / "attempts").iterdir() if path.name.isdigit()]
-    number = max(taken, default=0) + 1
-    if number > len(attempts) + 1 and _just_claimed(directory, number - 1):
-        raise QexpError(f"{record['name']} is being started by another process")
-    try:
-        directory.attempt(number).mkdir()
-    except FileExistsError:
-        raise QexpError(f"{record['name']} is being started by another process") from None
-    except OSError as error:
-        raise QexpError(f"cannot write to {directory.path}: {error.strerror}") from error
-    return number
-
-
-def _just_claimed(directory: RunDirectory, number: int) -> bool:
-    """Whether an attempt that the record does not know yet is a few seconds old, and not a dead one's."""
-    return time.time() - directory.attempt(number).stat().st_mtime < 10
 
 
 def _last_line(error: BaseException) -> str:
@@ -172,26 +179,6 @@ def _threads_restored() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _heartbeat(path: Path) -> Iterator[None]:
-    """Touch a file for as long as this process works, also during a long step."""
-    path.touch()
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):  # a full disk or a vanished directory is training's to report
-                path.touch()
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @contextmanager

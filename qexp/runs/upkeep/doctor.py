@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from qexp import files
+from qexp import clocks, files
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.storage import LockedStorage
@@ -362,7 +362,10 @@ def _deletion(folder: Path) -> Callable[[], None]:
 
 
 def _is_stale(path: Path) -> bool:
-    return time.time() - _last_change(path) > STALE_SECONDS
+    try:
+        return clocks.now_at(path) - _last_change(path) > STALE_SECONDS
+    except OSError:
+        return False
 
 
 def _last_change(path: Path) -> float:

@@ -25,8 +25,8 @@ from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.names import NAME
-from qexp.runs.record.process import alive
 from qexp.runs.state.waiting import Watch
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -205,7 +205,7 @@ def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 
 def _heard(directory: RunDirectory) -> bool:
-    return any(alive({}, heartbeat) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
+    return any(map(fresh, directory.path.glob("attempts/*/heartbeat")))
 
 
 def _listed(path: Path) -> list[Path]:
