@@ -106,7 +106,7 @@ def test_no_modules_import_one_another_in_a_circle():
 
 
 def room(module: str) -> str:
-    """The folder of a module in `runs` or `analysis`, `runs.record`; the module itself if it lies in no folder there."""
+    """The folder of a module in `runs` or `analysis`, such as `runs.record`; the module itself if it is in none."""
     steps = module.split(".")
     return ".".join(steps[:2]) if steps[0] in ("runs", "analysis") else steps[0]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
 from qexp import assemble, files
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, TakenOverError
+from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Display, Silent
 from qexp.runs.execution.train_network import train_network
 from qexp.runs.folds.train import train_folds
@@ -46,7 +46,7 @@ def execute(
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, lease.taken(directory) as held:
         try:
-            state, error = _attempt(held, device, display or Silent(), interrupted, threads)
+            state, error = _carry_out(held, device, display or Silent(), interrupted, threads)
         except TakenOverError:
             raise held.lost() from None
     if state == "interrupted":
@@ -57,16 +57,16 @@ def execute(
         ) from error
 
 
-def _attempt(
+def _carry_out(
     held: Lease, device: str, display: Display, interrupted: Callable[[], bool], threads: int | None
 ) -> tuple[str, BaseException | None]:
     """Work on a run, and write down how that ended. Returns the state, and the error if it was one."""
     directory = held.directory
-    record = directory.record()  # who had the lease before may have written until now
-    if record["state"] == "done":
+    own = OwnRecord(directory, directory.record())  # as it is now: who had the lease before may have written meanwhile
+    if own.document["state"] == "done":
         withdraw(held)
         return "done", None
-    _begin(held, record)
+    _begin(own, held)
     lost = threading.Event()
 
     def goes_on() -> bool:
@@ -74,37 +74,44 @@ def _attempt(
             lost.set()
         return not lost.is_set()
 
+    def ended() -> bool:
+        return interrupted() or lost.is_set()
+
     with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on), _threads_restored():
-        log.info("run %s, process %d, attempt %s", record["name"], os.getpid(), held.attempt.name)
+        log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), held.attempt.name)
         try:
-            state, error = _outcome(
-                lambda: _train(directory, record, device, display, lambda: interrupted() or lost.is_set(), threads)
-            )
+            state, error = _outcome(lambda: _work(own, device, display, ended, threads))
             if error is not None:
-                record["error"] = _last_line(error)
+                own.keep(error=_last_line(error))
                 log.error("%s", "".join(traceback.format_exception(error)))
-            record["attempts"][-1] |= {"ended": now(), "state": state}
-            record |= {"state": state, "ended": now()}
             log.info("%s", state)
-            files.write_json(directory.record_file, record)
+            *before, last = own.document["attempts"]
+            own.note(attempts=[*before, {**last, "ended": now(), "state": state}], state=state, ended=now())
         except TakenOverError:
             log.error("%s", held.lost())
             raise
     return state, error
 
 
-def _begin(held: Lease, record: dict[str, Any]) -> None:
+def _begin(own: OwnRecord, held: Lease) -> None:
     """Write down that the run is running."""
-    for attempt in record["attempts"][-1:]:
-        attempt["state"] = "lost" if attempt["state"] == "running" else attempt["state"]
-    process = this_process().document()
-    record["attempts"].append(
-        {"number": held.number, "process": process, "started": now(), "ended": None, "state": "running"}
-    )
-    record |= {"state": "running", "started": record["started"] or now(), "ended": None, "error": None}
-    record["job"] = this_job()
+    before = [
+        {**one, "state": "lost"} if one["state"] == "running" else one  # its process could not write more
+        for one in own.document["attempts"]
+    ]
+    this = {
+        "number": held.number, "process": this_process().document(), "started": now(), "ended": None,
+        "state": "running",
+    }  # fmt: skip
     try:
-        files.write_json(held.directory.record_file, record)
+        own.note(
+            attempts=[*before, this],
+            state="running",
+            started=own.document["started"] or now(),
+            ended=None,
+            error=None,
+            job=this_job(),
+        )
     except QexpError:
         withdraw(held)
         raise
@@ -124,15 +131,11 @@ def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
         return "failed", error
 
 
-def _train(
-    directory: RunDirectory,
-    record: dict[str, Any],
-    device_name: str,
-    display: Display,
-    interrupted: Callable[[], bool],
-    threads: int | None,
+def _work(
+    own: OwnRecord, device_name: str, display: Display, interrupted: Callable[[], bool], threads: int | None
 ) -> bool:
-    """From the directory to results; False if interrupted. Fills in the record, but does not write it at the end."""
+    """Train and evaluate; False if interrupted."""
+    directory = own.directory
     spec = directory.spec()
     device = assemble.device_of(device_name)
     tables = assemble.tables_with(directory.extensions)
@@ -143,10 +146,14 @@ def _train(
     called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
     log.info("device %s, %d threads", called, torch.get_num_threads())
-    if spec["dataset"]["type"] == "tabular":
-        processes = min(cores, threads or cores)
-        return train_folds(directory, record, spec, tables, device, display, interrupted, processes)
-    return train_network(directory, record, spec, tables, device, display, interrupted)
+    processes = min(cores, threads or cores)
+    attempt = Attempt(directory, own, spec, tables, device, display, interrupted, processes)
+    train = train_folds if spec["dataset"]["type"] == "tabular" else train_network
+    results = train(attempt)
+    if results is None:
+        return False
+    own.keep(**results.document())
+    return True
 
 
 def _last_line(error: BaseException) -> str:
