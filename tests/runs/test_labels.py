@@ -124,7 +124,7 @@ def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written
 def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
     run = write_record(workspace, "a")
     script = (
-        "import sys; from pathlib import Path; from qexp.runs import labels\n"
+        "import sys; from pathlib import Path; from qexp.runs.record import tagging\n"
         "for index in range(10): tagging.retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(run), str(number)]) for number in range(5)]
@@ -136,13 +136,13 @@ def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
 def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content):
     for name in ("a", "b"):
         write_record(workspace, name)
-    (workspace / "runs/b/annotations.json").write_text(content)
+    (workspace / "runs/b/labels.json").write_text(content)
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout) == (0, "a\n")
-    assert "runs/b/annotations.json" in stderr
+    assert "runs/b/labels.json" in stderr
     code, _, stderr = qexp("tag", "b", "--add", "x")
     assert code == 5
-    assert "runs/b/annotations.json" in stderr
+    assert "runs/b/labels.json" in stderr
 
 
 def test_labels_of_a_run_that_is_gone_leave_nothing_behind(workspace):

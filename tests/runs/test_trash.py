@@ -429,7 +429,7 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
     script = (
-        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs import trash\n"
+        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs.upkeep import trash\n"
         "from qexp.workspace import Workspace\n"
         "place = Workspace(Path(sys.argv[1]))\n"
         "for _ in range(8):\n"

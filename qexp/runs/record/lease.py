@@ -21,7 +21,7 @@ from typing import Any
 from qexp import files
 from qexp.errors import DamagedError, QexpError, TakenOverError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.heartbeat import SILENT_SECONDS
+from qexp.runs.record.heartbeat import SILENT_SECONDS, beat
 from qexp.runs.record.process import alive, in_view, this_process
 
 HEARTBEAT, COMMAND = "heartbeat", "command.json"
@@ -95,8 +95,9 @@ def _require_nobody(directory: RunDirectory) -> None:
     if last is not None and last["state"] == "running":
         _require_dead(last["process"], directory.attempt(last["number"]), record["name"], "is running already")
     for number in attempts(directory):
-        if number not in known and (process := _claimant(directory.attempt(number))):
-            _require_dead(process, directory.attempt(number), record["name"], "is being started by another process")
+        attempt = directory.attempt(number)
+        if number not in known and any(attempt.glob(f"{LEASE}*")) and (process := _claimant(attempt)):
+            _require_dead(process, attempt, record["name"], "is being started by another process")
 
 
 def _require_dead(process: dict[str, Any], attempt: Path, name: str, what: str) -> None:
@@ -127,7 +128,7 @@ def _claimed(directory: RunDirectory, number: int) -> Lease:
         try:
             draft.chmod(0o755)
             (draft / own).mkdir()
-            (draft / HEARTBEAT).touch()
+            beat(draft / HEARTBEAT)
             files.write_json(draft / COMMAND, command)
             draft.rename(directory.attempt(number))
         except BaseException:

@@ -19,10 +19,9 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.locks import locked
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import fresh
@@ -246,12 +245,8 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
 @contextmanager
 def _alone(workspace: Workspace) -> Iterator[None]:
     """Keep other processes from moving linked runs, which takes several steps."""
-    lock = folder(workspace).with_name(".trash.lock")
-    try:
-        with FileLock(lock, timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise QexpError(f"{lock} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+    with locked(folder(workspace), LOCK_SECONDS):
+        yield
 
 
 def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:
