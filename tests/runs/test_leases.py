@@ -270,40 +270,41 @@ def test_a_process_elsewhere_that_is_about_to_start_counts_until_it_is_silent(di
         assert held.number == 2
 
 
-MANY = """
-import sys, time
+MANY, AT_ONCE = (
+    8,
+    """
+import multiprocessing, sys
 from pathlib import Path
 from qexp.errors import QexpError
-from qexp.runs.planning.plans import plan
-from qexp.runs.planning.prepare import prepare
 from qexp.runs.record import lease
 from qexp.runs.record.directory import RunDirectory
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    with lease.taken(RunDirectory(Path(sys.argv[1]))) as held:
-        print("taken", held.number, flush=True)
-        sys.stdin.readline()
-        assert held.held()
-except QexpError as error:
-    print("refused", error, flush=True)
-"""
+
+def attempt(start, end, said):
+    start.wait()
+    try:
+        with lease.taken(RunDirectory(Path(sys.argv[1]))) as held:
+            said.put("taken")
+            end.wait()
+            assert held.held()
+    except QexpError as error:
+        said.put(str(error).split(", as process")[0])
+        end.wait()
+
+fork = multiprocessing.get_context("fork")
+start, end, said = fork.Barrier(8), fork.Barrier(8), fork.Queue()
+processes = [fork.Process(target=attempt, args=(start, end, said)) for _ in range(8)]
+for process in processes: process.start()
+for process in processes: print(said.get())
+for process in processes: process.join()
+assert [process.exitcode for process in processes] == [0] * 8
+""",
+)
 
 
 def test_of_many_that_try_at_once_one_has_the_run(directory):
-    command = [sys.executable, "-c", MANY, str(directory.path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(6)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = [process.stdout.readline().split()[0] for process in processes]
-    assert sorted(said) == ["refused"] * 5 + ["taken"]
-    for process in processes:
-        process.communicate("\n")
-    assert [process.returncode for process in processes] == [0] * 6
+    script = [sys.executable, "-c", AT_ONCE, directory.path]
+    said = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert sorted(said) == ["one is being started by another process"] * (MANY - 1) + ["taken"]
     assert not [*directory.path.glob("attempts/.*")]
 
 

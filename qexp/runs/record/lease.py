@@ -121,25 +121,27 @@ def _claimed(directory: RunDirectory, number: int) -> Lease:
     """Make an attempt's folder, which appears whole: with the process that it is of, a heartbeat and the lease."""
     folder = directory.path / "attempts"
     command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": this_process().document()}
-    own = f"{LEASE}{uuid.uuid4().hex[:8]}"
+    lease = Lease(directory, number, directory.attempt(number) / f"{LEASE}{uuid.uuid4().hex[:8]}")
     files.make_folder(folder)
     try:
         draft = Path(tempfile.mkdtemp(prefix=CLAIMING, dir=folder))
         try:
             draft.chmod(0o755)
-            (draft / own).mkdir()
+            (draft / lease.folder.name).mkdir()
             beat(draft / HEARTBEAT)
-            files.write_json(draft / COMMAND, command)
-            draft.rename(directory.attempt(number))
+            (draft / COMMAND).write_bytes(files.json_bytes(command))
+            draft.rename(lease.attempt)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:
+        if lease.held():  # a file server that was asked twice says the second time that it was done already
+            return lease
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
             raise QexpError(f"{directory.name} is being started by another process") from None
         raise QexpError(f"cannot write to {directory.path}: {error.strerror}") from error
     files.sync_folder(folder)
-    return Lease(directory, number, directory.attempt(number) / own)
+    return lease
 
 
 def _end_others(lease: Lease) -> None:
