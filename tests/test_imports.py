@@ -24,7 +24,7 @@ LAYERS = [
     {"figures", "training", "models", "datasets", "synthetic", "spec"},
     {"forward"},
     {"rows"},
-    {"seeds", "tables", "threads", "quantities", "workspace", "files", "errors"},
+    {"seeds", "tables", "threads", "quantities", "workspace", "files", "locks", "clocks", "errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""
 

@@ -199,3 +199,21 @@ def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspac
     assert code == 2
     assert complaint in stderr
     assert not (workspace / "runs").exists()
+
+
+def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_option(workspace, qexp):
+    """The state in which each run and the launch are then: prepared, queued, and the pool's process gone."""
+    from qexp.runs.launch import sweep
+
+    order = sweep.Order(["mogi_quick"], seeds="0:2")
+    launch, _ = sweep.open_launch(sweep.prepare(order, Workspace(workspace)), Workspace(workspace))
+    gone = {"host": os.uname().nodename, "boot_id": "another", "pid_namespace": "", "pid": 1, "start": "0"}
+    launch.pool_file.write_text(json.dumps(gone))
+    assert set(states().values()) == {"created"}
+    for option in ("--only-failed", "--resume"):
+        code, stdout, stderr = qexp("run", "mogi_quick", "--seeds", "0:3", option, "--dry-run")
+        assert code == 0, stderr
+        taken = [line.split()[0] for line in stdout.splitlines()]
+        # A run that nobody asked for before is not one that failed.
+        assert taken == ["mogi_quick_0", "mogi_quick_1", *(["mogi_quick_2"] if option == "--resume" else [])]
+        assert "left alone" not in stderr

@@ -20,6 +20,7 @@ from qexp.runs.planning.prepare import Plan
 from qexp.runs.planning.prepare import prepare as write
 from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
 from qexp.runs.record.trust import require_trust, trust
@@ -112,7 +113,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
 
 def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
     """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
-    again = TO_REPEAT if only_failed else ("created", *(TO_CONTINUE if resume else ()))
+    again = ("created", *(TO_REPEAT if only_failed else TO_CONTINUE if resume else ()))
     choice = Choice([], [], [], {})
     mistakes = []
     # All at once: a scheduler is asked once, and not for every run.
@@ -219,8 +220,9 @@ def run_here(
     jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
     gpus = local.visible_gpus() if device in ("auto", "cuda") else []
     pool = local.Pool(launch, directories, jobs or 1, device, gpus)
-    files.write_json(launch.pool_file, this_process().document())
-    return pool.run(watcher), pool.stopped
+    with beating(launch.heartbeat):
+        files.write_json(launch.pool_file, this_process().document())
+        return pool.run(watcher), pool.stopped
 
 
 def submit(

@@ -47,7 +47,7 @@ class Launch:
 
     @property
     def heartbeat(self) -> Path:
-        """What a pool on another machine would touch; there is none, so that such a pool is not believed to live."""
+        """What a pool touches, so that it is believed to live on other machines, too."""
         return self.folder / "heartbeat"
 
     def pool(self) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from qexp.errors import QexpError
 from qexp.runs.record.directory import UNFINISHED, RunDirectory
-from qexp.runs.record.process import alive, pid_namespace
+from qexp.runs.record.process import alive, in_view, pid_namespace
 from qexp.runs.state.jobs import Job, jobs_of, of_schedulers, remember, require_here
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.states import process_of
@@ -130,6 +130,11 @@ def _require_here(name: str, process: dict[str, Any]) -> None:
         raise QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
     if process["pid_namespace"] != pid_namespace():
         raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
+    if not in_view(process):
+        raise QexpError(
+            f"{name} runs on another machine that is called {host}, too, as process {pid}, or this one was restarted "
+            "a few minutes ago and it is dead; stop it there, or look again later"
+        )
 
 
 def _handle(pid: int) -> int | None:

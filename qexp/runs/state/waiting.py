@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.directory import UNFINISHED, RunDirectory
 from qexp.runs.state.jobs import Reports, jobs_of
@@ -74,6 +75,6 @@ def _left(directory: RunDirectory, state: str) -> bool:
     if state != "created":
         return False
     try:
-        return time.time() - directory.record_file.stat().st_mtime > SECONDS_TO_START
+        return clocks.age(directory.record_file) > SECONDS_TO_START
     except OSError:
         return False
