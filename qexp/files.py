@@ -125,6 +125,15 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def in_bytes(size: float) -> str:
+    """A size as a reader wants it: 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} EB"
+
+
 def read_json(path: Path) -> Any:
     """Read a file that `write_json` wrote; DamagedError if it cannot be one."""
     import orjson

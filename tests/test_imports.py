@@ -23,7 +23,7 @@ LAYERS = [
     {"figures", "training", "models", "datasets", "synthetic", "spec"},
     {"forward"},
     {"rows"},
-    {"seeds", "tables", "quantities", "workspace", "files", "errors"},
+    {"machine", "seeds", "tables", "quantities", "workspace", "files", "errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""
 

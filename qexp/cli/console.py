@@ -70,15 +70,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
         print("  ".join(cells).rstrip())
 
 
-def in_bytes(size: float) -> str:
-    """A size as a reader wants it: 1.4 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
 class TrainingDisplay:
     """A bar with loss, validation and time left on a terminal; otherwise about ten lines per run."""
 

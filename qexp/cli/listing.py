@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from qexp.analysis.rounding import number
-from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, result, warning
+from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
+from qexp.files import in_bytes
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
