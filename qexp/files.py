@@ -14,6 +14,9 @@ from typing import IO, Any
 
 from qexp.errors import DamagedError, QexpError
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula."""
+
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, if they are not there."""
@@ -71,12 +74,22 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A line with the names of the columns, then one for each row; None is left empty."""
+    """A line with the names of the columns, then one for each row; None is left empty, and no cell is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
     return text.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would compute, or run, behind an apostrophe, which tells it that it is a text."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULAS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def write_json(path: Path, document: Any) -> None:

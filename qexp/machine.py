@@ -1,7 +1,8 @@
-"""The machine's memory, as far as this process may use it."""
+"""The machine's memory: how much of it this process may use, and how it is told that none is left."""
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 
 LARGEST = 64 * 10**12
 """Bytes of memory that no machine has; what stands for one that cannot be asked."""
+
+NO_MEMORY = ("MemoryError", "DefaultCPUAllocator: ", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""How Python and torch say that there is none left; torch raises a mere RuntimeError for a processor's."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -24,6 +28,18 @@ def memory() -> int:
     if address_space != resource.RLIM_INFINITY:
         limits.append(address_space)
     return min(limit for limit in limits if limit > 0)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused: to Python, to torch, or by the system to a library."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_no_memory(str(error)))
+
+
+def says_no_memory(text: str) -> bool:
+    """Whether that is what an error of another process tells."""
+    return any(words in text for words in NO_MEMORY)
 
 
 def cgroup_limits(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:

@@ -43,15 +43,6 @@ class Needs:
     samples: float = 0
     """All that are in memory at a time."""
 
-    @property
-    def parts(self) -> dict[str, float]:
-        """In the words of an error."""
-        return {
-            "the weights, their gradients and the optimizer's state": sum(self.weights.values()),
-            f"what a batch of {self.batch:,} keeps for the backward pass": self.batch * sum(self.of_sample.values()),
-            "the samples": self.samples,
-        }
-
 
 def of_model(network: Network, available: int) -> Iterator[Finding]:
     """What is wrong with a model that could not be trained on a single sample."""
@@ -82,26 +73,28 @@ def of_experience(
 
 def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, Finding]]:
     """count  the key of an experience that says how many samples there are"""
-    total = sum(needs.parts.values())
-    if total <= TOLERANCE * available:
+    of_weights, of_one = sum(needs.weights.values()), sum(needs.of_sample.values())
+    of_batch, most = needs.batch * of_one, TOLERANCE * available
+    total = of_weights + of_batch + needs.samples
+    if total <= most:
         return
-    (of_weights, of_batch, of_samples), words = needs.parts.values(), list(needs.parts)
-    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has that much"
-    whole = f"{in_bytes(total)} in all, but {has}"
-    if of_weights == max(of_weights, of_batch, of_samples):
+    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
+    whole = f"training takes {in_bytes(total)}, but {has}"
+    if of_weights >= max(of_batch, needs.samples):
         name = max(needs.weights, key=lambda name: needs.weights[name])
-        message = f"{in_bytes(needs.weights[name])} for its weights, their gradients and the optimizer's state"
-        yield IN_MODEL, (("operations", name), f"{message}, {whole}; make it smaller")
-    elif of_batch >= of_samples:
+        message = f"{in_bytes(needs.weights[name])} to train its weights: {whole}; make it smaller"
+        yield IN_MODEL, (("operations", name), message)
+    elif of_batch >= needs.samples:
         name = max(needs.of_sample, key=lambda name: needs.of_sample[name])
-        of_one = f"{in_bytes(needs.of_sample[name])} of every sample for the backward pass"
-        if needs.batch == 1 or sum(needs.of_sample.values()) > TOLERANCE * available:
-            yield IN_MODEL, (("operations", name), f"keeps {of_one}, {whole}; make it or its input smaller")
+        share = f"{in_bytes(needs.of_sample[name])} of each sample"
+        if needs.batch == 1 or of_one > most:
+            message = f"keeps {share} for the backward pass: {whole}; make it or its input smaller"
+            yield IN_MODEL, (("operations", name), message)
         else:
-            message = f"{in_bytes(of_batch)} for {words[1]}, {whole}; '{name}' keeps {of_one}: use a smaller batch"
-            yield IN_EXPERIENCE, (("batch_size",), message)
+            message = f"{in_bytes(of_batch)} for the backward pass of a batch, '{name}' alone {share}: {whole}"
+            yield IN_EXPERIENCE, (("batch_size",), f"{message}; use a smaller batch")
     else:
-        yield IN_EXPERIENCE, ((count,), f"{in_bytes(of_samples)} for {words[2]}, {whole}; use fewer samples")
+        yield IN_EXPERIENCE, ((count,), f"{in_bytes(needs.samples)} for samples: {whole}; use fewer")
 
 
 def _frozen(document: Document) -> list[str]:

@@ -214,8 +214,7 @@ def _cell(column: str, value: Any) -> str:
         return in_bytes(value)
     if _is_number(value):
         return number(value)
-    text = value if isinstance(value, str) else in_csv(value)
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return value if isinstance(value, str) else str(in_csv(value))
 
 
 def in_csv(value: Any) -> Any:

@@ -107,7 +107,7 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None) -> RunDire
     """
     with _opened(file) as archive:
         contents = _checked(archive, file, _room(workspace))
-        target = workspace.runs / require_name(name or contents.run)
+        target = workspace.runs / require_name(contents.run if name is None else name)
         if os.path.lexists(target):
             raise _taken(target)
         files.make_folder(workspace.runs)

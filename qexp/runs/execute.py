@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from qexp import assemble, files
+from qexp import assemble, files, machine
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.runs import provenance
 from qexp.runs.directory import RunDirectory
@@ -82,12 +82,10 @@ def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
     """The state in which training ends, and the error if it was one."""
     try:
         return ("done" if train() else "interrupted"), None
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return "out_of_memory", error
     except KeyboardInterrupt:
         return "interrupted", None
     except BaseException as error:
-        return "failed", error
+        return ("out_of_memory" if machine.ran_out_of_memory(error) else "failed"), error
 
 
 def _train(

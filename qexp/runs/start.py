@@ -36,7 +36,7 @@ def start(
     """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do."""
     assemble.device_of(device)
     experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
-    planned = plan(experience, seed, name or f"{experience.name}_{seed}", workspace)
+    planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
         directory = prepare(planned, workspace, storage)

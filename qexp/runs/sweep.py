@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp import assemble, files
+from qexp import assemble, files, machine
 from qexp.errors import QexpError
 from qexp.runs import launches, plans
 from qexp.runs.directory import RunDirectory
@@ -54,6 +54,11 @@ class Order:
     device: str = "auto"
     launcher: str = "local"
     slurm: Sequence[str] = ()
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the machine has which will train; None: this one. That of a cluster is not known here."""
+        return None if self.launcher == "local" else machine.LARGEST
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         order.grid,
         [*order.overrides, *plans.overrides_of(order.pretrain, order.allow_leak)],
         workspace,
+        order.memory,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
     return Prepared(order, planned, choice, settings)

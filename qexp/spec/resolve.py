@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.errors import Problem, QexpError, SpecError
+from qexp.errors import Problem, QexpError, SpecError, shortened
 from qexp.spec import load
 from qexp.spec.schema import belongs_to
 from qexp.tables import Table, Tables, suggestion
 from qexp.workspace import Workspace
-
-LONGEST_SHOWN = 200
-"""Characters of what was typed that an error repeats."""
 
 LONGEST_INDEX = 9
 """Digits of the number of a list's item; one of more would be the name of a key."""
@@ -40,10 +37,6 @@ class Override:
         return f"--set {shortened(self.text)}"
 
 
-def shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-
-
 def override(text: str) -> Override:
     """Read `key.path=value`; the value is JSON where it can be, else a text."""
     key, equals, value = text.partition("=")
@@ -57,10 +50,11 @@ def override(text: str) -> Override:
 
 def steps(key: str) -> tuple[str | int, ...]:
     """`("sizes", 0)` for `sizes.0`."""
-    return tuple(int(step) if _is_index(step) else step for step in key.split("."))
+    return tuple(int(step) if is_index(step) else step for step in key.split("."))
 
 
-def _is_index(step: str) -> bool:
+def is_index(step: str) -> bool:
+    """Whether a step of a dotted path is the number of a list's item."""
     return step.isdecimal() and step.isascii() and len(step) <= LONGEST_INDEX
 
 
