@@ -54,7 +54,7 @@ def checked(
         return loaded, problems
     document = loaded.document = fields.completed(document, workspace)
     opened = dataset_of(document["dataset"], tables, workspace)
-    problems = loaded.problems("experience", _in_whole(document, opened, tables))
+    problems = loaded.problems("experience", _in_whole(document, opened, tables, available))
     if problems:
         return loaded, problems
     network = network_of(document["model"], document["inputs"], document["outputs"], tables)
@@ -145,7 +145,7 @@ def _in_model(document: Document, tables: Tables, available: int) -> Iterator[Fi
         yield from memory.of_model(network, available)
 
 
-def _in_whole(document: Document, dataset: Dataset, tables: Tables) -> Iterator[Finding]:
+def _in_whole(document: Document, dataset: Dataset, tables: Tables, available: int) -> Iterator[Finding]:
     """Whether experience, dataset and model fit each other; each is right by itself."""
     model = document["model"]
     shapes = dataset.shapes()
@@ -187,7 +187,7 @@ def _in_whole(document: Document, dataset: Dataset, tables: Tables) -> Iterator[
             yield from _in_batches(document, network)
         yield from _in_transforms(document, dataset, tables)
     elif isinstance(dataset, TabularDataset):
-        yield from rows.findings(document, dataset, tables, network)
+        yield from rows.findings(document, dataset, tables, network, available)
     elif isinstance(dataset, SpectraDataset):
         yield from spectra.findings(document, dataset, tables, network)
     else:

@@ -35,7 +35,7 @@ def cleaned(text: str) -> str:
 
     Lines and tabs stay.
     """
-    if text.isascii() and text.isprintable():
+    if text.replace("\n", "").isprintable():
         return text
     return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
 

@@ -36,7 +36,7 @@ class Branch:
     operations: tuple[str, ...]
 
 
-MOST_LAYERS = 10_000
+MOST_LAYERS = 5_000
 """One after another, of all operations together; to lay out more would take minutes."""
 
 
@@ -252,5 +252,7 @@ def _explained(name: str, value: Tensor | list[Tensor], error: Exception) -> str
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, ShapeError):
         return f"operation '{name}': {reason}"
+    if "overflow" in reason:
+        return f"operation '{name}' is too large for any machine: {reason}"
     sizes = ", ".join(written(_shape(one)) for one in (value if isinstance(value, list) else [value]))
     return f"operation '{name}' does not fit its input {sizes}: {reason}"
