@@ -95,5 +95,5 @@ def _require_values(command: click.Command, context: click.Context, words: list[
     options = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
     given: dict[str, Any] = command.make_parser(context).parse_args(list(words))[0]
     for name, value in given.items():
-        if name in options and "" in (value if isinstance(value, list) else [value]):
+        if name in options and "" in (value if isinstance(value, list | tuple) else [value]):
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")

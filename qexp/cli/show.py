@@ -109,7 +109,7 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
     for key, text in lines:
         if text:
             # Further lines of a note or an error are set in, so that none can pass for another key's.
-            result(f"{key:<12} {text.replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
+            result(f"{key:<12} {str(text).replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
 
 
 def _epochs(epochs: dict[str, Any]) -> str:
