@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,12 @@ from qexp.errors import DamagedError, QexpError
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the beginning of a formula."""
+
+TEMPORARY = re.compile(
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.[a-z0-9_]{8}(?P=suffix)?"
+)
+"""Names that `replacing` and `beside` give a file until it is whole, with the name that it gets then."""
 
 
 def make_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from qexp.cli import completion
 from qexp.errors import QexpError
+from qexp.runs.schedulers import LAUNCHERS, LOCAL
 
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
 RunsArgument = Annotated[
@@ -31,6 +32,10 @@ PretrainOption = Annotated[
 AllowLeakOption = Annotated[
     bool,
     typer.Option("--allow-leak", help="Test on spectra that were trained on, too, and say so in every output."),
+]
+TrustCodeOption = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Execute the code that an imported run brings, its code/extensions.py."),
 ]
 ExperienceArgument = Annotated[
     str, typer.Argument(help="Name or path of an experience spec.", autocompletion=completion.experiences)
@@ -63,6 +68,22 @@ ColumnsOption = Annotated[
     typer.Option(metavar="FIELD,FIELD...", help="The columns to list.", autocompletion=completion.columns),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)]
+LauncherOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(LAUNCHERS),
+        help=f"What starts them: {LOCAL}, which is this machine, or the scheduler of a cluster.",
+        autocompletion=completion.launchers,
+    ),
+]
+LauncherOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="An option of the launcher; it wins over the launcher's table in qexp.toml.",
+    ),
+]
 LaunchOption = Annotated[
     str | None,
     typer.Option(

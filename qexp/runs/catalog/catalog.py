@@ -17,7 +17,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.record.directory import FOLDS, UNFINISHED, RunDirectory
 from qexp.runs.record.names import NAME
-from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import process_of, state_now
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -34,7 +34,7 @@ KEPT = (
 SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "process"))
 
 STILL_WITH_A_SCHEDULER = (*UNFINISHED, "interrupted")
-"""A run that was interrupted may be started again by Slurm; in all other states a record has the last word."""
+"""A run that was interrupted may be started again by its scheduler; in all other states a record has the last word."""
 
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
@@ -171,13 +171,13 @@ class Catalog:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
     def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-        """What Slurm says of the runs that it may still have a word on."""
+        """What launchers report of the runs that they may still start, stop or know the end of."""
         open_ended = {
             RunDirectory(self.workspace.runs / name): row["summary"]
             for name, row in rows.items()
             if row["summary"]["state"] in STILL_WITH_A_SCHEDULER
         }
-        words = Scheduler().words(jobs_of(open_ended))
+        words = Reports().words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
 
 

@@ -26,7 +26,8 @@ from qexp.runs.record import provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import HEARTBEAT_SECONDS, alive, this_process
-from qexp.runs.schedulers.slurm import this_job
+from qexp.runs.record.trust import require_trust, tables_of
+from qexp.runs.schedulers import this_job
 from qexp.runs.signals import handled
 
 log = logging.getLogger("qexp.run")
@@ -38,15 +39,18 @@ def execute(
     """Train and judge a prepared or interrupted run, in this process, from where it stands.
 
     threads  at most so many; all of the machine's if left out
-    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so.
+    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
+    anything is written, UntrustedCodeError.
     """
     record = directory.record()
     if record["state"] == "done":
         return
+    require_trust(directory)
     with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
         own = OwnRecord(directory, record)
         folder = _begin(own)
-        with _logging_to(folder / "log.txt"), _heartbeat(folder / "heartbeat"), _threads_restored():
+        as_before = assemble.threads(torch.get_num_threads())  # training takes a number of its own
+        with _logging_to(folder / "log.txt"), _heartbeat(folder / "heartbeat"), as_before:
             log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), folder.name)
             state, error = _outcome(lambda: _work(own, device, display or Silent(), interrupted, threads))
             if error is not None:
@@ -78,7 +82,7 @@ def _begin(own: OwnRecord) -> Path:
         started=own.document["started"] or now(),
         ended=None,
         error=None,
-        job=this_job(),
+        job=this_job(directory.path.absolute().parent.parent),
     )
     return folder
 
@@ -100,7 +104,7 @@ def _work(
     directory = own.directory
     spec = directory.spec()
     device = assemble.device_of(device_name)
-    tables = assemble.tables_with(directory.extensions)
+    tables = tables_of(directory)
     cores = torch.get_num_threads()
     if device.type == "cpu":
         wanted = assemble.threads_for(spec, tables)
@@ -167,16 +171,6 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Leave torch's number of threads to the caller as it was."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def _heartbeat(path: Path) -> Iterator[None]:
     """Touch a file for as long as this process works, also during a long step."""
     path.touch()
@@ -200,8 +194,8 @@ def _heartbeat(path: Path) -> Iterator[None]:
 def _watched_signals() -> Iterator[Callable[[], bool]]:
     """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT acts at once.
 
-    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and Slurm, and must not
-    cost the checkpoint. What does not end is killed.
+    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and a scheduler, and must
+    not cost the checkpoint. What does not end is killed.
     """
     received = threading.Event()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.directory import UNFINISHED, RunDirectory
-from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import process_of, state_now
 
 SECONDS_TO_START = 20.0
@@ -22,7 +22,7 @@ class Watch:
     """Tells again and again what states runs are in."""
 
     def __init__(self) -> None:
-        self._scheduler = Scheduler()
+        self._reports = Reports()
 
     def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
         """The states to be believed now; "gone" and "damaged" where there is no record to be read."""
@@ -34,7 +34,7 @@ class Watch:
                 unread[directory] = "gone"
             except DamagedError:
                 unread[directory] = "damaged"
-        words = self._scheduler.words(jobs_of(records))
+        words = self._reports.words(jobs_of(records))
         states = {
             directory: state_now(directory, record["state"], process_of(record), words.get(directory))
             for directory, record in records.items()
