@@ -78,6 +78,15 @@ class DatasetError(QexpError):
         super().__init__("\n".join(message for _, message in self.findings))
 
 
+LONGEST_SHOWN = 200
+"""Characters of what somebody typed that an error repeats."""
+
+
+def shortened(text: str) -> str:
+    """What somebody typed, as an error repeats it however long it is."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
 def pointer(path: Iterable[str | int]) -> str:
     """`$.branches[2].operations` for ("branches", 2, "operations")."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

@@ -16,6 +16,9 @@ from typing import IO, Any
 
 from qexp.errors import DamagedError, QexpError, TakenOverError
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula."""
+
 TEMPORARY = re.compile(
     r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
@@ -137,12 +140,22 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A line with the names of the columns, then one for each row; None is left empty."""
+    """A line with the names of the columns, then one for each row; None is left empty, and no cell is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
     return text.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would compute, or run, behind an apostrophe, which tells it that it is a text."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULAS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -189,6 +202,15 @@ def size_of(path: Path) -> int:
             )
     except FileNotFoundError:  # what is being written there comes and goes
         return 0
+
+
+def in_bytes(size: float) -> str:
+    """A size as a reader wants it: 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} EB"
 
 
 def read_json(path: Path) -> Any:

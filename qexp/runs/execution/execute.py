@@ -14,7 +14,7 @@ from types import FrameType
 
 import torch
 
-from qexp import assemble, files
+from qexp import assemble, files, machine
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, TakenOverError
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Display, Silent
@@ -125,14 +125,12 @@ def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
     """The state in which training ends, and the error if it was one."""
     try:
         return ("done" if train() else "interrupted"), None
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return "out_of_memory", error
     except KeyboardInterrupt:
         return "interrupted", None
     except TakenOverError:
         raise
     except BaseException as error:
-        return "failed", error
+        return ("out_of_memory" if machine.ran_out_of_memory(error) else "failed"), error
 
 
 def _work(

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import torch
 
+from qexp import machine
 from qexp.assemble.folds import folds_of
 from qexp.errors import QexpError
 from qexp.files import drafts_of
@@ -141,7 +142,10 @@ def _explain(worker: _Worker) -> None:
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         raise MemoryError(f"a process that trained folds {how}; perhaps there was no memory left")
-    raise QexpError(f"a process that trained folds {how}:\n{''.join(worker.said[-20:]).strip()}")
+    said = "".join(worker.said[-20:]).strip()
+    if machine.says_no_memory(worker.said[-1] if worker.said else ""):
+        raise MemoryError(f"a process that trained folds {how}:\n{said}")
+    raise QexpError(f"a process that trained folds {how}:\n{said}")
 
 
 # In the worker

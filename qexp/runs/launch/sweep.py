@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp import assemble, files
+from qexp import assemble, files, machine
 from qexp.errors import QexpError
 from qexp.runs.launch import local
 from qexp.runs.planning import plans
@@ -24,7 +24,7 @@ from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
 from qexp.runs.record.trust import require_trust, trust
-from qexp.runs.schedulers import LAUNCHERS, LOCAL, options_of
+from qexp.runs.schedulers import LAUNCHERS, LOCAL, options_of, scheduler_of
 from qexp.runs.schedulers.options import Given
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.state import launches
@@ -62,6 +62,11 @@ class Order:
     launcher: str = LOCAL
     options: Given = ()
     """Of the launcher."""
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the machine has which will train; None: this one. That of a cluster is not known here."""
+        return None if scheduler_of(self.launcher) is None else machine.LARGEST
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         order.grid,
         [*order.overrides, *plans.overrides_of(order.pretrain, order.allow_leak)],
         workspace,
+        order.memory,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
     if not order.trust_code:
