@@ -10,117 +10,152 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
-from qexp.rows.chunks import Chunk, Grid, require_columns
+from qexp.rows.table import Grid, Piece, Table, Types
+from qexp.rows.values import TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import xarray
 
 ROW = "row"
 """The dimension of a plain list of rows."""
 PIECE = 1 << 14
 """Rows of a piece of the file, where rows are a plain list."""
+NETCDF_3 = b"CDF"
+"""What files of the classic format begin with; others are HDF5."""
 
 
-class NetcdfRows:
-    """Features along one dimension, or over a grid of two; what lies along these dimensions is kept, the rest left."""
+class NetcdfTable(Table):
+    """Variables along one dimension, or over a grid of two, whose cells are the rows.
 
-    def __init__(self, path: Path, features: Sequence[str]) -> None:
-        import pyarrow as pa
+    The first column asked for tells which dimensions these are; others may lie along some of them.
+    """
+
+    def _open(self) -> None:
         import xarray
 
-        self.path, self.features = path, list(features)
-        if path.stat().st_size == 0:
-            raise QexpError(f"{path}: the file is empty")
+        with self.path.open("rb") as file:
+            engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
         try:
-            self._data = xarray.open_dataset(path, engine="h5netcdf", decode_times=False, cache=False)
-        except (OSError, ValueError) as error:
-            raise QexpError(f"{path}: cannot be read as NetCDF 4: {error}") from error
-        require_columns(path, [str(name) for name in self._data.variables], features)
-        self.dimensions = self._dimensions()
-        kept = {
-            str(name): variable
-            for name, variable in self._data.variables.items()
-            if name not in features and variable.dims and set(variable.dims) <= set(self.dimensions)
-        }
-        self.sizes = {name: int(self._data.sizes[name]) for name in self.dimensions}
-        on_grid = len(self.dimensions) == 2
-        self._counted = [name for name in self.dimensions if on_grid and name not in self._data.variables]
-        """Dimensions of a grid without values of their own are numbered from 0."""
-        self._kept = list(kept)
-        self.kept = pa.schema(
-            [
-                *(pa.field(name, pa.int64()) for name in self._counted),
-                *(pa.field(name, _arrow_type(variable)) for name, variable in kept.items()),
-            ]
-        )
-        self.units: Mapping[str, str] = {
+            self._data = xarray.open_dataset(self.path, engine=engine, decode_times=False, cache=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise TableError(f"{self.path} cannot be read as NetCDF: {error}") from None
+        self._vectors: set[str] = set()
+        self.names = [str(name) for name in self._data.variables]
+        self.units = {
             str(name): str(variable.attrs["units"])
             for name, variable in self._data.variables.items()
             if "units" in variable.attrs
         }
-        along_one = {name: variable for name, variable in kept.items() if len(variable.dims) == 1}
-        self.grid: Grid | None = None
-        if on_grid:
-            counted = {name: (name, np.arange(self.sizes[name])) for name in self._counted}
-            told = {name: (str(one.dims[0]), np.asarray(one.values)) for name, one in along_one.items()}
-            self.grid = Grid(self.sizes, {**counted, **told})
 
-    def _dimensions(self) -> list[str]:
-        first = self._data[self.features[0]]
-        for name in self.features:
-            variable = self._data[name]
-            if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first.dims):
-                raise QexpError(
-                    f"{self.path}, variable '{name}': it lies along {_listed(variable.dims)}; all features must lie "
-                    f"along the same one or two dimensions"
-                    + (f", like '{self.features[0]}' along {_listed(first.dims)}" if name != self.features[0] else "")
+    def no_numbers(self, names: Sequence[str]) -> str | None:
+        for name in names:
+            variable, first = self._data.variables[name], self._data.variables[names[0]].dims
+            if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first):
+                like = f", like '{names[0]}' along {_listed(first)}" if name != names[0] else ""
+                return (
+                    f"{self.path}: variable '{name}': it lies along {_listed(variable.dims)}; all features must lie "
+                    f"along the same one or two dimensions{like}"
                 )
             if not np.issubdtype(variable.dtype, np.number):
-                raise QexpError(f"{self.path}, variable '{name}': {variable.dtype}, but a feature must be a number")
-        return [str(name) for name in first.dims]
+                return f"{self.path}: variable '{name}': its type is {variable.dtype}; save it as numbers"
+        return None
 
-    def chunks(self, size: int) -> Iterator[Chunk]:
+    def vector(self, name: str) -> int | None:
+        if name not in self.names or self._data.variables[name].ndim != 2:
+            return None
+        self._vectors.add(name)
+        return int(self._data.variables[name].shape[1])
+
+    def others(self, features: Sequence[str]) -> list[str]:
+        """Dimensions of a grid without values of their own, which are numbered from 0, and what lies along some."""
+        dimensions = self._dimensions(features[0])
+        counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
+        known = set(features)
+        return counted + [
+            str(name)
+            for name, variable in self._data.variables.items()
+            if name not in known and variable.dims and set(variable.dims) <= set(dimensions)
+        ]
+
+    def types(self, names: Sequence[str]) -> pa.Schema:
         import pyarrow as pa
 
-        along = self.dimensions[0]
-        per_line = self.sizes[self.dimensions[1]] if self.grid else 1
-        lines = self._whole_pieces(max(size // max(per_line, 1), 1), along)
-        total = self.sizes[along]
+        return pa.schema([(name, self._type(name)) for name in names])
+
+    def grid(self, features: Sequence[str]) -> Grid | None:
+        dimensions = self._dimensions(features[0])
+        if len(dimensions) == 1:
+            return None
+        coordinates = {}
+        for name in self.others(features):
+            if name not in self.names:
+                coordinates[name] = (name, np.arange(self._data.sizes[name]))
+            elif (variable := self._data.variables[name]).ndim == 1:
+                coordinates[name] = (str(variable.dims[0]), np.asarray(variable.values))
+        return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
+
+    def _dimensions(self, name: str) -> list[str]:
+        """Those whose cells are the rows of a variable; its values along others are a vector."""
+        return [str(one) for one in self._data.variables[name].dims][: 1 if name in self._vectors else None]
+
+    def _type(self, name: str) -> pa.DataType:
+        import pyarrow as pa
+
+        kind = np.dtype(np.int64) if name not in self.names else self._data.variables[name].dtype
+        return pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string()
+
+    def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
+        import pyarrow as pa
+
+        first = next(iter(types))
+        dimensions = self._dimensions(first)
+        along, per_line = dimensions[0], int(np.prod([self._data.sizes[name] for name in dimensions[1:]]))
+        lines = self._whole_pieces(max(size // max(per_line, 1), 1), first)
+        total = self._data.sizes[along]
         for start in range(0, total, lines):
             stop = min(start + lines, total)
-            piece = self._data.isel({along: slice(start, stop)})
-            count = (stop - start) * per_line
-            features = np.empty((count, len(self.features)), dtype=np.float32, order="F")
-            for index, name in enumerate(self.features):
-                features[:, index] = piece[name].transpose(*self.dimensions).values.ravel()
-            columns: list[Any] = []
-            for name in self._counted:
-                columns.append(self._spread((name,), np.arange(start, stop) if name == along else None, piece))
-            for name in self._kept:
-                variable = piece.variables[name]
-                columns.append(self._spread(tuple(map(str, variable.dims)), variable.values, piece))
-            arrays = [pa.array(column, kind) for column, kind in zip(columns, self.kept.types, strict=True)]
-            yield Chunk(features, pa.table(arrays, schema=self.kept), stop / total)
+            shape = [stop - start, *(self._data.sizes[name] for name in dimensions[1:])]
+            columns = [self._column(name, kind, slice(start, stop), dimensions, shape) for name, kind in types.items()]
+            yield pa.table(columns, names=list(types)), stop / total
 
-    def _spread(self, dims: tuple[str, ...], values: NDArray[Any] | None, piece: xarray.Dataset) -> NDArray[Any]:
-        """A value for every row, from values along some of the dimensions; None: their number."""
-        shape = [int(piece.sizes[name]) for name in self.dimensions]
-        if values is None:
-            values = np.arange(int(piece.sizes[dims[0]]))
-        if len(dims) == 2 and list(dims) != self.dimensions:
-            values = values.T
-        if len(dims) == 1 and len(shape) == 2:
-            values = values[:, None] if dims[0] == self.dimensions[0] else values[None, :]
-        return np.broadcast_to(values, shape).ravel()
+    def _column(
+        self, name: str, kind: pa.DataType, lines: slice, dimensions: Sequence[str], shape: Sequence[int]
+    ) -> pa.Array:
+        """The values of a column in some lines of the first dimension."""
+        import pyarrow as pa
 
-    def _whole_pieces(self, lines: int, along: str) -> int:
+        if name not in self.names:
+            counted = np.arange(lines.start, lines.stop) if name == dimensions[0] else np.arange(self._data.sizes[name])
+            return _as(_spread(counted, [name], dimensions, shape), kind)
+        variable = self._data.variables[name].isel({dimensions[0]: lines}, missing_dims="ignore")
+        if name in self._vectors:
+            values = np.asarray(variable.values, dtype=np.float32)
+            return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        return _as(_spread(variable.values, variable.dims, dimensions, shape), kind)
+
+    def _whole_pieces(self, lines: int, name: str) -> int:
         """As many lines as end where a compressed piece of the file does, so that none is unpacked twice."""
-        variable = self._data.variables[self.features[0]]
-        pieces = variable.encoding.get("chunksizes")
-        step = int(pieces[variable.dims.index(along)]) if pieces else 1
+        pieces = self._data.variables[name].encoding.get("chunksizes")
+        step = int(pieces[0]) if pieces else 1
         return max(lines // step, 1) * step if step <= 4 * lines else lines
+
+
+def _spread(values: NDArray[Any], dims: Sequence[Any], dimensions: Sequence[str], shape: Sequence[int]) -> NDArray[Any]:
+    """A value for every row, from values along some of the dimensions."""
+    if len(dims) == 2 and list(dims) != list(dimensions):
+        values = values.T
+    if len(dims) == 1 and len(shape) == 2:
+        values = values[:, None] if dims[0] == dimensions[0] else values[None, :]
+    return np.broadcast_to(values, shape).ravel()
+
+
+def _as(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in values.tolist()]
+        return pa.array(texts, kind)
+    return pa.array(values).cast(kind, safe=False)
 
 
 class NetcdfSink:
@@ -179,12 +214,6 @@ class NetcdfSink:
 
 def _listed(dims: Sequence[Any]) -> str:
     return " × ".join(map(str, dims)) if dims else "no dimension"
-
-
-def _arrow_type(variable: xarray.Variable) -> pa.DataType:
-    import pyarrow as pa
-
-    return pa.from_numpy_dtype(variable.dtype) if variable.dtype.kind in "iufb" else pa.string()
 
 
 def _numpy_type(kind: pa.DataType) -> Any:
