@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
 from qexp.rows.table import Grid, Piece, Table, Types, explained
 from qexp.rows.values import MISSING, SHOWN, TableError, as_number, as_text, as_whole_number, is_number
@@ -19,8 +19,12 @@ SMALLEST, LARGEST = 1 << 18, 1 << 23
 """Bytes of a block."""
 FIRST = 1 << 15
 """Rows from which the types of the columns that are kept are inferred."""
+CELLS = 1 << 20
+"""Cells in memory, at most, where they are read one by one."""
 INDEX = "index"
 """The name of a first column that has none."""
+LAST = "\0"
+"""What the last column is called while another is read: it shows whether the file ends within quotation marks."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 """Which are refused."""
 WORDS = {
@@ -103,36 +107,36 @@ class CsvTable(Table):
         import pyarrow as pa
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
-        whole = max(self.path.stat().st_size, 1)
+        whole, end = self.path.stat().st_size, None
+        last = self.names[-1] if self.names[-1] in types else LAST
+        asked = {last: pa.binary(), **types}
         with self.path.open("rb", buffering=0) as file:
-            head = file.read(SMALLEST)
-            file.seek(0)
-            per_row = len(head) / max(head.count(b"\n"), 1)
-            counted = _CountingQuotes(file)
             reader = open_csv(
-                counted,
+                file,
                 ReadOptions(
-                    block_size=int(min(max(size * per_row, SMALLEST), LARGEST)),
-                    column_names=self.names,
+                    block_size=int(min(max(size * _bytes_per_row(file), SMALLEST), LARGEST)),
+                    column_names=[*self.names[:-1], last],
                     skip_rows=self._lines_of_names,
                     use_threads=False,
                 ),
                 ParseOptions(newlines_in_values=True),
-                ConvertOptions(column_types=dict(types), include_columns=list(types), null_values=list(MISSING)),
+                ConvertOptions(column_types=asked, include_columns=list(asked), null_values=list(MISSING)),
             )
             for batch in reader:
+                end = batch[last][-1].as_py() if batch.num_rows else end
                 done = min(file.tell() / whole, 1.0)
                 for start in range(0, batch.num_rows, size):
-                    yield pa.Table.from_batches([batch.slice(start, size)]), done
-        if counted.quotes % 2:
+                    yield pa.Table.from_batches([batch.slice(start, size)]).select(list(types)), done
+        end = end.encode() if isinstance(end, str) else end
+        if isinstance(end, bytes) and (b"\n" in end or b"\r" in end):
             self._require_closed_quotes()
 
     def _require_closed_quotes(self) -> None:
-        """Raises TableError if the file ends within quotation marks, which Arrow takes for the end of a cell."""
+        """Raises TableError if the file ends within quotation marks; Arrow takes all rows from there on for a cell."""
         end, last = "end", [""]
         before = row = 0
         with _text(self.path) as file:
-            for line, cells in records(chain(file, ["\n", end]), self.path, strict=False):
+            for line, cells in records(file, self.path, strict=False, more=["\n", end]):
                 before, row, last = row, line, cells
         if last != [end]:
             raise TableError(f"{self.path}: row {before + 1}: {WORDS['unexpected end of data']}")
@@ -144,7 +148,7 @@ class CsvTable(Table):
         whole = max(self.path.stat().st_size, 1)
         with _text(self.path) as file:
             rows = islice(records(file, self.path), self._records_of_names + read, None)
-            while some := list(islice(rows, size)):
+            while some := list(islice(rows, min(size, max(CELLS // len(self.names), 1)))):
                 wrong = [(row, self._ragged(len(cells))) for row, cells in some if len(cells) != len(self.names)]
                 some = [(row, cells) for row, cells in some if len(cells) == len(self.names)]
                 columns = [self._column(some, name, kind, wrong) for name, kind in types.items()]
@@ -174,35 +178,20 @@ class CsvTable(Table):
         return pa.array(values, read_as).cast(kind, safe=False)
 
 
-class _CountingQuotes:
-    """A file, and how many quotation marks Arrow has read of it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.quotes, self.closed = 0, False
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._file.read(size)
-        self.quotes += content.count(b'"')
-        return content
-
-    def close(self) -> None:
-        self.closed = True
-
-
 def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Row number and cells of all lines that are not blank. Raises TableError."""
     with explained(path), path.open(encoding="utf-8-sig", newline="") as file:
         yield from records(file, path)
 
 
-def records(lines: Iterable[str], path: Path, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] = ()) -> Iterator[tuple[int, list[str]]]:
     """Row number and cells of all lines that are not blank; the number is that of a record's last line.
 
     strict  refuse what stands behind a closing quotation mark, and one that is not closed
+    more    lines that are read after those of the file
     Raises TableError.
     """
-    reader, row = csv.reader(lines, strict=strict), 0
+    reader, row = csv.reader(chain(_lines(file, path), more), strict=strict), 0
     try:
         for cells in reader:
             row = reader.line_num
@@ -212,7 +201,24 @@ def records(lines: Iterable[str], path: Path, strict: bool = True) -> Iterator[t
         raise TableError(f"{path}: row {row + 1}: {WORDS.get(str(error), error)}") from None
 
 
-def _text(path: Path) -> Any:
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which may fill the memory."""
+    row = 0
+    while line := file.readline(LARGEST):
+        row += 1
+        if len(line) == LARGEST and line[-1] not in "\r\n":
+            raise TableError(f"{path}: row {row}: more than {LARGEST:,} characters in a line")
+        yield line
+
+
+def _bytes_per_row(file: IO[bytes]) -> float:
+    """About, from the beginning of a file."""
+    head = file.read(SMALLEST)
+    file.seek(0)
+    return len(head) / max(head.count(b"\n"), 1)
+
+
+def _text(path: Path) -> TextIO:
     """A file as text; bytes that are not UTF-8 stay what they are until somebody wants them."""
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 

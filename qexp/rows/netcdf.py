@@ -155,7 +155,7 @@ def _as(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in values.tolist()]
         return pa.array(texts, kind)
-    return pa.array(values).cast(kind, safe=False)
+    return pa.array(values)
 
 
 class NetcdfSink:

@@ -64,10 +64,12 @@ class ParquetTable(Table):
 
 
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    import pyarrow as pa
+    import pyarrow.types as types
 
-    if pa.types.is_decimal(column.type) and pa.types.is_floating(kind):
-        column = column.cast(pa.float64())  # straight to single precision Arrow rounds twice
+    if types.is_floating(kind) and types.is_decimal(column.type):
+        return column.cast("float64")  # on the way to single precision Arrow rounds it twice
+    if types.is_floating(kind) and (types.is_integer(column.type) or types.is_floating(column.type)):
+        return column
     return column.cast(kind, safe=False)
 
 

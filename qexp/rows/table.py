@@ -22,7 +22,8 @@ WHOLE = 1 << 16
 """Rows read at a time where all of a column is wanted."""
 
 Types = Mapping[str, "pa.DataType"]
-"""Columns in the order in which they are wanted, and what their values are to become."""
+"""Columns in the order in which they are wanted, and what their values are to become. A floating type is that in which
+text is read as a number; a format that stores numbers gives them as it stores them."""
 
 Piece = tuple["pa.Table", float]
 """Some rows, and the share of the file that has been read with them, from 0 to 1."""
@@ -135,11 +136,12 @@ class Table(ABC):
         if found.keys() & said.keys():  # a column that is asked for as both
             return self.read(found, [])[0], self.read([], said)[1]
         types = {**dict.fromkeys(found, pa.float64()), **dict.fromkeys(said, pa.string())}
-        for rows, _ in self.pieces(types, WHOLE):
-            for name, columns in found.items():
-                columns.append(rows[name].to_numpy())
-            for name, column in said.items():
-                column += [(text or "").strip() for text in rows[name].to_pylist()]
+        with _as_table_errors(self.path):
+            for rows, _ in self.pieces(types, WHOLE):
+                for name, columns in found.items():
+                    columns.append(rows[name].to_numpy().astype(np.float64))
+                for name, column in said.items():
+                    column += [(text or "").strip() for text in rows[name].to_pylist()]
         return (
             {name: np.concatenate(columns) for name, columns in found.items()},
             {name: np.array(column, dtype=np.str_) for name, column in said.items()},

@@ -24,6 +24,9 @@ NAMES = ("filename", "name")
 
 PART = "part"
 
+CHUNK = 4 * BLOCK
+"""Spectra of a table that are read at a time."""
+
 
 class CountTable:
     """A table of spectra that was opened.
@@ -60,7 +63,7 @@ class CountTable:
         """All columns but the counts."""
         return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
 
-    def chunks(self, texts: Iterable[str] = (), size: int = BLOCK) -> Iterator[Chunk]:
+    def chunks(self, texts: Iterable[str] = (), size: int = CHUNK) -> Iterator[Chunk]:
         """The counts as features; some other columns as texts."""
         import pyarrow as pa
 

@@ -1,0 +1,193 @@
+"""Training and `predict` read the same file alike: the same values, or the same error."""
+
+from __future__ import annotations
+
+import re
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+import xarray
+from pyarrow import parquet
+
+from qexp.analysis.predict_rows import RowModel, predict_rows
+from qexp.datasets.tabular import TabularDataset
+from qexp.errors import QexpError
+
+FEATURES = ["red", "green, dark", "blue"]
+MISSING = [
+    "",
+    "NA",
+    "N/A",
+    "#N/A",
+    "NaN",
+    "nan",
+    "NAN",
+    "-nan",
+    "null",
+    "NULL",
+    "None",
+    " NA ",
+    "  ",
+    "Nan",
+    "nan(ind)",
+]
+NUMBERS = [
+    "1", "-2", "+3", "0", "-0.0", "007", ".5", "5.", "1e3", "1E-3", "+1e+2", " 7 ", "0.1", "123456789", "3.4028234e38",
+    "1e-50", "9007199254740993", "1.00000005960464480001", "0.333333333333333314829616256247",
+]  # fmt: skip
+TEXTS = ["007", "a,b", "", "None", "5 in", 'a ""quoted"" word', "line\nbreak", "µ"]
+
+
+def trained(path: Path) -> np.ndarray:
+    """What a network is trained on: rows in which nothing is missing."""
+    dataset = TabularDataset(path, {"colour": FEATURES}, {"iron": ["iron"]}, ["site"], missing="drop")
+    return dataset.samples(np.arange(len(dataset)), "cpu")["colour"].numpy()
+
+
+def predicted(path: Path) -> np.ndarray:
+    """What a network estimates from: all rows, NaN for what is missing."""
+    seen = []
+
+    def estimate(features):
+        seen.append(features.copy())
+        return features[:, :1], features[:, :1]
+
+    model = RowModel(FEATURES, np.zeros((3, 2)), {"made": ""}, estimate)
+    predict_rows(path, path.parent / "made.parquet", model, workers=1, overwrite=True)
+    return np.concatenate(seen)
+
+
+def table(seed: int, rows: int = 60) -> str:
+    """Numbers, gaps and texts in every spelling, in an order of its own."""
+    random = np.random.default_rng(seed)
+    numbers, gaps = (cycle(random.permutation(words).tolist()) for words in (NUMBERS, MISSING))
+    lines = ['site,red,"green, dark",iron,blue']
+    for row in range(rows):
+        cells = [next(gaps) if random.random() < 0.1 else next(numbers) for _ in FEATURES]
+        cells = [f'"{cell}"' if random.random() < 0.2 else cell for cell in cells]
+        lines.append(f'"{TEXTS[row % len(TEXTS)]}",{cells[0]},{cells[1]},{row},{cells[2]}')
+    return "\n".join(lines)
+
+
+FORMS = {
+    "plain": lambda text: text.encode(),
+    "byte order mark": lambda text: text.encode("utf-8-sig"),
+    "CRLF": lambda text: text.replace("\n", "\r\n").encode() + b"\r\n",
+    "CR": lambda text: text.replace("\n", "\r").encode(),
+    "blank lines": lambda text: b"\n\n" + re.sub(r"(,[^,\n]+)\n", r"\1\n\n", text).encode() + b"\n\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(3))
+def test_training_and_prediction_see_the_same_numbers_whatever_they_are_written_like(tmp_path, form, seed):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(FORMS[form](table(seed)))
+    seen = predicted(path)
+    assert len(seen) == 60
+    whole = np.isfinite(seen).all(axis=1)
+    assert 0 < whole.sum() < 60
+    np.testing.assert_array_equal(seen[whole], trained(path))
+
+
+@pytest.mark.parametrize("spelling", MISSING)
+def test_every_spelling_of_a_missing_number_is_known_to_both(tmp_path, spelling):
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        f'site,red,"green, dark",iron,blue\na,1,2,3,4\nb,1,{spelling},3,4\nc,1,"{spelling}",3,4\nd,5,6,7,8\n'
+    )
+    seen = predicted(path)
+    np.testing.assert_array_equal(np.isnan(seen[:, 1]), [False, True, True, False])
+    np.testing.assert_array_equal(trained(path), [[1, 2, 4], [5, 6, 8]])
+
+
+GOOD = 'site,red,"green, dark",iron,blue\na,1,2,3,4\nb,1,2,3,4\n'
+LONG = "x" * 140_000
+
+WRONG = {
+    "empty": ("", "is empty"),
+    "blank": ("\n\n", "only blank lines"),
+    "names": (GOOD.partition("\n")[0], "column names and no rows"),
+    "semicolons": (GOOD.replace(",", ";"), "separated by semicolons"),
+    "tabs": (GOOD.replace(",", "\t"), "separated by tabs"),
+    "latin": (GOOD.replace("site", "säule").encode("latin-1"), "is not UTF-8 text"),
+    "latin cell": (GOOD.replace("b,1", "bär,1").encode("latin-1"), "row 3, column 'site': 'b?r' is not UTF-8 text"),
+    "utf-16": (GOOD.encode("utf-16"), "is not UTF-8 text"),
+    "misspelt": (GOOD.replace("red", "rad"), "has no column 'red'; did you mean 'rad'?"),
+    "twice": (GOOD.replace("blue", "red"), "has 2 columns called 'red'"),
+    "short": (GOOD + "c,1,2\n", "row 4: 3 cells, but there are 5 columns"),
+    "long": (GOOD + "c,1,2,3,4,5\n", "row 4: 6 cells, but there are 5 columns; quote texts with commas"),
+    "word": (GOOD + "c,1,many,3,4\n", "row 4, column 'green, dark': 'many' is not a number"),
+    "python": (GOOD + "c,1_0,2,3,4\n", "row 4, column 'red': '1_0' is not a number"),
+    "comma": (GOOD + 'c,1,2,3,"4,5"\n', "row 4, column 'blue': '4,5' is not a number (write it with a point)"),
+    "far": (GOOD + "c,1,2,3,4\n" * 40_000 + "c,1,2,3,x\n", "row 40004, column 'blue': 'x' is not a number"),
+    "quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 5, "row 4: a quotation mark is opened here and never closed"),
+    "far quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 40_000, "row 4: a cell has more than 131,072 characters"),
+    "field": (GOOD + f"c,{LONG},2,3,4\n", "row 4: a cell has more than 131,072 characters"),
+    "line": ("x" * 9_000_000, "row 1: more than 8,388,608 characters in a line"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_with_a_file_is_said_in_the_same_words_with_its_place(tmp_path, wrong):
+    content, words = WRONG[wrong]
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = []
+    for read in (trained, predicted):
+        with pytest.raises(QexpError) as error:
+            read(path)
+        said.append(str(error.value).splitlines()[0])
+    assert words in said[0]
+    assert said[0] == said[1]
+    assert said[0].startswith((str(path), f"the columns of {path}"))
+
+
+def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
+    """In the last column it makes no row too short: all rows behind it would be one cell."""
+    path = tmp_path / "rows.csv"
+    path.write_text('red,"green, dark",blue,iron,site\n1,2,3,4,5 in"\n1,2,3,4,"a\n' + "5,6,7,8,b\n" * 100)
+    for read in (trained, predicted):
+        with pytest.raises(QexpError, match="row 3: a quotation mark is opened here and never closed"):
+            read(path)
+    path.write_text('red,"green, dark",blue,iron,site\n1,2,3,4,5 in"\n1,2,3,4,"a\nb"')
+    assert len(trained(path)) == len(predicted(path)) == 2
+
+
+def test_what_is_read_cell_by_cell_goes_on_where_the_fast_reader_stopped(tmp_path):
+    """Blocks are of some hundred kilobytes: many rows are read before the one that Arrow refuses."""
+    values = np.random.default_rng(0).uniform(0.1, 9, (30_000, 4)).round(6)
+    lines = [f"s{row},{','.join(map(repr, cells))}" for row, cells in enumerate(values.tolist())]
+    header = 'site,red,"green, dark",iron,blue'
+    path, odd = tmp_path / "rows.csv", tmp_path / "odd.csv"
+    path.write_text("\n".join([header, *lines]))
+    lines[25_000] = lines[25_000].rpartition(",")[0] + ", NA "
+    odd.write_text("\n".join([header, *lines]))
+    for read, row in ((trained, None), (predicted, [np.nan])):
+        expected = read(path)
+        expected[25_000, 2] = np.nan
+        np.testing.assert_array_equal(read(odd), np.delete(expected, 25_000, axis=0) if row is None else expected)
+
+
+def test_numbers_of_every_type_in_parquet_are_the_same_for_both(tmp_path):
+    columns = {
+        "red": pyarrow.array([2**53 + 1, -7, None, 4]),
+        "green, dark": pyarrow.array([1234567.891, 0.5, 2.0, -1.5]).cast(pyarrow.decimal128(14, 3)),
+        "blue": pyarrow.array([0.1, 2.5, -3.0, 1e-8], pyarrow.float32()),
+        "iron": pyarrow.array([1, 2, 3, 4], pyarrow.int8()),
+        "site": pyarrow.array(["a", "b", None, "a"]).dictionary_encode(),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+    seen = predicted(tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(seen[[0, 1, 3]], trained(tmp_path / "rows.parquet"))
+    assert np.isnan(seen[2, 0])
+
+
+def test_netcdf_of_the_classic_format_is_read_like_that_of_today(tmp_path):
+    arrays = {name: ("pixel", np.arange(5, dtype=np.float32) + shift) for shift, name in enumerate(FEATURES)}
+    xarray.Dataset(arrays).to_netcdf(tmp_path / "today.nc", engine="h5netcdf")
+    xarray.Dataset(arrays).to_netcdf(tmp_path / "classic.nc", engine="scipy")
+    np.testing.assert_array_equal(predicted(tmp_path / "classic.nc"), predicted(tmp_path / "today.nc"))
