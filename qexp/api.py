@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
-    from qexp.analysis.across_seeds import SeedComparison
-    from qexp.analysis.compare import Comparison
-    from qexp.analysis.predict import Predictor
-    from qexp.analysis.predict_files import Prediction
+    from qexp.analysis.comparison.compare import Comparison
+    from qexp.analysis.comparison.seed_comparison import SeedComparison
+    from qexp.analysis.prediction.files import Prediction
+    from qexp.analysis.prediction.predictor import Predictor
     from qexp.analysis.studies import Study
-    from qexp.runs.directory import RunDirectory
-    from qexp.runs.doctor import Finding
+    from qexp.runs.display import Display
     from qexp.runs.launch.local import Watcher
-    from qexp.runs.train_network import Display
-    from qexp.runs.trash import Purged
-    from qexp.runs.verify import Verification
+    from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.upkeep.finding import Finding
+    from qexp.runs.upkeep.purging import Purged
+    from qexp.runs.upkeep.verify import Verification
 
 
 class Run:
@@ -47,7 +47,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """All that `qexp show RUN --json` shows; the state is the one of this moment."""
-        from qexp.runs.waiting import Watch
+        from qexp.runs.state.waiting import Watch
 
         record = self.directory.record()
         state = Watch().state(self.directory)
@@ -91,56 +91,56 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
-        from qexp.runs.waiting import endings
+        from qexp.runs.state.waiting import endings
 
         return next(state for _, state in endings([self.directory], timeout))
 
     def stop(self, now: bool = False) -> str:
         """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
-        from qexp.runs.stopping import stop
+        from qexp.runs.state.stopping import stop
 
         return stop(self.directory, now)
 
     def logs(self, attempt: int | None = None) -> str:
         """The log of an attempt, the last one if left out."""
-        from qexp.runs import logs
+        from qexp.runs.state import logs
 
         return "".join(logs.read(self.directory, attempt))
 
     def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
         """Add and remove tags; returns those that the run has then."""
-        from qexp.runs import labels
+        from qexp.runs.record import tagging
 
-        labels.retag(self.path, add, remove)
+        tagging.retag(self.path, add, remove)
         tags: list[str] = self.record["tags"]
         return tags
 
     def note(self, text: str | None = None) -> str:
         """Write a note on the run, an empty one to take it away; returns the note that there is then."""
-        from qexp.runs import labels
+        from qexp.runs.record import tagging
 
         if text is not None:
-            labels.annotate(self.path, text)
+            tagging.annotate(self.path, text)
         note: str = self.record["note"]
         return note
 
     def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
         """Run it again, elsewhere, and see whether all is the same bit for bit; see `qexp verify`."""
-        from qexp.runs.verify import verify
+        from qexp.runs.upkeep.verify import verify
 
         place = workspaces.Workspace(self.path.parent.parent)
         return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
-        from qexp.runs import archive
+        from qexp.runs.upkeep import archive
 
         archive.export(self.directory, Path(target))
         return Path(target)
 
     def remove(self, stop: bool = False) -> None:
         """Move the run into its workspace's trash, from which `restore` brings it back."""
-        from qexp.runs import trash
+        from qexp.runs.upkeep import trash
 
         if stop:
             self.stop()
@@ -148,7 +148,7 @@ class Run:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        from qexp.analysis.predict import Predictor
+        from qexp.analysis.prediction.predictor import Predictor
 
         return Predictor(self.directory)
 
@@ -163,6 +163,7 @@ def run(
     allow_leak: bool = False,
     storage_path: str | Path | None = None,
     resume: bool = False,
+    trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
     display: Display | None = None,
@@ -172,9 +173,10 @@ def run(
     overrides   `{"epochs": 5}` or `["epochs=5"]`, like `--set`
     pretrain    a run to start from; of which operations it gives the weights is the experience's own matter
     allow_leak  go on where spectra of the test were trained on, here or by a run that this one starts from
+    trust_code  where an imported run is continued: execute the code that it brings
     Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
     """
-    from qexp.runs.start import start
+    from qexp.runs.launch.start import start
 
     directory, _ = start(
         str(experience),
@@ -186,6 +188,7 @@ def run(
         allow_leak=allow_leak,
         storage=Path(storage_path) if storage_path is not None else None,
         resume=resume,
+        trust_code=trust_code,
         device=device,
         display=display,
     )
@@ -203,6 +206,7 @@ def sweep(
     storage_path: str | Path | None = None,
     resume: bool = False,
     only_failed: bool = False,
+    trust_code: bool = False,
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
@@ -212,11 +216,12 @@ def sweep(
 ) -> list[Run]:
     """Run all combinations of experiences, grid and seeds, as `qexp run --seeds --grid -j` does.
 
-    seeds    `range(10)` or "0:10"
-    grid     `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
-    returns  all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
+    seeds       `range(10)` or "0:10"
+    grid        `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
+    trust_code  execute the code that imported runs among these bring
+    returns     all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
     """
-    from qexp.runs import sweep as sweeps
+    from qexp.runs.launch import sweep as sweeps
     from qexp.runs.launch.local import Unwatched
 
     place = workspaces.find(workspace)
@@ -230,6 +235,7 @@ def sweep(
         storage=Path(storage_path) if storage_path is not None else None,
         resume=resume,
         only_failed=only_failed,
+        trust_code=trust_code,
         jobs=jobs,
         device=device,
         launcher=launcher,
@@ -258,6 +264,7 @@ def study(
     metric: str | None = None,
     out: str | Path | None = None,
     only_failed: bool = False,
+    trust_code: bool = False,
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
@@ -271,13 +278,14 @@ def study(
     pretrain       an experience that is run first, for each value of `pretrain_grid`; those of the others that have
                    `pretrain` in their spec start from its run
     pretrain_seed  "same": each run starts from one of its own seed
+    trust_code     execute the code that imported runs among these bring
     metric         such as "toc.rmse"; r2 of the first output if left out
     out            the folder of study.csv, table.csv and study.png; `studies/<experience>_<key>` if left out
     returns        its `results()` and `differences()` are tables, its `document()` all numbers
     """
     from qexp.analysis import studies
     from qexp.runs.launch.local import Unwatched
-    from qexp.runs.sweep import Order
+    from qexp.runs.launch.sweep import Order
 
     place = workspaces.find(workspace)
     order = Order(
@@ -286,6 +294,7 @@ def study(
         grid=_axes(grid),
         overrides=_texts(overrides),
         only_failed=only_failed,
+        trust_code=trust_code,
         jobs=jobs,
         device=device,
         launcher=launcher,
@@ -303,15 +312,15 @@ def study(
 
 def compare(*runs: str, workspace: str | Path | None = None) -> Comparison | SeedComparison:
     """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`."""
-    from qexp.analysis.compare import compare_named
-    from qexp.runs.catalog import Catalog
+    from qexp.analysis.comparison.compare import compare_named
+    from qexp.runs.catalog.catalog import Catalog
 
     return compare_named(list(runs), Catalog(workspaces.find(workspace)))
 
 
 def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     """Bring back the newest run of that name in the trash."""
-    from qexp.runs import trash
+    from qexp.runs.upkeep import trash
 
     return Run(trash.restore(name, workspaces.find(workspace)))
 
@@ -320,12 +329,13 @@ def purge(older_than: str | None = None, *, workspace: str | Path | None = None)
     """Delete what is in the trash for good, without asking; see `qexp purge`.
 
     older_than  only what was removed longer ago: "30d", "12h", "90m", "2w"
-    returns     the `names` of runs that are deleted, the bytes `freed`, and `problems`: what could not be deleted
+    returns     the `names` of runs that it deleted, the bytes `freed`, `problems`: what could not be deleted, and
+                `gone`: runs that another process restored or deleted in the meantime
     """
-    from qexp.runs import trash
+    from qexp.runs.upkeep import purging
 
     place = workspaces.find(workspace)
-    return trash.purge(trash.doomed(place, None if older_than is None else trash.duration(older_than)), place)
+    return purging.purge(purging.doomed(place, None if older_than is None else purging.duration(older_than)), place)
 
 
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
@@ -333,7 +343,7 @@ def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Fi
 
     fix  mend what can be mended without loss; such findings are `mended`
     """
-    from qexp.runs.doctor import examine
+    from qexp.runs.upkeep.doctor import examine
 
     return examine(workspaces.find(workspace), fix)
 
@@ -345,7 +355,7 @@ def reindex(*, workspace: str | Path | None = None) -> int:
     """
     import warnings
 
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
     count = catalog.reindex()
@@ -354,11 +364,16 @@ def reindex(*, workspace: str | Path | None = None) -> int:
     return count
 
 
-def import_run(file: str | Path, *, name: str | None = None, workspace: str | Path | None = None) -> Run:
-    """Take in an archived run; all of it is checked before anything is written."""
-    from qexp.runs import archive
+def import_run(
+    file: str | Path, *, name: str | None = None, trust_code: bool = False, workspace: str | Path | None = None
+) -> Run:
+    """Take in an archived run; all of it is checked before anything is written.
 
-    return Run(archive.unpack(Path(file), workspaces.find(workspace), name))
+    trust_code  whether code that it brings, its `code/extensions.py`, may be executed from now on
+    """
+    from qexp.runs.upkeep.unpacking import unpack
+
+    return Run(unpack(Path(file), workspaces.find(workspace), name, trust_code=trust_code))
 
 
 def matrix(
@@ -371,21 +386,22 @@ def matrix(
     seed: int = 0,
     device: str = "auto",
     npy: bool = False,
+    trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> xarray.Dataset:
     """Estimate every cell of a grid of true values; see `qexp matrix`.
 
-    axes     variable → (low, high, cells); the dataset's own if left out
-    returns  the matrix, which the run keeps, too
+    axes        variable → (low, high, cells); the dataset's own if left out
+    trust_code  execute the code that an imported run brings
+    returns     the matrix, which the run keeps, too
     """
     import xarray
 
-    from qexp.analysis.axes import Axis
-    from qexp.analysis.matrix import matrix as make
-    from qexp.runs.catalog import Catalog
+    from qexp.analysis.matrix.axes import Axis
+    from qexp.analysis.matrix.matrix import matrix as make
 
     place = workspaces.find(workspace)
-    directory = run.directory if isinstance(run, Run) else Catalog(place).find(run)
+    directory = _directory(run, workspace, trust_code)
     grid: Sequence[Axis] = [Axis(name, *of_axis) for name, of_axis in (axes or {}).items()]
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
@@ -398,28 +414,29 @@ def predict(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
+    trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
 ) -> list[Prediction]:
     """Estimate the rows or fields of a file or folder into new files; see `qexp predict`.
 
-    source   rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
-    target   rows: a file for a file, a folder for a folder; fields: a NetCDF file. What the run made of the same is
-             left as it is
-    chunk    rows or frames in memory at a time
-    returns  per file: its `target` and whether it was `made` now; of rows how many there are, how many lie `outside`
-             the range of the training data and how many are `missing` a feature, and the `map` if there is one; of
-             fields how many `frames` there are, and their `size`
+    source      rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
+    target      rows: a file for a file, a folder for a folder; fields: a NetCDF file. What the run made of the same is
+                left as it is
+    chunk       rows or frames in memory at a time
+    trust_code  execute the code that an imported run brings
+    returns     per file: its `target` and whether it was `made` now; of rows how many there are, how many lie `outside`
+                the range of the training data and how many are `missing` a feature, and the `map` if there is one; of
+                fields how many `frames` there are, and their `size`
     Raises QexpError; where some of several files cannot be estimated, it names them after all others are. Warns of
     cells that are not as wide as those that the network was trained on.
     """
     import warnings
 
-    from qexp.analysis.predict_files import kind_of, predict_files
+    from qexp.analysis.prediction.files import kind_of, predict_files
     from qexp.errors import QexpError
-    from qexp.runs.catalog import Catalog
 
-    directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    directory = _directory(run, workspace, trust_code)
     pairs = kind_of(directory).targets(Path(source), Path(target))
     made, mistakes = [], []
     for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite):
@@ -443,18 +460,19 @@ def export_network(
     *,
     physical: bool = False,
     overwrite: bool = False,
+    trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> Path:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`. Returns the folder.
 
-    format     "onnx" or "torchscript"
-    physical   transforms are inside the network: units in, units out; needed for a run with networks of several folds
-    overwrite  replace a folder that an export has written before
+    format      "onnx" or "torchscript"
+    physical    transforms are inside the network: units in, units out; needed for a run with networks of several folds
+    overwrite   replace a folder that an export has written before
+    trust_code  execute the code that an imported run brings
     """
-    from qexp.analysis import export_network as networks
-    from qexp.runs.catalog import Catalog
+    from qexp.analysis.export import network as networks
 
-    directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    directory = _directory(run, workspace, trust_code)
     networks.export_network(directory, Path(to), format, physical=physical, overwrite=overwrite)
     return Path(to)
 
@@ -500,17 +518,25 @@ def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:
     """Summaries of the runs, by name: all, or those for which an expression holds, such as `"seed < 5"`."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.select import select
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.filter import select
 
     return select(Catalog(workspaces.find(workspace)).runs(), where=where, status=status)
 
 
-def open_run(reference: str, *, workspace: str | Path | None = None) -> Run:
-    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError."""
-    from qexp.runs.catalog import Catalog
+def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
+    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError.
 
-    return Run(Catalog(workspaces.find(workspace)).find(reference))
+    trust_code  execute the code that an imported run brings, where the run is asked to predict or is verified
+    """
+    return Run(_directory(reference, workspace, trust_code))
+
+
+def _directory(run: Run | str, workspace: str | Path | None, trust_code: bool) -> RunDirectory:
+    from qexp.runs.catalog.catalog import Catalog
+
+    found = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    return found.trusting(trust_code)
 
 
 def _references(experiences: str | Path | Sequence[str | Path]) -> list[str]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption
+from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption, TrustCodeOption
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
 from qexp.cli.launched import refresh_catalog
 
 if TYPE_CHECKING:
-    from qexp.runs.sweep import Choice, Order
+    from qexp.runs.launch.sweep import Choice, Order
     from qexp.workspace import Workspace
 
 MANY = 10_000
@@ -42,6 +42,7 @@ def run(
     only_failed: Annotated[
         bool, typer.Option("--only-failed", help="Of a sweep, only those that ended without a result.")
     ] = False,
+    trust_code: TrustCodeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
     launcher: Annotated[str, typer.Option(help="local, or slurm.")] = "local",
@@ -55,7 +56,7 @@ def run(
 ) -> None:
     """Train experiences, and judge them on the test part: one run, or a sweep over seeds and a grid of changes."""
     from qexp.errors import QexpError
-    from qexp.runs.sweep import Order
+    from qexp.runs.launch.sweep import Order
     from qexp.workspace import find
 
     if seed is not None and seeds is not None:
@@ -64,7 +65,7 @@ def run(
     order = Order(
         experiences=experiences, seeds=seeds or str(seed or 0), grid=grid or [], overrides=overrides or [],
         pretrain=pretrain, allow_leak=allow_leak, storage=storage_path, resume=resume, only_failed=only_failed,
-        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
     )  # fmt: skip
     single = len(experiences) == 1 and seeds is None and not grid
     if single and not (only_failed or dry_run or detach or launcher != "local"):
@@ -79,7 +80,7 @@ def run(
 
 def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> None:
     from qexp.cli.show import print_estimators, print_field_errors, print_results
-    from qexp.runs.start import start
+    from qexp.runs.launch.start import start
 
     with _warnings_shown():
         directory, worked = start(
@@ -92,6 +93,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
             allow_leak=order.allow_leak,
             storage=order.storage,
             resume=order.resume,
+            trust_code=order.trust_code,
             device=order.device,
             display=TrainingDisplay(),
         )
@@ -127,7 +129,7 @@ def _warnings_shown() -> Iterator[None]:
 def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, yes: bool) -> None:
     from qexp.cli.pool_display import PoolDisplay
     from qexp.errors import QexpError
-    from qexp.runs import sweep
+    from qexp.runs.launch import sweep
 
     prepared = sweep.prepare(order, place)
     choice = prepared.choice

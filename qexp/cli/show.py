@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.rounding import NONE, number
+from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 
@@ -75,7 +75,7 @@ def _environment(path: Path) -> dict[str, Any]:
 
 
 def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
-    from qexp.runs.lineage import told
+    from qexp.runs.record.lineage import told
 
     attempts, before = record["attempts"], told(record)
     lines = [
@@ -99,6 +99,7 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
         ("settings", " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items())),
         ("digest", record["digest"][:16]),
         ("pretrained", f"from {before}" if before else ""),
+        ("imported", _imported(record["imported"])),
         ("matrices", ", ".join(record["matrices"])),
         ("tags", ", ".join(record["tags"])),
         ("note", record["note"]),
@@ -118,6 +119,13 @@ def _folds(folds: dict[str, Any] | None) -> str:
     if folds is None:
         return ""
     return f"{folds['done']} of {folds['of']}" + (f", failed: {', '.join(folds['failed'])}" if folds["failed"] else "")
+
+
+def _imported(imported: dict[str, Any] | None) -> str:
+    if imported is None:
+        return ""
+    of_code: dict[Any, str] = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted"}
+    return f"from {imported.get('archive')}, {imported.get('time')}{of_code.get(imported.get('code_trusted'), '')}"
 
 
 def _software(environment: dict[str, Any]) -> str:
@@ -245,7 +253,7 @@ def print_estimators(record: dict[str, Any]) -> None:
     """The network among its baselines, on the rows that were held out."""
     if not record["comparison"]:
         return
-    from qexp.analysis.estimator_tables import estimator_tables, remarks
+    from qexp.analysis.comparison.estimator_tables import estimator_tables, remarks
 
     for table in estimator_tables(record["comparison"]):
         result(f"\n{table.title}")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp.cli import completion
-from qexp.cli.arguments import DeviceOption, ExperiencesArgument
+from qexp.cli.arguments import DeviceOption, ExperiencesArgument, TrustCodeOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
 from qexp.cli.launched import refresh_catalog
 
 if TYPE_CHECKING:
     from qexp.analysis.studies import Study
-    from qexp.runs.prepare import Plan
+    from qexp.runs.planning.prepare import Plan
     from qexp.workspace import Workspace
 
 MANY = 10_000
@@ -65,6 +65,7 @@ def study(
     only_failed: Annotated[
         bool, typer.Option("--only-failed", help="Run those again that ended without a result, and no others.")
     ] = False,
+    trust_code: TrustCodeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
     launcher: Annotated[str, typer.Option(help="local, or slurm, whose jobs are waited for.")] = "local",
@@ -84,13 +85,13 @@ def study(
     """
     from qexp.analysis import studies
     from qexp.cli.pool_display import PoolDisplay
-    from qexp.runs.sweep import Order
+    from qexp.runs.launch.sweep import Order
     from qexp.workspace import find
 
     place = find(workspace)
     runs = Order(
         experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], only_failed=only_failed,
-        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
     )  # fmt: skip
     first = studies.pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     asked = studies.Asked(runs, first, metric)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.analysis.rounding import number
+from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument
+from qexp.cli.arguments import RunArgument, TrustCodeOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
 
 if TYPE_CHECKING:
-    from qexp.runs.sameness import Largest
-    from qexp.runs.verify import Verification
+    from qexp.runs.upkeep.output_diff import Largest
+    from qexp.runs.upkeep.verify import Verification
 
 LONGEST = 48
 """Characters of a value that are shown; --json has all."""
@@ -29,16 +29,17 @@ def verify(
         str | None,
         typer.Option(help="auto, cpu or cuda; as the run had it if left out.", autocompletion=completion.devices),
     ] = None,
+    trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Run a finished run again, elsewhere, and say whether the same bits come out; exit with 1 if not."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.verify import verify as repeat
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.upkeep.verify import verify as repeat
     from qexp.workspace import find
 
     place = find(workspace)
-    verification = repeat(Catalog(place).find(run), place, keep=keep, device=device)
+    verification = repeat(Catalog(place).find(run).trusting(trust_code), place, keep=keep, device=device)
     if as_json:
         print_json(verification.document())
     else:

@@ -16,7 +16,7 @@ import torch
 import xarray
 from pyarrow import csv, parquet
 
-from qexp.datasets.prepared import VARIABLE, cache_folder
+from qexp.datasets.array_cache import VARIABLE, cache_folder
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.datasets.spectra.counts import counts_in
 from qexp.datasets.spectra.folders import counts_of

@@ -12,7 +12,7 @@ import pytest
 import xarray
 from pyarrow import parquet
 
-from qexp.analysis.predict_rows import RowModel, predict_rows
+from qexp.analysis.prediction.rows import RowModel, predict_rows
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import QexpError
 

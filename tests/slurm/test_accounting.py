@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import SchedulerError
-from qexp.runs.launch import slurm
+from qexp.runs.schedulers import slurm
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
@@ -35,7 +35,7 @@ class Sweeps:
     def jobs(self) -> dict[str, str]:
         """Run → job."""
         files = self.runs.glob(".launches/*/jobs.json")
-        return {name: job for file in files for name, job in json.loads(file.read_text()).items()}
+        return {name: job for file in files for name, job in json.loads(file.read_text())["jobs"].items()}
 
     def listed(self) -> dict[str, str]:
         """Run → state, as `qexp ls` says."""

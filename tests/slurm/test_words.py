@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launch import slurm
-from qexp.runs.launch.slurm_words import STATES
-from qexp.runs.process import this_process
-from qexp.runs.states import FORGOTTEN, state_now
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.process import this_process
+from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers.slurm_words import STATES
+from qexp.runs.state.states import FORGOTTEN, state_now
 from tests.slurm.record import RECORDED
 
 MEANT = {
@@ -278,11 +278,15 @@ def test_of_a_forgotten_job_the_heartbeat_tells(directory):
 
 
 def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
-    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
-    assert slurm.this_job() is None
+    for variable in ("SLURM_ARRAY_JOB_ID", "SLURM_CLUSTER_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert slurm.this_job(Path("/here")) is None
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert slurm.this_job() == {"launcher": "slurm", "id": "12_3"}
+    job = {"launcher": "slurm", "id": "12_3", "workspace": "/here"}
+    assert slurm.this_job(Path("/here")) == job
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "alpha")
+    assert slurm.this_job(Path("/here")) == {**job, "cluster": "alpha"}
 
 
 @pytest.mark.parametrize(

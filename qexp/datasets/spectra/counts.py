@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.prepared import Array
+from qexp.datasets.array_cache import Array
 
 WHOLE = b"0123456789 \n\r\t"
 """What whole numbers are written with."""

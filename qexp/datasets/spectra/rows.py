@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.prepared import Array
+from qexp.datasets.array_cache import Array
 from qexp.errors import DatasetError
 from qexp.rows.values import SHOWN, number
 

@@ -1,0 +1,208 @@
+"""Spectra to estimate, piece by piece: from a folder with a file for each, or from one table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.analysis.prediction import reuse
+from qexp.datasets.spectra.folders import INFO, KEPT_FOR_VALIDATION, SPECTRA, compare, counts_of, described, files_in
+from qexp.datasets.spectra.rows import TEST, TRAIN, Findings, depths_of
+from qexp.datasets.spectra.tables import NAMES, CountTable, add_troubles
+from qexp.errors import NotFoundError, QexpError
+from qexp.rows.chunks import in_equal_chunks
+from qexp.tables import suggestion
+
+PARTS = (TRAIN, TEST)
+BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
+"""Files in a folder of spectra that are none."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How spectra lie in folders and tables."""
+
+    channels: int
+    columns: str
+    """What the columns of counts are called before their number, or a variable of NetCDF."""
+    core: str
+    depth: str | None
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Some spectra, in their order."""
+
+    names: list[str]
+    cores: list[str]
+    """Empty where not known."""
+    depths: NDArray[np.float64]
+    """NaN where not known."""
+    parts: list[str]
+    """The folder that each lies in, of those in `PARTS`; empty for others."""
+    counts: NDArray[np.float32]
+    """(spectrum, channel)"""
+    done: float
+    """The share that has been read with them."""
+
+
+class Source(Protocol):
+    """Spectra that were found."""
+
+    identity: Any
+    """What tells them from others, and from what they were before they were changed."""
+    folders: Sequence[Path]
+    """Where each has a file of its own."""
+    with_parts: bool
+    """Whether they lie in `train/` and `test/`."""
+
+    def pieces(self, size: int) -> Iterator[Spectra]:
+        """All in order, so many at a time, the last ones fewer. Raises QexpError for what is no spectrum."""
+
+
+def source_of(path: Path, layout: Layout) -> Source:
+    """The spectra of a folder or table. Raises QexpError where there are none."""
+    if not path.exists():
+        raise NotFoundError(f"{path}: there is no such file or folder")
+    return SpectrumFolder(path, layout) if path.is_dir() else SpectrumTable(path, layout)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Spectra that lie in one folder."""
+
+    part: str
+    folder: Path
+    info: Path | None
+
+
+class SpectrumFolder:
+    """A file for each spectrum: in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.layout = path, layout
+        self._groups = list(self._found())
+        self._count, identities, findings = 0, [], Findings()
+        for group in self._groups:
+            names = self._names(group)
+            self._count += len(names)
+            identities.append([group.part, *_listing(group.folder)])
+            if group.info is not None:
+                self._check_info(group, group.info, names, findings)
+                identities[-1].append(reuse.identity(group.info))
+        if not self._count:
+            shown = ", ".join(str(group.folder) for group in self._groups)
+            raise QexpError(f"{path}: no spectra; looked in {shown}")
+        findings.refuse()
+        self.identity: Any = identities
+        self.folders: Sequence[Path] = [group.folder for group in self._groups]
+        self.with_parts = any(group.part for group in self._groups)
+
+    def _found(self) -> Iterator[_Group]:
+        parts = [part for part in PARTS if (self.path / part / SPECTRA).is_dir()]
+        for part in parts:
+            yield self._group(part, self.path / part)
+        if not parts:
+            yield self._group("", self.path)
+
+    def _group(self, part: str, folder: Path) -> _Group:
+        info = folder / INFO
+        inside = folder / SPECTRA
+        return _Group(part, inside if inside.is_dir() else folder, info if info.is_file() else None)
+
+    def _names(self, group: _Group) -> list[str]:
+        return [name for name in files_in(group.folder) if name not in BESIDE]
+
+    def _check_info(self, group: _Group, info: Path, files: Sequence[str], findings: Findings) -> None:
+        """Whether every row has its file, every file its row, and the core is told."""
+        names: dict[str, None] = {}
+        for name, columns in described(info, findings):
+            if not names and self.layout.core not in columns:
+                near = suggestion(self.layout.core, columns)
+                findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
+            names[name] = None
+        compare(group.folder, files, info, names, findings)
+
+    def pieces(self, size: int) -> Iterator[Spectra]:
+        read = 0
+        spectra = self._described()
+        while some := list(islice(spectra, size)):
+            read += len(some)
+            yield self._piece(some, read)
+
+    def _described(self) -> Iterator[tuple[_Group, str, dict[str, str]]]:
+        """Name and columns of every spectrum, and where it lies."""
+        findings = Findings()
+        for group in self._groups:
+            if group.info is None:
+                yield from ((group, name, {}) for name in self._names(group))
+            else:
+                yield from ((group, name, columns) for name, columns in described(group.info, findings))
+        findings.refuse()
+
+    def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> Spectra:
+        findings, layout = Findings(), self.layout
+        groups, names, columns = zip(*spectra, strict=True)
+        depths = [told.get(layout.depth or "", "") for told in columns]
+        place = f"{self.path}: column '{layout.depth}' of {INFO}"
+        found = Spectra(
+            list(names),
+            [told.get(layout.core, "") for told in columns],
+            depths_of(depths, names, place, findings),
+            [group.part for group in groups],
+            counts_of([group.folder / name for group, name, _ in spectra], layout.channels, findings),
+            read / self._count,
+        )
+        findings.refuse()
+        return found
+
+
+class SpectrumTable:
+    """A table with a spectrum per row; see `CountTable`."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.layout = path, layout
+        self.identity: Any = reuse.identity(path)
+        self.folders: Sequence[Path] = []
+        self.with_parts = False
+        findings = Findings()
+        self._table = CountTable(path, layout.channels, layout.columns)
+        self._table.require_channels(findings)
+        findings.refuse()
+
+    def pieces(self, size: int) -> Iterator[Spectra]:
+        named = next((column for column in NAMES if column in self._table.others), None)
+        core, depth = self.layout.core, self.layout.depth
+        wanted = [column for column in (named, core, depth) if column is not None and column in self._table.others]
+        first = 0
+        for chunk in in_equal_chunks(self._table.chunks(dict.fromkeys(wanted), size), size):
+            findings, count = Findings(), len(chunk.features)
+            add_troubles(chunk.features, self.path, first, findings)
+            texts = {name: [(text or "").strip() for text in chunk.kept[name].to_pylist()] for name in wanted}
+            names = texts[named] if named else [str(first + row + 1) for row in range(count)]
+            depths = depths_of(texts.get(depth or "", [""] * count), names, f"{self.path}: column '{depth}'", findings)
+            findings.refuse()
+            yield Spectra(names, texts.get(core, [""] * count), depths, [""] * count, chunk.features, chunk.done)
+            first += count
+
+
+def _listing(folder: Path) -> list[Any]:
+    """What tells the files of a folder from changed ones: their number, and a sum of hashes of names, sizes, times."""
+    count = total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file() and not entry.name.startswith("."):
+                state = entry.stat()
+                said = f"{entry.name}/{state.st_size}/{state.st_mtime_ns}"
+                # A sum needs no order, and so no list of all that there is.
+                total += int.from_bytes(hashlib.sha256(said.encode()).digest()[:16])
+                count += 1
+    return [count, f"{total % 2**128:032x}"]

@@ -1,0 +1,282 @@
+"""The trash of a workspace: `runs/.trash/<name>--<time>`, where removed runs stay until restored or purged.
+
+A run that is kept elsewhere, and only linked to from `runs/`, is moved within its own disk, into a folder `.removed`
+beside where it was, so that its name is free there, too; the trash holds the link. A crash between these moves leaves a
+link to where the run was, which is then looked for in both places.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.record import nesting
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.names import NAME
+from qexp.runs.record.process import alive
+from qexp.runs.state.waiting import Watch
+from qexp.tables import suggestion
+from qexp.workspace import Workspace
+
+STAMP = "%Y%m%dT%H%M%S.%fZ"
+
+ENTRY = re.compile(rf"(?P<name>{NAME.pattern})--(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)")
+
+REMOVED = ".removed"
+"""Beside runs that are kept elsewhere: those that were removed. Another name than the trash of a workspace, which the
+folder around may be, too."""
+
+LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Trashed:
+    """A run in the trash: its directory or, if that lies on another disk, the link to it."""
+
+    path: Path
+    name: str
+    since: datetime
+
+    @property
+    def data(self) -> Path:
+        """Where the run's files are."""
+        if not self.path.is_symlink():
+            return self.path
+        home, aside = self.places
+        return self.at(aside if self.path.readlink() == aside or self.at(aside).exists() else home)
+
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """Where a run that is linked to lies while it is in use, and in the trash; as the link says it."""
+        link = self.path.readlink()
+        name, dashes, _ = link.name.rpartition("--")
+        if link.parent.name == REMOVED and dashes:
+            return link.parent.parent / name, link
+        return link, link.parent / REMOVED / f"{link.name}--{self.since.strftime(STAMP)}"
+
+    def at(self, place: Path) -> Path:
+        """A link's target. If it is relative it counts from `runs/`, where the link was and may be again."""
+        return self.path.parent.parent / place
+
+
+def folder(workspace: Workspace) -> Path:
+    return workspace.runs / ".trash"
+
+
+def entries(workspace: Workspace) -> list[Trashed]:
+    """What is in the trash, the oldest first."""
+    found = [entry for path in listed(folder(workspace)) if (entry := entry_of(path, path.name))]
+    return sorted(found, key=lambda entry: entry.since)
+
+
+def chosen(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
+    """The runs of some names, unique prefixes, paths, and patterns such as 'mogi_*', each once.
+
+    The whole name of a wreck, such as a dangling link, will do as well. Raises NotFoundError, and QexpError for a
+    path that is of no run of this workspace.
+    """
+    catalog = Catalog(workspace)
+    names = dict.fromkeys(name for reference in references for name in _names(reference, catalog))
+    return [RunDirectory(workspace.runs / name) for name in names]
+
+
+def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
+    """The runs that some process or scheduler counts on, so that they cannot be moved, and their states."""
+    busy = {}
+    for directory, state in Watch().states(directories).items():
+        if state in ("queued", "running"):
+            busy[directory] = state
+        elif state in ("damaged", "gone") and _heard(directory):
+            # Without a record nobody knows whom to ask; but a process at work is heard.
+            busy[directory] = f"{state}, but something worked on it in the last minutes"
+    return busy
+
+
+def require_idle(directories: Sequence[RunDirectory]) -> None:
+    """Raise QexpError if one of the runs is queued or running."""
+    if busy := in_use(directories):
+        said = ", ".join(f"{directory.name} is {state}" for directory, state in busy.items())
+        raise QexpError(f"{said}; nothing was moved. Stop first what is at work, or remove it with --stop")
+
+
+def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
+    """Move runs into the trash, all or, if one of them is at work or holds another run, none."""
+    require_idle(directories)
+    _require_no_runs_inside(directories)
+    if directories:
+        files.make_folder(folder(workspace))
+    links = Counter(os.path.realpath(path) for path in listed(workspace.runs) if path.is_symlink())
+    return [_discard(directory, workspace, links) for directory in directories]
+
+
+def _require_no_runs_inside(directories: Iterable[RunDirectory]) -> None:
+    for directory in directories:
+        inner = nesting.inside(directory.path)
+        if inner:
+            raise QexpError(
+                f"{directory.name} holds other runs, {nesting.named(inner, directory.path)}, which would go with it; "
+                "nothing was moved. Move those out of it, or remove and purge them first"
+            )
+
+
+def restore(reference: str, workspace: Workspace) -> RunDirectory:
+    """Move the newest run of a name back, or the one of `<name>--<time>`.
+
+    Raises NotFoundError, and QexpError if there is a run of that name now.
+    """
+    known = entries(workspace)
+    matching = [entry for entry in known if reference in (entry.name, entry.path.name)]
+    if not matching:
+        near = suggestion(reference, dict.fromkeys(entry.name for entry in known)) if known else "it is empty"
+        raise NotFoundError(f"no run '{reference}' in the trash; {near}")
+    entry = matching[-1]
+    target = workspace.runs / entry.name
+    if os.path.lexists(target):
+        raise QexpError(f"there is a run {entry.name} already; remove it first, and then restore {entry.path.name}")
+    try:
+        if entry.path.is_symlink():
+            with alone(workspace):
+                _put_link_back(entry, target)
+        else:
+            entry.path.rename(target)
+    except OSError as error:
+        raise _not_put_back(entry, target, error) from error
+    return RunDirectory(target)
+
+
+def _heard(directory: RunDirectory) -> bool:
+    return any(alive({}, heartbeat) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
+
+
+def listed(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def entry_of(path: Path, called: str) -> Trashed | None:
+    """What lies there; None if it was not put there by `discard`."""
+    match = ENTRY.fullmatch(called)
+    if match is None or not (path.is_symlink() or path.is_dir()):
+        return None
+    try:
+        since = datetime.strptime(match["stamp"], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return Trashed(path, match["name"], since)
+
+
+def _names(reference: str, catalog: Catalog) -> list[str]:
+    runs = catalog.workspace.runs
+    if "/" not in reference and any(character in reference for character in "*?["):
+        names = [path.parent.name for path in runs.glob("*/run.json")]
+        matching = sorted(name for name in names if NAME.fullmatch(name) and fnmatchcase(name, reference))
+        if not matching:
+            raise NotFoundError(f"no run like '{reference}'; {suggestion(reference, names)}")
+        return matching
+    if NAME.fullmatch(reference) and ((runs / reference).is_dir() or (runs / reference).is_symlink()):
+        return [reference]
+    path = catalog.find(reference).path
+    if path.parent.resolve() != runs.resolve() or not NAME.fullmatch(path.name):
+        raise QexpError(f"{reference} is no run of {runs}; name it as it is called there")
+    return [path.name]
+
+
+@contextmanager
+def alone(workspace: Workspace) -> Iterator[None]:
+    """Keep other processes from moving linked runs, which takes several steps."""
+    lock = folder(workspace).with_name(".trash.lock")
+    try:
+        with FileLock(lock, timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise QexpError(f"{lock} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+
+
+def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:
+    """Rename: whatever happens, the run is here or there.
+
+    links  how many links of the workspace lead to a real path
+    """
+    trash = folder(workspace)
+    since = datetime.now(UTC)
+    target = trash / f"{directory.name}--{since.strftime(STAMP)}"
+    entry = Trashed(target, directory.name, since)
+    try:
+        if not directory.path.is_symlink():
+            directory.path.rename(target)
+            return entry
+        with alone(workspace):
+            directory.path.rename(target)
+            if links[os.path.realpath(entry.data)] <= 1:
+                _set_aside(entry, workspace)
+    except FileNotFoundError:
+        raise NotFoundError(f"{directory.path} is gone: another process was faster") from None
+    except OSError as error:
+        raise QexpError(f"cannot move {directory.path} to {trash}: {error.strerror}") from error
+    return entry
+
+
+def _set_aside(entry: Trashed, workspace: Workspace) -> None:
+    """Move the run that a link in the trash leads to, so that its name is free. What is no run of its own, and what
+    its disk does not let go, stays where it is until it is restored or purged.
+    """
+    home, aside = entry.places
+    data = entry.at(home)
+    if data.is_symlink() or not (data / "run.json").is_file() or data.parent.resolve() == workspace.runs.resolve():
+        return
+    with suppress(OSError):
+        entry.at(aside).parent.mkdir(exist_ok=True)
+        data.rename(entry.at(aside))
+        relink(entry, aside)
+    forget_if_empty(entry.at(aside).parent)
+
+
+def relink(entry: Trashed, place: Path) -> None:
+    new = entry.path.with_name(f".relinking-{entry.path.name}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(place, target_is_directory=True)
+    new.replace(entry.path)
+
+
+def forget_if_empty(place: Path) -> None:
+    with suppress(OSError):
+        place.rmdir()
+
+
+def _put_link_back(entry: Trashed, target: Path) -> None:
+    if not entry.data.is_dir():
+        raise DamagedError(f"{entry.path} is a link to {entry.data}, which is gone; is that disk mounted?")
+    home, aside = entry.places
+    if entry.data != entry.at(home):
+        if os.path.lexists(entry.at(home)):
+            raise QexpError(f"{entry.at(home)} is not this run's any more; move away what is there, and try again")
+        if entry.path.readlink() == aside:
+            relink(entry, home)
+        entry.at(aside).rename(entry.at(home))
+        forget_if_empty(entry.at(aside).parent)
+    # Renaming would silently replace a link that another process makes at this moment.
+    target.symlink_to(home, target_is_directory=True)
+    entry.path.unlink()
+
+
+def _not_put_back(entry: Trashed, target: Path, error: OSError) -> QexpError:
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+        return QexpError(f"there is a run {entry.name} already; remove it first")
+    if not os.path.lexists(entry.path):
+        return NotFoundError(f"{entry.path.name} is not in the trash any more: another process restored or deleted it")
+    return QexpError(f"cannot move {entry.path} to {target}: {error.strerror}")
