@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,10 @@ NETCDF_3 = b"CDF"
 """What files of the classic format begin with; others are HDF5."""
 
 
+DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError)
+"""What the libraries raise where a file is not what it should be."""
+
+
 class NetcdfTable(Table):
     """Variables along one dimension, or over a grid of two, whose cells are the rows.
 
@@ -37,7 +42,7 @@ class NetcdfTable(Table):
             engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
         try:
             self._data = xarray.open_dataset(self.path, engine=engine, decode_times=False, cache=False)
-        except (OSError, ValueError, TypeError) as error:
+        except DAMAGED as error:
             raise TableError(f"{self.path} cannot be read as NetCDF: {error}") from None
         self._vectors: set[str] = set()
         self.names = [str(name) for name in self._data.variables]
@@ -70,92 +75,75 @@ class NetcdfTable(Table):
         """Dimensions of a grid without values of their own, which are numbered from 0, and what lies along some."""
         dimensions = self._dimensions(features[0])
         counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
-        known = set(features)
+        left = [name for name in self.names if name not in set(features)]
         return counted + [
-            str(name)
-            for name, variable in self._data.variables.items()
-            if name not in known and variable.dims and set(variable.dims) <= set(dimensions)
+            name for name in left if {*self._variable(name).dims} <= {*dimensions} and self._variable(name).ndim
         ]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
         import pyarrow as pa
 
-        return pa.schema([(name, self._type(name)) for name in names])
+        kinds = [self._variable(name).dtype for name in names]
+        plain = [pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string() for kind in kinds]
+        return pa.schema(list(zip(names, plain, strict=True)))
 
     def grid(self, features: Sequence[str]) -> Grid | None:
         dimensions = self._dimensions(features[0])
         if len(dimensions) == 1:
             return None
-        coordinates = {}
-        for name in self.others(features):
-            if name not in self.names:
-                coordinates[name] = (name, np.arange(self._data.sizes[name]))
-            elif (variable := self._data.variables[name]).ndim == 1:
-                coordinates[name] = (str(variable.dims[0]), np.asarray(variable.values))
+        along_one = {name: one for name in self.others(features) if (one := self._variable(name)).ndim == 1}
+        coordinates = {name: (str(one.dims[0]), np.asarray(one.values)) for name, one in along_one.items()}
         return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
 
     def _dimensions(self, name: str) -> list[str]:
         """Those whose cells are the rows of a variable; its values along others are a vector."""
         return [str(one) for one in self._data.variables[name].dims][: 1 if name in self._vectors else None]
 
-    def _type(self, name: str) -> pa.DataType:
-        import pyarrow as pa
+    def _variable(self, name: str) -> Any:
+        """A variable of the file, or the numbers of a dimension that has no values."""
+        import xarray
 
-        kind = np.dtype(np.int64) if name not in self.names else self._data.variables[name].dtype
-        return pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string()
+        if name in self.names:
+            return self._data.variables[name]
+        return xarray.Variable((name,), np.arange(self._data.sizes[name]))
 
     def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
         import pyarrow as pa
 
         first = next(iter(types))
-        dimensions = self._dimensions(first)
-        along, per_line = dimensions[0], int(np.prod([self._data.sizes[name] for name in dimensions[1:]]))
-        lines = self._whole_pieces(max(size // max(per_line, 1), 1), first)
-        total = self._data.sizes[along]
+        sizes = {name: int(self._data.sizes[name]) for name in self._dimensions(first)}
+        (along, total), *across = sizes.items()
+        lines = self._whole_pieces(max(size // max(math.prod(count for _, count in across), 1), 1), first)
         for start in range(0, total, lines):
             stop = min(start + lines, total)
-            shape = [stop - start, *(self._data.sizes[name] for name in dimensions[1:])]
-            columns = [self._column(name, kind, slice(start, stop), dimensions, shape) for name, kind in types.items()]
+            try:
+                columns = [
+                    self._column(name, kind, slice(start, stop), {**sizes, along: stop - start})
+                    for name, kind in types.items()
+                ]
+            except DAMAGED as error:
+                raise TableError(f"{self.path} cannot be read further than row {start}: {error}") from None
             yield pa.table(columns, names=list(types)), stop / total
 
-    def _column(
-        self, name: str, kind: pa.DataType, lines: slice, dimensions: Sequence[str], shape: Sequence[int]
-    ) -> pa.Array:
-        """The values of a column in some lines of the first dimension."""
+    def _column(self, name: str, kind: pa.DataType, lines: slice, sizes: Mapping[str, int]) -> pa.Array:
+        """The values of a column in some lines of the first dimension, one for each of their rows."""
         import pyarrow as pa
 
-        if name not in self.names:
-            counted = np.arange(lines.start, lines.stop) if name == dimensions[0] else np.arange(self._data.sizes[name])
-            return _as(_spread(counted, [name], dimensions, shape), kind)
-        variable = self._data.variables[name].isel({dimensions[0]: lines}, missing_dims="ignore")
+        variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
         if name in self._vectors:
-            values = np.asarray(variable.values, dtype=np.float32)
-            return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        return _as(_spread(variable.values, variable.dims, dimensions, shape), kind)
+            flat = pa.array(np.asarray(variable.values, dtype=np.float32).ravel())
+            return pa.FixedSizeListArray.from_arrays(flat, variable.shape[1])
+        values = variable.set_dims(sizes).values.ravel()
+        if not pa.types.is_string(kind):
+            return pa.array(values)
+        texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in values.tolist()]
+        return pa.array(texts, kind)
 
     def _whole_pieces(self, lines: int, name: str) -> int:
         """As many lines as end where a compressed piece of the file does, so that none is unpacked twice."""
         pieces = self._data.variables[name].encoding.get("chunksizes")
         step = int(pieces[0]) if pieces else 1
         return max(lines // step, 1) * step if step <= 4 * lines else lines
-
-
-def _spread(values: NDArray[Any], dims: Sequence[Any], dimensions: Sequence[str], shape: Sequence[int]) -> NDArray[Any]:
-    """A value for every row, from values along some of the dimensions."""
-    if len(dims) == 2 and list(dims) != list(dimensions):
-        values = values.T
-    if len(dims) == 1 and len(shape) == 2:
-        values = values[:, None] if dims[0] == dimensions[0] else values[None, :]
-    return np.broadcast_to(values, shape).ravel()
-
-
-def _as(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    import pyarrow as pa
-
-    if pa.types.is_string(kind):
-        texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in values.tolist()]
-        return pa.array(texts, kind)
-    return pa.array(values)
 
 
 class NetcdfSink:
@@ -230,7 +218,8 @@ def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
 
     wanted = _numpy_type(kind)
     if wanted is str:
-        return np.asarray(column.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
+        texts = column.cast(pa.string()).fill_null("").to_pylist()
+        return np.array([text.replace("\0", "\ufffd") for text in texts], dtype=object)  # HDF5 ends texts there
     if column.null_count:
         least = float("nan") if pa.types.is_floating(kind) else int(np.iinfo(wanted).min)
         column = column.cast(pa.int8()) if pa.types.is_boolean(kind) else column

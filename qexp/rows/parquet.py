@@ -70,7 +70,10 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return column.cast("float64")  # on the way to single precision Arrow rounds it twice
     if types.is_floating(kind) and (types.is_integer(column.type) or types.is_floating(column.type)):
         return column
-    return column.cast(kind, safe=False)
+    column = column.cast(kind, safe=False)
+    if types.is_string(kind):
+        column.validate(full=True)  # whether it is UTF-8
+    return column
 
 
 class ParquetSink:

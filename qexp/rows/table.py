@@ -136,12 +136,11 @@ class Table(ABC):
         if found.keys() & said.keys():  # a column that is asked for as both
             return self.read(found, [])[0], self.read([], said)[1]
         types = {**dict.fromkeys(found, pa.float64()), **dict.fromkeys(said, pa.string())}
-        with _as_table_errors(self.path):
-            for rows, _ in self.pieces(types, WHOLE):
-                for name, columns in found.items():
-                    columns.append(rows[name].to_numpy().astype(np.float64))
-                for name, column in said.items():
-                    column += [(text or "").strip() for text in rows[name].to_pylist()]
+        for rows, _ in self.pieces(types, WHOLE):
+            for name, columns in found.items():
+                columns.append(rows[name].to_numpy().astype(np.float64))
+            for name, column in said.items():
+                column += [(text or "").strip() for text in rows[name].to_pylist()]
         return (
             {name: np.concatenate(columns) for name, columns in found.items()},
             {name: np.array(column, dtype=np.str_) for name, column in said.items()},

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.csv
 import pytest
 import xarray
 from pyarrow import parquet
 
 from qexp.analysis.prediction.rows import RowModel, predict_rows
+from qexp.analysis.prediction.spectra import SpectrumModel, predict_spectra
+from qexp.analysis.prediction.spectrum_sources import Layout
+from qexp.datasets.array_cache import VARIABLE
+from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import QexpError
 
@@ -191,3 +196,119 @@ def test_netcdf_of_the_classic_format_is_read_like_that_of_today(tmp_path):
     xarray.Dataset(arrays).to_netcdf(tmp_path / "today.nc", engine="h5netcdf")
     xarray.Dataset(arrays).to_netcdf(tmp_path / "classic.nc", engine="scipy")
     np.testing.assert_array_equal(predicted(tmp_path / "classic.nc"), predicted(tmp_path / "today.nc"))
+
+
+# Spectra, a row for each
+
+
+COUNTS = ["3", "0", " 7 ", "+2", "1e2", "0.1", "1.00000005960464480001", '"5"']
+
+
+def spectra_trained(path: Path) -> SpectraDataset:
+    return SpectraDataset(path, "toc", channels=4, patch_size=2)
+
+
+def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
+    """The counts that a network estimates from, and the columns beside its estimates."""
+    seen = []
+
+    def estimate(counts):
+        seen.append(counts.copy())
+        return counts[:, :1]
+
+    model = SpectrumModel(Layout(4, "channel_", "core", "depth"), {"made": ""}, estimate)
+    made = predict_spectra(path, path.parent / "made.parquet", model, overwrite=True)
+    return np.concatenate(seen), parquet.read_table(made.target)
+
+
+def spectra_csv(name: str = "channel_{}") -> str:
+    numbers = cycle(COUNTS)
+    rows = [f"f{row}, c{row % 3},{row},{['1.5', 'NA', ' 2 ', 'None', ''][row % 5]}" for row in range(40)]
+    lines = [f"{row},{','.join(next(numbers) for _ in range(4))},{index}" for index, row in enumerate(rows)]
+    return "\n".join([f"filename,core,toc,depth,{','.join(map(name.format, range(4)))},note", *lines])
+
+
+@pytest.fixture
+def spectra(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "spectra.csv"
+
+
+@pytest.mark.parametrize("name", ["channel_{}", "channel_{:03}"])
+@pytest.mark.parametrize("form", ["plain", "byte order mark", "CRLF"])
+def test_a_table_of_spectra_is_the_same_in_training_and_in_prediction(spectra, form, name):
+    spectra.write_bytes(FORMS[form](spectra_csv(name)))
+    dataset, (counts, beside) = spectra_trained(spectra), spectra_predicted(spectra)
+    np.testing.assert_array_equal(counts, dataset.spectra)
+    assert beside["name"].to_pylist() == dataset.names.tolist()
+    assert beside["core"].to_pylist() == dataset.cores.tolist()
+    np.testing.assert_array_equal(beside["depth"].to_numpy(), dataset.depths)
+
+
+WRONG_SPECTRA = {
+    "word": (",+2,", ",many,", "row 2, column 'channel_3': 'many' is not a number"),
+    "quote": ("f9,", '"f9,', "row 11: text stands behind a closing quotation mark"),
+    "missing": (",+2,", ",NA,", "what it has in channel 3 is no finite number"),
+    "depth": (",1.5,", ",deep,", "'deep' of f0"),
+    "gap": ("channel_2", "chanel_2", "the first that is missing is channel_2"),
+    "semicolons": (",", ";", "separated by semicolons"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SPECTRA)
+def test_what_is_wrong_with_a_table_of_spectra_is_said_in_the_same_words(spectra, wrong):
+    old, new, words = WRONG_SPECTRA[wrong]
+    content = spectra_csv()
+    spectra.write_text(content.replace(old, new, -1 if wrong == "semicolons" else 1))
+    said = []
+    for read in (spectra_trained, spectra_predicted):
+        with pytest.raises(QexpError) as error:
+            read(spectra)
+        said.append(str(error.value))
+    assert words in said[0]
+    assert words in said[1]
+    assert str(spectra) in said[1]
+
+
+def test_spectra_without_a_line_of_names_are_an_index_and_the_counts(spectra):
+    spectra.write_text("7,1,2,3,4\n8,5,6,7,8\n")
+    counts, beside = spectra_predicted(spectra)
+    assert counts.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert beside["name"].to_pylist() == ["1", "2"]
+
+
+# Files that are damaged
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
+def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_path, ending):
+    path = tmp_path / f"rows.{ending}"
+    values = {name: np.arange(20.0) + shift for shift, name in enumerate([*FEATURES, "iron"])}
+    table = pyarrow.table({**values, "site": [f"s{row}" for row in range(20)]})
+    if ending == "nc":
+        xarray.Dataset({name: ("row", one) for name, one in values.items()}).to_netcdf(path, engine="h5netcdf")
+    else:
+        {"csv": pyarrow.csv.write_csv, "parquet": parquet.write_table}[ending](table, path)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    refusals = []
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 20):
+            damaged[place] = random.integers(0, 256)
+        path.write_bytes(damaged[: random.integers(len(whole) // 2, 2 * len(whole))])
+        try:
+            predicted(path)
+        except QexpError as error:
+            refusals.append(str(error))
+    assert refusals
+    assert all(str(path) in said for said in refusals)
+    assert {found.name for found in tmp_path.iterdir()} <= {path.name, "made.parquet", "made.parquet.json"}
+
+
+def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('red,"green, dark",blue,site\n1,2,3,a\0b\n')
+    model = RowModel(FEATURES, np.zeros((3, 2)), {"made": ""}, lambda values: (values[:, :1], values[:, :1]))
+    predict_rows(path, tmp_path / "made.nc", model)
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
+        assert made["site"].values.tolist() == ["a\ufffdb"]
