@@ -14,11 +14,11 @@ from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Split, SplitError
-from qexp.datasets.table_files import TableError
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
 from qexp.models.network import Network
+from qexp.rows.values import TableError
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built
 from qexp.training.optimizers import OF_MATRICES

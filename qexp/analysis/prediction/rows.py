@@ -170,8 +170,6 @@ def predict_rows(
             sink.write(made.table(schema))
             tally.add(made)
             progress(tally.rows, made.done)
-        if not tally.rows:
-            raise QexpError(f"{source}: there are names, but no rows")
         picture = tally.draw(target.with_suffix(".png"), model)
     about = {
         "rows": tally.rows,

@@ -143,8 +143,6 @@ def predict_spectra(
             sink.write(_table(piece, estimates, schema))
             tally.add(piece, estimates)
             progress(tally.spectra, piece.done)
-        if not tally.spectra:
-            raise QexpError(f"{source}: there are names, but no spectra")
         figures = tally.draw(target)
     about = {
         "spectra": tally.spectra,
