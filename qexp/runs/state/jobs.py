@@ -36,6 +36,10 @@ class Job:
     """Numbers of jobs mean something on one cluster alone; None if it is not known."""
 
 
+NOBODYS = Job("", None, "local")
+"""What a run waits for that was copied while it was queued: nobody will start it here."""
+
+
 def note(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
     """Write down which job each run was handed over as."""
     workspace = str(launch.folder.absolute().parents[2])
@@ -63,9 +67,11 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
         elif job is not None and _is_of(directory.path.parent, record["job"].get("workspace")):
             jobs[directory] = job
-        elif record["state"] == "queued":
-            launch = directory.path.parent / ".launches" / record["launch"] if record["launch"] else None
-            jobs[directory] = Job(record["launch"] or "", launch, "local")
+        elif record["state"] == "queued" and record["launch"] is not None:
+            launch = directory.path.parent / ".launches" / record["launch"]
+            jobs[directory] = Job(record["launch"], launch, "local")
+        elif record["state"] == "queued" and job is not None:
+            jobs[directory] = NOBODYS
     return jobs
 
 
@@ -96,7 +102,9 @@ def _submitted(runs: Path) -> dict[str, Job]:
             continue
         if not isinstance(noted.get("jobs"), dict):
             noted = {"jobs": noted}  # before clusters and workspaces were noted
-        if _is_of(runs, noted.get("workspace")) is not False:
+        if _is_of(runs, noted.get("workspace")) is False:
+            found |= dict.fromkeys(noted["jobs"], NOBODYS)
+        else:
             cluster = _name(noted.get("cluster"))
             found |= {name: Job(str(job), file.parent, cluster=cluster) for name, job in noted["jobs"].items()}
     return found
