@@ -11,7 +11,7 @@ import pytest
 from qexp import assemble
 from qexp.runs.planning import plans, prepare
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers import LAUNCHERS, options_of
 from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.state.states import process_of, state_now
 from qexp.workspace import Workspace
@@ -145,7 +145,12 @@ def test_of_twenty_runs_each_ends_in_its_own_state(submitted):
 
 def test_a_run_knows_which_job_it_was(submitted):
     until(submitted.has_ended("run_7"), "the end")
-    assert submitted.run("run_7").record()["job"] == {"launcher": "slurm", "id": submitted.jobs["run_7"]}
+    assert submitted.run("run_7").record()["job"] == {
+        "launcher": "slurm",
+        "id": submitted.jobs["run_7"],
+        "cluster": LAUNCHERS["slurm"].cluster(),
+        "workspace": str(submitted.workspace.root),
+    }
 
 
 def test_a_job_ends_with_the_exit_code_of_its_run(submitted):

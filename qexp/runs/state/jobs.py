@@ -45,6 +45,10 @@ class Job:
         return LAUNCHERS[self.launcher] is not None
 
 
+NOBODYS = Job(LOCAL, "", None)
+"""What a run waits for that was copied while it was queued: nobody will start it here."""
+
+
 def note(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
     """Write down which job each run was handed over as."""
     workspace = str(launch.folder.absolute().parents[2])
@@ -75,9 +79,11 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
         elif job is not None and _is_of(directory.path.parent, record["job"].get("workspace")):
             jobs[directory] = job
-        elif record["state"] == "queued":
-            launch = directory.path.parent / ".launches" / record["launch"] if record["launch"] else None
-            jobs[directory] = Job(LOCAL, record["launch"] or "", launch)
+        elif record["state"] == "queued" and record["launch"] is not None:
+            launch = directory.path.parent / ".launches" / record["launch"]
+            jobs[directory] = Job(LOCAL, record["launch"], launch)
+        elif record["state"] == "queued" and job is not None:
+            jobs[directory] = NOBODYS
     return jobs
 
 
@@ -121,9 +127,9 @@ def _own(record: Record) -> Job | None:
 def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
     """Run → the job that it was handed over as last, of these runs of a folder.
 
-    Those of the workspace of which this one is a copy are left out.
+    Jobs of the workspace of which this one is a copy are nobody's here.
     """
-    found: dict[str, tuple[str, Path, str | None]] = {}
+    found: dict[str, Job] = {}
     for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
         try:
             noted = files.read_json(file)
@@ -133,15 +139,15 @@ def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
             continue
         if not isinstance(noted.get("jobs"), dict):
             noted = {"jobs": noted}  # before clusters and workspaces were noted
-        if _is_of(runs, noted.get("workspace")) is not False:
+        own = {name: str(job) for name, job in noted["jobs"].items() if name in names}
+        if not own:
+            continue
+        if _is_of(runs, noted.get("workspace")) is False:
+            found |= dict.fromkeys(own, NOBODYS)
+        elif (launcher := _launcher(file.parent)) is not None:
             cluster = _text(noted.get("cluster"))
-            found |= {name: (str(job), file.parent, cluster) for name, job in noted["jobs"].items() if name in names}
-    launchers = {folder: _launcher(folder) for folder in {folder for _, folder, _ in found.values()}}
-    return {
-        name: Job(launcher, job, folder, cluster)
-        for name, (job, folder, cluster) in found.items()
-        if (launcher := launchers[folder]) is not None
-    }
+            found |= {name: Job(launcher, job, file.parent, cluster) for name, job in own.items()}
+    return found
 
 
 def _text(value: Any) -> str | None:

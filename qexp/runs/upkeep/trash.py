@@ -254,6 +254,7 @@ def forget_if_empty(place: Path) -> None:
 
 
 def _put_link_back(entry: Trashed, target: Path) -> None:
+    entry.path.lstat()  # which fails if another process took it away before this one was alone
     if not entry.data.is_dir():
         raise DamagedError(f"{entry.path} is a link to {entry.data}, which is gone; is that disk mounted?")
     home, aside = entry.places
