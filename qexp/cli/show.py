@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.rounding import NONE, number
+from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 
@@ -75,7 +75,7 @@ def _environment(path: Path) -> dict[str, Any]:
 
 
 def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
-    from qexp.runs.lineage import told
+    from qexp.runs.record.lineage import told
 
     attempts, before = record["attempts"], told(record)
     lines = [
@@ -245,7 +245,7 @@ def print_estimators(record: dict[str, Any]) -> None:
     """The network among its baselines, on the rows that were held out."""
     if not record["comparison"]:
         return
-    from qexp.analysis.estimator_tables import estimator_tables, remarks
+    from qexp.analysis.comparison.estimator_tables import estimator_tables, remarks
 
     for table in estimator_tables(record["comparison"]):
         result(f"\n{table.title}")

@@ -1,0 +1,351 @@
+"""Evaluation on spectra: numbers of the test spectra by core, hidden channels filled in, and errors by energy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp import files
+from qexp.baselines import comparison, cross_validation
+from qexp.baselines.names import names
+from qexp.datasets.spectra import SPECTRUM, SpectraDataset
+from qexp.datasets.splits import GroupKFold, KFold, Rows
+from qexp.models.inversion import Inversion
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.seeds import Seeds
+from qexp.tables import built
+from qexp.training import bootstrap
+from qexp.training.determinism import deterministic
+from qexp.training.metrics import Metric, Sums
+from qexp.training.metrics import evaluate as evaluate_metrics
+from qexp.training.recipe import Data
+
+log = logging.getLogger("qexp.run")
+
+Array = NDArray[np.float64]
+
+AT_ONCE = 512
+"""Spectra that are estimated together."""
+
+DRAWN = 3
+"""Test spectra of which there is a picture."""
+
+INNER_FOLDS = 5
+"""Of the training spectra, by which baselines choose, at most."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and what it is evaluated on.
+
+    train, test  rows of the dataset; those that the network was trained on, and those of `data.test` in their order
+    metrics      output → name → metric
+    """
+
+    dataset: SpectraDataset
+    model: Inversion
+    data: Data
+    train: Rows
+    test: Rows
+    metrics: Mapping[str, Mapping[str, Metric]]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
+    """Estimate the test spectra and write tables and figures; None if interrupted.
+
+    Of a number there are intervals over cores, and a comparison with the experience's baselines.
+    """
+    directory, dataset, test = attempt.directory, subject.dataset, subject.test
+    reconstructed = _Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
+    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
+    with deterministic():
+        for samples in _in_blocks(subject.data.test):
+            if attempt.interrupted():
+                return None
+            made = subject.model.estimate(samples)
+            for name, blocks in numbers.items():
+                blocks.append(made[name][:, 0].double().cpu().numpy())
+            if reconstructed is not None:
+                reconstructed.add(made, samples, subject)
+    log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    results: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    compared: list[dict[str, Any]] = []
+    columns: dict[str, tuple[Any, str, str]] = {}
+    """Of the file of predictions: values, unit and what they are."""
+    if reconstructed is not None:
+        results[SPECTRUM] = reconstructed.metrics(subject.metrics[SPECTRUM])
+        columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
+        _write_errors(directory, subject, reconstructed, attempt.caution)
+    for name, blocks in numbers.items():
+        estimates, truth, unit = np.concatenate(blocks), _measured(dataset, test), dataset.units.get(name, "")
+        results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
+        intervals[name] = _intervals(subject, name, estimates, truth, attempt.seed)
+        with_baselines = _compared(attempt, subject, name, estimates)
+        if with_baselines is None:
+            return None
+        compared += with_baselines
+        columns[name] = (truth, unit, f"{name}: measured")
+        columns[f"{name}_estimate"] = (estimates, unit, f"{name}: estimated")
+        _draw_numbers(directory, subject, name, estimates, attempt.caution)
+    _write_predictions(directory, subject, columns, attempt.caution)
+    return Results({"test": results}, {"test": intervals}, compared)
+
+
+def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    names = list(samples)
+    for values in zip(*(samples[name].split(AT_ONCE) for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _measured(dataset: SpectraDataset, rows: Rows) -> Array:
+    assert dataset.targets is not None, "a spec that has a number among its outputs has a target"
+    return np.asarray(dataset.targets[rows], dtype=np.float64)
+
+
+def _transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
+    """Spectra as the network sees them, (row, channel), some at a time, and which of the rows they are of."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        counts = torch.from_numpy(subject.dataset.read(some)).to(subject.device)
+        yield np.arange(start, start + len(some)), subject.model.transformed(SPECTRUM, counts)
+
+
+# Numbers
+
+
+def _intervals(subject: Subject, name: str, estimates: Array, truth: Array, seed: int) -> dict[str, Any]:
+    """Over cores: spectra of one resemble each other."""
+    if not np.isfinite(estimates).all():
+        return {}
+    return bootstrap.intervals(subject.metrics[name], estimates, truth, seed, subject.dataset.cores[subject.test])
+
+
+def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -> list[dict[str, Any]] | None:
+    """The network among baselines that learnt from the same spectra, transformed alike; None if interrupted.
+
+    The experience's baselines come with all their parameters.
+    """
+    baselines, table = attempt.spec["baselines"], attempt.tables["baselines"]
+    dataset, rows = subject.dataset, np.concatenate([subject.train, subject.test])
+    split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
+    targets = _measured(dataset, rows)[:, None]
+    estimators: dict[str, Array] = {comparison.NETWORK: estimates[:, None]}
+    if baselines:
+        inputs = np.empty((len(rows), dataset.channels))
+        for which, seen in _transformed(subject, rows):
+            inputs[which] = seen.cpu().numpy()
+    for called, description in zip(names(baselines, table), baselines, strict=True):
+        if attempt.interrupted():
+            return None
+        made = cross_validation.estimates(
+            built(table, description),
+            inputs,
+            targets,
+            [split],
+            lambda some: inner_parts(some, dataset.cores[rows], Seeds(attempt.seed)),
+            attempt.seed,
+            [_as_pair(subject, name)],
+        )
+        estimators[called] = made.values[split[1]]
+    notes = dict.fromkeys(estimators, attempt.caution)
+    units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
+    return comparison.compared(estimators, targets[split[1]], units, attempt.seed, cores, notes)
+
+
+def inner_parts(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
+    """Some rows divided for the choices of baselines: by whole cores, by spectra if they are of one, not at all if
+    there are not two.
+
+    cores  (row,) of all rows
+    """
+    if len(rows) < 2:
+        return []
+    count = len(np.unique(cores[rows]))
+    by_core = GroupKFold("core", min(INNER_FOLDS, count)) if count > 1 else KFold(min(INNER_FOLDS, len(rows)))
+    parts = by_core.folds(rows, lambda name: cores, seeds.numpy("inner", "baselines"))
+    return [(part.train, part.test) for part in parts]
+
+
+def _as_pair(subject: Subject, name: str) -> cross_validation.Transform:
+    """The number's transform for baselines, as it was fitted for the network."""
+
+    def forward(values: Array) -> Array:
+        column = torch.from_numpy(values)[:, None].to(subject.device)
+        transformed: Array = subject.model.transformed(name, column)[:, 0].cpu().numpy()
+        return transformed
+
+    def inverse(values: Array) -> Array:
+        column = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1).to(subject.device)
+        inverted: Array = subject.model.in_units({name: column}, {})[name].double().cpu().numpy()
+        return inverted.reshape(np.shape(values))
+
+    return forward, inverse
+
+
+def _draw_numbers(directory: RunDirectory, subject: Subject, name: str, estimates: Array, note: str) -> None:
+    from qexp.figures.cores import Estimates, down_core, estimates_by_core
+
+    dataset, test = subject.dataset, subject.test
+    of_cores = Estimates(
+        name,
+        dataset.units.get(name, ""),
+        [str(core) for core in dataset.cores[test]],
+        dataset.depths[test],
+        estimates,
+        _measured(dataset, test),
+        dataset.units.get("depth", ""),
+    )
+    folder = _figures(directory)
+    estimates_by_core(of_cores, note, folder / "estimates_by_core.png")
+    down_core(of_cores, note, folder / "down_core.png")
+
+
+# Spectra
+
+
+@dataclass
+class _Reconstructed:
+    """Spectra of which a part was hidden, added up while they go by: channel by channel and spectrum by spectrum."""
+
+    guess: Tensor
+    """The mean of the training spectra as the network sees them, (1, channel): what it would say that saw nothing."""
+    pictured: frozenset[int]
+    times: Array
+    """How often a channel was hidden, (channel,); then squared errors, those of the guess, and counts, where it was."""
+    squared: Array
+    squared_of_guess: Array
+    counts: Array
+    sums: Sums = field(default_factory=Sums)
+    of_spectra: list[float] = field(default_factory=list)
+    """RMSE of the channels of each that were hidden."""
+    pictures: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
+    """Position among the test spectra, counts, reconstruction, and what was hidden."""
+
+    @classmethod
+    def begin(cls, subject: Subject) -> _Reconstructed:
+        total = torch.zeros(1, subject.dataset.channels, dtype=torch.float64)
+        for _, seen in _transformed(subject, subject.train):
+            total += seen.double().sum(dim=0, keepdim=True).cpu()
+        guess = (total / len(subject.train)).float().to(subject.device)
+        evenly = np.linspace(0, len(subject.test) - 1, DRAWN).round().astype(int)
+        return cls(guess, frozenset(evenly.tolist()), *np.zeros((4, subject.dataset.channels)))
+
+    def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
+        counted = subject.data.counted(SPECTRUM, samples)
+        truth, estimate = (of[SPECTRUM].double().cpu().numpy() for of in (samples, made))
+        hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
+        guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
+        self.sums += Sums.of(estimate[hidden], truth[hidden])
+        squared = np.where(hidden, np.square(estimate - truth), 0.0)
+        self.times += hidden.sum(axis=0)
+        self.squared += squared.sum(axis=0)
+        self.squared_of_guess += np.where(hidden, np.square(guess.cpu().numpy() - truth), 0.0).sum(axis=0)
+        self.counts += np.where(hidden, truth, 0.0).sum(axis=0)
+        first = len(self.of_spectra)
+        self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
+        for index in sorted(self.pictured & set(range(first, first + len(truth)))):
+            own = index - first
+            self.pictures.append((index, truth[own], estimate[own], hidden[own]))
+
+    def metrics(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        return {name: metric.of_sums(self.sums) for name, metric in metrics.items() if metric.of_sums}
+
+    def by_channel(self) -> dict[str, Array]:
+        """Roots of mean squares where a channel was hidden, (channel,) [counts]: of the network's errors, of the
+        guess's, and of what comes of counting alone.
+        """
+        sums = {"rmse": self.squared, "rmse_of_mean": self.squared_of_guess, "counting_noise": self.counts}
+        return {name: _root(total, self.times) for name, total in sums.items()}
+
+
+def _root(sums: Array, times: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(sums / times))
+
+
+def _write_errors(directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, note: str) -> None:
+    from qexp.figures.spectra import Reconstruction, energies, errors_by_energy, reconstructions
+
+    dataset = subject.dataset
+    where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
+    folder = _figures(directory)
+    words = ("network", "mean training spectrum", "noise of counting")
+    errors_by_energy(dict(zip(words, errors.values(), strict=True)), where, note, folder / "errors_by_energy.png")
+    pictures = [
+        Reconstruction(_title(dataset, int(subject.test[index])), counts, estimate, hidden)
+        for index, counts, estimate, hidden in reconstructed.pictures
+    ]
+    reconstructions(pictures, where, note, folder / "reconstructions.png")
+    table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
+    if where is not None:
+        table["energy"] = where.round(6).tolist()
+    table["times_hidden"] = reconstructed.times.astype(int).tolist()
+    table |= {name: values.tolist() for name, values in errors.items()}
+    _write_table(directory.results / "errors_by_energy.csv", table, note)
+
+
+def _title(dataset: SpectraDataset, row: int) -> str:
+    words = [str(dataset.names[row]), str(dataset.cores[row])]
+    if np.isfinite(dataset.depths[row]):
+        words.append(f"{dataset.depths[row]:g} {dataset.units.get('depth', '')}".rstrip())
+    return ", ".join(words)
+
+
+# Files
+
+
+def _write_predictions(
+    directory: RunDirectory, subject: Subject, columns: Mapping[str, tuple[Any, str, str]], note: str
+) -> None:
+    """Learning curve, and tables with a line per test spectrum; the one by which a run is known to be judged last."""
+    import xarray
+
+    from qexp.figures import curves
+
+    dataset, test = subject.dataset, subject.test
+    file = _figures(directory) / "learning_curve.png"
+    curves.learning_curves({directory.name: directory.metrics()}, file, dataset.units, note)
+    identified = {"name": dataset.names[test], "core": dataset.cores[test]}
+    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
+    table["depth"] = dataset.depths[test].tolist()
+    table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
+    _write_table(directory.results / "predictions.csv", table, note)
+    variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
+    depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
+    for name, (values, unit, words) in {"depth": depth, **columns}.items():
+        variables[name] = ("spectrum", np.asarray(values), {"units": unit, "long_name": words})
+    attributes = {"run": directory.name, "part": "test", **({"caution": note} if note else {})}
+    whole = xarray.Dataset(variables, {"spectrum": test}, attributes)
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+def _write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
+    """Columns of equal length as CSV; what is not a number is left empty, and a note stands in every line."""
+    told = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
+    lines = zip(*told.values(), strict=True)
+    files.write_csv(path, told, ([_finite(value) for value in line] for line in lines))
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _figures(directory: RunDirectory) -> Path:
+    folder = directory.results / "figures"
+    files.make_folder(folder)
+    return folder

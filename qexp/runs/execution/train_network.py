@@ -1,0 +1,148 @@
+"""Training the one network of a run, and what it leaves in the run's directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from qexp import assemble, files
+from qexp.datasets.gridded import GriddedDataset
+from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.files import read_lines, write_lines
+from qexp.models.inversion import Inversion
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation import fields, images, spectra
+from qexp.runs.evaluation.results import Results
+from qexp.runs.record import lineage
+from qexp.seeds import Seeds
+from qexp.training import checkpoint
+from qexp.training.events import EventWriter
+from qexp.training.loop import Progress, Trainer
+from qexp.training.recipe import Data
+
+log = logging.getLogger("qexp.run")
+
+
+def train_network(attempt: Attempt) -> Results | None:
+    """From the first epoch, or the last checkpoint, to results; None if interrupted."""
+    dataset = assemble.dataset_of(attempt.spec["dataset"], attempt.tables)
+    for text in dataset.warnings:
+        log.warning("%s", text)
+    trainer = _prepared(attempt, dataset)
+    if not _trained(attempt, trainer):
+        return None
+    if trainer.progress.stopped:
+        log.info("stopped early: %s", trainer.progress.stopped)
+    attempt.own.keep(stopped=trainer.progress.stopped)
+    evaluated = _evaluated(attempt, dataset, trainer)
+    if evaluated is None:
+        return None
+    validation = trainer.evaluate(trainer.data.validation)
+    return replace(evaluated, results={"validation": validation, **evaluated.results})
+
+
+def _prepared(attempt: Attempt, dataset: assemble.Dataset) -> Trainer:
+    """Model and data, at the last checkpoint if there is one."""
+    spec, seeds = attempt.spec, Seeds(attempt.seed)
+    data = assemble.data_of(spec, dataset, attempt.tables, seeds, attempt.device)
+    model = assemble.initial_model(spec, attempt.tables, seeds).to(attempt.device)
+    pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
+    if pretrained.exists():
+        _start_from(checkpoint.read(pretrained)[0], model, data, spec, attempt.record)
+    else:
+        assemble.fit_transforms(model, data)
+    recipe = assemble.recipe_of(spec, attempt.tables)
+    trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
+    trainer.resume()
+    log.info("%s weights", f"{sum(weight.numel() for weight in model.parameters()):,}")
+    return trainer
+
+
+def _trained(attempt: Attempt, trainer: Trainer) -> bool:
+    """Train to the last epoch; False if interrupted."""
+    directory, done = attempt.directory, trainer.progress.epoch - 1
+    _cut_metrics(directory.metrics_file, done)
+    if done:
+        log.info("goes on after epoch %d", done)
+    started, seconds_before = time.perf_counter(), attempt.record["seconds"]
+    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
+        listener = _Listener(lines, events, attempt)
+        attempt.display.start(attempt.name, attempt.spec["epochs"], done)
+        try:
+            return trainer.run(listener, attempt.interrupted)
+        finally:
+            attempt.display.stop()
+            lines.flush()
+            os.fsync(lines.fileno())
+            attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
+
+
+def _evaluated(attempt: Attempt, dataset: assemble.Dataset, trainer: Trainer) -> Results | None:
+    """The test part, looked at once; None if interrupted."""
+    data = trainer.data
+    if isinstance(dataset, GriddedDataset):
+        return fields.evaluate(attempt, dataset, trainer.model, trainer.recipe.metrics)
+    if isinstance(dataset, SpectraDataset) and isinstance(data, SpectrumSamples):
+        rows = data.train_rows, data.test_rows
+        return spectra.evaluate(attempt, spectra.Subject(dataset, trainer.model, data, *rows, trainer.recipe.metrics))
+    return images.evaluate(attempt, trainer)
+
+
+def _start_from(
+    tensors: Mapping[str, torch.Tensor], model: Inversion, data: Data, spec: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """Give a model what another run learned, all or those operations that are asked for; the rest is fitted here."""
+    operations = lineage.operations_taken(spec)
+    if operations is None:
+        model.load_state_dict(tensors)
+        return
+    # Runs from before transforms were taken over with operations have none, and fit all of them.
+    transforms = record["lineage"][0].get("transforms", []) if record["lineage"] else []
+    assemble.fit_transforms(model, data, known=transforms)
+    taken = {**lineage.of_operations(tensors, operations), **lineage.of_transforms(tensors, transforms)}
+    model.load_state_dict({**model.state_dict(), **taken})
+
+
+class _Listener:
+    """Writes an epoch's line to the metrics, the events, the log and the display."""
+
+    def __init__(self, lines: IO[str], events: EventWriter, attempt: Attempt) -> None:
+        self._lines, self._events, self._display, self._own = lines, events, attempt.display, attempt.own
+
+    def batch_done(self, epoch: int, batch: int, batches: int) -> None:
+        self._display.batch(epoch, batch, batches)
+
+    def epoch_done(self, line: dict[str, Any], seconds: float) -> None:
+        # No times in here: two runs of one seed write the same bytes.
+        self._lines.write(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n")
+        self._lines.flush()
+        self._events.epoch(line)
+        self._display.epoch(line, seconds)
+        log.info(
+            "epoch %d: loss %.6g, validation %.6g%s, %.3f s",
+            line["epoch"],
+            line["train"]["loss"],
+            line["validation"]["loss"],
+            " (best)" if line["best"] else "",
+            seconds,
+        )
+
+    def checkpoint_written(self, progress: Progress) -> None:
+        self._events.flush()
+        done = {"done": progress.epoch - 1, "best": progress.best_epoch or None}
+        self._own.note(epochs={**self._own.document["epochs"], **done})
+
+
+def _cut_metrics(path: Path, epochs: int) -> None:
+    """Drop the lines of epochs that will be trained again."""
+    if not path.exists():
+        return
+    write_lines(path, [line for line in read_lines(path) if line["epoch"] <= epochs])

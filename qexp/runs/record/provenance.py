@@ -1,0 +1,230 @@
+"""What a run was made with: code, packages, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import socket
+import stat
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from qexp.workspace import PACKAGE
+
+LARGEST_COPY = 100_000
+"""Untracked files up to this size [bytes] are copied, larger ones only listed."""
+
+LARGEST_COPIES = 1_000_000
+"""No more than this is copied in all [bytes]."""
+
+VARIABLES = re.compile(
+    "PYTHONHASHSEED|NVIDIA_TF32_OVERRIDE"
+    "|(OMP|MKL|KMP|GOMP|OPENBLAS|ATEN|DNNL|ONEDNN|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|QEXP)_.*"
+)
+"""Variables of the environment that change what is computed, or how fast."""
+
+
+CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD")
+"""The same bytes, whatever a user's git is set to."""
+
+
+def keep_code_state(workspace: Path, folder: Path) -> dict[str, Any]:
+    """Write diff and small untracked files of the workspace's repository to a folder; return what the record keeps.
+
+    Outside a git repository the commit is null. Where qexp itself comes from another repository, its changes are
+    written, too.
+    """
+    repository = _git(workspace, "rev-parse", "--show-toplevel")
+    qexp_repository = _own_repository()
+    if qexp_repository is not None and qexp_repository != repository:
+        _keep_diff(PACKAGE, ["."], folder / "qexp.diff")
+    commit = _git(workspace, "rev-parse", "HEAD") if repository else None
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    # What runs produce is no code.
+    ours = [".", ":(exclude)runs", ":(exclude)comparisons", ":(exclude)data"]
+    diff = _keep_diff(workspace, ours, folder / "changes.diff")
+    listed = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
+    kept, left_out = _copy_small(workspace, [os.fsdecode(name) for name in listed.split(b"\0") if name], folder)
+    return {
+        "commit": commit,
+        "dirty": bool(diff or kept or left_out),
+        "diff": diff,
+        "untracked": kept,
+        "untracked_left_out": left_out,
+    }
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """SHA-256 and size of a file."""
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
+
+
+def _packages() -> dict[str, str]:
+    """Name → version of what is installed. Only two lines of each package's description are looked for: to parse
+    all of it, as `distribution.version` does, takes a tenth of a second.
+    """
+    found = {}
+    for distribution in metadata.distributions():
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first of each counts
+        if fields.keys() == {"Name", "Version"}:
+            found[fields["Name"]] = fields["Version"]
+    return dict(sorted(found.items()))
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """qexp's own code, Python, packages, machine and settings of the process that trains."""
+    return {
+        "qexp": own_code(),
+        "python": sys.version,
+        "executable": sys.executable,
+        "packages": _packages(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "instructions": _instructions(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "device": device,
+        "accelerator": None if device == "cpu" else _accelerator(),
+        "threads": threads,
+        "variables": variables(),
+    }
+
+
+def variables() -> dict[str, str]:
+    """The variables of this process's environment that change results."""
+    return {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)}
+
+
+def usable_cores() -> int | None:
+    """How many cores this process may use, which a scheduler can limit."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count()
+
+
+def own_code() -> dict[str, Any]:
+    """The commit of qexp's own checkout, null if it is installed otherwise, and a digest of its source as it is."""
+    source = hashlib.sha256()
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
+        if "examples" not in path.relative_to(PACKAGE).parts:
+            source.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    commit = _git(PACKAGE, "rev-parse", "HEAD") if _own_repository() else None
+    return {"commit": commit, "source": source.hexdigest()}
+
+
+def _own_repository() -> str | None:
+    """The repository that holds qexp's source; None for a package that merely lies inside one, in an environment."""
+    if _git(PACKAGE, "ls-files", "--error-unmatch", "workspace.py") is None:
+        return None
+    return _git(PACKAGE, "rev-parse", "--show-toplevel")
+
+
+def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
+    """Write what differs from the commit, if anything does; returns its SHA-256."""
+    diff = _git_bytes(directory, *CHANGES, "--", *paths)
+    if not diff:
+        return None
+    target.write_bytes(diff)
+    return hashlib.sha256(diff).hexdigest()
+
+
+def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Copy small files to `untracked/`. Returns the names of those, and names and sizes of the others."""
+    kept: list[str] = []
+    left_out: list[dict[str, Any]] = []
+    room = LARGEST_COPIES
+    for name in names:
+        source = workspace / name
+        size = _size(source)
+        content = _content(source) if size is not None and size <= min(LARGEST_COPY, room) else None
+        if content is None:
+            left_out.append({"name": _printable(name), "bytes": size})
+            continue
+        target = folder / "untracked" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        kept.append(_printable(name))
+        room -= len(content)
+    return kept, left_out
+
+
+def _size(path: Path) -> int | None:
+    """None for what is no plain file, and for one that is gone by now."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _content(path: Path) -> bytes | None:
+    """None if the file cannot be read, or is gone by now."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _printable(name: str) -> str:
+    """A file's name as JSON can hold it: names are bytes, and not always text."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    answer = _git_bytes(directory, *arguments)
+    return None if answer is None else answer.decode(errors="replace").strip()
+
+
+def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
+    # Many runs that start at once must not wait for each other's lock on the index.
+    command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _instructions() -> str:
+    """The vector instructions that torch chose: another set, other bits."""
+    import torch
+
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _accelerator() -> dict[str, Any]:
+    import torch
+
+    return {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": _driver()}
+
+
+def _driver() -> str | None:
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().splitlines()[0].split()
+    except (OSError, IndexError):
+        return None
+    return next((word for word in words if re.fullmatch(r"\d+(\.\d+)+", word)), None)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
