@@ -22,7 +22,6 @@ from filelock import FileLock
 
 from qexp.cli import app
 
-
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 

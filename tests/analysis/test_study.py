@@ -16,7 +16,7 @@ import qexp
 from qexp.analysis.studies import Asked, Pretraining, planned
 from qexp.errors import QexpError
 from qexp.figures.studies import Line, Spot, floored, places, study_panels
-from qexp.runs.sweep import Order
+from qexp.runs.launch.sweep import Order
 from qexp.workspace import Workspace
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.conftest import until
