@@ -23,6 +23,7 @@ LAYERS = [
     {"figures", "training", "models", "datasets", "synthetic", "spec"},
     {"forward"},
     {"rows"},
+    {"metrics"},
     {"seeds", "tables", "quantities", "workspace", "files", "errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""
@@ -121,7 +122,7 @@ READING = [
     "qexp.runs.doctor",
     "qexp.runs.archive",
     "qexp.analysis.compare",
-    "qexp.training.metrics",
+    "qexp.metrics.built_in",
 ]
 """What `ls`, `show`, `compare`, `--help` and shell completion import."""
 

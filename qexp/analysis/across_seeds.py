@@ -15,12 +15,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.confidence import LEVEL, Estimate, estimate
 from qexp.analysis.differences import differences
 from qexp.analysis.groups import Group
 from qexp.errors import QexpError
 from qexp.files import make_folder
-from qexp.training.metrics import Metric, find
+from qexp.metrics.built_in import Metric, find
+from qexp.metrics.student import LEVEL, Estimate, estimate
 from qexp.workspace import Workspace
 
 SHOWN_PATHS = 4

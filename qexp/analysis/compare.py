@@ -12,9 +12,9 @@ from qexp.analysis.differences import differences
 from qexp.analysis.groups import choose, differ_by_seed, groups
 from qexp.errors import QexpError
 from qexp.files import make_folder
+from qexp.metrics.built_in import find
 from qexp.runs.catalog import Catalog
 from qexp.runs.directory import RunDirectory, name_with_caution
-from qexp.training.metrics import find
 from qexp.workspace import Workspace
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from qexp.analysis.across_seeds import Pair, PairRow, SeedComparison
 from qexp.analysis.compare import Comparison
-from qexp.analysis.confidence import LEVEL, Estimate
 from qexp.analysis.groups import LeftOut
 from qexp.analysis.rounding import NONE, measured, number, rounding
 from qexp.analysis.typesetting import Table
-from qexp.training.metrics import find
+from qexp.metrics.built_in import find
+from qexp.metrics.student import LEVEL, Estimate
 
 LONGEST = 48
 """Characters of a value that are shown; JSON has all."""

@@ -12,7 +12,7 @@ from typing import Any
 from qexp.analysis.rounding import number, rounding
 from qexp.analysis.typesetting import Table
 from qexp.baselines.comparison import NETWORK, SHOWN, best
-from qexp.training.metrics import find
+from qexp.metrics.built_in import find
 
 Row = Mapping[str, Any]
 

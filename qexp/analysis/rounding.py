@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qexp.training.metrics import Metric
+    from qexp.metrics.built_in import Metric
 
 MOST_PERCENT = 1000
 

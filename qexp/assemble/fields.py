@@ -15,11 +15,11 @@ from qexp.datasets.gridded.folders import FieldError
 from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.splits import Column, Rows, Split, SplitError
 from qexp.errors import DatasetError
+from qexp.metrics.built_in import Metric
 from qexp.models.network import Network, refusal
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built, suggestion
-from qexp.training.metrics import Metric
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]

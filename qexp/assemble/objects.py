@@ -18,6 +18,7 @@ from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
+from qexp.metrics.built_in import asked_for
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched import MatchedFilters
@@ -25,7 +26,6 @@ from qexp.models.network import Branch, Network, Operation, initialise, operatio
 from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
-from qexp.training.metrics import asked_for
 from qexp.training.recipe import Data, DrawnData, Recipe
 
 

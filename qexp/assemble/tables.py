@@ -16,12 +16,12 @@ from qexp.datasets.noises import NOISES
 from qexp.datasets.splits import SPLITS
 from qexp.datasets.transforms import TRANSFORMS
 from qexp.errors import NotFoundError, QexpError
+from qexp.metrics.built_in import METRICS
 from qexp.models.modules import MODULES
 from qexp.quantities import QUANTITIES, Quantity, declare
 from qexp.tables import Entry, Table, Tables, suggestion
 from qexp.training.callbacks import CALLBACKS
 from qexp.training.losses import LOSSES
-from qexp.training.metrics import METRICS
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.schedules import SCHEDULES
 from qexp.workspace import VARIABLE, find

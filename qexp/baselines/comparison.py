@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.training.bootstrap import difference, interval
-from qexp.training.metrics import METRICS, evaluate
+from qexp.metrics.bootstrap import difference, interval
+from qexp.metrics.built_in import METRICS, evaluate
 
 Array = NDArray[np.float64]
 

@@ -195,7 +195,7 @@ def _title(column: str, units: dict[str, str]) -> str:
     steps = column.removeprefix("results.").split(".")
     if len(steps) != 3 or steps[1] not in units:
         return column
-    from qexp.training.metrics import METRICS, find
+    from qexp.metrics.built_in import METRICS, find
 
     unit = find(steps[2]).in_unit(units[steps[1]]) if steps[2] in METRICS else ""
     return f"{column} ({unit})" if unit else column

@@ -281,7 +281,7 @@ def print_field_errors(record: dict[str, Any]) -> None:
 
 def print_results(record: dict[str, Any]) -> None:
     """The results as a table with units, a row per output and part."""
-    from qexp.training.metrics import find
+    from qexp.metrics.built_in import find
 
     rows, columns = [], ["part", "output"]
     for part, outputs in record["results"].items():

@@ -73,7 +73,7 @@ class Columns:
 
     def _can_come(self, column: str) -> bool:
         """Whether it is a metric that one of the runs will have once it is done."""
-        from qexp.training.metrics import METRICS
+        from qexp.metrics.built_in import METRICS
 
         part, _, rest = column.removeprefix("results.").partition(".")
         output, _, metric = rest.partition(".")

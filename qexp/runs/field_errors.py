@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.training.metrics import Metric, Sums
+from qexp.metrics.built_in import Metric, Sums
 
 Array = NDArray[np.float32]
 Pair = tuple[str, str]

@@ -16,11 +16,11 @@ from qexp.baselines import comparison, held_out
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
+from qexp.metrics import bootstrap
+from qexp.metrics.built_in import evaluate
 from qexp.models.ensemble import Ensemble
 from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.tables import built
-from qexp.training import bootstrap
-from qexp.training.metrics import evaluate
 
 Array = NDArray[np.float64]
 

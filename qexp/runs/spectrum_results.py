@@ -20,13 +20,13 @@ from qexp.baselines import comparison, held_out
 from qexp.baselines.names import names
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset
 from qexp.datasets.splits import GroupKFold, KFold, Rows
+from qexp.metrics import bootstrap
+from qexp.metrics.built_in import Metric, Sums, evaluate
 from qexp.models.inversion import Inversion
 from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import Table, built
-from qexp.training import bootstrap
 from qexp.training.determinism import deterministic
-from qexp.training.metrics import Metric, Sums, evaluate
 from qexp.training.recipe import Data
 
 log = logging.getLogger("qexp.run")

@@ -8,7 +8,7 @@ import pytest
 from qexp.analysis.estimator_tables import estimator_tables, plain_rows, remarks
 from qexp.analysis.typesetting import markdown
 from qexp.baselines.comparison import compared
-from qexp.training.bootstrap import difference, interval
+from qexp.metrics.bootstrap import difference, interval
 
 ROWS = 30
 TRUTH = np.linspace(0.4, 10, ROWS)[:, None]

@@ -16,10 +16,10 @@ import qexp
 from qexp import assemble
 from qexp.analysis.predict import load_model
 from qexp.errors import InterruptedRunError, QexpError
+from qexp.metrics.built_in import ALWAYS, METRICS, evaluate
 from qexp.runs import field_results
 from qexp.runs.field_errors import Errors, Tally, VectorSums, table
 from qexp.runs.train_network import Silent
-from qexp.training.metrics import ALWAYS, METRICS, evaluate
 from tests import domes
 from tests.conftest import call
 

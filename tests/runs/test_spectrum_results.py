@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.metrics.built_in import ALWAYS, METRICS, evaluate
 from qexp.models.modules.spectra import hidden_channels
 from qexp.models.network import initialise
 from qexp.runs import spectrum_results
@@ -21,7 +22,6 @@ from qexp.runs.directory import RunDirectory
 from qexp.runs.spectrum_results import Judged, inner_parts, judge
 from qexp.seeds import Seeds
 from qexp.tables import Entry
-from qexp.training.metrics import ALWAYS, METRICS, evaluate
 from tests import cores
 
 LEAKED = "tested on spectra that were trained on"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from qexp import assemble
 from qexp.analysis.studies.axes import Axis, axes_of, changes
 from qexp.errors import QexpError
+from qexp.metrics.built_in import asked_for
 from qexp.runs import plans
 from qexp.runs.sweep import Order
 from qexp.tables import suggestion
-from qexp.training.metrics import asked_for
 from qexp.workspace import Workspace
 
 SAME = "same"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from qexp.training import bootstrap
-from qexp.training.bootstrap import FEW, HAVE_INTERVALS, difference, interval, intervals
-from qexp.training.metrics import METRICS
+from qexp.metrics import bootstrap
+from qexp.metrics.bootstrap import FEW, HAVE_INTERVALS, difference, interval, intervals
+from qexp.metrics.built_in import METRICS
 
 
 def sample(rows, seed=0):

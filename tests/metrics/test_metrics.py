@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from qexp.training.metrics import ALWAYS, METRICS, asked_for, evaluate, find
+from qexp.metrics.built_in import ALWAYS, METRICS, asked_for, evaluate, find
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.lognormal(size=(200, 1))
