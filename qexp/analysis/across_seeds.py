@@ -19,7 +19,7 @@ from qexp.analysis.differences import differences
 from qexp.analysis.groups import Group
 from qexp.errors import QexpError
 from qexp.files import make_folder
-from qexp.metrics.built_in import Metric, find
+from qexp.metrics.meaning import HIGHEST, ZERO, Meaning, meaning
 from qexp.metrics.student import LEVEL, Estimate, estimate
 from qexp.workspace import Workspace
 
@@ -34,6 +34,7 @@ class GroupRow:
     group: str
     output: str
     metric: str
+    meaning: Meaning
     unit: str
     estimate: Estimate | None
     """None if no seed has a number."""
@@ -49,13 +50,17 @@ class PairRow:
 
     output: str
     metric: str
-    absolute: bool
-    """Whether absolute values are compared, those of a metric that is best at zero."""
+    meaning: Meaning
     unit: str
     seeds: list[int]
     estimate: Estimate
     better: str | None
-    """The better group; None where the interval of the mean difference holds 0."""
+    """The better group; None where the interval of the mean difference holds 0, or where the direction is unknown."""
+
+    @property
+    def absolute(self) -> bool:
+        """Whether absolute values are compared, those of a metric that is best at zero."""
+        return self.meaning.best == ZERO
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,9 @@ class SeedComparison:
             "differences": self.differences,
             "results": [
                 {
-                    **{key: getattr(row, key) for key in ("group", "output", "metric", "unit")},
+                    **{key: getattr(row, key) for key in ("group", "output", "metric")},
+                    "direction": row.meaning.best,
+                    "unit": row.unit,
                     **_numbers(row.estimate),
                     "values": {str(seed): value for seed, value in row.values.items()},
                     "not_finite": row.not_finite,
@@ -172,9 +179,11 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
 
 def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
     tests = [one.test for group in groups for one in group.counted.values()]
-    units = {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
+    records = [one.summary for group in groups for one in group.runs]
+    units = {name: unit for record in records for name, unit in record["units"].items()}
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            of = meaning(name, records)
             for group in groups:
                 found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
                 if not any(name in one.test.get(output, {}) for one in group.counted.values()):
@@ -184,7 +193,8 @@ def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
                     group.name,
                     output,
                     name,
-                    find(name).in_unit(units.get(output, "")),
+                    of,
+                    of.in_unit(units.get(output, "")),
                     estimate(list(values.values())) if values else None,
                     values,
                     [seed for seed in found if seed not in values],
@@ -220,20 +230,16 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
     for row in results:
         if row.group != first:
             continue
-        metric, other = find(row.metric), others.get((row.output, row.metric))
+        other = others.get((row.output, row.metric))
         seeds = [seed for seed in row.values if other and seed in other.values]
         if other is None or not seeds:
             continue
-        of = estimate([_judged(metric, row.values[seed]) - _judged(metric, other.values[seed]) for seed in seeds])
+        compared = abs if row.meaning.best == ZERO else float
+        of = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
         better = None
-        if of.excludes_zero:
-            better = first if (of.mean > 0) == (metric.best == "high") else second
-        yield PairRow(row.output, row.metric, metric.best == "zero", row.unit, seeds, of, better)
-
-
-def _judged(metric: Metric, value: float) -> float:
-    """The value that says how good another is, in its own direction."""
-    return -metric.badness(value) if metric.best == "high" else metric.badness(value)
+        if of.excludes_zero and row.meaning.best is not None:
+            better = first if (of.mean > 0) == (row.meaning.best == HIGHEST) else second
+        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, better)
 
 
 def _folder(groups: Sequence[Group]) -> str:

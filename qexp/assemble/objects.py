@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
 from qexp.metrics.built_in import asked_for
+from qexp.metrics.metric import Metric
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched import MatchedFilters
@@ -96,16 +98,27 @@ def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
     ]
 
 
+def metrics_of(spec: Document, tables: Tables) -> dict[str, dict[str, Metric]]:
+    """output → the metrics that are reported of it."""
+    return {
+        output: {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))}
+        for output in spec["outputs"]
+    }
+
+
+def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
+    """How the numbers of all metrics of an experience are read, as its runs record it."""
+    metrics = metrics_of(spec, tables)
+    return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
+
+
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
     optimizer, pretrain = spec["optimizer"], spec["pretrain"]
     freezes = isinstance(pretrain, dict)  # else it is null or, in a run from before operations could be named, a run
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
     return Recipe(
         losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
-        metrics={
-            name: {metric: tables["metrics"][metric].build() for metric in asked_for(spec["metrics"].get(name, []))}
-            for name in spec["outputs"]
-        },
+        metrics=metrics_of(spec, tables),
         optimizer=partial(build_optimizer, **optimizer["parameters"]),
         learning_rate=float(spec["learning_rate"]),
         schedule=built(tables["schedules"], spec["schedule"]),

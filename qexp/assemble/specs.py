@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Experience:
     overrides: tuple[str, ...]
     extensions: str
     """The text of the workspace's own table entries."""
+    tables: Tables = field(repr=False, compare=False)
 
     @property
     def digest(self) -> str:
@@ -73,6 +74,7 @@ def experience(reference: str, overrides: Iterable[str], workspace: Workspace) -
         loaded.model_name,
         tuple(change.text for change in changes),
         extensions,
+        tables,
     )
 
 

@@ -100,7 +100,7 @@ def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
 def print_columns(runs: list[Run], columns: list[str]) -> None:
     rows = rows_of(runs, columns)
     units = _units(runs)
-    titles = [_title(column, units) for column in columns]
+    titles = [_title(column, units, runs) for column in columns]
     numeric = [
         title
         for title, values in zip(titles, zip(*rows, strict=True), strict=True)
@@ -190,14 +190,14 @@ def _error_title(output: str, units: dict[str, str]) -> str:
     return f"{output} mae" + (f" ({unit})" if unit else "")
 
 
-def _title(column: str, units: dict[str, str]) -> str:
+def _title(column: str, units: dict[str, str], runs: list[Run]) -> str:
     """A column's name; a metric's with its unit."""
     steps = column.removeprefix("results.").split(".")
     if len(steps) != 3 or steps[1] not in units:
         return column
-    from qexp.metrics.built_in import METRICS, find
+    from qexp.metrics.meaning import meaning
 
-    unit = find(steps[2]).in_unit(units[steps[1]]) if steps[2] in METRICS else ""
+    unit = meaning(steps[2], runs).in_unit(units[steps[1]])
     return f"{column} ({unit})" if unit else column
 
 

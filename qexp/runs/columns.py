@@ -77,7 +77,10 @@ class Columns:
 
         part, _, rest = column.removeprefix("results.").partition(".")
         output, _, metric = rest.partition(".")
-        return part in PARTS and metric in METRICS and any(output in (one["units"] or {}) for one in self.runs)
+        return part in PARTS and any(
+            output in (one["units"] or {}) and (metric in METRICS or metric in (one["metrics"] or {}))
+            for one in self.runs
+        )
 
     def _suggestion(self, column: str) -> str:
         fields = {*EMPTY_RECORD, *self.runs[0], "size"}

@@ -19,7 +19,7 @@ from qexp.datasets.gridded.frames import THICKNESS
 from qexp.models.inversion import Inversion
 from qexp.runs import field_errors
 from qexp.runs.directory import FIELD_ERRORS, RunDirectory
-from qexp.runs.field_errors import Array, Metrics, Tally
+from qexp.runs.field_errors import Array, OfOutputs, Tally
 from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")
@@ -58,7 +58,7 @@ def judge(
     directory: RunDirectory,
     dataset: GriddedDataset,
     model: Inversion,
-    metrics: Metrics,
+    metrics: OfOutputs,
     record: Mapping[str, Any],
     device: torch.device,
     interrupted: Callable[[], bool],
@@ -73,7 +73,7 @@ def judge(
     tallies: dict[str, Tally] = {}
     with deterministic():
         for frames in dataset.parts["test"]:
-            tally = tallies[frames.name] = Tally(outputs, vectors, dataset.threshold)
+            tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
             moments = _Moments(frames, dataset.threshold, record["caution"])
             for block in estimated(frames, model, device):
                 if interrupted():
@@ -83,11 +83,11 @@ def judge(
             moments.draw(directory, units, vectors)
             log.info("judged %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
     total = _summed(list(tallies.values()))
-    errors = field_errors.document(tallies, total, metrics, units)
+    errors = field_errors.document(tallies, total, units)
     _write(directory, errors, record)
     timing = seconds_per_frame(dataset.parts["test"][0], model, device)
     return {
-        "results": {"test": total.whole.metrics(metrics)},
+        "results": {"test": total.whole.metrics()},
         "errors": {"cells": errors["overall"]["cells"], "vectors": errors["overall"]["vectors"], **timing},
     }
 

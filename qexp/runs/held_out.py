@@ -17,7 +17,7 @@ from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
 from qexp.metrics import bootstrap
-from qexp.metrics.built_in import evaluate
+from qexp.metrics.metric import evaluate
 from qexp.models.ensemble import Ensemble
 from qexp.runs.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.tables import built

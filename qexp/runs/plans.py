@@ -62,6 +62,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         digest=digest(experience.document, *[text for text in texts if text]),
         overrides=experience.overrides,
         units={name: units[name] for name in experience.document["outputs"]},
+        metrics=assemble.meanings_of(experience.document, experience.tables),
         extensions=experience.extensions,
         parent=found,
         transforms_taken=(
@@ -232,7 +233,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
         )
-    model = assemble.model_of(experience.document, assemble.tables_with(workspace.extensions))
+    model = assemble.model_of(experience.document, experience.tables)
     operations = lineage.operations_taken(experience.document)
     ours = lineage.of_operations({name: list(value.shape) for name, value in model.state_dict().items()}, operations)
     theirs = lineage.of_operations(checkpoint.shapes(parent.best_weights), operations)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qexp.errors import QexpError
-from qexp.metrics.built_in import evaluate
+from qexp.metrics.metric import evaluate
 from qexp.models.inversion import Inversion
 from qexp.models.network import layers_above
 from qexp.seeds import Seeds

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from qexp.metrics.built_in import Metric
+from qexp.metrics.metric import Metric
 from qexp.training.callbacks import Callback
 from qexp.training.losses import Loss
 from qexp.training.optimizers import Weights

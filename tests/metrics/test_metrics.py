@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from qexp.metrics.built_in import ALWAYS, METRICS, asked_for, evaluate, find
+from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
+from qexp.metrics.meaning import UNKNOWN, Meaning, meaning
+from qexp.metrics.metric import Additive, Metric, Sums, evaluate
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.lognormal(size=(200, 1))
@@ -85,7 +87,7 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
     for name in METRICS:
         in_metres = metric(name, 1000 * ESTIMATE, 1000 * TRUTH)
         assert in_metres == pytest.approx(scaling.get(name, 1) * metric(name))
-    units = {name: entry.build().in_unit("km") for name, entry in METRICS.items()}
+    units = {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()}
     assert units == {
         "mae": "km",
         "rmse": "km",
@@ -95,8 +97,8 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
         "mre": "%",
         "median_relative_error": "%",
     }
-    assert METRICS["mse"].build().in_unit("") == METRICS["mae"].build().in_unit("") == ""
-    assert METRICS["mre"].build().in_unit("") == "%"
+    assert METRICS["mse"].build().meaning.in_unit("") == METRICS["mae"].build().meaning.in_unit("") == ""
+    assert METRICS["mre"].build().meaning.in_unit("") == "%"
 
 
 def test_single_precision_values_are_judged_in_double():
@@ -106,7 +108,7 @@ def test_single_precision_values_are_judged_in_double():
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_better_estimate_is_less_bad_by_every_metric(name):
-    measure = METRICS[name].build()
+    measure = METRICS[name].build().meaning
     error = ESTIMATE - TRUTH
     assert measure.badness(metric(name, TRUTH + error / 2)) < measure.badness(metric(name))
     assert measure.badness(metric(name, TRUTH - error / 2)) < measure.badness(metric(name))
@@ -117,6 +119,106 @@ def test_the_usual_metrics_come_first_and_none_twice():
     assert set(ALWAYS) <= set(METRICS)
 
 
-def test_a_metric_is_found_by_name_and_one_of_an_extension_counts_as_lower_is_better():
-    assert find("r2").badness(0.9) < find("r2").badness(0.5)
-    assert find("of_an_extension").badness(0.5) < find("of_an_extension").badness(0.9)
+PLAIN = {
+    "mae": lambda estimate, truth: np.mean(np.abs(estimate - truth)),
+    "mse": lambda estimate, truth: np.mean(np.square(estimate - truth)),
+    "rmse": lambda estimate, truth: np.sqrt(np.mean(np.square(estimate - truth))),
+    "bias": lambda estimate, truth: np.mean(estimate - truth),
+    "r2": lambda estimate, truth: 1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - truth.mean())),
+    "mre": lambda estimate, truth: np.mean(100 * np.abs(estimate - truth) / np.abs(truth)),
+    "median_relative_error": lambda estimate, truth: np.median(100 * np.abs(estimate - truth) / np.abs(truth)),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (2, 1), (777,), (31, 1), (5, 1, 9, 7)])
+def test_metrics_are_their_formulas_in_double_precision_to_the_last_bit(kind, shape):
+    random = np.random.default_rng(len(shape))
+    truth = random.lognormal(sigma=2, size=shape).astype(kind)
+    estimate = (truth * random.normal(1, 0.3, size=shape)).astype(kind)
+    built = {name: entry.build() for name, entry in METRICS.items()}
+    in_double = estimate.astype(np.float64), truth.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = {name: float(of(*in_double)) for name, of in PLAIN.items()}
+    found = evaluate(built, estimate, truth)
+    if truth.size == 1:
+        assert math.isnan(found.pop("r2"))
+        del expected["r2"]
+    assert found == expected
+
+
+def test_what_comes_piece_by_piece_is_judged_like_all_at_once():
+    built = {name: entry.build() for name, entry in METRICS.items()}
+    sums = Sums(built)
+    assert all(math.isnan(value) for value in sums.values().values())
+    for piece in np.array_split(np.arange(len(TRUTH)), 7):
+        sums += Sums(built).with_piece(ESTIMATE[piece], TRUTH[piece])
+    assert sums.samples == len(TRUTH)
+    additive = {name: metric for name, metric in built.items() if metric.additive}
+    assert set(built) - set(additive) == {"median_relative_error"}
+    assert sums.values() == pytest.approx(evaluate(additive, ESTIMATE, TRUTH))
+
+
+def test_pieces_of_no_samples_change_nothing():
+    built = {"mae": METRICS["mae"].build(), "r2": METRICS["r2"].build()}
+    sums = Sums(built).with_piece(ESTIMATE, TRUTH)
+    nothing = np.empty((0, 1))
+    assert (sums + Sums(built) + Sums(built).with_piece(nothing, nothing)).values() == sums.values()
+
+
+def test_a_large_truth_that_hardly_varies_keeps_its_digits():
+    truth = 1e9 + np.arange(8.0)
+    assert metric("r2", truth + 1, truth) == 1 - 8 / 42
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"unit": ""}, 'does not say which values are better; write best="lowest", "highest" or "zero"'),
+        ({"best": "high", "unit": ""}, "says 'high', which is no word for which values are better"),
+        ({"best": "highest"}, 'does not say the unit of its values; write unit="" for none'),
+        ({"best": "highest", "unit": None}, "does not say the unit of its values"),
+    ],
+)
+def test_a_metric_must_say_which_values_are_better_and_their_unit(told, message):
+    with pytest.raises(ValueError) as refused:
+        Metric(lambda estimate, truth: 0.0, **told)
+    assert message in str(refused.value)
+
+
+def test_a_metric_that_is_no_function_is_refused():
+    with pytest.raises(ValueError, match="needs a function"):
+        Metric(0.5, best="lowest", unit="")
+    assert Metric(Additive(lambda e, t, c: [e], lambda sums, n: sums[0]), best="zero", unit="").additive is not None
+
+
+HIGHER = {"metrics": {"r": {"best": "highest", "unit": ""}}}
+
+
+def test_records_tell_how_a_metric_is_read_and_older_ones_leave_it_to_qexps_own():
+    assert meaning("r", [HIGHER]) == Meaning("highest", "")
+    assert meaning("r", [{}, HIGHER, {"metrics": {}}]) == Meaning("highest", "")
+    assert meaning("r2", [{}]) == METRICS["r2"].build().meaning
+    assert meaning("rmse", []) == Meaning("lowest", "{unit}")
+
+
+def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit():
+    assert meaning("r", [{}]) == UNKNOWN
+    assert UNKNOWN.badness(0.5) is None
+    assert UNKNOWN.in_unit("km") == ""
+
+
+def test_two_metrics_of_one_name_that_are_read_otherwise_cannot_be_compared():
+    lower = {"metrics": {"r": {"best": "lowest", "unit": "{unit}"}}}
+    assert meaning("r", [HIGHER, lower]) == UNKNOWN
+
+
+@pytest.mark.parametrize("said", [None, [], "highest", {"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
+def test_what_a_damaged_record_says_of_a_metric_is_not_known(said):
+    assert meaning("r", [{"metrics": said}]) == UNKNOWN
+
+
+def test_braces_of_a_foreign_record_are_plain_text():
+    assert Meaning("lowest", "{unit.__class__} {unit:>999999999}").in_unit("km") == "{unit.__class__} {unit:>999999999}"
+    assert Meaning("lowest", "1/{unit}").in_unit("km") == "1/km"
+    assert Meaning("lowest", "1/{unit}").in_unit("") == ""

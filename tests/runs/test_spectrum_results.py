@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
-from qexp.metrics.built_in import ALWAYS, METRICS, evaluate
+from qexp.metrics.built_in import ALWAYS, METRICS
+from qexp.metrics.metric import evaluate
 from qexp.models.modules.spectra import hidden_channels
 from qexp.models.network import initialise
 from qexp.runs import spectrum_results
