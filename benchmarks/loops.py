@@ -11,9 +11,9 @@ from torch.nn import functional
 from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
 from qexp import assemble
-from qexp.analysis import matrix
+from qexp.analysis.matrix import matrix
 from qexp.models.inversion import BATCH
-from qexp.runs.catalog import Catalog
+from qexp.runs.catalog.catalog import Catalog
 from qexp.seeds import Seeds
 from qexp.workspace import find
 

@@ -13,10 +13,10 @@ import qexp
 from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
 from qexp import assemble
-from qexp.runs import sweep
-from qexp.runs.catalog import Catalog
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.launch import sweep
 from qexp.runs.launch.local import Unwatched
-from qexp.runs.start import start
+from qexp.runs.launch.start import start
 from qexp.seeds import Seeds
 from qexp.training.loop import Trainer
 from qexp.workspace import Workspace, find

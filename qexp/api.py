@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
-    from qexp.analysis.across_seeds import SeedComparison
-    from qexp.analysis.compare import Comparison
-    from qexp.analysis.predict import Predictor
-    from qexp.analysis.predict_files import Prediction
+    from qexp.analysis.comparison.compare import Comparison
+    from qexp.analysis.comparison.seed_comparison import SeedComparison
+    from qexp.analysis.prediction.files import Prediction
+    from qexp.analysis.prediction.predictor import Predictor
     from qexp.analysis.studies import Study
-    from qexp.runs.directory import RunDirectory
-    from qexp.runs.doctor import Finding
+    from qexp.runs.display import Display
     from qexp.runs.launch.local import Watcher
-    from qexp.runs.train_network import Display
-    from qexp.runs.trash import Purged
-    from qexp.runs.verify import Verification
+    from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.upkeep.doctor import Finding
+    from qexp.runs.upkeep.trash import Purged
+    from qexp.runs.upkeep.verify import Verification
 
 
 class Run:
@@ -47,7 +47,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """All that `qexp show RUN --json` shows; the state is the one of this moment."""
-        from qexp.runs.waiting import Watch
+        from qexp.runs.state.waiting import Watch
 
         record = self.directory.record()
         state = Watch().state(self.directory)
@@ -91,56 +91,56 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
-        from qexp.runs.waiting import endings
+        from qexp.runs.state.waiting import endings
 
         return next(state for _, state in endings([self.directory], timeout))
 
     def stop(self, now: bool = False) -> str:
         """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
-        from qexp.runs.stopping import stop
+        from qexp.runs.state.stopping import stop
 
         return stop(self.directory, now)
 
     def logs(self, attempt: int | None = None) -> str:
         """The log of an attempt, the last one if left out."""
-        from qexp.runs import logs
+        from qexp.runs.state import logs
 
         return "".join(logs.read(self.directory, attempt))
 
     def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
         """Add and remove tags; returns those that the run has then."""
-        from qexp.runs import labels
+        from qexp.runs.record import tagging
 
-        labels.retag(self.path, add, remove)
+        tagging.retag(self.path, add, remove)
         tags: list[str] = self.record["tags"]
         return tags
 
     def note(self, text: str | None = None) -> str:
         """Write a note on the run, an empty one to take it away; returns the note that there is then."""
-        from qexp.runs import labels
+        from qexp.runs.record import tagging
 
         if text is not None:
-            labels.annotate(self.path, text)
+            tagging.annotate(self.path, text)
         note: str = self.record["note"]
         return note
 
     def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
         """Run it again, elsewhere, and see whether all is the same bit for bit; see `qexp verify`."""
-        from qexp.runs.verify import verify
+        from qexp.runs.upkeep.verify import verify
 
         place = workspaces.Workspace(self.path.parent.parent)
         return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
-        from qexp.runs import archive
+        from qexp.runs.upkeep import archive
 
         archive.export(self.directory, Path(target))
         return Path(target)
 
     def remove(self, stop: bool = False) -> None:
         """Move the run into its workspace's trash, from which `restore` brings it back."""
-        from qexp.runs import trash
+        from qexp.runs.upkeep import trash
 
         if stop:
             self.stop()
@@ -148,7 +148,7 @@ class Run:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        from qexp.analysis.predict import Predictor
+        from qexp.analysis.prediction.predictor import Predictor
 
         return Predictor(self.directory)
 
@@ -174,7 +174,7 @@ def run(
     allow_leak  go on where spectra of the test were trained on, here or by a run that this one starts from
     Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
     """
-    from qexp.runs.start import start
+    from qexp.runs.launch.start import start
 
     directory, _ = start(
         str(experience),
@@ -216,7 +216,7 @@ def sweep(
     grid     `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
     returns  all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
     """
-    from qexp.runs import sweep as sweeps
+    from qexp.runs.launch import sweep as sweeps
     from qexp.runs.launch.local import Unwatched
 
     place = workspaces.find(workspace)
@@ -277,7 +277,7 @@ def study(
     """
     from qexp.analysis import studies
     from qexp.runs.launch.local import Unwatched
-    from qexp.runs.sweep import Order
+    from qexp.runs.launch.sweep import Order
 
     place = workspaces.find(workspace)
     order = Order(
@@ -303,15 +303,15 @@ def study(
 
 def compare(*runs: str, workspace: str | Path | None = None) -> Comparison | SeedComparison:
     """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`."""
-    from qexp.analysis.compare import compare_named
-    from qexp.runs.catalog import Catalog
+    from qexp.analysis.comparison.compare import compare_named
+    from qexp.runs.catalog.catalog import Catalog
 
     return compare_named(list(runs), Catalog(workspaces.find(workspace)))
 
 
 def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     """Bring back the newest run of that name in the trash."""
-    from qexp.runs import trash
+    from qexp.runs.upkeep import trash
 
     return Run(trash.restore(name, workspaces.find(workspace)))
 
@@ -322,7 +322,7 @@ def purge(older_than: str | None = None, *, workspace: str | Path | None = None)
     older_than  only what was removed longer ago: "30d", "12h", "90m", "2w"
     returns     the `names` of runs that are deleted, the bytes `freed`, and `problems`: what could not be deleted
     """
-    from qexp.runs import trash
+    from qexp.runs.upkeep import trash
 
     place = workspaces.find(workspace)
     return trash.purge(trash.doomed(place, None if older_than is None else trash.duration(older_than)), place)
@@ -333,7 +333,7 @@ def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Fi
 
     fix  mend what can be mended without loss; such findings are `mended`
     """
-    from qexp.runs.doctor import examine
+    from qexp.runs.upkeep.doctor import examine
 
     return examine(workspaces.find(workspace), fix)
 
@@ -345,7 +345,7 @@ def reindex(*, workspace: str | Path | None = None) -> int:
     """
     import warnings
 
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
     count = catalog.reindex()
@@ -356,7 +356,7 @@ def reindex(*, workspace: str | Path | None = None) -> int:
 
 def import_run(file: str | Path, *, name: str | None = None, workspace: str | Path | None = None) -> Run:
     """Take in an archived run; all of it is checked before anything is written."""
-    from qexp.runs import archive
+    from qexp.runs.upkeep import archive
 
     return Run(archive.unpack(Path(file), workspaces.find(workspace), name))
 
@@ -380,9 +380,9 @@ def matrix(
     """
     import xarray
 
-    from qexp.analysis.axes import Axis
-    from qexp.analysis.matrix import matrix as make
-    from qexp.runs.catalog import Catalog
+    from qexp.analysis.matrix.axes import Axis
+    from qexp.analysis.matrix.matrix import matrix as make
+    from qexp.runs.catalog.catalog import Catalog
 
     place = workspaces.find(workspace)
     directory = run.directory if isinstance(run, Run) else Catalog(place).find(run)
@@ -415,9 +415,9 @@ def predict(
     """
     import warnings
 
-    from qexp.analysis.predict_files import kind_of, predict_files
+    from qexp.analysis.prediction.files import kind_of, predict_files
     from qexp.errors import QexpError
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
 
     directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
     pairs = kind_of(directory).targets(Path(source), Path(target))
@@ -451,8 +451,8 @@ def export_network(
     physical   transforms are inside the network: units in, units out; needed for a run with networks of several folds
     overwrite  replace a folder that an export has written before
     """
-    from qexp.analysis import export_network as networks
-    from qexp.runs.catalog import Catalog
+    from qexp.analysis.export import network as networks
+    from qexp.runs.catalog.catalog import Catalog
 
     directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
     networks.export_network(directory, Path(to), format, physical=physical, overwrite=overwrite)
@@ -500,15 +500,15 @@ def runs(
     where: str | None = None, *, status: str | None = None, workspace: str | Path | None = None
 ) -> list[dict[str, Any]]:
     """Summaries of the runs, by name: all, or those for which an expression holds, such as `"seed < 5"`."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.select import select
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.filter import select
 
     return select(Catalog(workspaces.find(workspace)).runs(), where=where, status=status)
 
 
 def open_run(reference: str, *, workspace: str | Path | None = None) -> Run:
     """A run by its name, a unique prefix of it, or a path. Raises NotFoundError."""
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
 
     return Run(Catalog(workspaces.find(workspace)).find(reference))
 

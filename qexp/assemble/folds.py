@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.assemble.datasets import STAND_IN, TRAINED_ON
+from qexp.assemble.datasets import STAND_IN, TRAINED_ON, dataset_of
 from qexp.assemble.objects import model_of, recipe_of, transforms_of
 from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
@@ -164,6 +164,13 @@ class Folds:
         So the order does not depend on which rows are held out, nor on who is trained beside.
         """
         return self._seeds.numpy("train", epoch, "order", member).random(len(self.dataset))
+
+
+def folds_of(spec: Document, tables: Tables, seed: int, device: torch.device) -> Folds:
+    """The folds of a resolved experience on rows, with one seed."""
+    dataset = dataset_of(spec["dataset"], tables)
+    assert isinstance(dataset, TabularDataset)
+    return Folds(spec, dataset, tables, Seeds(seed), device)
 
 
 def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:

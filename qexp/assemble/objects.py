@@ -23,7 +23,7 @@ from qexp.metrics.built_in import asked_for
 from qexp.metrics.metric import Metric
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
-from qexp.models.modules.matched import MatchedFilters
+from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import Branch, Network, Operation, initialise, operations_per_sample
 from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds

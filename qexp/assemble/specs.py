@@ -20,7 +20,7 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DatasetError, Problem, QexpError, SpecError
-from qexp.models.modules.matched import MatchedFilters
+from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import BranchError, Network, layers_above
 from qexp.models.shapes import from_spec, written
 from qexp.quantities import quantity

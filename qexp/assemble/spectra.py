@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qexp.assemble import leaks
+from qexp.assemble import overlap
 from qexp.assemble.fields import of_sums_only, one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
@@ -18,7 +18,7 @@ from qexp.datasets.spectra.rows import VALIDATION, some
 from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, SplitError
 from qexp.datasets.transforms import Transform
-from qexp.models.modules.spectra import Encoder, hidden_channels, seen_count
+from qexp.models.modules.masked_autoencoder import Encoder, hidden_channels, seen_count
 from qexp.models.network import Network
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate
@@ -126,7 +126,7 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
     if len(labelled(document, train, Seeds(0))) == 1 and document.get("baselines"):
         yield ("labelled",), "baselines choose on some of the labelled spectra, and there is one; use at least 2"
     if not document.get("allow_leak"):
-        yield from leaks.within(dataset, train, validation, test)
+        yield from overlap.within(dataset, train, validation, test)
 
 
 def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:

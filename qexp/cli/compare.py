@@ -20,9 +20,9 @@ from qexp.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from qexp.analysis.across_seeds import SeedComparison
-    from qexp.analysis.compare import Comparison
-    from qexp.analysis.typesetting import Table
+    from qexp.analysis.comparison.compare import Comparison
+    from qexp.analysis.comparison.seed_comparison import SeedComparison
+    from qexp.analysis.comparison.typesetting import Table
     from qexp.workspace import Workspace
 
 
@@ -49,11 +49,11 @@ def compare(
     compared: mean, standard deviation and Student's 95 % interval of each, and between each two the difference over
     the seeds that both have. A group is called better only where the interval of that difference leaves 0 out.
     """
-    from qexp.analysis import typesetting
-    from qexp.analysis.compare import Comparison, compare_named
-    from qexp.analysis.comparison_tables import plain_rows, remarks, tables
+    from qexp.analysis.comparison import typesetting
+    from qexp.analysis.comparison.compare import Comparison, compare_named
+    from qexp.analysis.comparison.comparison_tables import plain_rows, remarks, tables
     from qexp.errors import QexpError
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
     from qexp.workspace import find
 
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
@@ -78,7 +78,7 @@ def compare(
 
 
 def _print_runs(comparison: Comparison, place: Workspace) -> None:
-    from qexp.analysis.comparison_tables import results_of_runs
+    from qexp.analysis.comparison.comparison_tables import results_of_runs
 
     _print_specs(comparison)
     table = results_of_runs(comparison)
@@ -93,7 +93,7 @@ def _print_runs(comparison: Comparison, place: Workspace) -> None:
 
 
 def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
-    from qexp.analysis.comparison_tables import differences_of, groups_of_seeds, remarks, results_of_groups
+    from qexp.analysis.comparison.comparison_tables import differences_of, groups_of_seeds, remarks, results_of_groups
 
     _print(groups_of_seeds(comparison))
     result("")
@@ -113,7 +113,7 @@ def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
 
 
 def _print_specs(comparison: Comparison | SeedComparison) -> None:
-    from qexp.analysis.comparison_tables import differing_specs
+    from qexp.analysis.comparison.comparison_tables import differing_specs
 
     table = differing_specs(comparison)
     if table is None:

@@ -82,7 +82,7 @@ def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def states(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.runs.select import STATES
+    from qexp.runs.catalog.filter import STATES
 
     return STATES
 
@@ -141,8 +141,8 @@ def _fields(folder: Path) -> Iterator[str]:
     """Fields that all runs have, and what the first run with results has besides: those of a workspace are much alike,
     and opening them all would take too long.
     """
-    from qexp.runs.catalog import KEPT
-    from qexp.runs.directory import RunDirectory
+    from qexp.runs.catalog.catalog import KEPT
+    from qexp.runs.record.directory import RunDirectory
 
     yield from (*KEPT, "size")
     for path in folder.iterdir():

@@ -15,7 +15,7 @@ def doctor(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Find what is wrong in the workspace, and say what would help; exit with 5 if something damaged stays so."""
-    from qexp.runs.doctor import examine
+    from qexp.runs.upkeep.doctor import examine
     from qexp.workspace import find
 
     place = find(workspace)

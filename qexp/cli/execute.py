@@ -16,7 +16,7 @@ def execute(
     threads: Annotated[int | None, typer.Option(min=1, help="At most so many; the machine's if left out.")] = None,
 ) -> None:
     """Train the run in a directory; it needs nothing else."""
-    from qexp.runs.directory import RunDirectory
-    from qexp.runs.execute import execute as execute_run
+    from qexp.runs.execution.execute import execute as execute_run
+    from qexp.runs.record.directory import RunDirectory
 
     execute_run(RunDirectory(directory.absolute()), device, TrainingDisplay(), threads)

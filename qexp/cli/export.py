@@ -35,8 +35,8 @@ def export(
 
     The network can be used without qexp, and as ONNX without torch; a README in the folder tells how.
     """
-    from qexp.runs import archive
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.upkeep import archive
     from qexp.workspace import find
 
     if archive.is_archive(to):
@@ -47,7 +47,7 @@ def export(
         size = archive.export(directory, to)
         message(f"{directory.name} is in {to}, {in_bytes(size)}")
         return
-    from qexp.analysis.export_network import export_network
+    from qexp.analysis.export.network import export_network
 
     directory = Catalog(find(workspace)).find(run)
     made = export_network(directory, to, format or "onnx", physical=physical, overwrite=overwrite)

@@ -16,7 +16,7 @@ def import_(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take in the run of an archive, after all of it was checked."""
-    from qexp.runs import archive
+    from qexp.runs.upkeep import archive
     from qexp.workspace import find
 
     place = find(workspace)

@@ -8,7 +8,7 @@ from qexp.workspace import Workspace
 
 def refresh_catalog(place: Workspace) -> None:
     """Take up what is new, where that is quick, and say what cannot be read."""
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
 
     catalog = Catalog(place)
     catalog.refresh_if_small()

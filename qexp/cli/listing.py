@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qexp.analysis.rounding import number
+from qexp.analysis.comparison.rounding import number
 from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, result, warning
 
 Run = dict[str, Any]
@@ -14,7 +14,7 @@ Run = dict[str, Any]
 
 def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
     """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
-    from qexp.runs.columns import Columns
+    from qexp.runs.catalog.columns import Columns
 
     listing = Columns(runs)
     values = [listing.values(column) for column in columns]
@@ -36,7 +36,7 @@ def documents(runs: list[Run], columns: list[str] | None, size: bool) -> list[Ru
 
 def with_ancestors(runs: list[Run], everything: list[Run]) -> list[Run]:
     """Summaries with the names of what each run was pretrained from, and that one, and so on: nearest first."""
-    from qexp.runs.lineage import ancestors
+    from qexp.runs.record.lineage import ancestors
 
     before = ancestors(runs, {one["name"]: one for one in everything})
     return [{**one, "ancestors": before[one["name"]]} for one in runs]
@@ -48,7 +48,7 @@ def print_runs(runs: list[Run], size: bool) -> None:
 
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
     """The runs as a tree, each below the one that it was pretrained from, whether that is listed or gone."""
-    from qexp.runs.lineage import Branch, tree
+    from qexp.runs.record.lineage import Branch, tree
 
     def label(branch: Branch) -> str:
         *above, here = branch.followed or [None]
@@ -112,7 +112,7 @@ def print_columns(runs: list[Run], columns: list[str]) -> None:
 
 def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, as_json: bool, as_csv: bool) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
-    from qexp.runs.columns import groups
+    from qexp.runs.catalog.columns import groups
 
     found = groups(runs, [value for (value,) in rows_of(runs, [field])])[:limit]
     for one in found:
@@ -176,7 +176,7 @@ def _error(group: Run, output: str) -> dict[str, Any] | None:
 
 
 def _mean_and_deviation(error: dict[str, Any] | None) -> str:
-    from qexp.analysis.rounding import measured
+    from qexp.analysis.comparison.rounding import measured
 
     return "-" if error is None else measured(error["mean"], error["std"])
 
@@ -195,9 +195,9 @@ def _title(column: str, units: dict[str, str], runs: list[Run]) -> str:
     steps = column.removeprefix("results.").split(".")
     if len(steps) != 3 or steps[1] not in units:
         return column
-    from qexp.metrics.meaning import meaning
+    from qexp.metrics.recorded import meaning_of
 
-    unit = meaning(steps[2], runs).in_unit(units[steps[1]])
+    unit = meaning_of(steps[2], runs).in_unit(units[steps[1]])
     return f"{column} ({unit})" if unit else column
 
 

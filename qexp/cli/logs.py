@@ -18,9 +18,9 @@ def logs(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print the log of a run."""
-    from qexp.runs import logs
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.waiting import Watch
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.state import logs
+    from qexp.runs.state.waiting import Watch
     from qexp.workspace import find
 
     directory = Catalog(find(workspace)).find(run)

@@ -85,9 +85,9 @@ def ls(
 ) -> None:
     """List runs."""
     from qexp.errors import QexpError
-    from qexp.runs import launches
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.select import newest, select
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.filter import newest, select
+    from qexp.runs.state import launches
     from qexp.workspace import find
 
     chosen = _chosen(columns, group=group, size=size, names=names)
@@ -152,7 +152,7 @@ def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) 
 
 
 def _ordered(runs: list[Run], sort: str | None, reverse: bool) -> list[Run]:
-    from qexp.runs.select import ordered
+    from qexp.runs.catalog.filter import ordered
 
     if sort is None or not runs or (sort in runs[0] or sort.startswith(("results.", "epochs."))):
         return ordered(runs, sort, reverse)

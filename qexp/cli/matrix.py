@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qexp.analysis.rounding import number
+from qexp.analysis.comparison.rounding import number
 from qexp.cli.arguments import DatasetOption, DeviceOption, RunOption
 from qexp.cli.console import WorkspaceOption, message, print_table, result
 
@@ -30,10 +30,10 @@ def matrix(
 ) -> None:
     """Map where a run's network can and cannot invert: its estimates over a grid of true values."""
     from qexp import files
-    from qexp.analysis.axes import axis, value
-    from qexp.analysis.matrix import matrix as make
+    from qexp.analysis.matrix.axes import axis, value
+    from qexp.analysis.matrix.matrix import matrix as make
     from qexp.errors import QexpError
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
     from qexp.workspace import find
 
     place = find(workspace)

@@ -16,8 +16,8 @@ def note(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a note on a run, also while it runs; without a text, print it."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.labels import annotate
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.record.tagging import annotate
     from qexp.workspace import find
 
     directory = Catalog(find(workspace)).find(run)

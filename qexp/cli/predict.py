@@ -16,7 +16,7 @@ from qexp.cli.arguments import DeviceOption, RunOption
 from qexp.cli.console import WorkspaceOption, error, message, result, warning
 
 if TYPE_CHECKING:
-    from qexp.analysis.predict_files import Prediction
+    from qexp.analysis.prediction.files import Prediction
 
 
 def predict(
@@ -55,10 +55,10 @@ def predict(
     the surface; spectra get a figure down each core. Files that the same run has estimated already are left alone, so
     that a command that was interrupted can be given again.
     """
-    from qexp.analysis.predict_files import kind_of, predict_files
+    from qexp.analysis.prediction.files import kind_of, predict_files
     from qexp.errors import QexpError
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.sweep import LAUNCHERS
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.launch.sweep import LAUNCHERS
     from qexp.tables import suggestion
     from qexp.workspace import find
 
@@ -73,7 +73,7 @@ def predict(
     kind = kind_of(directory)
     pairs = kind.targets(source, target)
     if launcher == "slurm":
-        from qexp.analysis.predict_array import submit
+        from qexp.analysis.prediction.job_array import submit
 
         options = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
         submitted = submit(directory, pairs, place, slurm or [], [*options, *(["--overwrite"] if overwrite else [])])

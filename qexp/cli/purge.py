@@ -28,7 +28,7 @@ def purge(
         return
     from qexp.errors import QexpError
     from qexp.files import size_of
-    from qexp.runs import trash
+    from qexp.runs.upkeep import trash
     from qexp.workspace import find
 
     place = find(workspace)
@@ -55,8 +55,8 @@ def _purge_cache(older_than: str | None) -> None:
     """Delete what no run has needed for a while; nobody is asked, for nothing is lost but time."""
     from datetime import timedelta
 
-    from qexp.datasets.prepared import cache_folder, unused_for
-    from qexp.runs.trash import duration
+    from qexp.datasets.array_cache import cache_folder, unused_for
+    from qexp.runs.upkeep.trash import duration
 
     doomed = unused_for(timedelta() if older_than is None else duration(older_than))
     freed = sum(path.stat().st_size for path in doomed)

@@ -7,7 +7,7 @@ from qexp.cli.console import WorkspaceOption, message, warning
 
 def reindex(workspace: WorkspaceOption = None) -> None:
     """Build the catalog again from the run directories."""
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
     from qexp.workspace import find
 
     catalog = Catalog(find(workspace))

@@ -12,7 +12,7 @@ def restore(
 ) -> None:
     """Bring a run back from the trash, the newest of that name; without a name, list the trash."""
     from qexp.files import size_of
-    from qexp.runs import trash
+    from qexp.runs.upkeep import trash
     from qexp.workspace import find
 
     place = find(workspace)

@@ -18,8 +18,8 @@ def rm(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Move runs to the trash, from where `restore` brings them back."""
-    from qexp.runs import trash
-    from qexp.runs.stopping import ask_to_stop, wait_for_end
+    from qexp.runs.state.stopping import ask_to_stop, wait_for_end
+    from qexp.runs.upkeep import trash
     from qexp.workspace import find
 
     place = find(workspace)

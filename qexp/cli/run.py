@@ -15,7 +15,7 @@ from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, 
 from qexp.cli.launched import refresh_catalog
 
 if TYPE_CHECKING:
-    from qexp.runs.sweep import Choice, Order
+    from qexp.runs.launch.sweep import Choice, Order
     from qexp.workspace import Workspace
 
 MANY = 10_000
@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Train experiences, and judge them on the test part: one run, or a sweep over seeds and a grid of changes."""
     from qexp.errors import QexpError
-    from qexp.runs.sweep import Order
+    from qexp.runs.launch.sweep import Order
     from qexp.workspace import find
 
     if seed is not None and seeds is not None:
@@ -79,7 +79,7 @@ def run(
 
 def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> None:
     from qexp.cli.show import print_estimators, print_field_errors, print_results
-    from qexp.runs.start import start
+    from qexp.runs.launch.start import start
 
     with _warnings_shown():
         directory, worked = start(
@@ -127,7 +127,7 @@ def _warnings_shown() -> Iterator[None]:
 def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, yes: bool) -> None:
     from qexp.cli.pool_display import PoolDisplay
     from qexp.errors import QexpError
-    from qexp.runs import sweep
+    from qexp.runs.launch import sweep
 
     prepared = sweep.prepare(order, place)
     choice = prepared.choice

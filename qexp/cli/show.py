@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.rounding import NONE, number
+from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 
@@ -75,7 +75,7 @@ def _environment(path: Path) -> dict[str, Any]:
 
 
 def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
-    from qexp.runs.lineage import told
+    from qexp.runs.record.lineage import told
 
     attempts, before = record["attempts"], told(record)
     lines = [
@@ -245,7 +245,7 @@ def print_estimators(record: dict[str, Any]) -> None:
     """The network among its baselines, on the rows that were held out."""
     if not record["comparison"]:
         return
-    from qexp.analysis.estimator_tables import estimator_tables, remarks
+    from qexp.analysis.comparison.estimator_tables import estimator_tables, remarks
 
     for table in estimator_tables(record["comparison"]):
         result(f"\n{table.title}")
@@ -281,7 +281,7 @@ def print_field_errors(record: dict[str, Any]) -> None:
 
 def print_results(record: dict[str, Any]) -> None:
     """The results as a table with units, a row per output and part."""
-    from qexp.metrics.meaning import meaning
+    from qexp.metrics.recorded import meaning_of
 
     rows, columns = [], ["part", "output"]
     for part, outputs in record["results"].items():
@@ -290,7 +290,7 @@ def print_results(record: dict[str, Any]) -> None:
             unit = record["units"].get(output, "")
             cells = {}
             for metric, value in metrics.items():
-                of = meaning(metric, [record])
+                of = meaning_of(metric, [record])
                 cells[metric] = NONE if value is None else f"{number(value, of)} {of.in_unit(unit)}".strip()
             rows.append({"part": part, "output": output, **cells})
     print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])

@@ -28,11 +28,11 @@ def stop(
 ) -> None:
     """Stop runs, here or on Slurm: they write a checkpoint and end as interrupted; --resume goes on with them."""
     from qexp.errors import QexpError
-    from qexp.runs import launches
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.references import chosen
-    from qexp.runs.stopping import ask_to_stop, stop_launch, wait_for_end
-    from qexp.runs.waiting import Watch
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.references import chosen
+    from qexp.runs.state import launches
+    from qexp.runs.state.stopping import ask_to_stop, stop_launch, wait_for_end
+    from qexp.runs.state.waiting import Watch
     from qexp.workspace import find
 
     place = find(workspace)

@@ -15,7 +15,7 @@ from qexp.cli.launched import refresh_catalog
 
 if TYPE_CHECKING:
     from qexp.analysis.studies import Study
-    from qexp.runs.prepare import Plan
+    from qexp.runs.planning.prepare import Plan
     from qexp.workspace import Workspace
 
 MANY = 10_000
@@ -84,7 +84,7 @@ def study(
     """
     from qexp.analysis import studies
     from qexp.cli.pool_display import PoolDisplay
-    from qexp.runs.sweep import Order
+    from qexp.runs.launch.sweep import Order
     from qexp.workspace import find
 
     place = find(workspace)

@@ -14,7 +14,8 @@ def supervise(
     launch: Annotated[str, typer.Argument(help="A launch: its id, or last.")], workspace: WorkspaceOption = None
 ) -> None:
     """Run the prepared runs of a launch."""
-    from qexp.runs import launches, sweep
+    from qexp.runs.launch import sweep
+    from qexp.runs.state import launches
     from qexp.workspace import find
 
     place = find(workspace)

@@ -17,9 +17,9 @@ def tag(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Add and remove tags of runs, also while they run; without options, print them. See `qexp ls --tag TAG`."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.labels import retag
-    from qexp.runs.references import chosen
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.references import chosen
+    from qexp.runs.record.tagging import retag
     from qexp.workspace import find
 
     directories = chosen(runs, Catalog(find(workspace)))

@@ -11,8 +11,8 @@ import typer
 
 def train_folds(directory: Annotated[Path, typer.Argument(help="A run's directory.")]) -> None:
     """Train the batches of folds whose numbers come in, a line each."""
-    from qexp.runs.directory import RunDirectory
-    from qexp.runs.fold_workers import work
+    from qexp.runs.folds.workers import work
+    from qexp.runs.record.directory import RunDirectory
 
     if not work(RunDirectory(directory.absolute()), sys.stdin, sys.stdout):
         raise typer.Exit(130)

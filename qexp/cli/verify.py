@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.analysis.rounding import number
+from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
 
 if TYPE_CHECKING:
-    from qexp.runs.sameness import Largest
-    from qexp.runs.verify import Verification
+    from qexp.runs.upkeep.output_diff import Largest
+    from qexp.runs.upkeep.verify import Verification
 
 LONGEST = 48
 """Characters of a value that are shown; --json has all."""
@@ -33,8 +33,8 @@ def verify(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Run a finished run again, elsewhere, and say whether the same bits come out; exit with 1 if not."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.verify import verify as repeat
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.upkeep.verify import verify as repeat
     from qexp.workspace import find
 
     place = find(workspace)

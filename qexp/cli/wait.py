@@ -18,9 +18,9 @@ def wait(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Wait until runs have ended: exit with 0 if all are done, 1 if the only one is not, 4 if one of several is not."""
-    from qexp.runs.catalog import Catalog
-    from qexp.runs.references import chosen
-    from qexp.runs.waiting import endings
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.references import chosen
+    from qexp.runs.state.waiting import endings
     from qexp.workspace import find
 
     states = []

@@ -11,7 +11,7 @@ def where(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print where a run lies: cd $(qexp where RUN)."""
-    from qexp.runs.catalog import Catalog
+    from qexp.runs.catalog.catalog import Catalog
     from qexp.workspace import find
 
     result(str(Catalog(find(workspace)).find(run).path.resolve()))

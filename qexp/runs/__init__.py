@@ -1,1 +1,1 @@
-"""Runs: their directories, which are the truth, and the catalog, which is an index of them."""
+"""Runs: their directories, which are the truth, and all that prepares, executes, finds and keeps them."""

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from qexp.analysis.across_seeds import compare_across_seeds
-from qexp.analysis.groups import choose, differ_by_seed, groups
+from qexp.analysis.comparison.seed_comparison import compare_across_seeds
+from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
 from qexp.figures.bands import FEW, learning_bands, middle_and_band
 from qexp.files import json_bytes
-from qexp.runs.catalog import Catalog
-from qexp.runs.directory import EMPTY_RECORD
-from qexp.runs.process import this_process
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.record.directory import EMPTY_RECORD
+from qexp.runs.record.process import this_process
 from qexp.spec.digest import digest
 from qexp.workspace import find
 from tests.conftest import SOUND, put

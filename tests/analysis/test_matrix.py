@@ -8,7 +8,7 @@ import torch
 import xarray
 
 import qexp
-from qexp.analysis.axes import axis
+from qexp.analysis.matrix.axes import axis
 from qexp.forward.geometry import line_of_sight, pixel_axis
 from qexp.forward.point import mogi_image
 

@@ -17,18 +17,18 @@ import torch
 from torch import nn
 
 import qexp
-from qexp.analysis.export_network import export_network
-from qexp.analysis.network_document import described, dle_fields
-from qexp.analysis.network_graphs import FORMATS, Graph, GraphError, Named, capture, takes_any_frame
-from qexp.analysis.predict import load_model
-from qexp.analysis.row_model import row_model
+from qexp.analysis.export.document import described, dle_fields
+from qexp.analysis.export.graphs import FORMATS, Graph, GraphError, Named, capture, takes_any_frame
+from qexp.analysis.export.network import export_network
+from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.prediction.row_model import row_model
 from qexp.datasets.transforms import TRANSFORMS, Scale, Standardize
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.models.portable import Positional, portable
-from qexp.runs.directory import RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
 from tests import cores, domes, stones

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-from qexp.analysis.predict_rows import RowModel, map_title, predict_rows, targets
+from qexp.analysis.prediction.rows import RowModel, map_title, predict_rows, targets
 from qexp.errors import NotFoundError, QexpError
 
 LINES, SAMPLES = 12, 20

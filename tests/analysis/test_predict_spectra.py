@@ -16,8 +16,8 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.analysis.predict_spectra import SpectrumModel, Thinned, predict_spectra, targets
-from qexp.analysis.spectrum_sources import Layout
+from qexp.analysis.prediction.spectra import SpectrumModel, Thinned, predict_spectra, targets
+from qexp.analysis.prediction.spectrum_sources import Layout
 from qexp.errors import NotFoundError, QexpError
 from tests.conftest import Specs, call
 

@@ -1,6 +1,6 @@
 import pytest
 
-from qexp.analysis.rounding import measured, rounding
+from qexp.analysis.comparison.rounding import measured, rounding
 
 
 @pytest.mark.parametrize(

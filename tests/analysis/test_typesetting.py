@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from qexp.analysis.typesetting import Table, latex, markdown
+from qexp.analysis.comparison.typesetting import Table, latex, markdown
 
 ODD = r"""a_b #1 100% $x^2$ {y} ~ \z & <c> |d| "e" --f [g](h) `i` *j* _k_ é 中 µ ≤ (10⁶ m³)² s⁻¹"""
 

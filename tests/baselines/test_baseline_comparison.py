@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from qexp.analysis.estimator_tables import estimator_tables, plain_rows, remarks
-from qexp.analysis.typesetting import markdown
+from qexp.analysis.comparison.estimator_tables import estimator_tables, plain_rows, remarks
+from qexp.analysis.comparison.typesetting import markdown
 from qexp.baselines.comparison import compared
 from qexp.metrics.bootstrap import difference, interval
 from qexp.metrics.built_in import METRICS

@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from qexp.baselines import held_out
+from qexp.baselines import cross_validation
 from qexp.baselines.estimators import BASELINES, MOST_ROWS, gaussian_process, pls, ridge
 from qexp.tables import built
 
@@ -20,7 +20,7 @@ def warnings_are_errors():
 def estimates(baseline, *arguments):
     """Of an entry, by name or description."""
     description = {"type": baseline} if isinstance(baseline, str) else baseline
-    return held_out.estimates(built(BASELINES, description), *arguments)
+    return cross_validation.estimates(built(BASELINES, description), *arguments)
 
 
 def linear(rows=40, columns=5, noise=0.1, seed=0):

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from qexp.assemble import BUILT_IN
 from qexp.assemble.datasets import DATASETS
 from qexp.cli import app
-from qexp.runs.prepare import Plan, prepare
+from qexp.runs.planning.prepare import Plan, prepare
 from qexp.spec.validate import findings
 from qexp.workspace import Workspace
 

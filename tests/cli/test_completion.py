@@ -20,7 +20,7 @@ from qexp.assemble import BUILT_IN
 from qexp.assemble.datasets import DATASETS
 from qexp.cli import app, completion
 from qexp.quantities import QUANTITIES
-from qexp.runs.select import STATES
+from qexp.runs.catalog.filter import STATES
 from tests.test_imports import HEAVY, said_by_a_new_process
 
 Completed = Callable[..., list[str]]

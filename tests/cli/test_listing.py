@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from qexp.runs.directory import RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from tests.runs.test_catalog import write_record
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from qexp.errors import QexpError
-from qexp.runs.select import STATES, condition, field, ordered, select
+from qexp.runs.catalog.filter import STATES, condition, field, ordered, select
 
 RUNS = [
     {

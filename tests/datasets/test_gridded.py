@@ -11,10 +11,10 @@ import pytest
 import torch
 import xarray
 
+from qexp.datasets.array_cache import cache_folder
 from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.mappings import PRESETS, FieldMapping, preset, read_mapping, written
 from qexp.datasets.gridded.patches import SYMMETRIES, Part, Patches, Places
-from qexp.datasets.prepared import cache_folder
 from qexp.errors import DatasetError, QexpError
 from qexp.forward import ice
 from tests.domes import ARRHENIUS, SPACING, YEAR, dome, write_folders

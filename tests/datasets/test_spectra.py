@@ -16,7 +16,7 @@ import torch
 import xarray
 from pyarrow import csv, parquet
 
-from qexp.datasets.prepared import VARIABLE, cache_folder
+from qexp.datasets.array_cache import VARIABLE, cache_folder
 from qexp.datasets.spectra import SpectraDataset, SpectrumError, SpectrumSamples, read_counts
 from qexp.datasets.splits import SPLITS, SplitError
 from qexp.errors import DatasetError, QexpError

@@ -8,8 +8,8 @@ from matplotlib.text import Text
 
 from qexp.figures.canvas import DPI, legend, panels, titled, whole_numbers
 from qexp.figures.fold_curves import FoldCurve, fold_curves
-from qexp.figures.held_out import HeldOut, estimates_against_measured, residuals_by_group
 from qexp.figures.point_labels import name_points
+from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
 
 NOTE = "selected on the test data"
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
-from qexp.metrics.meaning import UNKNOWN, Meaning, meaning
+from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.metric import Additive, Metric, Sums, evaluate
+from qexp.metrics.recorded import meaning_of
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.lognormal(size=(200, 1))
@@ -196,26 +197,26 @@ HIGHER = {"metrics": {"r": {"best": "highest", "unit": ""}}}
 
 
 def test_records_tell_how_a_metric_is_read_and_older_ones_leave_it_to_qexps_own():
-    assert meaning("r", [HIGHER]) == Meaning("highest", "")
-    assert meaning("r", [{}, HIGHER, {"metrics": {}}]) == Meaning("highest", "")
-    assert meaning("r2", [{}]) == METRICS["r2"].build().meaning
-    assert meaning("rmse", []) == Meaning("lowest", "{unit}")
+    assert meaning_of("r", [HIGHER]) == Meaning("highest", "")
+    assert meaning_of("r", [{}, HIGHER, {"metrics": {}}]) == Meaning("highest", "")
+    assert meaning_of("r2", [{}]) == METRICS["r2"].build().meaning
+    assert meaning_of("rmse", []) == Meaning("lowest", "{unit}")
 
 
 def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit():
-    assert meaning("r", [{}]) == UNKNOWN
+    assert meaning_of("r", [{}]) == UNKNOWN
     assert UNKNOWN.badness(0.5) is None
     assert UNKNOWN.in_unit("km") == ""
 
 
 def test_two_metrics_of_one_name_that_are_read_otherwise_cannot_be_compared():
     lower = {"metrics": {"r": {"best": "lowest", "unit": "{unit}"}}}
-    assert meaning("r", [HIGHER, lower]) == UNKNOWN
+    assert meaning_of("r", [HIGHER, lower]) == UNKNOWN
 
 
 @pytest.mark.parametrize("said", [None, [], "highest", {"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
 def test_what_a_damaged_record_says_of_a_metric_is_not_known(said):
-    assert meaning("r", [{"metrics": said}]) == UNKNOWN
+    assert meaning_of("r", [{"metrics": said}]) == UNKNOWN
 
 
 def test_braces_of_a_foreign_record_are_plain_text():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qexp.models.modules.fields import UNet, dle_cnn
+from qexp.models.modules.unet import UNet, dle_cnn
 from qexp.models.shapes import ShapeError
 
 PATCH = (3, 32, 32)

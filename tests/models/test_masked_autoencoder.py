@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qexp.models.modules import MODULES
-from qexp.models.modules.spectra import (
+from qexp.models.modules.masked_autoencoder import (
     DECODERS,
     ENCODERS,
     Size,

@@ -4,7 +4,7 @@ import torch
 
 from qexp import assemble
 from qexp.datasets.noises import ExponentialNoise
-from qexp.models.modules.matched import MatchedFilters
+from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import functional_call, vmap
 
-from qexp.models.modules.products import Linear
+from qexp.models.modules.onednn_linear import Linear
 
 SHAPES = [(1, 7), (5, 7), (3, 4, 7), (2, 3, 4, 7)]
 

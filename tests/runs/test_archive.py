@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 import qexp as package
-from qexp.runs.process import this_process
+from qexp.runs.record.process import this_process
 
 SUFFIXES = [".tar.zst", ".tar.gz", ".tar"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import NotFoundError
-from qexp.runs.catalog import Catalog
+from qexp.runs.catalog.catalog import Catalog
 from qexp.workspace import Workspace
 from tests.conftest import mounted
 
@@ -164,7 +164,7 @@ def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
     for index in range(5):
         write_record(workspace, f"run_{index}")
     catalog.runs()
-    from qexp.runs.directory import RunDirectory
+    from qexp.runs.record.directory import RunDirectory
 
     read = []
     original = RunDirectory.record

@@ -13,8 +13,8 @@ import pytest
 from filelock import FileLock
 
 import qexp as package
-from qexp.runs import doctor
-from qexp.runs.process import this_process
+from qexp.runs.record.process import this_process
+from qexp.runs.upkeep import doctor
 from tests import stones
 
 Examine = Callable[..., tuple[int, list[dict[str, Any]]]]

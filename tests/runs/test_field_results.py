@@ -14,13 +14,13 @@ import torch
 
 import qexp
 from qexp import assemble
-from qexp.analysis.predict import load_model
+from qexp.analysis.prediction.predictor import load_model
 from qexp.errors import InterruptedRunError, QexpError
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate
-from qexp.runs import field_results
-from qexp.runs.field_errors import Errors, Tally, VectorSums, table
-from qexp.runs.train_network import Silent
+from qexp.runs.display import Silent
+from qexp.runs.evaluation import fields
+from qexp.runs.evaluation.field_errors import Errors, Tally, VectorSums, table
 from tests import domes
 from tests.conftest import call
 
@@ -150,7 +150,7 @@ def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
 
 
 def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(copied, monkeypatch):
-    monkeypatch.setattr(field_results, "CELLS_AT_ONCE", 1)
+    monkeypatch.setattr(fields, "CELLS_AT_ONCE", 1)
     again = qexp.run("domes", name="again", device="cpu")
     together = qexp.open_run("domes_0").results["test"]
     for output, metrics in again.results["test"].items():

@@ -14,14 +14,16 @@ import torch
 
 import qexp
 from qexp import assemble
+from qexp.assemble.folds import plan_of
 from qexp.errors import QexpError
-from qexp.runs import plans
-from qexp.runs.directory import RunDirectory
-from qexp.runs.fold_directories import done
-from qexp.runs.fold_workers import train_in_processes
-from qexp.runs.prepare import prepare
-from qexp.runs.train_folds import Progress, open_folds, plan_of
-from qexp.runs.train_network import Silent
+from qexp.runs.display import Silent
+from qexp.runs.folds.batches import Progress
+from qexp.runs.folds.directories import done
+from qexp.runs.folds.train import open_folds
+from qexp.runs.folds.workers import train_in_processes
+from qexp.runs.planning import plans
+from qexp.runs.planning.prepare import prepare
+from qexp.runs.record.directory import RunDirectory
 from qexp.workspace import Workspace
 from tests.runs.conftest import until
 from tests.runs.test_folds import LONG, files_of, run, write

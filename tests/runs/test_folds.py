@@ -17,8 +17,8 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError, RunFailedError
-from qexp.runs.directory import RunDirectory
-from qexp.runs.verify import verify
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.upkeep.verify import verify
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
 from tests import stones

@@ -10,7 +10,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.runs.directory import EMPTY_RECORD
+from qexp.runs.record.directory import EMPTY_RECORD
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.runs import labels
-from qexp.runs.directory import RunDirectory
+from qexp.runs.record import tagging
+from qexp.runs.record.directory import RunDirectory
 from tests.runs.test_catalog import write_record
 
 
@@ -36,8 +36,8 @@ def test_tags_are_added_removed_and_listed(workspace, qexp):
 
 def test_a_tag_is_there_once_and_taking_away_one_that_is_not_there_is_no_mistake(workspace):
     run = write_record(workspace, "a")
-    labels.retag(run, add=["x", "x"])
-    labels.retag(run, add=["x"], remove=["y"])
+    tagging.retag(run, add=["x", "x"])
+    tagging.retag(run, add=["x"], remove=["y"])
     assert tags(run) == ["x"]
 
 
@@ -71,7 +71,7 @@ def test_every_single_change_is_seen_however_fast_they_follow(workspace, qexp):
     """Two changes within one tick of the file system's clock give records of the same size."""
     run = write_record(workspace, "a")
     for index in range(30):
-        labels.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
+        tagging.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
         assert qexp("ls", "-q", "--tag", "even").stdout == ("a\n" if index % 2 else "")
 
 
@@ -105,17 +105,17 @@ def test_a_note_that_is_no_text_is_refused(workspace, qexp):
 
 def test_a_note_leaves_the_tags_alone_and_the_other_way_round(workspace):
     run = write_record(workspace, "a", tags=["from", "start"], note="from the start")
-    labels.retag(run, remove=["start"])
+    tagging.retag(run, remove=["start"])
     assert RunDirectory(run).record()["note"] == "from the start"
-    labels.annotate(run, "new")
+    tagging.annotate(run, "new")
     assert tags(run) == ["from"]
 
 
 def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written_over(workspace):
     run = RunDirectory(write_record(workspace, "a", state="running", seconds=0.0))
     held_by_the_process = run.record()
-    labels.retag(run.path, add=["good"])
-    labels.annotate(run.path, "looks well")
+    tagging.retag(run.path, add=["good"])
+    tagging.annotate(run.path, "looks well")
     files.write_json(run.record_file, {**held_by_the_process, "state": "done", "seconds": 7.0})
     record = run.record()
     assert (record["state"], record["seconds"], record["tags"], record["note"]) == ("done", 7.0, ["good"], "looks well")
@@ -125,7 +125,7 @@ def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
     run = write_record(workspace, "a")
     script = (
         "import sys; from pathlib import Path; from qexp.runs import labels\n"
-        "for index in range(10): labels.retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
+        "for index in range(10): tagging.retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(run), str(number)]) for number in range(5)]
     assert [process.wait() for process in processes] == [0] * 5
@@ -136,18 +136,18 @@ def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
 def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content):
     for name in ("a", "b"):
         write_record(workspace, name)
-    (workspace / "runs/b/labels.json").write_text(content)
+    (workspace / "runs/b/annotations.json").write_text(content)
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout) == (0, "a\n")
-    assert "runs/b/labels.json" in stderr
+    assert "runs/b/annotations.json" in stderr
     code, _, stderr = qexp("tag", "b", "--add", "x")
     assert code == 5
-    assert "runs/b/labels.json" in stderr
+    assert "runs/b/annotations.json" in stderr
 
 
 def test_labels_of_a_run_that_is_gone_leave_nothing_behind(workspace):
     with pytest.raises(QexpError, match="holds no run"):
-        labels.retag(workspace / "runs/none", add=["x"])
+        tagging.retag(workspace / "runs/none", add=["x"])
     assert not (workspace / "runs/none").exists()
 
 

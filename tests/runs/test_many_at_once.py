@@ -23,10 +23,11 @@ import pytest
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.runs.catalog import Catalog
-from qexp.runs.directory import RunDirectory
-from qexp.runs.prepare import Plan, now, prepare
-from qexp.runs.process import this_process
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.planning.prepare import Plan, prepare
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.names import now
+from qexp.runs.record.process import this_process
 from qexp.workspace import Workspace
 from tests.conftest import mounted
 
@@ -149,7 +150,7 @@ def readable(runs: Path) -> None:
 
 def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
     """The states of all runs after a storm. Whoever said that a run was finished was right, and it is all there."""
-    from qexp.runs import results  # loads torch, for which the processes should not wait
+    from qexp.runs.record import completeness
 
     process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, told)
     process.communicate()
@@ -165,7 +166,7 @@ def states_after(root: Path, told: Path, seed: int, mishap: str = "lambda moment
         if state == "done":
             assert directory.best_weights.read_bytes() == WEIGHTS
             assert (directory.results / "test_predictions.nc").read_bytes() == PREDICTIONS
-            assert results.valid(directory)
+            assert completeness.valid(directory)
     return states
 
 

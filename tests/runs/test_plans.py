@@ -1,7 +1,7 @@
 import pytest
 
 from qexp.errors import QexpError, SpecError
-from qexp.runs.plans import axis, plan, seeds_of, sweep
+from qexp.runs.planning.plans import axis, plan, seeds_of, sweep
 from qexp.workspace import Workspace
 
 

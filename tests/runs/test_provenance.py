@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qexp import open_run
-from qexp.runs import provenance
+from qexp.runs.record import provenance
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -113,7 +113,7 @@ def test_outside_of_a_repository_and_before_its_first_commit_there_is_no_commit(
     assert provenance.keep_code_state(tmp_path, folder) == {"commit": None, "dirty": None}
 
 
-OWN_CODE = "import json; from qexp.runs.provenance import own_code; print(json.dumps(own_code()))"
+OWN_CODE = "import json; from qexp.runs.record.provenance import own_code; print(json.dumps(own_code()))"
 
 
 def test_the_source_of_qexp_has_a_digest_that_any_change_of_it_changes(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import qexp as package
-from qexp.runs import exposure
+from qexp.runs.leakage import check
 from tests.conftest import Specs, call
 
 CHANNELS = 32
@@ -252,13 +252,13 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
 
 
 def test_where_seeds_make_no_difference_spectra_are_compared_once(here, monkeypatch):
-    from qexp.runs.plans import sweep
+    from qexp.runs.planning.plans import sweep
     from qexp.workspace import find
 
     compared = []
-    plainly = exposure.Exposures._compared
+    plainly = check.Exposures._compared
     monkeypatch.setattr(
-        exposure.Exposures, "_compared", lambda self, *arguments: compared.append(1) or plainly(self, *arguments)
+        check.Exposures, "_compared", lambda self, *arguments: compared.append(1) or plainly(self, *arguments)
     )
     plans = sweep(["few_finetune"], range(20), ["epochs=1,2"], [], find())
     assert len(plans) == 40

@@ -29,7 +29,7 @@ from qexp import Run, assemble
 from qexp.assemble.spectra import divided, labelled
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError
-from qexp.runs.train_network import Silent
+from qexp.runs.display import Silent
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from tests import cores

@@ -16,11 +16,11 @@ from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate
-from qexp.models.modules.spectra import hidden_channels
+from qexp.models.modules.masked_autoencoder import hidden_channels
 from qexp.models.network import initialise
-from qexp.runs import spectrum_results
-from qexp.runs.directory import RunDirectory
-from qexp.runs.spectrum_results import Judged, inner_parts, judge
+from qexp.runs.evaluation import spectra
+from qexp.runs.evaluation.spectra import Judged, inner_parts, judge
+from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import Entry
 from tests import cores
@@ -250,7 +250,7 @@ def test_pictures_show_the_spectra_that_their_titles_name(at_once, dataset, dire
     monkeypatch.setattr(
         Figure, "savefig", lambda made, *own, **more: figures.append(made) or savefig(made, *own, **more)
     )
-    monkeypatch.setattr(spectrum_results, "AT_ONCE", at_once)
+    monkeypatch.setattr(spectra, "AT_ONCE", at_once)
     of = network(AUTOENCODER, dataset)
     judged(directory, of)
     (axes,) = (made.axes for made in figures if len(made.axes) == 9)
@@ -287,7 +287,7 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
     spec, dataset, directory, monkeypatch
 ):
     together = judged(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
-    monkeypatch.setattr(spectrum_results, "AT_ONCE", 1)
+    monkeypatch.setattr(spectra, "AT_ONCE", 1)
     alone = judged(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     (output,) = spec["outputs"]
     assert alone["results"]["test"][output] == pytest.approx(together["results"]["test"][output], rel=1e-4, nan_ok=True)

@@ -13,7 +13,7 @@ import pytest
 
 from qexp import open_run
 from qexp.errors import QexpError, RunFailedError
-from qexp.runs.process import Process, alive, boot_id, process_start, this_process
+from qexp.runs.record.process import Process, alive, boot_id, process_start, this_process
 
 BREAKING_LOSS = """
 from qexp.tables import Entry
@@ -113,7 +113,7 @@ def test_done_is_not_believed_without_the_results(train, qexp):
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
     from qexp import assemble
-    from qexp.runs.prepare import Plan, prepare
+    from qexp.runs.planning.prepare import Plan, prepare
     from qexp.workspace import find
 
     (workspace / "specs/extensions.py").write_text(

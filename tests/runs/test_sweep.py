@@ -10,7 +10,7 @@ import pytest
 
 import qexp
 from qexp.errors import NotFoundError
-from qexp.runs import launches
+from qexp.runs.state import launches
 from qexp.workspace import Workspace
 from tests.runs.conftest import until
 

@@ -16,10 +16,10 @@ import pytest
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.runs import trash
-from qexp.runs.directory import EMPTY_RECORD
-from qexp.runs.prepare import Plan, prepare
-from qexp.runs.process import this_process
+from qexp.runs.planning.prepare import Plan, prepare
+from qexp.runs.record.directory import EMPTY_RECORD
+from qexp.runs.record.process import this_process
+from qexp.runs.upkeep import trash
 from qexp.workspace import Workspace
 
 Make = Callable[..., Path]

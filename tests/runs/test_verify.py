@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from qexp import open_run
-from qexp.runs.changes import environment_changes
-from qexp.runs.directory import RunDirectory
-from qexp.runs.sameness import first_difference, largest_of_results, largest_of_weights
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.upkeep.environment_diff import environment_changes
+from qexp.runs.upkeep.output_diff import first_difference, largest_of_results, largest_of_weights
 from qexp.spec.digest import digest
 from tests.runs.conftest import has_lines, until
 

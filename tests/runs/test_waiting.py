@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import NotFoundError
-from qexp.runs import logs
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launches import Launch
-from qexp.runs.process import Process, boot_id, pid_namespace, process_start
-from qexp.runs.stopping import ask_to_stop, stop
-from qexp.runs.waiting import SECONDS_TO_START
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.process import Process, boot_id, pid_namespace, process_start
+from qexp.runs.state import logs
+from qexp.runs.state.launches import Launch
+from qexp.runs.state.stopping import ask_to_stop, stop
+from qexp.runs.state.waiting import SECONDS_TO_START
 from tests.runs.conftest import has_lines, until
 from tests.runs.test_catalog import write_record
 

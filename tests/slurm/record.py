@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launch import slurm, slurm_words
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.schedulers import slurm, slurm_words
 from tests.slurm.cluster import cluster_with_accounting, until
 
 RECORDED = Path(__file__).parent / "recorded"

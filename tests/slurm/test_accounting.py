@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import SchedulerError
-from qexp.runs.launch import slurm
+from qexp.runs.schedulers import slurm
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator

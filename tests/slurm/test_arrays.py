@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launch import slurm
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.schedulers import slurm
 from tests.slurm.cluster import LONGEST_ARRAY, until
 from tests.slurm.conftest import slurm as administrator
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from qexp import assemble
-from qexp.runs import plans, prepare
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launch import slurm
-from qexp.runs.states import process_of, state_now
+from qexp.runs.planning import plans, prepare
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.schedulers import slurm
+from qexp.runs.state.states import process_of, state_now
 from qexp.workspace import Workspace
 from tests.conftest import call
 from tests.runs.conftest import has_lines

@@ -11,8 +11,8 @@ import pytest
 
 import qexp as package
 from qexp.errors import NotFoundError
-from qexp.runs import launches
-from qexp.runs.launch import slurm
+from qexp.runs.schedulers import slurm
+from qexp.runs.state import launches
 from qexp.workspace import Workspace
 from tests import stones
 from tests.slurm.cluster import until

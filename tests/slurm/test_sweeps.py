@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qexp import open_run, runs
-from qexp.runs import launches
+from qexp.runs.state import launches
 from qexp.workspace import Workspace
 
 BRIEF = ("--set", "epochs=2", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launch import slurm
-from qexp.runs.launch.slurm_words import STATES
-from qexp.runs.process import this_process
-from qexp.runs.states import FORGOTTEN, state_now
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.process import this_process
+from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers.slurm_words import STATES
+from qexp.runs.state.states import FORGOTTEN, state_now
 from tests.slurm.record import RECORDED
 
 MEANT = {

@@ -12,7 +12,7 @@ from qexp.errors import QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
-from qexp.models.modules.spectra import hidden_channels
+from qexp.models.modules.masked_autoencoder import hidden_channels
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.seeds import Seeds
 from qexp.training import loop

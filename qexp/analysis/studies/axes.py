@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from qexp.errors import QexpError
-from qexp.runs import plans
+from qexp.runs.planning import plans
 
 Point = tuple[str | None, ...]
 """A value for each axis, as it was written; None where an experience does not depend on the axis."""

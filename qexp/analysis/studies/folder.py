@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qexp import assemble, files
-from qexp.analysis.comparison_tables import plain_rows
-from qexp.analysis.groups import Chosen
+from qexp.analysis.comparison.comparison_tables import plain_rows
+from qexp.analysis.comparison.seed_groups import Chosen
 from qexp.analysis.studies.axes import Axis
 from qexp.analysis.studies.members import Member
 from qexp.analysis.studies.results import Study

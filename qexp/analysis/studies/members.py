@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from qexp.analysis.studies.asked import SAME, Asked
 from qexp.analysis.studies.axes import Axis, Point, points
 from qexp.errors import QexpError
-from qexp.runs import plans, sweep
-from qexp.runs.prepare import Plan
-from qexp.runs.sweep import Choice, Order, Prepared
+from qexp.runs.launch import sweep
+from qexp.runs.launch.sweep import Choice, Order, Prepared
+from qexp.runs.planning import plans
+from qexp.runs.planning.prepare import Plan
 from qexp.spec import resolve
 from qexp.workspace import Workspace
 

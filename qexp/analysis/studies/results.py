@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.across_seeds import SeedComparison, compare_across_seeds
-from qexp.analysis.comparison_tables import differences_of, remarks, results_of_groups
-from qexp.analysis.groups import Chosen, Group
-from qexp.analysis.rounding import NONE
+from qexp.analysis.comparison.comparison_tables import differences_of, remarks, results_of_groups
+from qexp.analysis.comparison.rounding import NONE
+from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_across_seeds
+from qexp.analysis.comparison.seed_groups import Chosen, Group
+from qexp.analysis.comparison.typesetting import Table
 from qexp.analysis.studies.axes import Axis, Point, holds, points
 from qexp.analysis.studies.members import Member
-from qexp.analysis.typesetting import Table
-from qexp.runs.directory import name_with_caution
+from qexp.runs.record.directory import name_with_caution
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from qexp.analysis.groups import Chosen
+from qexp.analysis.comparison.seed_groups import Chosen
 from qexp.analysis.studies import folder
 from qexp.analysis.studies.asked import Asked, studied
 from qexp.analysis.studies.axes import Axis
 from qexp.analysis.studies.members import Member, Parents, members_of, parents_of
 from qexp.analysis.studies.results import Study, found_in
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.runs import sweep
-from qexp.runs.directory import RunDirectory
+from qexp.runs.launch import sweep
 from qexp.runs.launch.local import Unwatched, Watcher
-from qexp.runs.prepare import Plan
-from qexp.runs.sweep import Prepared
-from qexp.runs.waiting import Watch, endings
+from qexp.runs.launch.sweep import Prepared
+from qexp.runs.planning.prepare import Plan
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.state.waiting import Watch, endings
 from qexp.workspace import Workspace
 
 FOLDER = "studies"

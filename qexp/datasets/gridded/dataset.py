@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.datasets.array_cache import content_hash
 from qexp.datasets.gridded.folders import FieldError, field_folders, open_folder
 from qexp.datasets.gridded.frames import THICKNESS, Frames, prepare
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
 from qexp.datasets.gridded.patches import Numbers, Part, Patches, Vector
-from qexp.datasets.prepared import content_hash
 from qexp.errors import DatasetError
 from qexp.tables import suggestion
 

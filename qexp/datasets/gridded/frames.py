@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets import prepared
+from qexp.datasets import array_cache
+from qexp.datasets.array_cache import Array, Mapped, Prepared
 from qexp.datasets.gridded.folders import FieldFolder, open_folder
 from qexp.datasets.gridded.reading import grid_of, read_ready
-from qexp.datasets.prepared import Array, Mapped, Prepared
 
 THICKNESS = "thk"
 
@@ -90,18 +90,18 @@ def prepare(
     source = open_folder(folder, file)
     key = [
         VERSION,
-        [[path.name, prepared.content_hash(path)] for path in source.files],
+        [[path.name, array_cache.content_hash(path)] for path in source.files],
         list(names),
         resample,
         stepping,
     ]
-    about = prepared.note(key)
+    about = array_cache.note(key)
     if about is None:
         about = _described(source, names, resample, stepping)
-        prepared.keep_note(key, about)
+        array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
-    kept = prepared.prepared(key, shape, lambda: _blocks(source, variables, resample, stepping))
+    kept = array_cache.prepared(key, shape, lambda: _blocks(source, variables, resample, stepping))
     coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
     return Frames(folder, kept, variables, attributes=about["attributes"], **coordinates)
 
@@ -155,7 +155,7 @@ def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
     """(frame,): at how many places a patch has more than a threshold in its centre; remembered once it is counted."""
     key = ["counts", COUNTS_VERSION, frames.prepared.path.name, variable, threshold, patch_size]
-    known = (prepared.note(key) or {}).get("counts", [])
+    known = (array_cache.note(key) or {}).get("counts", [])
     if len(known) == len(frames):
         return np.array(known, dtype=np.int64)
     height, width = frames.size
@@ -166,5 +166,5 @@ def counts_above(frames: Frames, variable: str, threshold: float, patch_size: in
     for frame in range(len(frames)):
         counts[frame] = (values[frame, rows, columns] > threshold).sum()
         frames.fields.note_read(frames.fields.values[frame].nbytes)
-    prepared.keep_note(key, {"counts": counts.tolist()})
+    array_cache.keep_note(key, {"counts": counts.tolist()})
     return counts

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.datasets.array_cache import MAPPED_AROUND, Array
 from qexp.datasets.gridded.frames import THICKNESS, Frames, alike, counts_above
-from qexp.datasets.prepared import MAPPED_AROUND, Array
 
 Numbers = NDArray[np.int64]
 Vector = tuple[int | None, int | None]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
 from qexp.datasets.gridded.folders import Axis, FieldError, FieldFolder, NetcdfFolder
-from qexp.datasets.prepared import Array
 from qexp.tables import suggestion
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets.prepared import Array
+from qexp.datasets.array_cache import Array
 from qexp.errors import QexpError
 
 WHOLE = b"0123456789 \n\r\t"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.datasets import prepared
-from qexp.datasets.prepared import MAPPED_AROUND, Array, Prepared
+from qexp.datasets import array_cache
+from qexp.datasets.array_cache import MAPPED_AROUND, Array, Prepared
 from qexp.datasets.spectra.counts import hash_of
 from qexp.datasets.spectra.folders import Folders
 from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, Rows, Source, number, some
@@ -251,16 +251,16 @@ class _Reading:
 def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
     """The array of all spectra and what is known of them, from the files only if anything changed."""
     key = ["what is told of spectra", VERSION, *source.state()]
-    if document := prepared.note(key):
+    if document := array_cache.note(key):
         reading = _Reading.of(document)
-        if kept := prepared.known(reading.key(), (len(reading.rows), channels)):
+        if kept := array_cache.known(reading.key(), (len(reading.rows), channels)):
             return kept, reading
     rows = source.rows()
     reading = _Reading(rows)
     shape = (len(rows), channels)
-    kept = prepared.prepared_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
+    kept = array_cache.prepared_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
     reading.end()
-    prepared.keep_note(key, reading.document())
+    array_cache.keep_note(key, reading.document())
     return kept, reading
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qexp.datasets.prepared import Array
+from qexp.datasets.array_cache import Array
 from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
 from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, Rows, number, some
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from qexp.datasets.prepared import Array
+from qexp.datasets.array_cache import Array
 from qexp.datasets.table_files import MISSING, SHOWN
 from qexp.errors import DatasetError
 

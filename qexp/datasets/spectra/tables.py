@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.datasets.prepared import Array, content_hash
+from qexp.datasets.array_cache import Array, content_hash
 from qexp.datasets.spectra.counts import trouble_with
 from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, Rows, number
 from qexp.datasets.table_files import TableError, TableFile

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from qexp.models.activations import ACTIVATION_NAME, ACTIVATIONS
 from qexp.models.modules.convolution import ResnetBlock, channel_attention, convolutions
 from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten, layer_norm
-from qexp.models.modules.fields import UNet, dle_cnn
-from qexp.models.modules.matched import MatchedFilters
-from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
-from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
-from qexp.models.modules.spectra import (
+from qexp.models.modules.masked_autoencoder import (
     DECODERS,
     ENCODERS,
     POOLS,
@@ -19,6 +15,10 @@ from qexp.models.modules.spectra import (
     masked_encoder,
     token_pooling,
 )
+from qexp.models.modules.matched_filters import MatchedFilters
+from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
+from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
+from qexp.models.modules.unet import UNet, dle_cnn
 from qexp.models.shapes import Shape
 from qexp.tables import Entry
 

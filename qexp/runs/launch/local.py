@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
-from qexp.runs.directory import RunDirectory
-from qexp.runs.launches import Launch
-from qexp.runs.provenance import usable_cores
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.provenance import usable_cores
 from qexp.runs.signals import handled
-from qexp.runs.waiting import Watch
+from qexp.runs.state.launches import Launch
+from qexp.runs.state.waiting import Watch
 
 SECONDS_BETWEEN_LOOKS = 0.25
 """How often the pool looks at its runs and for signals; ends are noticed at once."""

@@ -1,0 +1,1 @@
+"""Runs side by side: tables of results, statistics over seeds, differences between specs."""

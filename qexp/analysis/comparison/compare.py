@@ -1,0 +1,124 @@
+"""Comparing runs: what differs in their specs, and what came of it. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_across_seeds, with_figures
+from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
+from qexp.analysis.comparison.spec_diff import differences
+from qexp.errors import QexpError
+from qexp.files import make_folder
+from qexp.metrics.meaning import Meaning
+from qexp.metrics.recorded import meaning_of
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.record.directory import RunDirectory, name_with_caution
+from qexp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one output, a value per run; `best` are the runs that have the best one."""
+
+    output: str
+    metric: str
+    meaning: Meaning
+    unit: str
+    values: list[float | None]
+    best: list[int]
+    """None of them where it is unknown which values are better."""
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit,
+            "values": self.values, "best": self.best,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    names: list[str]
+    specs: dict[str, list[str]]
+    """model and dataset → what it is called in each run."""
+    differences: dict[str, list[str]]
+    """Path in the spec → what it says in each run."""
+    results: list[Row]
+    figures: list[Path]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "runs": self.names,
+            "specs": self.specs,
+            "differences": self.differences,
+            "results": [row.document() for row in self.results],
+            "figures": [str(path) for path in self.figures],
+        }
+
+
+def compare_named(arguments: Sequence[str], catalog: Catalog) -> Comparison | SeedComparison:
+    """Compare the runs that arguments name, or groups of them; `groups.differ_by_seed` says when."""
+    chosen = choose(arguments, catalog)
+    if differ_by_seed(chosen):
+        return with_figures(compare_across_seeds(groups(chosen)), catalog.workspace)
+    return compare([one.directory for one in chosen], catalog.workspace)
+
+
+def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Comparison:
+    """Compare two runs or more; the pictures go to `comparisons/` in the workspace."""
+    names = [directory.name for directory in directories]
+    if len(set(names)) < len(names):
+        raise QexpError("the same run is named twice")
+    records = [directory.record() for directory in directories]
+    return Comparison(
+        [name_with_caution(record) for record in records],
+        {kind: [record[kind] for record in records] for kind in ("model", "dataset")},
+        differences([directory.spec() for directory in directories]),
+        list(_rows(records)),
+        _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
+    )
+
+
+def _rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
+    tests = [record["results"].get("test", {}) for record in records]
+    outputs = dict.fromkeys(output for test in tests for output in test)
+    for output in outputs:
+        units = [record["units"].get(output) for record in records if output in record["units"]]
+        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            values = [test.get(output, {}).get(name) for test in tests]
+            of = meaning_of(name, records)
+            badness = [None if value is None else of.badness(value) for value in values]
+            least = min((value for value in badness if value is not None), default=None)
+            comparable = sum(value is not None for value in values) > 1
+            best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
+            yield Row(output, name, of, of.in_unit(units[0] if units else ""), values, best)
+
+
+def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
+    from qexp.figures.curves import learning_curves
+    from qexp.figures.matrix import side_by_side
+
+    make_folder(folder)
+    drawn = []
+    records = [directory.record() for directory in directories]
+    names = {directory: name_with_caution(record) for directory, record in zip(directories, records, strict=True)}
+    curves = {names[directory]: directory.metrics() for directory in directories}
+    if all(curves.values()):
+        drawn.append(folder / "learning_curves.png")
+        units = {output: unit for record in records for output, unit in record["units"].items()}
+        learning_curves(curves, drawn[-1], units)
+    shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
+    for matrix in sorted(shared):
+        tables = {names[directory]: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}
+        if len({tuple(table.sizes.items()) for table in tables.values()}) == 1:
+            drawn.append(folder / f"matrix_{matrix}.png")
+            side_by_side(tables, matrix, drawn[-1])
+    return drawn
+
+
+def _load(path: Path) -> Any:
+    import xarray
+
+    return xarray.load_dataset(path, engine="h5netcdf")

@@ -1,0 +1,192 @@
+"""Comparisons as tables of texts, rounded for readers; and as rows of plain numbers for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from qexp.analysis.comparison.compare import Comparison
+from qexp.analysis.comparison.rounding import NONE, measured, number, rounding
+from qexp.analysis.comparison.seed_comparison import Pair, PairRow, SeedComparison
+from qexp.analysis.comparison.seed_groups import LeftOut
+from qexp.analysis.comparison.typesetting import Table
+from qexp.metrics.meaning import Meaning
+from qexp.metrics.student import LEVEL, Estimate
+
+LONGEST = 48
+"""Characters of a value that are shown; JSON has all."""
+
+INTERVAL = f"{100 * LEVEL:.0f} % interval"
+
+
+def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
+    """Two models of different names are told by their names, and long values are cut; None if nothing differs."""
+    rows = []
+    for kind, names in comparison.specs.items():
+        if len(set(names)) > 1:
+            rows.append([kind, *names])
+    for path, values in comparison.differences.items():
+        kind = path.partition(".")[0]
+        if kind == "model" and len(set(comparison.specs[kind])) > 1:
+            continue
+        rows.append([path, *(value if len(value) <= LONGEST else value[: LONGEST - 1] + "…" for value in values)])
+    return Table("What differs in the specs", ["spec", *comparison.names], rows) if comparison.differences else None
+
+
+def results_of_runs(comparison: Comparison) -> Table:
+    """The best value of each row stands out."""
+    rows = [
+        [row.output, row.metric, *(number(value, row.meaning) for value in row.values), row.unit]
+        for row in comparison.results
+    ]
+    strong = {(i, 2 + j) for i, row in enumerate(comparison.results) for j in row.best}
+    columns = ["output", "test metric", *comparison.names, "unit"]
+    return Table("Results on the test part", columns, rows, frozenset(comparison.names), frozenset(strong))
+
+
+def groups_of_seeds(comparison: SeedComparison) -> Table:
+    rows = [
+        [
+            group.name,
+            str(len(group.counted)),
+            ranges(group.counted) or NONE,
+            _left_out(group.left_out, comparison.missing(group)) or NONE,
+        ]
+        for group in comparison.groups
+    ]
+    return Table("Runs that differ by seed only", ["group", "n", "seeds", "not counted"], rows, frozenset({"n"}))
+
+
+def results_of_groups(comparison: SeedComparison) -> Table:
+    rows = []
+    for row in comparison.results:
+        cells = _of_mean(row.estimate, row.meaning)
+        of = row.estimate
+        ends = [NONE, NONE] if of is None else _rounded(of, row.meaning, of.least, of.greatest)
+        rows.append([row.output, row.metric, row.group, *cells, *ends, row.unit])
+    columns = ["output", "test metric", "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
+    return Table("Results on the test part over seeds", columns, rows, frozenset(columns[3:-1]))
+
+
+def differences_of(pair: Pair) -> Table:
+    """The better group is named where the interval leaves 0 out."""
+    rows = [
+        [row.output, _name(row), *_of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
+        for row in pair.rows
+    ]
+    title = f"{pair.first} minus {pair.second}, seed by seed ({ranges(pair.seeds)})"
+    columns = ["output", "test metric", "n", "difference ± deviation", INTERVAL, "unit", "better"]
+    return Table(title, columns, rows, frozenset(columns[2:5]))
+
+
+def remarks(comparison: Comparison | SeedComparison) -> list[str]:
+    """What a reader of the tables must know besides."""
+    if isinstance(comparison, Comparison):
+        return []
+    said = [
+        f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"
+        for pair in comparison.pairs
+        if pair.not_paired
+    ]
+    for row in comparison.results:
+        if row.not_finite:
+            said.append(
+                f"{row.group}: no finite {row.output} {row.metric} for {_seeds(row.not_finite)}; not counted there"
+            )
+    if any(pair.rows for pair in comparison.pairs):
+        share = round(1 / (1 - LEVEL))
+        said.append(
+            f"better: where the interval of the paired difference leaves 0 out; between equals, chance alone brings "
+            f"that about in one row of {share}"
+        )
+    return said
+
+
+def tables(comparison: Comparison | SeedComparison) -> list[Table]:
+    """All tables of a comparison, for a document."""
+    specs = differing_specs(comparison)
+    between = [specs] if specs else []
+    if isinstance(comparison, Comparison):
+        return [*between, results_of_runs(comparison)]
+    paired = [differences_of(pair) for pair in comparison.pairs if pair.rows]
+    return [groups_of_seeds(comparison), *between, results_of_groups(comparison), *paired]
+
+
+def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows for a program, with all digits. Those with a `minus` are paired differences."""
+    if isinstance(comparison, Comparison):
+        rows: list[list[Any]] = [[row.output, row.metric, row.unit, *row.values] for row in comparison.results]
+        return ["output", "metric", "unit", *comparison.names], rows
+    columns = [
+        "group", "minus", "output", "metric", "unit", "n", "mean", "standard_deviation", "interval_low",
+        "interval_high", "min", "max", "better", "seeds", "not_counted",
+    ]  # fmt: skip
+    left_out = {group.name: _left_out(group.left_out, comparison.missing(group)) for group in comparison.groups}
+    rows = []
+    for of_group in comparison.results:
+        told = "; ".join(filter(None, [left_out[of_group.group], _not_finite(of_group.not_finite)]))
+        key = [of_group.group, "", of_group.output, of_group.metric, of_group.unit]
+        rows.append([*key, *_plain(of_group.estimate), "", _listed(of_group.values), told])
+    for group in comparison.groups:
+        if not group.counted:
+            rows.append([group.name, *[""] * 4, 0, *[""] * 8, left_out[group.name]])
+    for pair in comparison.pairs:
+        if pair.not_paired:
+            rows.append([pair.first, pair.second, *[""] * 11, _listed(pair.seeds), pair.not_paired])
+        for row in pair.rows:
+            key = [pair.first, pair.second, row.output, _name(row), row.unit]
+            rows.append([*key, *_plain(row.estimate), row.better or "", _listed(row.seeds), ""])
+    return columns, rows
+
+
+def ranges(seeds: Iterable[int]) -> str:
+    """`0-4, 7` for 0, 1, 2, 3, 4, 7."""
+    runs = [[seed for _, seed in run] for _, run in groupby(enumerate(sorted(seeds)), lambda one: one[1] - one[0])]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _name(row: PairRow) -> str:
+    return f"|{row.metric}|" if row.absolute else row.metric
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {ranges(seeds)}"
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return " ".join(map(str, seeds))
+
+
+def _left_out(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
+    told = [f"{one.seed} {one.why} ({one.run})" for one in runs]
+    return "; ".join([*told, *([f"{ranges(missing)} missing"] if missing else [])])
+
+
+def _not_finite(seeds: Sequence[int]) -> str:
+    return f"{ranges(seeds)} not finite" if seeds else ""
+
+
+def _of_mean(of: Estimate | None, meaning: Meaning) -> list[str]:
+    """n, mean ± standard deviation, interval."""
+    if of is None:
+        return ["0", NONE, NONE]
+    if of.interval is None:
+        return [str(of.n), number(of.mean, meaning), NONE]
+    half_width = (of.interval[1] - of.interval[0]) / 2
+    finer = min(half_width, of.standard_deviation or 0)
+    written = rounding(of.mean, finer).interval(*of.interval) if finer > 0 else f"[{of.mean:.4g}, {of.mean:.4g}]"
+    return [str(of.n), measured(of.mean, of.standard_deviation), written]
+
+
+def _rounded(of: Estimate, meaning: Meaning, *values: float) -> list[str]:
+    """Values with the decimals that the standard deviation leaves."""
+    if not of.standard_deviation:
+        return [number(value, meaning) for value in values]
+    return [rounding(of.mean, of.standard_deviation).number(value) for value in values]
+
+
+def _plain(of: Estimate | None) -> list[Any]:
+    if of is None:
+        return [0, *[""] * 6]
+    return [of.n, of.mean, of.standard_deviation, *(of.interval or ("", "")), of.least, of.greatest]

@@ -1,0 +1,103 @@
+"""The network among its baselines as tables of texts, rounded for readers; and as rows of plain numbers for programs.
+
+rows  what `qexp.baselines.comparison.compared` gives, also when read back from JSON
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from qexp.analysis.comparison.rounding import number, rounding
+from qexp.analysis.comparison.typesetting import Table
+from qexp.baselines.comparison import NETWORK, SHOWN, best
+from qexp.metrics.recorded import meaning_of
+
+Row = Mapping[str, Any]
+
+
+def estimator_tables(rows: Sequence[Row]) -> list[Table]:
+    """A table per output, the least RMSE first; it stands out."""
+    return [_of_output(output, list(of)) for output, of in groupby(rows, lambda row: str(row["output"]))]
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the tables must know besides."""
+    said = [f"{name}: {note}" for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows) if note]
+    if any(row["rmse_interval"] for row in rows):
+        drawn = "groups of held-out rows" if any(row["groups"] for row in rows) else "held-out rows"
+        said.append(f"in brackets: 95 % bootstrap intervals over {drawn}")
+    if any(row["difference"] is not None for row in rows):
+        said.append(
+            f"against the {NETWORK}: RMSE less the {NETWORK}'s over the same rows, greater than 0 where the {NETWORK} "
+            "is better; where the brackets hold 0, these rows cannot tell which is"
+        )
+    for name in dict.fromkeys(row["estimator"] for row in rows if row["rmse"] is None):
+        said.append(f"{name}: not all of its estimates are finite numbers; not judged")
+    return said
+
+
+def plain_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows for a program, with all digits."""
+    numbers = (*SHOWN, "difference")
+    columns = ["output", "unit", "estimator", "note", "n", "groups"]
+    columns += [f"{name}{end}" for name in numbers for end in ("", "_low", "_high")]
+    return columns, [
+        [
+            *("" if row[key] is None else row[key] for key in columns[:6]),
+            *(value for name in numbers for value in _plain(row, name)),
+        ]
+        for row in rows
+    ]
+
+
+def _of_output(output: str, rows: Sequence[Row]) -> Table:
+    unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
+    ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
+    columns = ["estimator", f"RMSE{unit}", f"MAE{unit}", "R²", f"bias{unit}", f"against the {NETWORK}{unit}"]
+    texts = [
+        [
+            f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
+            _with_interval(row, "rmse"),
+            *(_rounded(row, metric) for metric in ("mae", "r2", "bias")),
+            _with_interval(row, "difference"),
+        ]
+        for row in ordered
+    ]
+    strong = frozenset({(0, 1)} if best(ordered) else ())
+    count = rows[0]["groups"]
+    groups = f" in {count} group{'s' * (count != 1)}" if count else ""
+    title = f"{output}, {rows[0]['n']} held-out rows{groups}"
+    return Table(title, columns, texts, frozenset(columns[1:]), strong)
+
+
+def _with_interval(row: Row, name: str) -> str:
+    half_width = _half_width(row, name)
+    if half_width is None:
+        return _rounded(row, name)
+    return f"{_rounded(row, name)} {rounding(row[name], half_width).interval(*row[f'{name}_interval'])}"
+
+
+def _rounded(row: Row, name: str) -> str:
+    """With the digits that its interval leaves."""
+    half_width = _half_width(row, name)
+    return (
+        number(row[name], meaning_of(name, ()))
+        if half_width is None
+        else rounding(row[name], half_width).number(row[name])
+    )
+
+
+def _half_width(row: Row, name: str) -> float | None:
+    """Of an interval that is wider than the rounding errors of floating point."""
+    ends = row[f"{name}_interval"]
+    if row[name] is None or ends is None:
+        return None
+    half_width = float(ends[1] - ends[0]) / 2
+    return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None
+
+
+def _plain(row: Row, name: str) -> list[Any]:
+    ends = row[f"{name}_interval"] or ("", "")
+    return ["" if row[name] is None else row[name], *ends]

@@ -1,0 +1,276 @@
+"""Comparing experiences by the runs of several seeds: what each reaches on average, and which one is better.
+
+Seeds of one number belong together: they drew the same test samples. The difference between two groups is therefore
+taken seed by seed, which leaves out what the luck of the samples adds to both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from qexp.analysis.comparison.seed_groups import Group
+from qexp.analysis.comparison.spec_diff import differences
+from qexp.errors import QexpError
+from qexp.files import make_folder
+from qexp.metrics.meaning import HIGHEST, ZERO, Meaning
+from qexp.metrics.recorded import meaning_of
+from qexp.metrics.student import LEVEL, Estimate, estimate
+from qexp.workspace import Workspace
+
+SHOWN_PATHS = 4
+"""So many of the places where two test parts differ are named."""
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One metric of one output in one group."""
+
+    group: str
+    output: str
+    metric: str
+    meaning: Meaning
+    unit: str
+    estimate: Estimate | None
+    """None if no seed has a number."""
+    values: dict[int, float]
+    """Seed → value."""
+    not_finite: list[int]
+    """Seeds that count in the group, but whose value is no finite number."""
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One metric of one output in two groups: the first's value minus the second's, seed by seed."""
+
+    output: str
+    metric: str
+    meaning: Meaning
+    unit: str
+    seeds: list[int]
+    estimate: Estimate
+    better: str | None
+    """The better group; None where the interval of the mean difference holds 0, or where the direction is unknown."""
+
+    @property
+    def absolute(self) -> bool:
+        """Whether absolute values are compared, those of a metric that is best at zero."""
+        return self.meaning.best == ZERO
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: str
+    second: str
+    seeds: list[int]
+    """Those that count in both."""
+    not_paired: str | None
+    """Why there are no differences."""
+    rows: list[PairRow]
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    groups: list[Group]
+    specs: dict[str, list[str]]
+    """model and dataset → what it is called in each group."""
+    differences: dict[str, list[str]]
+    """Path in the spec → what it says in each group."""
+    results: list[GroupRow]
+    pairs: list[Pair]
+    figures: list[Path]
+
+    @property
+    def names(self) -> list[str]:
+        return [group.name for group in self.groups]
+
+    def missing(self, group: Group) -> list[int]:
+        """Seeds that another group has a run of, and this one has not."""
+        return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "level": LEVEL,
+            "groups": [self._group(group) for group in self.groups],
+            "specs": self.specs,
+            "differences": self.differences,
+            "results": [
+                {
+                    **{key: getattr(row, key) for key in ("group", "output", "metric")},
+                    "direction": row.meaning.best,
+                    "unit": row.unit,
+                    **_numbers(row.estimate),
+                    "values": {str(seed): value for seed, value in row.values.items()},
+                    "not_finite": row.not_finite,
+                }
+                for row in self.results
+            ],
+            "pairs": [
+                {
+                    **{key: getattr(pair, key) for key in ("first", "second", "seeds", "not_paired")},
+                    "differences": [
+                        {
+                            **{key: getattr(row, key) for key in ("output", "metric", "absolute", "unit", "seeds")},
+                            **_numbers(row.estimate),
+                            "excludes_zero": row.estimate.excludes_zero,
+                            "better": row.better,
+                        }
+                        for row in pair.rows
+                    ],
+                }
+                for pair in self.pairs
+            ],
+            "figures": [str(path) for path in self.figures],
+        }
+
+    def _group(self, group: Group) -> dict[str, Any]:
+        summary = group.runs[0].summary
+        return {
+            "name": group.name,
+            **{key: summary[key] for key in ("experience", "dataset", "model", "overrides", "digest")},
+            "pattern": group.runs[0].pattern,
+            "runs": [one.name for one in group.counted.values()],
+            "seeds": list(group.counted),
+            "left_out": [asdict(one) for one in group.left_out],
+            "missing": self.missing(group),
+        }
+
+
+def _numbers(of: Estimate | None) -> dict[str, Any]:
+    if of is None:
+        return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
+    return {
+        "n": of.n, "mean": of.mean, "standard_deviation": of.standard_deviation,
+        "interval": of.interval, "min": of.least, "max": of.greatest,
+    }  # fmt: skip
+
+
+def compare_across_seeds(groups: Sequence[Group]) -> SeedComparison:
+    """Compare groups of runs, of which one is enough, without figures."""
+    if not any(group.counted for group in groups):
+        states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
+        raise QexpError(f"none of these runs is done: {states}")
+    specs = [group.runs[0].directory.spec() for group in groups]
+    results = list(_rows(groups))
+    return SeedComparison(
+        list(groups),
+        {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")},
+        differences(specs),
+        results,
+        [
+            _pair(groups[i], groups[j], _differing_test_parts(specs[i], specs[j]), results)
+            for i, j in combinations(range(len(groups)), 2)
+        ],
+        [],
+    )
+
+
+def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
+    """The comparison with its pictures drawn, which go to `comparisons/` in the workspace."""
+    folder = workspace.root / "comparisons" / _folder(comparison.groups)
+    make_folder(folder)
+    return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
+
+
+def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
+    tests = [one.test for group in groups for one in group.counted.values()]
+    records = [one.summary for group in groups for one in group.runs]
+    units = {name: unit for record in records for name, unit in record["units"].items()}
+    for output in dict.fromkeys(output for test in tests for output in test):
+        for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            of = meaning_of(name, records)
+            for group in groups:
+                found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
+                if not any(name in one.test.get(output, {}) for one in group.counted.values()):
+                    continue
+                values = {seed: value for seed, value in found.items() if value is not None and math.isfinite(value)}
+                yield GroupRow(
+                    group.name,
+                    output,
+                    name,
+                    of,
+                    of.in_unit(units.get(output, "")),
+                    estimate(list(values.values())) if values else None,
+                    values,
+                    [seed for seed in found if seed not in values],
+                )
+
+
+def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """Where two specs ask for different test samples of one seed, in words; None if nowhere."""
+    paths = list(differences([_test_part(first), _test_part(second)]))
+    shown = ", ".join(paths[:SHOWN_PATHS]) + (f" and {len(paths) - SHOWN_PATHS} more" if paths[SHOWN_PATHS:] else "")
+    return f"judged on different test parts: {shown} differ" if paths else None
+
+
+def _test_part(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a spec says of the test part."""
+    dataset = {key: value for key, value in spec["dataset"].items() if key not in ("description", "matrix")}
+    # Where the split is a list of shares, it divides what the test part leaves.
+    split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
+    return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
+
+
+def _pair(first: Group, second: Group, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:
+    seeds = [seed for seed in first.counted if seed in second.counted]
+    if not_paired is None and len(seeds) < 2:
+        common = f"only seed {seeds[0]}" if seeds else "no seed"
+        not_paired = f"{common} in common; an interval needs two"
+    rows = [] if not_paired else list(_paired_rows(first.name, second.name, results))
+    return Pair(first.name, second.name, seeds, not_paired if rows or not_paired else "no metric in common", rows)
+
+
+def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterator[PairRow]:
+    others = {(row.output, row.metric): row for row in results if row.group == second}
+    for row in results:
+        if row.group != first:
+            continue
+        other = others.get((row.output, row.metric))
+        seeds = [seed for seed in row.values if other and seed in other.values]
+        if other is None or not seeds:
+            continue
+        compared = abs if row.meaning.best == ZERO else float
+        of = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
+        better = None
+        if of.excludes_zero and row.meaning.best is not None:
+            better = first if (of.mean > 0) == (row.meaning.best == HIGHEST) else second
+        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, better)
+
+
+def _folder(groups: Sequence[Group]) -> str:
+    """Readable, and another one for other runs: a comparison never replaces the pictures of another."""
+    names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in groups)
+    runs = "\n".join(str(one.directory.path) for group in groups for one in group.runs)
+    return f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
+
+
+def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+    from qexp.figures.bands import learning_bands
+
+    curves = {group.name: [one.directory.metrics() for one in group.counted.values()] for group in comparison.groups}
+    curves = {name: kept for name, runs in curves.items() if (kept := [lines for lines in runs if lines])}
+    if curves:
+        losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
+        learning_bands(
+            curves, "each group's own" if losses_differ else "transformed values", folder / "learning_bands.png"
+        )
+        yield folder / "learning_bands.png"
+
+
+def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+    from qexp.figures.seeds import Seeds, errors_of_seeds
+
+    errors: dict[str, dict[str, Seeds]] = {}
+    for row in comparison.results:
+        if row.metric == "mae" and row.estimate is not None:
+            of = row.estimate
+            errors.setdefault(row.output, {})[row.group] = Seeds(list(row.values.values()), of.mean, of.interval)
+    if errors:
+        errors_of_seeds(errors, folder / "test_errors.png")
+        yield folder / "test_errors.png"

@@ -1,0 +1,165 @@
+"""Which runs a comparison is about, and which of them differ by seed only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import DamagedError, QexpError
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.catalog.references import is_pattern, matching
+from qexp.runs.record.directory import RunDirectory, name_with_caution
+from qexp.runs.state.waiting import Watch
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A run that an argument names."""
+
+    directory: RunDirectory
+    summary: dict[str, Any]
+    """What its record says; the state is the one of this moment."""
+    pattern: str | None
+    """The pattern that matched it; None if it was named itself."""
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def seed(self) -> int:
+        seed: int = self.summary["seed"]
+        return seed
+
+    @property
+    def digest(self) -> str:
+        """The same for runs that differ by seed only; of a record that has none, the run's own name."""
+        return self.summary["digest"] or self.name
+
+    @property
+    def test(self) -> dict[str, dict[str, float | None]]:
+        """output → metric → value on the test part."""
+        return (self.summary["results"] or {}).get("test") or {}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A seed that does not count in its group."""
+
+    seed: int
+    run: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one digest, of which each seed counts once."""
+
+    name: str
+    runs: list[Chosen]
+
+    @property
+    def counted(self) -> dict[int, Chosen]:
+        """Seed → the run that counts, in the order of seeds: the first that is done and has results."""
+        sound: dict[int, Chosen] = {}
+        for one in self.runs:
+            if _objection(one) is None:
+                sound.setdefault(one.seed, one)
+        return dict(sorted(sound.items()))
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        counted = self.counted
+        return [
+            LeftOut(one.seed, one.name, _objection(one) or f"repeats {counted[one.seed].name}")
+            for one in self.runs
+            if one is not counted.get(one.seed)
+        ]
+
+    @property
+    def seeds(self) -> set[int]:
+        """Those of all its runs, whether they count or not."""
+        return {one.seed for one in self.runs}
+
+
+def _objection(one: Chosen) -> str | None:
+    if one.summary["state"] != "done":
+        return str(one.summary["state"]).replace("_", " ")
+    return None if one.test else "done without results on a test part"
+
+
+def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
+    """The runs that arguments name, by pattern, name, unique prefix or path; each belongs to the first that names it.
+
+    Raises NotFoundError for an argument that names none, QexpError for one that names only what is named before it.
+    """
+    summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
+    chosen: dict[Path, Chosen] = {}
+    for argument in arguments:
+        before = len(chosen)
+        for one in _named(argument, summaries, catalog):
+            _require_numbers(one)
+            chosen.setdefault(one.directory.path.resolve(), one)
+        if len(chosen) == before:
+            raise QexpError(f"the same run is named twice: '{argument}' names none that is not named before it")
+    if len(chosen) < 2:
+        only = "".join(f", and '{argument}' names only {one.name}" for one in chosen.values() for argument in arguments)
+        raise QexpError(f"compare needs at least two runs{only}")
+    return list(chosen.values())
+
+
+def _require_numbers(one: Chosen) -> None:
+    results = (one.summary["results"] or {}).get("test") or {}
+    metrics = list(results.values()) if isinstance(results, dict) else [results]
+    if not all(isinstance(of, dict) and all(isinstance(v, int | float | None) for v in of.values()) for of in metrics):
+        raise DamagedError(f"{one.directory.record_file} is damaged: 'results' is not what a run writes there")
+
+
+def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[Chosen]:
+    if not is_pattern(argument):
+        directory = catalog.find(argument)
+        yield Chosen(directory, {**directory.record(), "state": Watch().state(directory)}, None)
+        return
+    by_name = {one["name"]: one for one in summaries}
+    for name in matching(argument, by_name):
+        yield Chosen(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
+
+
+def differ_by_seed(chosen: Sequence[Chosen]) -> bool:
+    """Whether groups are to be compared rather than runs: if there is a pattern, or all of several specs have seeds."""
+    seeds = Counter(digest for digest, _ in {(one.digest, one.seed) for one in chosen})
+    return any(one.pattern for one in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
+
+
+def groups(chosen: Sequence[Chosen]) -> list[Group]:
+    """The runs of each pattern, and those that were named themselves, by digest."""
+    members: dict[tuple[str | None, str], list[Chosen]] = {}
+    for one in chosen:
+        members.setdefault((one.pattern, one.digest), []).append(one)
+    return [Group(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
+
+
+def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
+    """What was trained and what was changed for it, as far as not for all; where that is the same, more besides."""
+    changes = [runs[0].summary["overrides"] for runs in members]
+    shared = set.intersection(*map(set, changes)) if len(members) > 1 else set()
+    choices = [list(_possible_names(runs[0], shared)) for runs in members]
+    uses = [Counter(names) for names in zip(*choices, strict=True)]
+    return [
+        next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1])
+        for names in choices
+    ]
+
+
+def _possible_names(first: Chosen, shared: Collection[str]) -> Iterator[str]:
+    own = [change for change in first.summary["overrides"] if change not in shared]
+    words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
+    plain = name_with_caution(first.summary, words)
+    pattern, digest = first.pattern or first.name, first.digest[:8]
+    yield plain
+    yield f"{plain} ({pattern})"
+    yield f"{plain} ({digest})"
+    yield f"{plain} ({pattern}, {digest})"

@@ -1,0 +1,1 @@
+"""Trained networks as ONNX or TorchScript, for programs that know nothing of qexp."""

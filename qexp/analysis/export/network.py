@@ -1,0 +1,191 @@
+"""The network of a finished run in a folder of its own, for programs that know neither qexp nor, with ONNX, torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from qexp import files
+from qexp.analysis.export import document
+from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, made_by
+from qexp.analysis.export.graphs import FORMATS, GraphError, Named, capture, takes_any_frame
+from qexp.analysis.prediction.predictor import load_models
+from qexp.analysis.prediction.reuse import STALE_SECONDS
+from qexp.errors import QexpError
+from qexp.models.inversion import Inversion
+from qexp.models.portable import MeanAndSpread, Positional, Row, Stack, portable
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.signals import terminable
+from qexp.tables import suggestion
+
+ABOUT, README = "network.json", "README.md"
+
+OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
+"""All files that there can be in such a folder."""
+
+NEW, OLD = "new", "old"
+"""What lies beside such a folder while it is written."""
+
+OF_FILES = {".zip", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
+"""Ends of names that are not meant for folders."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    folder: Path
+    files: dict[str, int]
+    """Name → bytes."""
+    about: Document
+    """What `network.json` says."""
+
+
+def export_network(
+    directory: RunDirectory, target: Path, format: str = "onnx", *, physical: bool = False, overwrite: bool = False
+) -> Exported:
+    """Write a run's network, what it takes and makes, and how to call it, to a folder that is whole or not there.
+
+    physical   transforms are inside the graph: units in, units out; without it the graph is the bare network, and
+               values are transformed outside. A run with networks of several folds has one graph with all of them,
+               which makes their mean and spread; each has transforms of its own, which must be inside.
+    overwrite  replace a folder that an export has written before
+    Raises QexpError for a run that is not done, an unknown format, a folder in the way, and a network with operations
+    that the format cannot hold.
+    """
+    if format not in FORMATS:
+        raise QexpError(f"--format {format}: no such format; {suggestion(format, FORMATS)}")
+    _require_room(target, overwrite)
+    models = load_models(directory, torch.device("cpu"))
+    if len(models) > 1 and not physical:
+        raise QexpError(
+            f"{directory.name} has {len(models)} networks, of its folds, each with transforms that were fitted to "
+            "rows of its own; add --physical, which puts them inside the graph"
+        )
+    about, graph = _graph(directory, models, format, physical)
+    scales = document.dle_fields(models[0], physical)
+    contents = {
+        FORMATS[format].file: graph,
+        ABOUT: files.json_bytes(about),
+        README: document.readme(about, divided=bool(scales)).encode(),
+        **{name: text.encode() for name, text in scales.items()},
+    }
+    _place(contents, target)
+    return Exported(target, {name: len(content) for name, content in contents.items()}, about)
+
+
+def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> tuple[Document, bytes]:
+    """What `network.json` says, and the content of the graph's file."""
+    shapes = list(models[0].network.inputs.values())
+    told = document.told(directory, models, format, physical)
+    facts: dict[str, str] = {key: str(told[key]) for key in ("run", "digest", "caution") if key in told}
+    troubles = []
+    for module in _modules(directory, models, physical):
+        for free_frame in [True, False] if takes_any_frame(module, shapes) else [False]:
+            try:
+                graph = capture(module, shapes, free_frame)
+                about = told | document.ports(directory, models, graph)
+                inputs, outputs = (
+                    [Named(port["name"], tuple(port["shape"]), document.words(port, physical)) for port in about[key]]
+                    for key in ("inputs", "outputs")
+                )
+                return about, FORMATS[format].write(graph, inputs, outputs, facts)
+            except GraphError as error:
+                troubles.append(str(error))
+    raise QexpError(f"{directory.name}: its network cannot be written as {format}: {troubles[-1]}")
+
+
+def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: bool) -> Iterator[nn.Module]:
+    """What can be written, those with the shortest graph first."""
+    network = models[0].network
+    groups = _by_layout(directory, models)
+    for model in models:
+        portable(model)
+    if len(models) == 1:
+        yield Positional(models[0] if physical else network, network.inputs, network.outputs)
+    else:
+        outputs = [made.name for made in made_by(models)]
+        yield Positional(MeanAndSpread([Stack(group) for group in groups], models[0]), network.inputs, outputs)
+        yield Positional(MeanAndSpread([Row(models)], models[0]), network.inputs, outputs)
+
+
+def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[list[Inversion]]:
+    """The networks of a run's folds, those together for which the same was chosen."""
+    groups: dict[str, list[Inversion]] = {}
+    rest = iter(models)
+    for fold in directory.all_folds():
+        told = fold.record()["fold"]
+        for _ in told["networks"]:
+            groups.setdefault(json.dumps(told["chosen"], sort_keys=True), []).append(next(rest))
+    return list(groups.values())
+
+
+# The folder
+
+
+def _require_room(target: Path, overwrite: bool) -> None:
+    if target.suffix.lower() in OF_FILES:
+        raise QexpError(
+            f"--to {target}: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
+            "of the run ends in .tar.zst, .tar.gz or .tar"
+        )
+    try:
+        names = {path.name for path in target.iterdir()} if target.exists() else set()
+    except NotADirectoryError:
+        raise QexpError(f"--to {target}: there is a file of that name; choose another") from None
+    except OSError as error:
+        raise QexpError(f"--to {target}: {error.strerror}") from error
+    if names and not overwrite:
+        raise QexpError(f"--to {target}: the folder is not empty; choose another, or --overwrite an earlier export")
+    if names and (ABOUT not in names or names - OURS):
+        other = min(names - OURS, default="no " + ABOUT)
+        raise QexpError(f"--to {target}: --overwrite replaces nothing but earlier exports, and this has {other}")
+
+
+def _place(contents: Mapping[str, bytes], target: Path) -> None:
+    """Make the folder with all its files, or nothing; what was there goes when the new one is whole."""
+    place = Path(os.path.realpath(target))  # a link stays one
+    files.make_folder(place.parent)
+    try:
+        with (
+            terminable(),
+            tempfile.TemporaryDirectory(
+                prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
+            ) as beside,
+        ):
+            draft, before = Path(beside, NEW), Path(beside, OLD)
+            draft.mkdir(mode=0o755)
+            for name, content in contents.items():
+                files.write_bytes(draft / name, content)
+            if place.exists():
+                place.rename(before)
+            try:
+                draft.rename(place)
+            except BaseException:
+                if before.exists():
+                    before.rename(place)
+                raise
+    except OSError as error:
+        raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+    _clear(place)
+
+
+def _clear(place: Path) -> None:
+    """Delete what processes left that were killed while they wrote this folder; it may lie where no doctor looks."""
+    drafts = re.compile(rf"\.{re.escape(place.name)}\.[a-z0-9_]{{8}}")
+    with suppress(OSError):  # they are in nobody's way
+        for path in place.parent.iterdir():
+            if not drafts.fullmatch(path.name) or not path.is_dir():
+                continue
+            stale = time.time() - path.stat().st_mtime > STALE_SECONDS
+            if stale and {inside.name for inside in path.iterdir()} <= {NEW, OLD}:
+                shutil.rmtree(path)

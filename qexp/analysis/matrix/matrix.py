@@ -1,0 +1,187 @@
+"""Inference matrices: a trained model's estimates over a grid of true parameter values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import assemble, files
+from qexp.analysis.matrix.axes import LARGEST, Axis, checked
+from qexp.analysis.matrix.table import draw_matrix, matrix_table, write_npy
+from qexp.analysis.prediction.predictor import load_model
+from qexp.datasets.generated import GeneratedDataset
+from qexp.errors import QexpError
+from qexp.models.shapes import written
+from qexp.quantities import quantity
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.names import now, require_name
+from qexp.seeds import Seeds
+from qexp.tables import suggestion
+from qexp.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
+
+    from qexp.models.inversion import Inversion
+
+BLOCK = 512
+"""Cells simulated at a time."""
+
+Array = NDArray[np.float64]
+
+
+def matrix(
+    directory: RunDirectory,
+    dataset: str,
+    workspace: Workspace,
+    *,
+    axes: Sequence[Axis] = (),
+    fixed: Mapping[str, float] | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    npy: bool = False,
+) -> Path:
+    """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
+
+    dataset  name or path of the dataset spec that says how the observations are made; its `matrix` gives the axes
+             where none are given
+    fixed    values of variables that vary in the dataset but are no axis
+    repeats  noise realisations per cell
+    Returns the folder `matrices/<dataset>` of the run.
+    """
+    if repeats < 1:
+        raise QexpError(f"--repeats {repeats}: at least one")
+    if seed < 0:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+    torch_device = assemble.device_of(device)
+    model = load_model(directory, torch_device)
+    tables = assemble.tables_with(directory.extensions)
+    name, document = assemble.dataset_document(dataset, workspace, tables)
+    require_name(name)
+    source = assemble.generated_of(document, tables)
+    _require_inputs(source, model, name)
+    grid = list(axes) or axes_of(document, name)
+    held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
+    estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
+    table = matrix_table(estimates, grid, held, repeats, directory, name, seed)
+
+    folder = directory.matrices / name
+    files.make_folder(folder)
+    files.write_bytes(folder / "matrix.nc", bytes(table.to_netcdf(engine="h5netcdf")))
+    draw_matrix(table, grid, directory, folder / "matrix.png", tables)
+    if npy:
+        write_npy(table, folder)
+    record = _record(directory, name, grid, held, repeats, seed)
+    record["mean_absolute_error"] = {
+        output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
+    }
+    record["units"] = {variable: quantity(variable).unit for variable in [*record["axes"], *estimates]}
+    files.write_json(folder / "record.json", record)
+    os.utime(directory.record_file)  # so that the catalog sees that there is something new
+    return folder
+
+
+def _record(
+    directory: RunDirectory, dataset: str, grid: Sequence[Axis], held: Mapping[str, float], repeats: int, seed: int
+) -> dict[str, Any]:
+    return {
+        "run": directory.name,
+        "dataset": dataset,
+        "created": now(),
+        "axes": {one.variable: [one.low, one.high, one.cells] for one in grid},
+        "fixed": dict(held),
+        "repeats": repeats,
+        "seed": seed,
+    }
+
+
+def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> None:
+    shapes = source.shapes()
+    for variable, shape in model.network.inputs.items():
+        if variable not in shapes:
+            raise QexpError(f"the dataset '{name}' makes no '{variable}'; {suggestion(variable, shapes)}")
+        if shapes[variable] != shape:
+            raise QexpError(
+                f"the dataset '{name}' makes '{variable}' of {written(shapes[variable])}, "
+                f"but the run was trained on {written(shape)}"
+            )
+
+
+def axes_of(document: Mapping[str, Any], name: str) -> list[Axis]:
+    described = document.get("matrix")
+    if described is None:
+        raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
+    cells = int(described["resolution"])
+    return [
+        checked(Axis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
+        for variable, (low, high) in described["axes"].items()
+    ]
+
+
+def held_values(
+    source: GeneratedDataset, grid: Sequence[Axis], fixed: dict[str, float], outputs: list[str]
+) -> dict[str, float]:
+    """The value of every variable that is no axis."""
+    on_axes = [one.variable for one in grid]
+    for variable in on_axes:
+        if variable not in source.variables:
+            raise QexpError(f"--axis {variable}: no such variable; {suggestion(variable, source.variables)}")
+        if on_axes.count(variable) > 1:
+            raise QexpError(f"--axis {variable} is given twice")
+    for variable, number in fixed.items():
+        if variable not in source.variables:
+            raise QexpError(f"--fix {variable}: no such variable; {suggestion(variable, source.variables)}")
+        if variable in on_axes:
+            raise QexpError(f"--fix {variable}: it is an axis")
+        if violation := quantity(variable).violation(number):
+            raise QexpError(f"--fix {variable}: {violation}")
+    for one in grid:
+        for centre in (one.centres[0], one.centres[-1]):
+            if violation := quantity(one.variable).violation(float(centre)):
+                raise QexpError(f"--axis {one.variable}: {violation}, but a cell lies at {centre:g}")
+    held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
+    missing = [name for name in source.variables if name not in held and name not in on_axes]
+    if missing:
+        raise QexpError(f"'{missing[0]}' varies and is no axis; give it a value: --fix {missing[0]}=0")
+    cells = int(np.prod([one.cells for one in grid], dtype=np.float64))
+    if cells > LARGEST:
+        raise QexpError(f"{cells:,} cells are too many; at most {LARGEST:,}")
+    return held
+
+
+def estimate_cells(
+    model: Inversion,
+    source: GeneratedDataset,
+    grid: Sequence[Axis],
+    held: Mapping[str, float],
+    repeats: int,
+    seeds: Seeds,
+    device: torch.device,
+) -> dict[str, tuple[Array, Array]]:
+    """output → true values (cell,) and estimates (repeat, cell), cells in the order of the axes, the last fastest."""
+    shape = tuple(one.cells for one in grid)
+    cells = int(np.prod(shape))
+    outputs = model.network.outputs
+    true = {name: np.empty(cells) for name in outputs}
+    estimates = {name: np.empty((repeats, cells)) for name in outputs}
+    source = GeneratedDataset(
+        source.generator, (source.height, source.width), held, {}, source.distributions, source.noise
+    )
+    for repeat in range(repeats):
+        random = seeds.torch(device, "matrix", repeat)
+        for start in range(0, cells, BLOCK):
+            block = slice(start, min(start + BLOCK, cells))
+            indices = np.unravel_index(np.arange(block.start, block.stop), shape)
+            values = {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}
+            samples = source.observe(values, random)
+            made = model.estimate(samples)
+            for name in outputs:
+                estimates[name][repeat, block] = made[name][:, 0].cpu().numpy()
+                true[name][block] = values[name] if name in values else held[name]
+    return {name: (true[name], estimates[name]) for name in outputs}

@@ -1,0 +1,122 @@
+"""A matrix as a table with units, as a picture, and as VDI's arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import assemble, files
+from qexp.analysis.matrix.axes import Axis
+from qexp.quantities import quantity
+from qexp.runs.record.directory import RunDirectory
+from qexp.tables import Tables
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = NDArray[np.float64]
+
+
+def matrix_table(
+    estimates: Mapping[str, tuple[Array, Array]],
+    grid: Sequence[Axis],
+    held: Mapping[str, float],
+    repeats: int,
+    directory: RunDirectory,
+    dataset: str,
+    seed: int,
+) -> xarray.Dataset:
+    """One variable per output and kind of value, over the axes."""
+    import xarray
+
+    dimensions = [one.variable for one in grid]
+    shape = [one.cells for one in grid]
+    coordinates = {
+        one.variable: (one.variable, one.centres, _attributes(one.variable, "true value of: ")) for one in grid
+    }
+    variables: dict[str, Any] = {}
+    for name, (truth, made) in estimates.items():
+        mean = made.mean(0)
+        errors = made - truth
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kinds = {
+                "estimate": (mean, "estimate of: ", quantity(name).unit),
+                "error": (mean - truth, "estimate minus true value of: ", quantity(name).unit),
+                "relative_error": ((mean - truth) / np.abs(truth), "error over true value of: ", "1"),
+            }
+            if repeats > 1:
+                kinds |= {
+                    "mean": (mean, "mean over noise realisations of the estimate of: ", quantity(name).unit),
+                    "bias": (errors.mean(0), "mean error over noise realisations of: ", quantity(name).unit),
+                    "standard_deviation": (
+                        made.std(0, ddof=1),
+                        "standard deviation over noise realisations of the estimate of: ",
+                        quantity(name).unit,
+                    ),
+                }
+        for kind, (values, words, unit) in kinds.items():
+            attributes = {"long_name": words + quantity(name).description, "units": unit}
+            variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
+    about: dict[str, Any] = {
+        "Conventions": "CF-1.10",
+        "title": f"inference matrix of the run {directory.name} on the dataset {dataset}",
+        "run": directory.name,
+        "dataset": dataset,
+        "repeats": repeats,
+        "seed": seed,
+        **{f"fixed_{name}": number for name, number in held.items()},
+    }
+    return xarray.Dataset(variables, coordinates, about)
+
+
+def _attributes(variable: str, words: str = "") -> dict[str, str]:
+    return {"long_name": words + quantity(variable).description, "units": quantity(variable).unit}
+
+
+def draw_matrix(
+    table: xarray.Dataset, grid: Sequence[Axis], directory: RunDirectory, path: Path, tables: Tables
+) -> None:
+    from qexp.figures.matrix import Panels, draw
+
+    # More than two axes: the picture shows the middle of the others, the file has all.
+    middle = {one.variable: one.cells // 2 for one in grid[2:]}
+    shown = table.isel(middle)
+    trained = assemble.generated_of(directory.spec()["dataset"], tables)
+    held_out = {
+        name: [tuple(trained.distributions[name].quantile(np.asarray(interval))) for interval in intervals]
+        for name, intervals in trained.test.items()
+    }
+    panels = {
+        output: Panels(
+            shown[f"{output}_estimate"].values,
+            shown[f"{output}_error"].values,
+            shown[f"{output}_relative_error"].values,
+            shown[f"{output}_standard_deviation"].values if f"{output}_standard_deviation" in shown else None,
+        )
+        for output in _outputs(table)
+    }
+    axes = [(one.variable, one.centres, (one.low, one.high)) for one in grid[:2]]
+    where = ", ".join(f"{one.variable} {one.centres[middle[one.variable]]:.3g}" for one in grid[2:])
+    title = f"{directory.name} on {table.attrs['dataset']}" + (f" at {where}" if where else "")
+    draw(panels, axes, held_out, title, path)
+
+
+def _outputs(table: xarray.Dataset) -> list[str]:
+    return [str(name).removesuffix("_estimate") for name in table.data_vars if str(name).endswith("_estimate")]
+
+
+VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
+
+
+def write_npy(table: xarray.Dataset, folder: Path) -> None:
+    """VDI's three arrays per output; its first variable runs fastest, so its axes are ours in reverse."""
+    for output in _outputs(table):
+        for ours, theirs in VDI_NAMES.items():
+            content = io.BytesIO()
+            np.save(content, table[f"{output}_{ours}"].values.T)
+            files.write_bytes(folder / f"{output}_{theirs}.npy", content.getvalue())

@@ -1,0 +1,62 @@
+"""Estimating the files of a folder on a cluster: a task of a job array for each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qexp import files
+from qexp.analysis.prediction.predictor import load_models
+from qexp.errors import QexpError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.schedulers import slurm
+from qexp.runs.state import launches
+from qexp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Files handed to Slurm."""
+
+    folder: Path
+    """Of the launch: its script, commands and `prediction.json`; in `output/`, what the tasks print."""
+    jobs: dict[str, str]
+    """File that is made → its job."""
+
+
+def submit(
+    directory: RunDirectory,
+    pairs: Sequence[tuple[Path, Path]],
+    workspace: Workspace,
+    given: Sequence[str],
+    options: Sequence[str] = (),
+) -> Submitted:
+    """Hand files to Slurm.
+
+    pairs    files to read and to write, see `predict_rows.targets`
+    given    options of Slurm, `key=value`, which win over those of qexp.toml
+    options  of the command for every file
+    Raises QexpError if the run cannot predict, SchedulerError if sbatch refuses.
+    """
+    import torch
+
+    load_models(directory, torch.device("cpu"))  # what would fail in every task fails here
+    settings = slurm.options(workspace.settings().get("slurm", {}), given)
+    if not pairs:
+        raise QexpError("there are no files to estimate")
+    files.make_folder(pairs[0][1].absolute().parent)
+    folder = launches.claim(workspace).folder
+    start = [sys.executable, "-m", "qexp", "predict", "--run", str(directory.path.absolute())]
+    place = ["--workspace", str(workspace.root.absolute())]
+    commands = [
+        [*start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place]
+        for path, made in pairs
+    ]
+    record = {"run": directory.name, "settings": settings, "commands": commands, "jobs": {}}
+    files.write_json(folder / launches.PREDICTION, record)
+    jobs = slurm.submit_commands(folder, commands, settings, None, f"predict-{directory.name}")
+    made_by = {str(made): job for (_, made), job in zip(pairs, jobs, strict=True)}
+    files.write_json(folder / launches.PREDICTION, {**record, "jobs": made_by})
+    return Submitted(folder, made_by)

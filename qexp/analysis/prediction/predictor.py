@@ -1,0 +1,87 @@
+"""Predictions of a finished run, in physical units, from plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from qexp import assemble
+from qexp.errors import QexpError
+from qexp.models.ensemble import Ensemble
+from qexp.models.inversion import Inversion
+from qexp.models.shapes import Shape, written
+from qexp.runs.folds import directories
+from qexp.runs.planning.existing import require_done
+from qexp.runs.record.directory import RunDirectory
+from qexp.tables import suggestion
+from qexp.training import checkpoint
+
+
+def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for one with folds."""
+    models = load_models(directory, device)
+    if directory.all_folds():
+        raise QexpError(f"{directory.name} has {len(models)} networks, of its folds; this needs a run with one")
+    return models[0]
+
+
+def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
+    """The one model of a finished run, or those of all its folds, ready to predict."""
+    if directory.all_folds():
+        directories.require_done(directory)  # which says more than the state of the run
+    require_done(directory)
+    if directory.all_folds():
+        models = directories.load_networks(directory)
+    else:
+        weights, _ = checkpoint.read(directory.best_weights)
+        models = [assemble.trained_model(directory.spec(), assemble.tables_with(directory.extensions), weights)]
+    return [model.to(device) for model in models]
+
+
+class Predictor:
+    """Estimates from arrays; see `predict`."""
+
+    def __init__(self, directory: RunDirectory, device: str = "auto") -> None:
+        self.device = assemble.device_of(device)
+        models = load_models(directory, self.device)
+        self.network, self.ensemble = models[0].network, Ensemble(models)
+
+    def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
+        """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
+
+        inputs  variable → (sample, height, width), (sample, height, width, channel), (sample, column) or (sample,), in
+                the variable's unit; without the sample axis for a single one, which gives estimates without it
+        Raises QexpError for a missing or unknown input or one of another shape.
+        """
+        wanted = self.network.inputs
+        for name in inputs:
+            if name not in wanted:
+                raise QexpError(f"the model has no input '{name}'; {suggestion(name, wanted)}")
+        for name in wanted:
+            if name not in inputs:
+                raise QexpError(f"the model needs the input '{name}'")
+        tensors, single = {}, False
+        for name, shape in wanted.items():
+            tensors[name], single = _as_batch(name, np.asarray(inputs[name], dtype=np.float32), shape)
+        if len({len(tensor) for tensor in tensors.values()}) > 1:
+            counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
+            raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
+        estimated = self.ensemble.mean_and_spread({name: tensor.to(self.device) for name, tensor in tensors.items()})
+        arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
+        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
+        return {name: array[0] for name, array in arrays.items()} if single else arrays
+
+
+def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:
+    """(sample, channel, height, width) or (sample, feature), and whether it was a single sample."""
+    channels_last = (*shape[1:], shape[0])
+    accepted = [channels_last] + ([channels_last[:-1]] if shape[0] == 1 else [])
+    for sample_shape in accepted:
+        single = array.shape == sample_shape
+        if single or array.shape[1:] == sample_shape:
+            batch = torch.from_numpy(np.ascontiguousarray(array)).reshape(-1, *channels_last)
+            return (batch.permute(0, 3, 1, 2) if len(shape) == 3 else batch), single
+    raise QexpError(f"'{name}' must have samples of shape {written(shape)}, but the array is {list(array.shape)}")

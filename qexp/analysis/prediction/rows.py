@@ -1,0 +1,308 @@
+"""Estimates for files of rows that need not fit into memory: pixels of a map, a campaign's spectra."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.progress import Progress, untold
+from qexp.analysis.prediction.read_ahead import read_ahead
+from qexp.errors import NotFoundError, QexpError
+from qexp.figures.map import draw_map, layers, position_columns
+from qexp.rows.chunks import Chunk, Rows
+from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
+from qexp.rows.raster import Raster
+from qexp.runs.signals import terminable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK = 32_768
+"""Rows read, estimated and written at a time."""
+BLOCK = 4_096
+"""Rows estimated between two looks at whether anybody still waits for them."""
+WORDS = b"words"
+"""Of a column: what it says in every row."""
+
+CAUTION = "caution"
+"""The column that says in every row what must be said of its estimates, if anything; NetCDF says it once."""
+
+OUTSIDE = "outside"
+"""The column that counts the features of a row that lie outside the range of the training data."""
+
+Matrix = NDArray[np.float32]
+Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""(row, feature) → means and spreads over networks, (row, output) each."""
+
+
+@dataclass(frozen=True)
+class RowModel:
+    """What is needed of a run to estimate rows."""
+
+    features: Sequence[str]
+    """Columns, in the order in which `estimate` takes them."""
+    ranges: NDArray[np.floating]
+    """(feature, 2): least and greatest value in the training data."""
+    outputs: Mapping[str, str]
+    """Name → unit."""
+    estimate: Estimate
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What every output says of where it comes from: the run, its digest, "selected on the test data"."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was made of a file."""
+
+    source: Path
+    target: Path
+    rows: int
+    outside: int
+    """Rows with at least one feature outside the range of the training data."""
+    missing: int
+    """Rows without an estimate, because a feature is missing."""
+    map: Path | None
+    made: bool
+    """False if it was there already."""
+    warnings: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """All that can be looked at."""
+        return [self.target, *([self.map] if self.map is not None else [])]
+
+    @property
+    def remarks(self) -> list[str]:
+        """How much there is, and what a reader should know of it."""
+        said = [f"{self.rows:,} rows"]
+        if self.outside:
+            said.append(f"{self.outside:,} with features outside the range of the training data")
+        if self.missing:
+            said.append(f"{self.missing:,} without an estimate, because a feature is missing")
+        return said
+
+
+def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple[Path, Path]]:
+    """The files to read and those to write.
+
+    source  a file, or a folder whose files of rows are all read, not those of its folders
+    target  a file for a file, a folder for a folder; files in it are named after those read
+    ending  of the files in the folder; that of the file read if left out
+    Raises QexpError where nothing can be read, two would be written to the same file, or a file over itself.
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if not source.is_dir():
+        format_of(source)
+        if target.is_dir():
+            target = target / f"{source.stem}{ending or source.suffix}"
+        pairs = [(source, target)]
+    else:
+        if target.is_file():
+            raise QexpError(f"{target} is a file, but {source} is a folder; its estimates need a folder too")
+        found = sorted(
+            path
+            for path in source.iterdir()
+            if path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")
+        )
+        if not found:
+            raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
+        pairs = [(path, target / f"{path.stem}{ending or path.suffix}") for path in found]
+    taken: dict[Path, Path] = {}
+    for path, made in pairs:
+        format_of(made)
+        first = taken.setdefault(made.with_suffix(""), path)  # the map is named after the stem alone
+        if first is not path:
+            raise QexpError(f"{first} and {path} would both be written to {made.with_suffix('')}; rename one of them")
+        if made.resolve() == path.resolve():
+            raise QexpError(f"{path}: the estimates would be written over what is read; give another --output")
+    return pairs
+
+
+def predict_rows(
+    source: Path,
+    target: Path,
+    model: RowModel,
+    *,
+    chunk: int | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = untold,
+) -> Prediction:
+    """Estimate every row of a file: read, computed and written at the same time, in memory that does not grow with it.
+
+    The new file has the columns that are not features, as they are, then for every output its estimate and
+    `<output>_spread`, and `outside`; and `caution`, if there is anything to say of them. Beside it lie a record,
+    `<file>.json`, and if the rows have positions a map, `<stem>.png`. A file that the same run made of the same rows is
+    left as it is.
+
+    chunk    rows in memory at a time
+    workers  chunks estimated at once, each on one core; as many as torch has threads if left out
+    Raises QexpError if the file is there and was made otherwise, and `overwrite` is not set.
+    """
+    if chunk is not None and chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least 1")
+    chunk = chunk or CHUNK
+    rows = open_rows(source, model.features)
+    key = {"origin": dict(model.origin), "input": reuse.identity(source)}
+    if not overwrite and (known := reuse.known(source, target, key)) is not None:
+        drawn = target.with_name(known["map"]) if known["map"] else None
+        return Prediction(source, target, known["rows"], known["outside"], known["missing"], drawn, made=False)
+    files.make_folder(target.absolute().parent)
+    reuse.clear(target)
+    tally = _Tally(rows, model)
+    schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
+    # Slurm says SIGUSR1 when the time is nearly up.
+    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
+        for made in _estimated(rows, model, chunk, workers):
+            sink.write(made.table(schema))
+            tally.add(made)
+            progress(tally.rows, made.done)
+        if not tally.rows:
+            raise QexpError(f"{source}: there are names, but no rows")
+        picture = tally.draw(target.with_suffix(".png"), model)
+    about = {
+        "rows": tally.rows,
+        "outside": tally.outside,
+        "missing": tally.missing,
+        "map": picture and picture.name,
+        "features": list(model.features),
+        "units": dict(model.outputs),
+    }
+    reuse.note(target, key, about)
+    return Prediction(source, target, tally.rows, tally.outside, tally.missing, picture, made=True)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A chunk with what was estimated from it."""
+
+    kept: pa.Table
+    means: NDArray[np.floating]
+    spreads: NDArray[np.floating]
+    outside: NDArray[np.int16]
+    done: float
+
+    def table(self, schema: pa.Schema) -> pa.Table:
+        import pyarrow as pa
+
+        columns: list[Any] = list(self.kept.columns)
+        for mean, spread in zip(self.means.T, self.spreads.T, strict=True):
+            # NaN becomes what a file has for nothing.
+            columns += [pa.array(values.astype(np.float32), from_pandas=True) for values in (mean, spread)]
+        columns.append(pa.array(self.outside))
+        if (words := (schema.field(-1).metadata or {}).get(WORDS)) is not None:
+            columns.append(pa.repeat(words.decode(), len(self.outside)))
+        return pa.table(columns, schema=schema)
+
+
+class _Tally:
+    """What is counted and drawn while the rows go by."""
+
+    def __init__(self, rows: Rows, model: RowModel) -> None:
+        import pyarrow.types as types
+
+        self.rows = self.outside = self.missing = 0
+        numbers = [one.name for one in rows.kept if types.is_integer(one.type) or types.is_floating(one.type)]
+        self._positions = position_columns(numbers)
+        self._raster = Raster(len(layers(list(model.outputs))))
+        self._name = rows.path.name
+
+    def add(self, made: _Piece) -> None:
+        outside = made.outside > 0
+        self.rows += len(outside)
+        self.outside += int(outside.sum())
+        self.missing += int(np.isnan(made.means).any(axis=1).sum())
+        if self._positions is not None:
+            x, y = (made.kept[name].to_numpy().astype(np.float64) for name in self._positions)
+            pairs = np.stack([made.means, np.nan_to_num(made.spreads)], axis=-1).reshape(len(outside), -1)
+            self._raster.add(x, y, np.column_stack([pairs, outside]))
+
+    def draw(self, path: Path, model: RowModel) -> Path | None:
+        """A map, if the rows have positions that make one."""
+        if self._positions is None or min(self._raster.counts.shape) < 2:
+            return None
+        draw_map(self._raster, self._positions, model.outputs, map_title(self._name, model.origin), path)
+        return path
+
+
+def map_title(name: str, origin: Mapping[str, str]) -> str:
+    """A file and where its estimates come from; the digest, of which nobody reads 64 characters, is in the record."""
+    return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
+
+
+def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> Iterator[_Piece]:
+    """All chunks in order, estimated while those before are written and those after are read.
+
+    A core to each chunk: several cores on one small product wait for each other most of the time.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    workers = workers or threads
+    least, most = model.ranges.astype(np.float32).T  # rounded as the features are, so that the ends stay inside
+    given_up = Event()
+
+    def piece(chunk: Chunk) -> _Piece:
+        features, means, spreads = chunk.features, [], []
+        for start in range(0, len(features), BLOCK):
+            if given_up.is_set():  # Ctrl-C does not wait for the rest of a chunk
+                raise CancelledError
+            mean, spread = model.estimate(np.ascontiguousarray(features[start : start + BLOCK]))
+            means.append(mean)
+            spreads.append(spread)
+        mean, spread = np.concatenate(means), np.concatenate(spreads)
+        empty = ~np.isfinite(features).all(axis=1)
+        mean[empty] = spread[empty] = np.nan
+        outside = np.zeros(len(features), dtype=np.int16)
+        for values, low, high in zip(features.T, least, most, strict=True):
+            outside += ~((values >= low) & (values <= high))
+        return _Piece(chunk.kept, mean, spread, outside, chunk.done)
+
+    waiting: deque[Future[_Piece]] = deque()
+    pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
+    try:
+        with closing(read_ahead(rows.chunks(chunk), rows.path)) as chunks:
+            for one in (one for one in chunks if len(one.features)):
+                waiting.append(pool.submit(piece, one))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        given_up.set()
+        pool.shutdown()
+        torch.set_num_threads(threads)  # what the workers set holds for threads to come
+
+
+def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
+    """The columns of the new file, with their units."""
+    import pyarrow as pa
+
+    def described(name: str, kind: pa.DataType, unit: str, words: str = "") -> pa.Field:
+        return pa.field(name, kind, metadata={k: v for k, v in {"unit": unit, "description": words}.items() if v})
+
+    made = []
+    for name, unit in model.outputs.items():
+        made.append(described(name, pa.float32(), unit, "mean over networks"))
+        made.append(described(f"{name}_spread", pa.float32(), unit, "standard deviation over networks"))
+    made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
+    if caution:
+        made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
+    for one in made:
+        if one.name in rows.kept.names:
+            raise QexpError(f"{rows.path} has a column '{one.name}', as the estimates have; rename it")
+    kept = [described(one.name, one.type, rows.units.get(one.name, "")) for one in rows.kept]
+    return pa.schema([*kept, *made])

@@ -1,0 +1,258 @@
+"""Estimates for spectra that need not fit into memory: those of a campaign, a file each, or a table of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.progress import Progress, untold
+from qexp.analysis.prediction.read_ahead import read_ahead
+from qexp.analysis.prediction.rows import CAUTION, WORDS
+from qexp.analysis.prediction.spectrum_sources import Layout, Source, Spectra, source_of
+from qexp.errors import NotFoundError, QexpError
+from qexp.figures.cores import Estimates, down_core
+from qexp.rows.formats import format_of, new_file_of_rows
+from qexp.runs.signals import terminable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH = 64
+"""Spectra estimated together: estimates are rounded by what they are computed with, and must not depend on --chunk."""
+CHUNK = 512
+"""Spectra read and written at a time."""
+DRAWN = 10_000
+"""Points of a figure, at most."""
+NAMED = 3
+"""Of so many spectra without an estimate the names are told."""
+
+
+@dataclass(frozen=True)
+class SpectrumModel:
+    """What is needed of a run to estimate spectra."""
+
+    layout: Layout
+    outputs: Mapping[str, str]
+    """Name → unit."""
+    estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    """(spectrum, channel) → (spectrum, output)."""
+    depth_unit: str = "mm"
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What every output says of where it comes from: the run, its digest, what must be said of its numbers."""
+
+
+@dataclass(frozen=True)
+class SpectrumPrediction:
+    """What was made of a folder or table."""
+
+    source: Path
+    target: Path
+    spectra: int
+    missing: Sequence[str]
+    """Names of those without an estimate, the first few."""
+    missing_count: int
+    figures: Sequence[Path]
+    made: bool
+    """False if it was there already."""
+    warnings: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """All that can be looked at."""
+        return [self.target, *self.figures]
+
+    @property
+    def remarks(self) -> list[str]:
+        """How much there is, and what a reader should know of it."""
+        said = [f"{self.spectra:,} spectra" if self.spectra != 1 else "1 spectrum"]
+        if self.missing_count:
+            named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
+            said.append(f"{self.missing_count:,} without an estimate, because their counts are all the same ({named})")
+        return said
+
+
+def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """What to read and what to write: one folder or table of spectra, and a file of rows.
+
+    target  the file; in a folder that is there, a CSV file named after what is read
+    Raises QexpError for what cannot be written, NotFoundError if there is nothing to read.
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if target.is_dir():
+        ending = source.suffix if source.is_file() else ".csv"
+        target = target / f"{source.absolute().name if source.is_dir() else source.stem}{ending}"
+    format_of(target)
+    if source.is_file():
+        format_of(source)
+    if target.resolve() == source.resolve():
+        raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
+    return [(source, target)]
+
+
+def predict_spectra(
+    source: Path,
+    target: Path,
+    model: SpectrumModel,
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = untold,
+) -> SpectrumPrediction:
+    """Estimate all spectra of a folder or table, in memory that does not grow with their number.
+
+    The new file has name, core and depth of each spectrum, and of spectra in `train/` and `test/` the part, then for
+    every output `<output>_estimate`; and `caution`, if there is anything to say of them. Beside it lie a record,
+    `<file>.json`, and the estimates down each core, `<stem>.png`. A file that the same run made of the same spectra is
+    left as it is.
+
+    source  a folder with `spe/` and, if it is there, `info.csv`; with such folders `train/` and `test/`; with the files
+            of spectra themselves; or a table with a spectrum per row
+    chunk   spectra in memory at a time; the file does not depend on it
+    Raises QexpError for what is no spectrum of as many channels as the run was trained on, and if the file is there and
+    was made otherwise, and `overwrite` is not set.
+    """
+    if chunk is not None and chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least 1")
+    size = -(-(chunk or CHUNK) // BATCH) * BATCH
+    found = source_of(source, model.layout)
+    if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
+        raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
+    key = {"origin": dict(model.origin), "input": found.identity}
+    if not overwrite and (known := reuse.known(source, target, key)) is not None:
+        figures = [target.with_name(name) for name in known["figures"]]
+        return SpectrumPrediction(
+            source, target, known["spectra"], known["missing"], known["missing_count"], figures, made=False
+        )
+    files.make_folder(target.absolute().parent)
+    reuse.clear(target)
+    tally = _Tally(model)
+    schema = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
+    # Slurm says SIGUSR1 when the time is nearly up.
+    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
+        for piece in read_ahead(found.pieces(size), source):
+            estimates = _estimated(piece.counts, model)
+            sink.write(_table(piece, estimates, schema))
+            tally.add(piece, estimates)
+            progress(tally.spectra, piece.done)
+        if not tally.spectra:
+            raise QexpError(f"{source}: there are names, but no spectra")
+        figures = tally.draw(target)
+    about = {
+        "spectra": tally.spectra,
+        "missing": tally.missing,
+        "missing_count": tally.missing_count,
+        "figures": [path.name for path in figures],
+        "units": dict(model.outputs),
+    }
+    reuse.note(target, key, about)
+    return SpectrumPrediction(source, target, tally.spectra, tally.missing, tally.missing_count, figures, made=True)
+
+
+def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:
+    """(spectrum, output), NaN for spectra without spread, of which nothing can be told."""
+    made = [
+        model.estimate(np.ascontiguousarray(counts[start : start + BATCH])) for start in range(0, len(counts), BATCH)
+    ]
+    estimates = np.concatenate(made)
+    estimates[np.ptp(counts, axis=1) == 0] = np.nan
+    return estimates
+
+
+def _schema(model: SpectrumModel, found: Source, caution: str) -> pa.Schema:
+    """The columns of the new file, with their units."""
+    import pyarrow as pa
+
+    depth = {"unit": model.depth_unit} if model.depth_unit else {}
+    made = [
+        pa.field("name", pa.string()),
+        pa.field("core", pa.string()),
+        pa.field("depth", pa.float64(), metadata=depth),
+    ]
+    if found.with_parts:
+        made.insert(1, pa.field("part", pa.string()))
+    for name, unit in model.outputs.items():
+        made.append(pa.field(f"{name}_estimate", pa.float32(), metadata={"unit": unit} if unit else {}))
+    if caution:
+        made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
+    return pa.schema(made)
+
+
+def _table(piece: Spectra, estimates: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "name": pa.array(piece.names),
+        "part": pa.array(piece.parts),
+        "core": pa.array([core or None for core in piece.cores], pa.string()),
+        # NaN becomes what a file has for nothing.
+        "depth": pa.array(piece.depths, from_pandas=True),
+    }
+    values = iter(estimates.T)
+    for one in schema:
+        if one.name not in columns:
+            words = (one.metadata or {}).get(WORDS)
+            if words is not None:
+                columns[one.name] = pa.repeat(words.decode(), len(piece.names))
+            else:
+                columns[one.name] = pa.array(next(values), from_pandas=True)
+    return pa.table([columns[one.name] for one in schema], schema=schema)
+
+
+class Thinned:
+    """Some of many spectra, evenly spread over their order: all of few, then every second, every fourth, and so on.
+
+    most  are kept
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._every, self._seen = most, 1, 0
+        self.cores: list[str] = []
+        self.numbers: list[tuple[float, ...]] = []
+        """Depth, then the estimates."""
+
+    def add(self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.float32]) -> None:
+        for index in range(-self._seen % self._every, len(cores), self._every):
+            self.cores.append(cores[index])
+            self.numbers.append((float(depths[index]), *map(float, estimates[index])))
+        self._seen += len(cores)
+        while len(self.cores) > self._most:
+            self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
+
+
+class _Tally:
+    """What is counted and kept for the figure while the spectra go by."""
+
+    def __init__(self, model: SpectrumModel) -> None:
+        self._model = model
+        self.spectra = self.missing_count = 0
+        self.missing: list[str] = []
+        self._drawn = Thinned(DRAWN)
+
+    def add(self, piece: Spectra, estimates: NDArray[np.float32]) -> None:
+        missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
+        self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
+        self.missing_count += len(missing)
+        self.spectra += len(piece.names)
+        self._drawn.add(piece.cores, piece.depths, estimates)
+
+    def draw(self, target: Path) -> list[Path]:
+        """A figure for each output, down each core."""
+        depths, *estimates = np.array(self._drawn.numbers).T
+        drawn = []
+        for (name, unit), values in zip(self._model.outputs.items(), estimates, strict=True):
+            path = target.with_suffix(".png")
+            if len(self._model.outputs) > 1:
+                path = path.with_stem(f"{path.stem}_{name}")
+            profiles = Estimates(name, unit, self._drawn.cores, depths, values, depth_unit=self._model.depth_unit)
+            down_core(profiles, self._model.origin.get("caution", ""), path)
+            drawn.append(path)
+        return drawn

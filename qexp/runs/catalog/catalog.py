@@ -1,0 +1,243 @@
+"""The catalog: an index of all runs, rebuilt from their directories whenever they say something newer."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinydb import TinyDB
+
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.catalog.storage import LockedStorage
+from qexp.runs.record.directory import FOLDS, UNFINISHED, RunDirectory
+from qexp.runs.record.names import NAME
+from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.states import process_of, state_now
+from qexp.tables import suggestion
+from qexp.workspace import Workspace
+
+SMALL = 1_000_000
+"""Bytes of a catalog, of about 1,200 runs, up to which it is brought up to date in some 30 ms."""
+
+KEPT = (
+    "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
+    "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
+    "metrics",
+)  # fmt: skip
+"""What the catalog holds of a record."""
+
+SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "process"))
+
+STILL_WITH_A_SCHEDULER = (*UNFINISHED, "interrupted")
+"""A run that was interrupted may be started again by Slurm; in all other states a record has the last word."""
+
+DIGITS = re.compile(r"(\d+)", re.ASCII)
+
+
+@dataclass
+class Catalog:
+    """All runs of a workspace, and what is known of their matrices."""
+
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    """What could not be read; listings go on without it."""
+
+    @property
+    def path(self) -> Path:
+        return self.workspace.runs / "catalog.json"
+
+    def runs(self, refresh: bool = True) -> list[dict[str, Any]]:
+        """A summary of every run, by name; states are those of this moment.
+
+        refresh  look at the stamp of every record; without it the catalog is taken as it is
+        """
+        with _nothing_collected():
+            rows = self._refreshed() if refresh else self._usable()
+            words = self._words_of_schedulers(rows)
+            place = str(self.workspace.runs)
+            return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
+
+    def refresh_if_small(self) -> None:
+        """Bring the file up to date where that takes no time: for those who read it themselves.
+
+        Nothing depends on it: whoever lists runs looks for himself. So nobody waits at the end of a run because there
+        are ten thousand others.
+        """
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_size > SMALL:
+                return
+        self._refreshed()
+
+    def reindex(self) -> int:
+        """Throw the catalog away and build it again. Returns the number of runs."""
+        self._discard()
+        return len(self._refreshed())
+
+    def find(self, reference: str) -> RunDirectory:
+        """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
+
+        Raises NotFoundError with near names.
+        """
+        by_path = Path(reference)
+        if "/" in reference and (by_path / "run.json").is_file():
+            return RunDirectory(by_path.absolute())
+        directory = RunDirectory(self.workspace.runs / reference)
+        if reference and "/" not in reference and (directory.path / "run.json").is_file():
+            return directory
+        run, of_run, fold = reference.partition(f"/{FOLDS}/")
+        if run and of_run and "/" not in run:
+            return _fold(self.find(run), fold.rstrip("/"))
+        names = self.names()
+        matching = [name for name in names if reference and name.startswith(reference)]
+        if len(matching) == 1:
+            return RunDirectory(self.workspace.runs / matching[0])
+        if matching:
+            shown = ", ".join(sorted(matching, key=natural)[:8])
+            raise NotFoundError(f"'{reference}' begins the names of {len(matching)} runs: {shown}; write more of it")
+        raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
+
+    def names(self) -> list[str]:
+        """The directories that may be runs, in no order."""
+        try:
+            with os.scandir(self.workspace.runs) as entries:
+                return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
+
+    def _refreshed(self) -> dict[str, dict[str, Any]]:
+        """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
+        known = self._usable()
+        stamps, place = {}, str(self.workspace.runs)
+        for name in self.names():
+            stamp = _stamp(f"{place}/{name}/run.json")
+            if NAME.fullmatch(name):
+                stamps[name] = stamp
+            elif stamp is not None:
+                self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
+        rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
+        fresh = {}
+        for name, stamp in stamps.items():
+            if name not in rows and stamp is not None:
+                try:
+                    fresh[name] = _row(RunDirectory(self.workspace.runs / name), stamp)
+                except (DamagedError, NotFoundError) as error:
+                    self.warnings.append(str(error))
+        gone = known.keys() - rows.keys() - fresh.keys()
+        if fresh or gone:
+            self._save(fresh, gone)
+        return {**rows, **fresh}
+
+    def _usable(self) -> dict[str, dict[str, Any]]:
+        """What the catalog knows; nothing, and a warning, if it is damaged."""
+        try:
+            return self._known()
+        except DamagedError as error:
+            self.warnings.append(f"{error}; built again from the run directories")
+            self._discard()
+            return {}
+
+    def _known(self) -> dict[str, dict[str, Any]]:
+        data = LockedStorage(self.path).read() or {}
+        rows = data.get("runs", {})
+        if not isinstance(rows, dict) or not all(number.isdecimal() and _sound(row) for number, row in rows.items()):
+            raise DamagedError(f"{self.path} is damaged: a row is not of a run")
+        # A row with fewer keys is one that an older qexp wrote; its run is read again.
+        return {row["summary"]["name"]: row for row in rows.values() if row["summary"].keys() >= SUMMARY_KEYS}
+
+    def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
+        """Bring the file up to date. Listing goes on without it where it cannot be written."""
+        try:
+            database = TinyDB(self.path, storage=LockedStorage)
+            storage = database.storage
+            assert isinstance(storage, LockedStorage)
+            with storage.transaction():
+                table = database.table("runs", cache_size=0)
+                numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
+                table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
+                table.insert_multiple(fresh.values())
+        except QexpError as error:
+            self.warnings.append(f"the catalog could not be brought up to date: {error}")
+
+    def _discard(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
+
+    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+        """What Slurm says of the runs that it may still have a word on."""
+        open_ended = {
+            RunDirectory(self.workspace.runs / name): row["summary"]
+            for name, row in rows.items()
+            if row["summary"]["state"] in STILL_WITH_A_SCHEDULER
+        }
+        words = Scheduler().words(jobs_of(open_ended))
+        return {directory.name: word for directory, word in words.items()}
+
+
+def _fold(run: RunDirectory, name: str) -> RunDirectory:
+    folds = {fold.name: fold for fold in run.all_folds()}
+    if name in folds:
+        return folds[name]
+    raise NotFoundError(f"{run.name} has no fold '{name}'; {suggestion(name, folds)}")
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python looks through all objects again and again for garbage while a million are made that all stay."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _as_of_now(row: dict[str, Any], runs: str, word: str | None) -> dict[str, Any]:
+    summary: dict[str, Any] = row["summary"]
+    path = f"{runs}/{summary['name']}"
+    if summary["state"] in STILL_WITH_A_SCHEDULER:
+        state = state_now(RunDirectory(Path(path)), summary["state"], row["process"], word)
+        return {**summary, "state": state, "path": path}
+    return {**summary, "path": path}
+
+
+def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:
+    record = directory.record()
+    summary = {**{key: record.get(key) for key in KEPT}, "name": directory.name}
+    return {"stamp": stamp, "summary": summary, "process": process_of(record)}
+
+
+def _sound(row: Any) -> bool:
+    """Whether a row is one that `_row` made."""
+    return (
+        isinstance(row, dict)
+        and row.keys() >= ROW_KEYS
+        and isinstance(row["summary"], dict)
+        and "name" in row["summary"]
+    )
+
+
+def _stamp(record: str) -> list[int] | None:
+    """What changes when a record does; labels and matrices touch it, too."""
+    try:
+        status = os.stat(record)  # noqa: PTH116 - a Path for each of 10,000 runs takes longer than the look
+    except OSError:
+        return None
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
+
+
+def natural(name: str) -> list[str | int]:
+    """Names in the order that people expect: mogi_2 before mogi_10."""
+    parts: list[str | int] = [*DIGITS.split(name)]
+    parts[1::2] = map(int, parts[1::2])
+    return parts

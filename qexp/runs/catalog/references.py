@@ -1,0 +1,47 @@
+"""How a user names runs: by name, unique prefix, path, or pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from qexp.errors import NotFoundError
+from qexp.runs.catalog.catalog import Catalog, natural
+from qexp.runs.record.directory import RunDirectory
+from qexp.tables import suggestion
+
+WILDCARD = re.compile(r"[*?[]")
+"""Names of runs have none of these characters."""
+
+
+def is_pattern(reference: str) -> bool:
+    return WILDCARD.search(reference) is not None and not (Path(reference) / "run.json").is_file()
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern such as 'mogi_*' matches, in their order. Raises NotFoundError if there is none."""
+    known = list(names)
+    matched = [name for name in known if fnmatchcase(name, pattern)]
+    if not matched:
+        raise NotFoundError(f"no run matches '{pattern}'; {suggestion(WILDCARD.split(pattern)[0], known)}")
+    return matched
+
+
+def chosen(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
+    """The runs that references name, each once. Raises NotFoundError for a reference that names none."""
+    found: dict[Path, RunDirectory] = {}
+    for reference in references:
+        for directory in _named(reference, catalog):
+            found.setdefault(directory.path.resolve(), directory)
+    return list(found.values())
+
+
+def _named(reference: str, catalog: Catalog) -> list[RunDirectory]:
+    if not is_pattern(reference):
+        return [catalog.find(reference)]
+    return [
+        RunDirectory(catalog.workspace.runs / name)
+        for name in matching(reference, sorted(catalog.names(), key=natural))
+    ]

@@ -1,0 +1,245 @@
+"""What a finished run on gridded fields leaves: errors on whole test frames, pictures, and the network's speed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.datasets.gridded import Frames, GriddedDataset
+from qexp.datasets.gridded.frames import THICKNESS
+from qexp.models.inversion import Inversion
+from qexp.runs.evaluation import field_errors
+from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
+from qexp.runs.record.directory import FIELD_ERRORS, RunDirectory
+from qexp.training.determinism import deterministic
+
+log = logging.getLogger("qexp.run")
+
+CELLS_AT_ONCE = 2**18
+"""Of the frames that are estimated together: what lies between the layers stays within some hundred megabytes."""
+
+MOMENTS = 10
+"""Of a folder that are drawn, at most."""
+
+TIMED = 21
+"""Frames by which the network's speed is measured; the first does not count."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some frames of a folder: output → (frame, y, x), in the output's unit."""
+
+    first: int
+    estimates: Mapping[str, Array]
+    truths: Mapping[str, Array]
+    thickness: Array | None
+    """None where it is not known."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.truths.values())))
+
+    def above(self, threshold: float | None) -> NDArray[np.bool_]:
+        """Which cells have more ice than that; all if there is nothing to compare."""
+        if threshold is None or self.thickness is None:
+            return np.ones(next(iter(self.truths.values())).shape, dtype=bool)
+        return self.thickness > threshold
+
+
+def judge(
+    directory: RunDirectory,
+    dataset: GriddedDataset,
+    model: Inversion,
+    metrics: OfOutputs,
+    record: Mapping[str, Any],
+    device: torch.device,
+    interrupted: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Estimate the test part's frames, whole, folder by folder, and write errors and figures; None if interrupted.
+
+    Returns what the record says: `results` of the test part, and `errors`. What is in memory at once depends on the
+    size of the frames and not on how many there are.
+    """
+    outputs, units = model.network.outputs, record["units"]
+    vectors = [pair for pair in dataset.vectors if set(pair) <= set(outputs)]
+    tallies: dict[str, Tally] = {}
+    with deterministic():
+        for frames in dataset.parts["test"]:
+            tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
+            moments = _Moments(frames, dataset.threshold, record["caution"])
+            for block in estimated(frames, model, device):
+                if interrupted():
+                    return None
+                _add(tally, block, dataset.threshold)
+                moments.add(block)
+            moments.draw(directory, units, vectors)
+            log.info("judged %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
+    total = _summed(list(tallies.values()))
+    errors = field_errors.document(tallies, total, units)
+    _write(directory, errors, record)
+    timing = seconds_per_frame(dataset.parts["test"][0], model, device)
+    return {
+        "results": {"test": total.whole.metrics()},
+        "errors": {"cells": errors["overall"]["cells"], "vectors": errors["overall"]["vectors"], **timing},
+    }
+
+
+def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
+    """The frames of a folder with what a model makes of them, some at a time."""
+    inputs, outputs = list(model.network.inputs), model.network.outputs
+    thickness_is_known = THICKNESS in frames.variables
+    names = list(dict.fromkeys([*inputs, *outputs, *([THICKNESS] if thickness_is_known else [])]))
+    at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
+    for start in range(0, len(frames), at_once):
+        read = frames.read(names, start, min(start + at_once, len(frames)))
+        samples = {name: torch.from_numpy(read[name]).unsqueeze(1).to(device) for name in inputs}
+        made = model.estimate(samples, batch_size=at_once)
+        yield Block(
+            start,
+            {name: made[name].squeeze(1).cpu().numpy() for name in outputs},
+            {name: read[name] for name in outputs},
+            read.get(THICKNESS),
+        )
+
+
+def seconds_per_frame(frames: Frames, model: Inversion, device: torch.device) -> dict[str, Any]:
+    """The time that the network alone takes for one frame: the median over frames, after a first that does not count.
+
+    A folder with few frames is gone through again.
+    """
+    seconds = []
+    for index in range(TIMED):
+        number = index % len(frames)
+        read = frames.read(list(model.network.inputs), number, number + 1)
+        inputs = {
+            name: model.transformed(name, torch.from_numpy(values).unsqueeze(1).to(device))
+            for name, values in read.items()
+        }
+        _synchronise(device)
+        started = time.perf_counter()
+        model.outputs(inputs)
+        _synchronise(device)
+        seconds.append(time.perf_counter() - started)
+    return {
+        "seconds_per_frame": round(median(seconds[1:]), 6),
+        "frame": list(frames.size),
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+    }
+
+
+def _synchronise(device: torch.device) -> None:
+    """A GPU returns before it is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _add(tally: Tally, block: Block, threshold: float | None) -> None:
+    counted = block.above(threshold)
+    tally.add(
+        {name: values[counted] for name, values in block.estimates.items()},
+        {name: values[counted] for name, values in block.truths.items()},
+        None if block.thickness is None else block.thickness[counted],
+    )
+
+
+def _summed(tallies: Sequence[Tally]) -> Tally:
+    total = tallies[0]
+    for tally in tallies[1:]:
+        total += tally
+    return total
+
+
+class _Moments:
+    """Frames of a folder, evenly spread over time, as they are drawn."""
+
+    def __init__(self, frames: Frames, threshold: float | None, caution: str) -> None:
+        from qexp.figures.fields import Moment
+
+        self._frames, self._threshold, self._caution = frames, threshold, caution
+        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(MOMENTS, len(frames))).round().astype(int))
+        self._taken: dict[int, Moment] = {}
+
+    def add(self, block: Block) -> None:
+        """Take what is drawn of a block; where the thickness is known, cells without ice are left empty."""
+        from qexp.figures.fields import Moment, thinned
+
+        ice = block.above(0.0 if self._threshold is None else self._threshold)
+        for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
+            index = number - block.first
+            truths, estimates = (
+                {name: thinned(np.where(ice[index], values[index], np.float32(np.nan))) for name, values in of.items()}
+                for of in (block.truths, block.estimates)
+            )
+            self._taken[int(number)] = Moment(self._title(int(number)), truths, estimates)
+
+    def draw(self, directory: RunDirectory, units: Mapping[str, str], vectors: Sequence[tuple[str, str]]) -> None:
+        from qexp.figures.fields import draw_moments, extent
+
+        folder = directory.results / "figures" / self._frames.name
+        files.make_folder(folder)
+        digits = max(3, len(str(len(self._frames) - 1)))
+        draw_moments(
+            list(self._taken.values()),
+            units,
+            vectors,
+            extent(self._frames.x, self._frames.y, self._frames.size),
+            [folder / f"frame_{number:0{digits}d}.png" for number in self._taken],
+        )
+
+    def _title(self, number: int) -> str:
+        frames = self._frames
+        when = f"frame {number} of {len(frames)} (counted from 0)"
+        if frames.time is not None:
+            unit = str(frames.attributes.get("time", {}).get("units", ""))
+            when = f"time {frames.time[number]:.4g} {unit}".rstrip()
+        return f"{frames.name}, {when}" + (f" ({self._caution})" if self._caution else "")
+
+
+def _write(directory: RunDirectory, errors: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Tables and figures of all folders together; `errors.json`, by which a run is known to be judged, at the end."""
+    from qexp.figures import curves, thickness
+
+    figures = directory.results / "figures"
+    lines = directory.metrics()
+    for name in ("learning_curve.png", "Learning-curve.pdf"):
+        curves.learning_curves({directory.name: lines}, figures / name, record["units"], record["caution"])
+    files.write_bytes(directory.results / "history.csv", history(lines).encode())
+    classes = errors["thickness"]
+    if classes:
+        thickness.errors_by_thickness(
+            [field_errors.in_words(one["above"], one["up_to"]) for one in classes],
+            [one["cells"] for one in classes],
+            {
+                output: {metric: [one["outputs"][output][metric] for one in classes] for metric in of_output}
+                for output, of_output in errors["overall"]["outputs"].items()
+            },
+            {name: [one["vectors"][name]["percent"] for one in classes] for name in errors["overall"]["vectors"]},
+            record["units"],
+            figures / "errors_by_thickness.png",
+        )
+    files.write_bytes(directory.results / "errors.csv", field_errors.table(errors).encode())
+    files.write_json(directory.results / FIELD_ERRORS, errors)
+
+
+def history(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
+    rows = [dict(_flat({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return files.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value

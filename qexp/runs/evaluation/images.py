@@ -1,0 +1,45 @@
+"""What a finished run leaves besides its record: test predictions and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from qexp import files
+from qexp.models.inversion import Inversion
+from qexp.quantities import quantity
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+
+
+def write_results(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]) -> None:
+    """Write the test samples' true values and estimates, and the run's figures."""
+    import xarray
+
+    from qexp.figures import curves, scatter
+
+    estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
+    variables = {}
+    for name, values in test.items():
+        if values.dim() == 2:
+            attributes = {"units": quantity(name).unit, "long_name": quantity(name).description}
+            variables[name] = ("sample", values[:, 0].cpu().numpy(), attributes)
+            if name in estimates:
+                variables[f"{name}_estimate"] = (
+                    "sample",
+                    estimates[name][:, 0],
+                    {**attributes, "long_name": f"estimate of: {quantity(name).description}"},
+                )
+    count = len(next(iter(test.values())))
+    table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": "test"})
+    directory.results.mkdir(exist_ok=True)
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+    figures_folder = directory.results / "figures"
+    figures_folder.mkdir(exist_ok=True)
+    curves.learning_curves({directory.name: directory.metrics()}, figures_folder / "learning_curve.png")
+    scatter.estimates_against_truth(
+        {name: (test[name].cpu().numpy().ravel(), values.ravel()) for name, values in estimates.items()},
+        f"{directory.name}: test part",
+        figures_folder / "test_estimates.png",
+    )

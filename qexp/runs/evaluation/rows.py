@@ -1,0 +1,200 @@
+"""Estimates of rows that were held out: each fold's, and all of them together, which are the result of the run."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.assemble.folds import Folds, caution_of_data
+from qexp.baselines import comparison, cross_validation
+from qexp.baselines.names import names
+from qexp.datasets.splits import Fold, Rows
+from qexp.datasets.transforms import Transform
+from qexp.metrics import bootstrap
+from qexp.metrics.metric import evaluate
+from qexp.models.ensemble import Ensemble
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.tables import built
+
+Array = NDArray[np.float64]
+
+PREDICTIONS = "predictions.csv"
+"""Of a fold: a row per held-out row."""
+
+
+def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
+    """Estimate the held-out rows of a fold. Returns its results."""
+    dataset = plan.dataset
+    estimated = ensemble.mean_and_spread(dataset.samples(fold.test, plan.device))
+    table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
+    table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
+    of_outputs = {}
+    metrics = plan.recipe(plan.candidates[0]).metrics
+    for output in plan.spec["outputs"]:
+        mean, spread = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
+        truth = dataset.values[output][fold.test, 0]
+        table |= {output: truth.tolist(), f"{output}_estimate": mean.tolist(), f"{output}_spread": spread.tolist()}
+        of_outputs[output] = evaluate(metrics[output], mean, truth)
+    if plan.caution:
+        table["caution"] = [plan.caution] * len(fold.test)
+    files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
+    return {"test": of_outputs}
+
+
+def write(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
+    """The run's results, over all held-out rows together: tables, figures, and what the record says of them."""
+    estimates, spreads, rows = _gathered(directory, plan)
+    outputs = plan.spec["outputs"]
+    truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
+    metrics = plan.recipe(plan.candidates[0]).metrics
+    groups = plan.groups
+    record["results"], record["intervals"] = {"test": {}}, {"test": {}}
+    for column, output in enumerate(outputs):
+        estimate, true = estimates[rows, column], truth[rows, column]
+        record["results"]["test"][output] = evaluate(metrics[output], estimate, true)
+        record["intervals"]["test"][output] = bootstrap.intervals(
+            metrics[output], estimate, true, record["seed"], None if groups is None else groups[rows]
+        )
+    record["features"] = _features(plan, np.arange(len(truth)))
+    record["comparison"] = _compared(plan, record["seed"], estimates, truth, groups)
+    directory.results.mkdir(exist_ok=True)
+    _write_table(directory, plan, estimates, spreads, truth, rows)
+    _draw(directory, plan, estimates, spreads, truth, rows)
+
+
+def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]:
+    """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that some do.
+
+    A row that several repeats hold out has the mean of both.
+    """
+    shape = (len(plan.dataset), len(plan.spec["outputs"]))
+    totals, times = np.zeros((2, *shape)), np.zeros(shape[0], dtype=np.int64)
+    for fold in plan.folds:
+        with (directory.fold(fold.name).path / PREDICTIONS).open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        for column, output in enumerate(plan.spec["outputs"]):
+            for which, ending in enumerate(("estimate", "spread")):
+                totals[which, fold.test, column] += [float(line[f"{output}_{ending}"]) for line in lines]
+        times[fold.test] += 1
+    with np.errstate(invalid="ignore"):
+        estimates, spreads = totals / times[:, None]
+    return estimates, spreads, np.flatnonzero(times)
+
+
+def _features(plan: Folds, rows: Rows) -> list[dict[str, Any]]:
+    """The input columns in the order in which networks take them, and the range of what was trained on."""
+    return [
+        {"column": column, "least": float(values.min()), "greatest": float(values.max())}
+        for name in plan.spec["inputs"]
+        for column, values in zip(plan.dataset.columns[name], plan.dataset.values[name][rows].T, strict=True)
+    ]
+
+
+def _compared(
+    plan: Folds, seed: int, estimates: Array, truth: Array, groups: NDArray[Any] | None
+) -> list[dict[str, Any]]:
+    """The network among the experience's baselines, on the same folds."""
+    inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
+    estimators = {comparison.NETWORK: estimates}
+    transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
+    folds = [(fold.train, fold.test) for fold in plan.folds]
+    baselines, table = plan.spec["baselines"], plan.tables["baselines"]
+    for name, description in zip(names(baselines, table), baselines, strict=True):
+        baseline = built(table, description)
+        made = cross_validation.estimates(baseline, inputs, truth, folds, plan.inner_rows, seed, transforms)
+        estimators[name] = made.values
+    units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
+    notes = {**dict.fromkeys(estimators, caution_of_data(plan.spec)), comparison.NETWORK: plan.caution}
+    return comparison.compared(estimators, truth, units, seed, groups, notes)
+
+
+def _as_pair(plan: Folds, output: str) -> cross_validation.Transform | None:
+    """The output's transform for baselines, fitted to what it is given last: a fold's training rows."""
+    if output not in plan.spec["transforms"]:
+        return None
+    transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
+    assert isinstance(transform, Transform)
+
+    def forward(values: Array) -> Array:
+        column = torch.from_numpy(values)[:, None]
+        transform.fit(column)
+        transformed: Array = transform(column)[:, 0].numpy()
+        return transformed
+
+    def inverse(values: Array) -> Array:
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        inverted: Array = transform.inverse(tensor.reshape(-1, 1)).numpy().reshape(np.shape(values))
+        return inverted
+
+    return forward, inverse
+
+
+def _write_table(
+    directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array, truth: Array, rows: Rows
+) -> None:
+    import xarray
+
+    dataset = plan.dataset
+    variables: dict[str, Any] = {
+        name: ("row", values[rows].astype(object)) for name, values in dataset.identifiers.items()
+    }
+    for column, output in enumerate(plan.spec["outputs"]):
+        unit = dataset.units[output]
+        for name, values, words in (
+            (output, truth, "measured"),
+            (f"{output}_estimate", estimates, "estimate of a row that was held out"),
+            (f"{output}_spread", spreads, "standard deviation over the networks of its fold"),
+        ):
+            variables[name] = ("row", values[rows, column], {"units": unit, "long_name": f"{output}: {words}"})
+    attributes = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
+    table = xarray.Dataset(variables, {"row": dataset.row_numbers(list(rows))}, attributes)
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
+
+
+def _draw(directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array, truth: Array, rows: Rows) -> None:
+    from qexp.figures import fold_curves
+    from qexp.figures import predicted_vs_measured as figures
+
+    folder = directory.results / "figures"
+    folder.mkdir(exist_ok=True)
+    dataset, note = plan.dataset, plan.caution
+    identified = [", ".join(str(values[row]) for values in dataset.identifiers.values()) or str(row) for row in rows]
+    by = plan.spec["split"]["parameters"].get("by") or next(iter(dataset.groups), None)
+    groups = None if by is None else [str(group) for group in dataset.column(by)[rows]]
+    several = bool(np.isfinite(spreads[rows]).all())
+    outputs = {
+        output: figures.HeldOut(
+            truth[rows, column],
+            estimates[rows, column],
+            identified,
+            dataset.units[output],
+            (estimates[rows, column] - spreads[rows, column], estimates[rows, column] + spreads[rows, column])
+            if several
+            else None,
+            groups,
+        )
+        for column, output in enumerate(plan.spec["outputs"])
+    }
+    words = "standard deviation over the networks of a fold"
+    figures.estimates_against_measured(outputs, words, note, folder / "cross_validation.png")
+    if groups is not None:
+        figures.residuals_by_group(outputs, note, folder / "residuals.png")
+    curves = [_curve(directory.fold(fold.name)) for fold in plan.folds]
+    fold_curves.fold_curves(curves, "transformed values", note, folder / "fold_curves.png")
+
+
+def _curve(place: RunDirectory) -> Any:
+    from qexp.figures.fold_curves import FoldCurve
+
+    lines = place.metrics()
+    return FoldCurve(
+        np.array([line["train"]["loss"] for line in lines], dtype=np.float64),
+        np.array([line["validation"]["loss"] for line in lines], dtype=np.float64),
+        place.record()["epochs"]["best"] if lines[0]["validation"]["losses"] else None,
+    )

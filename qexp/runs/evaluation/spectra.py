@@ -1,0 +1,361 @@
+"""What a finished run on spectra leaves: numbers of its test spectra by core, spectra that it filled in, and where it
+was off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp import files
+from qexp.baselines import comparison, cross_validation
+from qexp.baselines.names import names
+from qexp.datasets.spectra import SPECTRUM, SpectraDataset
+from qexp.datasets.splits import GroupKFold, KFold, Rows
+from qexp.metrics import bootstrap
+from qexp.metrics.metric import Metrics, Sums, evaluate
+from qexp.models.inversion import Inversion
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.seeds import Seeds
+from qexp.tables import Table, built
+from qexp.training.determinism import deterministic
+from qexp.training.recipe import Data
+
+log = logging.getLogger("qexp.run")
+
+Array = NDArray[np.float64]
+
+AT_ONCE = 512
+"""Spectra that are estimated together."""
+
+DRAWN = 3
+"""Test spectra of which there is a picture."""
+
+INNER_FOLDS = 5
+"""Of the training spectra, by which baselines choose, at most."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finished network and what it is judged on.
+
+    train, test  rows of the dataset; those that the network was trained on, and those of `data.test` in their order
+    metrics      output → name → metric
+    """
+
+    dataset: SpectraDataset
+    model: Inversion
+    data: Data
+    train: Rows
+    test: Rows
+    metrics: Mapping[str, Metrics]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def judge(
+    directory: RunDirectory,
+    judged: Judged,
+    baselines: Sequence[Mapping[str, Any]],
+    table: Table,
+    record: Mapping[str, Any],
+    interrupted: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Estimate the test spectra and write tables and figures; None if interrupted.
+
+    baselines, table  the experience's, each with all its parameters, and the table that they are from
+
+    Returns what the record says: `results` of the test part, and, of a number, its `intervals` over cores and its
+    `comparison` with baselines.
+    """
+    dataset, test = judged.dataset, judged.test
+    reconstructed = _Reconstructed.begin(judged) if SPECTRUM in judged.model.network.outputs else None
+    numbers: dict[str, list[Array]] = {name: [] for name in judged.model.network.outputs if name != SPECTRUM}
+    with deterministic():
+        for samples in _in_blocks(judged.data.test):
+            if interrupted():
+                return None
+            made = judged.model.estimate(samples)
+            for name, blocks in numbers.items():
+                blocks.append(made[name][:, 0].double().cpu().numpy())
+            if reconstructed is not None:
+                reconstructed.add(made, samples, judged)
+    log.info("judged %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    results: dict[str, Any] = {"results": {"test": {}}, "intervals": {"test": {}}, "comparison": []}
+    columns: dict[str, tuple[Any, str, str]] = {}
+    """Of the file of predictions: values, unit and what they are."""
+    if reconstructed is not None:
+        results["results"]["test"][SPECTRUM] = reconstructed.sums.values()
+        columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
+        _write_errors(directory, judged, reconstructed, record["caution"])
+    for name, blocks in numbers.items():
+        estimates, truth, unit = np.concatenate(blocks), _measured(dataset, test), dataset.units.get(name, "")
+        results["results"]["test"][name] = evaluate(judged.metrics[name], estimates, truth)
+        results["intervals"]["test"][name] = _intervals(judged, name, estimates, truth, record["seed"])
+        compared = _compared(judged, name, estimates, baselines, table, record, interrupted)
+        if compared is None:
+            return None
+        results["comparison"] += compared
+        columns[name] = (truth, unit, f"{name}: measured")
+        columns[f"{name}_estimate"] = (estimates, unit, f"{name}: estimated")
+        _draw_numbers(directory, judged, name, estimates, record["caution"])
+    _write_predictions(directory, judged, columns, record)
+    return results
+
+
+def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    names = list(samples)
+    for values in zip(*(samples[name].split(AT_ONCE) for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _measured(dataset: SpectraDataset, rows: Rows) -> Array:
+    assert dataset.targets is not None, "a spec that has a number among its outputs has a target"
+    return np.asarray(dataset.targets[rows], dtype=np.float64)
+
+
+def _transformed(judged: Judged, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
+    """Spectra as the network sees them, (row, channel), some at a time, and which of the rows they are of."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        counts = torch.from_numpy(judged.dataset.read(some)).to(judged.device)
+        yield np.arange(start, start + len(some)), judged.model.transformed(SPECTRUM, counts)
+
+
+# Numbers
+
+
+def _intervals(judged: Judged, name: str, estimates: Array, truth: Array, seed: int) -> dict[str, Any]:
+    """Over cores: spectra of one resemble each other."""
+    if not np.isfinite(estimates).all():
+        return {}
+    return bootstrap.intervals(judged.metrics[name], estimates, truth, seed, judged.dataset.cores[judged.test])
+
+
+def _compared(
+    judged: Judged,
+    name: str,
+    estimates: Array,
+    baselines: Sequence[Mapping[str, Any]],
+    table: Table,
+    record: Mapping[str, Any],
+    interrupted: Callable[[], bool],
+) -> list[dict[str, Any]] | None:
+    """The network among baselines that learnt from the same spectra, transformed alike; None if interrupted."""
+    dataset, rows = judged.dataset, np.concatenate([judged.train, judged.test])
+    split = np.arange(len(judged.train)), np.arange(len(judged.train), len(rows))
+    targets = _measured(dataset, rows)[:, None]
+    estimators: dict[str, Array] = {comparison.NETWORK: estimates[:, None]}
+    if baselines:
+        inputs = np.empty((len(rows), dataset.channels))
+        for which, seen in _transformed(judged, rows):
+            inputs[which] = seen.cpu().numpy()
+    for called, description in zip(names(baselines, table), baselines, strict=True):
+        if interrupted():
+            return None
+        made = cross_validation.estimates(
+            built(table, description),
+            inputs,
+            targets,
+            [split],
+            lambda some: inner_parts(some, dataset.cores[rows], Seeds(record["seed"])),
+            record["seed"],
+            [_as_pair(judged, name)],
+        )
+        estimators[called] = made.values[split[1]]
+    notes = dict.fromkeys(estimators, record["caution"])
+    units, cores = {name: dataset.units.get(name, "")}, dataset.cores[judged.test]
+    return comparison.compared(estimators, targets[split[1]], units, record["seed"], cores, notes)
+
+
+def inner_parts(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
+    """Some rows divided for the choices of baselines: by whole cores, by spectra if they are of one, not at all if
+    there are not two.
+
+    cores  (row,) of all rows
+    """
+    if len(rows) < 2:
+        return []
+    count = len(np.unique(cores[rows]))
+    by_core = GroupKFold("core", min(INNER_FOLDS, count)) if count > 1 else KFold(min(INNER_FOLDS, len(rows)))
+    parts = by_core.folds(rows, lambda name: cores, seeds.numpy("inner", "baselines"))
+    return [(part.train, part.test) for part in parts]
+
+
+def _as_pair(judged: Judged, name: str) -> cross_validation.Transform:
+    """The number's transform for baselines, as it was fitted for the network."""
+
+    def forward(values: Array) -> Array:
+        column = torch.from_numpy(values)[:, None].to(judged.device)
+        transformed: Array = judged.model.transformed(name, column)[:, 0].cpu().numpy()
+        return transformed
+
+    def inverse(values: Array) -> Array:
+        column = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1).to(judged.device)
+        inverted: Array = judged.model.in_units({name: column}, {})[name].double().cpu().numpy()
+        return inverted.reshape(np.shape(values))
+
+    return forward, inverse
+
+
+def _draw_numbers(directory: RunDirectory, judged: Judged, name: str, estimates: Array, note: str) -> None:
+    from qexp.figures.cores import Estimates, down_core, estimates_by_core
+
+    dataset, test = judged.dataset, judged.test
+    of_cores = Estimates(
+        name,
+        dataset.units.get(name, ""),
+        [str(core) for core in dataset.cores[test]],
+        dataset.depths[test],
+        estimates,
+        _measured(dataset, test),
+        dataset.units.get("depth", ""),
+    )
+    folder = _figures(directory)
+    estimates_by_core(of_cores, note, folder / "estimates_by_core.png")
+    down_core(of_cores, note, folder / "down_core.png")
+
+
+# Spectra
+
+
+@dataclass
+class _Reconstructed:
+    """Spectra of which a part was hidden, added up while they go by: channel by channel and spectrum by spectrum."""
+
+    guess: Tensor
+    """The mean of the training spectra as the network sees them, (1, channel): what it would say that saw nothing."""
+    pictured: frozenset[int]
+    sums: Sums
+    """Of the metrics, over all channels that were hidden."""
+    times: Array
+    """How often a channel was hidden, (channel,); then squared errors, those of the guess, and counts, where it was."""
+    squared: Array
+    squared_of_guess: Array
+    counts: Array
+    of_spectra: list[float] = field(default_factory=list)
+    """RMSE of the channels of each that were hidden."""
+    pictures: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
+    """Position among the test spectra, counts, reconstruction, and what was hidden."""
+
+    @classmethod
+    def begin(cls, judged: Judged) -> _Reconstructed:
+        total = torch.zeros(1, judged.dataset.channels, dtype=torch.float64)
+        for _, seen in _transformed(judged, judged.train):
+            total += seen.double().sum(dim=0, keepdim=True).cpu()
+        guess = (total / len(judged.train)).float().to(judged.device)
+        evenly = np.linspace(0, len(judged.test) - 1, DRAWN).round().astype(int)
+        sums = Sums(judged.metrics[SPECTRUM])
+        return cls(guess, frozenset(evenly.tolist()), sums, *np.zeros((4, judged.dataset.channels)))
+
+    def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], judged: Judged) -> None:
+        counted = judged.data.counted(SPECTRUM, samples)
+        truth, estimate = (of[SPECTRUM].double().cpu().numpy() for of in (samples, made))
+        hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
+        guess = judged.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
+        self.sums = self.sums.with_piece(estimate[hidden], truth[hidden])
+        squared = np.where(hidden, np.square(estimate - truth), 0.0)
+        self.times += hidden.sum(axis=0)
+        self.squared += squared.sum(axis=0)
+        self.squared_of_guess += np.where(hidden, np.square(guess.cpu().numpy() - truth), 0.0).sum(axis=0)
+        self.counts += np.where(hidden, truth, 0.0).sum(axis=0)
+        first = len(self.of_spectra)
+        self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
+        for index in sorted(self.pictured & set(range(first, first + len(truth)))):
+            own = index - first
+            self.pictures.append((index, truth[own], estimate[own], hidden[own]))
+
+    def by_channel(self) -> dict[str, Array]:
+        """Roots of mean squares where a channel was hidden, (channel,) [counts]: of the network's errors, of the
+        guess's, and of what comes of counting alone.
+        """
+        sums = {"rmse": self.squared, "rmse_of_mean": self.squared_of_guess, "counting_noise": self.counts}
+        return {name: _root(total, self.times) for name, total in sums.items()}
+
+
+def _root(sums: Array, times: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(sums / times))
+
+
+def _write_errors(directory: RunDirectory, judged: Judged, reconstructed: _Reconstructed, note: str) -> None:
+    from qexp.figures.spectra import Reconstruction, energies, errors_by_energy, reconstructions
+
+    dataset = judged.dataset
+    where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
+    folder = _figures(directory)
+    words = ("network", "mean training spectrum", "noise of counting")
+    errors_by_energy(dict(zip(words, errors.values(), strict=True)), where, note, folder / "errors_by_energy.png")
+    pictures = [
+        Reconstruction(_title(dataset, int(judged.test[index])), counts, estimate, hidden)
+        for index, counts, estimate, hidden in reconstructed.pictures
+    ]
+    reconstructions(pictures, where, note, folder / "reconstructions.png")
+    table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
+    if where is not None:
+        table["energy"] = where.round(6).tolist()
+    table["times_hidden"] = reconstructed.times.astype(int).tolist()
+    table |= {name: values.tolist() for name, values in errors.items()}
+    _write_table(directory.results / "errors_by_energy.csv", table, note)
+
+
+def _title(dataset: SpectraDataset, row: int) -> str:
+    words = [str(dataset.names[row]), str(dataset.cores[row])]
+    if np.isfinite(dataset.depths[row]):
+        words.append(f"{dataset.depths[row]:g} {dataset.units.get('depth', '')}".rstrip())
+    return ", ".join(words)
+
+
+# Files
+
+
+def _write_predictions(
+    directory: RunDirectory, judged: Judged, columns: Mapping[str, tuple[Any, str, str]], record: Mapping[str, Any]
+) -> None:
+    """Learning curve, and tables with a line per test spectrum; the one by which a run is known to be judged last."""
+    import xarray
+
+    from qexp.figures import curves
+
+    dataset, test, note = judged.dataset, judged.test, record["caution"]
+    file = _figures(directory) / "learning_curve.png"
+    curves.learning_curves({directory.name: directory.metrics()}, file, dataset.units, note)
+    identified = {"name": dataset.names[test], "core": dataset.cores[test]}
+    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
+    table["depth"] = dataset.depths[test].tolist()
+    table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
+    _write_table(directory.results / "predictions.csv", table, note)
+    variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
+    depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
+    for name, (values, unit, words) in {"depth": depth, **columns}.items():
+        variables[name] = ("spectrum", np.asarray(values), {"units": unit, "long_name": words})
+    attributes = {"run": directory.name, "part": "test", **({"caution": note} if note else {})}
+    whole = xarray.Dataset(variables, {"spectrum": test}, attributes)
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+def _write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
+    """Columns of equal length as CSV; what is not a number is left empty, and a note stands in every line."""
+    told = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
+    lines = zip(*told.values(), strict=True)
+    files.write_csv(path, told, ([_finite(value) for value in line] for line in lines))
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _figures(directory: RunDirectory) -> Path:
+    folder = directory.results / "figures"
+    files.make_folder(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""Executing a prepared run: from its directory to its results."""

@@ -1,0 +1,212 @@
+"""Executing a prepared run. It needs nothing but the run's directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from qexp import assemble, files
+from qexp.errors import InterruptedRunError, QexpError, RunFailedError
+from qexp.runs.display import Display, Silent
+from qexp.runs.execution.train_network import train_network
+from qexp.runs.folds.train import train_folds
+from qexp.runs.record import provenance
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.names import now
+from qexp.runs.record.process import HEARTBEAT_SECONDS, alive, this_process
+from qexp.runs.schedulers.slurm import this_job
+from qexp.runs.signals import handled
+
+log = logging.getLogger("qexp.run")
+
+
+def execute(
+    directory: RunDirectory, device: str = "auto", display: Display | None = None, threads: int | None = None
+) -> None:
+    """Train and judge a prepared or interrupted run, in this process, from where it stands.
+
+    threads  at most so many; all of the machine's if left out
+    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so.
+    """
+    record = directory.record()
+    if record["state"] == "done":
+        return
+    with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
+        attempt = _begin(directory, record)
+        with _logging_to(attempt / "log.txt"), _heartbeat(attempt / "heartbeat"), _threads_restored():
+            log.info("run %s, process %d, attempt %s", record["name"], os.getpid(), attempt.name)
+            state, error = _outcome(
+                lambda: _train(directory, record, device, display or Silent(), interrupted, threads)
+            )
+            if error is not None:
+                record["error"] = _last_line(error)
+                log.error("%s", "".join(traceback.format_exception(error)))
+            record["attempts"][-1] |= {"ended": now(), "state": state}
+            record |= {"state": state, "ended": now()}
+            log.info("%s", state)
+            files.write_json(directory.record_file, record)
+    if state == "interrupted":
+        raise InterruptedRunError(f"{record['name']} was interrupted; go on with --resume")
+    if error is not None:
+        raise RunFailedError(
+            f"{record['name']} {state.replace('_', ' ')}: {record['error']}\nsee {attempt / 'log.txt'}"
+        ) from error
+
+
+def _begin(directory: RunDirectory, record: dict[str, Any]) -> Path:
+    """Claim the next attempt, and write down that the run is running. Returns the attempt's folder."""
+    number = _claim_attempt(directory, record)
+    attempt = directory.attempt(number)
+    record["attempts"].append(
+        {"number": number, "process": this_process().document(), "started": now(), "ended": None, "state": "running"}
+    )
+    record |= {"state": "running", "started": record["started"] or now(), "ended": None, "error": None}
+    record["job"] = this_job()
+    files.write_json(attempt / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
+    files.write_json(directory.record_file, record)
+    return attempt
+
+
+def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
+    """The state in which training ends, and the error if it was one."""
+    try:
+        return ("done" if train() else "interrupted"), None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return "out_of_memory", error
+    except KeyboardInterrupt:
+        return "interrupted", None
+    except BaseException as error:
+        return "failed", error
+
+
+def _train(
+    directory: RunDirectory,
+    record: dict[str, Any],
+    device_name: str,
+    display: Display,
+    interrupted: Callable[[], bool],
+    threads: int | None,
+) -> bool:
+    """From the directory to results; False if interrupted. Fills in the record, but does not write it at the end."""
+    spec = directory.spec()
+    device = assemble.device_of(device_name)
+    tables = assemble.tables_with(directory.extensions)
+    cores = torch.get_num_threads()
+    if device.type == "cpu":
+        wanted = assemble.threads_for(spec, tables)
+        torch.set_num_threads(min(wanted, threads or wanted))
+    called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
+    log.info("device %s, %d threads", called, torch.get_num_threads())
+    if spec["dataset"]["type"] == "tabular":
+        processes = min(cores, threads or cores)
+        return train_folds(directory, record, spec, tables, device, display, interrupted, processes)
+    return train_network(directory, record, spec, tables, device, display, interrupted)
+
+
+def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:
+    """Make the next attempt's folder; of several processes that try, one succeeds."""
+    attempts = record["attempts"]
+    if attempts and attempts[-1]["state"] == "running":
+        last = attempts[-1]
+        if alive(last["process"], directory.attempt(last["number"]) / "heartbeat"):
+            raise QexpError(f"{record['name']} is running already, as process {last['process']['pid']}")
+        last["state"] = "lost"
+    taken = [int(path.name) for path in (directory.path / "attempts").iterdir() if path.name.isdigit()]
+    number = max(taken, default=0) + 1
+    if number > len(attempts) + 1 and _just_claimed(directory, number - 1):
+        raise QexpError(f"{record['name']} is being started by another process")
+    try:
+        directory.attempt(number).mkdir()
+    except FileExistsError:
+        raise QexpError(f"{record['name']} is being started by another process") from None
+    except OSError as error:
+        raise QexpError(f"cannot write to {directory.path}: {error.strerror}") from error
+    return number
+
+
+def _just_claimed(directory: RunDirectory, number: int) -> bool:
+    """Whether an attempt that the record does not know yet is a few seconds old, and not a dead one's."""
+    return time.time() - directory.attempt(number).stat().st_mtime < 10
+
+
+def _last_line(error: BaseException) -> str:
+    text = str(error).strip() or "no message"
+    return text if isinstance(error, QexpError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+        handler.close()
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    """Leave torch's number of threads to the caller as it was."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _heartbeat(path: Path) -> Iterator[None]:
+    """Touch a file for as long as this process works, also during a long step."""
+    path.touch()
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # a full disk or a vanished directory is training's to report
+                path.touch()
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def _watched_signals() -> Iterator[Callable[[], bool]]:
+    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT acts at once.
+
+    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and Slurm, and must not
+    cost the checkpoint. What does not end is killed.
+    """
+    received = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.set()
+
+    with handled((signal.SIGINT, signal.SIGTERM), note):
+        yield received.is_set

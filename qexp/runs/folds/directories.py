@@ -1,0 +1,196 @@
+"""What a run keeps of each fold, in a directory of its own: `folds/<name>/`, a run inside the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qexp import assemble, files
+from qexp.assemble.folds import Folds
+from qexp.datasets.splits import Fold
+from qexp.datasets.tabular import TabularDataset
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.files import write_lines
+from qexp.models.ensemble import Ensemble
+from qexp.models.inversion import Inversion
+from qexp.runs.evaluation import rows
+from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.names import now
+from qexp.training import checkpoint
+from qexp.training.epoch_lines import Line, line_of
+from qexp.training.stack import Outcome, Task
+
+log = logging.getLogger("qexp.run")
+
+UNJUDGED: Line = {"validation": {"loss": None, "losses": {}}}
+"""Of networks that are trained on all rows of a fold."""
+
+
+@dataclass
+class Network:
+    """One of a fold's networks, trained."""
+
+    task: Task
+    outcome: Outcome
+    curve: np.ndarray
+    """(epoch, ...), see `line_of`."""
+
+
+@dataclass
+class Trained:
+    """What was trained for a fold."""
+
+    chosen: dict[str, Any] = field(default_factory=dict)
+    networks: list[Network] = field(default_factory=list)
+    inner_loss: float | None = None
+    """Of the chosen candidate, on the inner parts."""
+
+    @property
+    def failed(self) -> str | None:
+        return next((network.outcome.failed for network in self.networks if network.outcome.failed), None)
+
+
+def done(fold: RunDirectory) -> bool:
+    """Whether a fold is trained and judged, and all of that is there."""
+    try:
+        state = fold.record()["state"]
+    except (NotFoundError, DamagedError):
+        return False
+    return state == "done" and fold.best_weights.is_file() and (fold.path / rows.PREDICTIONS).is_file()
+
+
+def require_done(directory: RunDirectory) -> None:
+    """Raise QexpError, naming them, if folds of a run are not done."""
+    undone = [fold.name for fold in directory.all_folds() if not done(fold)]
+    if undone:
+        named = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
+        count = f"{len(undone)} of {len(directory.all_folds())} folds"
+        raise QexpError(f"{directory.name}: {count} are not done: {named}; go on with --resume")
+
+
+def load_networks(directory: RunDirectory) -> list[Inversion]:
+    """All networks of a run's folds, which must be done."""
+    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
+    documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
+    models = []
+    for fold in directory.all_folds():
+        tensors, document = checkpoint.read(fold.best_weights)
+        for index in range(len(document["networks"])):
+            prefix = f"{index}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            models.append(assemble.trained_model(documents[json.dumps(document["chosen"])], tables, own))
+    return models
+
+
+def open_fold(directory: RunDirectory, run: dict[str, Any], fold: Fold, dataset: TabularDataset) -> None:
+    place = directory.fold(fold.name)
+    files.make_folder(place.checkpoints)
+    held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
+    record = {
+        **EMPTY_RECORD,
+        **{
+            key: run[key] for key in ("experience", "dataset", "model", "seed", "digest", "units", "metrics", "caution")
+        },
+        "name": f"{run['name']}/folds/{fold.name}",
+        "state": "queued",
+        "created": now(),
+        "epochs": {"done": 0, "of": run["epochs"]["of"], "best": None},
+        "fold": {"name": fold.name, "training_rows": len(fold.train), "held_out": held},
+    }
+    files.write_json(place.record_file, record)
+
+
+def write_fold(place: RunDirectory, trained: Trained, plan: Folds, fold: Fold) -> None:
+    """Weights, curves and held-out estimates of a fold, and its record last."""
+    record = place.record()
+    networks = [
+        {
+            "name": network.task.name, "epoch": network.outcome.best_epoch, "stopped": network.outcome.stopped,
+            "loss": network.outcome.best_loss if math.isfinite(network.outcome.best_loss) else None,
+        }
+        for network in trained.networks
+    ]  # fmt: skip
+    lines = _mean_of_networks(trained.networks, plan.spec["outputs"])
+    write_lines(place.metrics_file, map(files.with_marks, lines))
+    record["fold"] |= {"chosen": trained.chosen, "networks": networks, "inner_loss": trained.inner_loss}
+    record["epochs"] |= {
+        "done": len(lines),
+        "best": median_epoch(network.outcome.best_epoch for network in trained.networks),
+    }
+    record["error"] = trained.failed
+    if trained.failed is None:
+        tensors = {
+            f"{index}.{name}": tensor
+            for index, network in enumerate(trained.networks)
+            for name, tensor in network.task.model.state_dict().items()
+        }
+        checkpoint.write(place.best_weights, tensors, {"networks": networks, "chosen": trained.chosen})
+        ensemble = Ensemble([network.task.model for network in trained.networks])
+        record["results"] = rows.write_fold(place, ensemble, plan, fold)
+        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _said(trained.chosen))
+    else:
+        log.error("fold %s failed: %s", fold.name, trained.failed)
+    record |= {"state": "failed" if trained.failed else "done", "ended": now()}
+    files.write_json(place.record_file, record)
+
+
+def _said(chosen: Mapping[str, Any]) -> str:
+    return "".join(f", {key} {value}" for key, value in chosen.items())
+
+
+def median_epoch(epochs: Iterable[int | None]) -> int | None:
+    """Of those that there are; epochs count from 1."""
+    known = [epoch for epoch in epochs if epoch]
+    return int(np.median(known)) if known else None
+
+
+def _row_numbers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+    return [str(number) for number in dataset.row_numbers(list(rows))]
+
+
+def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
+    return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
+
+
+def _mean_of_networks(networks: Sequence[Network], outputs: Sequence[str]) -> list[Line]:
+    """A line per epoch, over the networks that came so far."""
+    lines = []
+    for epoch in range(max((len(network.curve) for network in networks), default=0)):
+        numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
+        means = [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())]
+        lines.append({**UNJUDGED, **line_of(means, epoch + 1, outputs), "networks": len(numbers)})
+    return lines
+
+
+def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
+    """The mean of several curves' lines, epoch by epoch, over those that came so far."""
+    longest = max(map(len, curves), default=0)
+    return [mean_line([lines[epoch] for lines in curves if len(lines) > epoch]) for epoch in range(longest)]
+
+
+def mean_line(lines: Sequence[Line]) -> Line:
+    """Losses and rate on average; how many were the best of their network by then."""
+    parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
+
+    def mean(of: Callable[[Line], float]) -> float:
+        return float(np.mean([of(line) for line in lines]))
+
+    def mean_of_part(part: str) -> dict[str, Any]:
+        outputs = lines[0][part]["losses"]
+        losses = {name: mean(lambda line: line[part]["losses"][name]) for name in outputs}  # noqa: B023 - called at once
+        return {"loss": mean(lambda line: line[part]["loss"]), "losses": losses}
+
+    return {
+        "epoch": lines[0]["epoch"],
+        "learning_rate": mean(lambda line: line["learning_rate"]),
+        **UNJUDGED,
+        **{part: mean_of_part(part) for part in parts},
+        "best": all(line["best"] for line in lines),
+        "networks": sum(line.get("networks", 1) for line in lines),
+    }

@@ -1,0 +1,62 @@
+"""Starting a run in this process: what is done already is left alone, what was interrupted goes on if asked to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from qexp import assemble
+from qexp.errors import QexpError
+from qexp.runs.display import Display
+from qexp.runs.execution.execute import execute
+from qexp.runs.planning.existing import standing
+from qexp.runs.planning.plans import overrides_of, plan
+from qexp.runs.planning.prepare import prepare
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.state.waiting import Watch
+from qexp.workspace import Workspace
+
+log = logging.getLogger("qexp.run")
+
+
+def start(
+    reference: str,
+    workspace: Workspace,
+    *,
+    seed: int = 0,
+    overrides: Iterable[str] = (),
+    name: str | None = None,
+    pretrain: str | None = None,
+    allow_leak: bool = False,
+    storage: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    display: Display | None = None,
+) -> tuple[RunDirectory, bool]:
+    """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do."""
+    assemble.device_of(device)
+    experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
+    planned = plan(experience, seed, name or f"{experience.name}_{seed}", workspace)
+    directory = RunDirectory(workspace.runs / planned.name)
+    try:
+        directory = prepare(planned, workspace, storage)
+    except FileExistsError:
+        if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), resume):
+            return directory, False
+    for text in planned.warnings:
+        log.warning("%s", text)
+    execute(directory, device, display)
+    return directory, True
+
+
+def _goes_on(name: str, state: str | None, resume: bool) -> bool:
+    """Whether the run that has the name already is to be worked on. Raises QexpError where that needs a decision."""
+    if state == "done":
+        return False
+    if state in ("queued", "running"):
+        raise QexpError(f"{name} is {state}; follow it with: qexp logs -f {name}")
+    if resume or state == "created":
+        return True
+    what = (state or "gone").replace("_", " ")
+    raise QexpError(f"{name} is {what}; go on with --resume, or start anew with another --name")

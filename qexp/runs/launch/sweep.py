@@ -1,0 +1,205 @@
+"""A sweep from order to end: what it would run, its launch, and who runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qexp import assemble, files
+from qexp.errors import QexpError
+from qexp.runs.launch import local
+from qexp.runs.planning import plans
+from qexp.runs.planning.existing import standing
+from qexp.runs.planning.prepare import Plan
+from qexp.runs.planning.prepare import prepare as write
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.names import now
+from qexp.runs.record.process import this_process
+from qexp.runs.state import launches
+from qexp.runs.state.launches import Launch
+from qexp.runs.state.waiting import Watch
+from qexp.tables import suggestion
+from qexp.workspace import VARIABLE, Workspace
+
+LAUNCHERS = ("local", "slurm")
+
+
+TO_CONTINUE = ("interrupted", "preempted", "timeout", "lost")
+"""Ended through no fault of their own: `--resume` continues them."""
+
+TO_REPEAT = ("failed", "out_of_memory", *TO_CONTINUE)
+"""Ended without a result: `--only-failed` runs them again, from their last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What somebody wants to have run."""
+
+    experiences: Sequence[str]
+    seeds: str = "0"
+    grid: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    pretrain: str | None = None
+    allow_leak: bool = False
+    """Go on where test spectra were trained on, and mark every output."""
+    storage: Path | None = None
+    resume: bool = False
+    only_failed: bool = False
+    jobs: int | None = None
+    """At most so many at a time: 1 here, no limit with Slurm, if left out."""
+    device: str = "auto"
+    launcher: str = "local"
+    slurm: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a sweep does with each of its plans."""
+
+    new: list[Plan]
+    again: list[Plan]
+    """There already and not done: prepared before, interrupted, or failed."""
+    done: list[Plan]
+    left: dict[str, str]
+    """Name → state of those that are neither done nor to be run now."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An order that has been checked, and what it comes to."""
+
+    order: Order
+    plans: list[Plan]
+    choice: Choice
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(order: Order, workspace: Workspace) -> Prepared:
+    """Check an order and see what there is of it already; nothing is written."""
+    if order.jobs is not None and order.jobs < 1:
+        raise QexpError(f"-j {order.jobs}: at least one run at a time")
+    if order.launcher not in LAUNCHERS:
+        raise QexpError(f"--launcher {order.launcher}: no such launcher; {suggestion(order.launcher, LAUNCHERS)}")
+    if order.slurm and order.launcher != "slurm":
+        raise QexpError("--slurm is for --launcher slurm")
+    assemble.device_of("auto" if order.launcher == "slurm" else order.device)
+    settings: dict[str, Any] = {"jobs": order.jobs, "device": order.device}
+    if order.launcher == "slurm":
+        from qexp.runs.schedulers import slurm
+
+        settings["slurm"] = slurm.options(workspace.settings().get("slurm", {}), order.slurm)
+    planned = plans.sweep(
+        order.experiences,
+        plans.seeds_of(order.seeds),
+        order.grid,
+        [*order.overrides, *plans.overrides_of(order.pretrain, order.allow_leak)],
+        workspace,
+    )
+    choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    return Prepared(order, planned, choice, settings)
+
+
+def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
+    """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
+    again = TO_REPEAT if only_failed else ("created", *(TO_CONTINUE if resume else ()))
+    choice = Choice([], [], [], {})
+    mistakes = []
+    # All at once: a scheduler is asked once, and not for every run.
+    states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
+    for plan, now_in in zip(plans, states.values(), strict=True):
+        try:
+            state = standing(plan, workspace, now_in)
+        except QexpError as mistake:
+            mistakes.append(str(mistake))
+            continue
+        if state is None:
+            if not only_failed:
+                choice.new.append(plan)
+        elif state == "done":
+            choice.done.append(plan)
+        elif state in again:
+            choice.again.append(plan)
+        else:
+            choice.left[plan.name] = state
+    if mistakes:
+        raise QexpError("\n".join(mistakes))
+    return choice
+
+
+def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
+    """Write the launch down and prepare its runs. Returns them in the order of the plans."""
+    choice, order = prepared.choice, prepared.order
+    launch = launches.claim(workspace)
+    names = [plan.name for plan in (*choice.again, *choice.new)]
+    record = {
+        "id": launch.id,
+        "created": now(),
+        "argv": sys.argv,
+        "launcher": order.launcher,
+        "settings": prepared.settings,
+        "runs": names,
+        "left": choice.left,
+        "done_before": [plan.name for plan in choice.done],
+    }
+    files.write_json(launch.record_file, record)
+    directories = [RunDirectory(workspace.runs / plan.name) for plan in choice.again]
+    first: RunDirectory | None = None
+    for plan in choice.new:
+        with suppress(FileExistsError):  # somebody else was quicker; it is theirs then
+            directories.append(write(replace(plan, launch=launch.id), workspace, order.storage, first))
+            first = first or directories[-1]
+    return launch, directories
+
+
+def run_here(
+    launch: Launch, directories: Sequence[RunDirectory], watcher: local.Watcher
+) -> tuple[dict[str, str], bool]:
+    """Run the launch in a pool of this process. Returns the states at the end, and whether a signal ended it."""
+    jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
+    gpus = local.visible_gpus() if device in ("auto", "cuda") else []
+    pool = local.Pool(launch, directories, jobs or 1, device, gpus)
+    files.write_json(launch.pool_file, this_process().document())
+    return pool.run(watcher), pool.stopped
+
+
+def submit(launch: Launch, directories: Sequence[RunDirectory], prepared: Prepared) -> dict[str, str]:
+    """Hand the launch to Slurm. Returns run → job. Raises SchedulerError, with the runs as they were before."""
+    from qexp.runs.schedulers import slurm
+
+    before = {directory: directory.record() for directory in directories}
+    for directory, record in before.items():
+        files.write_json(directory.record_file, {**record, "state": "queued"})
+    try:
+        jobs = slurm.submit(launch.folder, directories, prepared.settings["slurm"], prepared.order.jobs, launch.id)
+    except QexpError:
+        for directory, record in before.items():
+            files.write_json(directory.record_file, record)
+        raise
+    files.write_json(launch.folder / "jobs.json", jobs)
+    return jobs
+
+
+def detach(launch: Launch, workspace: Workspace) -> int:
+    """Let a process of its own run the launch; returns its number."""
+    with (launch.folder / "pool.txt").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qexp", "supervise", launch.id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, VARIABLE: str(workspace.root)},
+            start_new_session=True,
+        )
+    return process.pid
+
+
+def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, str]:
+    """Run what a launch that was detached has prepared."""
+    directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
+    return run_here(launch, directories, watcher)[0]

@@ -1,0 +1,246 @@
+"""What would run: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qexp import assemble
+from qexp.assemble import Experience
+from qexp.datasets.spectra.dataset import MASK
+from qexp.errors import QexpError
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.leakage.check import Exposures
+from qexp.runs.planning.existing import require_done
+from qexp.runs.planning.prepare import Plan
+from qexp.runs.record import lineage
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.names import require_name
+from qexp.spec.digest import digest
+from qexp.training import checkpoint
+from qexp.workspace import Workspace
+
+LARGEST_SEED = 2**63 - 1
+
+LARGEST_SWEEP = 1_000_000
+"""Runs of one sweep; more are a slip of the keyboard."""
+
+SHORT_DIGEST = 6
+"""Characters of a spec's digest in the name of a run whose spec was changed: enough to tell a grid's points apart."""
+
+
+def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
+    """The run of an experience with one seed.
+
+    Raises QexpError if the run that it starts from does not fit, or if it would be tested on what was trained on.
+    """
+    return _plans(experience, {seed: name}, workspace)[0]
+
+
+def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
+    """The runs of an experience; what does not depend on the seed is looked at once.
+
+    names  seed → name of its run
+    """
+    for seed in names:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
+    pretrain = experience.document["pretrain"]
+    found = _parent(pretrain["run"], experience, workspace) if pretrain else None
+    before = found.spec() if found else {}
+    texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
+    units = assemble.units_of(experience.document)
+    of_any_seed = Plan(
+        name="",
+        experience=experience.name,
+        dataset=experience.dataset_name,
+        model=experience.model_name,
+        seed=0,
+        spec=experience.document,
+        digest=digest(experience.document, *[text for text in texts if text]),
+        overrides=experience.overrides,
+        units={name: units[name] for name in experience.document["outputs"]},
+        metrics=assemble.meanings_of(experience.document, experience.tables),
+        extensions=experience.extensions,
+        parent=found,
+        transforms_taken=(
+            lineage.transforms_taken(experience.document, before, checkpoint.shapes(found.best_weights))
+            if found
+            else ()
+        ),
+    )
+    caution = assemble.caution(experience.document)
+    differences = _differences(found.name, before, experience.document) if found else []
+    exposures = Exposures(experience, found, workspace)
+    plans = []
+    for seed, name in names.items():
+        exposure = exposures.of_seed(seed)
+        plans.append(
+            replace(
+                of_any_seed,
+                name=require_name(name),
+                seed=seed,
+                caution="; ".join(words for words in (caution, exposure.caution) if words),
+                seen=exposure.own,
+                warnings=(*differences, *exposure.warnings),
+            )
+        )
+    return plans
+
+
+def sweep(
+    references: Sequence[str],
+    seeds: Sequence[int],
+    grid: Iterable[str],
+    overrides: Iterable[str],
+    workspace: Workspace,
+) -> list[Plan]:
+    """All combinations, seeds fastest.
+
+    A run is named `<experience>_<seed>`, with a short digest between them where the spec is changed.
+    grid  texts such as `learning_rate=1e-3,3e-3`
+    """
+    axes = [axis(text) for text in grid]
+    keys = [key for of_axis, _ in axes for key in of_axis]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
+    points = [list(itertools.chain(*point)) for point in itertools.product(*(changes for _, changes in axes))]
+    total = len(references) * len(points) * len(seeds)
+    if total > LARGEST_SWEEP:
+        raise QexpError(f"{total:,} runs are too many; at most {LARGEST_SWEEP:,}")
+    plans = []
+    for reference, point in itertools.product(references, points):
+        experience = assemble.experience(reference, [*overrides, *point], workspace)
+        plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
+    names = [one.name for one in plans]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise QexpError(f"two runs of the sweep would be the same, {double}; name every experience and value once")
+    return plans
+
+
+def _name(experience: Experience, seed: int) -> str:
+    changed = f"_{experience.digest[:SHORT_DIGEST]}" if experience.overrides else ""
+    return f"{experience.name}{changed}_{seed}"
+
+
+def seeds_of(text: str) -> list[int]:
+    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, colon, end = part.strip().partition(":")
+        if not first.isdecimal() or (colon and not end.isdecimal()):
+            raise QexpError(f"--seeds {text}: write 0:10 for 0 to 9, or a list such as 0,2,5")
+        low, high = int(first), int(end) if colon else int(first) + 1
+        if high <= low:
+            raise QexpError(f"--seeds {text}: {part} holds no seed; the first comes before the colon, the end after it")
+        if high - low > LARGEST_SWEEP:
+            raise QexpError(f"--seeds {text}: {high - low:,} seeds are too many; at most {LARGEST_SWEEP:,}")
+        seeds += range(low, high)
+    if len(set(seeds)) < len(seeds):
+        raise QexpError(f"--seeds {text}: a seed is named twice")
+    if max(seeds) > LARGEST_SEED:
+        raise QexpError(f"--seeds {text}: a seed is less than 2^63")
+    return seeds
+
+
+def axis(text: str) -> tuple[list[str], list[list[str]]]:
+    """`learning_rate=1e-3,3e-3` → the key, and for each value the change, `["learning_rate=1e-3"]` and so on.
+
+    Keys with + between them, `a.b+c.d=1,2`, all get the same value. Commas inside [], {} and "" stay.
+    """
+    key, equals, values = text.partition("=")
+    keys = key.split("+")
+    if not equals or not all(keys) or not values:
+        raise QexpError(
+            f"--grid {text}: write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; "
+            "a.b+c.d=1,2 gives two keys the same values"
+        )
+    parts = list(_split(values))
+    if not all(parts):
+        raise QexpError(f"--grid {text}: a value is empty")
+    if len(set(parts)) < len(parts):
+        raise QexpError(f"--grid {text}: a value is there twice")
+    return keys, [[f"{key}={part}" for key in keys] for part in parts]
+
+
+def _split(text: str) -> Iterator[str]:
+    depth, quoted, part = 0, False, ""
+    for character, before in zip(text, " " + text, strict=False):
+        quoted ^= character == '"' and before != "\\"
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == "," and not depth and not quoted:
+            yield part.strip()
+            part = ""
+        else:
+            part += character
+    yield part.strip()
+
+
+def overrides_of(pretrain: str | None, allow_leak: bool) -> list[str]:
+    """`--pretrain RUN` and `--allow-leak` as the overrides that they are."""
+    return [
+        # The run alone: of which operations an experience wants the weights is its own matter.
+        *([f"pretrain.run={json.dumps(pretrain)}"] if pretrain else []),
+        *(["allow_leak=true"] if allow_leak else []),
+    ]
+
+
+def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
+    """The run to start from; its weights must be there and fit."""
+    parent = Catalog(workspace).find(reference)
+    require_done(parent)
+    if parent.all_folds():
+        raise QexpError(
+            f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
+        )
+    if experience.document["dataset"]["type"] == "tabular":
+        raise QexpError(
+            f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
+        )
+    model = assemble.model_of(experience.document, experience.tables)
+    operations = lineage.operations_taken(experience.document)
+    ours = lineage.of_operations({name: list(value.shape) for name, value in model.state_dict().items()}, operations)
+    theirs = lineage.of_operations(checkpoint.shapes(parent.best_weights), operations)
+    lines = [
+        f"{name}: {ours.get(name, 'missing')} here, {theirs.get(name, 'missing')} in {parent.name}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name) and not name.startswith("transforms.")
+    ]
+    if lines:
+        raise QexpError(f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines))
+    for name in operations or []:
+        if not lineage.of_operations(ours, [name]):
+            raise QexpError(
+                f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
+            )
+    return parent
+
+
+def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    """What the shapes of weights cannot tell: operations, such as heads, and inputs that are others than there.
+
+    spec  the resolved experience of the other run
+    """
+    ours, theirs = document["model"]["operations"], spec["model"]["operations"]
+    without_effect = set() if MASK in document["inputs"] else {"mask_ratio"}
+    differing = []
+    for name in lineage.operations_taken(document) or ours:
+        here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})
+        differing += [
+            f"{name}.{key} {json.dumps(here[key])} (there {json.dumps(there[key])})"
+            for key in here
+            if key in there and here[key] != there[key] and key not in without_effect
+        ]
+    for name in document["inputs"]:
+        scaled = [one["transforms"].get(name) for one in (document, spec)]
+        if name in spec["inputs"] and scaled[0] != scaled[1]:
+            differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
+    return (
+        [f"the weights of {parent} fit, but were trained with other parameters: {', '.join(differing)}"]
+        if differing
+        else []
+    )

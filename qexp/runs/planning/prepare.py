@@ -1,0 +1,162 @@
+"""Preparing a run: all that it needs is written down before it starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import QexpError
+from qexp.runs.leakage import hashes
+from qexp.runs.record import lineage, provenance
+from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.names import now, require_name
+from qexp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `prepare` writes down; see `assemble.Experience` for where it comes from."""
+
+    name: str
+    experience: str
+    dataset: str
+    model: str
+    seed: int
+    spec: dict[str, Any]
+    digest: str
+    overrides: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Of the outputs."""
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How the numbers of each metric are read; see `metrics.meaning`."""
+    caution: str = ""
+    """What must be said wherever the run's numbers are."""
+    extensions: str = ""
+    parent: RunDirectory | None = None
+    """The run whose best weights are this one's first."""
+    transforms_taken: Sequence[str] = ()
+    """Variables that are scaled as they were fitted there, and not fitted anew."""
+    seen: hashes.Seen | None = None
+    """The spectra that it is trained on; None for a run that is trained on none."""
+    warnings: tuple[str, ...] = ()
+    """What whoever starts it should know."""
+    launch: str | None = None
+    """The launch in which it waits for its turn."""
+
+
+def prepare(
+    plan: Plan, workspace: Workspace, storage: Path | None = None, like: RunDirectory | None = None
+) -> RunDirectory:
+    """Write a new run's directory; it appears under its name whole or not at all.
+
+    storage  where the directory goes instead of `runs/`, which then gets a link to it
+    like     a run prepared just now, whose code state is this one's, too: of many runs only the first asks git
+    Raises FileExistsError if there is a run of that name.
+    """
+    require_name(plan.name)
+    place = workspace.runs if storage is None else storage.absolute()
+    with _explained(place):
+        _make_folder(workspace.runs)
+        _make_folder(place)
+        if os.path.lexists(workspace.runs / plan.name):
+            raise FileExistsError(plan.name)
+        draft = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place))
+        try:
+            draft.chmod(0o755)
+            _fill(draft, plan, workspace, like)
+            _claim(draft, plan.name, place, workspace.runs)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    return RunDirectory(workspace.runs / plan.name)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise QexpError(f"cannot write to {path}: it is a file") from None
+
+
+def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
+    for folder in ("code", "attempts", "checkpoints"):
+        (draft / folder).mkdir()
+    if like is None:
+        code = provenance.keep_code_state(workspace.root, draft / "code")
+    else:
+        shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
+        code = like.record()["code"]
+    if plan.extensions:
+        (draft / "code" / "extensions.py").write_text(plan.extensions, encoding="utf-8")
+    before = []
+    if plan.parent is not None:
+        pretrained = draft / "checkpoints" / "pretrained.safetensors"
+        shutil.copyfile(plan.parent.best_weights, pretrained)
+        operations = lineage.operations_taken(plan.spec)
+        before = lineage.chain(plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken)
+    files.write_json(draft / "spec.json", plan.spec)
+    saw = hashes.joined(plan.name, plan.seen, hashes.read(plan.parent) if plan.parent else {})
+    if saw:
+        files.write_bytes(draft / hashes.FILE, hashes.content(saw))
+    record = {
+        **EMPTY_RECORD,
+        "name": plan.name,
+        "experience": plan.experience,
+        "dataset": plan.dataset,
+        "model": plan.model,
+        "seed": plan.seed,
+        "state": "queued" if plan.launch else "created",
+        "created": now(),
+        "digest": plan.digest,
+        "overrides": list(plan.overrides),
+        "launch": plan.launch,
+        "parents": [plan.parent.name] if plan.parent else [],
+        "caution": plan.caution,
+        "lineage": before,
+        "seen": provenance.fingerprint(draft / hashes.FILE) if saw else None,
+        "units": dict(plan.units),
+        "metrics": dict(plan.metrics),
+        "code": code,
+        "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},
+    }
+    files.write_json(draft / "run.json", record)
+
+
+def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
+    """Give the draft its name, unless another run has it: of several processes one succeeds."""
+    target = place / name
+    try:
+        draft.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            if place != runs and not os.path.lexists(runs / name):
+                raise QexpError(
+                    f"{target} is there already, and no run of {runs}; choose another --name or --storage-path"
+                ) from None
+            raise FileExistsError(name) from None
+        raise
+    if place != runs:
+        try:
+            (runs / name).symlink_to(target, target_is_directory=True)
+        except FileExistsError:
+            shutil.rmtree(target)
+            raise FileExistsError(name) from None
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """Turn the ways in which a disk refuses into errors that the user can act on."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise QexpError(f"cannot write to {place}: {error.strerror or error}; nothing was started") from error

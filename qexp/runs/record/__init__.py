@@ -1,0 +1,1 @@
+"""A run's directory and what is written down in it: its record, code state, lineage and annotations."""

@@ -1,0 +1,1 @@
+"""Schedulers of clusters: how jobs are submitted, asked for and cancelled."""

@@ -1,0 +1,140 @@
+"""Launches: the runs that one command started, kept as a folder `runs/.launches/<id>/` each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.record.process import alive
+from qexp.tables import suggestion
+from qexp.workspace import Workspace
+
+PREDICTION = "prediction.json"
+"""The record of a folder among those of launches that has no runs: its jobs estimate files with one that is done."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / "launch.json"
+
+    def record(self) -> dict[str, Any]:
+        """Id, time, command, launcher, its settings and the names of the runs. Raises DamagedError."""
+        try:
+            record = files.read_json(self.record_file)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.record_file} is gone") from None
+        if not isinstance(record, dict) or not {"id", "launcher", "runs"} <= record.keys():
+            raise DamagedError(f"{self.record_file} is not the record of a launch")
+        return record
+
+    @property
+    def pool_file(self) -> Path:
+        """Which process runs the launch, if it is one of a pool."""
+        return self.folder / "pool.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        """What a pool on another machine would touch; there is none, so that such a pool is not believed to live."""
+        return self.folder / "heartbeat"
+
+    def pool(self) -> dict[str, Any] | None:
+        """The process that runs or ran the launch, if it is one of a pool."""
+        try:
+            process = files.read_json(self.pool_file)
+        except (FileNotFoundError, DamagedError):
+            return None
+        return process if isinstance(process, dict) and {"host", "pid", "pid_namespace"} <= process.keys() else None
+
+    def pool_works(self) -> bool:
+        """Whether a process is still at work on the launch, so that what waits in it will be started."""
+        process = self.pool()
+        return process is not None and alive(process, self.heartbeat)
+
+    def take(self, run: str, turn: str) -> bool:
+        """Decide what becomes of a run that waits in the pool; whether it was not decided before.
+
+        turn  "started" by the pool, or "withdrawn" by a user: of both, whoever comes first
+        """
+        file = self._turn(run)
+        files.make_folder(file.parent)
+        try:
+            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
+        with os.fdopen(handle, "w") as opened:
+            opened.write(turn)
+        return True
+
+    def withdrawn(self, run: str) -> bool:
+        """Whether a run was taken out of the pool before its turn came."""
+        try:
+            return self._turn(run).read_text() == "withdrawn"
+        except OSError:
+            return False
+
+    def _turn(self, run: str) -> Path:
+        return self.folder / "turns" / run
+
+    def output(self, run: str) -> Path:
+        """What the process of a run prints; its log proper is in the run's own directory."""
+        return self.folder / "output" / f"{run}.txt"
+
+
+def find(reference: str, workspace: Workspace) -> Launch:
+    """A launch by its id, a unique beginning of it, or `last`. Raises NotFoundError."""
+    known = all_of(workspace)
+    if reference == "last":
+        if not known:
+            raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
+        return known[-1]
+    matching = [launch for launch in known if reference and launch.id.startswith(reference)]
+    exact = [launch for launch in matching if launch.id == reference]
+    if len(exact or matching) == 1:
+        return (exact or matching)[0]
+    if matching:
+        raise NotFoundError(f"'{reference}' begins the ids of {len(matching)} launches; write more of it")
+    for record in sorted((workspace.runs / ".launches").glob(f"*/{PREDICTION}")) if reference else ():
+        if record.parent.name.startswith(reference):
+            raise NotFoundError(
+                f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
+                "jobs, and scancel ends them"
+            )
+    raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
+
+
+def all_of(workspace: Workspace) -> list[Launch]:
+    """All launches, the oldest first."""
+    return [Launch(path.parent) for path in sorted((workspace.runs / ".launches").glob("*/launch.json"))]
+
+
+def claim(workspace: Workspace) -> Launch:
+    """Make a folder of a new id: the time, and a number where two start in one second."""
+    parent = workspace.runs / ".launches"
+    files.make_folder(parent)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number:03d}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise QexpError(f"cannot write to {parent}: {error.strerror}") from error
+        files.make_folder(folder / "output")
+        return Launch(folder)
+    raise QexpError(f"{parent} has a thousand launches of this second; look at what starts them")

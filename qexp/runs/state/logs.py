@@ -1,0 +1,83 @@
+"""The logs of a run's attempts, as they stand and as they grow."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from qexp.errors import NotFoundError
+from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.state.waiting import Watch
+
+PAUSE = 0.2
+"""Seconds between two looks at a log that may grow."""
+
+PIECE = 1 << 16
+
+
+def read(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
+    """The log of an attempt, by default the last, in pieces. Raises NotFoundError if there is none."""
+    number = attempt or _last(directory)
+    if number is None:
+        raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
+    _require(directory, number)
+    yield from _Tail(directory.attempt(number) / "log.txt").grown()
+
+
+def follow(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
+    """The same, and what comes to it until the run ends; without an attempt named, also the attempts that come next."""
+    if attempt is not None:
+        _require(directory, attempt)
+    watch, number = Watch(), attempt or _last(directory) or 0
+    tail = _Tail(directory.attempt(number) / "log.txt")
+    while True:
+        # In this order: what ended or was superseded before its log is read will write no more into it.
+        ended = watch.state(directory) not in UNFINISHED
+        later = [other for other in attempts(directory) if other > number]
+        yield from tail.grown()
+        if later and attempt is None:
+            number = later[0]
+            tail = _Tail(directory.attempt(number) / "log.txt")
+        elif ended or later:
+            return
+        else:
+            time.sleep(PAUSE)
+
+
+def attempts(directory: RunDirectory) -> list[int]:
+    """The numbers of the attempts that have been made."""
+    folder = directory.path / "attempts"
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal())
+
+
+def _last(directory: RunDirectory) -> int | None:
+    return max(attempts(directory), default=None)
+
+
+def _require(directory: RunDirectory, number: int) -> None:
+    known = attempts(directory)
+    if number not in known:
+        which = f"there are {', '.join(map(str, known))}" if known else "none has been made yet"
+        raise NotFoundError(f"{directory.name} has no attempt {number}; {which}")
+
+
+class _Tail:
+    """A log and how much of it has been read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
+
+    def grown(self) -> Iterator[str]:
+        """What has come since the last call."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:  # the attempt has been claimed a moment ago
+            return
+        with file:
+            file.seek(self._read)
+            while piece := file.read(PIECE):
+                self._read += len(piece)
+                yield self._decoder.decode(piece)

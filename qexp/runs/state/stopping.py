@@ -1,0 +1,144 @@
+"""Stopping a run: the signal goes to its process and to no other, and the record says when it has worked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import QexpError
+from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.process import alive, pid_namespace
+from qexp.runs.state.jobs import Job, jobs_of
+from qexp.runs.state.launches import Launch
+from qexp.runs.state.states import process_of
+from qexp.runs.state.waiting import Watch, endings
+
+PAUSE = 0.1
+"""Seconds between two looks whether a pool has ended."""
+
+
+def stop(directory: RunDirectory, now: bool = False) -> str:
+    """Stop a run if it is at work, wait until it has ended, and return its state.
+
+    now  kill it instead of letting it write a checkpoint; it is lost then, and resumes from its last one
+    Raises QexpError for a run on another machine or of another user.
+    """
+    ask_to_stop(directory, now)
+    return wait_for_end(directory)
+
+
+def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
+    """Send the signal, or tell Slurm; False if there is nothing at work that could be stopped."""
+    state = Watch().state(directory)
+    if state not in UNFINISHED:
+        return False
+    record = directory.record()
+    job, process = jobs_of({directory: record}).get(directory), process_of(record)
+    if job is not None and job.launcher == "slurm":
+        if now:
+            raise QexpError(
+                f"{directory.name} is job {job.id} of Slurm, which kills what does not end soon; drop --now"
+            )
+        _cancel([job])
+        return True
+    if job is not None and job.launch is not None and state == "queued":
+        if Launch(job.launch).take(directory.name, "withdrawn"):
+            return True
+        _wait_for_start(directory)  # its turn has come at this moment
+        process = process_of(directory.record())
+    heartbeat = directory.attempt(process["attempt"]) / "heartbeat" if process is not None else Path()
+    number = signal.SIGKILL if now else signal.SIGTERM
+    return process is not None and _signal(directory.name, process, heartbeat, number)
+
+
+def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
+    """Let nothing more of a launch start, stop what runs, and wait for the end. Returns run → state.
+
+    runs  the folder of the workspace's runs
+    """
+    directories = [RunDirectory(runs / name) for name in launch.record()["runs"]]
+    if (pool := launch.pool()) is not None:
+        _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
+        while launch.pool_works():  # it ends when its runs have
+            time.sleep(PAUSE)
+    at_work = [directory for directory, state in Watch().states(directories).items() if state in ("queued", "running")]
+    jobs = jobs_of({directory: directory.record() for directory in at_work})
+    handed_over = {directory: job for directory, job in jobs.items() if job.launcher == "slurm"}
+    _cancel(handed_over.values())
+    for directory in at_work:
+        if directory not in handed_over:  # its pool was killed and could not pass anything on
+            ask_to_stop(directory)
+    for _ in endings(at_work):
+        pass
+    return {directory.name: state for directory, state in Watch().states(directories).items()}
+
+
+def wait_for_end(directory: RunDirectory) -> str:
+    return next(state for _, state in endings([directory]))
+
+
+def _wait_for_start(directory: RunDirectory) -> None:
+    watch = Watch()
+    while watch.state(directory) == "queued":
+        time.sleep(PAUSE)
+
+
+def _cancel(jobs: Collection[Job]) -> None:
+    """Tell Slurm, once for all of them; it forgets at once those that have not started, so that they are remembered."""
+    from qexp.runs.schedulers import slurm
+
+    waited = slurm.cancel([job.id for job in jobs]) if jobs else {}
+    for folder in {job.launch for job in jobs if job.launch is not None}:
+        slurm.remember(folder, {job.id: waited[job.id] for job in jobs if job.launch == folder and job.id in waited})
+
+
+def _signal(name: str, process: dict[str, Any], heartbeat: Path, number: signal.Signals) -> bool:
+    """Whether the process of a run or launch was there to get the signal."""
+    pid = int(process["pid"])
+    _require_here(name, process)
+    try:
+        handle = _handle(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # From here on the handle means one process, whoever gets its number next. So it is asked who it is now.
+        if not alive(process, heartbeat):
+            return False
+        if handle is None:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise QexpError(f"{name} is process {pid} of another user, who alone can stop it") from None
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return True
+
+
+def _require_here(name: str, process: dict[str, Any]) -> None:
+    host, pid = process["host"], process["pid"]
+    if host != socket.gethostname():
+        raise QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
+    if process["pid_namespace"] != pid_namespace():
+        raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
+
+
+def _handle(pid: int) -> int | None:
+    """A handle of a process; None where the system has no such thing."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):  # old kernels, and containers that forbid it
+            return None
+        raise

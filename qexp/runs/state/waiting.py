@@ -1,0 +1,79 @@
+"""Waiting for runs to end, by looking at the records of these runs alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.states import process_of, state_now
+
+SECONDS_TO_START = 20.0
+"""Who prepares a run starts it at once; one that is still untouched after so long, nobody will."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between two looks: short at first, for who waits for what ends soon."""
+
+
+class Watch:
+    """Tells again and again what states runs are in."""
+
+    def __init__(self) -> None:
+        self._scheduler = Scheduler()
+
+    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
+        """The states to be believed now; "gone" and "damaged" where there is no record to be read."""
+        records, unread = {}, {}
+        for directory in directories:
+            try:
+                records[directory] = directory.record()
+            except NotFoundError:
+                unread[directory] = "gone"
+            except DamagedError:
+                unread[directory] = "damaged"
+        words = self._scheduler.words(jobs_of(records))
+        states = {
+            directory: state_now(directory, record["state"], process_of(record), words.get(directory))
+            for directory, record in records.items()
+        }
+        return {directory: (states | unread)[directory] for directory in directories}
+
+    def state(self, directory: RunDirectory) -> str:
+        return self.states([directory])[directory]
+
+
+def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, str]]:
+    """Each run once it has ended, with its state; or once it is clear that nobody will start it, as "created".
+
+    Raises QexpError after a timeout, naming those that have not ended.
+    """
+    watch = Watch()
+    left = list({directory.path.resolve(): directory for directory in directories}.values())
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    pause = FIRST_PAUSE
+    while True:
+        states = watch.states(left)
+        ended = [directory for directory, state in states.items() if state not in UNFINISHED or _left(directory, state)]
+        yield from ((directory, states[directory]) for directory in ended)
+        left = [directory for directory in left if directory not in ended]
+        if not left:
+            return
+        remaining = deadline - time.monotonic()
+        if not remaining > 0:
+            unfinished = ", ".join(f"{directory.name} ({states[directory]})" for directory in left)
+            raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
+        time.sleep(min(pause, remaining))
+        pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def _left(directory: RunDirectory, state: str) -> bool:
+    """Whether a run was prepared, and nobody has touched it for so long that nobody will."""
+    if state != "created":
+        return False
+    try:
+        return time.time() - directory.record_file.stat().st_mtime > SECONDS_TO_START
+    except OSError:
+        return False

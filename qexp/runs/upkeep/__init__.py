@@ -1,0 +1,1 @@
+"""Looking after runs: doctor, trash, archives, verification."""

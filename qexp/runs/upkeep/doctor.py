@@ -1,0 +1,445 @@
+"""What is wrong in a workspace, what would help, and the mending of what can be mended without loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from qexp import files
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.catalog.storage import LockedStorage
+from qexp.runs.leakage import hashes
+from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.names import NAME
+from qexp.runs.state.waiting import Watch
+from qexp.runs.upkeep import trash
+from qexp.workspace import Workspace
+
+STALE_SECONDS = 3600.0
+"""What has not changed for so long belongs to a process that is dead."""
+
+LEAST_ROOM = 1_000_000_000
+"""Bytes that should be free where runs are written."""
+
+TEMPORARY = re.compile(r"\.(?P<whole>.+\.(jsonl?|safetensors|nc|npy|png))\.[a-z0-9_]{8}")
+"""Names that `files.write_bytes` gives a file until it is whole."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: where, what, and what would help."""
+
+    where: Path
+    what: str
+    advice: str
+    damaged: bool = False
+    """Whether something is lost or cannot be read, and not only untidy."""
+    mend: Callable[[], None] | None = None
+    """Does what the advice says, where that can lose nothing."""
+    mended: bool = False
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "where": os.fsencode(self.where).decode(errors="backslashreplace"),
+            "what": self.what,
+            "advice": self.advice,
+            "damaged": self.damaged,
+            "mendable": self.mend is not None,
+            "mended": self.mended,
+        }
+
+
+def findings(workspace: Workspace) -> Iterator[Finding]:
+    """All that is wrong in a workspace. Nothing is changed."""
+    paths = _listed(workspace.runs)
+    runs = [RunDirectory(path) for path in paths if not path.name.startswith(".") and (path / "run.json").exists()]
+    states = Watch().states(runs)  # a scheduler is asked for all of them at once
+    for path in paths:
+        try:
+            found = list(_of_entry(path, states))
+            # What is removed while it is looked at seems to lack this and that.
+            yield from found if os.path.lexists(path) else []
+        except OSError as error:
+            yield Finding(path, f"cannot be read: {error.strerror}", "look at its owner and permissions", damaged=True)
+    yield from _of_catalog(Catalog(workspace), paths)
+    yield from _of_trash(workspace)
+    places = dict.fromkeys([workspace.runs, *(path.resolve().parent for path in paths if path.is_symlink())])
+    for place in places:
+        if place.is_dir():
+            yield from _of_disk(place)
+            # Runs that are kept elsewhere are prepared there.
+            yield from _stale_drafts(place)
+
+
+def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
+    """All that is wrong; with `fix`, after what can be mended is. All is looked at before anything is mended."""
+    found = list(findings(workspace))
+    return [treated(finding) for finding in found] if fix else found
+
+
+def treated(finding: Finding) -> Finding:
+    """The finding, mended if it can be; else as it was, with the reason if that failed."""
+    if finding.mend is None:
+        return finding
+    try:
+        finding.mend()
+    except QexpError as error:
+        return replace(finding, advice=f"{finding.advice} ({error})")
+    except OSError as error:
+        return replace(finding, advice=f"{finding.advice} ({error.strerror or error})")
+    return replace(finding, mended=True)
+
+
+# What lies in runs/
+
+
+def _of_entry(path: Path, states: Mapping[RunDirectory, str]) -> Iterator[Finding]:
+    if path.name.startswith((".", "catalog.json")):
+        if _is_stale_temporary(path):
+            yield _temporary(path)
+        return
+    if path.is_symlink() and not path.exists():
+        yield Finding(
+            path,
+            f"is a link to {path.readlink()}, which is not there",
+            f"mount that disk, or remove the link: qexp rm {path.name}",
+            damaged=True,
+        )
+    elif path.is_dir():
+        directory = RunDirectory(path)
+        yield from _of_run(directory, states[directory]) if directory in states else _without_record(directory)
+    elif path.suffix == ".lock":
+        yield from _of_lock(path)
+
+
+def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
+    if not NAME.fullmatch(directory.name):
+        yield Finding(directory.path, "is no name of a run, so that no command finds it", "rename the folder")
+    yield from _leftovers(directory.path)
+    try:
+        record = directory.record()
+    except NotFoundError:
+        return  # removed at this moment
+    except DamagedError as error:
+        yield Finding(
+            directory.path, str(error),
+            f"its other files are untouched; take the damaged one from a copy, or put the run away: "
+            f"qexp rm {directory.name}",
+            damaged=True,
+        )  # fmt: skip
+        return
+    yield from _of_spec(directory, record["digest"])
+    if trouble := hashes.trouble_with(directory, record):
+        yield Finding(
+            directory.path / hashes.FILE,
+            trouble,
+            "take it from a copy; without it no run can start from this one, nor can it be verified",
+            damaged=True,
+        )
+    if record["state"] in UNFINISHED and state not in UNFINISHED:
+        yield Finding(
+            directory.path,
+            f"says it is {record['state']}, but "
+            + ("its process is gone" if state == "lost" else f"its job has ended: {state}"),
+            f"go on with it: {_resume_command(directory, record)}",
+        )
+    if state not in UNFINISHED:
+        yield from _of_name(directory, record)
+    if not {record["state"], state} & set(UNFINISHED):
+        # Going on with a run cuts a torn line off by itself.
+        yield from _of_metrics(directory)
+    if state == "done":
+        yield from _of_results(directory)
+
+
+def _resume_command(directory: RunDirectory, record: dict[str, Any]) -> str:
+    words = ["qexp", "run", record["experience"], "--seed", str(record["seed"])]
+    for override in record["overrides"]:
+        words += ["--set", str(override)]
+    if directory.name != f"{record['experience']}_{record['seed']}":
+        words += ["--name", directory.name]
+    return shlex.join([*words, "--resume"])
+
+
+def _without_record(directory: RunDirectory) -> Iterator[Finding]:
+    """Folders that hold no run are the user's own affair, unless there was one."""
+    if any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists():
+        yield Finding(
+            directory.path,
+            "holds what a run leaves, but no record: run.json is gone",
+            f"take run.json from a copy, or put it all away: qexp rm {directory.name}",
+            damaged=True,
+        )
+
+
+def _of_spec(directory: RunDirectory, digest: str) -> Iterator[Finding]:
+    try:
+        directory.spec()
+    except DamagedError as error:
+        yield Finding(
+            directory.path,
+            str(error),
+            f"take spec.json from a copy, or from another run whose digest begins with {digest[:16]}",
+            damaged=True,
+        )
+
+
+def _of_name(directory: RunDirectory, record: dict[str, Any]) -> Iterator[Finding]:
+    if record["name"] == directory.name or not NAME.fullmatch(directory.name):
+        return
+
+    def rename() -> None:
+        _require_idle(directory)
+        files.write_json(directory.record_file, {**files.read_json(directory.record_file), "name": directory.name})
+
+    yield Finding(
+        directory.record_file,
+        f"calls the run {record['name']!r}, but its folder is {directory.name}",
+        "write the folder's name into the record",
+        # A process that seems lost may still be there, on another machine, and it alone writes its record.
+        mend=None if record["state"] in UNFINISHED else rename,
+    )
+
+
+def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
+    file = directory.metrics_file
+    if not file.exists():
+        return
+
+    def cut_off() -> None:
+        _require_idle(directory)
+        files.write_bytes(file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True))))
+
+    lines = file.read_bytes().splitlines(keepends=True)
+    whole = _without_torn_line(lines)
+    broken = [number for number, line in enumerate(whole, 1) if not _is_whole(line)]
+    if broken:
+        yield Finding(
+            file,
+            f"line {broken[0]} of {len(lines)} cannot be read, so that it and all after it are lost",
+            "take the file from a copy; results and weights do not depend on it",
+            damaged=True,
+        )
+    elif len(whole) < len(lines):
+        yield Finding(
+            file,
+            f"its last line, the {len(lines)}th, is torn; readers leave it out",
+            "cut it off",
+            mend=cut_off,
+        )
+
+
+def _require_idle(directory: RunDirectory) -> None:
+    """Raise QexpError if the run was taken up since it was looked at."""
+    for state in trash.in_use([directory]).values():
+        raise QexpError(f"it is {state} now")
+
+
+def _without_torn_line(lines: list[bytes]) -> list[bytes]:
+    return lines if not lines or _is_whole(lines[-1]) else lines[:-1]
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _of_results(directory: RunDirectory) -> Iterator[Finding]:
+    advice = (
+        f"take it from a copy, or train the run again under another name; put this one away: qexp rm {directory.name}"
+    )
+    weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
+    try:
+        judgement = directory.judgement()
+    except DamagedError:
+        return  # which is told of the spec
+    looked_at = {".nc": _open_predictions, ".json": _open_errors}[judgement.suffix]
+    for file, opened in (*((one, _open_weights) for one in weights), (judgement, looked_at)):
+        said = opened(file) if file.is_file() else "it is not there"
+        if said:
+            yield Finding(file, f"the run says it is done, but {said}", advice, damaged=True)
+
+
+def _open_weights(file: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return None if opened.keys() else "it holds no weights"
+    except (SafetensorError, OSError) as error:
+        return f"it cannot be read: {error}"
+
+
+def _open_predictions(file: Path) -> str | None:
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as opened:
+            return None if len(opened) else "it holds no predictions"
+    except OSError as error:
+        return f"it cannot be read: {error}"
+
+
+def _open_errors(file: Path) -> str | None:
+    try:
+        errors = files.read_json(file)
+    except DamagedError as error:
+        return str(error)
+    return None if isinstance(errors, dict) and "overall" in errors else "it holds no errors"
+
+
+# What processes leave behind that were killed
+
+
+def _leftovers(folder: Path) -> Iterator[Finding]:
+    """Below a run's folder; what `code/` keeps is the user's."""
+    for parent, folders, names in os.walk(folder):
+        if Path(parent) == folder and "code" in folders:
+            folders.remove("code")
+        for path in (Path(parent) / name for name in names):
+            if path.suffix == ".lock":
+                yield from _of_lock(path)
+            elif _is_stale_temporary(path):
+                yield _temporary(path)
+
+
+def _is_stale_temporary(path: Path) -> bool:
+    return bool(TEMPORARY.fullmatch(path.name)) and path.is_file() and _is_stale(path)
+
+
+def _temporary(path: Path) -> Finding:
+    match = TEMPORARY.fullmatch(path.name)
+    assert match is not None
+    return Finding(
+        path,
+        f"is what a process left that died while it wrote {match['whole']}; the file itself is whole",
+        "delete it",
+        mend=lambda: path.unlink(missing_ok=True),
+    )
+
+
+def _of_lock(path: Path) -> Iterator[Finding]:
+    """A lock whose file is there is in use or will be; taking that away would let two in at once."""
+    if path.with_suffix("").exists() or not _is_stale(path):
+        return
+
+    def unlock() -> None:
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+        except Timeout:
+            raise QexpError("another process holds it") from None
+
+    yield Finding(path, "locks a file that is not there", "delete it", mend=unlock)
+
+
+def _stale_drafts(place: Path) -> Iterator[Finding]:
+    for path in sorted(place.glob(".preparing-*")):
+        if path.is_dir() and not path.is_symlink() and _is_stale(path):
+            yield Finding(
+                path,
+                f"is a run that was never whole: its process died before {_ago(path)}",
+                "delete it",
+                mend=_deletion(path),
+            )
+
+
+def _deletion(folder: Path) -> Callable[[], None]:
+    return lambda: shutil.rmtree(folder)
+
+
+def _is_stale(path: Path) -> bool:
+    return time.time() - _last_change(path) > STALE_SECONDS
+
+
+def _last_change(path: Path) -> float:
+    """When a file, or anything below a folder, last changed. Unlike the time of writing, nobody can set it back."""
+    latest = 0.0
+    below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
+    for one in (path, *below):
+        try:
+            latest = max(latest, one.lstat().st_ctime)
+        except FileNotFoundError:
+            return time.time()  # somebody is at work here
+    return latest
+
+
+def _ago(path: Path) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_change(path)))
+
+
+# Catalog, trash, disk
+
+
+def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
+    if not catalog.path.exists():
+        return
+    advice = "build it again from the run directories, as the next listing does: qexp reindex"
+
+    def rebuild() -> None:
+        catalog.reindex()
+        LockedStorage(catalog.path).read()
+
+    try:
+        known = _names_in(LockedStorage(catalog.path).read() or {})
+    except DamagedError as error:
+        yield Finding(catalog.path, str(error), advice, damaged=True, mend=rebuild)
+        return
+    there = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
+    new, gone = there - known, known - there
+    if new or gone:
+        said = f"knows nothing of {len(new)} runs, and of {len(gone)} that are gone"
+        yield Finding(catalog.path, said, advice, mend=rebuild)
+
+
+def _names_in(table: dict[str, Any]) -> set[str]:
+    try:
+        return {row["summary"]["name"] for row in table.get("runs", {}).values()}
+    except (AttributeError, KeyError, TypeError):
+        raise DamagedError("it is damaged: a row is not of a run") from None
+
+
+def _has_record(path: Path) -> bool:
+    """Whether there is a run that a catalog can hold."""
+    try:
+        RunDirectory(path).record()
+    except (DamagedError, NotFoundError, OSError):
+        return False
+    return True
+
+
+def _of_trash(workspace: Workspace) -> Iterator[Finding]:
+    for entry in trash.half_purged(workspace):
+        yield Finding(entry.path, "is a run whose deletion was cut short", "delete the rest: qexp purge")
+
+
+def _of_disk(place: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(place).free
+    if free < LEAST_ROOM:
+        yield Finding(
+            place, f"its disk has {free / 1e6:.0f} MB left", "make room: qexp purge deletes what is in the trash"
+        )
+    if not os.access(place, os.W_OK):
+        yield Finding(place, "cannot be written to", "look at its owner and permissions")
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise QexpError(f"cannot read {path}: {error.strerror}") from None

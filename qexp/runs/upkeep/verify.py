@@ -1,0 +1,266 @@
+"""Running a finished run again from its own directory, elsewhere, and comparing what comes out bit by bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import DamagedError, InterruptedRunError, QexpError
+from qexp.runs.leakage import hashes
+from qexp.runs.record import provenance
+from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.names import now
+from qexp.runs.signals import terminable
+from qexp.runs.state.states import process_of, state_now
+from qexp.runs.upkeep.environment_diff import Change, code_changes, code_then_and_now, environment_changes
+from qexp.runs.upkeep.output_diff import (
+    Largest,
+    first_difference,
+    largest_of_results,
+    largest_of_weights,
+    same_bytes,
+    tensors,
+)
+from qexp.spec.digest import digest
+from qexp.workspace import Workspace
+
+PRETRAINED = "checkpoints/pretrained.safetensors"
+
+WEIGHTS = ".safetensors"
+
+KEPT = (
+    "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
+    "metrics", "caution",
+)  # fmt: skip
+"""What the repeated run's record takes over; all else is its own."""
+
+OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
+"""Which of its devices a machine lends, and where data are, says nothing about what is computed, and can change."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    run: str
+    identical: dict[str, bool]
+    """Weights, metrics, results and so on: bit for bit."""
+    code: str
+    """Whether this is the code that made the run, in words."""
+    same_code: bool | None
+    """None if the run does not say."""
+    changes: list[Change]
+    """In code, packages, machine and settings, between then and now."""
+    epochs: int
+    first_epoch: int | None = None
+    """The first epoch whose metrics differ."""
+    largest: dict[str, Largest] = field(default_factory=dict)
+    error: str | None = None
+    """Why the repeated run came to no end, if it did not."""
+
+    @property
+    def holds(self) -> bool:
+        return self.error is None and all(self.identical.values())
+
+    def document(self) -> dict[str, Any]:
+        return {"run": self.run, "holds": self.holds, **asdict(self)}
+
+
+def verify(
+    directory: RunDirectory, workspace: Workspace, *, keep: Path | None = None, device: str | None = None
+) -> Verification:
+    """Run a finished run again, in a process of its own, and compare.
+
+    keep    where the repeated run stays; a temporary folder if left out
+    device  auto, cpu or cuda; the kind that the run used if left out
+    Raises QexpError, naming what is missing or was changed, where the run cannot be repeated.
+    """
+    record = directory.record()
+    _require_whole(directory, record)
+    then = _environment(directory)
+    device = _device(device, then)
+    with terminable(), _place(directory.name, keep) as folder:
+        again = RunDirectory(folder)
+        _copy_what_it_starts_from(directory, again, record, workspace)
+        error = _execute(again, device, _variables(then))
+        return _compared(directory, again, workspace, error)
+
+
+def _products(directory: RunDirectory) -> dict[str, list[str]]:
+    """What must be the same byte for byte: a name and its files."""
+    folds = [f"folds/{fold.name}" for fold in directory.all_folds()]
+    if folds:
+        return {
+            "weights": [f"{fold}/checkpoints/best.safetensors" for fold in folds],
+            "held-out estimates": [f"{fold}/predictions.csv" for fold in folds],
+            "metrics": ["metrics.jsonl"],
+        }
+    return {
+        "best weights": ["checkpoints/best.safetensors"],
+        "last weights": ["checkpoints/last.safetensors"],
+        "metrics": ["metrics.jsonl"],
+    }
+
+
+def _require_whole(directory: RunDirectory, record: dict[str, Any]) -> None:
+    """Raise QexpError unless the run is done, all is there to compare, and its inputs are those that it had."""
+    name = directory.name
+    state = state_now(directory, record["state"], process_of(record))
+    if state != "done":
+        raise QexpError(f"{name} is {state.replace('_', ' ')}, not done; only a finished run can be verified")
+    pretrained = [PRETRAINED] if record["parents"] else []
+    products = [file for of_one in _products(directory).values() for file in of_one]
+    gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
+    if gone or not record["results"]:
+        raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'its results'} gone from {directory.path}")
+    for file in products:
+        if file.endswith(WEIGHTS):
+            tensors(directory.path / file)
+    lineage = record["lineage"]
+    if lineage and provenance.fingerprint(directory.path / PRETRAINED) != lineage[0]["weights"]:
+        raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
+    if trouble := hashes.trouble_with(directory, record):
+        raise QexpError(f"{name} cannot be verified: {hashes.FILE} {trouble}")
+    if record["parents"] and not lineage:
+        return  # made before runs wrote down their parents' digests, which are part of their own
+    texts = [_text(directory.extensions), *(one["digest"] for one in lineage[:1])]
+    if digest(directory.spec(), *[text for text in texts if text]) != record["digest"]:
+        inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
+        raise QexpError(
+            f"{name} cannot be verified: {inputs} was changed after the run, or is gone; "
+            f"the record's digest is {record['digest'][:16]}…, theirs is another"
+        )
+
+
+def _environment(directory: RunDirectory) -> dict[str, Any]:
+    """What the run wrote of its environment; empty if it did not come so far."""
+    try:
+        environment = files.read_json(directory.path / "environment.json")
+    except FileNotFoundError:
+        return {}
+    if not isinstance(environment, dict):
+        raise DamagedError(f"{directory.path / 'environment.json'} is not what a run writes there")
+    return environment
+
+
+def _device(asked: str | None, then: Mapping[str, Any]) -> str:
+    """The device asked for, or the kind that the run used. Raises QexpError if there is none of that kind here."""
+    used = then.get("device", "cpu")
+    device = asked or ("cpu" if used == "cpu" else "cuda")
+    if device == "cpu":
+        return device
+    from qexp import assemble  # loads torch
+
+    try:
+        assemble.device_of(device)
+    except QexpError as refused:
+        hint = "" if asked else f"\nthe run was made on {used}; the processor, with --device cpu, gives other bits"
+        raise QexpError(f"{refused}{hint}") from None
+    return device
+
+
+def _variables(then: Mapping[str, Any]) -> dict[str, str]:
+    """The environment's variables for the repeated run: those that change results as they were then.
+
+    The number of threads follows from them on the same machine; elsewhere it is asked for.
+    """
+    others = {name: value for name, value in os.environ.items() if not provenance.VARIABLES.fullmatch(name)}
+    settings, recorded = provenance.variables(), then.get("variables")
+    if recorded is not None:
+        today = {name: value for name, value in settings.items() if name in OF_TODAY}
+        settings = {**{name: value for name, value in recorded.items() if name not in OF_TODAY}, **today}
+    if "threads" in then and (recorded is None or then.get("usable_cores") != provenance.usable_cores()):
+        settings["OMP_NUM_THREADS"] = str(then["threads"])
+    return {**others, **settings}
+
+
+@contextmanager
+def _place(name: str, keep: Path | None) -> Iterator[Path]:
+    """The folder of the repeated run, gone afterwards unless it is to be kept."""
+    if keep is not None:
+        if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+            raise QexpError(f"--keep {keep}: there is something already; name a folder that is new or empty")
+        files.make_folder(keep)
+        yield keep.absolute()
+        return
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="qexp-verify-", ignore_cleanup_errors=True)
+    except OSError as refused:
+        raise QexpError(f"cannot write to {tempfile.gettempdir()}: {refused.strerror}") from refused
+    with temporary:
+        folder = Path(temporary.name, name)
+        files.make_folder(folder)
+        yield folder
+
+
+def _copy_what_it_starts_from(
+    directory: RunDirectory, again: RunDirectory, record: dict[str, Any], workspace: Workspace
+) -> None:
+    """Spec, seed, extensions, first weights and what spectra they have seen, and nothing else of the run."""
+    try:
+        for folder in ("code", "attempts", "checkpoints"):
+            (again.path / folder).mkdir()
+        code = provenance.keep_code_state(workspace.root, again.path / "code")
+        for file in ("spec.json", "code/extensions.py", PRETRAINED, hashes.FILE):
+            if (directory.path / file).is_file():
+                shutil.copyfile(directory.path / file, again.path / file)
+    except OSError as refused:
+        raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
+    epochs = {"done": 0, "of": record["epochs"]["of"], "best": None}
+    own = {"state": "created", "created": now(), "code": code, "epochs": epochs, "note": f"verifies {directory.path}"}
+    files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT}, **own})
+
+
+def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> str | None:
+    """Train in a process of its own. Returns why it came to no end, None if it did. Raises InterruptedRunError."""
+    command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device]
+    code = subprocess.run(command, env=dict(variables), stdout=subprocess.DEVNULL, check=False).returncode
+    if code == 0:
+        return None
+    if code == 130:
+        raise InterruptedRunError("the repeated run was interrupted; nothing was verified")
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return again.record()["error"] or f"it ended with exit code {code}"
+
+
+def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
+    record, record_now = directory.record(), again.record()
+    then, today = _environment(directory), _environment(again)
+    differing = {
+        name: [file for file in of_one if not same_bytes(directory.path / file, again.path / file)]
+        for name, of_one in _products(directory).items()
+    }
+    identical = {name: not of_one for name, of_one in differing.items()}
+    identical["results"] = record["results"] == record_now["results"]
+    largest = {}
+    if error is None:
+        for name, of_one in differing.items():
+            for file in [file for file in of_one if file.endswith(WEIGHTS)][:1]:
+                largest[name] = largest_of_weights(tensors(directory.path / file), tensors(again.path / file))
+        if not identical["results"]:
+            largest["results"] = largest_of_results(record["results"], record_now["results"])
+    same_code, code = code_then_and_now(record, then, today)
+    return Verification(
+        run=directory.name,
+        identical=identical,
+        code=code,
+        same_code=same_code,
+        changes=[*code_changes(directory, again, workspace), *environment_changes(then, today)],
+        epochs=record["epochs"]["done"],
+        first_epoch=first_difference(directory.metrics_file, again.metrics_file),
+        largest=largest,
+        error=error,
+    )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
