@@ -16,14 +16,14 @@ from qexp.assemble.objects import network_of
 from qexp.assemble.tables import tables_with
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DatasetError, Problem, QexpError, SpecError
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import BranchError, Network, layers_above
 from qexp.models.shapes import from_spec, written
-from qexp.quantities import quantity
+from qexp.quantities import Quantity, quantity
 from qexp.spec import load, resolve, validate
 from qexp.spec.digest import digest
 from qexp.spec.resolve import FOLDERS, Override
@@ -90,7 +90,10 @@ def _schemas(tables: Tables) -> dict[str, Document]:
 
 def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
     """Everything wrong with one spec file that can be seen without training."""
-    tables = tables_with(workspace.extensions)
+    return _problems(path, workspace, tables_with(workspace.extensions))
+
+
+def _problems(path: Path, workspace: Workspace, tables: Tables) -> list[Problem]:
     shown = workspace.shown(path)
     try:
         kind = kind_of(path)
@@ -151,7 +154,7 @@ def kind_of(path: Path) -> str:
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
     """Name and checked, completed document of a dataset."""
     path = resolve.locate("dataset", reference, workspace)
-    problems = problems_in(path, workspace)
+    problems = _problems(path, workspace, tables)
     if problems:
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
@@ -200,21 +203,27 @@ def _deep_in_files(document: Document, tables: Tables, workspace: Workspace) -> 
 
 
 def _deep_in_generated(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
+    quantities = tables["quantities"]
     generator = tables["generators"][document["generation_type"]].build()
+    lacking = [told for name, told in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
+    if lacking:
+        yield ("generation_type",), f"the generator lacks a method, {lacking[0]}"
+        return
     fixed, varyings = document.get("fixed", {}), document["varyings"]
     mentioned = [*fixed, *varyings]
     required = generator.required(mentioned)
     known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
     for name in required:
         if name not in mentioned:
-            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({_about(name)})"
+            about = _about(quantity(name, quantities))
+            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about})"
     for group in ("fixed", "varyings", "distributions"):
         for name in document.get(group, {}):
             if name not in known:
-                yield (group, name), validate.unknown_variable(name, known)
+                yield (group, name), validate.unknown_variable(name, known, quantities)
     for name in document.get("matrix", {}).get("axes", {}):
         if name not in {*required, "noise"}:
-            yield ("matrix", "axes", name), validate.unknown_variable(name, {*required, "noise"})
+            yield ("matrix", "axes", name), validate.unknown_variable(name, {*required, "noise"}, quantities)
     for name, description in document["distributions"].items():
         where = ("distributions", name)
         try:
@@ -223,16 +232,18 @@ def _deep_in_generated(document: Document, tables: Tables, workspace: Workspace)
             yield (*where, "parameters"), str(error)
             continue
         if name in varyings:
-            yield from _outside_limits(name, distribution, where, description["type"])
+            limits = quantity(name, quantities)
+            yield from _outside_limits(name, limits, distribution, where, description["type"])
     try:
         built(tables["noises"], resolve.long_form(document.get("noise_model", "white"), tables["noises"]))
     except ValueError as error:
         yield ("noise_model", "parameters"), str(error)
 
 
-def _outside_limits(name: str, distribution: Distribution, where: validate.Path, kind: str) -> Iterator[Finding]:
+def _outside_limits(
+    name: str, limits: Quantity, distribution: Distribution, where: validate.Path, kind: str
+) -> Iterator[Finding]:
     low, high = distribution.support()
-    limits = quantity(name)
     floor = limits.above if limits.above is not None else limits.at_least
     if floor is not None and low < floor:
         yield (
@@ -246,8 +257,7 @@ def _outside_limits(name: str, distribution: Distribution, where: validate.Path,
         yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}"
 
 
-def _about(name: str) -> str:
-    known = quantity(name)
+def _about(known: Quantity) -> str:
     return f"{known.description}, in {known.unit}" if known.unit else known.description
 
 
@@ -376,7 +386,7 @@ def _in_matched_filters(document: Document, tables: Tables) -> Iterator[Finding]
                     (*where, "variable"),
                     f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
                 )
-            elif violation := quantity(filters.variable).violation(float(filters.values[-1])):
+            elif violation := quantity(filters.variable, tables["quantities"]).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation
 
 

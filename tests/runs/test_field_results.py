@@ -197,7 +197,7 @@ def test_a_pdf_does_not_tell_the_hour(tmp_path, run):
     from qexp.figures.curves import learning_curves
 
     for name in ("a.pdf", "b.pdf"):
-        learning_curves({"run": run.metrics}, tmp_path / name)
+        learning_curves({"run": run.metrics}, tmp_path / name, run.record["units"])
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
     assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
 

@@ -82,9 +82,11 @@ def differences_of(pair: Pair) -> Table:
 
 def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     """What a reader of the tables must know besides."""
+    unknown = dict.fromkeys(row.metric for row in comparison.results if row.meaning.best is None)
+    said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
-        return []
-    said = [
+        return said
+    said += [
         f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"
         for pair in comparison.pairs
         if pair.not_paired

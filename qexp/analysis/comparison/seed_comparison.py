@@ -90,6 +90,11 @@ class SeedComparison:
     def names(self) -> list[str]:
         return [group.name for group in self.groups]
 
+    @property
+    def units(self) -> dict[str, str]:
+        """Output → its unit."""
+        return units_of(self.groups)
+
     def missing(self, group: Group) -> list[int]:
         """Seeds that another group has a run of, and this one has not."""
         return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
@@ -178,10 +183,15 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
     return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
 
 
+def units_of(groups: Sequence[Group]) -> dict[str, str]:
+    """Output → its unit, as the runs' records say."""
+    return {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
+
+
 def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
     tests = [one.test for group in groups for one in group.counted.values()]
     records = [one.summary for group in groups for one in group.runs]
-    units = {name: unit for record in records for name, unit in record["units"].items()}
+    units = units_of(groups)
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
             of = meaning_of(name, records)
@@ -258,7 +268,10 @@ def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
         learning_bands(
-            curves, "each group's own" if losses_differ else "transformed values", folder / "learning_bands.png"
+            curves,
+            "each group's own" if losses_differ else "transformed values",
+            comparison.units,
+            folder / "learning_bands.png",
         )
         yield folder / "learning_bands.png"
 
@@ -272,5 +285,5 @@ def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             of = row.estimate
             errors.setdefault(row.output, {})[row.group] = Seeds(list(row.values.values()), of.mean, of.interval)
     if errors:
-        errors_of_seeds(errors, folder / "test_errors.png")
+        errors_of_seeds(errors, comparison.units, folder / "test_errors.png")
         yield folder / "test_errors.png"

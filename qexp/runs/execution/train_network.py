@@ -88,7 +88,7 @@ def train_network(
         judged = spectra.judge(directory, of_spectra, spec["baselines"], tables["baselines"], record, interrupted)
     else:
         judged = {"results": {"test": trainer.evaluate(data.test)}}
-        write_results(directory, trainer.model, data.test)
+        write_results(directory, trainer.model, data.test, tables["quantities"])
     if judged is None:
         return False
     record |= judged

@@ -52,7 +52,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     before = found.spec() if found else {}
     texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
-    units = assemble.units_of(experience.document)
+    units = assemble.units_of(experience.document, experience.tables["quantities"])
     of_any_seed = Plan(
         name="",
         experience=experience.name,
