@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qexp.baselines.estimators import BASELINES
 from qexp.datasets.distributions import DISTRIBUTIONS
 from qexp.datasets.generators import GENERATORS
@@ -16,7 +18,7 @@ from qexp.datasets.splits import SPLITS
 from qexp.datasets.transforms import TRANSFORMS
 from qexp.errors import NotFoundError, QexpError
 from qexp.metrics.built_in import METRICS
-from qexp.metrics.metric import Metric
+from qexp.metrics.metric import Additive, Metric
 from qexp.models.modules import MODULES
 from qexp.quantities import QUANTITIES, Quantity
 from qexp.tables import Entry, Tables, suggestion
@@ -54,7 +56,10 @@ def tables_with(extensions: Path) -> Tables:
     """
     if not extensions.is_file():
         return BUILT_IN
-    content = extensions.read_bytes()
+    try:
+        content = extensions.read_bytes()
+    except OSError as error:
+        raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
     if content not in _KNOWN:
         _KNOWN[content] = _joined(_executed(extensions, content), extensions)
     return _KNOWN[content]
@@ -105,11 +110,24 @@ def _trouble_with_metric(entry: Entry) -> str | None:
     except Exception as error:  # whatever a user's own code may raise
         return f"cannot be built: {error}" if isinstance(error, ValueError) else f"cannot be built: {error!r}"
     if isinstance(metric, Metric):
-        return None
+        return _trouble_with_sums(metric.additive) if metric.additive else None
     return (
         f"builds {type(metric).__name__}, but must build a qexp.metrics.metric.Metric: "
         'Metric(function of estimate and truth, best="lowest", unit="{unit}")'
     )
+
+
+def _trouble_with_sums(additive: Additive) -> str | None:
+    """Why an additive metric has no bootstrap, which is seen before training rather than after it."""
+    try:
+        terms = additive.pieces(np.full((2, 1), 1.5), np.array([[1.0], [2.0]]))
+    except Exception:  # whatever a user's own code may raise of samples that are no images, or of so few
+        return None
+    try:
+        additive.value([np.full(3, float(term.sum())) for term in terms], np.full(3, 2.0))
+    except Exception as error:  # as above
+        return f"has a value that takes no arrays of sums, as the bootstrap needs: {error}"
+    return None
 
 
 def tables_here(named: str | None = None) -> Tables:

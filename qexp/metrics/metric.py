@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.errors import QexpError
 from qexp.metrics.meaning import BEST, Meaning
 
 Array = NDArray[np.float64]
@@ -47,7 +48,11 @@ class Additive:
         """The terms of some of the samples."""
         estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.terms(estimated, true, centre)
+            terms = [np.asarray(term, dtype=np.float64) for term in self.terms(estimated, true, centre)]
+        if any(term.shape != terms[0].shape or term.shape[:1] != true.shape[:1] for term in terms):
+            shapes = ", ".join(str(term.shape) for term in terms)
+            raise QexpError(f"the terms of an additive metric, {shapes}, must have a value per sample of {true.shape}")
+        return terms
 
     def of_sums(self, count: int, sums: Sequence[float]) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -98,7 +103,14 @@ Metrics = Mapping[str, Metric]
 def evaluate(metrics: Metrics, estimate: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     """All the metrics of one output."""
     estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
-    return {name: float(metric.compute(estimated, true)) for name, metric in metrics.items()}
+    values = {}
+    for name, metric in metrics.items():
+        value = metric.compute(estimated, true)
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise QexpError(f"the metric '{name}' must give a number, not {value!r:.100}") from None
+    return values
 
 
 @dataclass(frozen=True)

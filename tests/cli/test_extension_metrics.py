@@ -8,6 +8,8 @@ import pytest
 from tests.conftest import SOUND, Specs, call
 
 METRICS = """
+import math
+
 import numpy as np
 
 from qexp.metrics.metric import Additive, Metric
@@ -148,6 +150,10 @@ def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(meas
         ("Metric(correlation, best='highest')", 'does not say the unit of its values; write unit="" for none'),
         ("correlation", "must build a qexp.metrics.metric.Metric: Metric(function of estimate and truth, best="),
         ("1 / 0", "ZeroDivisionError"),
+        (
+            "Metric(Additive(lambda e, t, c: [e - t], lambda s, n: math.sqrt(s[0] / n)), best='lowest', unit='')",
+            "has a value that takes no arrays of sums, as the bootstrap needs: only ",
+        ),
     ],
 )
 def test_a_metric_that_does_not_say_how_it_is_read_is_an_error_that_says_what_to_write(specs, qexp, metric, complaint):

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from qexp.errors import QexpError
 from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.metric import Additive, Metric, Sums, evaluate
@@ -191,6 +192,21 @@ def test_a_metric_that_is_no_function_is_refused():
     with pytest.raises(ValueError, match="needs a function"):
         Metric(0.5, best="lowest", unit="")
     assert Metric(Additive(lambda e, t, c: [e], lambda sums, n: sums[0]), best="zero", unit="").additive is not None
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda estimate, truth: estimate, "the metric 'own' must give a number, not array"),
+        (lambda estimate, truth: None, "the metric 'own' must give a number, not None"),
+        (Additive(lambda e, t, c: [(e - t).sum()], lambda sums, count: sums[0]), "must have a value per sample"),
+        (Additive(lambda e, t, c: [e, t.mean(axis=0)], lambda sums, count: sums[0]), "must have a value per sample"),
+    ],
+)
+def test_what_a_metric_of_ones_own_gives_wrongly_is_an_error_that_says_so(compute, message):
+    with pytest.raises(QexpError) as refused:
+        evaluate({"own": Metric(compute, best="lowest", unit="")}, ESTIMATE, TRUTH)
+    assert message in str(refused.value)
 
 
 HIGHER = {"metrics": {"r": {"best": "highest", "unit": ""}}}

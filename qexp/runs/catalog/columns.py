@@ -55,8 +55,8 @@ class Columns:
             return lambda run: files.size_of(Path(run["path"]))
         if first == "spec":
             return lambda run: _below(self._spec(run["path"]), rest)
-        # The summary's dataset and model are names; what is below them is the spec's.
-        if first in summary and not (rest and isinstance(summary[first], str)):
+        # The summary's dataset and model are names; what is below them is the spec's, and `metrics` is the spec's, too.
+        if first in summary and first != "metrics" and not (rest and isinstance(summary[first], str)):
             return lambda run: _below(run, steps)
         if first in PARTS:
             return lambda run: _below(run["results"] or {}, steps)
