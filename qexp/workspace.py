@@ -12,6 +12,9 @@ from qexp.errors import NotFoundError, QexpError
 
 VARIABLE = "QEXP_WORKSPACE"
 
+PACKAGE = Path(__file__).parent
+"""The folder of qexp's own source."""
+
 
 @dataclass(frozen=True)
 class Workspace:

@@ -25,7 +25,7 @@ LAYERS = [
     {"forward"},
     {"rows"},
     {"metrics"},
-    {"seeds", "tables", "quantities", "workspace", "files", "errors"},
+    {"seeds", "tables", "threads", "quantities", "workspace", "files", "errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""
 
@@ -107,7 +107,7 @@ def test_no_modules_import_one_another_in_a_circle():
 
 
 def room(module: str) -> str:
-    """The folder of a module in `runs` or `analysis`, `runs.record`; the module itself if it lies in no folder there."""
+    """The folder of a module in `runs` or `analysis`, such as `runs.record`; the module itself if it is in none."""
     steps = module.split(".")
     return ".".join(steps[:2]) if steps[0] in ("runs", "analysis") else steps[0]
 

@@ -11,7 +11,6 @@ from qexp.assemble.objects import (
     model_of,
     network_of,
     recipe_of,
-    threads_for,
     trained_model,
 )
 from qexp.assemble.specs import (
@@ -24,6 +23,7 @@ from qexp.assemble.specs import (
     warnings_in,
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
+from qexp.assemble.threads import threads, threads_for, threads_to_predict
 
 __all__ = [
     "BUILT_IN",
@@ -48,7 +48,9 @@ __all__ = [
     "recipe_of",
     "tables_here",
     "tables_with",
+    "threads",
     "threads_for",
+    "threads_to_predict",
     "trained_model",
     "units_of",
     "warnings_in",

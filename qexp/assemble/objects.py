@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
@@ -24,7 +23,7 @@ from qexp.metrics.metric import Metric
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Branch, Network, Operation, initialise, operations_per_sample
+from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
@@ -132,26 +131,6 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
         frozen=pretrain["freeze"] if freezes else (),
         epochs_frozen=pretrain["epochs_frozen"] if freezes else None,
     )
-
-
-SMALL_BATCH = 1e8
-"""Operations in the forward pass of a batch below which a second thread costs more than it brings."""
-
-
-def threads_for(spec: Document, tables: Tables) -> int:
-    """How many threads training should use, which depends on the spec and the machine's setting alone.
-
-    Threads meet at the end of every operation. Where operations are short that is most of the time, and on a machine
-    that has other work nearly all of it: a small network then trains ten times as fast on one thread.
-    `OMP_NUM_THREADS` is obeyed. Stacks of networks have one thread each; several cores train several stacks.
-    """
-    available = torch.get_num_threads()
-    if spec["dataset"]["type"] == "tabular":
-        return 1
-    if "OMP_NUM_THREADS" in os.environ or available == 1:
-        return available
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return 1 if operations_per_sample(network) * spec["batch_size"] < SMALL_BATCH else available
 
 
 def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:

@@ -17,9 +17,7 @@ from typing import Any
 import typer
 
 from qexp.errors import QexpError
-from qexp.workspace import Workspace, find
-
-PACKAGE = Path(__file__).parent.parent
+from qexp.workspace import PACKAGE, Workspace, find
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from qexp.cli.console import message
+from qexp.workspace import PACKAGE
 
 IGNORED = "/runs/\n/comparisons/\n/data/\n__pycache__/\n"
 
-PACKAGE = Path(__file__).parent.parent
 
 STAND_INS = "*/stand_in_*.csv"
 """The data that are shipped: made up, so that every example runs. Others that lie beside them are not."""

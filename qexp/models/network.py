@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qexp.models.layout import Layout
 from qexp.models.shapes import Shape, ShapeError, written
 from qexp.seeds import Seeds
 
@@ -67,7 +68,7 @@ class Network(nn.Module):
         """What makes each operation again; see `initialise`."""
         self._penalties: dict[str, float] = {}
         values = {name: torch.empty(2, *shape, device="meta") for name, shape in inputs.items()}
-        with torch.no_grad():
+        with torch.no_grad(), Layout():
             for index, branch in enumerate(branches):
                 value: Tensor | list[Tensor] = _gather(values, branch)
                 for position, name in enumerate(branch.operations):
@@ -160,15 +161,22 @@ def layers_above(network: Network) -> dict[str, int]:
 
 def operations_per_sample(network: Network) -> int:
     """Floating-point operations of a forward pass, counted on the meta device (no memory, no time)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
     state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     was_training = network.training
     network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), Layout() as layout:
         functional_call(network, state, (samples,))
+    operations = layout.operations if layout.complete else _counted_by_torch(network, state, samples)
     network.train(was_training)
+    return operations
+
+
+def _counted_by_torch(network: Network, state: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(network, dict(state), (samples,))
     return int(counter.get_total_flops())
 
 
@@ -178,7 +186,7 @@ def refusal(network: Network, height: int, width: int) -> str | None:
     samples = {name: torch.empty(1, shape[0], height, width, device="meta") for name, shape in network.inputs.items()}
     frames = f"frames of {height} x {width} cells"
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Layout():
             made = functional_call(network, state, (samples,))
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))

@@ -14,11 +14,11 @@ import torch
 
 import qexp
 from qexp import assemble
-from qexp.assemble.folds import plan_of
+from qexp.assemble.folds import folds_of
 from qexp.errors import QexpError
 from qexp.runs.display import Silent
-from qexp.runs.folds.batches import Progress
 from qexp.runs.folds.directories import done
+from qexp.runs.folds.progress import DisplayedSteps
 from qexp.runs.folds.train import open_folds
 from qexp.runs.folds.workers import train_in_processes
 from qexp.runs.planning import plans
@@ -40,7 +40,7 @@ def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
     write(**{**LONG, "epochs": 4})
     place = Workspace(workspace)
     directory = prepare(plans.plan(assemble.experience("stones", [], place), 0, "stones_0", place), place)
-    plan = plan_of(directory.spec(), assemble.tables_with(directory.extensions), 0, torch.device("cpu"))
+    plan = folds_of(directory.spec(), assemble.tables_with(directory.extensions), 0, torch.device("cpu"))
     open_folds(directory, directory.record(), plan)
     return directory
 
@@ -54,7 +54,7 @@ def workers_of(directory: RunDirectory) -> list[int]:
 
 
 def train(directory: RunDirectory, interrupted: Callable[[], bool] = lambda: False) -> bool:
-    return train_in_processes(directory, BATCHES, 2, Progress(Silent()), lambda number, failed: None, interrupted)
+    return train_in_processes(directory, BATCHES, 2, DisplayedSteps(Silent()), lambda number, failed: None, interrupted)
 
 
 def test_several_processes_come_to_the_bits_of_one(prepared, workspace):

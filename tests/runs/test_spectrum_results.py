@@ -15,11 +15,13 @@ from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.metrics.built_in import ALWAYS, METRICS
-from qexp.metrics.metric import evaluate
+from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.modules.masked_autoencoder import hidden_channels
 from qexp.models.network import initialise
+from qexp.runs.attempt import Attempt, OwnRecord
+from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
-from qexp.runs.evaluation.spectra import Judged, inner_parts, judge
+from qexp.runs.evaluation.spectra import Subject, evaluate, inner_parts
 from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import Entry
@@ -107,12 +109,19 @@ def network(spec, dataset, train=None):
     initialise(model.network, Seeds(0))
     assemble.fit_transforms(model, data)
     metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
-    return Judged(dataset, model.eval(), data, train, rows["test"], metrics)
+    return Subject(dataset, model.eval(), data, train, rows["test"], metrics)
 
 
-def judged(directory, of, baselines=(), table=BASELINES, caution="", seed=3):
+def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
     record = {"name": directory.name, "seed": seed, "caution": caution}
-    return judge(directory, of, baselines, table, record, lambda: False)
+    return Attempt(
+        directory, OwnRecord(directory, record), {"baselines": baselines}, {"baselines": table},
+        torch.device("cpu"), Silent(), interrupted, processes=1,
+    )  # fmt: skip
+
+
+def evaluated(directory, of, *asked, **more):
+    return evaluate(attempt(directory, *asked, **more), of).document()
 
 
 def lines_of(path):
@@ -125,10 +134,10 @@ def lines_of(path):
 
 def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are_the_tables(dataset, directory):
     of = network(REGRESSOR, dataset)
-    found = judged(directory, of)
+    found = evaluated(directory, of)
     estimates = of.model.estimate(of.data.test)["toc"][:, 0].double().numpy()
     truth = dataset.targets[of.test]
-    assert found["results"]["test"]["toc"] == pytest.approx(evaluate(of.metrics["toc"], estimates, truth))
+    assert found["results"]["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
     low, high = found["intervals"]["test"]["toc"]["rmse"]
     assert low <= found["results"]["test"]["toc"]["rmse"] <= high
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
@@ -148,7 +157,7 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
 
 def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):
     of = network(REGRESSOR, dataset)
-    found = judged(directory, of, SIMPLE)
+    found = evaluated(directory, of, SIMPLE)
     rows = {row["estimator"]: row for row in found["comparison"]}
     assert list(rows) == ["network", "mean", "ridge"]
     assert rows["network"]["rmse"] == pytest.approx(found["results"]["test"]["toc"]["rmse"])
@@ -168,7 +177,7 @@ def test_baselines_see_the_spectra_as_the_network_does_and_learn_from_the_same(d
     table = {"looks": Entry(lambda: Baseline([{}], look), {}, "Looks.", {"type": "looks"})}
     few = np.flatnonzero(dataset.part == "train")[::2]
     of = network(REGRESSOR, dataset, few)
-    judged(directory, of, [{"type": "looks", "parameters": {}}], table)
+    evaluated(directory, of, [{"type": "looks", "parameters": {}}], table)
     ((inputs, others),) = seen
     known, other = (np.log1p(dataset.spectra[rows].astype(np.float64)) for rows in (few, of.test))
     spread = np.where(known.std(axis=0) > 0, known.std(axis=0), 1.0)
@@ -185,7 +194,7 @@ def test_what_baselines_choose_by_are_whole_cores_of_the_spectra_that_the_networ
 
     table = {"looks": Entry(lambda: Baseline([{"step": 1.0}, {"step": 2.0}], look), {}, "Looks.", {"type": "looks"})}
     few = [np.flatnonzero(dataset.cores == core)[-count:] for count, core in enumerate(TRAINED, start=1)]
-    judged(directory, network(REGRESSOR, dataset, np.concatenate(few)), [{"type": "looks", "parameters": {}}], table)
+    evaluated(directory, network(REGRESSOR, dataset, np.concatenate(few)), [{"type": "looks", "parameters": {}}], table)
     assert sorted(seen[:-1]) == [(3, 3), (4, 2), (5, 1)]
     assert seen[-1] == (6, 18)
 
@@ -210,7 +219,7 @@ def test_of_one_core_baselines_choose_by_its_spectra(rows, parts):
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_a_few_labelled_spectra_are_enough_for_baselines(dataset, directory, count):
     few = np.flatnonzero(dataset.part == "train")[:count]
-    found = judged(directory, network(REGRESSOR, dataset, few), SIMPLE)
+    found = evaluated(directory, network(REGRESSOR, dataset, few), SIMPLE)
     assert all(np.isfinite(row["rmse"]) for row in found["comparison"])
 
 
@@ -219,12 +228,12 @@ def test_a_few_labelled_spectra_are_enough_for_baselines(dataset, directory, cou
 
 def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, directory):
     of = network(AUTOENCODER, dataset)
-    found = judged(directory, of)
+    found = evaluated(directory, of)
     hidden = of.data.counted("spectrum", of.data.test).numpy()
     assert hidden.mean() == RATIO
     estimate = of.model.estimate(of.data.test)["spectrum"].double().numpy()
     truth = of.data.test["spectrum"].double().numpy()
-    expected = evaluate(of.metrics["spectrum"], estimate[hidden], truth[hidden])
+    expected = evaluate_metrics(of.metrics["spectrum"], estimate[hidden], truth[hidden])
     assert found["results"]["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
     lines = lines_of(directory.results / "errors_by_energy.csv")
     assert [float(line["energy"]) for line in lines] == pytest.approx(ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
@@ -252,7 +261,7 @@ def test_pictures_show_the_spectra_that_their_titles_name(at_once, dataset, dire
     )
     monkeypatch.setattr(spectra, "AT_ONCE", at_once)
     of = network(AUTOENCODER, dataset)
-    judged(directory, of)
+    evaluated(directory, of)
     (axes,) = (made.axes for made in figures if len(made.axes) == 9)
     for row, (original, seen, _) in zip(of.test[[0, 8, 17]], (axes[:3], axes[3:6], axes[6:]), strict=True):
         assert original.get_title() == f"{dataset.names[row]}, {dataset.cores[row]}, {dataset.depths[row]:g} mm"
@@ -265,7 +274,7 @@ def test_pictures_show_the_spectra_that_their_titles_name(at_once, dataset, dire
 def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(dataset, directory):
     """Its mean and deviation are given back to a network that works on spectra scaled by themselves."""
     of = network(AUTOENCODER, dataset)
-    judged(directory, of)
+    evaluated(directory, of)
     hidden = of.data.counted("spectrum", of.data.test).numpy()
 
     def logs(rows):
@@ -286,9 +295,9 @@ def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_to
 def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_together(
     spec, dataset, directory, monkeypatch
 ):
-    together = judged(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
+    together = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     monkeypatch.setattr(spectra, "AT_ONCE", 1)
-    alone = judged(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
+    alone = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     (output,) = spec["outputs"]
     assert alone["results"]["test"][output] == pytest.approx(together["results"]["test"][output], rel=1e-4, nan_ok=True)
     for one, other in zip(alone["comparison"], together["comparison"], strict=True):
@@ -302,7 +311,7 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
 def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec, dataset, directory):
     drawn = {}
     for caution in ("", LEAKED):
-        found = judged(directory, network(spec, dataset), caution=caution)
+        found = evaluated(directory, network(spec, dataset), caution=caution)
         assert {row["note"] for row in found["comparison"]} <= {caution}
         for path in directory.results.glob("*.csv"):
             assert {line.get("caution", "") for line in lines_of(path)} == {caution}, path.name
@@ -314,12 +323,12 @@ def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec,
 
 
 def test_a_judgement_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
-    of, record = network(REGRESSOR, dataset), {"name": "run_0", "seed": 0, "caution": ""}
+    of = network(REGRESSOR, dataset)
     for calls in (0, 2):
         asked = iter([*[False] * calls, *[True] * 9])
-        assert judge(directory, of, SIMPLE, BASELINES, record, lambda asked=asked: next(asked)) is None
+        assert evaluate(attempt(directory, SIMPLE, interrupted=lambda asked=asked: next(asked)), of) is None
         assert not (directory.results / "test_predictions.nc").exists()
-    whole = judge(directory, of, SIMPLE, BASELINES, record, lambda: False)
+    whole = evaluated(directory, of, SIMPLE)
     files = {path: path.read_bytes() for path in directory.results.rglob("*") if path.is_file()}
-    assert judge(directory, of, SIMPLE, BASELINES, record, lambda: False) == whole
+    assert evaluated(directory, of, SIMPLE) == whole
     assert {path: path.read_bytes() for path in files} == files

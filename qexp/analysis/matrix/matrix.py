@@ -68,7 +68,8 @@ def matrix(
     _require_inputs(source, model, name)
     grid = list(axes) or axes_of(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
-    estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
+    with assemble.threads(assemble.threads_to_predict(directory.spec(), tables, torch_device)):
+        estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
 
     folder = directory.matrices / name

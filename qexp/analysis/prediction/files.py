@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from qexp import assemble
 from qexp.analysis.prediction import fields, rows, spectra
 from qexp.analysis.prediction.field_model import field_model
 from qexp.analysis.prediction.progress import Progress, untold
@@ -102,10 +103,12 @@ def predict_files(
     yields  what was made of each; for one that cannot be estimated, which stops no other, the mistake
     """
     estimate = kind_of(directory).estimator(directory, device)
+    tables = assemble.tables_with(directory.extensions)
+    count = assemble.threads_to_predict(directory.spec(), tables, assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError
         try:
-            with watched(source) as progress:
+            with watched(source) as progress, assemble.threads(count):
                 made = estimate(source, target, chunk=chunk, overwrite=overwrite, progress=progress)
         except QexpError as mistake:
             made = mistake

@@ -48,6 +48,8 @@ class Predictor:
         self.device = assemble.device_of(device)
         models = load_models(directory, self.device)
         self.network, self.ensemble = models[0].network, Ensemble(models)
+        tables = assemble.tables_with(directory.extensions)
+        self._threads = assemble.threads_to_predict(directory.spec(), tables, self.device)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
@@ -69,7 +71,8 @@ class Predictor:
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
-        estimated = self.ensemble.mean_and_spread({name: tensor.to(self.device) for name, tensor in tensors.items()})
+        with assemble.threads(self._threads):
+            estimated = self.ensemble.mean_and_spread({name: one.to(self.device) for name, one in tensors.items()})
         arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
         arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
         return {name: array[0] for name, array in arrays.items()} if single else arrays

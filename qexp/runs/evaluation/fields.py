@@ -1,10 +1,10 @@
-"""What a finished run on gridded fields leaves: errors on whole test frames, pictures, and the network's speed."""
+"""Evaluation on gridded fields: errors on whole test frames, pictures, and the network's speed."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -17,8 +17,10 @@ from qexp import files
 from qexp.datasets.gridded import Frames, GriddedDataset
 from qexp.datasets.gridded.frames import THICKNESS
 from qexp.models.inversion import Inversion
+from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
 from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
+from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import FIELD_ERRORS, RunDirectory
 from qexp.training.determinism import deterministic
 
@@ -54,20 +56,12 @@ class Block:
         return self.thickness > threshold
 
 
-def judge(
-    directory: RunDirectory,
-    dataset: GriddedDataset,
-    model: Inversion,
-    metrics: OfOutputs,
-    record: Mapping[str, Any],
-    device: torch.device,
-    interrupted: Callable[[], bool],
-) -> dict[str, Any] | None:
+def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metrics: OfOutputs) -> Results | None:
     """Estimate the test part's frames, whole, folder by folder, and write errors and figures; None if interrupted.
 
-    Returns what the record says: `results` of the test part, and `errors`. What is in memory at once depends on the
-    size of the frames and not on how many there are.
+    Memory depends on the size of the frames and not on their number.
     """
+    directory, record, device = attempt.directory, attempt.record, attempt.device
     outputs, units = model.network.outputs, record["units"]
     vectors = [pair for pair in dataset.vectors if set(pair) <= set(outputs)]
     tallies: dict[str, Tally] = {}
@@ -76,20 +70,19 @@ def judge(
             tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
             moments = _Moments(frames, dataset.threshold, record["caution"])
             for block in estimated(frames, model, device):
-                if interrupted():
+                if attempt.interrupted():
                     return None
                 _add(tally, block, dataset.threshold)
                 moments.add(block)
             moments.draw(directory, units, vectors)
-            log.info("judged %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
+            log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
     total = _summed(list(tallies.values()))
     errors = field_errors.document(tallies, total, units)
     _write(directory, errors, record)
     timing = seconds_per_frame(dataset.parts["test"][0], model, device)
-    return {
-        "results": {"test": total.whole.metrics()},
-        "errors": {"cells": errors["overall"]["cells"], "vectors": errors["overall"]["vectors"], **timing},
-    }
+    whole = errors["overall"]
+    timed = {"cells": whole["cells"], "vectors": whole["vectors"], **timing}
+    return Results({"test": total.whole.metrics()}, errors=timed)
 
 
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""What a finished run leaves besides its record: test predictions and figures."""
+"""Evaluation on images: estimates of the test samples, and figures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from torch import Tensor
 from qexp import files
 from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.training.loop import Trainer
 
 
-def write_results(
-    directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities
-) -> None:
+def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
+    """Estimate the test samples, and write them and the figures."""
+    _write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
+    return Results({"test": trainer.evaluate(trainer.data.test)})
+
+
+def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities) -> None:
     """Write the test samples' true values and estimates, and the run's figures."""
     import xarray
 

@@ -1,4 +1,4 @@
-"""Estimates of rows that were held out: each fold's, and all of them together, which are the result of the run."""
+"""Evaluation on rows that were held out: each fold's, and all of them together, which are the result of the run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
 from qexp.metrics import bootstrap
-from qexp.metrics.metric import evaluate
+from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.ensemble import Ensemble
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.tables import built
 
@@ -40,32 +42,34 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
         mean, spread = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
         truth = dataset.values[output][fold.test, 0]
         table |= {output: truth.tolist(), f"{output}_estimate": mean.tolist(), f"{output}_spread": spread.tolist()}
-        of_outputs[output] = evaluate(metrics[output], mean, truth)
+        of_outputs[output] = evaluate_metrics(metrics[output], mean, truth)
     if plan.caution:
         table["caution"] = [plan.caution] * len(fold.test)
     files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
     return {"test": of_outputs}
 
 
-def write(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
-    """The run's results, over all held-out rows together: tables, figures, and what the record says of them."""
+def evaluate(attempt: Attempt, plan: Folds) -> Results:
+    """All held-out rows together: tables, figures, and numbers with intervals."""
+    directory, seed = attempt.directory, attempt.seed
     estimates, spreads, rows = _gathered(directory, plan)
     outputs = plan.spec["outputs"]
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
     groups = plan.groups
-    record["results"], record["intervals"] = {"test": {}}, {"test": {}}
+    results, intervals = {}, {}
     for column, output in enumerate(outputs):
         estimate, true = estimates[rows, column], truth[rows, column]
-        record["results"]["test"][output] = evaluate(metrics[output], estimate, true)
-        record["intervals"]["test"][output] = bootstrap.intervals(
-            metrics[output], estimate, true, record["seed"], None if groups is None else groups[rows]
+        results[output] = evaluate_metrics(metrics[output], estimate, true)
+        intervals[output] = bootstrap.intervals(
+            metrics[output], estimate, true, seed, None if groups is None else groups[rows]
         )
-    record["features"] = _features(plan, np.arange(len(truth)))
-    record["comparison"] = _compared(plan, record["seed"], estimates, truth, groups)
+    features = _features(plan, np.arange(len(truth)))
+    compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
     _write_table(directory, plan, estimates, spreads, truth, rows)
     _draw(directory, plan, estimates, spreads, truth, rows)
+    return Results({"test": results}, {"test": intervals}, compared, features=features)
 
 
 def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]:
@@ -182,7 +186,7 @@ def _draw(directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array
         for column, output in enumerate(plan.spec["outputs"])
     }
     words = "standard deviation over the networks of a fold"
-    figures.estimates_against_measured(outputs, words, note, folder / "cross_validation.png")
+    figures.estimates_against_measured(outputs, words, note, folder / "held_out.png")
     if groups is not None:
         figures.residuals_by_group(outputs, note, folder / "residuals.png")
     curves = [_curve(directory.fold(fold.name)) for fold in plan.folds]

@@ -1,11 +1,9 @@
-"""What a finished run on spectra leaves: numbers of its test spectra by core, spectra that it filled in, and where it
-was off.
-"""
+"""Evaluation on spectra: numbers of the test spectra by core, hidden channels filled in, and errors by energy."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,14 @@ from qexp.baselines.names import names
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset
 from qexp.datasets.splits import GroupKFold, KFold, Rows
 from qexp.metrics import bootstrap
-from qexp.metrics.metric import Metrics, Sums, evaluate
+from qexp.metrics.metric import Metrics, Sums
+from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.inversion import Inversion
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.seeds import Seeds
-from qexp.tables import Table, built
+from qexp.tables import built
 from qexp.training.determinism import deterministic
 from qexp.training.recipe import Data
 
@@ -44,8 +45,8 @@ INNER_FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A finished network and what it is judged on.
+class Subject:
+    """A trained network and what it is evaluated on.
 
     train, test  rows of the dataset; those that the network was trained on, and those of `data.test` in their order
     metrics      output → name → metric
@@ -63,54 +64,46 @@ class Judged:
         return next(self.model.parameters()).device
 
 
-def judge(
-    directory: RunDirectory,
-    judged: Judged,
-    baselines: Sequence[Mapping[str, Any]],
-    table: Table,
-    record: Mapping[str, Any],
-    interrupted: Callable[[], bool],
-) -> dict[str, Any] | None:
+def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """Estimate the test spectra and write tables and figures; None if interrupted.
 
-    baselines, table  the experience's, each with all its parameters, and the table that they are from
-
-    Returns what the record says: `results` of the test part, and, of a number, its `intervals` over cores and its
-    `comparison` with baselines.
+    Of a number there are intervals over cores, and a comparison with the experience's baselines.
     """
-    dataset, test = judged.dataset, judged.test
-    reconstructed = _Reconstructed.begin(judged) if SPECTRUM in judged.model.network.outputs else None
-    numbers: dict[str, list[Array]] = {name: [] for name in judged.model.network.outputs if name != SPECTRUM}
+    directory, dataset, test = attempt.directory, subject.dataset, subject.test
+    reconstructed = _Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
+    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
     with deterministic():
-        for samples in _in_blocks(judged.data.test):
-            if interrupted():
+        for samples in _in_blocks(subject.data.test):
+            if attempt.interrupted():
                 return None
-            made = judged.model.estimate(samples)
+            made = subject.model.estimate(samples)
             for name, blocks in numbers.items():
                 blocks.append(made[name][:, 0].double().cpu().numpy())
             if reconstructed is not None:
-                reconstructed.add(made, samples, judged)
-    log.info("judged %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
-    results: dict[str, Any] = {"results": {"test": {}}, "intervals": {"test": {}}, "comparison": []}
+                reconstructed.add(made, samples, subject)
+    log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    results: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    compared: list[dict[str, Any]] = []
     columns: dict[str, tuple[Any, str, str]] = {}
     """Of the file of predictions: values, unit and what they are."""
     if reconstructed is not None:
-        results["results"]["test"][SPECTRUM] = reconstructed.sums.values()
+        results[SPECTRUM] = reconstructed.sums.values()
         columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
-        _write_errors(directory, judged, reconstructed, record["caution"])
+        _write_errors(directory, subject, reconstructed, attempt.caution)
     for name, blocks in numbers.items():
         estimates, truth, unit = np.concatenate(blocks), _measured(dataset, test), dataset.units.get(name, "")
-        results["results"]["test"][name] = evaluate(judged.metrics[name], estimates, truth)
-        results["intervals"]["test"][name] = _intervals(judged, name, estimates, truth, record["seed"])
-        compared = _compared(judged, name, estimates, baselines, table, record, interrupted)
-        if compared is None:
+        results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
+        intervals[name] = _intervals(subject, name, estimates, truth, attempt.seed)
+        with_baselines = _compared(attempt, subject, name, estimates)
+        if with_baselines is None:
             return None
-        results["comparison"] += compared
+        compared += with_baselines
         columns[name] = (truth, unit, f"{name}: measured")
         columns[f"{name}_estimate"] = (estimates, unit, f"{name}: estimated")
-        _draw_numbers(directory, judged, name, estimates, record["caution"])
-    _write_predictions(directory, judged, columns, record)
-    return results
+        _draw_numbers(directory, subject, name, estimates, attempt.caution)
+    _write_predictions(directory, subject, columns, attempt.caution)
+    return Results({"test": results}, {"test": intervals}, compared)
 
 
 def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -124,58 +117,54 @@ def _measured(dataset: SpectraDataset, rows: Rows) -> Array:
     return np.asarray(dataset.targets[rows], dtype=np.float64)
 
 
-def _transformed(judged: Judged, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
+def _transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
     """Spectra as the network sees them, (row, channel), some at a time, and which of the rows they are of."""
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        counts = torch.from_numpy(judged.dataset.read(some)).to(judged.device)
-        yield np.arange(start, start + len(some)), judged.model.transformed(SPECTRUM, counts)
+        counts = torch.from_numpy(subject.dataset.read(some)).to(subject.device)
+        yield np.arange(start, start + len(some)), subject.model.transformed(SPECTRUM, counts)
 
 
 # Numbers
 
 
-def _intervals(judged: Judged, name: str, estimates: Array, truth: Array, seed: int) -> dict[str, Any]:
+def _intervals(subject: Subject, name: str, estimates: Array, truth: Array, seed: int) -> dict[str, Any]:
     """Over cores: spectra of one resemble each other."""
     if not np.isfinite(estimates).all():
         return {}
-    return bootstrap.intervals(judged.metrics[name], estimates, truth, seed, judged.dataset.cores[judged.test])
+    return bootstrap.intervals(subject.metrics[name], estimates, truth, seed, subject.dataset.cores[subject.test])
 
 
-def _compared(
-    judged: Judged,
-    name: str,
-    estimates: Array,
-    baselines: Sequence[Mapping[str, Any]],
-    table: Table,
-    record: Mapping[str, Any],
-    interrupted: Callable[[], bool],
-) -> list[dict[str, Any]] | None:
-    """The network among baselines that learnt from the same spectra, transformed alike; None if interrupted."""
-    dataset, rows = judged.dataset, np.concatenate([judged.train, judged.test])
-    split = np.arange(len(judged.train)), np.arange(len(judged.train), len(rows))
+def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -> list[dict[str, Any]] | None:
+    """The network among baselines that learnt from the same spectra, transformed alike; None if interrupted.
+
+    The experience's baselines come with all their parameters.
+    """
+    baselines, table = attempt.spec["baselines"], attempt.tables["baselines"]
+    dataset, rows = subject.dataset, np.concatenate([subject.train, subject.test])
+    split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = _measured(dataset, rows)[:, None]
     estimators: dict[str, Array] = {comparison.NETWORK: estimates[:, None]}
     if baselines:
         inputs = np.empty((len(rows), dataset.channels))
-        for which, seen in _transformed(judged, rows):
+        for which, seen in _transformed(subject, rows):
             inputs[which] = seen.cpu().numpy()
     for called, description in zip(names(baselines, table), baselines, strict=True):
-        if interrupted():
+        if attempt.interrupted():
             return None
         made = cross_validation.estimates(
             built(table, description),
             inputs,
             targets,
             [split],
-            lambda some: inner_parts(some, dataset.cores[rows], Seeds(record["seed"])),
-            record["seed"],
-            [_as_pair(judged, name)],
+            lambda some: inner_parts(some, dataset.cores[rows], Seeds(attempt.seed)),
+            attempt.seed,
+            [_as_pair(subject, name)],
         )
         estimators[called] = made.values[split[1]]
-    notes = dict.fromkeys(estimators, record["caution"])
-    units, cores = {name: dataset.units.get(name, "")}, dataset.cores[judged.test]
-    return comparison.compared(estimators, targets[split[1]], units, record["seed"], cores, notes)
+    notes = dict.fromkeys(estimators, attempt.caution)
+    units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
+    return comparison.compared(estimators, targets[split[1]], units, attempt.seed, cores, notes)
 
 
 def inner_parts(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
@@ -192,26 +181,26 @@ def inner_parts(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple
     return [(part.train, part.test) for part in parts]
 
 
-def _as_pair(judged: Judged, name: str) -> cross_validation.Transform:
+def _as_pair(subject: Subject, name: str) -> cross_validation.Transform:
     """The number's transform for baselines, as it was fitted for the network."""
 
     def forward(values: Array) -> Array:
-        column = torch.from_numpy(values)[:, None].to(judged.device)
-        transformed: Array = judged.model.transformed(name, column)[:, 0].cpu().numpy()
+        column = torch.from_numpy(values)[:, None].to(subject.device)
+        transformed: Array = subject.model.transformed(name, column)[:, 0].cpu().numpy()
         return transformed
 
     def inverse(values: Array) -> Array:
-        column = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1).to(judged.device)
-        inverted: Array = judged.model.in_units({name: column}, {})[name].double().cpu().numpy()
+        column = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1).to(subject.device)
+        inverted: Array = subject.model.in_units({name: column}, {})[name].double().cpu().numpy()
         return inverted.reshape(np.shape(values))
 
     return forward, inverse
 
 
-def _draw_numbers(directory: RunDirectory, judged: Judged, name: str, estimates: Array, note: str) -> None:
+def _draw_numbers(directory: RunDirectory, subject: Subject, name: str, estimates: Array, note: str) -> None:
     from qexp.figures.cores import Estimates, down_core, estimates_by_core
 
-    dataset, test = judged.dataset, judged.test
+    dataset, test = subject.dataset, subject.test
     of_cores = Estimates(
         name,
         dataset.units.get(name, ""),
@@ -249,20 +238,20 @@ class _Reconstructed:
     """Position among the test spectra, counts, reconstruction, and what was hidden."""
 
     @classmethod
-    def begin(cls, judged: Judged) -> _Reconstructed:
-        total = torch.zeros(1, judged.dataset.channels, dtype=torch.float64)
-        for _, seen in _transformed(judged, judged.train):
+    def begin(cls, subject: Subject) -> _Reconstructed:
+        total = torch.zeros(1, subject.dataset.channels, dtype=torch.float64)
+        for _, seen in _transformed(subject, subject.train):
             total += seen.double().sum(dim=0, keepdim=True).cpu()
-        guess = (total / len(judged.train)).float().to(judged.device)
-        evenly = np.linspace(0, len(judged.test) - 1, DRAWN).round().astype(int)
-        sums = Sums(judged.metrics[SPECTRUM])
-        return cls(guess, frozenset(evenly.tolist()), sums, *np.zeros((4, judged.dataset.channels)))
+        guess = (total / len(subject.train)).float().to(subject.device)
+        evenly = np.linspace(0, len(subject.test) - 1, DRAWN).round().astype(int)
+        sums = Sums(subject.metrics[SPECTRUM])
+        return cls(guess, frozenset(evenly.tolist()), sums, *np.zeros((4, subject.dataset.channels)))
 
-    def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], judged: Judged) -> None:
-        counted = judged.data.counted(SPECTRUM, samples)
+    def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
+        counted = subject.data.counted(SPECTRUM, samples)
         truth, estimate = (of[SPECTRUM].double().cpu().numpy() for of in (samples, made))
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
-        guess = judged.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
+        guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
         self.sums = self.sums.with_piece(estimate[hidden], truth[hidden])
         squared = np.where(hidden, np.square(estimate - truth), 0.0)
         self.times += hidden.sum(axis=0)
@@ -288,16 +277,16 @@ def _root(sums: Array, times: Array) -> Array:
         return np.asarray(np.sqrt(sums / times))
 
 
-def _write_errors(directory: RunDirectory, judged: Judged, reconstructed: _Reconstructed, note: str) -> None:
+def _write_errors(directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, note: str) -> None:
     from qexp.figures.spectra import Reconstruction, energies, errors_by_energy, reconstructions
 
-    dataset = judged.dataset
+    dataset = subject.dataset
     where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
     folder = _figures(directory)
     words = ("network", "mean training spectrum", "noise of counting")
     errors_by_energy(dict(zip(words, errors.values(), strict=True)), where, note, folder / "errors_by_energy.png")
     pictures = [
-        Reconstruction(_title(dataset, int(judged.test[index])), counts, estimate, hidden)
+        Reconstruction(_title(dataset, int(subject.test[index])), counts, estimate, hidden)
         for index, counts, estimate, hidden in reconstructed.pictures
     ]
     reconstructions(pictures, where, note, folder / "reconstructions.png")
@@ -320,14 +309,14 @@ def _title(dataset: SpectraDataset, row: int) -> str:
 
 
 def _write_predictions(
-    directory: RunDirectory, judged: Judged, columns: Mapping[str, tuple[Any, str, str]], record: Mapping[str, Any]
+    directory: RunDirectory, subject: Subject, columns: Mapping[str, tuple[Any, str, str]], note: str
 ) -> None:
     """Learning curve, and tables with a line per test spectrum; the one by which a run is known to be judged last."""
     import xarray
 
     from qexp.figures import curves
 
-    dataset, test, note = judged.dataset, judged.test, record["caution"]
+    dataset, test = subject.dataset, subject.test
     file = _figures(directory) / "learning_curve.png"
     curves.learning_curves({directory.name: directory.metrics()}, file, dataset.units, note)
     identified = {"name": dataset.names[test], "core": dataset.cores[test]}

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
 from qexp import assemble, files
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
+from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Display, Silent
 from qexp.runs.execution.train_network import train_network
 from qexp.runs.folds.train import train_folds
@@ -44,39 +44,44 @@ def execute(
     if record["state"] == "done":
         return
     with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
-        attempt = _begin(directory, record)
-        with _logging_to(attempt / "log.txt"), _heartbeat(attempt / "heartbeat"), _threads_restored():
-            log.info("run %s, process %d, attempt %s", record["name"], os.getpid(), attempt.name)
-            state, error = _outcome(
-                lambda: _train(directory, record, device, display or Silent(), interrupted, threads)
-            )
+        own = OwnRecord(directory, record)
+        folder = _begin(own)
+        as_before = assemble.threads(torch.get_num_threads())  # training takes a number of its own
+        with _logging_to(folder / "log.txt"), _heartbeat(folder / "heartbeat"), as_before:
+            log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), folder.name)
+            state, error = _outcome(lambda: _work(own, device, display or Silent(), interrupted, threads))
             if error is not None:
-                record["error"] = _last_line(error)
+                own.keep(error=_last_line(error))
                 log.error("%s", "".join(traceback.format_exception(error)))
-            record["attempts"][-1] |= {"ended": now(), "state": state}
-            record |= {"state": state, "ended": now()}
             log.info("%s", state)
-            files.write_json(directory.record_file, record)
+            *before, last = own.document["attempts"]
+            own.note(attempts=[*before, {**last, "ended": now(), "state": state}], state=state, ended=now())
     if state == "interrupted":
-        raise InterruptedRunError(f"{record['name']} was interrupted; go on with --resume")
+        raise InterruptedRunError(f"{directory.name} was interrupted; go on with --resume")
     if error is not None:
         raise RunFailedError(
-            f"{record['name']} {state.replace('_', ' ')}: {record['error']}\nsee {attempt / 'log.txt'}"
+            f"{directory.name} {state.replace('_', ' ')}: {own.document['error']}\nsee {folder / 'log.txt'}"
         ) from error
 
 
-def _begin(directory: RunDirectory, record: dict[str, Any]) -> Path:
+def _begin(own: OwnRecord) -> Path:
     """Claim the next attempt, and write down that the run is running. Returns the attempt's folder."""
-    number = _claim_attempt(directory, record)
-    attempt = directory.attempt(number)
-    record["attempts"].append(
-        {"number": number, "process": this_process().document(), "started": now(), "ended": None, "state": "running"}
+    directory = own.directory
+    number = _claim_attempt(own)
+    folder = directory.attempt(number)
+    this = {
+        "number": number, "process": this_process().document(), "started": now(), "ended": None, "state": "running",
+    }  # fmt: skip
+    files.write_json(folder / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
+    own.note(
+        attempts=[*own.document["attempts"], this],
+        state="running",
+        started=own.document["started"] or now(),
+        ended=None,
+        error=None,
+        job=this_job(),
     )
-    record |= {"state": "running", "started": record["started"] or now(), "ended": None, "error": None}
-    record["job"] = this_job()
-    files.write_json(attempt / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
-    files.write_json(directory.record_file, record)
-    return attempt
+    return folder
 
 
 def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
@@ -91,15 +96,11 @@ def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
         return "failed", error
 
 
-def _train(
-    directory: RunDirectory,
-    record: dict[str, Any],
-    device_name: str,
-    display: Display,
-    interrupted: Callable[[], bool],
-    threads: int | None,
+def _work(
+    own: OwnRecord, device_name: str, display: Display, interrupted: Callable[[], bool], threads: int | None
 ) -> bool:
-    """From the directory to results; False if interrupted. Fills in the record, but does not write it at the end."""
+    """Train and evaluate; False if interrupted."""
+    directory = own.directory
     spec = directory.spec()
     device = assemble.device_of(device_name)
     tables = assemble.tables_with(directory.extensions)
@@ -110,23 +111,27 @@ def _train(
     called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
     log.info("device %s, %d threads", called, torch.get_num_threads())
-    if spec["dataset"]["type"] == "tabular":
-        processes = min(cores, threads or cores)
-        return train_folds(directory, record, spec, tables, device, display, interrupted, processes)
-    return train_network(directory, record, spec, tables, device, display, interrupted)
+    processes = min(cores, threads or cores)
+    attempt = Attempt(directory, own, spec, tables, device, display, interrupted, processes)
+    train = train_folds if spec["dataset"]["type"] == "tabular" else train_network
+    results = train(attempt)
+    if results is None:
+        return False
+    own.keep(**results.document())
+    return True
 
 
-def _claim_attempt(directory: RunDirectory, record: dict[str, Any]) -> int:
+def _claim_attempt(own: OwnRecord) -> int:
     """Make the next attempt's folder; of several processes that try, one succeeds."""
-    attempts = record["attempts"]
-    if attempts and attempts[-1]["state"] == "running":
-        last = attempts[-1]
+    directory, record = own.directory, own.document
+    *before, last = record["attempts"] or [None]
+    if last is not None and last["state"] == "running":
         if alive(last["process"], directory.attempt(last["number"]) / "heartbeat"):
             raise QexpError(f"{record['name']} is running already, as process {last['process']['pid']}")
-        last["state"] = "lost"
+        own.keep(attempts=[*before, {**last, "state": "lost"}])
     taken = [int(path.name) for path in (directory.path / "attempts").iterdir() if path.name.isdigit()]
     number = max(taken, default=0) + 1
-    if number > len(attempts) + 1 and _just_claimed(directory, number - 1):
+    if number > len(record["attempts"]) + 1 and _just_claimed(directory, number - 1):
         raise QexpError(f"{record['name']} is being started by another process")
     try:
         directory.attempt(number).mkdir()
@@ -162,16 +167,6 @@ def _logging_to(path: Path) -> Iterator[None]:
         log.setLevel(before[0])
         log.propagate = before[1]
         handler.close()
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Leave torch's number of threads to the caller as it was."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -18,13 +18,11 @@ from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.files import read_lines, write_lines
 from qexp.models.inversion import Inversion
-from qexp.runs.display import Display
-from qexp.runs.evaluation import fields, spectra
-from qexp.runs.evaluation.images import write_results
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation import fields, images, spectra
+from qexp.runs.evaluation.results import Results
 from qexp.runs.record import lineage
-from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
-from qexp.tables import Tables
 from qexp.training import checkpoint
 from qexp.training.events import EventWriter
 from qexp.training.loop import Progress, Trainer
@@ -33,67 +31,69 @@ from qexp.training.recipe import Data
 log = logging.getLogger("qexp.run")
 
 
-def train_network(
-    directory: RunDirectory,
-    record: dict[str, Any],
-    spec: dict[str, Any],
-    tables: Tables,
-    device: torch.device,
-    display: Display,
-    interrupted: Callable[[], bool],
-) -> bool:
-    """From the first epoch, or the last checkpoint, to results; False if interrupted."""
-    seeds = Seeds(record["seed"])
-    dataset = assemble.dataset_of(spec["dataset"], tables)
+def train_network(attempt: Attempt) -> Results | None:
+    """From the first epoch, or the last checkpoint, to results; None if interrupted."""
+    dataset = assemble.dataset_of(attempt.spec["dataset"], attempt.tables)
     for text in dataset.warnings:
         log.warning("%s", text)
-    data = assemble.data_of(spec, dataset, tables, seeds, device)
-    model = assemble.initial_model(spec, tables, seeds).to(device)
-    pretrained = directory.checkpoints / "pretrained.safetensors"
-    if pretrained.exists():
-        _start_from(checkpoint.read(pretrained)[0], model, data, spec, record)
-    else:
-        assemble.fit_transforms(model, data)
-    trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, directory.checkpoints)
-    done = trainer.resume()
-    _cut_metrics(directory.metrics_file, done)
-    log.info("%s weights", f"{sum(weight.numel() for weight in model.parameters()):,}")
-    if done:
-        log.info("goes on after epoch %d", done)
-
-    started = time.perf_counter()
-    seconds_before = record["seconds"]
-    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
-        listener = _Listener(lines, events, display, partial(_note_progress, directory, record))
-        display.start(record["name"], spec["epochs"], done)
-        try:
-            finished = trainer.run(listener, interrupted)
-        finally:
-            display.stop()
-            lines.flush()
-            os.fsync(lines.fileno())
-            record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
-    if not finished:
-        return False
+    trainer = _prepared(attempt, dataset)
+    if not _trained(attempt, trainer):
+        return None
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
-    record["stopped"] = trainer.progress.stopped
-    judged: dict[str, Any] | None
-    if isinstance(dataset, GriddedDataset):
-        judged = fields.judge(directory, dataset, trainer.model, trainer.recipe.metrics, record, device, interrupted)
-    elif isinstance(dataset, SpectraDataset) and isinstance(data, SpectrumSamples):
-        of_spectra = spectra.Judged(
-            dataset, trainer.model, data, data.train_rows, data.test_rows, trainer.recipe.metrics
-        )
-        judged = spectra.judge(directory, of_spectra, spec["baselines"], tables["baselines"], record, interrupted)
+    attempt.own.keep(stopped=trainer.progress.stopped)
+    evaluated = _evaluated(attempt, dataset, trainer)
+    if evaluated is None:
+        return None
+    validation = trainer.evaluate(trainer.data.validation)
+    return replace(evaluated, results={"validation": validation, **evaluated.results})
+
+
+def _prepared(attempt: Attempt, dataset: assemble.Dataset) -> Trainer:
+    """Model and data, at the last checkpoint if there is one."""
+    spec, seeds = attempt.spec, Seeds(attempt.seed)
+    data = assemble.data_of(spec, dataset, attempt.tables, seeds, attempt.device)
+    model = assemble.initial_model(spec, attempt.tables, seeds).to(attempt.device)
+    pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
+    if pretrained.exists():
+        _start_from(checkpoint.read(pretrained)[0], model, data, spec, attempt.record)
     else:
-        judged = {"results": {"test": trainer.evaluate(data.test)}}
-        write_results(directory, trainer.model, data.test, tables["quantities"])
-    if judged is None:
-        return False
-    record |= judged
-    record["results"] = {"validation": trainer.evaluate(data.validation), **judged["results"]}
-    return True
+        assemble.fit_transforms(model, data)
+    recipe = assemble.recipe_of(spec, attempt.tables)
+    trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
+    trainer.resume()
+    log.info("%s weights", f"{sum(weight.numel() for weight in model.parameters()):,}")
+    return trainer
+
+
+def _trained(attempt: Attempt, trainer: Trainer) -> bool:
+    """Train to the last epoch; False if interrupted."""
+    directory, done = attempt.directory, trainer.progress.epoch - 1
+    _cut_metrics(directory.metrics_file, done)
+    if done:
+        log.info("goes on after epoch %d", done)
+    started, seconds_before = time.perf_counter(), attempt.record["seconds"]
+    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
+        listener = _Listener(lines, events, attempt)
+        attempt.display.start(attempt.name, attempt.spec["epochs"], done)
+        try:
+            return trainer.run(listener, attempt.interrupted)
+        finally:
+            attempt.display.stop()
+            lines.flush()
+            os.fsync(lines.fileno())
+            attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
+
+
+def _evaluated(attempt: Attempt, dataset: assemble.Dataset, trainer: Trainer) -> Results | None:
+    """The test part, looked at once; None if interrupted."""
+    data = trainer.data
+    if isinstance(dataset, GriddedDataset):
+        return fields.evaluate(attempt, dataset, trainer.model, trainer.recipe.metrics)
+    if isinstance(dataset, SpectraDataset) and isinstance(data, SpectrumSamples):
+        rows = data.train_rows, data.test_rows
+        return spectra.evaluate(attempt, spectra.Subject(dataset, trainer.model, data, *rows, trainer.recipe.metrics))
+    return images.evaluate(attempt, trainer)
 
 
 def _start_from(
@@ -114,10 +114,8 @@ def _start_from(
 class _Listener:
     """Writes an epoch's line to the metrics, the events, the log and the display."""
 
-    def __init__(
-        self, lines: Any, events: EventWriter, display: Display, note_progress: Callable[[Progress], None]
-    ) -> None:
-        self._lines, self._events, self._display, self._note_progress = lines, events, display, note_progress
+    def __init__(self, lines: IO[str], events: EventWriter, attempt: Attempt) -> None:
+        self._lines, self._events, self._display, self._own = lines, events, attempt.display, attempt.own
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None:
         self._display.batch(epoch, batch, batches)
@@ -139,12 +137,8 @@ class _Listener:
 
     def checkpoint_written(self, progress: Progress) -> None:
         self._events.flush()
-        self._note_progress(progress)
-
-
-def _note_progress(directory: RunDirectory, record: dict[str, Any], progress: Progress) -> None:
-    record["epochs"] |= {"done": progress.epoch - 1, "best": progress.best_epoch or None}
-    files.write_json(directory.record_file, record)
+        done = {"done": progress.epoch - 1, "best": progress.best_epoch or None}
+        self._own.note(epochs={**self._own.document["epochs"], **done})
 
 
 def _cut_metrics(path: Path, epochs: int) -> None:

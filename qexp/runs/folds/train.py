@@ -1,4 +1,4 @@
-"""Training the networks of a run's folds, and judging all held-out rows together.
+"""Training the networks of a run's folds, and evaluating all held-out rows together.
 
 Folds are trained side by side, in batches that depend on the spec alone: so a run that was interrupted comes to the
 same bits, whichever folds were done by then.
@@ -10,10 +10,8 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import torch
 
 from qexp import files
 from qexp.assemble.folds import Folds, folds_of
@@ -21,14 +19,14 @@ from qexp.datasets.splits import Fold
 from qexp.errors import QexpError
 from qexp.files import write_lines
 from qexp.models.network import operations_per_sample
-from qexp.runs.display import Display
+from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.evaluation import rows
+from qexp.runs.evaluation.results import Results
 from qexp.runs.folds.batches import STACKS, batches_of, epochs_of, tasks_of_first, train_batch
 from qexp.runs.folds.directories import done, mean_lines, median_epoch, open_fold
 from qexp.runs.folds.progress import DisplayedSteps
 from qexp.runs.folds.workers import train_in_processes
 from qexp.runs.record.directory import RunDirectory
-from qexp.tables import Tables
 
 log = logging.getLogger("qexp.run")
 
@@ -39,56 +37,46 @@ WORTH_A_PROCESS = 12.0
 """Seconds on one core, of which others save more than their start takes."""
 
 
-def train_folds(
-    directory: RunDirectory,
-    record: dict[str, Any],
-    spec: dict[str, Any],
-    tables: Tables,
-    device: torch.device,
-    display: Display,
-    interrupted: Callable[[], bool],
-    processes: int,
-) -> bool:
-    """From the first fold that is not done to results; False if interrupted. Raises QexpError if folds failed.
-
-    processes  at most so many, each on one core
-    """
-    plan = folds_of(spec, tables, record["seed"], device)
+def train_folds(attempt: Attempt) -> Results | None:
+    """From the first fold that is not done to results; None if interrupted. Raises QexpError if folds failed."""
+    directory = attempt.directory
+    plan = folds_of(attempt.spec, attempt.tables, attempt.seed, attempt.device)
     for text in plan.dataset.warnings:
         log.warning("%s", text)
-    before = open_folds(directory, record, plan)
-    batches = batches_of(plan)
-    todo = [number for number, batch in enumerate(batches) if not before.issuperset(fold.name for fold in batch)]
-    count = _Count(directory, record, batches, before)
-    progress = DisplayedSteps(display)
-    progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
-    started, seconds_before = time.perf_counter(), record["seconds"]
-    display.start(record["name"], epochs_of(plan) * len(batches), 0)
-    try:
-        if device.type == "cpu" and min(processes, len(todo)) > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
-            finished = train_in_processes(
-                directory, todo, min(processes, len(todo)), progress, count.batch_done, interrupted
-            )
-        else:
-            finished = True
-            for number in todo:
-                failures = train_batch(directory, plan, batches, number, progress, interrupted)
-                if failures is None:
-                    finished = False
-                    break
-                count.batch_done(number, failures)
-    finally:
-        display.stop()
-        record["seconds"] = round(seconds_before + time.perf_counter() - started, 3)
-    if not finished:
-        return False
+    if not _trained(attempt, plan):
+        return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
-    if failed := record["folds"]["failed"]:
+    if failed := attempt.record["folds"]["failed"]:
         why = directory.fold(failed[0]).record()["error"]
         raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
-    _write_metrics(directory, record, plan)
-    rows.write(directory, record, plan)
-    return True
+    _write_metrics(attempt, plan)
+    return rows.evaluate(attempt, plan)
+
+
+def _trained(attempt: Attempt, plan: Folds) -> bool:
+    """Train the folds that are not done; False if interrupted."""
+    directory = attempt.directory
+    before = open_folds(directory, attempt.record, plan)
+    batches = batches_of(plan)
+    todo = [number for number, batch in enumerate(batches) if not before.issuperset(fold.name for fold in batch)]
+    count = _Count(attempt.own, batches, before)
+    progress = DisplayedSteps(attempt.display)
+    progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
+    started, seconds_before = time.perf_counter(), attempt.record["seconds"]
+    attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0)
+    try:
+        processes = min(attempt.processes, len(todo))
+        if attempt.device.type == "cpu" and processes > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
+            return train_in_processes(directory, todo, processes, progress, count.batch_done, attempt.interrupted)
+        for number in todo:
+            failures = train_batch(directory, plan, batches, number, progress, attempt.interrupted)
+            if failures is None:
+                return False
+            count.batch_done(number, failures)
+        return True
+    finally:
+        attempt.display.stop()
+        attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
 
 
 def open_folds(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> set[str]:
@@ -113,10 +101,8 @@ def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]
 class _Count:
     """Keeps the record of the run up to date with how many folds are done; no record of a fold is read for it."""
 
-    def __init__(
-        self, directory: RunDirectory, record: dict[str, Any], batches: Sequence[Sequence[Fold]], done: set[str]
-    ) -> None:
-        self._directory, self._record = directory, record
+    def __init__(self, own: OwnRecord, batches: Sequence[Sequence[Fold]], done: set[str]) -> None:
+        self._own = own
         self._batches = [[fold.name for fold in batch] for batch in batches]
         self._done, self._failed = set(done), set[str]()
         self._write()
@@ -130,16 +116,14 @@ class _Count:
 
     def _write(self) -> None:
         names = [name for batch in self._batches for name in batch]
-        self._record["folds"] = {
-            "done": len(self._done), "of": len(names), "failed": [name for name in names if name in self._failed],
-        }  # fmt: skip
-        files.write_json(self._directory.record_file, self._record)
+        failed = [name for name in names if name in self._failed]
+        self._own.note(folds={"done": len(self._done), "of": len(names), "failed": failed})
 
 
-def _write_metrics(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> None:
+def _write_metrics(attempt: Attempt, plan: Folds) -> None:
     """A line per epoch, the mean over the folds."""
-    places = [directory.fold(fold.name) for fold in plan.folds]
+    places = [attempt.directory.fold(fold.name) for fold in plan.folds]
     lines = mean_lines([place.metrics() for place in places])
     best = median_epoch(place.record()["epochs"]["best"] for place in places)
-    record["epochs"] |= {"done": len(lines), "best": best}
-    write_lines(directory.metrics_file, map(files.with_marks, lines))
+    attempt.own.keep(epochs={**attempt.record["epochs"], "done": len(lines), "best": best})
+    write_lines(attempt.directory.metrics_file, map(files.with_marks, lines))

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from qexp.workspace import PACKAGE
+
 LARGEST_COPY = 100_000
 """Untracked files up to this size [bytes] are copied, larger ones only listed."""
 
@@ -26,7 +28,6 @@ VARIABLES = re.compile(
 )
 """Variables of the environment that change what is computed, or how fast."""
 
-PACKAGE = Path(__file__).parent.parent
 
 CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD")
 """The same bytes, whatever a user's git is set to."""
