@@ -18,6 +18,10 @@ class NotFoundError(QexpError):
     exit_code = 3
 
 
+class UntrustedCodeError(QexpError):
+    """A run was imported with code that would have to be executed, and nobody has said to trust it."""
+
+
 class RunFailedError(QexpError):
     """A run ended without a result."""
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from qexp.errors import DamagedError, QexpError
+
+TEMPORARY = re.compile(
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.[a-z0-9_]{8}(?P=suffix)?"
+)
+"""Names that `replacing` and `beside` give a file until it is whole, with the name that it gets then."""
 
 
 def make_folder(path: Path) -> None:

@@ -29,6 +29,10 @@ AllowLeakOption = Annotated[
     bool,
     typer.Option("--allow-leak", help="Test on spectra that were trained on, too, and say so in every output."),
 ]
+TrustCodeOption = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Execute the code that an imported run brings, its code/extensions.py."),
+]
 ExperienceArgument = Annotated[
     str, typer.Argument(help="Name or path of an experience spec.", autocompletion=completion.experiences)
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.arguments import DeviceOption, RunOption
+from qexp.cli.arguments import DeviceOption, RunOption, TrustCodeOption
 from qexp.cli.console import WorkspaceOption, error, message, result, warning
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def predict(
     slurm: Annotated[
         list[str] | None, typer.Option("--slurm", metavar="KEY=VALUE", help="An option for Slurm; see qexp.toml.")
     ] = None,
+    trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -69,14 +70,15 @@ def predict(
     if chunk is not None and chunk < 1:
         raise QexpError(f"--chunk {chunk}: at least 1")
     place = find(workspace)
-    directory = Catalog(place).find(run)
+    directory = Catalog(place).find(run).trusting(trust_code)
     kind = kind_of(directory)
     pairs = kind.targets(source, target)
     if launcher == "slurm":
         from qexp.analysis.prediction.job_array import submit
 
         options = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
-        submitted = submit(directory, pairs, place, slurm or [], [*options, *(["--overwrite"] if overwrite else [])])
+        options += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
+        submitted = submit(directory, pairs, place, slurm or [], options)
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
         message(f"what the tasks say goes to {place.shown(submitted.folder / 'output')}")

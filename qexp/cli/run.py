@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption
+from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption, TrustCodeOption
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
 from qexp.cli.launched import refresh_catalog
 
@@ -42,6 +42,7 @@ def run(
     only_failed: Annotated[
         bool, typer.Option("--only-failed", help="Of a sweep, only those that ended without a result.")
     ] = False,
+    trust_code: TrustCodeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
     launcher: Annotated[str, typer.Option(help="local, or slurm.")] = "local",
@@ -64,7 +65,7 @@ def run(
     order = Order(
         experiences=experiences, seeds=seeds or str(seed or 0), grid=grid or [], overrides=overrides or [],
         pretrain=pretrain, allow_leak=allow_leak, storage=storage_path, resume=resume, only_failed=only_failed,
-        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
     )  # fmt: skip
     single = len(experiences) == 1 and seeds is None and not grid
     if single and not (only_failed or dry_run or detach or launcher != "local"):
@@ -92,6 +93,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
             allow_leak=order.allow_leak,
             storage=order.storage,
             resume=order.resume,
+            trust_code=order.trust_code,
             device=order.device,
             display=TrainingDisplay(),
         )

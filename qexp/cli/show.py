@@ -99,6 +99,7 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
         ("settings", " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items())),
         ("digest", record["digest"][:16]),
         ("pretrained", f"from {before}" if before else ""),
+        ("imported", _imported(record["imported"])),
         ("matrices", ", ".join(record["matrices"])),
         ("tags", ", ".join(record["tags"])),
         ("note", record["note"]),
@@ -118,6 +119,13 @@ def _folds(folds: dict[str, Any] | None) -> str:
     if folds is None:
         return ""
     return f"{folds['done']} of {folds['of']}" + (f", failed: {', '.join(folds['failed'])}" if folds["failed"] else "")
+
+
+def _imported(imported: dict[str, Any] | None) -> str:
+    if imported is None:
+        return ""
+    of_code: dict[Any, str] = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted"}
+    return f"from {imported.get('archive')}, {imported.get('time')}{of_code.get(imported.get('code_trusted'), '')}"
 
 
 def _software(environment: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp.cli import completion
-from qexp.cli.arguments import DeviceOption, ExperiencesArgument
+from qexp.cli.arguments import DeviceOption, ExperiencesArgument, TrustCodeOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
 from qexp.cli.launched import refresh_catalog
 
@@ -65,6 +65,7 @@ def study(
     only_failed: Annotated[
         bool, typer.Option("--only-failed", help="Run those again that ended without a result, and no others.")
     ] = False,
+    trust_code: TrustCodeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
     launcher: Annotated[str, typer.Option(help="local, or slurm, whose jobs are waited for.")] = "local",
@@ -90,7 +91,7 @@ def study(
     place = find(workspace)
     runs = Order(
         experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], only_failed=only_failed,
-        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
     )  # fmt: skip
     first = studies.pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     asked = studies.Asked(runs, first, metric)

@@ -29,7 +29,8 @@ def dyke(source, stations):
 def triangular(low: float, high: float, peak: float = 0.5):
     if not low < high:
         raise ValueError(f"'low' must be less than 'high', but {low:g} is not less than {high:g}")
-    return Distribution(scipy.stats.triang(peak, loc=low, scale=high - low))
+    between = scipy.stats.triang(peak, loc=low, scale=high - low)
+    return Distribution(between.ppf, between.support())
 
 
 def log_cosh():

@@ -10,7 +10,10 @@ import pytest
 
 import qexp
 from qexp.errors import NotFoundError
+from qexp.runs.launch import local
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.state import launches
+from qexp.runs.state.launches import Launch
 from qexp.workspace import Workspace
 from tests.runs.conftest import until
 
@@ -144,6 +147,26 @@ def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, st
     assert {process.end()[0] for process in processes} <= {0, 4}
     assert set(states().values()) == {"done"}
     assert all(attempts(qexp.open_run(name).path) == ["01"] for name in states())
+
+
+class Listening(local.Unwatched):
+    def __init__(self):
+        self.troubles = {}
+
+    def not_started(self, run, why):
+        self.troubles[run] = why
+
+
+@pytest.mark.parametrize("blocked", ["turns", "output"])
+def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_path, blocked):
+    """Whatever the disk refuses; here a file lies where a folder should be."""
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "launch" / blocked).touch()
+    runs = [RunDirectory(tmp_path / name) for name in ("a", "b", "c")]
+    seen = Listening()
+    assert local.Pool(Launch(tmp_path / "launch"), runs, jobs=2).run(seen) == {}
+    assert sorted(seen.troubles) == ["a", "b", "c"]
+    assert all(f"launch/{blocked}" in why for why in seen.troubles.values())
 
 
 def test_of_several_gpus_each_run_gets_one(workspace, start, monkeypatch):

@@ -35,7 +35,7 @@ class Sweeps:
     def jobs(self) -> dict[str, str]:
         """Run → job."""
         files = self.runs.glob(".launches/*/jobs.json")
-        return {name: job for file in files for name, job in json.loads(file.read_text()).items()}
+        return {name: job for file in files for name, job in json.loads(file.read_text())["jobs"].items()}
 
     def listed(self) -> dict[str, str]:
         """Run → state, as `qexp ls` says."""

@@ -278,11 +278,15 @@ def test_of_a_forgotten_job_the_heartbeat_tells(directory):
 
 
 def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
-    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
-    assert slurm.this_job() is None
+    for variable in ("SLURM_ARRAY_JOB_ID", "SLURM_CLUSTER_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert slurm.this_job(Path("/here")) is None
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert slurm.this_job() == {"launcher": "slurm", "id": "12_3"}
+    job = {"launcher": "slurm", "id": "12_3", "workspace": "/here"}
+    assert slurm.this_job(Path("/here")) == job
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "alpha")
+    assert slurm.this_job(Path("/here")) == {**job, "cluster": "alpha"}
 
 
 @pytest.mark.parametrize(

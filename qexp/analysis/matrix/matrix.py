@@ -20,6 +20,7 @@ from qexp.models.shapes import written
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
+from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -61,7 +62,7 @@ def matrix(
         raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
     torch_device = assemble.device_of(device)
     model = load_model(directory, torch_device)
-    tables = assemble.tables_with(directory.extensions)
+    tables = tables_of(directory)
     name, document = assemble.dataset_document(dataset, workspace, tables)
     require_name(name)
     source = assemble.generated_of(document, tables)

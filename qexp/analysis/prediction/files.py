@@ -17,6 +17,7 @@ from qexp.analysis.prediction.row_model import row_model
 from qexp.analysis.prediction.spectrum_model import spectrum_model
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 
 Watched = Callable[[Path], AbstractContextManager[Progress]]
 """Opened for every file; what it gives is told of the progress."""
@@ -103,7 +104,7 @@ def predict_files(
     yields  what was made of each; for one that cannot be estimated, which stops no other, the mistake
     """
     estimate = kind_of(directory).estimator(directory, device)
-    tables = assemble.tables_with(directory.extensions)
+    tables = tables_of(directory)
     count = assemble.threads_to_predict(directory.spec(), tables, assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError

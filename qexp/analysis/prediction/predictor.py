@@ -16,6 +16,7 @@ from qexp.models.shapes import Shape, written
 from qexp.runs.folds import directories
 from qexp.runs.planning.existing import require_done
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 from qexp.tables import suggestion
 from qexp.training import checkpoint
 
@@ -37,7 +38,7 @@ def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion
         models = directories.load_networks(directory)
     else:
         weights, _ = checkpoint.read(directory.best_weights)
-        models = [assemble.trained_model(directory.spec(), assemble.tables_with(directory.extensions), weights)]
+        models = [assemble.trained_model(directory.spec(), tables_of(directory), weights)]
     return [model.to(device) for model in models]
 
 
@@ -48,7 +49,7 @@ class Predictor:
         self.device = assemble.device_of(device)
         models = load_models(directory, self.device)
         self.network, self.ensemble = models[0].network, Ensemble(models)
-        tables = assemble.tables_with(directory.extensions)
+        tables = tables_of(directory)
         self._threads = assemble.threads_to_predict(directory.spec(), tables, self.device)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:

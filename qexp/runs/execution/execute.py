@@ -26,6 +26,7 @@ from qexp.runs.record import provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import HEARTBEAT_SECONDS, alive, this_process
+from qexp.runs.record.trust import require_trust, tables_of
 from qexp.runs.schedulers.slurm import this_job
 from qexp.runs.signals import handled
 
@@ -38,11 +39,13 @@ def execute(
     """Train and judge a prepared or interrupted run, in this process, from where it stands.
 
     threads  at most so many; all of the machine's if left out
-    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so.
+    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
+    anything is written, UntrustedCodeError.
     """
     record = directory.record()
     if record["state"] == "done":
         return
+    require_trust(directory)
     with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
         own = OwnRecord(directory, record)
         folder = _begin(own)
@@ -79,7 +82,7 @@ def _begin(own: OwnRecord) -> Path:
         started=own.document["started"] or now(),
         ended=None,
         error=None,
-        job=this_job(),
+        job=this_job(directory.path.absolute().parent.parent),
     )
     return folder
 
@@ -103,7 +106,7 @@ def _work(
     directory = own.directory
     spec = directory.spec()
     device = assemble.device_of(device_name)
-    tables = assemble.tables_with(directory.extensions)
+    tables = tables_of(directory)
     cores = torch.get_num_threads()
     if device.type == "cpu":
         wanted = assemble.threads_for(spec, tables)

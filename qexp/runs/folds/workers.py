@@ -20,12 +20,12 @@ from typing import IO, Any
 
 import torch
 
-from qexp import assemble
 from qexp.assemble.folds import folds_of
 from qexp.errors import QexpError
 from qexp.runs.folds.batches import batches_of, train_batch
 from qexp.runs.folds.progress import DisplayedSteps, Steps
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 from qexp.runs.signals import handled
 from qexp.training.epoch_lines import Line
 
@@ -148,7 +148,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     """Train the batches that are ordered, until no more are; False if it was told to stop."""
     torch.set_num_threads(1)
     record = directory.record()
-    plan = folds_of(directory.spec(), assemble.tables_with(directory.extensions), record["seed"], torch.device("cpu"))
+    plan = folds_of(directory.spec(), tables_of(directory), record["seed"], torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()

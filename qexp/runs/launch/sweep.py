@@ -18,10 +18,13 @@ from qexp.runs.planning import plans
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.planning.prepare import prepare as write
+from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
+from qexp.runs.record.trust import require_trust, trust
 from qexp.runs.state import launches
+from qexp.runs.state.jobs import note
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
 from qexp.tables import suggestion
@@ -51,6 +54,8 @@ class Order:
     storage: Path | None = None
     resume: bool = False
     only_failed: bool = False
+    trust_code: bool = False
+    """Execute the code that imported runs among these bring."""
     jobs: int | None = None
     """At most so many at a time: 1 here, no limit with Slurm, if left out."""
     device: str = "auto"
@@ -88,6 +93,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         raise QexpError(f"--launcher {order.launcher}: no such launcher; {suggestion(order.launcher, LAUNCHERS)}")
     if order.slurm and order.launcher != "slurm":
         raise QexpError("--slurm is for --launcher slurm")
+    nesting.place_of(order.storage, workspace)
     assemble.device_of("auto" if order.launcher == "slurm" else order.device)
     settings: dict[str, Any] = {"jobs": order.jobs, "device": order.device}
     if order.launcher == "slurm":
@@ -102,6 +108,9 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         workspace,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    if not order.trust_code:
+        for plan in choice.again:
+            require_trust(RunDirectory(workspace.runs / plan.name))
     return Prepared(order, planned, choice, settings)
 
 
@@ -149,6 +158,9 @@ def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[
     }
     files.write_json(launch.record_file, record)
     directories = [RunDirectory(workspace.runs / plan.name) for plan in choice.again]
+    if order.trust_code:
+        for directory in directories:
+            trust(directory)
     first: RunDirectory | None = None
     for plan in choice.new:
         with suppress(FileExistsError):  # somebody else was quicker; it is theirs then
@@ -181,7 +193,7 @@ def submit(launch: Launch, directories: Sequence[RunDirectory], prepared: Prepar
         for directory, record in before.items():
             files.write_json(directory.record_file, record)
         raise
-    files.write_json(launch.folder / "jobs.json", jobs)
+    note(launch, jobs, slurm.cluster())
     return jobs
 
 

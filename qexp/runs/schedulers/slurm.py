@@ -25,6 +25,9 @@ Item = TypeVar("Item")
 OUTPUT = "slurm.txt"
 """In a run's directory: what its process and Slurm itself print."""
 
+CLUSTER = "SLURM_CLUSTER_NAME"
+"""Variable of the environment of every job."""
+
 ANSWER_SECONDS = 60.0
 """A controller that does not answer a question in so long a time is taken to be out of reach."""
 
@@ -320,8 +323,21 @@ def _script(launch: str, runs: str, command: Sequence[str], options: Mapping[str
 
 def _longest_array() -> int:
     """Numbers of tasks are less than MaxArraySize."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
-    return max(int(found[1]), 1) if found else 1000
+    found = _setting("MaxArraySize", r"\d+")
+    return max(int(found), 1) if found else 1000
+
+
+def cluster() -> str | None:
+    """The name of the cluster that Slurm's programs ask here; None if they do not say."""
+    try:
+        return _setting("ClusterName", r"\S+")
+    except QexpError:
+        return os.environ.get(CLUSTER)
+
+
+def _setting(name: str, pattern: str) -> str | None:
+    found = re.search(rf"^{name}\s*=\s*({pattern})", _ask("scontrol", "show", "config"), re.MULTILINE)
+    return found[1] if found else None
 
 
 # What became of jobs
@@ -440,10 +456,18 @@ def _merged(known: Mapping[str, str], words: Mapping[str, str]) -> dict[str, str
 # Inside a job, and calling Slurm's programs
 
 
-def this_job() -> dict[str, str] | None:
-    """The task of an array as which this process runs, as a record names it."""
+def this_job(workspace: Path) -> dict[str, str] | None:
+    """The task of an array as which this process runs, as the record of a run in a workspace names it."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
-    return {"launcher": "slurm", "id": f"{array}_{task}"} if array and task else None
+    if not array or not task:
+        return None
+    cluster = os.environ.get(CLUSTER)
+    return {
+        "launcher": "slurm",
+        "id": f"{array}_{task}",
+        **({"cluster": cluster} if cluster else {}),
+        "workspace": str(workspace),
+    }
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

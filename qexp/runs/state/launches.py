@@ -76,8 +76,12 @@ class Launch:
             return False
         except OSError as error:
             raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
-        with os.fdopen(handle, "w") as opened:
-            opened.write(turn)
+        try:
+            with os.fdopen(handle, "w") as opened:
+                opened.write(turn)
+        except OSError as error:  # a full disk has room for a name still; nothing is decided
+            file.unlink(missing_ok=True)
+            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
         return True
 
     def withdrawn(self, run: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from qexp.errors import QexpError
 from qexp.runs.record.directory import UNFINISHED, RunDirectory
 from qexp.runs.record.process import alive, pid_namespace
-from qexp.runs.state.jobs import Job, jobs_of
+from qexp.runs.state.jobs import Job, jobs_of, require_here
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.states import process_of
 from qexp.runs.state.waiting import Watch, endings
@@ -45,6 +45,7 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
             raise QexpError(
                 f"{directory.name} is job {job.id} of Slurm, which kills what does not end soon; drop --now"
             )
+        require_here(directory.name, job)
         _cancel([job])
         return True
     if job is not None and job.launch is not None and state == "queued":
@@ -70,6 +71,8 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
     at_work = [directory for directory, state in Watch().states(directories).items() if state in ("queued", "running")]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
     handed_over = {directory: job for directory, job in jobs.items() if job.launcher == "slurm"}
+    for directory, job in handed_over.items():
+        require_here(directory.name, job)
     _cancel(handed_over.values())
     for directory in at_work:
         if directory not in handed_over:  # its pool was killed and could not pass anything on
