@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qexp.analysis.comparison.rounding import number
 from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, result, warning
+
+if TYPE_CHECKING:
+    from qexp.runs.catalog.columns import Columns
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -16,7 +19,10 @@ def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
     """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
     from qexp.runs.catalog.columns import Columns
 
-    listing = Columns(runs)
+    return _rows(Columns(runs), columns)
+
+
+def _rows(listing: Columns, columns: Sequence[str]) -> list[list[Any]]:
     values = [listing.values(column) for column in columns]
     for text in listing.warnings:
         warning(text)
@@ -98,9 +104,12 @@ def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
 
 
 def print_columns(runs: list[Run], columns: list[str]) -> None:
-    rows = rows_of(runs, columns)
+    from qexp.runs.catalog.columns import Columns
+
+    listing = Columns(runs)
+    rows = _rows(listing, columns)
     units = _units(runs)
-    titles = [_title(column, units, runs) for column in columns]
+    titles = [_title(column, units, listing) for column in columns]
     numeric = [
         title
         for title, values in zip(titles, zip(*rows, strict=True), strict=True)
@@ -190,14 +199,12 @@ def _error_title(output: str, units: dict[str, str]) -> str:
     return f"{output} mae" + (f" ({unit})" if unit else "")
 
 
-def _title(column: str, units: dict[str, str], runs: list[Run]) -> str:
+def _title(column: str, units: dict[str, str], listing: Columns) -> str:
     """A column's name; a metric's with its unit."""
     steps = column.removeprefix("results.").split(".")
     if len(steps) != 3 or steps[1] not in units:
         return column
-    from qexp.metrics.recorded import meaning_of
-
-    unit = meaning_of(steps[2], runs).in_unit(units[steps[1]])
+    unit = listing.meaning(steps[2]).in_unit(units[steps[1]])
     return f"{column} ({unit})" if unit else column
 
 

@@ -69,18 +69,6 @@ def test_a_damaged_catalog_is_built_again_and_a_warning_says_so(workspace, qexp,
     assert qexp("ls", "-q").stderr == ""
 
 
-def test_rows_that_an_older_qexp_wrote_are_read_again_without_a_word(workspace, catalog, qexp):
-    write_record(workspace, "a", metrics={"mae": {"best": "lowest", "unit": "{unit}"}})
-    assert names(catalog) == ["a"]
-    document = json.loads(catalog.path.read_text())
-    (row,) = document["runs"].values()
-    del row["summary"]["metrics"]
-    catalog.path.write_text(json.dumps(document))
-    code, stdout, stderr = qexp("ls", "--json")
-    assert (code, stderr) == (0, "")
-    assert list(json.loads(stdout)[0]["metrics"]) == ["mae"]
-
-
 def test_one_damaged_record_does_not_hide_the_others(workspace, qexp):
     write_record(workspace, "a")
     (write_record(workspace, "b") / "run.json").write_text("{ torn")

@@ -190,7 +190,7 @@ def units_of(groups: Sequence[Group]) -> dict[str, str]:
 
 def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
     tests = [one.test for group in groups for one in group.counted.values()]
-    records = [one.summary for group in groups for one in group.runs]
+    records = [one.directory.record() for group in groups for one in group.counted.values()]
     units = units_of(groups)
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):

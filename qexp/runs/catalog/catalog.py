@@ -28,7 +28,6 @@ SMALL = 1_000_000
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
     "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
-    "metrics",
 )  # fmt: skip
 """What the catalog holds of a record."""
 
@@ -149,8 +148,7 @@ class Catalog:
         rows = data.get("runs", {})
         if not isinstance(rows, dict) or not all(number.isdecimal() and _sound(row) for number, row in rows.items()):
             raise DamagedError(f"{self.path} is damaged: a row is not of a run")
-        # A row with fewer keys is one that an older qexp wrote; its run is read again.
-        return {row["summary"]["name"]: row for row in rows.values() if row["summary"].keys() >= SUMMARY_KEYS}
+        return {row["summary"]["name"]: row for row in rows.values()}
 
     def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
         """Bring the file up to date. Listing goes on without it where it cannot be written."""
@@ -223,7 +221,7 @@ def _sound(row: Any) -> bool:
         isinstance(row, dict)
         and row.keys() >= ROW_KEYS
         and isinstance(row["summary"], dict)
-        and "name" in row["summary"]
+        and row["summary"].keys() >= SUMMARY_KEYS
     )
 
 
