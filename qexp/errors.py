@@ -46,6 +46,10 @@ class InterruptedRunError(QexpError):
     exit_code = 130
 
 
+class TakenOverError(QexpError):
+    """Another process works on a run now; this one may not write to it any more."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong in a document: where, what, and what would work."""

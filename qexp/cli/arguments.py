@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from qexp.cli import completion
+from qexp.runs.schedulers import LAUNCHERS, LOCAL
 
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
 RunsArgument = Annotated[
@@ -64,6 +65,22 @@ ColumnsOption = Annotated[
     typer.Option(metavar="FIELD,FIELD...", help="The columns to list.", autocompletion=completion.columns),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)]
+LauncherOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(LAUNCHERS),
+        help=f"What starts them: {LOCAL}, which is this machine, or the scheduler of a cluster.",
+        autocompletion=completion.launchers,
+    ),
+]
+LauncherOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="An option of the launcher; it wins over the launcher's table in qexp.toml.",
+    ),
+]
 LaunchOption = Annotated[
     str | None,
     typer.Option(

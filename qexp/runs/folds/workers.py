@@ -22,6 +22,7 @@ import torch
 
 from qexp.assemble.folds import folds_of
 from qexp.errors import QexpError
+from qexp.files import drafts_of
 from qexp.runs.folds.batches import batches_of, train_batch
 from qexp.runs.folds.progress import DisplayedSteps, Steps
 from qexp.runs.record.directory import RunDirectory
@@ -96,9 +97,11 @@ def train_in_processes(
 
 
 def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> _Worker:
+    lease = drafts_of(directory.path)
+    drafts = ["--drafts", str(lease)] if lease is not None else []
     # A session of its own: Ctrl-C on the terminal reaches the run alone, which passes it on.
     process = subprocess.Popen(
-        [sys.executable, "-m", "qexp", "train-folds", str(directory.path)],
+        [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     worker = _Worker(process)
