@@ -67,9 +67,7 @@ class Posterior:
         self.factor = covariance_factor(document)
         self.knots = np.linspace(-SPAN, SPAN, DEPTHS)
         unit = {"depth": self._value(0, self.knots), "delta_volume": np.ones(DEPTHS)}
-        quiet = GeneratedDataset(
-            dataset.generator, (dataset.height, dataset.width), {**dataset.fixed, "noise": 0.0}, {}, {}, dataset.noise
-        )
+        quiet = dataset.holding({**dataset.fixed, "noise": 0.0})
         images = quiet.observe(unit, torch.Generator())["displacement"].flatten(1).double().numpy()
         self.unit_images = self._whitened(images)
         self.unit_power = np.square(self.unit_images).sum(1)

@@ -32,6 +32,9 @@ class Quantity:
         return None
 
 
+Quantities = Mapping[str, Quantity]
+"""Variable → what it is: the built-in table, and what a workspace adds to it."""
+
 HALF_PI = 1.5707963267948966
 
 QUANTITIES: dict[str, Quantity] = {
@@ -56,39 +59,22 @@ DIMENSIONLESS = Quantity("", 1.0, "no unit declared")
 _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 
 
-_DECLARED: dict[str, Quantity] = {}
-"""Those of the workspace that was looked at last."""
-
-
-def declare(quantities: Mapping[str, Quantity]) -> None:
-    """Make a workspace's own quantities known, in place of those of another."""
-    _DECLARED.clear()
-    _DECLARED.update(quantities)
-
-
-def known() -> dict[str, Quantity]:
-    """All quantities, the workspace's own after the built-in ones."""
-    return {**QUANTITIES, **_DECLARED}
-
-
 def base_name(variable: str) -> str:
     """The variable without the suffix of its view: `incidence` for `incidence_1`."""
     return _VIEW_SUFFIX.sub("", variable)
 
 
-def quantity(variable: str) -> Quantity:
+def quantity(variable: str, quantities: Quantities) -> Quantity:
     """The quantity of a variable; one without a declared quantity has no unit."""
     for name in (variable, base_name(variable)):
-        for quantities in (QUANTITIES, _DECLARED):
-            if name in quantities:
-                return quantities[name]
+        if name in quantities:
+            return quantities[name]
     return DIMENSIONLESS
 
 
-def label(variable: str) -> str:
+def label(variable: str, unit: str) -> str:
     """Name and unit for an axis: `depth (km)`."""
     words = variable.replace("_", " ")
-    unit = quantity(variable).unit
     return f"{words} ({unit})" if unit else words
 
 

@@ -42,7 +42,9 @@ class Entry:
 
 
 Table = Mapping[str, Entry]
-Tables = Mapping[str, Table]
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""Name → table. That of `quantities` has a `quantities.Quantity` for each variable, all others have entries."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

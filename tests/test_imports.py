@@ -24,6 +24,7 @@ LAYERS = [
     {"figures", "training", "models", "datasets", "synthetic", "spec"},
     {"forward"},
     {"rows"},
+    {"metrics"},
     {"machine", "seeds", "tables", "threads", "quantities", "workspace", "files", "locks", "clocks", "errors"},
 ]
 """From high to low: a module imports from its own layer and those below it."""
@@ -124,8 +125,7 @@ LARGEST_FILE, LARGEST_FUNCTION = 350, 60
 """Lines."""
 
 STILL_TOO_LARGE = {
-    "api", "datasets.transforms", "models.modules.masked_autoencoder", "runs.evaluation.spectra", "spec.validate",
-    "training.stack",
+    "api", "datasets.transforms", "models.modules.masked_autoencoder", "spec.validate", "training.stack",
 }  # fmt: skip
 """Files that have yet to be divided; none is added."""
 
@@ -176,7 +176,7 @@ READING = [
     "qexp.runs.upkeep.unpacking",
     "qexp.runs.record.trust",
     "qexp.analysis.comparison.compare",
-    "qexp.training.metrics",
+    "qexp.metrics.built_in",
 ]
 """What `ls`, `show`, `compare`, `--help` and shell completion import."""
 

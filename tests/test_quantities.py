@@ -22,7 +22,8 @@ from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, labe
     ],
 )
 def test_units_are_vdis_and_their_si_factors_follow_from_them(variable, unit, si_factor):
-    assert (quantity(variable).unit, quantity(variable).si_factor) == (unit, si_factor)
+    of = quantity(variable, QUANTITIES)
+    assert (of.unit, of.si_factor) == (unit, si_factor)
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
@@ -30,12 +31,12 @@ def test_every_variable_that_a_generator_needs_or_makes_is_a_declared_quantity(g
     made = GENERATORS[generator].build()
     mentioned = ["azimuth_2"]
     for name in [*made.required(mentioned), *made.images(mentioned)]:
-        assert quantity(name) is not DIMENSIONLESS, name
+        assert quantity(name, QUANTITIES) is not DIMENSIONLESS, name
 
 
 def test_a_variable_of_a_further_view_is_the_same_quantity():
     for name in QUANTITIES:
-        assert quantity(f"{name}_1") is quantity(f"{name}_12") is QUANTITIES[name]
+        assert quantity(f"{name}_1", QUANTITIES) is quantity(f"{name}_12", QUANTITIES) is QUANTITIES[name]
 
 
 @pytest.mark.parametrize(
@@ -55,16 +56,16 @@ def test_a_view_is_an_underscore_and_a_number_from_one_on(variable, expected):
 
 
 def test_a_variable_that_nobody_declared_has_no_unit_and_no_limits():
-    unknown = quantity("titanium")
+    unknown = quantity("titanium", QUANTITIES)
     assert (unknown.unit, unknown.si_factor) == ("", 1)
     assert unknown.violation(-math.inf) is None
 
 
-def test_an_extensions_own_name_with_a_number_comes_before_the_view_of_another(monkeypatch):
+def test_an_extensions_own_name_with_a_number_comes_before_the_view_of_another():
     own = Quantity("kg", 1.0, "a second depth of its own kind")
-    monkeypatch.setitem(QUANTITIES, "depth_1", own)
-    assert quantity("depth_1") is own
-    assert quantity("depth_2") is QUANTITIES["depth"]
+    quantities = {**QUANTITIES, "depth_1": own}
+    assert quantity("depth_1", quantities) is own
+    assert quantity("depth_2", quantities) is QUANTITIES["depth"]
 
 
 @pytest.mark.parametrize(
@@ -81,15 +82,15 @@ def test_an_extensions_own_name_with_a_number_comes_before_the_view_of_another(m
 )
 def test_limits_allow_their_ends_only_where_they_say_so_and_name_the_unit(variable, allowed, forbidden, words):
     for value in allowed:
-        assert quantity(variable).violation(value) is None
+        assert quantity(variable, QUANTITIES).violation(value) is None
     for value in forbidden:
-        assert words in quantity(variable).violation(value)
+        assert words in quantity(variable, QUANTITIES).violation(value)
 
 
 def test_an_axis_label_has_the_unit_in_brackets_if_there_is_one():
-    assert label("delta_volume") == "delta volume (10⁶ m³)"
-    assert label("incidence_1") == "incidence 1 (rad)"
-    assert label("titanium") == "titanium"
+    assert label("delta_volume", "10⁶ m³") == "delta volume (10⁶ m³)"
+    assert label("incidence_1", "rad") == "incidence 1 (rad)"
+    assert label("titanium", "") == "titanium"
 
 
 def test_a_unit_of_a_file_is_printed_with_raised_exponents():

@@ -13,14 +13,14 @@ from qexp.assemble.datasets import Dataset, dataset_of
 from qexp.assemble.objects import network_of
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
 from qexp.errors import DatasetError, Problem, SpecError
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import BranchError, Network, layers_above
 from qexp.models.shapes import from_spec, written
-from qexp.quantities import quantity
+from qexp.quantities import Quantity, quantity
 from qexp.spec import resolve, validate
 from qexp.spec.resolve import Override
 from qexp.tables import Tables, built, suggestion
@@ -58,7 +58,7 @@ def checked(
     if problems:
         return loaded, problems
     network = network_of(document["model"], document["inputs"], document["outputs"], tables)
-    problems = loaded.problems("model", _in_matched_filters(opened, network))
+    problems = loaded.problems("model", _in_matched_filters(opened, network, tables))
     for whose, finding in memory.of_experience(document, opened, network, tables, available):
         problems += loaded.problems(whose, [finding])
     return loaded, problems
@@ -83,21 +83,27 @@ def _in_files(document: Document, tables: Tables, workspace: Workspace) -> Itera
 
 
 def _in_generated(document: Document, tables: Tables) -> Iterator[Finding]:
+    quantities = tables["quantities"]
     generator = tables["generators"][document["generation_type"]].build()
+    lacking = [told for name, told in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
+    if lacking:
+        yield ("generation_type",), f"the generator lacks a method, {lacking[0]}"
+        return
     fixed, varyings = document.get("fixed", {}), document["varyings"]
     mentioned = [*fixed, *varyings]
     required = generator.required(mentioned)
     known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
     for name in required:
         if name not in mentioned:
-            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({_about(name)})"
+            about = _about(quantity(name, quantities))
+            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about})"
     for group in ("fixed", "varyings", "distributions"):
         for name in document.get(group, {}):
             if name not in known:
-                yield (group, name), validate.unknown_variable(name, known)
+                yield (group, name), validate.unknown_variable(name, known, quantities)
     for name in document.get("matrix", {}).get("axes", {}):
         if name not in {*required, "noise"}:
-            yield ("matrix", "axes", name), validate.unknown_variable(name, {*required, "noise"})
+            yield ("matrix", "axes", name), validate.unknown_variable(name, {*required, "noise"}, quantities)
     for name, description in document["distributions"].items():
         where = ("distributions", name)
         try:
@@ -106,16 +112,18 @@ def _in_generated(document: Document, tables: Tables) -> Iterator[Finding]:
             yield (*where, "parameters"), str(error)
             continue
         if name in varyings:
-            yield from _outside_limits(name, distribution, where, description["type"])
+            limits = quantity(name, quantities)
+            yield from _outside_limits(name, limits, distribution, where, description["type"])
     try:
         built(tables["noises"], resolve.long_form(document.get("noise_model", "white"), tables["noises"]))
     except ValueError as error:
         yield ("noise_model", "parameters"), str(error)
 
 
-def _outside_limits(name: str, distribution: Distribution, where: validate.Path, kind: str) -> Iterator[Finding]:
+def _outside_limits(
+    name: str, limits: Quantity, distribution: Distribution, where: validate.Path, kind: str
+) -> Iterator[Finding]:
     low, high = distribution.support()
-    limits = quantity(name)
     floor = limits.above if limits.above is not None else limits.at_least
     if floor is not None and low < floor:
         yield (
@@ -129,8 +137,7 @@ def _outside_limits(name: str, distribution: Distribution, where: validate.Path,
         yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}"
 
 
-def _about(name: str) -> str:
-    known = quantity(name)
+def _about(known: Quantity) -> str:
     return f"{known.description}, in {known.unit}" if known.unit else known.description
 
 
@@ -230,7 +237,7 @@ def _in_batches(document: Document, network: Network) -> Iterator[Finding]:
         )
 
 
-def _in_matched_filters(dataset: Dataset, network: Network) -> Iterator[Finding]:
+def _in_matched_filters(dataset: Dataset, network: Network, tables: Tables) -> Iterator[Finding]:
     """Whether the dataset makes what a model's filters are matched to; paths are the model's."""
     if not isinstance(dataset, GeneratedDataset):
         return  # nothing else makes an image, without which there is no such filter
@@ -252,7 +259,7 @@ def _in_matched_filters(dataset: Dataset, network: Network) -> Iterator[Finding]
                     (*where, "variable"),
                     f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
                 )
-            elif violation := quantity(filters.variable).violation(float(filters.values[-1])):
+            elif violation := quantity(filters.variable, tables["quantities"]).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation
 
 

@@ -15,7 +15,7 @@ from qexp.datasets.gridded.mappings import FieldMapping
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError, QexpError
-from qexp.quantities import quantity
+from qexp.quantities import Quantities, quantity
 from qexp.rows.values import TableError
 from qexp.spec import resolve
 from qexp.tables import Tables, built, suggestion
@@ -60,6 +60,7 @@ def _generated(document: Document, tables: Tables, workspace: Workspace | None) 
         document["varyings"],
         {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
         built(tables["noises"], noise),
+        tables["quantities"],
     )
 
 
@@ -242,9 +243,9 @@ def spacings(dataset: GriddedDataset) -> list[list[float]]:
     return found
 
 
-def units_of(spec: Document) -> dict[str, str]:
+def units_of(spec: Document, quantities: Quantities) -> dict[str, str]:
     """Units of a resolved experience's inputs and outputs: the dataset's own where it names its variables itself."""
     names = [*spec["inputs"], *spec["outputs"]]
     if spec["dataset"]["type"] != "generated":
         return {name: spec["dataset"]["units"].get(name, "") for name in names}
-    return {name: quantity(name).unit for name in names}
+    return {name: quantity(name, quantities).unit for name in names}

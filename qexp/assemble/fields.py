@@ -15,11 +15,11 @@ from qexp.datasets.gridded.folders import FieldError
 from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.splits import Column, Rows, Split, SplitError
 from qexp.errors import DatasetError
+from qexp.metrics.metric import Metric
 from qexp.models.network import Network, refusal
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built, suggestion
-from qexp.training.metrics import Metric
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]
@@ -103,7 +103,7 @@ def of_sums_only(document: Document, outputs: Sequence[str], judged: str, tables
     of_sums = [
         name
         for name, entry in tables["metrics"].items()
-        if isinstance(metric := entry.build(), Metric) and metric.of_sums is not None
+        if isinstance(metric := entry.build(), Metric) and metric.additive is not None
     ]
     for output, names in document.get("metrics", {}).items():
         if output not in outputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -17,6 +18,8 @@ from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
+from qexp.metrics.built_in import asked_for
+from qexp.metrics.metric import Metric
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
@@ -24,7 +27,6 @@ from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.models.shapes import Shape, from_spec
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
-from qexp.training.metrics import asked_for
 from qexp.training.recipe import Data, DrawnData, Recipe
 
 
@@ -95,16 +97,27 @@ def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
     ]
 
 
+def metrics_of(spec: Document, tables: Tables) -> dict[str, dict[str, Metric]]:
+    """output → the metrics that are reported of it."""
+    return {
+        output: {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))}
+        for output in spec["outputs"]
+    }
+
+
+def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
+    """How the numbers of all metrics of an experience are read, as its runs record it."""
+    metrics = metrics_of(spec, tables)
+    return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
+
+
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
     optimizer, pretrain = spec["optimizer"], spec["pretrain"]
     freezes = isinstance(pretrain, dict)  # else it is null or, in a run from before operations could be named, a run
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
     return Recipe(
         losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
-        metrics={
-            name: {metric: tables["metrics"][metric].build() for metric in asked_for(spec["metrics"].get(name, []))}
-            for name in spec["outputs"]
-        },
+        metrics=metrics_of(spec, tables),
         optimizer=partial(build_optimizer, **optimizer["parameters"]),
         learning_rate=float(spec["learning_rate"]),
         schedule=built(tables["schedules"], spec["schedule"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Experience:
     overrides: tuple[str, ...]
     extensions: str
     """The text of the workspace's own table entries."""
+    tables: Tables = field(repr=False, compare=False)
 
     @property
     def digest(self) -> str:
@@ -64,6 +65,7 @@ def experience(reference: str, overrides: Iterable[str], workspace: Workspace, m
         loaded.model_name,
         tuple(change.text for change in changes),
         extensions,
+        tables,
     )
 
 
@@ -79,7 +81,10 @@ def _schemas(tables: Tables) -> dict[str, Document]:
 
 def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
     """Everything wrong with one spec file that can be seen without training."""
-    tables = tables_with(workspace.extensions)
+    return _problems(path, workspace, tables_with(workspace.extensions))
+
+
+def _problems(path: Path, workspace: Workspace, tables: Tables) -> list[Problem]:
     shown = workspace.shown(path)
     try:
         kind = kind_of(path)
@@ -142,7 +147,7 @@ def kind_of(path: Path) -> str:
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
     """Name and checked, completed document of a dataset."""
     path = resolve.locate("dataset", reference, workspace)
-    problems = problems_in(path, workspace)
+    problems = _problems(path, workspace, tables)
     if problems:
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)

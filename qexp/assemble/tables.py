@@ -6,8 +6,9 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from qexp.baselines.estimators import BASELINES
 from qexp.datasets.distributions import DISTRIBUTIONS
@@ -16,12 +17,13 @@ from qexp.datasets.noises import NOISES
 from qexp.datasets.splits import SPLITS
 from qexp.datasets.transforms import TRANSFORMS
 from qexp.errors import NotFoundError, QexpError
+from qexp.metrics.built_in import METRICS
+from qexp.metrics.metric import Additive, Metric
 from qexp.models.modules import MODULES
-from qexp.quantities import QUANTITIES, Quantity, declare
-from qexp.tables import Entry, Table, Tables, suggestion
+from qexp.quantities import QUANTITIES, Quantity
+from qexp.tables import Entry, Tables, suggestion
 from qexp.training.callbacks import CALLBACKS
 from qexp.training.losses import LOSSES
-from qexp.training.metrics import METRICS
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.schedules import SCHEDULES
 from qexp.workspace import VARIABLE, find
@@ -39,58 +41,110 @@ BUILT_IN: Tables = {
     "schedules": SCHEDULES,
     "callbacks": CALLBACKS,
     "baselines": BASELINES,
+    "quantities": QUANTITIES,
 }
 
+_KNOWN: dict[bytes, Tables] = {}
+"""Content of an extension → its tables. A run's copy of its workspace's file is not executed again."""
 
-def tables_with(extensions: Path) -> dict[str, Table]:
+
+def tables_with(extensions: Path) -> Tables:
     """The built-in tables, and what a workspace's `extensions.py` adds to them, if it is there.
 
     The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.tables.Entry`,
-    and `QUANTITIES`, of `qexp.quantities.Quantity`.
+    and `QUANTITIES`, of `qexp.quantities.Quantity`. This is the one place that executes it, once in a process.
     """
-    tables: dict[str, Table] = dict(BUILT_IN)
-    declare({})
     if not extensions.is_file():
-        return tables
+        return BUILT_IN
+    try:
+        content = extensions.read_bytes()
+    except OSError as error:
+        raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
+    if content not in _KNOWN:
+        _KNOWN[content] = _joined(_executed(extensions, content), extensions)
+    return _KNOWN[content]
+
+
+def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
+    """The variables of an extension. Raises QexpError if it cannot be executed."""
     module_spec = importlib.util.spec_from_file_location("qexp_extensions", extensions)
     assert module_spec is not None
-    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     try:
-        module_spec.loader.exec_module(module)
+        exec(compile(content, str(extensions), "exec"), vars(module))
     except (Exception, SystemExit) as error:  # whatever a user's own code may raise
         raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
+    return vars(module)
+
+
+def _joined(variables: Mapping[str, Any], extensions: Path) -> Tables:
+    """The built-in tables and those among an extension's variables. Raises QexpError for what is no table."""
+    tables = dict(BUILT_IN)
     for name, table in BUILT_IN.items():
-        added = _added(module, name.upper(), table, Entry, extensions)
+        kind = Quantity if name == "quantities" else Entry
+        added = _added(variables, name.upper(), table, kind, extensions)
         for entry_name, entry in added.items():
-            try:
-                entry.schema()
-            except (TypeError, ValueError) as error:
-                raise QexpError(
-                    f"{extensions}: {name.upper()}['{entry_name}'] has no usable builder: {error}"
-                ) from error
+            if trouble := _trouble_with(entry, name):
+                raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
         tables[name] = {**table, **added}
-    for name, value in vars(module).items():
+    for name, value in variables.items():
         of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
         if of_entries and name.isupper() and name.lower() not in BUILT_IN:
             raise QexpError(f"{extensions}: no table {name}; {suggestion(name, [key.upper() for key in BUILT_IN])}")
-    declare(_added(module, "QUANTITIES", QUANTITIES, Quantity, extensions))
     return tables
 
 
-def tables_here(named: str | None = None) -> dict[str, Table]:
+def _trouble_with(entry: Any, table: str) -> str | None:
+    """Why an extension's entry cannot be used, in words."""
+    if isinstance(entry, Entry):
+        try:
+            entry.schema()
+        except (TypeError, ValueError) as error:
+            return f"has no usable builder: {error}"
+    return _trouble_with_metric(entry) if table == "metrics" else None
+
+
+def _trouble_with_metric(entry: Entry) -> str | None:
+    try:
+        metric = entry.build()
+    except Exception as error:  # whatever a user's own code may raise
+        return f"cannot be built: {error}" if isinstance(error, ValueError) else f"cannot be built: {error!r}"
+    if isinstance(metric, Metric):
+        return _trouble_with_sums(metric.additive) if metric.additive else None
+    return (
+        f"builds {type(metric).__name__}, but must build a qexp.metrics.metric.Metric: "
+        'Metric(function of estimate and truth, best="lowest", unit="{unit}")'
+    )
+
+
+def _trouble_with_sums(additive: Additive) -> str | None:
+    """Why an additive metric has no bootstrap, which is seen before training rather than after it."""
+    try:
+        terms = additive.pieces(np.full((2, 1), 1.5), np.array([[1.0], [2.0]]))
+    except Exception:  # whatever a user's own code may raise of samples that are no images, or of so few
+        return None
+    try:
+        additive.value([np.full(3, float(term.sum())) for term in terms], np.full(3, 2.0))
+    except Exception as error:  # as above
+        return f"has a value that takes no arrays of sums, as the bootstrap needs: {error}"
+    return None
+
+
+def tables_here(named: str | None = None) -> Tables:
     """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
     try:
         return tables_with(find(named).extensions)
     except NotFoundError:
         if named is not None or VARIABLE in os.environ:
             raise
-        return tables_with(Path("no extensions"))
+        return BUILT_IN
 
 
-def _added(module: ModuleType, name: str, known: Mapping[str, Any], kind: type, extensions: Path) -> dict[str, Any]:
+def _added(
+    variables: Mapping[str, Any], name: str, known: Mapping[str, Any], kind: type, extensions: Path
+) -> dict[str, Any]:
     """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
-    added = getattr(module, name, {})
+    added = variables.get(name, {})
     if not isinstance(added, dict):
         raise QexpError(f"{extensions}: {name} must be a dictionary")
     for entry_name, entry in added.items():

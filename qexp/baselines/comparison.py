@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.training.bootstrap import difference, interval
-from qexp.training.metrics import METRICS, evaluate
+from qexp.metrics.bootstrap import difference, interval
+from qexp.metrics.built_in import METRICS
+from qexp.metrics.metric import Metric, evaluate
 
 Array = NDArray[np.float64]
 
@@ -81,10 +82,10 @@ def _rows(
 def _numbers(estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None) -> dict[str, Any]:
     if not _usable(estimate, truth):
         return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
-    values = evaluate({metric: METRICS[metric].build() for metric in SHOWN}, estimate, truth)
+    metrics: dict[str, Metric] = {metric: METRICS[metric].build() for metric in SHOWN}
     numbers: dict[str, Any] = {}
-    for metric, value in values.items():
-        ends = interval(metric, estimate, truth, seed, groups)
+    for metric, value in evaluate(metrics, estimate, truth).items():
+        ends = interval(metrics[metric], estimate, truth, seed, groups)
         numbers[metric] = value if np.isfinite(value) else None
         numbers[f"{metric}_interval"] = list(ends) if ends else None
     return numbers
@@ -95,7 +96,7 @@ def _against(
 ) -> dict[str, Any]:
     if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
         return {"difference": None, "difference_interval": None}
-    of = difference("rmse", estimate, network, truth, seed, groups)
+    of = difference(METRICS["rmse"].build(), estimate, network, truth, seed, groups)
     return {"difference": of.value, "difference_interval": list(of.interval) if of.interval else None}
 
 

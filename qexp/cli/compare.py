@@ -78,7 +78,7 @@ def compare(
 
 
 def _print_runs(comparison: Comparison, place: Workspace) -> None:
-    from qexp.analysis.comparison.comparison_tables import results_of_runs
+    from qexp.analysis.comparison.comparison_tables import remarks, results_of_runs
 
     _print_specs(comparison)
     table = results_of_runs(comparison)
@@ -88,6 +88,8 @@ def _print_runs(comparison: Comparison, place: Workspace) -> None:
         for i, row in enumerate(table.rows)
     ]
     print_table(table.columns, rows, right=comparison.names)
+    for text in remarks(comparison):
+        result(text)
     message("* the better one; pictures:")
     _print_figures(comparison, place)
 

@@ -22,7 +22,7 @@ from qexp.workspace import PACKAGE, Workspace, find
 PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
 
-OTHER_TABLES = {"datasets": PACKAGE / "assemble" / "datasets.py", "quantities": PACKAGE / "quantities.py"}
+OTHER_TABLES = {"datasets": PACKAGE / "assemble" / "datasets.py"}
 """What can be looked at like a table, and where its names are written."""
 
 Names = Callable[[typer.Context, str], Iterable[str]]

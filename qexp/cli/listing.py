@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qexp.analysis.comparison.rounding import number
 from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
 from qexp.files import in_bytes
+
+if TYPE_CHECKING:
+    from qexp.runs.catalog.columns import Columns
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -17,7 +20,10 @@ def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
     """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
     from qexp.runs.catalog.columns import Columns
 
-    listing = Columns(runs)
+    return _rows(Columns(runs), columns)
+
+
+def _rows(listing: Columns, columns: Sequence[str]) -> list[list[Any]]:
     values = [listing.values(column) for column in columns]
     for text in listing.warnings:
         warning(text)
@@ -99,9 +105,12 @@ def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
 
 
 def print_columns(runs: list[Run], columns: list[str]) -> None:
-    rows = rows_of(runs, columns)
+    from qexp.runs.catalog.columns import Columns
+
+    listing = Columns(runs)
+    rows = _rows(listing, columns)
     units = _units(runs)
-    titles = [_title(column, units) for column in columns]
+    titles = [_title(column, units, listing) for column in columns]
     numeric = [
         title
         for title, values in zip(titles, zip(*rows, strict=True), strict=True)
@@ -191,14 +200,12 @@ def _error_title(output: str, units: dict[str, str]) -> str:
     return f"{output} mae" + (f" ({unit})" if unit else "")
 
 
-def _title(column: str, units: dict[str, str]) -> str:
+def _title(column: str, units: dict[str, str], listing: Columns) -> str:
     """A column's name; a metric's with its unit."""
     steps = column.removeprefix("results.").split(".")
     if len(steps) != 3 or steps[1] not in units:
         return column
-    from qexp.training.metrics import METRICS, find
-
-    unit = find(steps[2]).in_unit(units[steps[1]]) if steps[2] in METRICS else ""
+    unit = listing.meaning(steps[2]).in_unit(units[steps[1]])
     return f"{column} ({unit})" if unit else column
 
 

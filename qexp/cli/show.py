@@ -292,17 +292,17 @@ def print_field_errors(record: dict[str, Any]) -> None:
 
 def print_results(record: dict[str, Any]) -> None:
     """The results as a table with units, a row per output and part."""
-    from qexp.training.metrics import find
+    from qexp.metrics.recorded import meaning_of
 
     rows, columns = [], ["part", "output"]
     for part, outputs in record["results"].items():
         for output, metrics in outputs.items():
             columns += [metric for metric in metrics if metric not in columns]
             unit = record["units"].get(output, "")
-            cells = {
-                metric: NONE if value is None else f"{number(value, find(metric))} {find(metric).in_unit(unit)}".strip()
-                for metric, value in metrics.items()
-            }
+            cells = {}
+            for metric, value in metrics.items():
+                of = meaning_of(metric, [record])
+                cells[metric] = NONE if value is None else f"{number(value, of)} {of.in_unit(unit)}".strip()
             rows.append({"part": part, "output": output, **cells})
     print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])
     if record["caution"]:

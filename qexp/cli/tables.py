@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qexp.cli.arguments import EntryArgument, TableArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
+
+if TYPE_CHECKING:
+    from qexp.quantities import Quantities
 
 
 def tables(
@@ -24,17 +27,17 @@ def tables(
     known = tables_here(workspace)
     known = {"datasets": dataset_types(known), **known}
     if table == "quantities":
-        _print_quantities(name, as_json)
+        _print_quantities(known["quantities"], name, as_json)
         return
     if table is None:
         rows = [[key, ", ".join(entries)] for key, entries in known.items()]
         if as_json:
             print_json({key: list(entries) for key, entries in known.items()})
         else:
-            print_table(["table", "entries"], [*rows, ["quantities", "units of all variables"]])
+            print_table(["table", "entries"], rows)
         return
     if table not in known:
-        raise NotFoundError(f"no table '{table}'; {suggestion(table, [*known, 'quantities'])}")
+        raise NotFoundError(f"no table '{table}'; {suggestion(table, known)}")
     entries = known[table]
     if name is not None and name not in entries:
         raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
@@ -84,12 +87,10 @@ def _range(schema: dict[str, Any]) -> str:
     return " ".join([words, *limits])
 
 
-def _print_quantities(name: str | None, as_json: bool) -> None:
+def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
     from qexp.errors import NotFoundError
-    from qexp.quantities import known
     from qexp.tables import suggestion
 
-    quantities = known()
     if name is not None and name not in quantities:
         raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
     chosen = quantities if name is None else {name: quantities[name]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,22 +13,47 @@ from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.intervals import Interval
 from qexp.datasets.noises import Noise
-from qexp.quantities import quantity
+from qexp.quantities import QUANTITIES, Quantities, quantity
 from qexp.seeds import Seeds
 
 BLOCK = 128
 """Images that noise is added to at a time: it then stays in the processor's cache."""
+
+Number = TypeVar("Number", float, Tensor)
 
 Part = Mapping[str, Sequence[Interval]]
 """The quantile intervals of each varying variable that belong to a part."""
 
 
 class Generator(Protocol):
-    """A simulator; see `generators/` for those there are."""
+    """A simulator of images; those of qexp are in `generators/`.
 
-    def required(self, variables: Iterable[str]) -> list[str]: ...
-    def images(self, variables: Iterable[str]) -> list[str]: ...
-    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]: ...
+    Values are variable → (batch,) or, where it is the same for all, (1,), in SI units.
+    """
+
+    def required(self, variables: Iterable[str]) -> list[str]:
+        """The variables that must have a value, given those that a dataset mentions."""
+        ...
+
+    def images(self, variables: Iterable[str]) -> list[str]:
+        """The names of the images made."""
+        ...
+
+    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """Image → (batch, height, width), without noise."""
+        ...
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Width and height of the pixels of an image, (batch,) or (1,) each, in metres: correlated noise needs them."""
+        ...
+
+
+GENERATOR_METHODS = {
+    "required": "required(variables): the variables that must have a value",
+    "images": "images(variables): the names of the images that it makes",
+    "simulate": "simulate(values, height, width): image → (batch, height, width)",
+    "pixel_sizes": "pixel_sizes(image, values): width and height of the image's pixels in metres",
+}
 
 
 class GeneratedDataset:
@@ -37,6 +62,7 @@ class GeneratedDataset:
     fixed          variable → value in the variable's unit; `noise` [m] may be among them
     test           varying variable → the quantile intervals of the test part, ordered and disjoint
     distributions  varying variable → its distribution
+    quantities     the units of variables
     """
 
     def __init__(
@@ -47,6 +73,7 @@ class GeneratedDataset:
         test: Part,
         distributions: Mapping[str, Distribution],
         noise: Noise,
+        quantities: Quantities = QUANTITIES,
     ) -> None:
         self.generator = generator
         self.height, self.width = size
@@ -54,6 +81,7 @@ class GeneratedDataset:
         self.test = {name: [(low, high) for low, high in ranges] for name, ranges in test.items()}
         self.distributions = dict(distributions)
         self.noise = noise
+        self.quantities = quantities
         self.warnings: list[str] = []
         """What a user should know, and may have meant; of what is simulated as it is asked for, nothing."""
 
@@ -61,6 +89,11 @@ class GeneratedDataset:
     def variables(self) -> list[str]:
         """All that has a value: fixed and varying."""
         return [*self.fixed, *(name for name in self.test if name not in self.fixed)]
+
+    def holding(self, fixed: Mapping[str, float]) -> GeneratedDataset:
+        """The same with these values fixed and none drawn: the others are given when something is observed."""
+        size = (self.height, self.width)
+        return GeneratedDataset(self.generator, size, fixed, {}, self.distributions, self.noise, self.quantities)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
@@ -96,7 +129,7 @@ class GeneratedDataset:
         count = len(next(iter(values.values())))
         known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
         known |= {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
-        si = {name: (value * quantity(name).si_factor).float().to(device) for name, value in known.items()}
+        si = {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
         noise_level = si.pop("noise", torch.zeros(1, device=device))
         noisy = bool((noise_level != 0).any())
 
@@ -119,16 +152,19 @@ class GeneratedDataset:
         medians = {name: float(one.quantile(np.array([0.5]))[0]) for name, one in self.distributions.items()}
         held = {**self.fixed, **medians, "noise": 0.0}
         del held[variable]
-        quiet = GeneratedDataset(self.generator, (self.height, self.width), held, {}, {}, self.noise)
-        made = quiet.observe({variable: values}, torch.Generator())[image]
-        sizes = {name: torch.tensor([value * quantity(name).si_factor]) for name, value in held.items()}
-        return made, self.noise.without_correlation(made[:, 0], *_pixel_sizes(image, sizes))[:, None]
+        made = self.holding(held).observe({variable: values}, torch.Generator())[image]
+        si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
+        sizes = self.generator.pixel_sizes(image, si)
+        return made, self.noise.without_correlation(made[:, 0], *sizes)[:, None]
+
+    def _in_si(self, variable: str, value: Number) -> Number:
+        return value * quantity(variable, self.quantities).si_factor
 
     def _add_noise(
         self, images: dict[str, Tensor], si: Mapping[str, Tensor], level: Tensor, random: torch.Generator
     ) -> None:
         for name, image in images.items():
-            sizes = _pixel_sizes(name, si)
+            sizes = self.generator.pixel_sizes(name, si)
             for start in range(0, len(image), BLOCK):
                 block = slice(start, min(start + BLOCK, len(image)))
                 pixel_width, pixel_height = (size[block] if len(size) > 1 else size for size in sizes)
@@ -139,9 +175,3 @@ class GeneratedDataset:
                     image[block, 0].add_(field, alpha=level.item())
                 else:
                     image[block, 0].addcmul_(field, level[block, None, None])
-
-
-def _pixel_sizes(image: str, si: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Width and height of the pixels of an image [m]."""
-    view = image.removeprefix("displacement")
-    return si["x_res" + view], si["y_res" + view]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
 from qexp.figures.wrapping import wrapped
-from qexp.quantities import quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,11 +30,12 @@ Lines = Sequence[Mapping[str, Any]]
 Array = NDArray[np.float64]
 
 
-def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, path: Path) -> None:
+def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str], path: Path) -> None:
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
 
     groups  name → for each run, the lines of its `metrics.jsonl`
     loss    what the losses are taken of, for their axis
+    units   output → its unit
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
     outputs = list(dict.fromkeys(name for lines in runs for name in lines[0]["validation"] if _is_output(name)))
@@ -47,7 +47,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, path: Path)
             style = STYLES[index // len(COLOURS) % len(STYLES)]
             _draw(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
         _describe(axis, list(tables.values()))
-        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(output))
+        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(units.get(output)))
         axis.set_title(f"{(output or 'loss').replace('_', ' ')}, validation", fontsize=10)
     handles, labels = axes[0][0].get_legend_handles_labels()
     made.legend(
@@ -123,6 +123,5 @@ def _is_output(name: str) -> bool:
     return name not in ("loss", "losses")
 
 
-def _error_of(output: str) -> str:
-    unit = quantity(output).unit
+def _error_of(unit: str | None) -> str:
     return f"mean absolute error ({unit})" if unit else "mean absolute error"

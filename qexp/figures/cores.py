@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.figures.canvas import COLOURS, LEFT, RIGHT, TITLE, panels, save, titled
 from qexp.figures.panel_grid import panel_grid
+from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 from qexp.quantities import typeset
-from qexp.training.metrics import coefficient_of_determination, root_mean_squared_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, save, whole_numbers
-from qexp.quantities import quantity
 
 
 def learning_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
     path: Path,
-    units: Mapping[str, str] | None = None,
+    units: Mapping[str, str],
     note: str = "",
 ) -> None:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
     runs   name → the lines of its `metrics.jsonl`
-    units  output → its unit; that of the quantity of this name if left out
+    units  output → its unit
     note   what must be said wherever the numbers of a run are, or nothing; the names of several tell it
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
@@ -48,7 +47,7 @@ def learning_curves(
                 axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
     axes[0].set_ylabel("loss (transformed values)")
     for axis, output in zip(axes[1:], outputs, strict=True):
-        unit = (units or {}).get(output) or quantity(output).unit
+        unit = units.get(output)
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
         axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10, y=TITLE)
     for axis in axes:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, figure, save
-from qexp.quantities import label, quantity
+from qexp.quantities import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,30 +35,37 @@ class Panels:
 def draw(
     outputs: Mapping[str, Panels],
     axes: Sequence[AxisCells],
+    units: Mapping[str, str],
     held_out: Mapping[str, Sequence[tuple[float, float]]],
     title: str,
     path: Path,
 ) -> None:
     """A row per output: estimate, error, relative error, and the spread over noise if there is one.
 
+    units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
     """
     columns = 3 + any(panels.spread is not None for panels in outputs.values())
     made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
         if len(axes) == 2:
-            _draw_planes(row, name, panels, axes, held_out)
+            _draw_planes(row, name, panels, axes, units, held_out)
         else:
-            _draw_lines(row, name, panels, axes[0], held_out)
+            _draw_lines(row, name, panels, axes[0], units, held_out)
     outlined = any(name in held_out for name, _, _ in axes)
     made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=11)
     save(made, path)
 
 
 def _draw_planes(
-    row: list[Axes], name: str, panels: Panels, axes: Sequence[AxisCells], held_out: Mapping[str, Any]
+    row: list[Axes],
+    name: str,
+    panels: Panels,
+    axes: Sequence[AxisCells],
+    units: Mapping[str, str],
+    held_out: Mapping[str, Any],
 ) -> None:
-    unit = quantity(name).unit
+    unit = units[name]
     words = name.replace("_", " ")
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
     extent = (*x_ends, *y_ends)
@@ -80,8 +87,8 @@ def _draw_planes(
         bar = axis.figure.colorbar(image, ax=axis, extend=beyond)
         bar.ax.tick_params(labelsize=8)
         axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=10)
-        axis.set_xlabel(f"true {label(x_name)}")
-        axis.set_ylabel(f"true {label(y_name)}")
+        axis.set_xlabel(f"true {label(x_name, units[x_name])}")
+        axis.set_ylabel(f"true {label(y_name, units[y_name])}")
         axis.spines[["top", "right"]].set_visible(True)
         _outline(axis, held_out.get(x_name), held_out.get(y_name), x_ends, y_ends)
 
@@ -99,16 +106,23 @@ def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends
             )
 
 
-def _draw_lines(row: list[Axes], name: str, panels: Panels, axis_cells: AxisCells, held_out: Mapping[str, Any]) -> None:
+def _draw_lines(
+    row: list[Axes],
+    name: str,
+    panels: Panels,
+    axis_cells: AxisCells,
+    units: Mapping[str, str],
+    held_out: Mapping[str, Any],
+) -> None:
     variable, centres, ends = axis_cells
-    words, unit = name.replace("_", " "), quantity(name).unit
+    words, unit = name.replace("_", " "), units[name]
     shown = [
-        (f"estimated {label(name)}", panels.estimate),
+        (f"estimated {label(name, unit)}", panels.estimate),
         (f"error of {words}" + (f" ({unit})" if unit else ""), panels.error),
         (f"relative error of {words} (%)", 100 * panels.relative_error),
     ]
     if panels.spread is not None:
-        shown.append((f"standard deviation of {label(name)}", panels.spread))
+        shown.append((f"standard deviation of {label(name, unit)}", panels.spread))
     for axis, (words_there, values) in zip(row, shown, strict=False):
         axis.plot(centres, values, color=COLOURS[0])
         if words_there.startswith("estimated") and variable == name:
@@ -118,7 +132,7 @@ def _draw_lines(row: list[Axes], name: str, panels: Panels, axis_cells: AxisCell
         for left, right in held_out.get(variable, ()):
             axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
         axis.set_xlim(*ends)
-        axis.set_xlabel(f"true {label(variable)}")
+        axis.set_xlabel(f"true {label(variable, units[variable])}")
         axis.set_ylabel(words_there)
 
 
@@ -166,8 +180,8 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
                 norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
             )  # fmt: skip
             axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=9)
-            axis.set_xlabel(f"true {label(axes[0])}")
-            axis.set_ylabel(f"true {label(axes[1])}")
+            axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]))}")
+            axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]))}")
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
@@ -184,11 +198,16 @@ def _lines_side_by_side(
         for (name, table), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
             axis.plot(table[variable].values, 100 * table[f"{output}_relative_error"].values, color=colour, label=name)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        axis.set_xlabel(f"true {label(variable)}")
+        axis.set_xlabel(f"true {label(variable, _unit(next(iter(tables.values()))[variable]))}")
         axis.set_ylabel(f"{output.replace('_', ' ')}: relative error (%)")
         axis.legend(fontsize=8, frameon=False)
     made.suptitle(f"matrices on {dataset}", fontsize=11)
     save(made, path)
+
+
+def _unit(values: Any) -> str:
+    """The unit that a variable of a matrix tells."""
+    return str(values.attrs.get("units", ""))
 
 
 def _ends(centres: Array) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qexp.figures.canvas import COLOURS, DPI, panels, save, titled
 from qexp.figures.point_labels import name_points
 from qexp.figures.wrapping import wrapped
-from qexp.training.metrics import coefficient_of_determination, root_mean_squared_error
+from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, save
-from qexp.quantities import label, quantity
+from qexp.quantities import label
 
 
 def estimates_against_truth(
-    outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]], title: str, path: Path
+    outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    units: Mapping[str, str],
+    title: str,
+    path: Path,
 ) -> None:
     """A panel per output with the identity line.
 
@@ -21,6 +24,7 @@ def estimates_against_truth(
     """
     made, axes = panels(len(outputs), 3.9, 4.0)
     for axis, (name, (truth, estimate)) in zip(axes, outputs.items(), strict=True):
+        unit = units.get(name, "")
         both = np.concatenate([truth, estimate])
         finite = both[np.isfinite(both)]
         positive = len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
@@ -33,9 +37,9 @@ def estimates_against_truth(
             plain_numbers(axis.xaxis)
             plain_numbers(axis.yaxis)
         axis.set_aspect("equal", adjustable="box")
-        axis.set_xlabel(f"true {label(name)}")
-        axis.set_ylabel(f"estimated {label(name)}")
+        axis.set_xlabel(f"true {label(name, unit)}")
+        axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        axis.set_title(f"mean absolute error {error:.3g} {quantity(name).unit}".rstrip(), fontsize=9, y=TITLE)
+        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=9, y=TITLE)
     made.suptitle(title, fontsize=10, y=0.99)
     save(made, path)

@@ -10,7 +10,6 @@ import numpy as np
 
 from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
 from qexp.figures.wrapping import wrapped
-from qexp.quantities import quantity
 
 ORDERS = 5.0
 """Values that span more than this factor are shown on a logarithmic axis."""
@@ -26,10 +25,11 @@ class Seeds:
     """Of the mean."""
 
 
-def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], path: Path) -> None:
+def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str], path: Path) -> None:
     """A panel per output, a row per group: a dot per seed, and below them the mean with its interval.
 
     outputs  output → group → its errors
+    units    output → its unit
     """
     names = list(dict.fromkeys(name for groups in outputs.values() for name in groups))
     labels = [wrapped(name, 36) for name in names]
@@ -63,7 +63,7 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], path: Path) -> N
         axis.set_yticks(range(len(names)), labels, fontsize=8)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-        unit = quantity(output).unit
+        unit = units.get(output)
         axis.set_xlabel("mean absolute error" + (f" ({unit})" if unit else ""))
         axis.set_title(f"{output.replace('_', ' ')}, test", fontsize=10)
     for axis in axes[0][1:]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from qexp.quantities import QUANTITIES, base_name, quantity
+from qexp.quantities import Quantities, base_name, quantity
 from qexp.spec import old_forms
 from qexp.spec.load import described
 from qexp.spec.schema import belongs_to, whole_schema
@@ -42,7 +42,7 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     if kind == "experience":
         return list(_in_experience(document, _dataset_type(document, dataset_type)))
-    return list({"dataset": _in_dataset, "model": _in_model}[kind](document))
+    return list(_in_model(document) if kind == "model" else _in_dataset(document, tables["quantities"]))
 
 
 def _against_schema(document: Any, schema: dict[str, Any]) -> Iterator[Finding]:
@@ -159,8 +159,10 @@ def _dataset_type(document: dict[str, Any], known: str | None) -> str:
     return "tabular" if isinstance(document.get("split"), str | dict) else "generated"
 
 
-def _in_dataset(document: dict[str, Any]) -> Iterator[Finding]:
-    kinds = {"generated": _in_generated, "tabular": _in_tabular, "gridded": _in_gridded, "spectra": _in_spectra}
+def _in_dataset(document: dict[str, Any], quantities: Quantities) -> Iterator[Finding]:
+    if document["type"] == "generated":
+        return _in_generated(document, quantities)
+    kinds = {"tabular": _in_tabular, "gridded": _in_gridded, "spectra": _in_spectra}
     return kinds[document["type"]](document)
 
 
@@ -226,10 +228,10 @@ def _listed(columns: str | list[str]) -> list[str]:
     return [columns] if isinstance(columns, str) else columns
 
 
-def _in_generated(document: dict[str, Any]) -> Iterator[Finding]:
+def _in_generated(document: dict[str, Any], quantities: Quantities) -> Iterator[Finding]:
     fixed, varyings = document.get("fixed", {}), document["varyings"]
     for name, value in fixed.items():
-        violation = None if value is False else quantity(name).violation(value)
+        violation = None if value is False else quantity(name, quantities).violation(value)
         if violation:
             yield ("fixed", name), f"{violation}, but is {value:g}"
         if name in varyings:
@@ -248,7 +250,8 @@ def _in_generated(document: dict[str, Any]) -> Iterator[Finding]:
             yield where, f"the axis must rise, but goes from {low:g} to {high:g}"
             continue
         # Cells are centred, so that an end may lie on a limit that values must not reach.
-        for violation in {quantity(name).violation(low + 1e-9 * (high - low)), quantity(name).violation(high)} - {None}:
+        of = quantity(name, quantities)
+        for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
             yield where, f"{violation}, but the axis goes from {low:g} to {high:g}"
 
 
@@ -416,8 +419,8 @@ def _type(value: Any) -> str:
     return str(value["type"]) if isinstance(value, dict) else str(value)
 
 
-def unknown_variable(name: str, known: Iterable[str]) -> str:
+def unknown_variable(name: str, known: Iterable[str], quantities: Quantities) -> str:
     """Why a dataset cannot have a variable of this name."""
-    if base_name(name) in QUANTITIES:
+    if base_name(name) in quantities:
         return f"this dataset has no '{name}'; {suggestion(name, known)}"
     return f"no variable '{name}'; {suggestion(name, known)}"

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from qexp.errors import QexpError
+from qexp.metrics.metric import evaluate
 from qexp.models.inversion import Inversion
 from qexp.models.network import layers_above
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from qexp.training.determinism import deterministic, own_random_state, random_state, set_random_state
 from qexp.training.losses import total
-from qexp.training.metrics import evaluate
 from qexp.training.recipe import PRECISIONS, Data, Recipe, Samples
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from qexp.metrics.metric import Metric
 from qexp.training.callbacks import Callback
 from qexp.training.losses import Loss
-from qexp.training.metrics import Metric
 from qexp.training.optimizers import Weights
 from qexp.training.schedules import Schedule
 

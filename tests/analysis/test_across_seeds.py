@@ -383,5 +383,6 @@ def test_losses_below_zero_and_losses_that_are_no_numbers_are_drawn(tmp_path):
     lines = curve(3, 0)
     lines[0]["validation"]["loss"], lines[1]["validation"]["loss"] = -1.0, None
     nothing = [{"epoch": 1, "validation": {"loss": None, "depth": {"mae": None}}}]
-    learning_bands({"some": [lines, lines[:1]], "none": [nothing]}, "transformed values", tmp_path / "bands.png")
+    lines_of = {"some": [lines, lines[:1]], "none": [nothing]}
+    learning_bands(lines_of, "transformed values", {"depth": "km"}, tmp_path / "bands.png")
     assert (tmp_path / "bands.png").read_bytes().startswith(PNG)

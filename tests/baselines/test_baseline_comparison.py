@@ -8,8 +8,10 @@ import pytest
 from qexp.analysis.comparison.estimator_tables import estimator_tables, plain_rows, remarks
 from qexp.analysis.comparison.typesetting import markdown
 from qexp.baselines.comparison import compared
-from qexp.training.bootstrap import difference, interval
+from qexp.metrics.bootstrap import difference, interval
+from qexp.metrics.built_in import METRICS
 
+RMSE = METRICS["rmse"].build()
 ROWS = 30
 TRUTH = np.linspace(0.4, 10, ROWS)[:, None]
 ERROR = np.random.default_rng(0).normal(0, 1, (ROWS, 1))
@@ -25,9 +27,9 @@ def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_
     network, ridge, _ = table()
     assert (network["output"], network["unit"], network["estimator"], network["n"]) == ("tio2", "wt%", "network", ROWS)
     assert network["rmse"] == pytest.approx(np.sqrt(np.mean(ERROR**2)))
-    assert network["rmse_interval"] == list(interval("rmse", (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0))
+    assert network["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0))
     assert (network["difference"], network["difference_interval"]) == (None, None)
-    of = difference("rmse", (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0)
+    of = difference(RMSE, (TRUTH + 2 * ERROR)[:, 0], (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0)
     assert ridge["difference"] == pytest.approx(network["rmse"])
     assert ridge["difference_interval"] == list(of.interval)
 
@@ -55,7 +57,7 @@ def test_whole_groups_are_drawn_where_rows_have_one():
     groups = np.arange(ROWS) // 5
     row = table(groups=groups)[0]
     assert row["groups"] == 6
-    assert row["rmse_interval"] == list(interval("rmse", (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0, groups))
+    assert row["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0], 0, groups))
     assert estimator_tables([row])[0].title == "tio2, 30 held-out rows in 6 groups"
     assert "groups of held-out rows" in remarks([row])[0]
 

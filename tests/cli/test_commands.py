@@ -174,7 +174,7 @@ def test_tables_are_listed_on_stdout_also_outside_of_a_workspace(qexp, tmp_path,
     assert (code, stderr) == (0, "")
     assert {line.split()[0] for line in stdout.splitlines()} == TABLES | {"table", "datasets", "quantities"}
     tables = json.loads(qexp("tables", "--json").stdout)
-    assert set(tables) == TABLES | {"datasets"}
+    assert set(tables) == TABLES | {"datasets", "quantities"}
     assert "mogi" in tables["generators"]
 
 

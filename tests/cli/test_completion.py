@@ -86,7 +86,7 @@ def test_kinds_of_specs_and_devices_are_completed():
 
 
 def test_tables_are_completed(named):
-    assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets", "quantities"])
+    assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets"])
 
 
 @pytest.mark.parametrize("table", BUILT_IN)

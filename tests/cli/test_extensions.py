@@ -2,9 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
-
-from qexp.quantities import QUANTITIES
+import torch
 
 EXTENSIONS = '''
 import math
@@ -29,7 +29,8 @@ def dyke(source, stations):
 def triangular(low: float, high: float, peak: float = 0.5):
     if not low < high:
         raise ValueError(f"'low' must be less than 'high', but {low:g} is not less than {high:g}")
-    return Distribution(scipy.stats.triang(peak, loc=low, scale=high - low))
+    between = scipy.stats.triang(peak, loc=low, scale=high - low)
+    return Distribution(between.ppf, between.support())
 
 
 def log_cosh():
@@ -81,14 +82,6 @@ QUANTITIES = {"opening": Quantity("m", 1.0, "opening of the dyke", at_least=0.0)
 '''
 
 TRIANGULAR = {"type": "triangular", "parameters": {"low": 0, "high": 3}}
-
-
-@pytest.fixture(autouse=True)
-def _quantities_as_before():
-    before = dict(QUANTITIES)
-    yield
-    QUANTITIES.clear()
-    QUANTITIES.update(before)
 
 
 @pytest.fixture
@@ -244,6 +237,18 @@ def test_tables_list_the_quantities_of_a_workspace(extended, qexp):
     assert "opening" in json.loads(qexp("tables", "quantities", "--json").stdout)
 
 
-def test_the_quantities_of_a_workspace_are_its_own(extended, qexp):
-    assert qexp("validate").code == 0
-    assert "opening" not in QUANTITIES
+def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_path_factory):
+    from qexp import assemble
+
+    text = EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,')
+    (extended.root / "specs/extensions.py").write_text(text)
+    ours = assemble.tables_with(extended.root / "specs/extensions.py")
+    dataset = assemble.dataset_of(json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours)
+    values = {"depth": np.array([1.0]), "opening": np.array([50.0])}
+    before = dataset.observe(values, torch.Generator())["displacement"]
+    other = tmp_path_factory.mktemp("other") / "extensions.py"
+    assert "opening" not in assemble.tables_with(other)["quantities"]
+    other.write_text(EXTENSIONS)
+    assert assemble.tables_with(other)["quantities"]["opening"].unit == "m"
+    assert ours["quantities"]["opening"].unit == "cm"
+    assert torch.equal(dataset.observe(values, torch.Generator())["displacement"], before)

@@ -16,10 +16,11 @@ import qexp
 from qexp import assemble
 from qexp.analysis.prediction.predictor import load_model
 from qexp.errors import InterruptedRunError, QexpError
+from qexp.metrics.built_in import ALWAYS, METRICS
+from qexp.metrics.metric import evaluate
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import fields
 from qexp.runs.evaluation.field_errors import Errors, Tally, VectorSums, table
-from qexp.training.metrics import ALWAYS, METRICS, evaluate
 from tests import domes
 from tests.conftest import call
 
@@ -106,10 +107,11 @@ def test_folders_and_classes_of_thickness_share_out_all_cells_without_rest(run):
 
 def test_a_shift_by_three_and_four_is_an_error_of_five_and_a_bias_of_three():
     truth = {"u": np.array([0, 6, 0], np.float32), "v": np.array([8, 8, 5], np.float32)}
-    errors = Errors.of({"u": truth["u"] + 3, "v": truth["v"] + 4}, truth, [("u", "v")])
+    metrics = {"u": METRICS_OF["ubar"], "v": METRICS_OF["vbar"]}
+    errors = Errors.of(metrics, [("u", "v")], {"u": truth["u"] + 3, "v": truth["v"] + 4}, truth)
     assert errors.vectors["u", "v"] == VectorSums(3, 15.0, 8 + 10 + 5)
-    assert errors.metrics({"u": METRICS_OF["ubar"]})["u"]["bias"] == 3
-    assert errors.document({})["vectors"]["u, v"]["percent"] == pytest.approx(100 * 15 / 23)
+    assert errors.metrics()["u"]["bias"] == 3
+    assert errors.document()["vectors"]["u, v"]["percent"] == pytest.approx(100 * 15 / 23)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 1.0, 7.0])
@@ -122,10 +124,10 @@ def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_
         return
     truth = {"u": random.normal(size=len(thickness)).astype(np.float32)}
     estimate = {"u": truth["u"] + thickness}
-    whole, pieces = Tally(["u"], [], threshold), Tally(["u"], [], threshold)
+    whole, pieces = Tally({"u": METRICS_OF["ubar"]}, [], threshold), Tally({"u": METRICS_OF["ubar"]}, [], threshold)
     whole.add(estimate, truth, thickness)
     for some in np.array_split(np.arange(len(thickness)), 7):
-        tally = Tally(["u"], [], threshold)
+        tally = Tally({"u": METRICS_OF["ubar"]}, [], threshold)
         tally.add({"u": estimate["u"][some]}, {"u": truth["u"][some]}, thickness[some])
         pieces += tally
     assert len(list(whole.by_thickness())) <= 9
@@ -133,15 +135,15 @@ def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_
         inside = (thickness > (-1 if lower is None else lower)) & (thickness <= (np.inf if upper is None else upper))
         assert errors.cells == inside.sum() > 0
         # The error is the thickness, so that its mean lies in the class.
-        assert errors.outputs["u"].error / errors.cells == pytest.approx(thickness[inside].mean(), rel=1e-5)
+        assert errors.metrics()["u"]["bias"] == pytest.approx(thickness[inside].mean(), rel=1e-5)
     for (*edges, errors), (*others, same) in zip(whole.by_thickness(), pieces.by_thickness(), strict=True):
         assert edges == others
         assert errors.cells == same.cells
-        assert errors.outputs["u"].squared_error == pytest.approx(same.outputs["u"].squared_error)
+        assert errors.metrics()["u"] == pytest.approx(same.metrics()["u"])
 
 
 def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
-    tally = Tally(["u"], [])
+    tally = Tally({"u": METRICS_OF["ubar"]}, [])
     tally.add({"u": np.ones(5, np.float32)}, {"u": np.zeros(5, np.float32)}, None)
     assert tally.whole.cells == 5
     assert list(tally.by_thickness()) == []
@@ -195,7 +197,7 @@ def test_a_pdf_does_not_tell_the_hour(tmp_path, run):
     from qexp.figures.curves import learning_curves
 
     for name in ("a.pdf", "b.pdf"):
-        learning_curves({"run": run.metrics}, tmp_path / name)
+        learning_curves({"run": run.metrics}, tmp_path / name, run.record["units"])
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
     assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
 

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.metrics.built_in import ALWAYS, METRICS
+from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.modules.masked_autoencoder import hidden_channels
 from qexp.models.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
@@ -23,8 +25,6 @@ from qexp.runs.evaluation.spectra import Subject, evaluate, inner_parts
 from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import Entry
-from qexp.training.metrics import ALWAYS, METRICS
-from qexp.training.metrics import evaluate as evaluate_metrics
 from tests import cores
 
 LEAKED = "tested on spectra that were trained on"

@@ -50,7 +50,7 @@ def test_no_table_is_left_to_be_filled_in(kind):
 
 
 def test_every_table_is_part_of_the_schema_of_a_kind():
-    assert {table for _, _, table in DEFINITIONS} == set(BUILT_IN)
+    assert {table for _, _, table in DEFINITIONS} == set(BUILT_IN) - {"quantities"}
 
 
 @pytest.mark.parametrize(("kind", "definition", "table"), DEFINITIONS)

@@ -9,6 +9,7 @@ import pytest
 from qexp import assemble
 from qexp.assemble.datasets import DATASETS
 from qexp.errors import DatasetError
+from qexp.quantities import QUANTITIES
 from qexp.spec.schema import whole_schema
 from qexp.workspace import Workspace
 from tests.conftest import Specs
@@ -240,8 +241,8 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, dat
 
 
 def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(place, spoil):
-    assert assemble.units_of(resolved(place).document) == {"reflectance": "", "angles": "", "tio2": "wt%"}
-    assert assemble.units_of(assemble.experience("sound", [], place).document)["depth"] == "km"
+    assert assemble.units_of(resolved(place).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert assemble.units_of(assemble.experience("sound", [], place).document, QUANTITIES)["depth"] == "km"
 
 
 # What is wrong, where, and what would work

@@ -9,6 +9,7 @@ import torch
 
 from qexp.datasets.transforms import Log, PerSample, Standardize
 from qexp.errors import QexpError
+from qexp.metrics.built_in import METRICS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.modules.masked_autoencoder import hidden_channels
@@ -18,7 +19,6 @@ from qexp.training import loop
 from qexp.training.callbacks import CALLBACKS
 from qexp.training.loop import DivergedError, Trainer
 from qexp.training.losses import LOSSES
-from qexp.training.metrics import METRICS
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.recipe import DrawnData, Recipe
 from qexp.training.schedules import SCHEDULES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError
 from qexp.files import make_folder
+from qexp.metrics.meaning import Meaning
+from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record.directory import RunDirectory, name_with_caution
-from qexp.training.metrics import find
 from qexp.workspace import Workspace
 
 
@@ -24,9 +25,17 @@ class Row:
 
     output: str
     metric: str
+    meaning: Meaning
     unit: str
     values: list[float | None]
     best: list[int]
+    """None of them where it is unknown which values are better."""
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit,
+            "values": self.values, "best": self.best,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Comparison:
             "runs": self.names,
             "specs": self.specs,
             "differences": self.differences,
-            "results": [asdict(row) for row in self.results],
+            "results": [row.document() for row in self.results],
             "figures": [str(path) for path in self.figures],
         }
 
@@ -79,12 +88,12 @@ def _rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
         units = [record["units"].get(output) for record in records if output in record["units"]]
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
             values = [test.get(output, {}).get(name) for test in tests]
-            metric = find(name)
-            badness = [None if value is None else metric.badness(value) for value in values]
+            of = meaning_of(name, records)
+            badness = [None if value is None else of.badness(value) for value in values]
             least = min((value for value in badness if value is not None), default=None)
             comparable = sum(value is not None for value in values) > 1
             best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
-            yield Row(output, name, metric.in_unit(units[0] if units else ""), values, best)
+            yield Row(output, name, of, of.in_unit(units[0] if units else ""), values, best)
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:

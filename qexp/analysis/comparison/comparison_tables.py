@@ -11,8 +11,8 @@ from qexp.analysis.comparison.rounding import NONE, measured, number, rounding
 from qexp.analysis.comparison.seed_comparison import Pair, PairRow, SeedComparison
 from qexp.analysis.comparison.seed_groups import LeftOut
 from qexp.analysis.comparison.typesetting import Table
-from qexp.analysis.confidence import LEVEL, Estimate
-from qexp.training.metrics import find
+from qexp.metrics.meaning import Meaning
+from qexp.metrics.student import LEVEL, Estimate
 
 LONGEST = 48
 """Characters of a value that are shown; JSON has all."""
@@ -37,7 +37,7 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
 def results_of_runs(comparison: Comparison) -> Table:
     """The best value of each row stands out."""
     rows = [
-        [row.output, row.metric, *(number(value, find(row.metric)) for value in row.values), row.unit]
+        [row.output, row.metric, *(number(value, row.meaning) for value in row.values), row.unit]
         for row in comparison.results
     ]
     strong = {(i, 2 + j) for i, row in enumerate(comparison.results) for j in row.best}
@@ -61,9 +61,9 @@ def groups_of_seeds(comparison: SeedComparison) -> Table:
 def results_of_groups(comparison: SeedComparison) -> Table:
     rows = []
     for row in comparison.results:
-        cells = _of_mean(row.estimate, row.metric)
+        cells = _of_mean(row.estimate, row.meaning)
         of = row.estimate
-        ends = [NONE, NONE] if of is None else _rounded(of, row.metric, of.least, of.greatest)
+        ends = [NONE, NONE] if of is None else _rounded(of, row.meaning, of.least, of.greatest)
         rows.append([row.output, row.metric, row.group, *cells, *ends, row.unit])
     columns = ["output", "test metric", "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
     return Table("Results on the test part over seeds", columns, rows, frozenset(columns[3:-1]))
@@ -72,7 +72,8 @@ def results_of_groups(comparison: SeedComparison) -> Table:
 def differences_of(pair: Pair) -> Table:
     """The better group is named where the interval leaves 0 out."""
     rows = [
-        [row.output, _name(row), *_of_mean(row.estimate, row.metric), row.unit, row.better or NONE] for row in pair.rows
+        [row.output, _name(row), *_of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
+        for row in pair.rows
     ]
     title = f"{pair.first} minus {pair.second}, seed by seed ({ranges(pair.seeds)})"
     columns = ["output", "test metric", "n", "difference ± deviation", INTERVAL, "unit", "better"]
@@ -81,9 +82,11 @@ def differences_of(pair: Pair) -> Table:
 
 def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     """What a reader of the tables must know besides."""
+    unknown = dict.fromkeys(row.metric for row in comparison.results if row.meaning.best is None)
+    said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
-        return []
-    said = [
+        return said
+    said += [
         f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"
         for pair in comparison.pairs
         if pair.not_paired
@@ -166,22 +169,22 @@ def _not_finite(seeds: Sequence[int]) -> str:
     return f"{ranges(seeds)} not finite" if seeds else ""
 
 
-def _of_mean(of: Estimate | None, metric: str) -> list[str]:
+def _of_mean(of: Estimate | None, meaning: Meaning) -> list[str]:
     """n, mean ± standard deviation, interval."""
     if of is None:
         return ["0", NONE, NONE]
     if of.interval is None:
-        return [str(of.n), number(of.mean, find(metric)), NONE]
+        return [str(of.n), number(of.mean, meaning), NONE]
     half_width = (of.interval[1] - of.interval[0]) / 2
     finer = min(half_width, of.standard_deviation or 0)
     written = rounding(of.mean, finer).interval(*of.interval) if finer > 0 else f"[{of.mean:.4g}, {of.mean:.4g}]"
     return [str(of.n), measured(of.mean, of.standard_deviation), written]
 
 
-def _rounded(of: Estimate, metric: str, *values: float) -> list[str]:
+def _rounded(of: Estimate, meaning: Meaning, *values: float) -> list[str]:
     """Values with the decimals that the standard deviation leaves."""
     if not of.standard_deviation:
-        return [number(value, find(metric)) for value in values]
+        return [number(value, meaning) for value in values]
     return [rounding(of.mean, of.standard_deviation).number(value) for value in values]
 
 

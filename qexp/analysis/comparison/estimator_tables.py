@@ -12,7 +12,7 @@ from typing import Any
 from qexp.analysis.comparison.rounding import number, rounding
 from qexp.analysis.comparison.typesetting import Table
 from qexp.baselines.comparison import NETWORK, SHOWN, best
-from qexp.training.metrics import find
+from qexp.metrics.recorded import meaning_of
 
 Row = Mapping[str, Any]
 
@@ -82,7 +82,11 @@ def _with_interval(row: Row, name: str) -> str:
 def _rounded(row: Row, name: str) -> str:
     """With the digits that its interval leaves."""
     half_width = _half_width(row, name)
-    return number(row[name], find(name)) if half_width is None else rounding(row[name], half_width).number(row[name])
+    return (
+        number(row[name], meaning_of(name, ()))
+        if half_width is None
+        else rounding(row[name], half_width).number(row[name])
+    )
 
 
 def _half_width(row: Row, name: str) -> float | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from qexp.training.metrics import Metric
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning
 
 MOST_PERCENT = 1000
 
@@ -15,16 +13,18 @@ NONE = "-"
 """In the place of a number that there is not."""
 
 
-def number(value: float | None, metric: Metric | None = None) -> str:
+def number(value: float | None, of: Meaning = UNKNOWN) -> str:
     """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below.
+
+    of  what the number is
 
     Shares above `MOST_PERCENT` are not told: they come from truths near zero, and say nothing of the estimates.
     """
     if value is None:
         return NONE
-    if metric is not None and metric.unit == "%" and value > MOST_PERCENT:
+    if of.unit == "%" and value > MOST_PERCENT:
         return f"> {MOST_PERCENT}"
-    return f"{value:.6g}" if metric is not None and metric.best == "high" else f"{value:.4g}"
+    return f"{value:.6g}" if of.best == HIGHEST else f"{value:.4g}"
 
 
 @dataclass(frozen=True)

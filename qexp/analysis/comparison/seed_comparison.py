@@ -17,10 +17,11 @@ from typing import Any
 
 from qexp.analysis.comparison.seed_groups import Group
 from qexp.analysis.comparison.spec_diff import differences
-from qexp.analysis.confidence import LEVEL, Estimate, estimate
 from qexp.errors import QexpError
 from qexp.files import make_folder
-from qexp.training.metrics import Metric, find
+from qexp.metrics.meaning import HIGHEST, ZERO, Meaning
+from qexp.metrics.recorded import meaning_of
+from qexp.metrics.student import LEVEL, Estimate, estimate
 from qexp.workspace import Workspace
 
 SHOWN_PATHS = 4
@@ -34,6 +35,7 @@ class GroupRow:
     group: str
     output: str
     metric: str
+    meaning: Meaning
     unit: str
     estimate: Estimate | None
     """None if no seed has a number."""
@@ -49,13 +51,17 @@ class PairRow:
 
     output: str
     metric: str
-    absolute: bool
-    """Whether absolute values are compared, those of a metric that is best at zero."""
+    meaning: Meaning
     unit: str
     seeds: list[int]
     estimate: Estimate
     better: str | None
-    """The better group; None where the interval of the mean difference holds 0."""
+    """The better group; None where the interval of the mean difference holds 0, or where the direction is unknown."""
+
+    @property
+    def absolute(self) -> bool:
+        """Whether absolute values are compared, those of a metric that is best at zero."""
+        return self.meaning.best == ZERO
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,11 @@ class SeedComparison:
     def names(self) -> list[str]:
         return [group.name for group in self.groups]
 
+    @property
+    def units(self) -> dict[str, str]:
+        """Output → its unit."""
+        return units_of(self.groups)
+
     def missing(self, group: Group) -> list[int]:
         """Seeds that another group has a run of, and this one has not."""
         return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
@@ -96,7 +107,9 @@ class SeedComparison:
             "differences": self.differences,
             "results": [
                 {
-                    **{key: getattr(row, key) for key in ("group", "output", "metric", "unit")},
+                    **{key: getattr(row, key) for key in ("group", "output", "metric")},
+                    "direction": row.meaning.best,
+                    "unit": row.unit,
                     **_numbers(row.estimate),
                     "values": {str(seed): value for seed, value in row.values.items()},
                     "not_finite": row.not_finite,
@@ -170,11 +183,18 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
     return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
 
 
+def units_of(groups: Sequence[Group]) -> dict[str, str]:
+    """Output → its unit, as the runs' records say."""
+    return {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
+
+
 def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
     tests = [one.test for group in groups for one in group.counted.values()]
-    units = {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
+    records = [one.directory.record() for group in groups for one in group.counted.values()]
+    units = units_of(groups)
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
+            of = meaning_of(name, records)
             for group in groups:
                 found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
                 if not any(name in one.test.get(output, {}) for one in group.counted.values()):
@@ -184,7 +204,8 @@ def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
                     group.name,
                     output,
                     name,
-                    find(name).in_unit(units.get(output, "")),
+                    of,
+                    of.in_unit(units.get(output, "")),
                     estimate(list(values.values())) if values else None,
                     values,
                     [seed for seed in found if seed not in values],
@@ -220,20 +241,16 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
     for row in results:
         if row.group != first:
             continue
-        metric, other = find(row.metric), others.get((row.output, row.metric))
+        other = others.get((row.output, row.metric))
         seeds = [seed for seed in row.values if other and seed in other.values]
         if other is None or not seeds:
             continue
-        of = estimate([_judged(metric, row.values[seed]) - _judged(metric, other.values[seed]) for seed in seeds])
+        compared = abs if row.meaning.best == ZERO else float
+        of = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
         better = None
-        if of.excludes_zero:
-            better = first if (of.mean > 0) == (metric.best == "high") else second
-        yield PairRow(row.output, row.metric, metric.best == "zero", row.unit, seeds, of, better)
-
-
-def _judged(metric: Metric, value: float) -> float:
-    """The value that says how good another is, in its own direction."""
-    return -metric.badness(value) if metric.best == "high" else metric.badness(value)
+        if of.excludes_zero and row.meaning.best is not None:
+            better = first if (of.mean > 0) == (row.meaning.best == HIGHEST) else second
+        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, better)
 
 
 def _folder(groups: Sequence[Group]) -> str:
@@ -251,7 +268,10 @@ def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
         learning_bands(
-            curves, "each group's own" if losses_differ else "transformed values", folder / "learning_bands.png"
+            curves,
+            "each group's own" if losses_differ else "transformed values",
+            comparison.units,
+            folder / "learning_bands.png",
         )
         yield folder / "learning_bands.png"
 
@@ -265,5 +285,5 @@ def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             of = row.estimate
             errors.setdefault(row.output, {})[row.group] = Seeds(list(row.values.values()), of.mean, of.interval)
     if errors:
-        errors_of_seeds(errors, folder / "test_errors.png")
+        errors_of_seeds(errors, comparison.units, folder / "test_errors.png")
         yield folder / "test_errors.png"

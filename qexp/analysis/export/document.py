@@ -71,12 +71,12 @@ def told(directory: RunDirectory, models: Sequence[Inversion], format: str, phys
 def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
     spec, tables = directory.spec(), tables_of(directory)
-    units = assemble.units_of(spec)
+    units = assemble.units_of(spec, tables["quantities"])
     columns = spec["dataset"].get("inputs")
 
     def port(made: Made, sides: Sides) -> Document:
         variable = made.variable
-        known = quantity(variable)
+        known = quantity(variable, tables["quantities"])
         listed = columns.get(variable) if isinstance(columns, dict) else None
         transforms = [model.transforms[variable] for model in models if variable in model.transforms]
         return {

@@ -70,7 +70,7 @@ def matrix(
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     with assemble.threads(assemble.threads_to_predict(directory.spec(), tables, torch_device)):
         estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
-    table = matrix_table(estimates, grid, held, repeats, directory, name, seed)
+    table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
 
     folder = directory.matrices / name
     files.make_folder(folder)
@@ -82,7 +82,9 @@ def matrix(
     record["mean_absolute_error"] = {
         output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
     }
-    record["units"] = {variable: quantity(variable).unit for variable in [*record["axes"], *estimates]}
+    record["units"] = {
+        variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates]
+    }
     files.write_json(folder / "record.json", record)
     return folder
 
@@ -139,11 +141,11 @@ def held_values(
             raise QexpError(f"--fix {variable}: no such variable; {suggestion(variable, source.variables)}")
         if variable in on_axes:
             raise QexpError(f"--fix {variable}: it is an axis")
-        if violation := quantity(variable).violation(number):
+        if violation := quantity(variable, source.quantities).violation(number):
             raise QexpError(f"--fix {variable}: {violation}")
     for one in grid:
         for centre in (one.centres[0], one.centres[-1]):
-            if violation := quantity(one.variable).violation(float(centre)):
+            if violation := quantity(one.variable, source.quantities).violation(float(centre)):
                 raise QexpError(f"--axis {one.variable}: {violation}, but a cell lies at {centre:g}")
     held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in held and name not in on_axes]
@@ -170,9 +172,7 @@ def estimate_cells(
     outputs = model.network.outputs
     true = {name: np.empty(cells) for name in outputs}
     estimates = {name: np.empty((repeats, cells)) for name in outputs}
-    source = GeneratedDataset(
-        source.generator, (source.height, source.width), held, {}, source.distributions, source.noise
-    )
+    source = source.holding(held)
     for repeat in range(repeats):
         random = seeds.torch(device, "matrix", repeat)
         for start in range(0, cells, BLOCK):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qexp import assemble, files
 from qexp.analysis.matrix.axes import Axis
-from qexp.quantities import quantity
+from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.tables import Tables
 
@@ -30,6 +30,7 @@ def matrix_table(
     directory: RunDirectory,
     dataset: str,
     seed: int,
+    quantities: Quantities,
 ) -> xarray.Dataset:
     """One variable per output and kind of value, over the axes."""
     import xarray
@@ -37,30 +38,32 @@ def matrix_table(
     dimensions = [one.variable for one in grid]
     shape = [one.cells for one in grid]
     coordinates = {
-        one.variable: (one.variable, one.centres, _attributes(one.variable, "true value of: ")) for one in grid
+        one.variable: (one.variable, one.centres, _attributes(quantity(one.variable, quantities), "true value of: "))
+        for one in grid
     }
     variables: dict[str, Any] = {}
     for name, (truth, made) in estimates.items():
+        of = quantity(name, quantities)
         mean = made.mean(0)
         errors = made - truth
         with np.errstate(divide="ignore", invalid="ignore"):
             kinds = {
-                "estimate": (mean, "estimate of: ", quantity(name).unit),
-                "error": (mean - truth, "estimate minus true value of: ", quantity(name).unit),
+                "estimate": (mean, "estimate of: ", of.unit),
+                "error": (mean - truth, "estimate minus true value of: ", of.unit),
                 "relative_error": ((mean - truth) / np.abs(truth), "error over true value of: ", "1"),
             }
             if repeats > 1:
                 kinds |= {
-                    "mean": (mean, "mean over noise realisations of the estimate of: ", quantity(name).unit),
-                    "bias": (errors.mean(0), "mean error over noise realisations of: ", quantity(name).unit),
+                    "mean": (mean, "mean over noise realisations of the estimate of: ", of.unit),
+                    "bias": (errors.mean(0), "mean error over noise realisations of: ", of.unit),
                     "standard_deviation": (
                         made.std(0, ddof=1),
                         "standard deviation over noise realisations of the estimate of: ",
-                        quantity(name).unit,
+                        of.unit,
                     ),
                 }
         for kind, (values, words, unit) in kinds.items():
-            attributes = {"long_name": words + quantity(name).description, "units": unit}
+            attributes = {"long_name": words + of.description, "units": unit}
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",
@@ -74,8 +77,8 @@ def matrix_table(
     return xarray.Dataset(variables, coordinates, about)
 
 
-def _attributes(variable: str, words: str = "") -> dict[str, str]:
-    return {"long_name": words + quantity(variable).description, "units": quantity(variable).unit}
+def _attributes(of: Quantity, words: str) -> dict[str, str]:
+    return {"long_name": words + of.description, "units": of.unit}
 
 
 def draw_matrix(
@@ -101,9 +104,11 @@ def draw_matrix(
         for output in _outputs(table)
     }
     axes = [(one.variable, one.centres, (one.low, one.high)) for one in grid[:2]]
+    units = {one.variable: str(table[one.variable].attrs["units"]) for one in grid}
+    units |= {output: str(table[f"{output}_estimate"].attrs["units"]) for output in panels}
     where = ", ".join(f"{one.variable} {one.centres[middle[one.variable]]:.3g}" for one in grid[2:])
     title = f"{directory.name} on {table.attrs['dataset']}" + (f" at {where}" if where else "")
-    draw(panels, axes, held_out, title, path)
+    draw(panels, axes, units, held_out, title, path)
 
 
 def _outputs(table: xarray.Dataset) -> list[str]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from qexp import assemble
 from qexp.analysis.studies.axes import Axis, axes_of, changes
 from qexp.errors import QexpError
+from qexp.metrics.built_in import asked_for
 from qexp.runs.launch.sweep import Order
 from qexp.runs.planning import plans
 from qexp.tables import suggestion
-from qexp.training.metrics import asked_for
 from qexp.workspace import Workspace
 
 SAME = "same"

@@ -65,6 +65,11 @@ class DeformationImages:
             made["displacement" + view] = image_kernel(source, east, north, direction)
         return made
 
+    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Width and height of the pixels of a view [m]."""
+        view = image.removeprefix("displacement")
+        return values["x_res" + view], values["y_res" + view]
+
     def _projected(self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor) -> Tensor:
         batch, height, width = len(source), north.shape[-1], east.shape[-1]
         parts = (one.expand(batch, -1).split(BLOCK) for one in (source, east, north, direction))

@@ -12,6 +12,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
+from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.runs.catalog.filter import Summary
 from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
 from qexp.spec.resolve import is_index
@@ -61,7 +62,8 @@ class Columns:
             return lambda run: _below(run, steps)
         if first in PARTS:
             return lambda run: _below(run["results"] or {}, steps)
-        if first in EMPTY_RECORD and first not in summary:
+        # What the record says of `metrics` is for those who read results; as a column it is the spec's.
+        if first in EMPTY_RECORD and first not in (*summary, "metrics"):
             return lambda run: _below(self._record(run["path"]), steps)
         return lambda run: _below(self._spec(run["path"]), steps)
 
@@ -74,11 +76,18 @@ class Columns:
 
     def _can_come(self, column: str) -> bool:
         """Whether it is a metric that one of the runs will have once it is done."""
-        from qexp.training.metrics import METRICS
-
         part, _, rest = column.removeprefix("results.").partition(".")
         output, _, metric = rest.partition(".")
-        return part in PARTS and metric in METRICS and any(output in (one["units"] or {}) for one in self.runs)
+        with_output = any(output in (one["units"] or {}) for one in self.runs)
+        return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
+
+    def meaning(self, metric: str) -> Meaning:
+        """How the numbers of a metric are read: of one that is not qexp's own, as the runs' records say."""
+        from qexp.metrics.built_in import METRICS
+        from qexp.metrics.recorded import meaning_of
+
+        records = [] if metric in METRICS else [self._record(one["path"]) for one in self.runs]
+        return meaning_of(metric, [record for record in records if isinstance(record, dict)])
 
     def _suggestion(self, column: str) -> str:
         fields = {*EMPTY_RECORD, *self.runs[0], "size"}

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.training.metrics import Metric, Sums
+from qexp.metrics.metric import Metrics, Sums
 
 Array = NDArray[np.float32]
 Pair = tuple[str, str]
 """x and y component of a vector."""
 
-Metrics = Mapping[str, Mapping[str, Metric]]
-"""output → name → metric, each of sums."""
+OfOutputs = Mapping[str, Metrics]
+"""output → name → metric; what is not additive among them is left out."""
 
 STEPS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 """Where classes of thickness may meet [m]."""
@@ -64,16 +64,22 @@ class Errors:
     vectors: Mapping[Pair, VectorSums]
 
     @classmethod
-    def of(cls, estimates: Mapping[str, Array], truths: Mapping[str, Array], vectors: Sequence[Pair]) -> Errors:
+    def of(
+        cls,
+        metrics: OfOutputs,
+        vectors: Sequence[Pair],
+        estimates: Mapping[str, Array],
+        truths: Mapping[str, Array],
+    ) -> Errors:
         """Of the values of some cells, (cell,) each."""
         return cls(
-            {name: Sums.of(estimates[name].astype(np.float64), truths[name].astype(np.float64)) for name in truths},
+            {name: Sums(of).with_piece(estimates[name], truths[name]) for name, of in metrics.items()},
             {(x, y): VectorSums.of((estimates[x], estimates[y]), (truths[x], truths[y])) for x, y in vectors},
         )
 
     @property
     def cells(self) -> int:
-        return next(iter(self.outputs.values())).count
+        return next(iter(self.outputs.values())).samples
 
     def __add__(self, other: Errors) -> Errors:
         return Errors(
@@ -81,16 +87,13 @@ class Errors:
             {pair: sums + other.vectors[pair] for pair, sums in self.vectors.items()},
         )
 
-    def metrics(self, metrics: Metrics) -> dict[str, dict[str, float]]:
+    def metrics(self) -> dict[str, dict[str, float]]:
         """output → metric → value, in the output's unit."""
-        return {
-            output: {name: metric.of_sums(self.outputs[output]) for name, metric in of_output.items() if metric.of_sums}
-            for output, of_output in metrics.items()
-        }
+        return {output: sums.values() for output, sums in self.outputs.items()}
 
-    def document(self, metrics: Metrics) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         vectors = {called(pair): sums.document() for pair, sums in self.vectors.items()}
-        return {"cells": self.cells, "outputs": self.metrics(metrics), "vectors": vectors}
+        return {"cells": self.cells, "outputs": self.metrics(), "vectors": vectors}
 
 
 def called(pair: Pair) -> str:
@@ -105,7 +108,7 @@ class Tally:
     lowest  thickness that all cells exceed which count [m]; None: all cells count
     """
 
-    outputs: Sequence[str]
+    metrics: OfOutputs
     vectors: Sequence[Pair]
     lowest: float | None = None
     known: bool = True
@@ -123,7 +126,9 @@ class Tally:
     @property
     def whole(self) -> Errors:
         """Of all cells."""
-        total = Errors({name: Sums() for name in self.outputs}, {pair: VectorSums() for pair in self.vectors})
+        total = Errors(
+            {name: Sums(of) for name, of in self.metrics.items()}, {pair: VectorSums() for pair in self.vectors}
+        )
         for one in self.classes.values():
             total += one
         return total
@@ -139,14 +144,14 @@ class Tally:
         for index in np.unique(number):
             those = number == index
             estimated, true = ({name: values[those] for name, values in of.items()} for of in (estimates, truths))
-            self._add(int(index), Errors.of(estimated, true, self.vectors))
+            self._add(int(index), Errors.of(self.metrics, self.vectors, estimated, true))
 
     def _add(self, index: int, errors: Errors) -> None:
         self.classes[index] = self.classes[index] + errors if index in self.classes else errors
 
     def __add__(self, other: Tally) -> Tally:
         made = Tally(
-            self.outputs, self.vectors, self.lowest, self.known and other.known, max(self.thickest, other.thickest)
+            self.metrics, self.vectors, self.lowest, self.known and other.known, max(self.thickest, other.thickest)
         )
         for tally in (self, other):
             for index, errors in tally.classes.items():
@@ -174,20 +179,18 @@ class Tally:
                 )
 
 
-def document(tallies: Mapping[str, Tally], total: Tally, metrics: Metrics, units: Mapping[str, str]) -> dict[str, Any]:
+def document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]) -> dict[str, Any]:
     """What `errors.json` says.
 
     tallies  folder → its own
     total    of all folders
     """
-    classes = [
-        {"above": lower, "up_to": upper, **errors.document(metrics)} for lower, upper, errors in total.by_thickness()
-    ]
+    classes = [{"above": lower, "up_to": upper, **errors.document()} for lower, upper, errors in total.by_thickness()]
     return {
         "units": dict(units),
         "counted": "all cells" if total.lowest is None else f"cells with more than {total.lowest:g} m of ice",
-        "overall": total.whole.document(metrics),
-        "folders": {name: tally.whole.document(metrics) for name, tally in tallies.items()},
+        "overall": total.whole.document(),
+        "folders": {name: tally.whole.document() for name, tally in tallies.items()},
         "thickness": classes,
     }
 

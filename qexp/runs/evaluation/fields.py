@@ -19,7 +19,7 @@ from qexp.datasets.gridded.frames import THICKNESS
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
-from qexp.runs.evaluation.field_errors import Array, Metrics, Tally
+from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import FIELD_ERRORS, RunDirectory
 from qexp.training.determinism import deterministic
@@ -56,7 +56,7 @@ class Block:
         return self.thickness > threshold
 
 
-def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metrics: Metrics) -> Results | None:
+def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metrics: OfOutputs) -> Results | None:
     """Estimate the test part's frames, whole, folder by folder, and write errors and figures; None if interrupted.
 
     Memory depends on the size of the frames and not on their number.
@@ -67,7 +67,7 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
     tallies: dict[str, Tally] = {}
     with deterministic():
         for frames in dataset.parts["test"]:
-            tally = tallies[frames.name] = Tally(outputs, vectors, dataset.threshold)
+            tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
             moments = _Moments(frames, dataset.threshold, record["caution"])
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
@@ -77,13 +77,12 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
             moments.draw(directory, units, vectors)
             log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
     total = _summed(list(tallies.values()))
-    errors = field_errors.document(tallies, total, metrics, units)
+    errors = field_errors.document(tallies, total, units)
     _write(directory, errors, record)
     timing = seconds_per_frame(dataset.parts["test"][0], model, device)
     whole = errors["overall"]
-    return Results(
-        {"test": total.whole.metrics(metrics)}, errors={"cells": whole["cells"], "vectors": whole["vectors"], **timing}
-    )
+    timed = {"cells": whole["cells"], "vectors": whole["vectors"], **timing}
+    return Results({"test": total.whole.metrics()}, errors=timed)
 
 
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qexp import files
 from qexp.models.inversion import Inversion
-from qexp.quantities import quantity
+from qexp.quantities import Quantities, quantity
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
@@ -18,11 +18,11 @@ from qexp.training.loop import Trainer
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write them and the figures."""
-    _write(attempt.directory, trainer.model, trainer.data.test)
+    _write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
     return Results({"test": trainer.evaluate(trainer.data.test)})
 
 
-def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]) -> None:
+def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities) -> None:
     """Write the test samples' true values and estimates, and the run's figures."""
     import xarray
 
@@ -32,13 +32,14 @@ def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]
     variables = {}
     for name, values in test.items():
         if values.dim() == 2:
-            attributes = {"units": quantity(name).unit, "long_name": quantity(name).description}
+            of = quantity(name, quantities)
+            attributes = {"units": of.unit, "long_name": of.description}
             variables[name] = ("sample", values[:, 0].cpu().numpy(), attributes)
             if name in estimates:
                 variables[f"{name}_estimate"] = (
                     "sample",
                     estimates[name][:, 0],
-                    {**attributes, "long_name": f"estimate of: {quantity(name).description}"},
+                    {**attributes, "long_name": f"estimate of: {of.description}"},
                 )
     count = len(next(iter(test.values())))
     table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": "test"})
@@ -46,9 +47,11 @@ def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
     figures_folder = directory.results / "figures"
     figures_folder.mkdir(exist_ok=True)
-    curves.learning_curves({directory.name: directory.metrics()}, figures_folder / "learning_curve.png")
+    units = {name: quantity(name, quantities).unit for name in estimates}
+    curves.learning_curves({directory.name: directory.metrics()}, figures_folder / "learning_curve.png", units)
     scatter.estimates_against_truth(
         {name: (test[name].cpu().numpy().ravel(), values.ravel()) for name, values in estimates.items()},
+        units,
         f"{directory.name}: test part",
         figures_folder / "test_estimates.png",
     )

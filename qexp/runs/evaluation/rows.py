@@ -16,13 +16,13 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms import Transform
+from qexp.metrics import bootstrap
+from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.tables import built
-from qexp.training import bootstrap
-from qexp.training.metrics import evaluate as evaluate_metrics
 
 Array = NDArray[np.float64]
 

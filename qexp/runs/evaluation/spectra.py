@@ -18,16 +18,16 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset
 from qexp.datasets.splits import GroupKFold, KFold, Rows
+from qexp.metrics import bootstrap
+from qexp.metrics.metric import Metrics, Sums
+from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
-from qexp.training import bootstrap
 from qexp.training.determinism import deterministic
-from qexp.training.metrics import Metric, Sums
-from qexp.training.metrics import evaluate as evaluate_metrics
 from qexp.training.recipe import Data
 
 log = logging.getLogger("qexp.run")
@@ -57,7 +57,7 @@ class Subject:
     data: Data
     train: Rows
     test: Rows
-    metrics: Mapping[str, Mapping[str, Metric]]
+    metrics: Mapping[str, Metrics]
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +88,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     columns: dict[str, tuple[Any, str, str]] = {}
     """Of the file of predictions: values, unit and what they are."""
     if reconstructed is not None:
-        results[SPECTRUM] = reconstructed.metrics(subject.metrics[SPECTRUM])
+        results[SPECTRUM] = reconstructed.sums.values()
         columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
         _write_errors(directory, subject, reconstructed, attempt.caution)
     for name, blocks in numbers.items():
@@ -225,12 +225,13 @@ class _Reconstructed:
     guess: Tensor
     """The mean of the training spectra as the network sees them, (1, channel): what it would say that saw nothing."""
     pictured: frozenset[int]
+    sums: Sums
+    """Of the metrics, over all channels that were hidden."""
     times: Array
     """How often a channel was hidden, (channel,); then squared errors, those of the guess, and counts, where it was."""
     squared: Array
     squared_of_guess: Array
     counts: Array
-    sums: Sums = field(default_factory=Sums)
     of_spectra: list[float] = field(default_factory=list)
     """RMSE of the channels of each that were hidden."""
     pictures: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
@@ -243,14 +244,15 @@ class _Reconstructed:
             total += seen.double().sum(dim=0, keepdim=True).cpu()
         guess = (total / len(subject.train)).float().to(subject.device)
         evenly = np.linspace(0, len(subject.test) - 1, DRAWN).round().astype(int)
-        return cls(guess, frozenset(evenly.tolist()), *np.zeros((4, subject.dataset.channels)))
+        sums = Sums(subject.metrics[SPECTRUM])
+        return cls(guess, frozenset(evenly.tolist()), sums, *np.zeros((4, subject.dataset.channels)))
 
     def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
         truth, estimate = (of[SPECTRUM].double().cpu().numpy() for of in (samples, made))
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
         guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
-        self.sums += Sums.of(estimate[hidden], truth[hidden])
+        self.sums = self.sums.with_piece(estimate[hidden], truth[hidden])
         squared = np.where(hidden, np.square(estimate - truth), 0.0)
         self.times += hidden.sum(axis=0)
         self.squared += squared.sum(axis=0)
@@ -261,9 +263,6 @@ class _Reconstructed:
         for index in sorted(self.pictured & set(range(first, first + len(truth)))):
             own = index - first
             self.pictures.append((index, truth[own], estimate[own], hidden[own]))
-
-    def metrics(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        return {name: metric.of_sums(self.sums) for name, metric in metrics.items() if metric.of_sums}
 
     def by_channel(self) -> dict[str, Array]:
         """Roots of mean squares where a channel was hidden, (channel,) [counts]: of the network's errors, of the

@@ -95,7 +95,9 @@ def open_fold(directory: RunDirectory, run: dict[str, Any], fold: Fold, dataset:
     held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
     record = {
         **EMPTY_RECORD,
-        **{key: run[key] for key in ("experience", "dataset", "model", "seed", "digest", "units", "caution")},
+        **{
+            key: run[key] for key in ("experience", "dataset", "model", "seed", "digest", "units", "metrics", "caution")
+        },
         "name": f"{run['name']}/folds/{fold.name}",
         "state": "queued",
         "created": now(),

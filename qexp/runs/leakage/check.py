@@ -44,7 +44,7 @@ class Exposures:
         self._experience = experience
         self._before = hashes.read(parent) if parent else {}
         self._known: dict[bytes, Exposure] = {}
-        self._tables = assemble.tables_with(workspace.extensions)
+        self._tables = experience.tables
         self._dataset: SpectraDataset | None = None
         if experience.document["dataset"]["type"] == "spectra":
             dataset = assemble.dataset_of(experience.document["dataset"], self._tables, workspace)

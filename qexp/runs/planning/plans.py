@@ -56,7 +56,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     before = found.spec() if found else {}
     texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
-    units = assemble.units_of(experience.document)
+    units = assemble.units_of(experience.document, experience.tables["quantities"])
     of_any_seed = Plan(
         name="",
         experience=experience.name,
@@ -67,6 +67,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         digest=digest(experience.document, *[text for text in texts if text]),
         overrides=experience.overrides,
         units={name: units[name] for name in experience.document["outputs"]},
+        metrics=assemble.meanings_of(experience.document, experience.tables),
         extensions=experience.extensions,
         parent=found,
         transforms_taken=(
@@ -221,7 +222,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
         )
-    model = assemble.model_of(experience.document, assemble.tables_with(workspace.extensions))
+    model = assemble.model_of(experience.document, experience.tables)
     operations = lineage.operations_taken(experience.document)
     ours = lineage.of_operations({name: list(value.shape) for name, value in model.state_dict().items()}, operations)
     theirs = lineage.of_operations(checkpoint.shapes(parent.best_weights), operations)

@@ -35,6 +35,8 @@ class Plan:
     overrides: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     """Of the outputs."""
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How the numbers of each metric are read; see `metrics.meaning`."""
     caution: str = ""
     """What must be said wherever the run's numbers are."""
     extensions: str = ""
@@ -121,6 +123,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         "lineage": before,
         "seen": provenance.fingerprint(draft / hashes.FILE) if saw else None,
         "units": dict(plan.units),
+        "metrics": dict(plan.metrics),
         "code": code,
         "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},
     }

@@ -30,7 +30,7 @@ EMPTY_RECORD: dict[str, Any] = {
     "schema": SCHEMA_VERSION, "experience": "", "dataset": "", "model": "", "digest": "",
     "created": "", "started": None, "ended": None, "seconds": 0.0, "stopped": None, "error": None,
     "launch": None, "job": None, "note": "",
-    "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
+    "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "metrics": {}, "results": {},
     "intervals": {}, "comparison": [], "errors": None, "folds": None, "caution": "", "features": [],
     "lineage": [], "seen": None, "imported": None,
     "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
@@ -42,7 +42,7 @@ RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
     **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
     **dict.fromkeys(("job", "folds", "errors", "seen", "imported"), (dict, type(None))),
     **dict.fromkeys(("overrides", "tags", "parents", "lineage", "attempts", "comparison", "features"), list),
-    **dict.fromkeys(("units", "code", "epochs", "results", "intervals"), dict),
+    **dict.fromkeys(("units", "metrics", "code", "epochs", "results", "intervals"), dict),
     "seed": int,
     "seconds": (int, float),
 }

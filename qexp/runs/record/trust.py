@@ -11,7 +11,7 @@ from qexp import files
 from qexp.errors import UntrustedCodeError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.nesting import around
-from qexp.tables import Table
+from qexp.tables import Tables
 
 LARGEST_LOOK = 1_000_000
 """Bytes of a file of code up to which it is looked at for what it defines."""
@@ -20,7 +20,7 @@ NAMED = 5
 """Names of a kind in one message."""
 
 
-def tables_of(directory: RunDirectory) -> dict[str, Table]:
+def tables_of(directory: RunDirectory) -> Tables:
     """The tables that a run's spec names things in: the built-in ones, and what its own code adds, which is executed.
 
     Raises UntrustedCodeError for an imported run whose code nobody has said to trust.

@@ -41,7 +41,7 @@ WEIGHTS = ".safetensors"
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
-    "caution",
+    "metrics", "caution",
 )  # fmt: skip
 """What the repeated run's record takes over; all else is its own."""
 

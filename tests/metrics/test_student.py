@@ -5,7 +5,7 @@ import statistics
 import pytest
 import scipy.stats
 
-from qexp.analysis.confidence import estimate
+from qexp.metrics.student import estimate
 
 
 def test_two_values_have_the_interval_of_cauchys_distribution():

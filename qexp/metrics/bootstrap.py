@@ -7,16 +7,16 @@ groups, groups are drawn, with all their rows.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.metrics.meaning import HIGHEST
+from qexp.metrics.metric import Additive, Array, Metric, Metrics
 from qexp.seeds import Seeds
-from qexp.tables import suggestion
 
-Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
 LEVEL = 0.95
@@ -25,33 +25,6 @@ MOST_DRAWN = 10**8
 """Of large tables fewer resamples are drawn, so many values of rows in all."""
 FEW = 2000
 """Of more rows or groups the bias and skewness that BCa corrects are small, and its jackknife is not cheap."""
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """A metric as a function of sums over rows, of which those of any resample are added up quickly."""
-
-    terms: Callable[[Array, Array], list[Array]]
-    """error, truth → what is summed, each (row,)."""
-    value: Callable[[list[Array], Array], Array]
-    """Sums, number of rows → the metric."""
-
-
-def _r2(sums: list[Array], rows: Array) -> Array:
-    squared_errors, truth, squared_truth = sums
-    return 1 - squared_errors / (squared_truth - truth**2 / rows)
-
-
-_METRICS: dict[str, _Sums] = {
-    "mae": _Sums(lambda error, truth: [np.abs(error)], lambda sums, rows: sums[0] / rows),
-    "mse": _Sums(lambda error, truth: [error**2], lambda sums, rows: sums[0] / rows),
-    "rmse": _Sums(lambda error, truth: [error**2], lambda sums, rows: np.sqrt(sums[0] / rows)),
-    "bias": _Sums(lambda error, truth: [error], lambda sums, rows: sums[0] / rows),
-    "r2": _Sums(lambda error, truth: [error**2, truth - truth.mean(), (truth - truth.mean()) ** 2], _r2),
-    "mre": _Sums(lambda error, truth: [100 * np.abs(error / truth)], lambda sums, rows: sums[0] / rows),
-}
-
-HAVE_INTERVALS = tuple(_METRICS)
 
 
 @dataclass(frozen=True)
@@ -67,10 +40,11 @@ class Difference:
 
 
 def interval(
-    metric: str, estimate: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
+    metric: Metric, estimate: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
 ) -> Interval | None:
-    """The 95 % interval of a metric over rows that were held out; None if there are not two rows (or groups) to draw,
-    or where some resamples have no R² because their truth is constant.
+    """The 95 % interval of an additive metric over rows that were held out; None if there are not two rows (or groups)
+    to draw, or where too many resamples have no value, as R² has none of a constant truth. Few of these count as the
+    worst that there are.
 
     estimate, truth, groups  (row,)
 
@@ -79,32 +53,47 @@ def interval(
     fewer where a few errors are much larger than the others: a sample cannot tell of outliers that it has not seen.
     """
     one = _numbers(estimate, truth)
-    return _interval(_sums_of(metric), [_terms(metric, *one)], len(one[0]), seed, groups)
+    additive = _additive(metric)
+    worst = -np.inf if metric.best == HIGHEST else np.inf
+
+    def value(sums: list[list[Array]], rows: Array) -> Array:
+        values = np.asarray(additive.value(sums[0], rows))
+        return np.where(np.isnan(values), worst, values)
+
+    return _interval(value, [additive.centred(*one)], len(one[0]), seed, groups)
 
 
 def intervals(
-    metrics: Iterable[str], estimate: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
+    metrics: Metrics, estimate: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
 ) -> dict[str, Interval | None]:
-    """The intervals of those of the metrics that have one."""
-    return {name: interval(name, estimate, truth, seed, groups) for name in metrics if name in _METRICS}
+    """The intervals of those of the metrics that are additive."""
+    return {
+        name: interval(metric, estimate, truth, seed, groups)
+        for name, metric in metrics.items()
+        if metric.additive is not None
+    }
 
 
 def difference(
-    metric: str, first: ArrayLike, second: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
+    metric: Metric, first: ArrayLike, second: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
 ) -> Difference:
     """The metric of the first estimator minus that of the second, in each resample over the same rows."""
-    one, other = _numbers(first, truth), _numbers(second, truth)
-    terms = [_terms(metric, *one), _terms(metric, *other)]
-    sums = _sums_of(metric)
-    rows = np.array(float(len(one[0])))
-    values = [float(sums.value([np.asarray(term.sum()) for term in of_one], rows)) for of_one in terms]
-    return Difference(values[0] - values[1], _interval(sums, terms, len(one[0]), seed, groups))
+    additive = _additive(metric)
+    terms = [additive.centred(*_numbers(estimate, truth)) for estimate in (first, second)]
+    rows = len(terms[0][0])
+
+    def value(sums: list[list[Array]], number: Array) -> Array:
+        one, other = (np.asarray(additive.value(of_one, number)) for of_one in sums)
+        return np.asarray(one - other)
+
+    values = [additive.of_sums(rows, [term.sum() for term in of_one]) for of_one in terms]
+    return Difference(values[0] - values[1], _interval(value, terms, rows, seed, groups))
 
 
-def _sums_of(metric: str) -> _Sums:
-    if metric not in _METRICS:
-        raise ValueError(f"no bootstrap interval of '{metric}'; {suggestion(metric, _METRICS)}")
-    return _METRICS[metric]
+def _additive(metric: Metric) -> Additive:
+    if metric.additive is None:
+        raise ValueError("no bootstrap interval of a metric that is not additive")
+    return metric.additive
 
 
 def _numbers(estimate: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
@@ -119,15 +108,18 @@ def _numbers(estimate: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
     return estimated, true
 
 
-def _terms(metric: str, estimate: Array, truth: Array) -> list[Array]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _sums_of(metric).terms(estimate - truth, truth)
-
-
 def _interval(
-    sums: _Sums, estimators: list[list[Array]], rows: int, seed: int, groups: ArrayLike | None
+    value: Callable[[list[list[Array]], Array], Array],
+    estimators: Sequence[Sequence[Array]],
+    rows: int,
+    seed: int,
+    groups: ArrayLike | None,
 ) -> Interval | None:
-    """Of a metric, or of the difference of two estimators."""
+    """Of a value of sums.
+
+    value       sums of each estimator's terms, number of rows → what the interval is of
+    estimators  the terms of each, (row,)
+    """
     unit = np.arange(rows) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(unit) != rows:
         raise ValueError(f"{len(unit)} groups for {rows} rows; each row needs its group")
@@ -140,8 +132,7 @@ def _interval(
     def statistic(drawn: NDArray[np.int64], axis: int = -1) -> Array:
         number = size[drawn].sum(axis=axis)
         with np.errstate(divide="ignore", invalid="ignore"):
-            values = [sums.value([total[drawn].sum(axis=axis) for total in terms], number) for terms in totals]
-        return values[0] - values[1] if len(values) == 2 else values[0]
+            return value([[total[drawn].sum(axis=axis) for total in terms] for terms in totals], number)
 
     return _quantiles(statistic, units, Seeds(seed).numpy("bootstrap"))
 

@@ -1,0 +1,84 @@
+"""The metrics that qexp has. They need numpy alone, so that reading results never waits for torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from qexp.metrics.metric import Additive, Array, Metric
+from qexp.tables import Entry
+
+
+def _mean(sums: Sequence[Any], count: Any) -> Any:
+    return sums[0] / count
+
+
+def _root_of_mean(sums: Sequence[Any], count: Any) -> Any:
+    return np.sqrt(sums[0] / count)
+
+
+def _share_explained(sums: Sequence[Any], count: Any) -> Any:
+    squared_errors, truth, squared_truth = sums
+    variation = squared_truth - truth**2 / count
+    return 1 - squared_errors / np.where(variation > 0, variation, np.nan)
+
+
+def _relative_errors(estimate: Array, truth: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(100 * np.abs(estimate - truth) / np.abs(truth))
+
+
+def _median_relative_error(estimate: Array, truth: Array) -> float:
+    return float(np.median(_relative_errors(estimate, truth)))
+
+
+mean_absolute_error = Additive(lambda estimate, truth, centre: [np.abs(estimate - truth)], _mean)
+
+mean_squared_error = Additive(lambda estimate, truth, centre: [np.square(estimate - truth)], _mean)
+
+root_mean_squared_error = Additive(mean_squared_error.terms, _root_of_mean)
+
+bias = Additive(lambda estimate, truth, centre: [estimate - truth], _mean)
+"""Mean of estimate − truth."""
+
+coefficient_of_determination = Additive(
+    lambda estimate, truth, centre: [np.square(estimate - truth), truth - centre, np.square(truth - centre)],
+    _share_explained,
+)
+"""1 − residual sum of squares / total sum of squares; NaN if the truth is constant."""
+
+mean_relative_error = Additive(lambda estimate, truth, centre: [_relative_errors(estimate, truth)], _mean)
+"""Mean of |estimate − truth| / |truth|, in percent."""
+
+
+def _entry(name: str, help: str, metric: Metric) -> Entry:
+    return Entry(build=lambda: metric, parameters={}, help=help, example={"type": name})
+
+
+METRICS: dict[str, Entry] = {
+    "mae": _entry("mae", "Mean absolute error.", Metric(mean_absolute_error, best="lowest", unit="{unit}")),
+    "rmse": _entry(
+        "rmse", "Root of the mean squared error.", Metric(root_mean_squared_error, best="lowest", unit="{unit}")
+    ),
+    "mse": _entry("mse", "Mean squared error.", Metric(mean_squared_error, best="lowest", unit="({unit})²")),
+    "bias": _entry("bias", "Mean of estimate − truth.", Metric(bias, best="zero", unit="{unit}")),
+    "r2": _entry(
+        "r2", "Coefficient of determination R².", Metric(coefficient_of_determination, best="highest", unit="")
+    ),
+    "mre": _entry("mre", "Mean relative error, in percent.", Metric(mean_relative_error, best="lowest", unit="%")),
+    "median_relative_error": _entry(
+        "median_relative_error",
+        "Median relative error, in percent.",
+        Metric(_median_relative_error, best="lowest", unit="%"),
+    ),
+}
+
+ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
+"""Reported of every output, whatever the experience asks for besides."""
+
+
+def asked_for(names: Iterable[str]) -> list[str]:
+    """The names of the metrics to report of an output, for those that an experience asks for."""
+    return list(dict.fromkeys([*ALWAYS, *names]))

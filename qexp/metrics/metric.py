@@ -1,0 +1,149 @@
+"""What a metric is: a number by which the estimates of an output are judged, in the output's own unit.
+
+Most metrics are additive: a value of sums over the samples. From the terms that are added up and the value of their
+sums follow the plain form, the form for estimates that come piece by piece, and the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qexp.errors import QexpError
+from qexp.metrics.meaning import BEST, Meaning
+
+Array = NDArray[np.float64]
+
+_UNSAID = "unsaid"
+
+
+@dataclass(frozen=True)
+class Additive:
+    """A metric as a value of sums over the samples."""
+
+    terms: Callable[[Array, Array, float], Sequence[Array]]
+    """estimate, truth, centre → what is summed, each with a value per sample.
+
+    The centre is a number near the truths, or 0 where they come piece by piece. Squares of `truth - centre` sum up with
+    more correct digits than those of the truth; the metric must not depend on it otherwise.
+    """
+    value: Callable[[Sequence[Any], Any], Any]
+    """Sums of the terms, number of samples → the metric, NaN if it has no value; of numbers and of arrays alike."""
+
+    def __call__(self, estimate: ArrayLike, truth: ArrayLike) -> float:
+        """The metric of all samples."""
+        terms = self.centred(estimate, truth)
+        return self.of_sums(terms[0].size, [term.sum() for term in terms])
+
+    def centred(self, estimate: ArrayLike, truth: ArrayLike) -> Sequence[Array]:
+        """The terms of all samples, about their mean truth."""
+        true = np.asarray(truth, dtype=np.float64)
+        return self.pieces(estimate, true, float(true.mean()) if true.size else 0.0)
+
+    def pieces(self, estimate: ArrayLike, truth: ArrayLike, centre: float = 0.0) -> Sequence[Array]:
+        """The terms of some of the samples."""
+        estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = [np.asarray(term, dtype=np.float64) for term in self.terms(estimated, true, centre)]
+        if any(term.shape != terms[0].shape or term.shape[:1] != true.shape[:1] for term in terms):
+            shapes = ", ".join(str(term.shape) for term in terms)
+            raise QexpError(f"the terms of an additive metric, {shapes}, must have a value per sample of {true.shape}")
+        return terms
+
+    def of_sums(self, count: int, sums: Sequence[float]) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(self.value([np.float64(one) for one in sums], np.float64(count)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as a table's entry builds it: `Metric(function, best="highest", unit="")`.
+
+    compute  estimate, truth, both (sample, ...) → a number: an `Additive`, or a function for what cannot be added up,
+             such as a median
+    best     "lowest", "highest", or "zero" where values on both sides of zero are worse
+    unit     of its values, in which `{unit}` stands for the output's: "{unit}", "({unit})²", "%", "" for none
+    Raises ValueError if it does not say which of its values are better, or their unit.
+    """
+
+    compute: Callable[[Array, Array], float]
+    _: KW_ONLY
+    best: str = _UNSAID
+    unit: str = _UNSAID
+
+    def __post_init__(self) -> None:
+        if self.best not in BEST:
+            said = "does not say" if self.best == _UNSAID else f"says {self.best!r}, which is no word for"
+            raise ValueError(f'a metric {said} which values are better; write best="lowest", "highest" or "zero"')
+        if self.unit == _UNSAID or not isinstance(self.unit, str):
+            raise ValueError(
+                'a metric does not say the unit of its values; write unit="" for none, "%", or "{unit}" for the '
+                'output\'s, as in "({unit})²"'
+            )
+        if not callable(self.compute):
+            raise ValueError("a metric needs a function of estimate and truth, or an Additive")
+
+    @property
+    def meaning(self) -> Meaning:
+        return Meaning(self.best, self.unit)
+
+    @property
+    def additive(self) -> Additive | None:
+        """None for a metric that needs all samples at once."""
+        return self.compute if isinstance(self.compute, Additive) else None
+
+
+Metrics = Mapping[str, Metric]
+
+
+def evaluate(metrics: Metrics, estimate: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+    """All the metrics of one output."""
+    estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
+    values = {}
+    for name, metric in metrics.items():
+        value = metric.compute(estimated, true)
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise QexpError(f"the metric '{name}' must give a number, not {value!r:.100}") from None
+    return values
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the additive ones of an output's metrics add up of estimates and truths that come piece by piece."""
+
+    metrics: Metrics
+    samples: int = 0
+    totals: Mapping[str, tuple[int, tuple[float, ...]]] = field(default_factory=dict)
+    """Metric → number of values and the sums of its terms; empty before the first piece."""
+
+    def with_piece(self, estimate: ArrayLike, truth: ArrayLike) -> Sums:
+        estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
+        piece = {}
+        for name, additive in self._additive():
+            terms = additive.pieces(estimated, true)
+            piece[name] = terms[0].size, tuple(float(term.sum()) for term in terms)
+        return self + Sums(self.metrics, true.size, piece)
+
+    def __add__(self, other: Sums) -> Sums:
+        totals = dict(self.totals or other.totals)
+        if self.totals and other.totals:
+            for name, (count, sums) in other.totals.items():
+                before, own = totals[name]
+                totals[name] = before + count, tuple(one + two for one, two in zip(own, sums, strict=True))
+        return Sums(self.metrics, self.samples + other.samples, totals)
+
+    def values(self) -> dict[str, float]:
+        """The metrics of all pieces together; NaN before the first."""
+        return {
+            name: additive.of_sums(*self.totals[name]) if name in self.totals else float("nan")
+            for name, additive in self._additive()
+        }
+
+    def _additive(self) -> list[tuple[str, Additive]]:
+        return [(name, metric.additive) for name, metric in self.metrics.items() if metric.additive is not None]

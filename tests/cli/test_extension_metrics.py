@@ -1,0 +1,177 @@
+"""A metric of a workspace says which of its values are better, and their unit; whoever reads results goes by that."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import SOUND, Specs, call
+
+METRICS = """
+import math
+
+import numpy as np
+
+from qexp.metrics.metric import Additive, Metric
+from qexp.tables import Entry
+
+
+def correlation(estimate, truth):
+    return np.corrcoef(estimate.ravel(), truth.ravel())[0, 1]
+
+
+fourth = Additive(
+    terms=lambda estimate, truth, centre: [(estimate - truth) ** 4], value=lambda sums, count: sums[0] / count
+)
+
+METRICS = {
+    "r": Entry(
+        build=lambda: Metric(correlation, best="highest", unit=""),
+        parameters={},
+        help="Pearson's correlation.",
+        example={"type": "r"},
+    ),
+    "m4": Entry(
+        build=lambda: Metric(fourth, best="lowest", unit="({unit})⁴"),
+        parameters={},
+        help="Mean fourth power of the error.",
+        example={"type": "m4"},
+    ),
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workspace with metrics of its own, and runs whose records say r = 0.95 and r = 0.10; for reading only."""
+    root = tmp_path_factory.mktemp("trained")
+    specs = Specs(root)
+    (root / "specs/extensions.py").write_text(METRICS)
+    changes = {"metrics": {"depth": ["r", "m4"]}, "epochs": 1}
+    specs.write("experience", {**SOUND["experience"], **changes})
+    for seed, r in ((0, 0.95), (1, 0.10)):
+        code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
+        assert code == 0, stderr
+        changed(root, f"sound_{seed}", lambda record, r=r: record["results"]["test"]["depth"].update(r=r))
+    return root
+
+
+@pytest.fixture
+def measured(trained, tmp_path, monkeypatch):
+    """A copy of it, which is the current directory."""
+    root = tmp_path / "measured"
+    shutil.copytree(trained, root)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return root
+
+
+def changed(root, name, change):
+    file = root / "runs" / name / "run.json"
+    record = json.loads(file.read_text())
+    change(record)
+    file.write_text(json.dumps(record))
+
+
+def row_of(qexp, metric, *runs):
+    document = json.loads(qexp("compare", *runs, "--json").stdout)
+    (row,) = [row for row in document["results"] if (row["output"], row["metric"]) == ("depth", metric)]
+    return row
+
+
+def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
+    row = row_of(qexp, "r", "sound_0", "sound_1")
+    assert (row["values"], row["best"], row["unit"], row["direction"]) == ([0.95, 0.10], [0], "", "highest")
+    line = next(
+        line for line in qexp("compare", "sound_0", "sound_1").stdout.splitlines() if line.split()[:2] == ["depth", "r"]
+    )
+    assert line.split() == ["depth", "r", "0.95", "*", "0.1"]
+
+
+def test_every_metric_of_a_run_is_in_its_record_with_direction_and_unit(measured, qexp):
+    said = json.loads(qexp("show", "sound_0", "--json").stdout)["metrics"]
+    assert said["r"] == {"best": "highest", "unit": ""}
+    assert said["m4"] == {"best": "lowest", "unit": "({unit})⁴"}
+    assert said["mse" if "mse" in said else "mae"]["best"] == "lowest"
+    assert said["bias"] == {"best": "zero", "unit": "{unit}"}
+    assert set(said) == {"mae", "rmse", "bias", "r2", "mre", "r", "m4"}
+
+
+def test_listings_show_the_units_that_the_record_says_although_the_extension_is_gone(measured, qexp):
+    (measured / "specs/extensions.py").unlink()
+    head = qexp("ls", "--columns", "name,test.depth.r,test.depth.m4,test.depth.mae").stdout.splitlines()[0]
+    assert head.split("  ")[-1].strip() == "test.depth.mae (km)"
+    assert "test.depth.r  " in head
+    assert "test.depth.m4 ((km)⁴)" in head
+    shown = qexp("show", "sound_0").stdout
+    assert "0.95 km" not in shown
+    assert " (km)⁴" in shown
+
+
+def test_a_run_that_has_yet_to_train_has_the_column_of_its_own_metric(measured, qexp):
+    changed(measured, "sound_0", lambda record: record.update(results={}))
+    changed(measured, "sound_1", lambda record: record.update(results={}))
+    assert json.loads(qexp("ls", "--columns", "test.depth.r", "--json").stdout) == [{"test.depth.r": None}] * 2
+
+
+def test_where_no_record_says_how_a_metric_is_read_nothing_is_best_and_it_is_said(measured, qexp):
+    for name in ("sound_0", "sound_1"):
+        changed(measured, name, lambda record: record.pop("metrics"))
+    row = row_of(qexp, "r", "sound_0", "sound_1")
+    assert (row["best"], row["unit"], row["direction"]) == ([], "", None)
+    assert "the runs do not say which values of r are better" in qexp("compare", "sound_0", "sound_1").stdout
+    assert row_of(qexp, "r2", "sound_0", "sound_1")["direction"] == "highest"
+
+
+def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(measured, qexp):
+    runs = measured / "runs"
+    for name, digest, values in (("good", "a" * 64, (0.95, 0.96)), ("bad", "b" * 64, (0.10, 0.12))):
+        for seed, value in enumerate(values):
+            source, target = runs / "sound_0", runs / f"{name}_{seed}"
+            target.mkdir()
+            for file in ("run.json", "spec.json", "metrics.jsonl"):
+                (target / file).write_bytes((source / file).read_bytes())
+            told = {
+                "name": f"{name}_{seed}", "experience": name, "digest": digest, "seed": seed,
+                "results": {"test": {"depth": {"r": value}}},
+            }  # fmt: skip
+            changed(measured, f"{name}_{seed}", lambda record, told=told: record.update(told))
+    document = json.loads(qexp("compare", "good_*", "bad_*", "--json").stdout)
+    ((difference,),) = [pair["differences"] for pair in document["pairs"]]
+    assert (difference["metric"], difference["better"], difference["unit"]) == ("r", "good", "")
+    assert {row["direction"] for row in document["results"]} == {"highest"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "complaint"),
+    [
+        ("Metric(correlation, unit='')", 'does not say which values are better; write best="lowest", "highest" or'),
+        ("Metric(correlation, best='high', unit='')", "says 'high', which is no word for which values are better"),
+        ("Metric(correlation, best='highest')", 'does not say the unit of its values; write unit="" for none'),
+        ("correlation", "must build a qexp.metrics.metric.Metric: Metric(function of estimate and truth, best="),
+        ("1 / 0", "ZeroDivisionError"),
+        (
+            "Metric(Additive(lambda e, t, c: [e - t], lambda s, n: math.sqrt(s[0] / n)), best='lowest', unit='')",
+            "has a value that takes no arrays of sums, as the bootstrap needs: only ",
+        ),
+    ],
+)
+def test_a_metric_that_does_not_say_how_it_is_read_is_an_error_that_says_what_to_write(specs, qexp, metric, complaint):
+    text = METRICS.replace('Metric(correlation, best="highest", unit="")', metric)
+    (specs.root / "specs/extensions.py").write_text(text)
+    code, stdout, stderr = qexp("validate")
+    assert (code, stdout) == (2, "")
+    assert "extensions.py: METRICS['r'] " in stderr
+    assert complaint in stderr
+
+
+def test_an_additive_metric_of_ones_own_is_judged_piece_by_piece_and_another_is_refused_there(tmp_path):
+    from qexp import assemble
+    from qexp.assemble.fields import of_sums_only
+
+    (tmp_path / "extensions.py").write_text(METRICS)
+    tables = assemble.tables_with(tmp_path / "extensions.py")
+    assert list(of_sums_only({"metrics": {"u": ["m4"]}}, ["u"], "frames", tables)) == []
+    ((where, message),) = of_sums_only({"metrics": {"u": "r"}}, ["u"], "frames", tables)
+    assert where == ("metrics", "u")
+    assert message.startswith("'r' needs all values at once")

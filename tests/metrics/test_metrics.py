@@ -1,0 +1,241 @@
+import math
+
+import numpy as np
+import pytest
+
+from qexp.errors import QexpError
+from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
+from qexp.metrics.meaning import UNKNOWN, Meaning
+from qexp.metrics.metric import Additive, Metric, Sums, evaluate
+from qexp.metrics.recorded import meaning_of
+
+RANDOM = np.random.default_rng(1)
+TRUTH = RANDOM.lognormal(size=(200, 1))
+ESTIMATE = TRUTH * RANDOM.normal(1.05, 0.2, size=(200, 1)) + 0.1
+
+
+def metric(name, estimate=ESTIMATE, truth=TRUTH):
+    return evaluate({name: METRICS[name].build()}, estimate, truth)[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mae", (1 + 2 + 0 + 4) / 4),
+        ("mse", (1 + 4 + 0 + 16) / 4),
+        ("rmse", math.sqrt(21 / 4)),
+        ("bias", (1 - 2 + 0 + 4) / 4),
+        ("r2", 1 - 21 / (49 + 25 + 1 + 121)),  # the truth's mean is 9
+        ("mre", 100 * (1 / 2 + 2 / 4 + 0 / 10 + 4 / 20) / 4),
+        ("median_relative_error", 100 * (0.2 + 0.5) / 2),
+    ],
+)
+def test_metrics_of_four_samples_worked_out_by_hand(name, expected):
+    truth = np.array([2.0, 4.0, 10.0, 20.0])
+    assert metric(name, np.array([3.0, 2.0, 10.0, 24.0]), truth) == pytest.approx(expected)
+
+
+def test_a_perfect_estimate_has_no_error_and_explains_everything():
+    for name in METRICS:
+        assert metric(name, TRUTH) == (1 if name == "r2" else 0)
+
+
+def test_estimating_the_mean_explains_nothing():
+    assert metric("r2", np.full_like(TRUTH, TRUTH.mean())) == pytest.approx(0, abs=1e-12)
+
+
+def test_worse_than_the_mean_is_a_negative_share_explained():
+    assert metric("r2", 2 * TRUTH.mean() - TRUTH) == pytest.approx(-3)
+
+
+def test_a_constant_truth_has_no_variance_to_explain():
+    assert math.isnan(metric("r2", ESTIMATE, np.ones_like(TRUTH)))
+
+
+def test_bias_is_positive_where_estimates_are_too_large():
+    assert metric("bias", TRUTH + 0.3) == pytest.approx(0.3)
+    assert metric("bias", TRUTH - 0.3) == pytest.approx(-0.3)
+
+
+def test_relative_errors_are_in_percent_of_the_truth_and_not_of_the_estimate():
+    for name in ("mre", "median_relative_error"):
+        assert metric(name, 1.25 * TRUTH) == pytest.approx(25)
+        assert metric(name, 0.75 * TRUTH) == pytest.approx(25)
+        assert metric(name, -1.25 * TRUTH, -TRUTH) == pytest.approx(25)
+
+
+def test_one_wild_estimate_moves_the_mean_relative_error_but_not_the_median():
+    wild = 1.1 * TRUTH
+    wild[7] *= 1e6
+    assert metric("median_relative_error", wild) == pytest.approx(10)
+    assert metric("mre", wild) > 1000
+
+
+def test_a_truth_of_zero_makes_the_mean_relative_error_infinite_without_a_warning(recwarn):
+    assert metric("mre", np.array([1.0, 1.0]), np.array([0.0, 1.0])) == math.inf
+    assert not recwarn
+
+
+def test_squared_error_is_squared_bias_plus_variance_and_the_root_its_root():
+    error = ESTIMATE - TRUTH
+    assert metric("mse") == pytest.approx(metric("bias") ** 2 + error.var())
+    assert metric("rmse") == pytest.approx(math.sqrt(metric("mse")))
+    assert metric("r2") == pytest.approx(1 - metric("mse") / TRUTH.var())
+    assert abs(metric("bias")) <= metric("mae") <= metric("rmse")
+
+
+def test_metrics_scale_with_the_unit_as_their_own_units_say():
+    scaling = {"mae": 1000, "rmse": 1000, "bias": 1000, "mse": 1000**2}
+    for name in METRICS:
+        in_metres = metric(name, 1000 * ESTIMATE, 1000 * TRUTH)
+        assert in_metres == pytest.approx(scaling.get(name, 1) * metric(name))
+    units = {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()}
+    assert units == {
+        "mae": "km",
+        "rmse": "km",
+        "bias": "km",
+        "mse": "(km)²",
+        "r2": "",
+        "mre": "%",
+        "median_relative_error": "%",
+    }
+    assert METRICS["mse"].build().meaning.in_unit("") == METRICS["mae"].build().meaning.in_unit("") == ""
+    assert METRICS["mre"].build().meaning.in_unit("") == "%"
+
+
+def test_single_precision_values_are_judged_in_double():
+    estimate = np.array([1e8, 1, -1e8], dtype=np.float32)
+    assert metric("bias", estimate, np.zeros(3, dtype=np.float32)) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_better_estimate_is_less_bad_by_every_metric(name):
+    measure = METRICS[name].build().meaning
+    error = ESTIMATE - TRUTH
+    assert measure.badness(metric(name, TRUTH + error / 2)) < measure.badness(metric(name))
+    assert measure.badness(metric(name, TRUTH - error / 2)) < measure.badness(metric(name))
+
+
+def test_the_usual_metrics_come_first_and_none_twice():
+    assert asked_for(["mse", "mae", "mse"]) == [*ALWAYS, "mse"]
+    assert set(ALWAYS) <= set(METRICS)
+
+
+PLAIN = {
+    "mae": lambda estimate, truth: np.mean(np.abs(estimate - truth)),
+    "mse": lambda estimate, truth: np.mean(np.square(estimate - truth)),
+    "rmse": lambda estimate, truth: np.sqrt(np.mean(np.square(estimate - truth))),
+    "bias": lambda estimate, truth: np.mean(estimate - truth),
+    "r2": lambda estimate, truth: 1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - truth.mean())),
+    "mre": lambda estimate, truth: np.mean(100 * np.abs(estimate - truth) / np.abs(truth)),
+    "median_relative_error": lambda estimate, truth: np.median(100 * np.abs(estimate - truth) / np.abs(truth)),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (2, 1), (777,), (31, 1), (5, 1, 9, 7)])
+def test_metrics_are_their_formulas_in_double_precision_to_the_last_bit(kind, shape):
+    random = np.random.default_rng(len(shape))
+    truth = random.lognormal(sigma=2, size=shape).astype(kind)
+    estimate = (truth * random.normal(1, 0.3, size=shape)).astype(kind)
+    built = {name: entry.build() for name, entry in METRICS.items()}
+    in_double = estimate.astype(np.float64), truth.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = {name: float(of(*in_double)) for name, of in PLAIN.items()}
+    found = evaluate(built, estimate, truth)
+    if truth.size == 1:
+        assert math.isnan(found.pop("r2"))
+        del expected["r2"]
+    assert found == expected
+
+
+def test_what_comes_piece_by_piece_is_judged_like_all_at_once():
+    built = {name: entry.build() for name, entry in METRICS.items()}
+    sums = Sums(built)
+    assert all(math.isnan(value) for value in sums.values().values())
+    for piece in np.array_split(np.arange(len(TRUTH)), 7):
+        sums += Sums(built).with_piece(ESTIMATE[piece], TRUTH[piece])
+    assert sums.samples == len(TRUTH)
+    additive = {name: metric for name, metric in built.items() if metric.additive}
+    assert set(built) - set(additive) == {"median_relative_error"}
+    assert sums.values() == pytest.approx(evaluate(additive, ESTIMATE, TRUTH))
+
+
+def test_pieces_of_no_samples_change_nothing():
+    built = {"mae": METRICS["mae"].build(), "r2": METRICS["r2"].build()}
+    sums = Sums(built).with_piece(ESTIMATE, TRUTH)
+    nothing = np.empty((0, 1))
+    assert (sums + Sums(built) + Sums(built).with_piece(nothing, nothing)).values() == sums.values()
+
+
+def test_a_large_truth_that_hardly_varies_keeps_its_digits():
+    truth = 1e9 + np.arange(8.0)
+    assert metric("r2", truth + 1, truth) == 1 - 8 / 42
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"unit": ""}, 'does not say which values are better; write best="lowest", "highest" or "zero"'),
+        ({"best": "high", "unit": ""}, "says 'high', which is no word for which values are better"),
+        ({"best": "highest"}, 'does not say the unit of its values; write unit="" for none'),
+        ({"best": "highest", "unit": None}, "does not say the unit of its values"),
+    ],
+)
+def test_a_metric_must_say_which_values_are_better_and_their_unit(told, message):
+    with pytest.raises(ValueError) as refused:
+        Metric(lambda estimate, truth: 0.0, **told)
+    assert message in str(refused.value)
+
+
+def test_a_metric_that_is_no_function_is_refused():
+    with pytest.raises(ValueError, match="needs a function"):
+        Metric(0.5, best="lowest", unit="")
+    assert Metric(Additive(lambda e, t, c: [e], lambda sums, n: sums[0]), best="zero", unit="").additive is not None
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda estimate, truth: estimate, "the metric 'own' must give a number, not array"),
+        (lambda estimate, truth: None, "the metric 'own' must give a number, not None"),
+        (Additive(lambda e, t, c: [(e - t).sum()], lambda sums, count: sums[0]), "must have a value per sample"),
+        (Additive(lambda e, t, c: [e, t.mean(axis=0)], lambda sums, count: sums[0]), "must have a value per sample"),
+    ],
+)
+def test_what_a_metric_of_ones_own_gives_wrongly_is_an_error_that_says_so(compute, message):
+    with pytest.raises(QexpError) as refused:
+        evaluate({"own": Metric(compute, best="lowest", unit="")}, ESTIMATE, TRUTH)
+    assert message in str(refused.value)
+
+
+HIGHER = {"metrics": {"r": {"best": "highest", "unit": ""}}}
+
+
+def test_records_tell_how_a_metric_is_read_and_older_ones_leave_it_to_qexps_own():
+    assert meaning_of("r", [HIGHER]) == Meaning("highest", "")
+    assert meaning_of("r", [{}, HIGHER, {"metrics": {}}]) == Meaning("highest", "")
+    assert meaning_of("r2", [{}]) == METRICS["r2"].build().meaning
+    assert meaning_of("rmse", []) == Meaning("lowest", "{unit}")
+
+
+def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit():
+    assert meaning_of("r", [{}]) == UNKNOWN
+    assert UNKNOWN.badness(0.5) is None
+    assert UNKNOWN.in_unit("km") == ""
+
+
+def test_two_metrics_of_one_name_that_are_read_otherwise_cannot_be_compared():
+    lower = {"metrics": {"r": {"best": "lowest", "unit": "{unit}"}}}
+    assert meaning_of("r", [HIGHER, lower]) == UNKNOWN
+
+
+@pytest.mark.parametrize("said", [None, [], "highest", {"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
+def test_what_a_damaged_record_says_of_a_metric_is_not_known(said):
+    assert meaning_of("r", [{"metrics": said}]) == UNKNOWN
+
+
+def test_braces_of_a_foreign_record_are_plain_text():
+    assert Meaning("lowest", "{unit.__class__} {unit:>999999999}").in_unit("km") == "{unit.__class__} {unit:>999999999}"
+    assert Meaning("lowest", "1/{unit}").in_unit("km") == "1/km"
+    assert Meaning("lowest", "1/{unit}").in_unit("") == ""
