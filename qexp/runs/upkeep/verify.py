@@ -188,9 +188,9 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 def _place(name: str, keep: Path | None) -> Iterator[Path]:
     """The folder of the repeated run, gone afterwards unless it is to be kept."""
     if keep is not None:
-        nesting.require_outside_of_runs(keep)
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise QexpError(f"--keep {keep}: there is something already; name a folder that is new or empty")
+        nesting.require_outside_of_runs(keep)
         files.make_folder(keep)
         yield keep.absolute()
         return
