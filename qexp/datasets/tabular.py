@@ -31,7 +31,7 @@ Where = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Group:
-    """What rows have in common: the value of a column, or what a regular expression finds in it."""
+    """What the rows of a group share: the value of a column, or what a regular expression finds in it."""
 
     column: str
     pattern: str | None = None
@@ -44,7 +44,7 @@ class TabularDataset:
     inputs       variable → its columns, in order
     outputs      variable → its columns
     identifiers  columns that name a row
-    missing      what to do about rows in which a number or a group is missing: `error` or `drop`
+    missing      what to do with rows in which a number or a group is missing: `error` or `drop`
     units        variable → unit, for those that have one
     groups       name → how it is read from a column
     fingerprint  SHA-256 that the file must have, if it is known
@@ -68,7 +68,7 @@ class TabularDataset:
         self.units = {name: (units or {}).get(name, "") for name in self.columns}
         self.groups = dict(groups or {})
         self.warnings: list[str] = []
-        """What a user should know, and may have meant."""
+        """Things that are allowed, but may be mistakes."""
         with _argument("path"):
             self._file = open_table(path, FORMATS)
         if fingerprint is not None and fingerprint != self.fingerprint:
@@ -124,7 +124,7 @@ class TabularDataset:
         return self._texts[name]
 
     def row_numbers(self, rows: Sequence[int]) -> list[int]:
-        """Where rows stand in the file; its header is row 1."""
+        """Row numbers in the file; the header of a CSV file is row 1."""
         return self._file.row_numbers([int(self._kept[row]) for row in rows])
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
@@ -228,7 +228,7 @@ class TabularDataset:
 
 @contextmanager
 def _argument(name: str) -> Iterator[None]:
-    """What a file refuses belongs to one argument."""
+    """Errors about a file become findings about one argument."""
     try:
         yield
     except QexpError as error:

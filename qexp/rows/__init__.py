@@ -1,9 +1,9 @@
 """Files of rows and named columns: the one reader of tables, for training and for `predict`.
 
-values   what a cell is: a number, missing, or neither
-table    a file that was opened: its columns, read as a whole or in pieces
-chunks   some rows at a time, as features and the columns that are kept beside them
-csv, parquet, netcdf   a format each: how pieces of it are read, and how it is written
-formats  which format a file is, by the ending of its name
+values   numbers, missing numbers and texts in cells; errors
+table    an opened file: names of columns, whole columns, pieces of rows
+chunks   rows a chunk at a time: a matrix of features, and the columns kept beside it
+csv, parquet, netcdf   one format each, read and written
+formats  the format of a file, by the ending of its name
 raster   means over the cells of a map, from rows with positions
 """

@@ -1,4 +1,4 @@
-"""Rows in chunks: the columns that are features as a matrix, and beside them those that are kept."""
+"""Rows in chunks: features as a matrix, and the columns that are kept beside them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Rows:
 
     features  columns of numbers; or one of vectors
     kept      the other columns, and what they hold; all if left out
-    number    type in which text is read as a number, before it is rounded to single precision
-    Raises TableError where a column is missing, or cannot be what it is to be.
+    number    type in which text is read as a number before it is rounded to single precision
+    Raises TableError where a column is missing, or features are not numbers.
     """
 
     def __init__(

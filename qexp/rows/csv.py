@@ -24,9 +24,9 @@ CELLS = 1 << 20
 INDEX = "index"
 """The name of a first column that has none."""
 LAST = "\0"
-"""What the last column is called while another is read: it shows whether the file ends within quotation marks."""
+"""Name of the last column where only others are wanted: it shows whether the file ends within quotation marks."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
-"""Which are refused."""
+"""Separators that are refused, by name."""
 WORDS = {
     "unexpected end of data": "a quotation mark is opened here and never closed",
     "',' expected after '\"'": "text stands behind a closing quotation mark; is one before it not closed?",
@@ -34,7 +34,7 @@ WORDS = {
         f"a cell has more than {csv.field_size_limit():,} characters; is a quotation mark not closed?"
     ),
 }
-"""What the reader of Python says, in other words."""
+"""Errors of Python's reader in plain words."""
 
 
 class CsvTable(Table):
@@ -142,7 +142,7 @@ class CsvTable(Table):
             raise TableError(f"{self.path}: row {before + 1}: {WORDS['unexpected end of data']}")
 
     def _cell_by_cell(self, types: Types, size: int, read: int) -> Iterator[Piece]:
-        """The slow way, which knows where every cell stands; all rows but those that were read."""
+        """The slow way, which knows row and column of every cell; skips the rows that were read before."""
         import pyarrow as pa
 
         whole = max(self.path.stat().st_size, 1)
@@ -164,7 +164,7 @@ class CsvTable(Table):
     def _column(
         self, rows: Sequence[tuple[int, list[str]]], name: str, kind: pa.DataType, wrong: list[tuple[int, str]]
     ) -> pa.Array:
-        """The cells of a column; what is wrong with some is added to what is wrong."""
+        """The cells of a column; problems are added to `wrong`."""
         import pyarrow as pa
 
         read_as, convert = _conversion(kind)
@@ -202,7 +202,7 @@ def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] =
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    """The lines of a file, none of which may fill the memory."""
+    """The lines of a file; a limit on their length keeps them from filling the memory."""
     row = 0
     while line := file.readline(LARGEST):
         row += 1
@@ -219,12 +219,12 @@ def _bytes_per_row(file: IO[bytes]) -> float:
 
 
 def _text(path: Path) -> TextIO:
-    """A file as text; bytes that are not UTF-8 stay what they are until somebody wants them."""
+    """A file as text; bytes that are not UTF-8 are an error only in cells that are wanted."""
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Callable[[str], Any]]:
-    """How a cell is read that is to become a value of a type."""
+    """The type that Python values get first, and the function that converts a cell."""
     import pyarrow as pa
 
     if pa.types.is_floating(kind):

@@ -41,7 +41,7 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
-    """Raises TableError for a name that ends otherwise than it may."""
+    """The format of a file name. Raises TableError for another ending."""
     ending = path.suffix.lower()
     if ending not in endings:
         raise TableError(f"{path}: a table must end in {', '.join(endings)}")
@@ -51,7 +51,7 @@ def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
 def open_table(path: Path, endings: Collection[str] = FORMATS.keys(), unnamed: Sequence[str] = ()) -> Table:
     """A file of rows. Raises NotFoundError, or TableError for what cannot be read.
 
-    unnamed  features that a CSV file without a line of names has, after an index
+    unnamed  features that a CSV file without a line of names holds, after an index
     """
     kind = format_of(path, endings)
     if not path.is_file():
@@ -69,9 +69,9 @@ def open_rows(path: Path, features: Sequence[str]) -> Rows:
 
 @contextmanager
 def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> Iterator[Sink]:
-    """A file to add rows to; it is there when all went well, and otherwise not at all.
+    """A file to add rows to; it appears once it is complete, and not at all after an error.
 
-    origin  what a file says of where it comes from, where its kind has room for it
+    origin  run, digest and caution, written into the file where its format has room for them
     """
     kind = format_of(path)
     try:

@@ -22,17 +22,17 @@ ROW = "row"
 PIECE = 1 << 14
 """Rows of a piece of the file, where rows are a plain list."""
 NETCDF_3 = b"CDF"
-"""What files of the classic format begin with; others are HDF5."""
+"""First bytes of files of the classic format; others are HDF5."""
 
 
 DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError)
-"""What the libraries raise where a file is not what it should be."""
+"""Errors that h5netcdf and scipy raise for damaged files."""
 
 
 class NetcdfTable(Table):
     """Variables along one dimension, or over a grid of two, whose cells are the rows.
 
-    The first column asked for tells which dimensions these are; others may lie along some of them.
+    The first column asked for decides which dimensions these are; others may lie along some of them.
     """
 
     def _open(self) -> None:
@@ -72,13 +72,11 @@ class NetcdfTable(Table):
         return int(self._data.variables[name].shape[1])
 
     def others(self, features: Sequence[str]) -> list[str]:
-        """Dimensions of a grid without values of their own, which are numbered from 0, and what lies along some."""
+        """Dimensions of a grid that have no values and are numbered from 0, and variables along these dimensions."""
         dimensions = self._dimensions(features[0])
         counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
-        left = [name for name in self.names if name not in set(features)]
-        return counted + [
-            name for name in left if {*self._variable(name).dims} <= {*dimensions} and self._variable(name).ndim
-        ]
+        beside = ((name, self._variable(name).dims) for name in super().others(features))
+        return counted + [name for name, dims in beside if dims and {*dims} <= {*dimensions}]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
         import pyarrow as pa
@@ -96,11 +94,11 @@ class NetcdfTable(Table):
         return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
 
     def _dimensions(self, name: str) -> list[str]:
-        """Those whose cells are the rows of a variable; its values along others are a vector."""
+        """The dimensions whose cells are the rows of a variable; a vector extends along one more."""
         return [str(one) for one in self._data.variables[name].dims][: 1 if name in self._vectors else None]
 
     def _variable(self, name: str) -> Any:
-        """A variable of the file, or the numbers of a dimension that has no values."""
+        """A variable of the file, or the indices of a dimension that has none."""
         import xarray
 
         if name in self.names:
@@ -140,7 +138,7 @@ class NetcdfTable(Table):
         return pa.array(texts, kind)
 
     def _whole_pieces(self, lines: int, name: str) -> int:
-        """As many lines as end where a compressed piece of the file does, so that none is unpacked twice."""
+        """Lines to read at a time: a multiple of the file's compressed pieces, so that none is unpacked twice."""
         pieces = self._data.variables[name].encoding.get("chunksizes")
         step = int(pieces[0]) if pieces else 1
         return max(lines // step, 1) * step if step <= 4 * lines else lines

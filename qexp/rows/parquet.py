@@ -46,7 +46,7 @@ class ParquetTable(Table):
         return None
 
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """As they are, but categories become what they stand for, which every format can hold."""
+        """The types of the file; categories become their values, which every format can hold."""
         import pyarrow as pa
 
         kinds = [self._schema.field(name).type for name in names]

@@ -1,8 +1,9 @@
-"""A table: a file of rows and named columns that was opened, of whatever format."""
+"""A table: an opened file of rows and named columns, whatever its format."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WHOLE = 1 << 16
-"""Rows read at a time where all of a column is wanted."""
+"""Rows read at a time where whole columns are wanted."""
 
 Types = Mapping[str, "pa.DataType"]
-"""Columns in the order in which they are wanted, and what their values are to become. A floating type is that in which
-text is read as a number; a format that stores numbers gives them as it stores them."""
+"""Columns in the order in which they are wanted, and the types that they are read as. A floating type applies where
+text is read as a number; formats that store numbers give them as they are stored."""
 
 Piece = tuple["pa.Table", float]
 """Some rows, and the share of the file that has been read with them, from 0 to 1."""
@@ -31,7 +32,7 @@ Piece = tuple["pa.Table", float]
 
 @dataclass(frozen=True)
 class Grid:
-    """The raster that rows come from, the last dimension fastest."""
+    """The raster whose cells are the rows, the last dimension fastest."""
 
     sizes: Mapping[str, int]
     coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
@@ -39,11 +40,11 @@ class Grid:
 
 
 class Table(ABC):
-    """A file of rows and named columns; nothing but the names was read.
+    """A file of rows and named columns, opened: only the names have been read.
 
     names  of all columns, in the order of the file
     units  of columns, where the file says so
-    Raises TableError, in all that it does, for what cannot be read: with the row and column, where it is known.
+    All methods raise TableError for what cannot be read, with row and column where they are known.
     """
 
     names: list[str]
@@ -58,7 +59,7 @@ class Table(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Find out the names."""
+        """Read the names."""
 
     @abstractmethod
     def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
@@ -66,22 +67,23 @@ class Table(ABC):
 
     @abstractmethod
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """What columns hold, of those that are only kept."""
+        """The types of columns that are kept as they are."""
 
     def others(self, features: Sequence[str]) -> list[str]:
-        """The columns besides some, which have a value in each of their rows."""
-        return [name for name in self.names if name not in set(features)]
+        """All other columns that have a value for every row of the features."""
+        known = set(features)
+        return [name for name in self.names if name not in known]
 
     def grid(self, features: Sequence[str]) -> Grid | None:
-        """The raster that the rows of some columns come from; None for a plain list of rows."""
+        """The raster of the features; None for a plain list of rows."""
         return None
 
     def vector(self, name: str) -> int | None:
-        """The number of values that every row has in a column, if it is one of vectors rather than of numbers."""
+        """Length of the vectors in a column, if its rows hold vectors rather than numbers."""
         return None
 
     def row_numbers(self, records: Sequence[int]) -> list[int]:
-        """Where records, counted from 0, stand in the file."""
+        """Row numbers in the file of records counted from 0."""
         return [record + 1 for record in records]
 
     def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
@@ -89,25 +91,26 @@ class Table(ABC):
         return listed("row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records))
 
     def trouble_with(self, name: str) -> str | None:
-        """Why there is no one column of this name, or None."""
+        """Why a name does not identify one column, or None."""
         count = self.names.count(name)
         if count == 0:
             return f"{self.path} has no column '{name}'; {suggestion(name, set(self.names))}"
         return None if count == 1 else f"{self.path} has {count} columns called '{name}'; rename all but one"
 
     def require(self, names: Iterable[str]) -> None:
-        """Raises TableError where there is no one column of a name."""
-        troubles = [trouble for name in names if (trouble := self.trouble_with(name))]
+        """Raises TableError where a name does not identify one column."""
+        counts = Counter(self.names)
+        troubles = [str(self.trouble_with(name)) for name in names if counts[name] != 1]
         if troubles:
             more = [f"and {len(troubles) - SHOWN} more"] if len(troubles) > SHOWN else []
             raise TableError("\n".join([*troubles[:SHOWN], *more]))
 
     def no_numbers(self, names: Sequence[str]) -> str | None:
-        """Why columns cannot be features, as far as that is known before they are read, or None."""
+        """Why columns cannot be numbers, as far as the file tells before they are read, or None."""
         return None
 
     def require_numbers(self, names: Sequence[str]) -> None:
-        """Raises TableError where columns cannot be features."""
+        """Raises TableError where columns cannot be numbers."""
         self.require(names)
         if trouble := self.no_numbers(names):
             raise TableError(trouble)
@@ -133,7 +136,7 @@ class Table(ABC):
         said: dict[str, list[str]] = {name: [] for name in texts}
         self.require_numbers(list(found))
         self.require(said)
-        if found.keys() & said.keys():  # a column that is asked for as both
+        if found.keys() & said.keys():  # a column wanted as both
             return self.read(found, [])[0], self.read([], said)[1]
         types = {**dict.fromkeys(found, pa.float64()), **dict.fromkeys(said, pa.string())}
         for rows, _ in self.pieces(types, WHOLE):
@@ -155,7 +158,7 @@ def _as_table_errors(path: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """What can be wrong with a file as a whole, and other errors, as a TableError."""
+    """Errors of the system, of encoding, and others, as a TableError that names the file."""
     known: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a cell of a table is: a number, missing, or neither."""
+"""The values of cells: numbers, missing numbers, texts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 from qexp.errors import QexpError
 
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None")
-"""What a text file has in place of a number that is missing."""
+"""Spellings of a missing number in text files."""
 
 SHOWN = 5
-"""Cells, rows or names of one kind that an error lists; the rest is counted."""
+"""Cells, rows or names that an error lists; the rest is counted."""
 
 _NAN = re.compile(r"[+-]?nan(\([a-z0-9_]*\))?", re.IGNORECASE | re.ASCII)
-"""Not a number, as C and its libraries write it."""
+"""NaN as C libraries write it."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
@@ -35,11 +35,11 @@ def number(text: str) -> float | None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, or not a number by its own word; nothing at all is not."""
+    """Whether a text is a number or a spelled missing number; an empty text is not."""
     return bool(text.strip()) and number(text) is not None
 
 
-# What a cell becomes in a column of a type. They raise ValueError, which says what the cell is not.
+# Cells as values of a type. Raise ValueError that says what is wrong with the cell.
 
 
 def as_number(text: str) -> float:

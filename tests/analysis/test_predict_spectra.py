@@ -205,7 +205,7 @@ def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(f
         ("1\n" * 15, "it has 15 numbers, not 16"),
         ("1\n" * 15 + "x\n", "'x' in channel 15 is not a number"),
         ("1\n" * 15 + "-3\n", "-3 in channel 15 is negative"),
-        ("1\n" * 15 + "nan\n", "channel 15 is no finite number"),
+        ("1\n" * 15 + "nan\n", "channel 15 is not a finite number"),
         ("", "it is empty"),
     ],
 )
@@ -268,9 +268,7 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
     assert "has 16 columns channel_0, channel_1, … of counts, not 8" in complaint_of(table(), wide)
     negative = np.where(np.arange(COUNT) % 10 == 4, -2, 5)
     said = complaint_of(table(channel_3=negative), model_of())
-    assert said.startswith(
-        f"{tmp_path / 'rows.parquet'} has spectra whose counts are none: spectrum 5 (-2 in channel 3"
-    )
+    assert said.startswith(f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3")
     assert said.endswith(" and 10 more")
     other = model_of(layout=Layout(2048, "counts_", "core", "depth"))
     assert "has 0 columns counts_0, counts_1, … of counts, not 2048" in complaint_of(table(), other)

@@ -118,9 +118,9 @@ def test_counts_may_be_written_in_many_ways(written, counts):
         ("1 2 3x", "'3x' in channel 2 is not a number"),
         ("1 2_0 3", "'2_0' in channel 1 is not a number"),
         ("1 -2 3", "-2 in channel 1 is negative"),
-        ("1 nan 3", "channel 1 is no finite number"),
-        ("1 2 inf", "channel 2 is no finite number"),
-        ("1 2 1e39", "channel 2 is no finite number"),
+        ("1 nan 3", "channel 1 is not a finite number"),
+        ("1 2 inf", "channel 2 is not a finite number"),
+        ("1 2 1e39", "channel 2 is not a finite number"),
         ("1 2 \u00b53", "in channel 2 is not a number"),
     ],
 )
@@ -322,8 +322,8 @@ def test_core_names_that_look_like_numbers_stay_as_they_are_written(folders, tmp
     ("column", "row", "value", "words"),
     [
         ("channel_9", 4, -3.0, "spectrum 5 (-3 in channel 9 is negative)"),
-        ("channel_9", 4, float("nan"), "channel 9 is no finite number"),
-        (TARGET, 2, float("nan"), "no finite number: 'nan' of spectrum 3"),
+        ("channel_9", 4, float("nan"), "channel 9 is not a finite number"),
+        (TARGET, 2, float("nan"), "not finite numbers: 'nan' of spectrum 3"),
         ("part", 2, "training", "'training' of spectrum 3"),
     ],
 )

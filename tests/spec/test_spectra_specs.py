@@ -128,7 +128,7 @@ FILES_WITH_A_FAULT = {
     "a count that is not known": (
         lambda few: (few / "train/spe/C1_2.csv").write_text("nan " * 64),
         "datasets/scratch.json at $.path",
-        "C1_2.csv (what it has in channel 0 is no finite number)",
+        "C1_2.csv (channel 0 is not a finite number)",
     ),
     "a row without its file": (
         lambda few: (few / "train/spe/A1_0.csv").unlink(),

@@ -23,16 +23,16 @@ from qexp.tables import suggestion
 
 PARTS = (TRAIN, TEST)
 BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
-"""Files in a folder of spectra that are none."""
+"""Files in a folder of spectra that are not spectra."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How spectra lie in folders and tables."""
+    """How spectra are arranged in folders and tables."""
 
     channels: int
     columns: str
-    """What the columns of counts are called before their number, or a variable of NetCDF."""
+    """Prefix of the columns of counts, or a variable of NetCDF."""
     core: str
     depth: str | None
 
@@ -43,33 +43,33 @@ class Spectra:
 
     names: list[str]
     cores: list[str]
-    """Empty where not known."""
+    """Empty where unknown."""
     depths: NDArray[np.float64]
-    """NaN where not known."""
+    """NaN where unknown."""
     parts: list[str]
-    """The folder that each lies in, of those in `PARTS`; empty for others."""
+    """The folder of each, of those in `PARTS`; empty for others."""
     counts: NDArray[np.float32]
     """(spectrum, channel)"""
     done: float
-    """The share that has been read with them."""
+    """The share of the source that has been read."""
 
 
 class Source(Protocol):
-    """Spectra that were found."""
+    """Spectra to estimate: a folder or a table."""
 
     identity: Any
-    """What tells them from others, and from what they were before they were changed."""
+    """Identifies the files and their state: another value after any change."""
     folders: Sequence[Path]
-    """Where each has a file of its own."""
+    """The folders of files with one spectrum each."""
     with_parts: bool
-    """Whether they lie in `train/` and `test/`."""
+    """Whether they are divided into `train/` and `test/`."""
 
     def pieces(self, size: int) -> Iterator[Spectra]:
-        """All in order, so many at a time, the last ones fewer. Raises QexpError for what is no spectrum."""
+        """All spectra in order, `size` at a time, the last ones fewer. Raises QexpError for invalid ones."""
 
 
 def source_of(path: Path, layout: Layout) -> Source:
-    """The spectra of a folder or table. Raises QexpError where there are none."""
+    """The spectra of a folder or table. Raises QexpError if there are none."""
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file or folder")
     return SpectrumFolder(path, layout) if path.is_dir() else SpectrumTable(path, layout)
@@ -77,7 +77,7 @@ def source_of(path: Path, layout: Layout) -> Source:
 
 @dataclass(frozen=True)
 class _Group:
-    """Spectra that lie in one folder."""
+    """The spectra of one folder."""
 
     part: str
     folder: Path
@@ -122,7 +122,7 @@ class SpectrumFolder:
         return [name for name in files_in(group.folder) if name not in BESIDE]
 
     def _check_info(self, group: _Group, info: Path, files: Sequence[str], findings: Findings) -> None:
-        """Whether every row has its file, every file its row, and the core is told."""
+        """Find rows without a file, files without a row, and a missing column of cores."""
         names: dict[str, None] = {}
         for name, columns in described(info, findings):
             if not names and self.layout.core not in columns:
@@ -139,7 +139,7 @@ class SpectrumFolder:
             yield self._piece(some, read)
 
     def _described(self) -> Iterator[tuple[_Group, str, dict[str, str]]]:
-        """Name and columns of every spectrum, and where it lies."""
+        """Folder, name and columns of every spectrum."""
         findings = Findings()
         for group in self._groups:
             if group.info is None:
@@ -195,14 +195,14 @@ class SpectrumTable:
 
 
 def _listing(folder: Path) -> list[Any]:
-    """What tells the files of a folder from changed ones: their number, and a sum of hashes of names, sizes, times."""
+    """Identifies the state of a folder: the number of files, and a sum of hashes of names, sizes and times."""
     count = total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file() and not entry.name.startswith("."):
                 state = entry.stat()
                 said = f"{entry.name}/{state.st_size}/{state.st_mtime_ns}"
-                # A sum needs no order, and so no list of all that there is.
+                # A sum needs no order, and so no list of all files.
                 total += int.from_bytes(hashlib.sha256(said.encode()).digest()[:16])
                 count += 1
     return [count, f"{total % 2**128:032x}"]

@@ -1,4 +1,4 @@
-"""A spectrum as it is written in a file of its own: so many numbers between spaces, commas or line breaks."""
+"""A spectrum in a file of its own: numbers separated by spaces, commas or line breaks."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from numpy.typing import NDArray
 from qexp.datasets.array_cache import Array
 
 WHOLE = b"0123456789 \n\r\t"
-"""What whole numbers are written with."""
+"""Characters of files that hold whole numbers only."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 HASH = 24
-"""Hexadecimal digits of SHA-256 that tell spectra apart."""
+"""Hexadecimal digits of SHA-256 that identify a spectrum."""
 
 
 def counts_in(content: bytes, channels: int) -> Array:
-    """The counts of a spectrum as they are written, (channels,). Raises ValueError, which says what is wrong."""
+    """The counts of a spectrum from the content of its file, (channels,). Raises ValueError that says what is wrong."""
     if not content.strip():
         raise ValueError("it is empty")
     if not content.translate(None, WHOLE):
         whole = np.fromstring(content, dtype=np.int64, sep=" ")  # four times as fast as any other way
-        if whole.max() < np.iinfo(np.int64).max:  # what is larger ends there
+        if whole.max() < np.iinfo(np.int64).max:  # fromstring clips larger numbers to this
             _require_length(len(whole), channels)
             return whole.astype(np.float32)
     words = content.removeprefix(BYTE_ORDER_MARK).replace(b",", b" ").split()
     _require_length(len(words), channels)
-    with np.errstate(over="ignore"):  # what is too large is found below
-        counts: Array = (_numbers(words) + 0.0).astype(np.float32)  # without the sign of a zero
+    with np.errstate(over="ignore"):  # infinity is found below
+        counts: Array = (_numbers(words) + 0.0).astype(np.float32)  # adding zero removes the sign of -0.0
     if trouble := trouble_with(counts):
         raise ValueError(trouble)
     return counts
 
 
 def trouble_with(counts: Array) -> str | None:
-    """What is wrong with numbers that ought to be counts, (channels,), or None."""
+    """Why numbers cannot be counts, (channels,), or None."""
     if not (finite := np.isfinite(counts)).all():
-        return f"what it has in channel {np.argmin(finite)} is no finite number"
+        return f"channel {np.argmin(finite)} is not a finite number"
     if (counts < 0).any():
         channel = int(np.argmax(counts < 0))
         return f"{counts[channel]:g} in channel {channel} is negative"
@@ -47,7 +47,7 @@ def trouble_with(counts: Array) -> str | None:
 
 
 def hash_of(counts: Array) -> str:
-    """What tells a spectrum from others: the first digits of SHA-256 of its counts, 32-bit and little-endian.
+    """Identifies a spectrum: the first digits of SHA-256 of its counts, 32-bit and little-endian.
 
     Zeros are without a sign, which a table can have given them.
     """
@@ -70,7 +70,7 @@ def _numbers(words: list[bytes]) -> NDArray[np.float64]:
 
 def _number(word: bytes, channel: int) -> float:
     try:
-        if b"_" in word:  # Python's own way to write 1_000
+        if b"_" in word:  # only Python reads 1_000 as a number
             raise ValueError
         return float(word)
     except ValueError:

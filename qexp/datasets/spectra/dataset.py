@@ -27,7 +27,7 @@ from qexp.tables import suggestion
 SPECTRUM, MASK = "spectrum", "mask"
 
 VERSION = 1
-"""Of what is kept: to be raised when the same files would be read in another way."""
+"""Of the cached arrays: to be raised when the same files would give other values."""
 
 Texts = NDArray[np.str_]
 
@@ -36,14 +36,14 @@ class SpectraDataset:
     """Spectra of cores.
 
     path         holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
-    target       what there is a number of for each spectrum, and in a table its column
+    target       name of the number that each spectrum is labelled with; in a table its column
     channels     counts of a spectrum
-    patch_size   channels that are hidden together
+    patch_size   channels that are masked together
     mix          largest share of another spectrum that one is mixed with in training
-    columns      of a table: what columns of counts are called before their number, or a NetCDF file's variable
+    columns      of a table: prefix of the columns of counts, or a NetCDF file's variable
     core         column that names the core
-    depth        column of the depth in the core; None: there is none
-    energy       of the first channel, and from each to the next, in keV; None: not known
+    depth        column of the depth in the core; None if there is none
+    energy       of the first channel, and the step between channels, in keV; None if not known
     units        variable or column → unit
     fingerprint  SHA-256 that all that was read must have, if it is known
     Raises DatasetError.
@@ -72,10 +72,10 @@ class SpectraDataset:
         self._counts = kept.opened()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
         self.warnings: list[str] = list(read.warnings)
-        """What a user should know, and may have meant."""
+        """Things that are allowed, but may be mistakes."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.hashes: Texts = np.array(read.hashes)
-        """First digits of SHA-256 of every spectrum, which tell it from others."""
+        """First digits of the SHA-256 of every spectrum, which identify it."""
         targets = self._rows.targets
         self.targets = None if targets is None else np.array(targets, dtype=np.float64)
         self._units = dict(units or {})
@@ -94,11 +94,11 @@ class SpectraDataset:
 
     @property
     def spectra(self) -> Array:
-        """(row, channels), counts, read from the disk where it is looked at; see `read` for many of them."""
+        """Counts, (row, channels), mapped from the disk; use `read` for many rows."""
         return self._counts.values
 
     def read(self, rows: NDArray[np.int64]) -> Array:
-        """Some spectra, (row, channels), a copy; memory does not grow with what is read in this way."""
+        """A copy of some spectra, (row, channels); mapped memory is given back, so that it does not grow."""
         taken: Array = self._counts.values[rows]
         self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
         return taken
@@ -109,7 +109,7 @@ class SpectraDataset:
 
     @property
     def patches(self) -> int:
-        """Of a spectrum."""
+        """Patches of a spectrum."""
         return self.channels // self.patch_size
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -119,20 +119,20 @@ class SpectraDataset:
 
     @cached_property
     def units(self) -> dict[str, str]:
-        """Of the variables, the depth, and columns whose unit was told."""
+        """Units of the variables, the depth, and columns with a given unit."""
         depth = self._units.get(self._depth or "", "mm")
         own = {SPECTRUM: "counts", MASK: "", "depth": depth, **({} if self.target is None else {self.target: ""})}
         return {**own, **self._units}
 
     @cached_property
     def metadata(self) -> Mapping[str, Texts]:
-        """All other columns than core and depth, as texts, (row,)."""
+        """All columns but core and depth, as texts, (row,)."""
         return {
             name: np.array(texts) for name, texts in self._rows.columns.items() if name not in (self._core, self._depth)
         }
 
     def column(self, name: str) -> Texts:
-        """What a split may go by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
+        """Values that a split may group by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
         own = {"core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
         if name in own:
             return own[name]
@@ -141,7 +141,7 @@ class SpectraDataset:
         return self.metadata[name]
 
     def without_spread(self) -> list[int]:
-        """The rows whose counts are all the same, as zeros are: they cannot be scaled by their own deviation."""
+        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
         return list(self._without_spread)
 
     def _refuse_arguments(self) -> None:
@@ -183,7 +183,7 @@ class SpectraDataset:
             return np.array([], dtype=np.str_)
         for name, text in zip(self.names, texts, strict=True) if "" in texts else ():
             if not text:
-                findings.add(f"{source.path}: {source.listed} names no core for spectra", name, ("core",))
+                findings.add(f"{source.path}: {source.listed} has no core for spectra", name, ("core",))
         return np.array(texts)
 
     def _depths(self, source: Source, findings: Findings) -> NDArray[np.float64]:
@@ -210,7 +210,7 @@ class SpectraDataset:
 
 
 class _Reading:
-    """What is known once all spectra have been read, and kept so that they need not be."""
+    """Facts found while all spectra were read, cached so that they need not be read again."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -232,7 +232,7 @@ class _Reading:
         self.warnings = _repeated(self.rows, self.hashes)
 
     def key(self) -> list[Any]:
-        """Of the array: the same spectra in the same order are kept once, whatever else is told of them."""
+        """Key of the array: the same spectra in the same order are cached once, whatever their metadata."""
         return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
 
     def document(self) -> dict[str, Any]:
@@ -246,7 +246,7 @@ class _Reading:
 
 
 def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
-    """The array of all spectra and what is known of them, from the files only if anything changed."""
+    """The array of all spectra and the facts about them, read from the files only if anything changed."""
     key = ["what is told of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
         reading = _Reading.of(document)

@@ -34,7 +34,7 @@ class Folders:
         self.path, self._labelled, self._channels = path, labelled, channels
 
     def state(self) -> list[Any]:
-        """Place, size and time of every file."""
+        """Path, size and time of change of every file."""
         digest = hashlib.sha256()
         for part in self._parts():
             for folder in (SPECTRA, *([TARGETS] if self._labelled else [])):
@@ -108,8 +108,8 @@ class Folders:
 
 
 def _states(folder: Path) -> list[str]:
-    """Name, size, time and number of every file, by name."""
-    handle = os.open(folder, os.O_RDONLY)  # status by a name in an open folder, which need not be looked up again
+    """Name, size, time of change and inode of every file, by name."""
+    handle = os.open(folder, os.O_RDONLY)  # relative to an open folder, so that its path is resolved once
     try:
         with os.scandir(handle) as entries:
             found = []
@@ -161,7 +161,7 @@ def described(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, s
         seen.add(cells[0])
         yield cells[0], dict(zip(header[1:], cells[1:], strict=True))
     if header and not seen:
-        findings.add(f"{info} names no spectrum")
+        findings.add(f"{info} lists no spectra")
 
 
 def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
@@ -185,7 +185,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def compare(folder: Path, there: Sequence[str], info: Path, names: Collection[str], findings: Findings) -> None:
-    """Whether every spectrum that info.csv names is among the files of a folder, and every file is named."""
+    """Find spectra that info.csv names and the folder lacks, and files that info.csv does not name."""
     if not there:
         findings.add(f"{folder} holds no file")
     if not there or not names:

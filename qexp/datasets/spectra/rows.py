@@ -1,4 +1,4 @@
-"""What is known of spectra besides their counts, and what is found wrong with them."""
+"""Names, parts, targets and metadata of spectra, and the problems found in them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
 
 BLOCK = 512
-"""Spectra that are read at a time."""
+"""Spectra read at a time."""
 
 Where = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What is told of every spectrum, as texts, in the order of the rows."""
+    """Names, parts and metadata of all spectra as texts, in the order of the rows."""
 
     names: list[str]
     parts: list[str]
@@ -37,14 +37,14 @@ class Rows:
 
 
 class Source(Protocol):
-    """Where spectra are read from."""
+    """A folder or file that spectra are read from."""
 
     path: Path
     listed: str
-    """What lists the columns, for messages."""
+    """The file that lists the columns, for messages."""
 
     def state(self) -> list[Any]:
-        """What is another as soon as anything was changed, found without reading the spectra."""
+        """A value that changes when any file changes, found without reading the spectra."""
         ...
 
     def rows(self) -> Rows:
@@ -57,7 +57,7 @@ class Source(Protocol):
 
 
 class Findings:
-    """What is wrong, of each kind the first few by name."""
+    """Problems, grouped by kind; of each kind the first few are named."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[Where, str], list[str]] = {}

@@ -20,18 +20,18 @@ from qexp.rows.values import TableError, number
 from qexp.tables import suggestion
 
 NAMES = ("filename", "name")
-"""Columns that may say what a spectrum is called; without one it is called by its number, counted from 1."""
+"""Columns that may hold the names of spectra; without one, spectra are numbered from 1."""
 
 PART = "part"
 
 CHUNK = 4 * BLOCK
-"""Spectra of a table that are read at a time."""
+"""Spectra of a table read at a time."""
 
 
 class CountTable:
     """A table of spectra that was opened.
 
-    columns  what the columns of counts are called before their number from 0, or the NetCDF variable that has them all
+    columns  prefix of the columns of counts, before their number from 0; or the NetCDF variable that holds them all
     Raises TableError.
     """
 
@@ -48,7 +48,7 @@ class CountTable:
         self.others: list[str] = self._table.others(self.counts) if self.counts else self._table.names
 
     def require_channels(self, findings: Findings) -> None:
-        """Whether a row has as many counts as a spectrum has channels."""
+        """Find out whether every row has the right number of counts."""
         if self._width is not None:
             if self._width != self._channels:
                 what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
@@ -64,7 +64,7 @@ class CountTable:
         return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
 
     def chunks(self, texts: Iterable[str] = (), size: int = CHUNK) -> Iterator[Chunk]:
-        """The counts as features; some other columns as texts."""
+        """The counts as features, and some other columns as texts."""
         import pyarrow as pa
 
         kept = pa.schema([(name, pa.string()) for name in texts])
@@ -105,7 +105,7 @@ class SpectrumTable:
         parts = columns.pop(PART, [TRAIN] * size)
         for row, part in enumerate(parts):
             if part not in PARTS:
-                kind = f"{self.path}, column '{PART}', has other words than {', '.join(PARTS)}"
+                kind = f"{self.path}, column '{PART}', has values other than {', '.join(PARTS)}"
                 findings.add(kind, f"'{part}' of spectrum {row + 1}")
         called = next((name for name in NAMES if name in columns), None)
         targets = None if self._target is None else self._numbers(columns.pop(self._target), findings)
@@ -128,15 +128,15 @@ class SpectrumTable:
         for row, text in enumerate(texts):
             value = number(text)
             if value is None or not np.isfinite(value):
-                kind = f"{self.path}, column '{self._target}', has cells that are no finite number"
+                kind = f"{self.path}, column '{self._target}', has cells that are not finite numbers"
                 findings.add(kind, f"'{text[:20]}' of spectrum {row + 1}", ("target",))
             found.append(float("nan") if value is None else value)
         return found
 
 
 def add_troubles(counts: Array, path: Path, start: int, findings: Findings) -> None:
-    """Find rows that are no spectra; `start` is the number of rows before them."""
+    """Find rows with invalid counts; `start` is the number of rows before them."""
     wrong = np.flatnonzero(~(np.isfinite(counts) & (counts >= 0)).all(axis=1))
     for row in wrong.tolist():
         shown = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
-        findings.add(f"{path} has spectra whose counts are none", shown)
+        findings.add(f"{path} has spectra with invalid counts", shown)
