@@ -17,7 +17,6 @@ import pytest
 from typer.testing import CliRunner
 
 from qexp.cli import app
-from qexp.synthetic import ice, ice_folders, xrf, xrf_folders
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,6 +27,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def _made_up_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from qexp.synthetic import ice, ice_folders, xrf, xrf_folders  # loads torch, which few tests need
+
     data = tmp_path_factory.mktemp("data")
     for name in ("ice", "ice_coupled"):
         ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
