@@ -21,7 +21,6 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from qexp.cli import app
-from qexp.synthetic import ice, ice_folders, xrf, xrf_folders
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -53,6 +52,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 
 @pytest.fixture(scope="session")
 def _made_up_data(made_once: MadeOnce) -> Path:
+    from qexp.synthetic import ice, ice_folders, xrf, xrf_folders  # loads torch, which few tests need
+
     def make(data: Path) -> None:
         for name in ("ice", "ice_coupled"):
             ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)

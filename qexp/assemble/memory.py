@@ -27,6 +27,9 @@ TOLERANCE = 2
 
 WEIGHTS_AND_GRADIENTS = 2
 
+BYTES_OF_PLACE = 40
+"""Where a patch lies: five numbers."""
+
 IN_EXPERIENCE, IN_MODEL = "experience", "model"
 """Whose finding it is."""
 
@@ -46,8 +49,8 @@ class Needs:
 
 def of_model(network: Network, available: int) -> Iterator[Finding]:
     """What is wrong with a model that could not be trained on a single sample."""
-    weights = {name: WEIGHTS_AND_GRADIENTS * size for name, size in footprint.of_weights(network).items()}
-    needs = Needs(weights, footprint.kept_per_sample(network), 1)
+    copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
+    needs = Needs(_of_operations(network, copies), footprint.kept_per_sample(network), 1)
     yield from (finding for _, finding in _too_large(needs, available, ""))
 
 
@@ -55,18 +58,15 @@ def of_experience(
     document: Document, dataset: Dataset, network: Network, tables: Tables, available: int
 ) -> Iterator[tuple[str, Finding]]:
     """What is wrong with an experience that is right otherwise: in the experience, or in its model."""
-    members, frozen = document.get("members", 1), _frozen(document)
-    copies = WEIGHTS_AND_GRADIENTS + _state(document, tables)
+    copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
+    copies |= dict.fromkeys(_frozen(document), 1)
+    members = document.get("members", 1)
     shrunk = 1 if document.get("precision", "float32") == "float32" else 0.5
-    count, kept = _training_samples(document, dataset), _kept_samples(document, dataset, network)
     needs = Needs(
-        {
-            name: members * (1 if name in frozen else copies) * size
-            for name, size in footprint.of_weights(network).items()
-        },
+        {name: members * size for name, size in _of_operations(network, copies).items()},
         {name: shrunk * size for name, size in footprint.kept_per_sample(network).items()},
-        min(document["batch_size"], count),
-        kept,
+        min(document["batch_size"], _training_samples(document, dataset)),
+        _kept_samples(document, dataset),
     )
     yield from _too_large(needs, available, "sizes" if "sizes" in document else "patches")
 
@@ -97,6 +97,15 @@ def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, 
         yield IN_EXPERIENCE, ((count,), f"{in_bytes(needs.samples)} for samples: {whole}; use fewer")
 
 
+def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:
+    """Operation → bytes of its weights and of what training keeps beside them.
+
+    copies  how many numbers there are for each weight of an operation
+    """
+    weights, constants = footprint.of_weights(network), footprint.of_constants(network)
+    return {name: copies[name] * weights[name] + constants[name] for name in weights}
+
+
 def _frozen(document: Document) -> list[str]:
     """Operations that never learn."""
     pretrain = document.get("pretrain")
@@ -125,7 +134,7 @@ def _training_samples(document: Document, dataset: Dataset) -> int:
     return len(dataset)
 
 
-def _kept_samples(document: Document, dataset: Dataset, network: Network) -> float:
+def _kept_samples(document: Document, dataset: Dataset) -> float:
     """Bytes of the samples that are drawn to be kept: all of an epoch, or those that are not for training."""
     number = torch.float32.itemsize
     if isinstance(dataset, GeneratedDataset):
@@ -135,7 +144,3 @@ def _kept_samples(document: Document, dataset: Dataset, network: Network) -> flo
         drawn, kept = document["patches"]
         return float(drawn * BYTES_OF_PLACE + kept * of_patch)
     return 0
-
-
-BYTES_OF_PLACE = 40
-"""Where a patch lies: five numbers."""

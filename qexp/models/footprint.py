@@ -21,11 +21,13 @@ SAMPLES = 2
 
 
 def of_weights(network: Network) -> dict[str, int]:
-    """Operation → bytes of its weights and other tensors that are kept with them."""
-    return {
-        name: sum(_bytes(tensor) for tensor in operation.state_dict().values())
-        for name, operation in network.operations.items()
-    }
+    """Operation → bytes of its weights."""
+    return {name: sum(map(_bytes, operation.parameters())) for name, operation in network.operations.items()}
+
+
+def of_constants(network: Network) -> dict[str, int]:
+    """Operation → bytes of what is beside its weights and does not learn."""
+    return {name: sum(map(_bytes, operation.buffers())) for name, operation in network.operations.items()}
 
 
 def kept_per_sample(network: Network) -> dict[str, int]:
