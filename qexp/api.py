@@ -210,7 +210,7 @@ def sweep(
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
-    slurm: Mapping[str, Any] | Iterable[str] = (),
+    options: Mapping[str, Any] | Iterable[str] = (),
     workspace: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> list[Run]:
@@ -218,8 +218,9 @@ def sweep(
 
     seeds       `range(10)` or "0:10"
     grid        `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
+    options     of a launcher that is not local: `{"time": "2:00:00"}`, or texts as after --option
     trust_code  execute the code that imported runs among these bring
-    returns     all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
+    returns     all runs of the sweep, those done before among them; with a launcher that submits as soon as it has
     """
     from qexp.runs.launch import sweep as sweeps
     from qexp.runs.launch.local import Unwatched
@@ -239,15 +240,10 @@ def sweep(
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=_slurm_options(slurm),
+        options=options if isinstance(options, Mapping) else list(options),
     )
     prepared = sweeps.prepare(order, place)
-    if prepared.choice.new or prepared.choice.again:
-        launch, directories = sweeps.open_launch(prepared, place)
-        if launcher == "slurm":
-            sweeps.submit(launch, directories, prepared)
-        else:
-            sweeps.run_here(launch, directories, watcher or Unwatched())
+    sweeps.launched(prepared, place, watched=lambda: watcher or Unwatched())
     return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
 
 
@@ -268,7 +264,7 @@ def study(
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
-    slurm: Mapping[str, Any] | Iterable[str] = (),
+    options: Mapping[str, Any] | Iterable[str] = (),
     workspace: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Study:
@@ -298,7 +294,7 @@ def study(
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=_slurm_options(slurm),
+        options=options if isinstance(options, Mapping) else list(options),
     )
     first = studies.pretraining(
         str(pretrain) if pretrain is not None else None,
@@ -546,10 +542,6 @@ def _references(experiences: str | Path | Sequence[str | Path]) -> list[str]:
 
 def _seeds(seeds: str | Iterable[int]) -> str:
     return seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
-
-
-def _slurm_options(slurm: Mapping[str, Any] | Iterable[str]) -> list[str]:
-    return [f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm)
 
 
 def _axes(grid: Mapping[str, Sequence[Any]] | Iterable[str]) -> list[str]:

@@ -17,12 +17,29 @@ import pytest
 from typer.testing import CliRunner
 
 from qexp.cli import app
+from qexp.synthetic import ice, ice_folders, xrf, xrf_folders
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is prepared of data is kept where it goes away with the tests."""
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def _made_up_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("data")
+    for name in ("ice", "ice_coupled"):
+        ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
+    xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
+    return data
+
+
+@pytest.fixture
+def made_up_data(_made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where data lie for all shipped specs whose data are made by a command, as small as can be."""
+    monkeypatch.setenv("QEXP_DATA", os.pathsep.join([str(_made_up_data), os.environ.get("QEXP_DATA", "")]))
+    return _made_up_data
 
 
 class Outcome(NamedTuple):

@@ -10,6 +10,7 @@ from qexp.assemble.objects import (
     model_of,
     network_of,
     recipe_of,
+    require_device_name,
     trained_model,
 )
 from qexp.assemble.specs import (
@@ -44,6 +45,7 @@ __all__ = [
     "network_of",
     "problems_in",
     "recipe_of",
+    "require_device_name",
     "tables_here",
     "tables_with",
     "threads",

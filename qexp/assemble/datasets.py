@@ -153,9 +153,9 @@ def data_folder(document: Document, workspace: Workspace | None) -> Path:
     raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {places}; {way_out}")])
 
 
-def still_to_be_made(document: Any, workspace: Workspace | None) -> list[tuple[tuple[str | int, ...], str]]:
-    """What is said of a dataset whose folder is not there, if it tells the command that makes it."""
-    if not isinstance(document, dict) or not isinstance(document.get("path"), str) or not document.get("made_by"):
+def still_to_be_made(document: Document, workspace: Workspace | None) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is said of a checked dataset whose folder is not there, if it tells the command that makes it."""
+    if not document.get("made_by"):
         return []
     try:
         data_folder(document, workspace)

@@ -160,12 +160,17 @@ def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) ->
             transform.fit(samples[name])
 
 
+def require_device_name(name: str) -> None:
+    """Raises QexpError for what is the name of no device, here or elsewhere."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
+
+
 def device_of(name: str) -> torch.device:
     """`auto`, `cpu` or `cuda`. Raises QexpError if there is no such device."""
+    require_device_name(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise QexpError("--device cuda: there is no GPU that torch can use here; try --device cpu")
     if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():

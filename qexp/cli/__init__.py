@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from qexp.cli import (
     compare,
@@ -42,12 +41,13 @@ from qexp.cli import (
     wait,
     where,
 )
+from qexp.cli.arguments import CheckedGroup
 from qexp.cli.console import error
 from qexp.errors import QexpError
 from qexp.workspace import VARIABLE
 
 
-class _Commands(TyperGroup):
+class _Commands(CheckedGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a mistake that the user can mend is printed without a traceback."""
         try:
@@ -85,6 +85,8 @@ def options(
     ] = None,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
+    if workspace == "":
+        raise QexpError("--workspace is empty; give it a value, or leave it out")
     if workspace is not None:
         os.environ[VARIABLE] = workspace
 

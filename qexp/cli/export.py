@@ -9,8 +9,9 @@ import typer
 
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, TrustCodeOption
-from qexp.cli.console import WorkspaceOption, in_bytes, message
+from qexp.cli.console import WorkspaceOption, message
 from qexp.errors import QexpError
+from qexp.files import in_bytes
 
 
 def export(

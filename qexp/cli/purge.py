@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from qexp.cli.console import WorkspaceOption, error, in_bytes, message
+from qexp.cli.console import WorkspaceOption, error, message
 from qexp.cli.rm import ask
+from qexp.files import in_bytes
 
 
 def purge(

@@ -37,6 +37,10 @@ class Branch:
     operations: tuple[str, ...]
 
 
+MOST_LAYERS = 5_000
+"""One after another, of all operations together; to lay out more would take minutes."""
+
+
 class BranchError(ShapeError):
     """An operation that does not fit where a branch puts it."""
 
@@ -67,6 +71,8 @@ class Network(nn.Module):
         self.builders: dict[str, Callable[[], nn.Module]] = {}
         """What makes each operation again; see `initialise`."""
         self._penalties: dict[str, float] = {}
+        self._layers = 0
+        """How many have been laid out."""
         values = {name: torch.empty(2, *shape, device="meta") for name, shape in inputs.items()}
         with torch.no_grad(), Layout():
             for index, branch in enumerate(branches):
@@ -100,10 +106,21 @@ class Network(nn.Module):
                 self.operations[name] = operation.build(shape).eval()
             if operation.l2:
                 self._penalties[name] = operation.l2
+        self._layers += sum(1 for layer in self.operations[name].modules() if not any(True for _ in layer.children()))
+        if self._layers > MOST_LAYERS:
+            raise ShapeError(
+                f"comes to {self._layers:,} layers one after another; a network has at most {MOST_LAYERS:,}"
+            )
         made = self.operations[name](value)
+        if not isinstance(made, Tensor):
+            raise ShapeError(f"must make one tensor, but makes a {type(made).__name__}")
         if made.numel() == 0:
             raise ShapeError("nothing is left of its input")
-        assert isinstance(made, Tensor)
+        samples = len(value[0] if isinstance(value, list) else value)
+        if made.dim() < 2 or len(made) != samples:
+            raise ShapeError(
+                f"makes a tensor of shape {list(made.shape)} of {samples} samples; a result is (sample, channel, ...)"
+            )
         return made
 
     def another(self) -> Network:
@@ -240,8 +257,10 @@ def _shape(value: Tensor) -> Shape:
 
 
 def _explained(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
-    reason = str(error).splitlines()[0]
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, ShapeError):
         return f"operation '{name}': {reason}"
+    if "overflow" in reason:
+        return f"operation '{name}' is too large for any machine: {reason}"
     sizes = ", ".join(written(_shape(one)) for one in (value if isinstance(value, list) else [value]))
     return f"operation '{name}' does not fit its input {sizes}: {reason}"

@@ -447,7 +447,6 @@ def test_runs_that_cannot_be_compared_are_refused(finished, qexp, monkeypatch, r
         (("sound", "--seed", "three"), 2, "--seed"),
         (("sound", "--seed", "1.5"), 2, "--seed"),
         (("sound", "--device", "tpu"), 2, "--device tpu: no such device; use auto, cpu or cuda"),
-        (("sound", "--device", ""), 2, "no such device; use auto, cpu or cuda"),
         (("sound", "--name", "../x"), 2, "'../x' cannot be the name of a run; use letters, digits"),
         (("sound", "--name", "a/b"), 2, "'a/b' cannot be the name of a run"),
         (("sound", "--name", "."), 2, "'.' cannot be the name of a run"),

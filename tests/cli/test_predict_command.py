@@ -264,7 +264,7 @@ def test_a_place_where_nothing_can_be_written_is_told(here, predict):
     ("options", "said"),
     [
         (("--launcher", "slum"), "--launcher slum: no such launcher; did you mean 'slurm'?"),
-        (("--slurm", "time=10"), "--slurm is for --launcher slurm"),
+        (("--option", "time=10"), "--launcher local has no options; --option is for: slurm"),
         (("--chunk", "0"), "--chunk 0: at least 1"),
     ],
 )

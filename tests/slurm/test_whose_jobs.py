@@ -131,6 +131,7 @@ def test_a_job_that_noted_this_workspace_in_its_run_is_believed_without_a_launch
 def test_jobs_that_were_noted_without_their_workspace_are_believed(workspace, called, qexp):
     make(workspace / "runs/own", state="queued")
     (workspace / "runs/.launches/1").mkdir(parents=True)
+    (workspace / "runs/.launches/1/launch.json").write_text('{"id": "1", "launcher": "slurm", "runs": ["own"]}')
     (workspace / "runs/.launches/1/jobs.json").write_text('{"own": "777_0"}')
     assert state_of(qexp, "own") == "running"
 

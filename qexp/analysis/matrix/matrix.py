@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +84,6 @@ def matrix(
     }
     record["units"] = {variable: quantity(variable).unit for variable in [*record["axes"], *estimates]}
     files.write_json(folder / "record.json", record)
-    os.utime(directory.record_file)  # so that the catalog sees that there is something new
     return folder
 
 

@@ -104,7 +104,8 @@ def predict_files(
     yields  what was made of each; for one that cannot be estimated, which stops no other, the mistake
     """
     estimate = kind_of(directory).estimator(directory, device)
-    count = assemble.threads_to_predict(directory.spec(), tables_of(directory), assemble.device_of(device))
+    tables = tables_of(directory)
+    count = assemble.threads_to_predict(directory.spec(), tables, assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError
         try:

@@ -49,7 +49,8 @@ class Predictor:
         self.device = assemble.device_of(device)
         models = load_models(directory, self.device)
         self.network, self.ensemble = models[0].network, Ensemble(models)
-        self._threads = assemble.threads_to_predict(directory.spec(), tables_of(directory), self.device)
+        tables = tables_of(directory)
+        self._threads = assemble.threads_to_predict(directory.spec(), tables, self.device)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.

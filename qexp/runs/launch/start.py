@@ -44,7 +44,7 @@ def start(
     nesting.place_of(storage, workspace)
     assemble.device_of(device)
     experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
-    planned = plan(experience, seed, name or f"{experience.name}_{seed}", workspace)
+    planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
         directory = prepare(planned, workspace, storage)

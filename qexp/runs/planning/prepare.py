@@ -140,6 +140,7 @@ def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
                 ) from None
             raise FileExistsError(name) from None
         raise
+    files.sync_folder(place)
     if place != runs:
         try:
             (runs / name).symlink_to(target, target_is_directory=True)

@@ -47,7 +47,7 @@ class Launch:
 
     @property
     def heartbeat(self) -> Path:
-        """What a pool on another machine would touch; there is none, so that such a pool is not believed to live."""
+        """What a pool touches, so that it is believed to live on other machines, too."""
         return self.folder / "heartbeat"
 
     def pool(self) -> dict[str, Any] | None:
@@ -116,7 +116,7 @@ def find(reference: str, workspace: Workspace) -> Launch:
         if record.parent.name.startswith(reference):
             raise NotFoundError(
                 f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
-                "jobs, and scancel ends them"
+                "jobs: end them with the scheduler's own command"
             )
     raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
 

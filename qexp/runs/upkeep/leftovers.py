@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from qexp import files
+from qexp import clocks, files
 from qexp.errors import QexpError
 from qexp.runs.upkeep.finding import Finding
 
@@ -85,7 +85,10 @@ def _deletion(folder: Path) -> Callable[[], None]:
 
 
 def _is_stale(path: Path) -> bool:
-    return time.time() - _last_change(path) > STALE_SECONDS
+    try:
+        return clocks.now_at(path) - _last_change(path) > STALE_SECONDS
+    except OSError:
+        return False
 
 
 def _last_change(path: Path) -> float:

@@ -18,15 +18,14 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.locks import locked
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.names import NAME
-from qexp.runs.record.process import alive
 from qexp.runs.state.waiting import Watch
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -158,7 +157,7 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
 
 
 def _heard(directory: RunDirectory) -> bool:
-    return any(alive({}, heartbeat) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
+    return any(map(fresh, directory.path.glob("attempts/*/heartbeat")))
 
 
 def listed(path: Path) -> list[Path]:
@@ -199,12 +198,8 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
 @contextmanager
 def alone(workspace: Workspace) -> Iterator[None]:
     """Keep other processes from moving linked runs, which takes several steps."""
-    lock = folder(workspace).with_name(".trash.lock")
-    try:
-        with FileLock(lock, timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise QexpError(f"{lock} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+    with locked(folder(workspace), LOCK_SECONDS):
+        yield
 
 
 def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:

@@ -51,7 +51,7 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
     runs = place_of(None, workspace)
     with _opened(file) as archive:
         contents = _checked(archive, _room(workspace))
-        target = runs / require_name(name or contents.run)
+        target = runs / require_name(contents.run if name is None else name)
         if os.path.lexists(target):
             raise _taken(target)
         files.make_folder(runs)
