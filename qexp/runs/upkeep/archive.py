@@ -22,6 +22,7 @@ import zstandard
 from qexp import files
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.lease import CLAIMING, ENDED, LEASE
 from qexp.runs.record.names import now
 from qexp.runs.upkeep.tar_stream import UnsafeError, shown
 from qexp.runs.upkeep.trash import in_use
@@ -166,6 +167,8 @@ def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
         except UnsafeError as error:
             raise QexpError(f"an archive of {called} cannot be made: {error}; rename it, or move it away") from None
         if path.is_dir() and (path == run or not path.is_symlink()):
+            if path.relative_to(run).parts[:1] == ("attempts",) and path.name.startswith((LEASE, ENDED, CLAIMING)):
+                continue  # what a process that is dead did not get to write
             yield path, name
             waiting += sorted(((one, f"{name}/{one.name}") for one in path.iterdir()), reverse=True)
         elif path.is_file():

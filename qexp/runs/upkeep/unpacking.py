@@ -22,6 +22,7 @@ import zstandard
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.lease import LEASE
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.nesting import place_of
 from qexp.runs.upkeep.archive import COMPRESSIONS, MANIFEST, MOST, require_harmless
@@ -188,7 +189,8 @@ def _manifest(content: bytes) -> dict[str, Any]:
     ):
         raise tarfile.ReadError("its manifest is not one that `qexp export` writes")
     if manifest.get("version") != 1:
-        raise UnsafeError(f"it was written by qexp {manifest.get('qexp')}, in a form that this one does not know")
+        written_by = shown(str(manifest.get("qexp")))
+        raise UnsafeError(f"it was written by qexp {written_by}, in a form that this one does not know")
     return manifest
 
 
@@ -251,6 +253,8 @@ def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool)
     """Let the record say what the run is called from now on, that it came from elsewhere, and that nothing works on it:
     jobs and launches of where it was are none of here, though they may have the same numbers.
     """
+    for lease in directory.path.glob(f"attempts/*/{LEASE}*"):
+        shutil.rmtree(lease, ignore_errors=True)
     record = files.read_json(directory.record_file)
     elsewhere = {key: record.get(key) for key in ("name", "state", "job", "launch")}
     imported = {
