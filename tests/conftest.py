@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from qexp.cli import app
+from qexp.synthetic import ice, ice_folders, xrf, xrf_folders
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -48,6 +49,23 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
         return root
 
     return made
+
+
+@pytest.fixture(scope="session")
+def _made_up_data(made_once: MadeOnce) -> Path:
+    def make(data: Path) -> None:
+        for name in ("ice", "ice_coupled"):
+            ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
+        xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
+
+    return made_once("made_up_data", make)
+
+
+@pytest.fixture
+def made_up_data(_made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where data lie for all shipped specs whose data are made by a command, as small as can be."""
+    monkeypatch.setenv("QEXP_DATA", os.pathsep.join([str(_made_up_data), os.environ.get("QEXP_DATA", "")]))
+    return _made_up_data
 
 
 class Outcome(NamedTuple):

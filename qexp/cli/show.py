@@ -8,7 +8,7 @@ from typing import Any
 
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
+from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result
 
 
 def show(
@@ -28,9 +28,9 @@ def show(
     _print_head(record, _environment(opened.path))
     result("\nspec")
     for key, text in _spec_lines(spec):
-        result(f"  {key:<14} {text}")
+        result(f"  {key:<14} {in_one_line(text)}")
     if record["overrides"]:
-        result(f"  {'set':<14} {' '.join(record['overrides'])}")
+        result(f"  {'set':<14} {in_one_line(' '.join(record['overrides']))}")
     if record["results"]:
         result("\nresults")
         print_results(record)
@@ -38,10 +38,12 @@ def show(
         print_field_errors(record)
     result("\nfiles")
     for line in _files(opened.path):
-        result(f"  {line}")
+        result(f"  {in_one_line(line)}")
 
 
 SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
+
+NEW_LINE = "\n"
 
 MANY = 3
 """Pictures in a folder of their own above which they are counted."""
@@ -99,6 +101,7 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
         ("settings", " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items())),
         ("digest", record["digest"][:16]),
         ("pretrained", f"from {before}" if before else ""),
+        ("imported", _imported(record["imported"])),
         ("matrices", ", ".join(record["matrices"])),
         ("tags", ", ".join(record["tags"])),
         ("note", record["note"]),
@@ -106,7 +109,8 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
     ]
     for key, text in lines:
         if text:
-            result(f"{key:<12} {text}")
+            # Further lines of a note or an error are set in, so that none can pass for another key's.
+            result(f"{key:<12} {str(text).replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
 
 
 def _epochs(epochs: dict[str, Any]) -> str:
@@ -118,6 +122,13 @@ def _folds(folds: dict[str, Any] | None) -> str:
     if folds is None:
         return ""
     return f"{folds['done']} of {folds['of']}" + (f", failed: {', '.join(folds['failed'])}" if folds["failed"] else "")
+
+
+def _imported(imported: dict[str, Any] | None) -> str:
+    if imported is None:
+        return ""
+    of_code: dict[Any, str] = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted"}
+    return f"from {imported.get('archive')}, {imported.get('time')}{of_code.get(imported.get('code_trusted'), '')}"
 
 
 def _software(environment: dict[str, Any]) -> str:

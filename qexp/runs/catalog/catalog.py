@@ -13,11 +13,13 @@ from typing import Any
 
 from tinydb import TinyDB
 
+from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.catalog.stamps import lasting_stamp_of, stamp_of
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.record.directory import FOLDS, UNFINISHED, RunDirectory
 from qexp.runs.record.names import NAME
-from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import process_of, state_now
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -34,7 +36,7 @@ KEPT = (
 SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "process"))
 
 STILL_WITH_A_SCHEDULER = (*UNFINISHED, "interrupted")
-"""A run that was interrupted may be started again by Slurm; in all other states a record has the last word."""
+"""A run that was interrupted may be started again by its scheduler; in all other states a record has the last word."""
 
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
@@ -112,27 +114,39 @@ class Catalog:
             raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
 
     def _refreshed(self) -> dict[str, dict[str, Any]]:
-        """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
+        """The catalog's rows after a look at the stamps of every run; only changed ones are read."""
         known = self._usable()
         stamps, place = {}, str(self.workspace.runs)
         for name in self.names():
-            stamp = _stamp(f"{place}/{name}/run.json")
+            stamp = stamp_of(f"{place}/{name}")
             if NAME.fullmatch(name):
                 stamps[name] = stamp
             elif stamp is not None:
                 self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
-        fresh = {}
-        for name, stamp in stamps.items():
-            if name not in rows and stamp is not None:
-                try:
-                    fresh[name] = _row(RunDirectory(self.workspace.runs / name), stamp)
-                except (DamagedError, NotFoundError) as error:
-                    self.warnings.append(str(error))
+        changed = [name for name, stamp in stamps.items() if name not in rows and stamp is not None]
+        fresh = self._read(changed)
         gone = known.keys() - rows.keys() - fresh.keys()
         if fresh or gone:
             self._save(fresh, gone)
         return {**rows, **fresh}
+
+    def _read(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Rows as the run directories tell them now."""
+        rows = {}
+        times: dict[int, float] = {}
+        for name in names:
+            directory = RunDirectory(self.workspace.runs / name)
+            try:
+                device = directory.record_file.stat().st_dev
+                if device not in times:
+                    times[device] = clocks.now_at(directory.record_file)
+                rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
+            except (DamagedError, NotFoundError) as error:
+                self.warnings.append(str(error))
+            except FileNotFoundError:
+                continue  # removed at this moment
+        return rows
 
     def _usable(self) -> dict[str, dict[str, Any]]:
         """What the catalog knows; nothing, and a warning, if it is damaged."""
@@ -171,13 +185,13 @@ class Catalog:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
     def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-        """What Slurm says of the runs that it may still have a word on."""
+        """What launchers report of the runs that they may still start, stop or know the end of."""
         open_ended = {
             RunDirectory(self.workspace.runs / name): row["summary"]
             for name, row in rows.items()
             if row["summary"]["state"] in STILL_WITH_A_SCHEDULER
         }
-        words = Scheduler().words(jobs_of(open_ended))
+        words = Reports().words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
 
 
@@ -209,7 +223,7 @@ def _as_of_now(row: dict[str, Any], runs: str, word: str | None) -> dict[str, An
     return {**summary, "path": path}
 
 
-def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:
+def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
     record = directory.record()
     summary = {**{key: record.get(key) for key in KEPT}, "name": directory.name}
     return {"stamp": stamp, "summary": summary, "process": process_of(record)}
@@ -223,15 +237,6 @@ def _sound(row: Any) -> bool:
         and isinstance(row["summary"], dict)
         and row["summary"].keys() >= SUMMARY_KEYS
     )
-
-
-def _stamp(record: str) -> list[int] | None:
-    """What changes when a record does; labels and matrices touch it, too."""
-    try:
-        status = os.stat(record)  # noqa: PTH116 - a Path for each of 10,000 runs takes longer than the look
-    except OSError:
-        return None
-    return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
 def natural(name: str) -> list[str | int]:

@@ -22,6 +22,7 @@ from qexp.models.inversion import Inversion
 from qexp.runs.evaluation import rows
 from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.record.names import now
+from qexp.runs.record.trust import tables_of
 from qexp.training import checkpoint
 from qexp.training.epoch_lines import Line, line_of
 from qexp.training.stack import Outcome, Task
@@ -76,7 +77,7 @@ def require_done(directory: RunDirectory) -> None:
 
 def load_networks(directory: RunDirectory) -> list[Inversion]:
     """All networks of a run's folds, which must be done."""
-    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
+    spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
     models = []
     for fold in directory.all_folds():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ TEST_PREDICTIONS = "test_predictions.nc"
 
 FIELD_ERRORS = "errors.json"
 
+SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
+"""What lies beside the record of every run, or was there once."""
+
 UNFINISHED = ("created", "queued", "running")
 """States of which a run still has to get out."""
 
@@ -29,7 +32,7 @@ EMPTY_RECORD: dict[str, Any] = {
     "launch": None, "job": None, "note": "",
     "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "results": {},
     "intervals": {}, "comparison": [], "errors": None, "folds": None, "caution": "", "features": [],
-    "lineage": [], "seen": None,
+    "lineage": [], "seen": None, "imported": None,
     "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
 }  # fmt: skip
 """A record before anything happened. What a record lacks is taken from here."""
@@ -37,7 +40,7 @@ EMPTY_RECORD: dict[str, Any] = {
 RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note", "caution"), str),
     **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
-    **dict.fromkeys(("job", "folds", "errors", "seen"), (dict, type(None))),
+    **dict.fromkeys(("job", "folds", "errors", "seen", "imported"), (dict, type(None))),
     **dict.fromkeys(("overrides", "tags", "parents", "lineage", "attempts", "comparison", "features"), list),
     **dict.fromkeys(("units", "code", "epochs", "results", "intervals"), dict),
     "seed": int,
@@ -48,6 +51,12 @@ RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
 @dataclass(frozen=True)
 class RunDirectory:
     path: Path
+    code_trusted: bool = field(default=False, compare=False)
+    """Whether to execute the code that it brings even if it was imported without a word on that."""
+
+    def trusting(self, code: bool) -> RunDirectory:
+        """The same run, of which code that it brings may be executed."""
+        return replace(self, code_trusted=True) if code else self
 
     @property
     def name(self) -> str:
@@ -60,7 +69,12 @@ class RunDirectory:
     @property
     def spec_file(self) -> Path:
         """A fold's is that of its run."""
-        return (self.path.parent.parent if self.path.parent.name == FOLDS else self.path) / "spec.json"
+        return self._whole / "spec.json"
+
+    @property
+    def _whole(self) -> Path:
+        """The folder of the run; of a fold, that of the run that it is a part of."""
+        return self.path.parent.parent if self.path.parent.name == FOLDS else self.path
 
     @property
     def metrics_file(self) -> Path:
@@ -76,8 +90,8 @@ class RunDirectory:
 
     @property
     def extensions(self) -> Path:
-        """The workspace's own table entries as they were when the run was prepared."""
-        return self.path / "code" / "extensions.py"
+        """The workspace's own table entries as they were when the run was prepared; a fold's are those of its run."""
+        return self._whole / "code" / "extensions.py"
 
     @property
     def results(self) -> Path:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-HEARTBEAT_SECONDS = 15.0
-"""A running process touches its heartbeat file this often."""
-
-SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
-"""On a machine that cannot be asked, a process is believed dead after so long a silence."""
+from qexp.runs.record.heartbeat import fresh
 
 
 @dataclass(frozen=True)
@@ -40,21 +35,33 @@ def this_process() -> Process:
 def alive(process: dict[str, Any], heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
-    A process of this machine is asked for directly. One elsewhere is believed as long as its heartbeat is fresh.
+    A process of this machine is asked for directly. One elsewhere, also on a machine that only has this one's name, and
+    one that the system hides from this user, is believed as long as its heartbeat is fresh.
     """
-    if process.get("host") != socket.gethostname() or process.get("pid_namespace") != pid_namespace():
-        return _heard_lately(heartbeat)
-    if process.get("boot_id") != boot_id():
-        return False
-    start = process_start(int(process["pid"]))
+    if not in_view(process):
+        return fresh(heartbeat)
+    pid = int(process["pid"])
+    start = process_start(pid)
+    if start is None and _hidden(pid):
+        return fresh(heartbeat)
     return start is not None and start == process.get("start")
 
 
-def _heard_lately(heartbeat: Path) -> bool:
+def in_view(process: dict[str, Any]) -> bool:
+    """Whether a process is, or was, one of this machine since it was started, and of this container."""
+    here = {"host": socket.gethostname(), "boot_id": boot_id(), "pid_namespace": pid_namespace()}
+    return all(process.get(key) == value for key, value in here.items())
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is a process of another user, which /proc may keep to itself (hidepid) but a signal finds."""
     try:
-        return time.time() - heartbeat.stat().st_mtime < SILENT_SECONDS
-    except OSError:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
         return False
+    return False
 
 
 @cache

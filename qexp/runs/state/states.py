@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from typing import Any
 
 from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.process import alive
 
 FORGOTTEN = "forgotten"
@@ -45,8 +44,4 @@ def process_of(record: dict[str, Any]) -> dict[str, Any] | None:
 
 def _heard_just_now(directory: RunDirectory) -> bool:
     """Whether an attempt, maybe one that the record does not show here yet, was alive a minute ago."""
-    for heartbeat in directory.path.glob("attempts/*/heartbeat"):
-        with suppress(FileNotFoundError):
-            if time.time() - heartbeat.stat().st_mtime < SECONDS_ACROSS_A_NETWORK:
-                return True
-    return False
+    return any(fresh(one, SECONDS_ACROSS_A_NETWORK) for one in directory.path.glob("attempts/*/heartbeat"))

@@ -6,9 +6,10 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.directory import UNFINISHED, RunDirectory
-from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import process_of, state_now
 
 SECONDS_TO_START = 20.0
@@ -22,7 +23,7 @@ class Watch:
     """Tells again and again what states runs are in."""
 
     def __init__(self) -> None:
-        self._scheduler = Scheduler()
+        self._reports = Reports()
 
     def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
         """The states to be believed now; "gone" and "damaged" where there is no record to be read."""
@@ -34,7 +35,7 @@ class Watch:
                 unread[directory] = "gone"
             except DamagedError:
                 unread[directory] = "damaged"
-        words = self._scheduler.words(jobs_of(records))
+        words = self._reports.words(jobs_of(records))
         states = {
             directory: state_now(directory, record["state"], process_of(record), words.get(directory))
             for directory, record in records.items()
@@ -74,6 +75,6 @@ def _left(directory: RunDirectory, state: str) -> bool:
     if state != "created":
         return False
     try:
-        return time.time() - directory.record_file.stat().st_mtime > SECONDS_TO_START
+        return clocks.age(directory.record_file) > SECONDS_TO_START
     except OSError:
         return False

@@ -17,9 +17,10 @@ from typing import Any
 from qexp import files
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.runs.leakage import hashes
-from qexp.runs.record import provenance
+from qexp.runs.record import nesting, provenance
 from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
 from qexp.runs.record.names import now
+from qexp.runs.record.trust import require_trust
 from qexp.runs.signals import terminable
 from qexp.runs.state.states import process_of, state_now
 from qexp.runs.upkeep.environment_diff import Change, code_changes, code_then_and_now, environment_changes
@@ -84,6 +85,7 @@ def verify(
     Raises QexpError, naming what is missing or was changed, where the run cannot be repeated.
     """
     record = directory.record()
+    require_trust(directory)
     _require_whole(directory, record)
     then = _environment(directory)
     device = _device(device, then)
@@ -188,6 +190,7 @@ def _place(name: str, keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise QexpError(f"--keep {keep}: there is something already; name a folder that is new or empty")
+        nesting.require_outside_of_runs(keep)
         files.make_folder(keep)
         yield keep.absolute()
         return
@@ -216,6 +219,8 @@ def _copy_what_it_starts_from(
         raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
     epochs = {"done": 0, "of": record["epochs"]["of"], "best": None}
     own = {"state": "created", "created": now(), "code": code, "epochs": epochs, "note": f"verifies {directory.path}"}
+    if record["imported"]:  # with code that is trusted by whoever has it repeated
+        own["imported"] = {**record["imported"], "code_trusted": True}
     files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT}, **own})
 
 
