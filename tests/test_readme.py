@@ -35,7 +35,7 @@ FEWER = {
     "labelled=10,50,100,400,500,all": "labelled=10,all",
     "--seeds 0:5 --set baselines": "--seeds 0:1 --set baselines",
     "=0.015625,0.125,0.5": "=0.5",
-    "--seeds 0:5 --set labelled": "--seeds 0:2 --set labelled",
+    "--seeds 0:5 --set labelled": "--seeds 1:2 --set labelled",
 }
 """What no spec says is changed in the commands themselves."""
 

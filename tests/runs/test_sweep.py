@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import qexp
+import qexp as package
 from qexp.errors import NotFoundError
 from qexp.runs.launch import local
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.state import launches
 from qexp.runs.state.launches import Launch
 from qexp.workspace import Workspace
+from tests.conftest import call
 from tests.runs.conftest import until
 
 BRIEF = ("--set", "epochs=3", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
@@ -22,7 +23,7 @@ ENDLESS = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batc
 
 
 def states():
-    return {run["name"]: run["state"] for run in qexp.runs()}
+    return {run["name"]: run["state"] for run in package.runs()}
 
 
 def attempts(path):
@@ -33,24 +34,24 @@ def in_state(state, count):
     return lambda: list(states().values()).count(state) >= count
 
 
-def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, start):
-    sweep = ("run", "mogi_quick", "--seeds", "0:2", "--grid", "learning_rate=1e-3,1e30", *BRIEF, "-j", "2")
-    code, _, stderr = start(*sweep).end()
+def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, qexp):
+    sweep = ("run", "mogi_quick", "--grid", "learning_rate=1e30,1e-3", *BRIEF, "-j", "1")
+    code, _, stderr = qexp(*sweep)
     assert code == 4, stderr
-    assert sorted(states().values()) == ["done", "done", "failed", "failed"]
+    assert sorted(states().values()) == ["done", "failed"]
     failed = [name for name, state in states().items() if state == "failed"]
 
-    code, _, stderr = start(*sweep).end()
+    code, _, stderr = qexp(*sweep)
     assert code == 4
-    assert "2 done already" in stderr
+    assert "1 done already" in stderr
     assert "left alone, failed" in stderr
     assert "--only-failed" in stderr
 
-    code, _, stderr = start(*sweep, "--only-failed").end()
-    assert code == 4
-    for run in qexp.runs():
+    code, _, stderr = qexp(*sweep, "--only-failed")
+    assert code == 1, "it is the only one of this launch"
+    for run in package.runs():
         expected = ["01", "02"] if run["name"] in failed else ["01"]
-        assert attempts(qexp.open_run(run["name"]).path) == expected
+        assert attempts(package.open_run(run["name"]).path) == expected
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
@@ -63,26 +64,26 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
 
 
 def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_resume_goes_on(workspace, start):
-    pool = start("run", "mogi_quick", "--seeds", "0:4", *ENDLESS, "-j", "2")
-    until(in_state("running", 2), "that so many are running")
+    pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "1")
+    until(in_state("running", 1), "that one is running")
     pool.send(signal.SIGINT)
     code, _, stderr = pool.end()
     assert code == 130, stderr
-    assert "2 not started" in stderr
-    assert sorted(states().values()) == ["created", "created", "interrupted", "interrupted"]
+    assert "1 not started" in stderr
+    assert sorted(states().values()) == ["created", "interrupted"]
 
-    again = start("run", "mogi_quick", "--seeds", "0:4", *ENDLESS, "-j", "4", "--resume")
-    until(in_state("running", 4), "that so many are running")
+    again = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2", "--resume")
+    until(in_state("running", 2), "that both are running")
     again.send(signal.SIGTERM)
     assert again.end()[0] == 130
     assert set(states().values()) == {"interrupted"}
-    assert sorted(len(attempts(qexp.open_run(name).path)) for name in states()) == [1, 1, 2, 2]
+    assert sorted(len(attempts(package.open_run(name).path)) for name in states()) == [1, 2]
 
 
 def test_a_second_ctrl_c_kills(workspace, start):
     pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2")
     until(in_state("running", 2), "that so many are running")
-    pids = [qexp.open_run(name).record["attempts"][-1]["process"]["pid"] for name in states()]
+    pids = [package.open_run(name).record["attempts"][-1]["process"]["pid"] for name in states()]
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)  # so that they cannot follow the first one
@@ -103,20 +104,38 @@ def has_been_told_to_end(pid):
     return bool(int(pending[0].split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
-def environments():
-    return [json.loads((qexp.open_run(name).path / "environment.json").read_text()) for name in states()]
+@pytest.fixture(scope="session")
+def launched(made_once):
+    """A workspace in which a launch of two runs at once has ended, on a machine that says it has two GPUs."""
+
+    def make(root):
+        assert call("init", root).code == 0
+        brief = [word for word in BRIEF if word not in ("--device", "cpu")]
+        with pytest.MonkeyPatch.context() as patch:
+            # There need not be any: what counts is which one a run is told to see.
+            patch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+            code, _, stderr = call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root)
+        assert code == 0, stderr
+
+    return made_once("launched", make)
 
 
-def test_a_launch_is_written_down_its_runs_know_it_and_share_the_cores(workspace, start):
-    code, _, stderr = start("run", "mogi_quick", "--seeds", "0:2", *BRIEF, "-j", "1000").end()
-    assert code == 0, stderr
-    launch = launches.find("last", Workspace(workspace))
-    assert launch.record()["runs"] == list(states())
-    assert {qexp.open_run(name).record["launch"] for name in states()} == {launch.id}
-    assert {environment["threads"] for environment in environments()} == {1}
-    assert launches.find(launch.id[:9], Workspace(workspace)).id == launch.id
+def environments(root):
+    return [json.loads(path.read_text()) for path in root.glob("runs/*/environment.json")]
+
+
+def test_a_launch_is_written_down_and_its_runs_know_it(launched):
+    launch = launches.find("last", Workspace(launched))
+    runs = {run["name"]: package.open_run(run["name"], workspace=launched) for run in package.runs(workspace=launched)}
+    assert launch.record()["runs"] == list(runs)
+    assert {run.record["launch"] for run in runs.values()} == {launch.id}
+    assert launches.find(launch.id[:9], Workspace(launched)).id == launch.id
     with pytest.raises(NotFoundError, match="no launch"):
-        launches.find("1999", Workspace(workspace))
+        launches.find("1999", Workspace(launched))
+
+
+def test_the_runs_of_a_launch_share_the_cores(launched):
+    assert [environment["threads"] for environment in environments(launched)] == [1, 1]
 
 
 def test_a_detached_launch_goes_on_by_itself(workspace, start):
@@ -126,27 +145,27 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
     until(in_state("done", 2), "that so many are done")
 
 
-def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, start):
-    code, stdout, stderr = start("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach").end()
+def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, qexp):
+    code, stdout, stderr = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach")
     assert code == 0, stderr
     until(in_state("running", 1), "that the first runs")
     second = next(name for name, state in states().items() if state == "queued")
-    code, _, stderr = start("stop", second).end()
+    code, _, stderr = qexp("stop", second)
     assert code == 0, stderr
     assert sorted(states().values()) == ["interrupted", "queued", "running"]
-    code, _, stderr = start("stop", "--launch", stdout.strip()).end()
+    code, _, stderr = qexp("stop", "--launch", stdout.strip())
     assert code == 0, stderr
     assert sorted(states().values()) == ["created", "interrupted", "interrupted"]
-    assert not attempts(qexp.open_run(second).path)
+    assert not attempts(package.open_run(second).path)
     assert launches.find("last", Workspace(workspace)).pool_works() is False
 
 
 def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, start):
-    sweep = ("run", "mogi_quick", "--seeds", "0:2", *BRIEF, "-j", "2")
+    sweep = ("run", "mogi_quick", "--seeds", "0:2", *BRIEF)
     processes = [start(*sweep) for _ in range(2)]
     assert {process.end()[0] for process in processes} <= {0, 4}
     assert set(states().values()) == {"done"}
-    assert all(attempts(qexp.open_run(name).path) == ["01"] for name in states())
+    assert all(attempts(package.open_run(name).path) == ["01"] for name in states())
 
 
 class Listening(local.Unwatched):
@@ -169,13 +188,9 @@ def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_
     assert all(f"launch/{blocked}" in why for why in seen.troubles.values())
 
 
-def test_of_several_gpus_each_run_gets_one(workspace, start, monkeypatch):
-    # There need not be any: what counts is which one a run is told to see.
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    brief = [word for word in BRIEF if word not in ("--device", "cpu")]
-    code, _, stderr = start("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "2").end()
-    assert code == 0, stderr
-    assert {environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments()} == {"4", "7"}
+def test_of_several_gpus_each_run_gets_one(launched):
+    seen = [environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments(launched)]
+    assert sorted(seen) == ["4", "7"]
 
 
 @pytest.mark.parametrize(
