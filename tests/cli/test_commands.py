@@ -40,11 +40,13 @@ def test_every_command_explains_itself(qexp, command):
     assert stdout.splitlines()[1].strip().startswith(f"Usage: qexp {command}")
 
 
-def test_the_help_lists_the_commands_but_those_for_machines(qexp):
+def test_the_help_lists_the_commands_in_groups_but_those_for_machines(qexp):
     code, stdout, _ = qexp("--help")
     assert code == 0
     listed = [line.split()[1] for line in stdout.splitlines() if line.startswith("│ ") and line.split()[1] in COMMANDS]
-    assert listed == [command for command in COMMANDS if command not in FOR_MACHINES]
+    assert sorted(listed) == sorted(command for command in COMMANDS if command not in FOR_MACHINES)
+    groups = [line.split()[1] for line in stdout.splitlines() if line.startswith("╭─")]
+    assert groups == ["Options", "Train", "Look", "Keep", "Specs"]
 
 
 @pytest.mark.parametrize(

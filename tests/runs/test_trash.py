@@ -364,7 +364,7 @@ def test_where_nobody_can_be_asked_a_purge_needs_a_yes(make, workspace, qexp):
     assert in_trash(workspace) == ["one"]
 
 
-@pytest.mark.parametrize("age", ["", "30", "d", "-3d", "3y", "1.5h", "30 d", "9999999d", "٣d"])
+@pytest.mark.parametrize("age", ["30", "d", "-3d", "3y", "1.5h", "30 d", "9999999d", "٣d"])
 def test_an_age_that_is_none_is_refused(workspace, qexp, age):
     code, _, stderr = qexp("purge", "--older-than", age)
     assert code == 2
