@@ -98,7 +98,6 @@ def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
     optimizer, pretrain = spec["optimizer"], spec["pretrain"]
-    freezes = isinstance(pretrain, dict)  # else it is null or, in a run from before operations could be named, a run
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
     return Recipe(
         losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
@@ -115,9 +114,9 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
         gradient_clip=spec["gradient_clip"],
         precision=spec["precision"],
         keep=spec["keep"],
-        layer_decay=float(spec.get("layer_decay", 1.0)),  # runs from before there were layers do not say
-        frozen=pretrain["freeze"] if freezes else (),
-        epochs_frozen=pretrain["epochs_frozen"] if freezes else None,
+        layer_decay=float(spec.get("layer_decay", 1.0)),  # which experiences on rows have not
+        frozen=pretrain["freeze"] if pretrain else (),
+        epochs_frozen=pretrain["epochs_frozen"] if pretrain else None,
     )
 
 

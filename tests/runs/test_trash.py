@@ -17,8 +17,9 @@ import pytest
 from qexp import files
 from qexp.errors import QexpError
 from qexp.runs.planning.prepare import Plan, prepare
-from qexp.runs.record.directory import EMPTY_RECORD
 from qexp.runs.record.process import this_process
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.runs.upkeep import trash
 from qexp.workspace import Workspace
 
@@ -35,7 +36,7 @@ def make(workspace: Path) -> Make:
         folder = (place or workspace / "runs") / name
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
-        record = {**EMPTY_RECORD, "name": name, "seed": 0, "state": "done", **fields}
+        record = Record(name=name, seed=0, state=State.DONE).document() | fields
         (folder / "run.json").write_text(json.dumps(record))
         if place is not None:
             (workspace / "runs").mkdir(exist_ok=True)
@@ -429,7 +430,7 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
     script = (
-        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs import trash\n"
+        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.runs.upkeep import trash\n"
         "from qexp.workspace import Workspace\n"
         "place = Workspace(Path(sys.argv[1]))\n"
         "for _ in range(8):\n"

@@ -11,7 +11,8 @@ from typing import Any
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.references import is_pattern, matching
-from qexp.runs.record.directory import RunDirectory, name_with_caution
+from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 
 
@@ -42,7 +43,8 @@ class Chosen:
     @property
     def test(self) -> dict[str, dict[str, float | None]]:
         """output → metric → value on the test part."""
-        return (self.summary["results"] or {}).get("test") or {}
+        test: dict[str, dict[str, float | None]] = self.summary["results"].get("test", {})
+        return test
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class Group:
 
 
 def _objection(one: Chosen) -> str | None:
-    if one.summary["state"] != "done":
-        return str(one.summary["state"]).replace("_", " ")
+    state = State(one.summary["state"])
+    if state is not State.DONE:
+        return state.words
     return None if one.test else "done without results on a test part"
 
 
@@ -101,7 +104,6 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
     for argument in arguments:
         before = len(chosen)
         for one in _named(argument, summaries, catalog):
-            _require_numbers(one)
             chosen.setdefault(one.directory.path.resolve(), one)
         if len(chosen) == before:
             raise QexpError(f"the same run is named twice: '{argument}' names none that is not named before it")
@@ -111,21 +113,18 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
     return list(chosen.values())
 
 
-def _require_numbers(one: Chosen) -> None:
-    results = (one.summary["results"] or {}).get("test") or {}
-    metrics = list(results.values()) if isinstance(results, dict) else [results]
-    if not all(isinstance(of, dict) and all(isinstance(v, int | float | None) for v in of.values()) for of in metrics):
-        raise DamagedError(f"{one.directory.record_file} is damaged: 'results' is not what a run writes there")
-
-
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[Chosen]:
     if not is_pattern(argument):
         directory = catalog.find(argument)
-        yield Chosen(directory, {**directory.record(), "state": Watch().state(directory)}, None)
+        yield Chosen(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
         return
     by_name = {one["name"]: one for one in summaries}
-    for name in matching(argument, by_name):
-        yield Chosen(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
+    matched = [by_name[name] for name in matching(argument, by_name)]
+    readable = [one for one in matched if one["state"] != State.DAMAGED]  # the catalog warns of the others
+    if not readable:
+        raise DamagedError(matched[0]["error"])
+    for one in readable:
+        yield Chosen(RunDirectory(Path(one["path"])), one, argument)
 
 
 def differ_by_seed(chosen: Sequence[Chosen]) -> bool:
@@ -157,7 +156,7 @@ def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
 def _possible_names(first: Chosen, shared: Collection[str]) -> Iterator[str]:
     own = [change for change in first.summary["overrides"] if change not in shared]
     words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
-    plain = name_with_caution(first.summary, words)
+    plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]
     yield plain
     yield f"{plain} ({pattern})"

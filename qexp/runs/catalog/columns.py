@@ -6,6 +6,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from typing import Any
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.filter import Summary
-from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
 from qexp.tables import nearest, suggestion
 
 PARTS = ("test", "validation")
+
+FIELDS = frozenset(one.name for one in fields(Record)) - {"others"}
 
 _NOTHING = object()
 """What is found where there is no such thing, which is not the same as one that is null."""
@@ -36,7 +40,7 @@ class Columns:
         self.warnings: list[str] = []
         """What could not be read; the cells of such a run are empty."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
-        self._record = cache(lambda path: self._read(RunDirectory(Path(path)).record))
+        self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
 
     def values(self, column: str) -> list[Any]:
         """A value per run, None where it has none. Raises QexpError with near names if no run could have it."""
@@ -59,8 +63,8 @@ class Columns:
         if first in summary and not (rest and isinstance(summary[first], str)):
             return lambda run: _below(run, steps)
         if first in PARTS:
-            return lambda run: _below(run["results"] or {}, steps)
-        if first in EMPTY_RECORD and first not in summary:
+            return lambda run: _below(run["results"], steps)
+        if first in FIELDS and first not in summary:
             return lambda run: _below(self._record(run["path"]), steps)
         return lambda run: _below(self._spec(run["path"]), steps)
 
@@ -77,16 +81,16 @@ class Columns:
 
         part, _, rest = column.removeprefix("results.").partition(".")
         output, _, metric = rest.partition(".")
-        return part in PARTS and metric in METRICS and any(output in (one["units"] or {}) for one in self.runs)
+        return part in PARTS and metric in METRICS and any(output in one["units"] for one in self.runs)
 
     def _suggestion(self, column: str) -> str:
-        fields = {*EMPTY_RECORD, *self.runs[0], "size"}
+        known = {*FIELDS, *self.runs[0], "size"}
         specs = [path for one in self.runs[:20] for path in _paths(self._spec(one["path"]))]
         prefix = "spec." if column.startswith("spec.") else ""
-        known = {*fields, *(f"{prefix}{path}" for path in specs)}
+        deep = {*known, *(f"{prefix}{path}" for path in specs)}
         for one in self.runs:
-            known |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
-        return suggestion(column, known if nearest(column, known) else fields)
+            deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
+        return suggestion(column, deep if nearest(column, deep) else known)
 
 
 def _below(document: Any, steps: Sequence[str]) -> Any:
@@ -135,7 +139,7 @@ def groups(runs: Sequence[Summary], values: Sequence[Any]) -> list[dict[str, Any
 def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]]:
     errors: dict[str, list[float]] = {}
     for one in runs:
-        for output, metrics in ((one["results"] or {}).get("test") or {}).items():
+        for output, metrics in one["results"].get("test", {}).items():
             if metrics.get("mae") is not None:
                 errors.setdefault(output, []).append(metrics["mae"])
     return {

@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qexp.errors import QexpError
+from qexp.runs.record.state import LISTED
 from qexp.tables import suggestion
 
 Summary = dict[str, Any]
-
-STATES = (
-    "created", "queued", "running", "done", "failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost",
-)  # fmt: skip
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -37,8 +34,8 @@ def select(
 
     Raises QexpError for an expression that cannot be understood, and for a state that there is not.
     """
-    if status is not None and status not in STATES:
-        raise QexpError(f"--status {status}: no such state; {suggestion(status, STATES)}")
+    if status is not None and status not in LISTED:
+        raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
     holds = condition(where) if where else lambda summary: True
     wanted = set(tags)
     return [

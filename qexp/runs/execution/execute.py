@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +27,8 @@ from qexp.runs.record import provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import HEARTBEAT_SECONDS, alive, this_process
+from qexp.runs.record.record import AttemptRecord
+from qexp.runs.record.state import State
 from qexp.runs.schedulers.slurm import this_job
 from qexp.runs.signals import handled
 
@@ -41,7 +44,7 @@ def execute(
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so.
     """
     record = directory.record()
-    if record["state"] == "done":
+    if record.state is State.DONE:
         return
     with _watched_signals() as interrupted:  # from here on a signal cannot leave a record that says "running"
         own = OwnRecord(directory, record)
@@ -53,14 +56,12 @@ def execute(
                 own.keep(error=_last_line(error))
                 log.error("%s", "".join(traceback.format_exception(error)))
             log.info("%s", state)
-            *before, last = own.document["attempts"]
-            own.note(attempts=[*before, {**last, "ended": now(), "state": state}], state=state, ended=now())
-    if state == "interrupted":
+            *before, last = own.record.attempts
+            own.note(attempts=(*before, replace(last, ended=now(), state=state)), state=state, ended=now())
+    if state is State.INTERRUPTED:
         raise InterruptedRunError(f"{directory.name} was interrupted; go on with --resume")
     if error is not None:
-        raise RunFailedError(
-            f"{directory.name} {state.replace('_', ' ')}: {own.document['error']}\nsee {folder / 'log.txt'}"
-        ) from error
+        raise RunFailedError(f"{directory.name} {state.words}: {own.record.error}\nsee {folder / 'log.txt'}") from error
 
 
 def _begin(own: OwnRecord) -> Path:
@@ -68,14 +69,12 @@ def _begin(own: OwnRecord) -> Path:
     directory = own.directory
     number = _claim_attempt(own)
     folder = directory.attempt(number)
-    this = {
-        "number": number, "process": this_process().document(), "started": now(), "ended": None, "state": "running",
-    }  # fmt: skip
+    this = AttemptRecord(number=number, process=this_process(), started=now(), state=State.RUNNING)
     files.write_json(folder / "command.json", {"argv": sys.argv, "directory": str(Path.cwd())})
     own.note(
-        attempts=[*own.document["attempts"], this],
-        state="running",
-        started=own.document["started"] or now(),
+        attempts=(*own.record.attempts, this),
+        state=State.RUNNING,
+        started=own.record.started or now(),
         ended=None,
         error=None,
         job=this_job(),
@@ -83,16 +82,16 @@ def _begin(own: OwnRecord) -> Path:
     return folder
 
 
-def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
+def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
     """The state in which training ends, and the error if it was one."""
     try:
-        return ("done" if train() else "interrupted"), None
+        return (State.DONE if train() else State.INTERRUPTED), None
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return "out_of_memory", error
+        return State.OUT_OF_MEMORY, error
     except KeyboardInterrupt:
-        return "interrupted", None
+        return State.INTERRUPTED, None
     except BaseException as error:
-        return "failed", error
+        return State.FAILED, error
 
 
 def _work(
@@ -116,26 +115,32 @@ def _work(
     results = train(attempt)
     if results is None:
         return False
-    own.keep(**results.document())
+    own.keep(
+        results=results.results,
+        intervals=results.intervals,
+        comparison=results.comparison,
+        errors=results.errors,
+        features=results.features,
+    )
     return True
 
 
 def _claim_attempt(own: OwnRecord) -> int:
     """Make the next attempt's folder; of several processes that try, one succeeds."""
-    directory, record = own.directory, own.document
-    *before, last = record["attempts"] or [None]
-    if last is not None and last["state"] == "running":
-        if alive(last["process"], directory.attempt(last["number"]) / "heartbeat"):
-            raise QexpError(f"{record['name']} is running already, as process {last['process']['pid']}")
-        own.keep(attempts=[*before, {**last, "state": "lost"}])
+    directory, record = own.directory, own.record
+    *before, last = record.attempts or [None]
+    if last is not None and last.state is State.RUNNING:
+        if alive(last.process, directory.attempt(last.number) / "heartbeat"):
+            raise QexpError(f"{record.name} is running already, as process {last.process.pid}")
+        own.keep(attempts=(*before, replace(last, state=State.LOST)))
     taken = [int(path.name) for path in (directory.path / "attempts").iterdir() if path.name.isdigit()]
     number = max(taken, default=0) + 1
-    if number > len(record["attempts"]) + 1 and _just_claimed(directory, number - 1):
-        raise QexpError(f"{record['name']} is being started by another process")
+    if number > len(record.attempts) + 1 and _just_claimed(directory, number - 1):
+        raise QexpError(f"{record.name} is being started by another process")
     try:
         directory.attempt(number).mkdir()
     except FileExistsError:
-        raise QexpError(f"{record['name']} is being started by another process") from None
+        raise QexpError(f"{record.name} is being started by another process") from None
     except OSError as error:
         raise QexpError(f"cannot write to {directory.path}: {error.strerror}") from error
     return number

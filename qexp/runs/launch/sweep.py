@@ -21,6 +21,7 @@ from qexp.runs.planning.prepare import prepare as write
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
+from qexp.runs.record.state import State
 from qexp.runs.state import launches
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
@@ -28,13 +29,6 @@ from qexp.tables import suggestion
 from qexp.workspace import VARIABLE, Workspace
 
 LAUNCHERS = ("local", "slurm")
-
-
-TO_CONTINUE = ("interrupted", "preempted", "timeout", "lost")
-"""Ended through no fault of their own: `--resume` continues them."""
-
-TO_REPEAT = ("failed", "out_of_memory", *TO_CONTINUE)
-"""Ended without a result: `--only-failed` runs them again, from their last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Choice:
     again: list[Plan]
     """There already and not done: prepared before, interrupted, or failed."""
     done: list[Plan]
-    left: dict[str, str]
+    left: dict[str, State]
     """Name → state of those that are neither done nor to be run now."""
 
 
@@ -107,7 +101,6 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
 
 def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
     """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
-    again = TO_REPEAT if only_failed else ("created", *(TO_CONTINUE if resume else ()))
     choice = Choice([], [], [], {})
     mistakes = []
     # All at once: a scheduler is asked once, and not for every run.
@@ -121,9 +114,9 @@ def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False,
         if state is None:
             if not only_failed:
                 choice.new.append(plan)
-        elif state == "done":
+        elif state is State.DONE:
             choice.done.append(plan)
-        elif state in again:
+        elif state.without_result if only_failed else state is State.CREATED or (resume and state.resumable):
             choice.again.append(plan)
         else:
             choice.left[plan.name] = state
@@ -159,7 +152,7 @@ def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[
 
 def run_here(
     launch: Launch, directories: Sequence[RunDirectory], watcher: local.Watcher
-) -> tuple[dict[str, str], bool]:
+) -> tuple[dict[str, State], bool]:
     """Run the launch in a pool of this process. Returns the states at the end, and whether a signal ended it."""
     jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
     gpus = local.visible_gpus() if device in ("auto", "cuda") else []
@@ -174,12 +167,12 @@ def submit(launch: Launch, directories: Sequence[RunDirectory], prepared: Prepar
 
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():
-        files.write_json(directory.record_file, {**record, "state": "queued"})
+        directory.write(replace(record, state=State.QUEUED))
     try:
         jobs = slurm.submit(launch.folder, directories, prepared.settings["slurm"], prepared.order.jobs, launch.id)
     except QexpError:
         for directory, record in before.items():
-            files.write_json(directory.record_file, record)
+            directory.write(record)
         raise
     files.write_json(launch.folder / "jobs.json", jobs)
     return jobs
@@ -199,7 +192,7 @@ def detach(launch: Launch, workspace: Workspace) -> int:
     return process.pid
 
 
-def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, str]:
+def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, State]:
     """Run what a launch that was detached has prepared."""
     directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
     return run_here(launch, directories, watcher)[0]

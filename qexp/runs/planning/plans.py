@@ -19,11 +19,10 @@ from qexp.runs.planning.prepare import Plan
 from qexp.runs.record import lineage
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import require_name
+from qexp.runs.record.record import LARGEST_SEED
 from qexp.spec.digest import digest
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
-
-LARGEST_SEED = 2**63 - 1
 
 LARGEST_SWEEP = 1_000_000
 """Runs of one sweep; more are a slip of the keyboard."""
@@ -51,7 +50,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     pretrain = experience.document["pretrain"]
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     before = found.spec() if found else {}
-    texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
+    texts = [experience.extensions, found.record().digest] if found else [experience.extensions]
     units = assemble.units_of(experience.document)
     of_any_seed = Plan(
         name="",

@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from qexp.runs.record.parts import MisfitError, Part
 
 HEARTBEAT_SECONDS = 15.0
 """A running process touches its heartbeat file this often."""
@@ -18,39 +19,50 @@ SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
 """On a machine that cannot be asked, a process is believed dead after so long a silence."""
 
 
-@dataclass(frozen=True)
-class Process:
+LARGEST_PID = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process(Part):
     host: str
-    boot_id: str
-    pid_namespace: str
+    boot_id: str = ""
+    pid_namespace: str = ""
     """Containers on one machine count their processes separately."""
     pid: int
-    start: str
+    start: str = ""
     """When the process started: a number is soon given to another one."""
 
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if not 0 < self.pid <= LARGEST_PID:  # a signal to a number below means other processes
+            raise MisfitError(f"is {self.pid}, which is the number of no process", "pid")
 
 
 def this_process() -> Process:
     pid = os.getpid()
-    return Process(socket.gethostname(), boot_id(), pid_namespace(), pid, process_start(pid) or "")
+    return Process(
+        host=socket.gethostname(),
+        boot_id=boot_id(),
+        pid_namespace=pid_namespace(),
+        pid=pid,
+        start=process_start(pid) or "",
+    )
 
 
-def alive(process: dict[str, Any], heartbeat: Path) -> bool:
+def alive(process: Process, heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
     A process of this machine is asked for directly. One elsewhere is believed as long as its heartbeat is fresh.
     """
-    if process.get("host") != socket.gethostname() or process.get("pid_namespace") != pid_namespace():
-        return _heard_lately(heartbeat)
-    if process.get("boot_id") != boot_id():
+    if process.host != socket.gethostname() or process.pid_namespace != pid_namespace():
+        return heard_lately(heartbeat)
+    if process.boot_id != boot_id():
         return False
-    start = process_start(int(process["pid"]))
-    return start is not None and start == process.get("start")
+    start = process_start(process.pid)
+    return start is not None and start == process.start
 
 
-def _heard_lately(heartbeat: Path) -> bool:
+def heard_lately(heartbeat: Path) -> bool:
+    """Whether a process touched its heartbeat a few minutes ago."""
     try:
         return time.time() - heartbeat.stat().st_mtime < SILENT_SECONDS
     except OSError:

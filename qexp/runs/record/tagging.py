@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from qexp import files
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import DamagedError, QexpError
+from qexp.runs.record import upgrade
 
 TAG = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -74,7 +75,7 @@ def _change(folder: Path, changed: Callable[[Labels], Labels]) -> None:
     of_record = _of_record(record)  # before the lock, which would make the folder of a run that is gone
     try:
         with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
-            before = {"tags": [], "note": "", **of_record, **read(folder)}
+            before = {**of_record, **read(folder)}
             files.write_json(file, changed(before))
             # A catalog looks at the record's stamp alone. Whole nanoseconds, since two changes can share a clock tick.
             os.utime(record, ns=(time.time_ns(), time.time_ns()))
@@ -86,8 +87,5 @@ def _change(folder: Path, changed: Callable[[Labels], Labels]) -> None:
 
 def _of_record(file: Path) -> Labels:
     """What a record itself says, which holds until somebody sets labels."""
-    try:
-        record = files.read_json(file)
-    except FileNotFoundError:
-        raise NotFoundError(f"{file.parent} holds no run: there is no run.json") from None
-    return {key: record[key] for key, sound in _SOUND.items() if isinstance(record, dict) and sound(record.get(key))}
+    record = upgrade.read_record(file)
+    return {"tags": list(record.tags), "note": record.note}

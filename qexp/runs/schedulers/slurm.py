@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from qexp import files
 from qexp.errors import DamagedError, QexpError, SchedulerError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import JobRecord
+from qexp.runs.record.state import WRITTEN
 from qexp.runs.schedulers.slurm_words import TIME_IS_UP, read
 from qexp.tables import suggestion
 
@@ -430,7 +432,7 @@ def remembered(folder: Path) -> dict[str, str]:
         words = files.read_json(folder / "states.json")
     except (FileNotFoundError, DamagedError):
         return {}
-    return {job: word for job, word in words.items() if isinstance(word, str)} if isinstance(words, dict) else {}
+    return {job: word for job, word in words.items() if word in WRITTEN} if isinstance(words, dict) else {}
 
 
 def _merged(known: Mapping[str, str], words: Mapping[str, str]) -> dict[str, str]:
@@ -440,10 +442,10 @@ def _merged(known: Mapping[str, str], words: Mapping[str, str]) -> dict[str, str
 # Inside a job, and calling Slurm's programs
 
 
-def this_job() -> dict[str, str] | None:
+def this_job() -> JobRecord | None:
     """The task of an array as which this process runs, as a record names it."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
-    return {"launcher": "slurm", "id": f"{array}_{task}"} if array and task else None
+    return JobRecord(launcher="slurm", id=f"{array}_{task}") if array and task else None
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -7,18 +7,29 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import JobRecord
+from qexp.runs.record.state import State
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.states import FORGOTTEN
 
-Record = dict[str, Any]
-
 PAUSE = 10.0
 """Seconds between two questions to a scheduler, which serves many."""
+
+
+class HandedOver(Protocol):
+    """What a record, or a summary of it, says of who starts the run."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def job(self) -> JobRecord | None: ...
+    @property
+    def launch(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -29,32 +40,31 @@ class Job:
     launcher: str = "slurm"
 
 
-def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
+def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Job]:
     """The jobs of those runs that Slurm may still have a word on, and those that wait in a pool."""
     own = {directory: _own(record) for directory, record in records.items()}
     asked = {
         directory: record
         for directory, record in records.items()
         # A process that was stopped does not know whether its job is started again.
-        if record["state"] == "queued" or (own[directory] and record["state"] in (*UNFINISHED, "interrupted"))
+        if record.state is State.QUEUED or (own[directory] and record.state.open_ended)
     }
     submitted = {folder: _submitted(folder) for folder in {directory.path.parent for directory in asked}}
     jobs = {}
     for directory, record in asked.items():
         job, latest = own[directory], submitted[directory.path.parent].get(directory.name)
-        if latest is not None and (record["state"] == "queued" or latest.id == job):
+        if latest is not None and (record.state is State.QUEUED or latest.id == job):
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
         elif job is not None:
             jobs[directory] = Job(job, None)
-        elif record["launch"] is not None:
-            launch = directory.path.parent / ".launches" / record["launch"]
-            jobs[directory] = Job(record["launch"], launch, "local")
+        elif record.launch is not None:
+            launch = directory.path.parent / ".launches" / record.launch
+            jobs[directory] = Job(record.launch, launch, "local")
     return jobs
 
 
-def _own(record: Record) -> str | None:
-    job = record["job"]
-    return str(job["id"]) if job is not None and job.get("launcher") == "slurm" else None
+def _own(record: HandedOver) -> str | None:
+    return record.job.id if record.job is not None and record.job.launcher == "slurm" else None
 
 
 def _submitted(runs: Path) -> dict[str, Job]:
@@ -66,7 +76,7 @@ def _submitted(runs: Path) -> dict[str, Job]:
         except (FileNotFoundError, DamagedError):
             continue
         if isinstance(jobs, dict):
-            found |= {name: Job(str(job), file.parent) for name, job in jobs.items()}
+            found |= {name: Job(job, file.parent) for name, job in jobs.items() if isinstance(job, str)}
     return found
 
 
@@ -94,7 +104,7 @@ class Scheduler:
         from qexp.runs.schedulers import slurm
 
         launches = {job.launch for job in jobs if job.launch is not None}
-        final = {job: word for job, word in self._words.items() if word not in UNFINISHED}
+        final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not State(word).unfinished}
         for folder in launches:
             final |= slurm.remembered(folder)
         try:
@@ -110,5 +120,5 @@ class Scheduler:
 def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> str:
     """A run that waits in a pool that is gone will not be started, until somebody does."""
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
-        return "interrupted"
-    return "queued" if at_work else "created"
+        return State.INTERRUPTED
+    return State.QUEUED if at_work else State.CREATED

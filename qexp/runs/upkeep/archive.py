@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -348,7 +348,10 @@ def _extract(file: IO[bytes], contents: Contents, draft: Path) -> None:
 
 def _require_readable(directory: RunDirectory, archive: Path) -> None:
     try:
-        directory.record()
+        for run in (directory, *directory.all_folds()):
+            run.record()
+            run.metrics()
+            run.environment()
         directory.spec()
     except (DamagedError, NotFoundError) as error:
         said = str(error).replace(f"{directory.path.parent}/", "")
@@ -357,9 +360,9 @@ def _require_readable(directory: RunDirectory, archive: Path) -> None:
 
 def _rename(directory: RunDirectory, name: str) -> None:
     """Let the record say what the run is called from now on."""
-    record = files.read_json(directory.record_file)
-    if record["name"] != name:
-        files.write_json(directory.record_file, {**record, "name": name})
+    record = directory.record()
+    if record.name != name:
+        directory.write(replace(record, name=name))
 
 
 def _claim(arrived: Path, target: Path) -> None:

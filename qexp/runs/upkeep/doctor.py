@@ -20,8 +20,10 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.leakage import hashes
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 from qexp.runs.upkeep import trash
 from qexp.workspace import Workspace
@@ -104,7 +106,7 @@ def treated(finding: Finding) -> Finding:
 # What lies in runs/
 
 
-def _of_entry(path: Path, states: Mapping[RunDirectory, str]) -> Iterator[Finding]:
+def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
     if path.name.startswith((".", "catalog.json")):
         if _is_stale_temporary(path):
             yield _temporary(path)
@@ -123,7 +125,7 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, str]) -> Iterator[Findin
         yield from _of_lock(path)
 
 
-def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
+def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is no name of a run, so that no command finds it", "rename the folder")
     yield from _leftovers(directory.path)
@@ -139,7 +141,7 @@ def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
             damaged=True,
         )  # fmt: skip
         return
-    yield from _of_spec(directory, record["digest"])
+    yield from _of_spec(directory, record.digest)
     if trouble := hashes.trouble_with(directory, record):
         yield Finding(
             directory.path / hashes.FILE,
@@ -147,27 +149,27 @@ def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
             "take it from a copy; without it no run can start from this one, nor can it be verified",
             damaged=True,
         )
-    if record["state"] in UNFINISHED and state not in UNFINISHED:
+    if record.state.unfinished and not state.unfinished:
         yield Finding(
             directory.path,
-            f"says it is {record['state']}, but "
-            + ("its process is gone" if state == "lost" else f"its job has ended: {state}"),
+            f"says it is {record.state}, but "
+            + ("its process is gone" if state is State.LOST else f"its job has ended: {state}"),
             f"go on with it: {_resume_command(directory, record)}",
         )
-    if state not in UNFINISHED:
+    if not state.unfinished:
         yield from _of_name(directory, record)
-    if not {record["state"], state} & set(UNFINISHED):
+    if not (record.state.unfinished or state.unfinished):
         # Going on with a run cuts a torn line off by itself.
         yield from _of_metrics(directory)
-    if state == "done":
+    if state is State.DONE:
         yield from _of_results(directory)
 
 
-def _resume_command(directory: RunDirectory, record: dict[str, Any]) -> str:
-    words = ["qexp", "run", record["experience"], "--seed", str(record["seed"])]
-    for override in record["overrides"]:
-        words += ["--set", str(override)]
-    if directory.name != f"{record['experience']}_{record['seed']}":
+def _resume_command(directory: RunDirectory, record: Record) -> str:
+    words = ["qexp", "run", record.experience, "--seed", str(record.seed)]
+    for override in record.overrides:
+        words += ["--set", override]
+    if directory.name != f"{record.experience}_{record.seed}":
         words += ["--name", directory.name]
     return shlex.join([*words, "--resume"])
 
@@ -195,20 +197,20 @@ def _of_spec(directory: RunDirectory, digest: str) -> Iterator[Finding]:
         )
 
 
-def _of_name(directory: RunDirectory, record: dict[str, Any]) -> Iterator[Finding]:
-    if record["name"] == directory.name or not NAME.fullmatch(directory.name):
+def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    if record.name == directory.name or not NAME.fullmatch(directory.name):
         return
 
     def rename() -> None:
         _require_idle(directory)
-        files.write_json(directory.record_file, {**files.read_json(directory.record_file), "name": directory.name})
+        directory.write(replace(directory.record(), name=directory.name))
 
     yield Finding(
         directory.record_file,
-        f"calls the run {record['name']!r}, but its folder is {directory.name}",
+        f"calls the run {record.name!r}, but its folder is {directory.name}",
         "write the folder's name into the record",
         # A process that seems lost may still be there, on another machine, and it alone writes its record.
-        mend=None if record["state"] in UNFINISHED else rename,
+        mend=None if record.state.unfinished else rename,
     )
 
 

@@ -26,7 +26,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
-from qexp.runs.record.process import alive
+from qexp.runs.record.process import heard_lately
 from qexp.runs.state.waiting import Watch
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -115,11 +115,11 @@ def chosen(references: Iterable[str], workspace: Workspace) -> list[RunDirectory
 
 def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
     """The runs that some process or scheduler counts on, so that they cannot be moved, and their states."""
-    busy = {}
+    busy: dict[RunDirectory, str] = {}
     for directory, state in Watch().states(directories).items():
-        if state in ("queued", "running"):
+        if state.at_work:
             busy[directory] = state
-        elif state in ("damaged", "gone") and _heard(directory):
+        elif not state.readable and _heard(directory):
             # Without a record nobody knows whom to ask; but a process at work is heard.
             busy[directory] = f"{state}, but something worked on it in the last minutes"
     return busy
@@ -205,7 +205,7 @@ def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 
 def _heard(directory: RunDirectory) -> bool:
-    return any(alive({}, heartbeat) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
+    return any(heard_lately(heartbeat) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
 
 
 def _listed(path: Path) -> list[Path]:
