@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -17,14 +18,15 @@ from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.transforms import Transform
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import Branch, Network, Operation, initialise, operations_per_sample
-from qexp.models.shapes import Shape, from_spec
+from qexp.models.shapes import Shape, from_spec, written
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
+from qexp.training import checkpoint
 from qexp.training.metrics import asked_for
 from qexp.training.recipe import Data, DrawnData, Recipe
 
@@ -70,12 +72,24 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
     return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
 
 
-def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor]) -> Inversion:
-    """A model with weights that were kept, ready to predict."""
+def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
+    """A model with weights that were kept in a file, ready to predict. Raises DamagedError if they are not its own."""
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # gives it memory; the values come from `weights`
-    model.load_state_dict(weights)
+    checkpoint.load(model, weights, file)
+    for name, transform in model.transforms.items():
+        shape = model.network.inputs.get(name) or model.network.shapes[name]
+        if not _keeps(transform, shape):  # what was fitted has room for any number of channels
+            raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
     return model.eval()
+
+
+def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
+    """Whether values of a shape have it still when they are transformed."""
+    try:
+        return tuple(transform(torch.ones(1, *shape)).shape[1:]) == tuple(shape)
+    except RuntimeError:
+        return False
 
 
 def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:

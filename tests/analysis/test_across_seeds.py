@@ -179,7 +179,12 @@ def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qe
     for arguments in (["one_*"], ["one_0", "one_1"]):
         code, stdout, stderr = qexp("compare", *arguments)
         assert (code, stdout) == (5, "")
-        assert "runs/one_1/run.json is damaged: 'results'" in stderr
+        assert "runs/one_1/run.json is damaged: $.results.test" in stderr
+    write("one_2", 2, mae=0.2)
+    code, stdout, stderr = qexp("compare", "one_*")
+    assert (code, "0, 2" in stdout) == (0, True)
+    assert "warning: " in stderr
+    assert "runs/one_1/run.json is damaged" in stderr
 
 
 # What counts

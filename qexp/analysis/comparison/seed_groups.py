@@ -101,13 +101,20 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
     chosen: dict[Path, Chosen] = {}
+    damaged: list[str] = []
+    """Why runs are left out that a pattern matches, of which the catalog warns."""
     for argument in arguments:
-        before = len(chosen)
+        before = len(chosen) + len(damaged)
         for one in _named(argument, summaries, catalog):
-            chosen.setdefault(one.directory.path.resolve(), one)
-        if len(chosen) == before:
+            if one.summary["state"] == State.DAMAGED:
+                damaged.append(one.summary["error"])
+            else:
+                chosen.setdefault(one.directory.path.resolve(), one)
+        if len(chosen) + len(damaged) == before:
             raise QexpError(f"the same run is named twice: '{argument}' names none that is not named before it")
     if len(chosen) < 2:
+        if damaged:
+            raise DamagedError(damaged[0])
         only = "".join(f", and '{argument}' names only {one.name}" for one in chosen.values() for argument in arguments)
         raise QexpError(f"compare needs at least two runs{only}")
     return list(chosen.values())
@@ -119,12 +126,8 @@ def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog)
         yield Chosen(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
         return
     by_name = {one["name"]: one for one in summaries}
-    matched = [by_name[name] for name in matching(argument, by_name)]
-    readable = [one for one in matched if one["state"] != State.DAMAGED]  # the catalog warns of the others
-    if not readable:
-        raise DamagedError(matched[0]["error"])
-    for one in readable:
-        yield Chosen(RunDirectory(Path(one["path"])), one, argument)
+    for name in matching(argument, by_name):
+        yield Chosen(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
 
 
 def differ_by_seed(chosen: Sequence[Chosen]) -> bool:

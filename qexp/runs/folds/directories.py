@@ -83,10 +83,13 @@ def load_networks(directory: RunDirectory) -> list[Inversion]:
     models = []
     for fold in directory.all_folds():
         tensors, document = checkpoint.read(fold.best_weights)
+        chosen = documents.get(json.dumps(document.get("chosen")))
+        if chosen is None or not isinstance(document.get("networks"), list):
+            raise DamagedError(f"{fold.best_weights} is damaged: it does not say which networks it holds")
         for index in range(len(document["networks"])):
             prefix = f"{index}."
             own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            models.append(assemble.trained_model(documents[json.dumps(document["chosen"])], tables, own))
+            models.append(assemble.trained_model(chosen, tables, own, fold.best_weights))
     return models
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from qexp import assemble
 from qexp.assemble import Experience
 from qexp.datasets.spectra.dataset import MASK
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.leakage.check import Exposures
 from qexp.runs.planning.existing import require_done
@@ -199,6 +199,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
         )
+    _require_own_weights(parent)
     model = assemble.model_of(experience.document, assemble.tables_with(workspace.extensions))
     operations = lineage.operations_taken(experience.document)
     ours = lineage.of_operations({name: list(value.shape) for name, value in model.state_dict().items()}, operations)
@@ -216,6 +217,24 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
                 f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
             )
     return parent
+
+
+def _require_own_weights(parent: RunDirectory) -> None:
+    """Raise DamagedError unless a run's best weights are numbers, and those of its own model.
+
+    Of a model with modules of the run's extensions that is not known without executing them.
+    """
+    file = parent.best_weights
+    checkpoint.require_numbers(checkpoint.read(file)[0], file)
+    if parent.extensions.exists():
+        return
+    model = assemble.model_of(parent.spec(), assemble.BUILT_IN)
+    wanted = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
+    found = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            here, there = (shapes.get(name, "nothing") for shapes in (found, wanted))
+            raise DamagedError(f"{file} is damaged: '{name}' is {here}, but the run's model has {there}")
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:

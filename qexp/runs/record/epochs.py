@@ -33,7 +33,7 @@ class Epoch(Part):
     learning_rate: float | None = None
     train: Losses
     validation: Losses
-    best: bool = False
+    best: bool
 
 
 def read(file: Path) -> list[Line]:

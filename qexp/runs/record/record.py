@@ -17,7 +17,7 @@ LARGEST_SEED = 2**63 - 1
 Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """part → output → metric → value, in the output's unit; None where it is no finite number."""
 
-Interval = tuple[float | None, float | None]
+Interval = tuple[float, float]
 
 Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
 """The same, of 95 % bootstrap intervals."""
@@ -162,6 +162,10 @@ class ComparisonRow(Part):
     bias_interval: Interval | None
     difference: float | None
     difference_interval: Interval | None
+
+    def __post_init__(self) -> None:
+        if self.rmse is None and any(one is not None for one in (self.mae, self.r2, self.bias, self.difference)):
+            raise MisfitError("is null, although other errors are known", "rmse")
 
 
 @dataclass(frozen=True, kw_only=True)

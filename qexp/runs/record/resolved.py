@@ -96,6 +96,10 @@ class Tabular(Part):
     units: Mapping[str, str]
     identifiers: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if self.stood_in and self.stand_in is None:
+            raise MisfitError("is missing, although the run was made with it", "stand_in")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnTabular(Experience):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -20,6 +19,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.leakage import hashes
+from qexp.runs.record.completeness import as_prepared
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
 from qexp.runs.record.record import Record
@@ -65,7 +65,7 @@ class Finding:
 def findings(workspace: Workspace) -> Iterator[Finding]:
     """All that is wrong in a workspace. Nothing is changed."""
     paths = _listed(workspace.runs)
-    runs = [RunDirectory(path) for path in paths if not path.name.startswith(".") and (path / "run.json").exists()]
+    runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
     states = Watch().states(runs)  # a scheduler is asked for all of them at once
     for path in paths:
         try:
@@ -134,14 +134,11 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     except NotFoundError:
         return  # removed at this moment
     except DamagedError as error:
-        yield Finding(
-            directory.path, str(error),
-            f"its other files are untouched; take the damaged one from a copy, or put the run away: "
-            f"qexp rm {directory.name}",
-            damaged=True,
-        )  # fmt: skip
+        yield Finding(directory.path, str(error), _advice_on(error, directory), damaged=True)
         return
-    yield from _of_spec(directory, record.digest)
+    yield from _of_spec(directory, record)
+    yield from _of_environment(directory)
+    yield from _of_folds(directory)
     if trouble := hashes.trouble_with(directory, record):
         yield Finding(
             directory.path / hashes.FILE,
@@ -185,16 +182,41 @@ def _without_record(directory: RunDirectory) -> Iterator[Finding]:
         )
 
 
-def _of_spec(directory: RunDirectory, digest: str) -> Iterator[Finding]:
+def _advice_on(error: DamagedError, directory: RunDirectory) -> str:
+    if isinstance(error.__cause__, PermissionError):
+        return "look at its owner and permissions"
+    return (
+        "its other files are untouched; take the damaged one from a copy, or put the run away: "
+        f"qexp rm {directory.name}"
+    )
+
+
+def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    advice = f"take spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
     try:
         directory.spec()
+        if as_prepared(directory, record) is False:
+            changed = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
+            yield Finding(directory.path, f"{changed} was changed after the run was prepared", advice, damaged=True)
     except DamagedError as error:
-        yield Finding(
-            directory.path,
-            str(error),
-            f"take spec.json from a copy, or from another run whose digest begins with {digest[:16]}",
-            damaged=True,
-        )
+        yield Finding(directory.path, str(error), advice, damaged=True)
+
+
+def _of_environment(directory: RunDirectory) -> Iterator[Finding]:
+    try:
+        directory.environment()
+    except DamagedError as error:
+        advice = "take it from a copy; without it nobody can say what the run was made with"
+        yield Finding(directory.path / "environment.json", str(error), advice, damaged=True)
+
+
+def _of_folds(directory: RunDirectory) -> Iterator[Finding]:
+    for fold in directory.all_folds():
+        try:
+            fold.record()
+        except DamagedError as error:
+            advice = "take it from a copy; with --resume a run that is not done trains the fold again"
+            yield Finding(fold.path, str(error), advice, damaged=True)
 
 
 def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
@@ -216,24 +238,21 @@ def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
 
 def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
     file = directory.metrics_file
-    if not file.exists():
-        return
 
     def cut_off() -> None:
         _require_idle(directory)
         files.write_bytes(file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True))))
 
-    lines = file.read_bytes().splitlines(keepends=True)
-    whole = _without_torn_line(lines)
-    broken = [number for number, line in enumerate(whole, 1) if not _is_whole(line)]
-    if broken:
-        yield Finding(
-            file,
-            f"line {broken[0]} of {len(lines)} cannot be read, so that it and all after it are lost",
-            "take the file from a copy; results and weights do not depend on it",
-            damaged=True,
-        )
-    elif len(whole) < len(lines):
+    advice = "take the file from a copy; results and weights do not depend on it"
+    try:
+        lines = files.read_bytes(file).splitlines(keepends=True)
+        directory.metrics()
+    except FileNotFoundError:
+        return
+    except DamagedError as error:
+        yield Finding(file, str(error), advice, damaged=True)
+        return
+    if len(_without_torn_line(lines)) < len(lines):
         yield Finding(
             file,
             f"its last line, the {len(lines)}th, is torn; readers leave it out",
@@ -249,14 +268,7 @@ def _require_idle(directory: RunDirectory) -> None:
 
 
 def _without_torn_line(lines: list[bytes]) -> list[bytes]:
-    return lines if not lines or _is_whole(lines[-1]) else lines[:-1]
-
-
-def _is_whole(line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+    return lines if not lines or files.whole_line(lines[-1]) is not None else lines[:-1]
 
 
 def _of_results(directory: RunDirectory) -> Iterator[Finding]:
@@ -387,7 +399,7 @@ def _ago(path: Path) -> str:
 
 
 def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
-    if not catalog.path.exists():
+    if not os.path.lexists(catalog.path):
         return
     advice = "build it again from the run directories, as the next listing does: qexp reindex"
 
@@ -418,7 +430,7 @@ def _has_record(path: Path) -> bool:
     """Whether there is a run that a catalog can hold."""
     try:
         RunDirectory(path).record()
-    except (DamagedError, NotFoundError, OSError):
+    except (DamagedError, NotFoundError):
         return False
     return True
 

@@ -18,6 +18,7 @@ from qexp import files
 from qexp.errors import InterruptedRunError, QexpError
 from qexp.runs.leakage import hashes
 from qexp.runs.record import provenance
+from qexp.runs.record.completeness import as_prepared
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.record import Epochs, Record
@@ -33,7 +34,6 @@ from qexp.runs.upkeep.output_diff import (
     same_bytes,
     tensors,
 )
-from qexp.spec.digest import digest
 from qexp.workspace import Workspace
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
@@ -132,10 +132,7 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
     if trouble := hashes.trouble_with(directory, record):
         raise QexpError(f"{name} cannot be verified: {hashes.FILE} {trouble}")
-    if parent is not None and parent.digest is None:
-        return  # the parent's digest, which is part of the run's own, is not known
-    texts = [_text(directory.extensions), parent.digest if parent else None]
-    if digest(directory.spec_as_written(), *[text for text in texts if text]) != record.digest:
+    if as_prepared(directory, record) is False:
         inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
         raise QexpError(
             f"{name} cannot be verified: {inputs} was changed after the run, or is gone; "
@@ -259,7 +256,3 @@ def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace
         largest=largest,
         error=error,
     )
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
