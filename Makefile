@@ -6,17 +6,28 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test lint types bench format clean
+.PHONY: demo test quick lint types pytest bench format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
 	$(BIN)/qexp matrix --run mogi_cnn_3 --dataset mogi_test.json
 
+# Types are checked beside the tests: mypy uses one core, and tests wait now and then.
 test: $(VENV)/.installed-test
+	$(MAKE) --no-print-directory -j3 lint types pytest
+
+quick: $(VENV)/.installed-test
+	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not slow and not cluster"'
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types:
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+pytest:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ONLY)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

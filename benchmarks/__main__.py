@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks [generator|loops|folds|startup|managed|prediction|accuracy|lunar|fields|ice|spectra ...].
+"""Run: python -m benchmarks [NAME ...], each one of MEASUREMENTS.
 
 All but `ice`, which takes an hour, if nothing is named. Writes benchmarks.json.
 """
@@ -178,6 +178,23 @@ def spectra() -> Any:
     return {"compared": compared, "encodings": [asdict(row) for row in rows]}
 
 
+def beside() -> Any:
+    from benchmarks import fields, spectra
+    from benchmarks.beside import measure
+
+    fields.write_data()
+    spectra.write_data()
+    rows = []
+    for row in measure():
+        print(
+            f"{row.name:40s} {row.alone:7.2f} s alone, {row.beside:7.2f} s beside {os.cpu_count()} busy processes   "
+            f"{row.limits} {_word(row.holds)}",
+            flush=True,
+        )
+        rows.append(asdict(row))
+    return rows
+
+
 def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
         print(
@@ -203,6 +220,7 @@ MEASUREMENTS = {
     "fields": fields,
     "ice": ice,
     "spectra": spectra,
+    "beside": beside,
 }
 
 if __name__ == "__main__":

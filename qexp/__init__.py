@@ -21,6 +21,9 @@ from qexp.api import (
     study,
     sweep,
 )
+from qexp.threads import wait_without_spinning
+
+wait_without_spinning()  # nothing above has loaded torch
 
 __version__ = "0.1.0"
 

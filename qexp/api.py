@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from qexp.runs.display import Display
     from qexp.runs.launch.local import Watcher
     from qexp.runs.record.directory import RunDirectory
-    from qexp.runs.upkeep.doctor import Finding
-    from qexp.runs.upkeep.trash import Purged
+    from qexp.runs.upkeep.finding import Finding
+    from qexp.runs.upkeep.purging import Purged
     from qexp.runs.upkeep.verify import Verification
 
 
@@ -163,6 +163,7 @@ def run(
     allow_leak: bool = False,
     storage_path: str | Path | None = None,
     resume: bool = False,
+    trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
     display: Display | None = None,
@@ -172,6 +173,7 @@ def run(
     overrides   `{"epochs": 5}` or `["epochs=5"]`, like `--set`
     pretrain    a run to start from; of which operations it gives the weights is the experience's own matter
     allow_leak  go on where spectra of the test were trained on, here or by a run that this one starts from
+    trust_code  where an imported run is continued: execute the code that it brings
     Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
     """
     from qexp.runs.launch.start import start
@@ -186,6 +188,7 @@ def run(
         allow_leak=allow_leak,
         storage=Path(storage_path) if storage_path is not None else None,
         resume=resume,
+        trust_code=trust_code,
         device=device,
         display=display,
     )
@@ -203,18 +206,21 @@ def sweep(
     storage_path: str | Path | None = None,
     resume: bool = False,
     only_failed: bool = False,
+    trust_code: bool = False,
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
-    slurm: Mapping[str, Any] | Iterable[str] = (),
+    options: Mapping[str, Any] | Iterable[str] = (),
     workspace: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> list[Run]:
     """Run all combinations of experiences, grid and seeds, as `qexp run --seeds --grid -j` does.
 
-    seeds    `range(10)` or "0:10"
-    grid     `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
-    returns  all runs of the sweep, those done before among them; with Slurm as soon as they are submitted
+    seeds       `range(10)` or "0:10"
+    grid        `{"learning_rate": [1e-3, 3e-3]}`, or texts as after --grid
+    options     of a launcher that is not local: `{"time": "2:00:00"}`, or texts as after --option
+    trust_code  execute the code that imported runs among these bring
+    returns     all runs of the sweep, those done before among them; with a launcher that submits as soon as it has
     """
     from qexp.runs.launch import sweep as sweeps
     from qexp.runs.launch.local import Unwatched
@@ -230,18 +236,14 @@ def sweep(
         storage=Path(storage_path) if storage_path is not None else None,
         resume=resume,
         only_failed=only_failed,
+        trust_code=trust_code,
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=_slurm_options(slurm),
+        options=options if isinstance(options, Mapping) else list(options),
     )
     prepared = sweeps.prepare(order, place)
-    if prepared.choice.new or prepared.choice.again:
-        launch, directories = sweeps.open_launch(prepared, place)
-        if launcher == "slurm":
-            sweeps.submit(launch, directories, prepared)
-        else:
-            sweeps.run_here(launch, directories, watcher or Unwatched())
+    sweeps.launched(prepared, place, watched=lambda: watcher or Unwatched())
     return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
 
 
@@ -258,10 +260,11 @@ def study(
     metric: str | None = None,
     out: str | Path | None = None,
     only_failed: bool = False,
+    trust_code: bool = False,
     jobs: int | None = None,
     device: str = "auto",
     launcher: str = "local",
-    slurm: Mapping[str, Any] | Iterable[str] = (),
+    options: Mapping[str, Any] | Iterable[str] = (),
     workspace: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Study:
@@ -271,6 +274,7 @@ def study(
     pretrain       an experience that is run first, for each value of `pretrain_grid`; those of the others that have
                    `pretrain` in their spec start from its run
     pretrain_seed  "same": each run starts from one of its own seed
+    trust_code     execute the code that imported runs among these bring
     metric         such as "toc.rmse"; r2 of the first output if left out
     out            the folder of study.csv, table.csv and study.png; `studies/<experience>_<key>` if left out
     returns        its `results()` and `differences()` are tables, its `document()` all numbers
@@ -286,10 +290,11 @@ def study(
         grid=_axes(grid),
         overrides=_texts(overrides),
         only_failed=only_failed,
+        trust_code=trust_code,
         jobs=jobs,
         device=device,
         launcher=launcher,
-        slurm=_slurm_options(slurm),
+        options=options if isinstance(options, Mapping) else list(options),
     )
     first = studies.pretraining(
         str(pretrain) if pretrain is not None else None,
@@ -320,12 +325,13 @@ def purge(older_than: str | None = None, *, workspace: str | Path | None = None)
     """Delete what is in the trash for good, without asking; see `qexp purge`.
 
     older_than  only what was removed longer ago: "30d", "12h", "90m", "2w"
-    returns     the `names` of runs that are deleted, the bytes `freed`, and `problems`: what could not be deleted
+    returns     the `names` of runs that it deleted, the bytes `freed`, `problems`: what could not be deleted, and
+                `gone`: runs that another process restored or deleted in the meantime
     """
-    from qexp.runs.upkeep import trash
+    from qexp.runs.upkeep import purging
 
     place = workspaces.find(workspace)
-    return trash.purge(trash.doomed(place, None if older_than is None else trash.duration(older_than)), place)
+    return purging.purge(purging.doomed(place, None if older_than is None else purging.duration(older_than)), place)
 
 
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
@@ -354,11 +360,16 @@ def reindex(*, workspace: str | Path | None = None) -> int:
     return count
 
 
-def import_run(file: str | Path, *, name: str | None = None, workspace: str | Path | None = None) -> Run:
-    """Take in an archived run; all of it is checked before anything is written."""
-    from qexp.runs.upkeep import archive
+def import_run(
+    file: str | Path, *, name: str | None = None, trust_code: bool = False, workspace: str | Path | None = None
+) -> Run:
+    """Take in an archived run; all of it is checked before anything is written.
 
-    return Run(archive.unpack(Path(file), workspaces.find(workspace), name))
+    trust_code  whether code that it brings, its `code/extensions.py`, may be executed from now on
+    """
+    from qexp.runs.upkeep.unpacking import unpack
+
+    return Run(unpack(Path(file), workspaces.find(workspace), name, trust_code=trust_code))
 
 
 def matrix(
@@ -371,21 +382,22 @@ def matrix(
     seed: int = 0,
     device: str = "auto",
     npy: bool = False,
+    trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> xarray.Dataset:
     """Estimate every cell of a grid of true values; see `qexp matrix`.
 
-    axes     variable → (low, high, cells); the dataset's own if left out
-    returns  the matrix, which the run keeps, too
+    axes        variable → (low, high, cells); the dataset's own if left out
+    trust_code  execute the code that an imported run brings
+    returns     the matrix, which the run keeps, too
     """
     import xarray
 
     from qexp.analysis.matrix.axes import Axis
     from qexp.analysis.matrix.matrix import matrix as make
-    from qexp.runs.catalog.catalog import Catalog
 
     place = workspaces.find(workspace)
-    directory = run.directory if isinstance(run, Run) else Catalog(place).find(run)
+    directory = _directory(run, workspace, trust_code)
     grid: Sequence[Axis] = [Axis(name, *of_axis) for name, of_axis in (axes or {}).items()]
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
@@ -398,18 +410,20 @@ def predict(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
+    trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
 ) -> list[Prediction]:
     """Estimate the rows or fields of a file or folder into new files; see `qexp predict`.
 
-    source   rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
-    target   rows: a file for a file, a folder for a folder; fields: a NetCDF file. What the run made of the same is
-             left as it is
-    chunk    rows or frames in memory at a time
-    returns  per file: its `target` and whether it was `made` now; of rows how many there are, how many lie `outside`
-             the range of the training data and how many are `missing` a feature, and the `map` if there is one; of
-             fields how many `frames` there are, and their `size`
+    source      rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
+    target      rows: a file for a file, a folder for a folder; fields: a NetCDF file. What the run made of the same is
+                left as it is
+    chunk       rows or frames in memory at a time
+    trust_code  execute the code that an imported run brings
+    returns     per file: its `target` and whether it was `made` now; of rows how many there are, how many lie `outside`
+                the range of the training data and how many are `missing` a feature, and the `map` if there is one; of
+                fields how many `frames` there are, and their `size`
     Raises QexpError; where some of several files cannot be estimated, it names them after all others are. Warns of
     cells that are not as wide as those that the network was trained on.
     """
@@ -417,9 +431,8 @@ def predict(
 
     from qexp.analysis.prediction.files import kind_of, predict_files
     from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
 
-    directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    directory = _directory(run, workspace, trust_code)
     pairs = kind_of(directory).targets(Path(source), Path(target))
     made, mistakes = [], []
     for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite):
@@ -443,18 +456,19 @@ def export_network(
     *,
     physical: bool = False,
     overwrite: bool = False,
+    trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> Path:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`. Returns the folder.
 
-    format     "onnx" or "torchscript"
-    physical   transforms are inside the network: units in, units out; needed for a run with networks of several folds
-    overwrite  replace a folder that an export has written before
+    format      "onnx" or "torchscript"
+    physical    transforms are inside the network: units in, units out; needed for a run with networks of several folds
+    overwrite   replace a folder that an export has written before
+    trust_code  execute the code that an imported run brings
     """
     from qexp.analysis.export import network as networks
-    from qexp.runs.catalog.catalog import Catalog
 
-    directory = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    directory = _directory(run, workspace, trust_code)
     networks.export_network(directory, Path(to), format, physical=physical, overwrite=overwrite)
     return Path(to)
 
@@ -506,11 +520,19 @@ def runs(
     return select(Catalog(workspaces.find(workspace)).runs(), where=where, status=status)
 
 
-def open_run(reference: str, *, workspace: str | Path | None = None) -> Run:
-    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError."""
+def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
+    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError.
+
+    trust_code  execute the code that an imported run brings, where the run is asked to predict or is verified
+    """
+    return Run(_directory(reference, workspace, trust_code))
+
+
+def _directory(run: Run | str, workspace: str | Path | None, trust_code: bool) -> RunDirectory:
     from qexp.runs.catalog.catalog import Catalog
 
-    return Run(Catalog(workspaces.find(workspace)).find(reference))
+    found = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    return found.trusting(trust_code)
 
 
 def _references(experiences: str | Path | Sequence[str | Path]) -> list[str]:
@@ -520,10 +542,6 @@ def _references(experiences: str | Path | Sequence[str | Path]) -> list[str]:
 
 def _seeds(seeds: str | Iterable[int]) -> str:
     return seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
-
-
-def _slurm_options(slurm: Mapping[str, Any] | Iterable[str]) -> list[str]:
-    return [f"{key}={value}" for key, value in slurm.items()] if isinstance(slurm, Mapping) else list(slurm)
 
 
 def _axes(grid: Mapping[str, Sequence[Any]] | Iterable[str]) -> list[str]:

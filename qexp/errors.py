@@ -18,6 +18,10 @@ class NotFoundError(QexpError):
     exit_code = 3
 
 
+class UntrustedCodeError(QexpError):
+    """A run was imported with code that would have to be executed, and nobody has said to trust it."""
+
+
 class RunFailedError(QexpError):
     """A run ended without a result."""
 
@@ -40,6 +44,10 @@ class InterruptedRunError(QexpError):
     """A run was stopped by a signal; it can be resumed."""
 
     exit_code = 130
+
+
+class TakenOverError(QexpError):
+    """Another process works on a run now; this one may not write to it any more."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,15 @@ class DatasetError(QexpError):
     def __init__(self, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
         self.findings = list(findings)
         super().__init__("\n".join(message for _, message in self.findings))
+
+
+LONGEST_SHOWN = 200
+"""Characters of what somebody typed that an error repeats."""
+
+
+def shortened(text: str) -> str:
+    """What somebody typed, as an error repeats it however long it is."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def pointer(path: Iterable[str | int]) -> str:

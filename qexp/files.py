@@ -7,14 +7,24 @@ import io
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import DamagedError, QexpError, TakenOverError
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula."""
+
+TEMPORARY = re.compile(
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.[a-z0-9_]{8}(?P=suffix)?"
+)
+"""Names that `replacing` and `beside` give a file until it is whole, with the name that it gets then."""
 
 
 def make_folder(path: Path) -> None:
@@ -37,34 +47,92 @@ def write_bytes(path: Path, content: bytes) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to be written beside, which takes the place of `path` when all went well, and is gone otherwise."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    try:
+    with _draft(path, "") as (handle, temporary):
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        _put(temporary, path)
 
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """The same for what opens its file itself, by name: a file beside, with the same ending."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.absolute().parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _draft(path, path.suffix) as (handle, temporary):
+        os.close(handle)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        _put(temporary, path)
+
+
+_DRAFTS: dict[Path, Path] = {}
+"""See `drafted_in`."""
+
+
+@contextmanager
+def drafted_in(folder: Path, below: Path) -> Iterator[None]:
+    """For as long as this lasts, files below `below` are written in `folder`, and renamed from there.
+
+    Another process that deletes the folder ends this one's writing below `below`, between any two steps: what cannot
+    be renamed out of it replaces nothing, and TakenOverError is raised.
+    """
+    root = below.absolute()
+    _DRAFTS[root] = folder
+    try:
+        yield
+    finally:
+        del _DRAFTS[root]
+
+
+def drafts_of(path: Path) -> Path | None:
+    """The folder in which this process writes what lies below a path, if `drafted_in` named one."""
+    whole = path.absolute()
+    return next((folder for root, folder in _DRAFTS.items() if whole.is_relative_to(root)), None)
+
+
+@contextmanager
+def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
+    """A new file that is to take the place of `path`, open, with its name; gone if it does not."""
+    drafts, parent = drafts_of(path), path.absolute().parent
+    try:
+        # A folder of the run may be a link to another disk, to which nothing can be renamed.
+        shared = drafts is not None and drafts.stat().st_dev == parent.stat().st_dev
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=drafts if shared else parent)
+    except FileNotFoundError:
+        _require(drafts)
         raise
+    temporary = Path(name)
+    try:
+        yield handle, temporary
+    except FileNotFoundError:
+        _require(temporary if shared else None)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _require(draft: Path | None) -> None:
+    """Raise TakenOverError if a draft, or the folder of drafts, has been deleted by another process."""
+    if draft is not None and not os.path.lexists(draft):
+        raise TakenOverError(f"{draft} is gone: another process took over what this one was writing") from None
+
+
+def _put(temporary: Path, path: Path) -> None:
+    with suppress(PermissionError):  # some file systems keep no permissions
+        temporary.chmod(0o644)
+    temporary.replace(path)
+    sync_folder(path.absolute().parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let what was renamed into a folder, or made there, survive a loss of power."""
+    with suppress(OSError):  # some file systems do not sync folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -73,12 +141,22 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A line with the names of the columns, then one for each row; None is left empty."""
+    """A line with the names of the columns, then one for each row; None is left empty, and no cell is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
     return text.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would compute, or run, behind an apostrophe, which tells it that it is a text."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULAS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -125,6 +203,15 @@ def size_of(path: Path) -> int:
             )
     except FileNotFoundError:  # what is being written there comes and goes
         return 0
+
+
+def in_bytes(size: float) -> str:
+    """A size as a reader wants it: 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} EB"
 
 
 DEEPEST = 100

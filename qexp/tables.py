@@ -48,11 +48,27 @@ Tables = Mapping[str, Table]
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name that was probably meant, if any comes near."""
     known = list(names)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, known, n=len(known) or 1, cutoff=0.6)
     if close:
-        return close[0]
+        return min(close, key=lambda other: edits(name, other))  # of equally many edits, difflib's first
     squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in known}
     return squeezed.get(name.lower().replace("_", "").replace("-", ""))
+
+
+def edits(one: str, other: str) -> int:
+    """How many slips lead from one word to the other: a letter left out, added, mistaken, or two neighbours swapped.
+
+    Damerau (1964), Commun. ACM 7, 171-176, where no letter is touched twice.
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, above, row = row, before, [i]
+        for j, wanted in enumerate(other, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted)))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                row[j] = min(row[j], above[j - 2] + 1)
+    return row[-1]
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

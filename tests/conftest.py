@@ -10,13 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import pytest
-from typer.testing import CliRunner
+import typer
+from click.testing import CliRunner
+from filelock import FileLock
 
 from qexp.cli import app
+from qexp.synthetic import ice, ice_folders, xrf, xrf_folders
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,10 +32,52 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: a folder that `make` fills, once for all of pytest's workers, which only read it."""
+    folder = tmp_path_factory.getbasetemp()
+    of_all = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        root, finished = of_all / name / "workspace", of_all / name / "finished"
+        root.parent.mkdir(exist_ok=True)
+        with FileLock(of_all / f"{name}.lock"):
+            if not finished.exists():
+                root.mkdir()
+                make(root)
+                finished.touch()
+        return root
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def _made_up_data(made_once: MadeOnce) -> Path:
+    def make(data: Path) -> None:
+        for name in ("ice", "ice_coupled"):
+            ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
+        xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
+
+    return made_once("made_up_data", make)
+
+
+@pytest.fixture
+def made_up_data(_made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where data lie for all shipped specs whose data are made by a command, as small as can be."""
+    monkeypatch.setenv("QEXP_DATA", os.pathsep.join([str(_made_up_data), os.environ.get("QEXP_DATA", "")]))
+    return _made_up_data
+
+
 class Outcome(NamedTuple):
     code: int
     stdout: str
     stderr: str
+
+
+@cache
+def _command() -> click.Command:
+    """The commands with all their options; to read them off their functions takes longer than most of them do."""
+    return typer.main.get_command(app)
 
 
 def call(*arguments: str | Path) -> Outcome:
@@ -36,7 +85,7 @@ def call(*arguments: str | Path) -> Outcome:
     # None takes a variable away for the call, and puts it back afterwards: --workspace sets the first one.
     environment = {"QEXP_WORKSPACE": None, "NO_COLOR": "1", "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
     words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(app, words, prog_name="qexp", env=environment, catch_exceptions=False)
+    result = CliRunner().invoke(_command(), words, prog_name="qexp", env=environment, catch_exceptions=False)
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
@@ -214,14 +263,16 @@ def problems() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(made_once: MadeOnce) -> Path:
     """A workspace in which sound_0 and sound_1 are done, a second of training each; for reading only."""
-    root = tmp_path_factory.mktemp("finished")
-    Specs(root)
-    for seed in (0, 1):
-        code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
-    return root
+
+    def make(root: Path) -> None:
+        Specs(root)
+        for seed in (0, 1):
+            code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
+            assert code == 0, stderr
+
+    return made_once("finished", make)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,13 @@ def write_folders(path: Path, train: int = 3, test: int = 1, **changes: Any) -> 
         for number in range(count):
             folder = path / part / f"d{number}"
             folder.mkdir(parents=True)
-            dome(seed=first + number, **changes).to_netcdf(folder / "ex.nc", engine="h5netcdf")
+            (folder / "ex.nc").write_bytes(_file(seed=first + number, **changes))
     return path
+
+
+@cache
+def _file(**of_dome: Any) -> bytes:
+    return bytes(dome(**of_dome).to_netcdf(engine="h5netcdf"))
 
 
 def write(workspace: Path, **changes: Any) -> None:

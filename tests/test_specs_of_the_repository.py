@@ -1,27 +1,16 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from qexp import assemble
 from qexp.spec.resolve import FOLDERS
-from qexp.synthetic import ice, ice_folders, xrf, xrf_folders
 from qexp.workspace import Workspace
 
 REPOSITORY = Workspace(Path(__file__).resolve().parent.parent)
 FILES = sorted(REPOSITORY.specs.rglob("*.json"))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def made_up_data(tmp_path_factory):
-    """As small as can be, for the specs whose data are made by a command."""
-    data = tmp_path_factory.mktemp("data")
-    for name in ("ice", "ice_coupled"):
-        ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
-    xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("QEXP_DATA", os.pathsep.join([str(data), os.environ.get("QEXP_DATA", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("made_up_data")
 
 
 def test_the_repository_has_specs_of_every_kind_and_none_astray():

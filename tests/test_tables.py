@@ -6,7 +6,7 @@ from jsonschema import Draft202012Validator
 
 from qexp.assemble import BUILT_IN
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
-from qexp.tables import Entry, built, nearest, suggestion
+from qexp.tables import Entry, built, edits, nearest, suggestion
 
 ENTRIES = [(table, name) for table, entries in BUILT_IN.items() for name in entries]
 BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)
@@ -112,6 +112,16 @@ def test_parameters_reach_the_builder_after_the_context():
 )
 def test_the_nearest_name_is_the_one_that_was_probably_meant(name, expected):
     assert nearest(name, BUILT_IN["distributions"]) == expected
+
+
+def test_two_letters_that_changed_places_are_one_slip_and_nearer_than_another_letter():
+    assert nearest("mea", ["mae", "mse"]) == nearest("mea", ["mse", "mae"]) == "mae"
+    assert nearest("mea", BUILT_IN["losses"]) == "mae"
+    assert nearest("adma", BUILT_IN["optimizers"]) == "adam"
+    assert edits("mea", "mae") == 1
+    assert edits("kitten", "sitting") == edits("sitting", "kitten") == 3
+    assert edits("", "abc") == 3
+    assert edits("abcdef", "badcfe") == 3
 
 
 def test_a_suggestion_is_a_near_name_or_else_the_names_there_are():

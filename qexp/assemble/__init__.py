@@ -10,7 +10,7 @@ from qexp.assemble.objects import (
     model_of,
     network_of,
     recipe_of,
-    threads_for,
+    require_device_name,
     trained_model,
 )
 from qexp.assemble.specs import (
@@ -23,6 +23,7 @@ from qexp.assemble.specs import (
     warnings_in,
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
+from qexp.assemble.threads import threads, threads_for, threads_to_predict
 
 __all__ = [
     "BUILT_IN",
@@ -44,9 +45,12 @@ __all__ = [
     "network_of",
     "problems_in",
     "recipe_of",
+    "require_device_name",
     "tables_here",
     "tables_with",
+    "threads",
     "threads_for",
+    "threads_to_predict",
     "trained_model",
     "units_of",
     "warnings_in",

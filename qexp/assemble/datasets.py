@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.datasets import table_files
+from qexp.datasets import data_files
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.gridded import GriddedDataset, alike, mappings
 from qexp.datasets.gridded.mappings import FieldMapping
@@ -16,6 +16,7 @@ from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError, QexpError
 from qexp.quantities import quantity
+from qexp.rows.values import TableError
 from qexp.spec import resolve
 from qexp.tables import Tables, built, suggestion
 from qexp.workspace import Workspace
@@ -153,9 +154,9 @@ def data_folder(document: Document, workspace: Workspace | None) -> Path:
     raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {places}; {way_out}")])
 
 
-def still_to_be_made(document: Any, workspace: Workspace | None) -> list[tuple[tuple[str | int, ...], str]]:
-    """What is said of a dataset whose folder is not there, if it tells the command that makes it."""
-    if not isinstance(document, dict) or not isinstance(document.get("path"), str) or not document.get("made_by"):
+def still_to_be_made(document: Document, workspace: Workspace | None) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is said of a checked dataset whose folder is not there, if it tells the command that makes it."""
+    if not document.get("made_by"):
         return []
     try:
         data_folder(document, workspace)
@@ -209,8 +210,8 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
         if document.get(key) is None:
             continue
         try:
-            return DataFile(table_files.find(document[key], _data_folders(workspace)), key == "stand_in")
-        except table_files.TableError as error:
+            return DataFile(data_files.find(document[key], _data_folders(workspace)), key == "stand_in")
+        except TableError as error:
             troubles.append(((key,), str(error)))
     raise DatasetError(troubles)
 
@@ -228,7 +229,7 @@ def with_data_pinned(document: Document, workspace: Workspace) -> Document:
     if document["type"] != "tabular":
         return document
     file = data_file(document, workspace)
-    pinned = {"fingerprint": table_files.fingerprint(file.path), "found": str(file.path.absolute())}
+    pinned = {"fingerprint": data_files.fingerprint(file.path), "found": str(file.path.absolute())}
     return {**document, **pinned, **({"stood_in": True} if file.stands_in else {})}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
@@ -22,7 +21,7 @@ from qexp.errors import DamagedError, QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Branch, Network, Operation, initialise, operations_per_sample
+from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.models.shapes import Shape, from_spec, written
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
@@ -134,26 +133,6 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
     )
 
 
-SMALL_BATCH = 1e8
-"""Operations in the forward pass of a batch below which a second thread costs more than it brings."""
-
-
-def threads_for(spec: Document, tables: Tables) -> int:
-    """How many threads training should use, which depends on the spec and the machine's setting alone.
-
-    Threads meet at the end of every operation. Where operations are short that is most of the time, and on a machine
-    that has other work nearly all of it: a small network then trains ten times as fast on one thread.
-    `OMP_NUM_THREADS` is obeyed. Stacks of networks have one thread each; several cores train several stacks.
-    """
-    available = torch.get_num_threads()
-    if spec["dataset"]["type"] == "tabular":
-        return 1
-    if "OMP_NUM_THREADS" in os.environ or available == 1:
-        return available
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return 1 if operations_per_sample(network) * spec["batch_size"] < SMALL_BATCH else available
-
-
 def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
     """Of a dataset that is simulated, gridded or of spectra: training samples on demand, the others drawn once."""
     if isinstance(dataset, SpectraDataset):
@@ -194,12 +173,17 @@ def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) ->
             transform.fit(samples[name])
 
 
+def require_device_name(name: str) -> None:
+    """Raises QexpError for what is the name of no device, here or elsewhere."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
+
+
 def device_of(name: str) -> torch.device:
     """`auto`, `cpu` or `cuda`. Raises QexpError if there is no such device."""
+    require_device_name(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise QexpError("--device cuda: there is no GPU that torch can use here; try --device cpu")
     if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from qexp.assemble import memory
 from qexp.assemble.objects import network_of
 from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Split, SplitError
-from qexp.datasets.table_files import TableError
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms import Transform
 from qexp.errors import QexpError
 from qexp.models.network import Network
+from qexp.rows.values import TableError
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built
 from qexp.training.optimizers import OF_MATRICES
@@ -29,10 +30,13 @@ FOLDS_LOOKED_INTO = 200
 """Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
 
 
-def findings(document: Document, dataset: TabularDataset, tables: Tables, network: Network | None) -> Iterator[Finding]:
+def findings(
+    document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
+) -> Iterator[Finding]:
     """All that is wrong with an experience on these rows.
 
-    network  what is trained, where inputs and outputs fit it
+    network    what is trained, where inputs and outputs fit it
+    available  bytes of memory of the machine that will train
     """
     rows = np.arange(len(dataset), dtype=np.int64)
     folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
@@ -54,7 +58,7 @@ def findings(document: Document, dataset: TabularDataset, tables: Tables, networ
         yield ("optimizer",), f"networks of folds are trained side by side, which '{optimizer}' cannot; use 'adamw'"
     yield from _in_names(document, dataset)
     yield from _in_baselines(document, tables)
-    yield from _in_select(document, tables)
+    yield from _in_select(document, tables, available)
 
 
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
@@ -168,7 +172,7 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
     )
 
 
-def _in_select(document: Document, tables: Tables) -> Iterator[Finding]:
+def _in_select(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
     """Whether the experience is still right with every value of `select` in its place."""
     for key, values in document.get("select", {}).items():
         for index, value in enumerate(values):
@@ -178,12 +182,12 @@ def _in_select(document: Document, tables: Tables) -> Iterator[Finding]:
             except QexpError as error:
                 yield where, str(error).partition(": ")[2]
                 continue
-            for path, message in _of_changed(changed, tables):
+            for path, message in _of_changed(changed, tables, available):
                 steps = ".".join(str(step) for step in path)
                 yield where, message if steps == key else f"{steps}: {message}"
 
 
-def _of_changed(document: Document, tables: Tables) -> Iterator[Finding]:
+def _of_changed(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
     alone = {**document, "dataset": "", "model": ""}
     found = validate.findings("experience", alone, tables, "tabular")
     model = validate.findings("model", document["model"], tables)
@@ -192,6 +196,9 @@ def _of_changed(document: Document, tables: Tables) -> Iterator[Finding]:
         yield ("model", *path), message
     if not found and not model:
         try:
-            network_of(document["model"], document["model"]["inputs"], document["outputs"], tables)
+            network = network_of(document["model"], document["model"]["inputs"], document["outputs"], tables)
         except (ValueError, KeyError) as error:
             yield ("model",), str(error)
+            return
+        for path, message in memory.of_model(network, available):
+            yield ("model", *path), message

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from qexp.assemble import fields, rows, spectra
-from qexp.assemble.datasets import dataset_of, generated_of, still_to_be_made, with_data_pinned
-from qexp.assemble.objects import network_of
+from qexp import machine
+from qexp.assemble.checks import checked, findings_in
+from qexp.assemble.datasets import dataset_of, still_to_be_made, with_data_pinned
 from qexp.assemble.tables import tables_with
-from qexp.assemble.transforms import built_transforms
-from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.spectra import SpectraDataset
-from qexp.datasets.tabular import TabularDataset
-from qexp.errors import DatasetError, Problem, QexpError, SpecError
-from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import BranchError, Network, layers_above
-from qexp.models.shapes import from_spec, written
-from qexp.quantities import quantity
+from qexp.errors import Problem, QexpError, SpecError
 from qexp.spec import load, resolve, validate
 from qexp.spec.digest import digest
-from qexp.spec.resolve import FOLDERS, Override
+from qexp.spec.resolve import FOLDERS
 from qexp.spec.schema import KINDS, whole_schema
-from qexp.tables import Tables, built, suggestion
+from qexp.tables import Tables
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]
-Finding = validate.Finding
 
 
 @dataclass(frozen=True)
@@ -52,11 +39,15 @@ class Experience:
         return digest(self.document, *([self.extensions] if self.extensions else []))
 
 
-def experience(reference: str, overrides: Iterable[str], workspace: Workspace) -> Experience:
-    """Read, complete and check an experience. Raises SpecError with all that is wrong with it."""
+def experience(reference: str, overrides: Iterable[str], workspace: Workspace, memory: int | None = None) -> Experience:
+    """Read, complete and check an experience. Raises SpecError with all that is wrong with it.
+
+    memory  bytes that the machine has which will train it; those of this one if left out
+    """
     changes = [resolve.override(text) for text in overrides]
     tables = tables_with(workspace.extensions)
-    loaded, problems = _checked(reference, changes, workspace, tables)
+    available = machine.memory() if memory is None else memory
+    loaded, problems = checked(reference, changes, workspace, tables, available)
     if problems or loaded is None:
         raise SpecError(problems)
     schemas = _schemas(tables)
@@ -93,11 +84,8 @@ def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
     try:
         kind = kind_of(path)
         if kind == "experience":
-            return _checked(str(path), [], workspace, tables)[1]
-        document = load.read(path, shown)
-        found = validate.findings(kind, document, tables)
-        if not found:
-            found = list(_DEEP_CHECKS[kind](document, tables, workspace))
+            return checked(str(path), [], workspace, tables, machine.memory())[1]
+        found = findings_in(kind, load.read(path, shown), tables, workspace, machine.memory())
     except SpecError as error:
         return error.problems
     return [Problem(shown, where, message) for where, message in found]
@@ -112,6 +100,8 @@ def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
         document, file, prefix = _dataset_in(path, kind, workspace)
     except SpecError:  # which `problems_in` tells
         return []
+    if not isinstance(document, dict) or validate.findings("dataset", document, tables_with(workspace.extensions)):
+        return []  # likewise
     return [Problem(file, (*prefix, *where), message) for where, message in still_to_be_made(document, workspace)]
 
 
@@ -126,13 +116,16 @@ def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
     return [Problem(file, prefix, text) for text in dataset.warnings]
 
 
-def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Document, str, validate.Path]:
-    """The dataset of a dataset spec or an experience, its file as it is shown, and where it stands in there."""
+def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, validate.Path]:
+    """The dataset of a dataset spec or an experience, its file as it is shown, and where it stands in there.
+
+    It may be no dataset yet: nothing of it is checked.
+    """
     if kind == "dataset":
         return load.read(path), workspace.shown(path), ()
     loaded = resolve.experience(str(path), [], workspace)
     where = ("dataset",) if "dataset" in loaded.written_out else ()
-    return loaded.document["dataset"], loaded.files["dataset"], where
+    return loaded.document.get("dataset"), loaded.files["dataset"], where
 
 
 def kind_of(path: Path) -> str:
@@ -154,240 +147,3 @@ def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tu
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
     return path.stem, resolve.dataset_with_defaults(load.read(path), tables, schema)
-
-
-# Checks that need objects
-
-
-def _checked(
-    reference: str, changes: list[Override], workspace: Workspace, tables: Tables
-) -> tuple[resolve.Loaded | None, list[Problem]]:
-    try:
-        loaded = resolve.experience(reference, changes, workspace)
-    except SpecError as error:
-        return None, error.problems
-    document = loaded.document
-    alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
-    dataset = document.get("dataset")
-    dataset_type = dataset.get("type") if isinstance(dataset, dict) else None
-    problems = loaded.problems("experience", validate.findings("experience", alone, tables, dataset_type))
-    for kind in ("dataset", "model"):
-        inner = document.get(kind)
-        if isinstance(inner, dict):
-            found = validate.findings(kind, inner, tables) or list(_DEEP_CHECKS[kind](inner, tables, workspace))
-            problems += loaded.problems(kind, found)
-    if not problems:
-        document = loaded.document = fields.completed(document, workspace)
-        problems = loaded.problems("experience", _in_whole(document, tables, workspace))
-    if not problems:
-        problems = loaded.problems("model", _in_matched_filters(document, tables))
-    return loaded, problems
-
-
-def _deep_in_dataset(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    if document["type"] == "generated":
-        return _deep_in_generated(document, tables, workspace)
-    return _deep_in_files(document, tables, workspace)
-
-
-def _deep_in_files(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    try:
-        dataset_of(document, tables, workspace)
-    except DatasetError as error:
-        yield from error.findings
-
-
-def _deep_in_generated(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    generator = tables["generators"][document["generation_type"]].build()
-    fixed, varyings = document.get("fixed", {}), document["varyings"]
-    mentioned = [*fixed, *varyings]
-    required = generator.required(mentioned)
-    known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
-    for name in required:
-        if name not in mentioned:
-            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({_about(name)})"
-    for group in ("fixed", "varyings", "distributions"):
-        for name in document.get(group, {}):
-            if name not in known:
-                yield (group, name), validate.unknown_variable(name, known)
-    for name in document.get("matrix", {}).get("axes", {}):
-        if name not in {*required, "noise"}:
-            yield ("matrix", "axes", name), validate.unknown_variable(name, {*required, "noise"})
-    for name, description in document["distributions"].items():
-        where = ("distributions", name)
-        try:
-            distribution: Distribution = built(tables["distributions"], description)
-        except ValueError as error:
-            yield (*where, "parameters"), str(error)
-            continue
-        if name in varyings:
-            yield from _outside_limits(name, distribution, where, description["type"])
-    try:
-        built(tables["noises"], resolve.long_form(document.get("noise_model", "white"), tables["noises"]))
-    except ValueError as error:
-        yield ("noise_model", "parameters"), str(error)
-
-
-def _outside_limits(name: str, distribution: Distribution, where: validate.Path, kind: str) -> Iterator[Finding]:
-    low, high = distribution.support()
-    limits = quantity(name)
-    floor = limits.above if limits.above is not None else limits.at_least
-    if floor is not None and low < floor:
-        yield (
-            where,
-            (
-                f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
-                "use a log_normal, log_uniform or truncated_normal distribution, or other bounds"
-            ),
-        )
-    if limits.at_most is not None and high > limits.at_most:
-        yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}"
-
-
-def _about(name: str) -> str:
-    known = quantity(name)
-    return f"{known.description}, in {known.unit}" if known.unit else known.description
-
-
-def _deep_in_model(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    try:
-        network_of(document, document["inputs"], document["outputs"], tables)
-    except BranchError as error:
-        yield ("branches", error.branch, "operations", error.position), str(error)
-    except KeyError as error:
-        yield ("operations",), f"{error.args[0]}; rename that operation"
-
-
-_DEEP_CHECKS: dict[str, Callable[[Document, Tables, Workspace], Iterator[Finding]]] = {
-    "dataset": _deep_in_dataset,
-    "model": _deep_in_model,
-}
-
-
-def _in_whole(document: Document, tables: Tables, workspace: Workspace) -> Iterator[Finding]:
-    """Whether experience, dataset and model fit each other; each is right by itself."""
-    dataset = dataset_of(document["dataset"], tables, workspace)
-    model = document["model"]
-    shapes = dataset.shapes()
-    makes = "makes" if isinstance(dataset, GeneratedDataset) else "has"
-    network: Network | None = None
-    for index, name in enumerate(document["inputs"]):
-        where: validate.Path = ("inputs", index)
-        if name not in shapes:
-            yield where, f"the dataset {makes} no '{name}'; {suggestion(name, shapes)}"
-        elif name not in model["inputs"]:
-            yield where, f"the model has no input '{name}'; {suggestion(name, model['inputs'])}"
-        elif (size := from_spec(model["inputs"][name]["size"])) != shapes[name]:
-            yield where, f"the dataset {makes} {written(shapes[name])}, but the model's input is {written(size)}"
-    for name in model["inputs"]:
-        if name not in document["inputs"]:
-            yield ("inputs",), f"the model needs the input '{name}', which is not listed"
-    fitting = True
-    for index, name in enumerate(document["outputs"]):
-        where = ("outputs", index)
-        if name not in shapes:
-            fitting = False
-            yield where, f"the dataset {makes} no '{name}'; {suggestion(name, shapes)}"
-        elif name not in model["outputs"]:
-            fitting = False
-            yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
-    if fitting:
-        network = network_of(model, model["inputs"], document["outputs"], tables)
-        for index, name in enumerate(document["outputs"]):
-            if network.shapes[name] != shapes[name]:
-                yield (
-                    ("outputs", index),
-                    (
-                        f"the model makes {written(network.shapes[name])} for '{name}', but its values are "
-                        f"{written(shapes[name])}; end the branch accordingly"
-                    ),
-                )
-    if isinstance(dataset, GeneratedDataset):
-        if network is not None:
-            yield from _in_batches(document, network)
-        yield from _in_transforms(document, dataset, tables)
-    elif isinstance(dataset, TabularDataset):
-        yield from rows.findings(document, dataset, tables, network)
-    elif isinstance(dataset, SpectraDataset):
-        yield from spectra.findings(document, dataset, tables, network)
-    else:
-        yield from fields.findings(document, dataset, tables, network)
-    yield from _in_pretrain(document, network)
-    if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
-        yield ("layer_decay",), "no operation of the model has layers of its own, as 'masked_encoder' has; leave it out"
-    for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
-        description = resolve.long_form(document.get(key, "constant"), tables[table])
-        try:
-            built(
-                tables[table], description, *(([torch.nn.Parameter(torch.zeros(1))], 0.1) if key == "optimizer" else ())
-            )
-        except ValueError as error:
-            yield (key, "parameters"), str(error)
-
-
-def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:
-    pretrain, known = document.get("pretrain"), document["model"]["operations"]
-    if not isinstance(pretrain, dict):
-        return
-    for key in ("operations", "freeze"):
-        for index, name in enumerate(pretrain.get(key) or []):
-            if name not in known:
-                yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, known)}"
-    frozen = pretrain.get("freeze") or []
-    if network is not None and frozen:
-        learning = {name for name, operation in network.operations.items() if any(True for _ in operation.parameters())}
-        if learning <= set(frozen):
-            yield ("pretrain", "freeze"), "all that has weights is frozen, and nothing is left to train; freeze fewer"
-
-
-def _in_batches(document: Document, network: Network) -> Iterator[Finding]:
-    normalises = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
-    if normalises and document["sizes"][0] % document["batch_size"] == 1:
-        yield (
-            ("batch_size",),
-            f"the last of the batches of {document['sizes'][0]} samples has a single one, which a 'batch_norm' "
-            "cannot normalise; choose another size",
-        )
-
-
-def _in_matched_filters(document: Document, tables: Tables) -> Iterator[Finding]:
-    """Whether the dataset makes what a model's filters are matched to; paths are the model's."""
-    if document["dataset"]["type"] != "generated":
-        return  # nothing else makes an image, without which there is no such filter
-    network = network_of(document["model"], document["inputs"], document["outputs"], tables)
-    dataset = generated_of(document["dataset"], tables)
-    images = dataset.generator.images(dataset.variables)
-    for index, branch in enumerate(network.branches):
-        for position, name in enumerate(branch.operations):
-            filters = network.operations[name]
-            if not isinstance(filters, MatchedFilters):
-                continue
-            if position > 0 or branch.sources[0] not in images:
-                yield (
-                    ("branches", index, "operations", position),
-                    f"'{name}' is matched to an image of the dataset; put it first in a branch from "
-                    f"{' or '.join(map(repr, images))}",
-                )
-            where: validate.Path = ("operations", name, "parameters")
-            if filters.variable not in dataset.test:
-                yield (
-                    (*where, "variable"),
-                    f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
-                )
-            elif violation := quantity(filters.variable).violation(float(filters.values[-1])):
-                yield (*where, "high"), violation
-
-
-def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
-    transforms, found = built_transforms(document, tables)
-    yield from found
-    for name, transform in transforms.items():
-        if name in dataset.fixed:
-            low = high = dataset.fixed[name]
-        elif name in dataset.distributions:
-            low, high = dataset.distributions[name].support()
-        else:
-            low, high = -math.inf, math.inf
-        trouble = transform.domain_error(low, high)
-        if trouble:
-            yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"

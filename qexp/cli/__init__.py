@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from qexp.cli import (
     compare,
@@ -41,12 +41,13 @@ from qexp.cli import (
     wait,
     where,
 )
+from qexp.cli.arguments import CheckedGroup
 from qexp.cli.console import error
 from qexp.errors import QexpError
 from qexp.workspace import VARIABLE
 
 
-class _Commands(TyperGroup):
+class _Commands(CheckedGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a mistake that the user can mend is printed without a traceback."""
         try:
@@ -84,36 +85,48 @@ def options(
     ] = None,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
+    if workspace == "":
+        raise QexpError("--workspace is empty; give it a value, or leave it out")
     if workspace is not None:
         os.environ[VARIABLE] = workspace
 
 
-app.command()(run.run)
-app.command()(study.study)
-app.command()(matrix.matrix)
-app.command()(predict.predict)
-app.command()(ls.ls)
-app.command()(show.show)
-app.command()(logs.logs)
-app.command()(wait.wait)
-app.command()(stop.stop)
-app.command()(where.where)
-app.command()(tag.tag)
-app.command()(note.note)
-app.command()(compare.compare)
-app.command()(verify.verify)
-app.command()(validate.validate)
-app.add_typer(data.app, name="data")
-app.command()(tables.tables)
-app.command()(schema.schema)
-app.command()(init.init)
-app.command()(rm.rm)
-app.command()(restore.restore)
-app.command()(purge.purge)
-app.command()(export.export)
-app.command("import")(import_.import_)
-app.command()(doctor.doctor)
-app.command()(reindex.reindex)
+GROUPS: dict[str, dict[str, Callable[..., None]]] = {
+    "Train": {"run": run.run, "study": study.study, "wait": wait.wait, "stop": stop.stop},
+    "Look": {
+        "ls": ls.ls,
+        "show": show.show,
+        "compare": compare.compare,
+        "logs": logs.logs,
+        "where": where.where,
+        "matrix": matrix.matrix,
+        "predict": predict.predict,
+    },
+    "Keep": {
+        "tag": tag.tag,
+        "note": note.note,
+        "verify": verify.verify,
+        "export": export.export,
+        "import": import_.import_,
+        "rm": rm.rm,
+        "restore": restore.restore,
+        "purge": purge.purge,
+        "doctor": doctor.doctor,
+        "reindex": reindex.reindex,
+    },
+    "Specs and data": {
+        "init": init.init,
+        "validate": validate.validate,
+        "tables": tables.tables,
+        "schema": schema.schema,
+    },
+}
+"""The commands as `qexp --help` groups them."""
+
+for group, commands in GROUPS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=group)(command)
+app.add_typer(data.app, name="data", rich_help_panel="Specs and data")
 app.command(hidden=True)(execute.execute)
 app.command(hidden=True)(supervise.supervise)
 app.command("train-folds", hidden=True)(train_folds.train_folds)

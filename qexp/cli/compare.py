@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
     message,
+    piece,
     print_csv,
     print_json,
     print_table,
@@ -68,9 +68,9 @@ def compare(
     elif as_csv:
         print_csv(*plain_rows(comparison))
     elif as_markdown:
-        sys.stdout.write(typesetting.markdown(tables(comparison), remarks(comparison)))
+        piece(typesetting.markdown(tables(comparison), remarks(comparison)))
     elif as_latex:
-        sys.stdout.write(typesetting.latex(tables(comparison), remarks(comparison)))
+        piece(typesetting.latex(tables(comparison), remarks(comparison)))
     elif isinstance(comparison, Comparison):
         _print_runs(comparison, place)
     else:

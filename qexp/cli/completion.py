@@ -125,6 +125,13 @@ def launches(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    from qexp.runs.schedulers import LAUNCHERS
+
+    return LAUNCHERS
+
+
+@_offered
 def trashed(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Removed runs: by their name, which means the newest, and by their name in the trash."""
     folders = _folders(_workspace(ctx).runs / ".trash")

@@ -1,10 +1,14 @@
-"""Printing: results to stdout, messages and progress to stderr, colours and bars on a terminal only."""
+"""Printing: results to stdout, messages and progress to stderr, colours and bars on a terminal only.
+
+Records, specs and logs may be somebody else's, so that no text reaches a terminal without being `cleaned` here.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +30,31 @@ STATE_STYLES = {
 }  # fmt: skip
 
 
+def cleaned(text: str) -> str:
+    """A text whose control characters, which would act on a terminal, are written as escapes: \\x1b, \\u202e.
+
+    Lines and tabs stay.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    if unicodedata.category(letter) == "Zs":  # a space of some width
+        return letter
+    return letter.encode("unicode_escape").decode()
+
+
+def in_one_line(text: str) -> str:
+    return cleaned(text.translate(_SPACES))
+
+
+_SPACES = str.maketrans(dict.fromkeys("\n\t\r\v\f", " "))
+
+
 def message(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(cleaned(text), file=sys.stderr)
 
 
 def warning(text: str) -> None:
@@ -39,7 +66,12 @@ def error(text: str) -> None:
 
 
 def result(text: str) -> None:
-    print(text)
+    print(cleaned(text))
+
+
+def piece(text: str) -> None:
+    """A part of a result, without an end of the line."""
+    sys.stdout.write(cleaned(text))
 
 
 def print_json(document: Any) -> None:
@@ -60,23 +92,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     right  the columns that are aligned to the right
     """
     styled = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for index, row in enumerate((columns, *rows)):
+    lines = [[in_one_line(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for index, line in enumerate(lines):
         cells = []
-        for name, cell, width in zip(columns, row, widths, strict=True):
+        for name, cell, width in zip(columns, line, widths, strict=True):
             padded = cell.rjust(width) if name in right else cell.ljust(width)
             style = BOLD if index == 0 else STATE_STYLES.get(cell)
             cells.append(f"\x1b[{style}m{padded}\x1b[0m" if styled and style else padded)
         print("  ".join(cells).rstrip())
-
-
-def in_bytes(size: float) -> str:
-    """A size as a reader wants it: 1.4 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 class TrainingDisplay:

@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
+from qexp.cli.arguments import CheckedGroup
 from qexp.cli.console import message, result
 
-app = typer.Typer(no_args_is_help=True, help="Make data sets up, from physics that is known.")
+app = typer.Typer(cls=CheckedGroup, no_args_is_help=True, help="Make data sets up, from physics that is known.")
 
 
 @app.command()

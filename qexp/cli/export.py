@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument
-from qexp.cli.console import WorkspaceOption, in_bytes, message
+from qexp.cli.arguments import RunArgument, TrustCodeOption
+from qexp.cli.console import WorkspaceOption, message
 from qexp.errors import QexpError
+from qexp.files import in_bytes
 
 
 def export(
@@ -29,6 +30,7 @@ def export(
         bool, typer.Option("--physical", help="Put transforms inside the network: units in, units out.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a network that was exported before.")] = False,
+    trust_code: TrustCodeOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a run, with hashes of all its files, to an archive that `import` takes in; or its network to a folder.
@@ -49,7 +51,7 @@ def export(
         return
     from qexp.analysis.export.network import export_network
 
-    directory = Catalog(find(workspace)).find(run)
+    directory = Catalog(find(workspace)).find(run).trusting(trust_code)
     made = export_network(directory, to, format or "onnx", physical=physical, overwrite=overwrite)
     networks = made.about["networks"]
     whose = f"the network of {directory.name}" if networks == 1 else f"the {networks} networks of {directory.name}"

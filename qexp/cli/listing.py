@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from qexp.analysis.comparison.rounding import NONE, number
-from qexp.cli.console import in_bytes, message, print_csv, print_json, print_table, result, warning
+from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
+from qexp.files import in_bytes
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -213,8 +214,7 @@ def _cell(column: str, value: Any) -> str:
         return in_bytes(value)
     if _is_number(value):
         return number(value)
-    text = value if isinstance(value, str) else in_csv(value)
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return value if isinstance(value, str) else str(in_csv(value))
 
 
 def in_csv(value: Any) -> Any:

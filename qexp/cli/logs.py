@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import WorkspaceOption, message
+from qexp.cli.console import WorkspaceOption, message, piece
 
 
 def logs(
@@ -24,8 +24,8 @@ def logs(
     from qexp.workspace import find
 
     directory = Catalog(find(workspace)).find(run)
-    for piece in (logs.follow if follow else logs.read)(directory, attempt):
-        sys.stdout.write(piece)
+    for part in (logs.follow if follow else logs.read)(directory, attempt):
+        piece(part)
         if follow:
             sys.stdout.flush()
     if follow:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qexp.analysis.comparison.rounding import number
-from qexp.cli.arguments import DatasetOption, DeviceOption, RunOption
+from qexp.cli.arguments import DatasetOption, DeviceOption, RunOption, TrustCodeOption
 from qexp.cli.console import WorkspaceOption, message, print_table, result
 
 
@@ -25,6 +25,7 @@ def matrix(
     repeats: Annotated[int, typer.Option(help="Noise realisations per cell.")] = 1,
     seed: Annotated[int, typer.Option(help="Where the noise comes from.")] = 0,
     npy: Annotated[bool, typer.Option("--npy", help="Write VDI's arrays, too.")] = False,
+    trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -41,7 +42,7 @@ def matrix(
     fixed = dict(value(text) for text in fix or [])
     if len(fixed) < len(fix or []):
         raise QexpError("--fix: a variable is given twice")
-    directory = Catalog(place).find(run)
+    directory = Catalog(place).find(run).trusting(trust_code)
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     record = files.read_json(folder / "record.json")
     rows = [[name, number(error), record["units"][name]] for name, error in record["mean_absolute_error"].items()]

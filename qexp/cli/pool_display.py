@@ -25,6 +25,7 @@ class PoolDisplay:
         self._running: dict[str, float] = {}
         """Run → when it started."""
         self._lines: Mapping[str, dict[str, Any]] = {}
+        self._troubles: set[str] = set()
 
     def start(self, runs: Sequence[str]) -> None:
         self._total = len(runs)
@@ -48,6 +49,11 @@ class PoolDisplay:
         self._running.pop(run, None)
         self._states[run] = state
         self._say(f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})")
+
+    def not_started(self, run: str, why: str) -> None:
+        if why not in self._troubles:  # on a full disk it is the same for all of them
+            self._troubles.add(why)
+            self._say(f"{run}: not started: {why}")
 
     def stopping(self) -> None:
         self._say("stopping: nothing new starts, running ones write a checkpoint; once more to kill them")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.arguments import DeviceOption, RunOption
+from qexp.cli.arguments import DeviceOption, LauncherOption, LauncherOptionsOption, RunOption, TrustCodeOption
 from qexp.cli.console import WorkspaceOption, error, message, result, warning
+from qexp.runs.schedulers import LOCAL
 
 if TYPE_CHECKING:
     from qexp.analysis.prediction.files import Prediction
@@ -40,12 +41,9 @@ def predict(
     ],
     chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows, frames or spectra in memory at a time.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace estimates that are there already.")] = False,
-    launcher: Annotated[
-        str, typer.Option(help="Where it runs: local, or slurm, which takes the files of a folder as a job array.")
-    ] = "local",
-    slurm: Annotated[
-        list[str] | None, typer.Option("--slurm", metavar="KEY=VALUE", help="An option for Slurm; see qexp.toml.")
-    ] = None,
+    launcher: LauncherOption = LOCAL,
+    launcher_options: LauncherOptionsOption = None,
+    trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -53,30 +51,27 @@ def predict(
 
     Columns are found by name, or by their number where a file has no names; fields by name, slopes are computed from
     the surface; spectra get a figure down each core. Files that the same run has estimated already are left alone, so
-    that a command that was interrupted can be given again.
+    that a command that was interrupted can be given again. A cluster gets a job for each file of a folder.
     """
     from qexp.analysis.prediction.files import kind_of, predict_files
     from qexp.errors import QexpError
     from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.launch.sweep import LAUNCHERS
-    from qexp.tables import suggestion
+    from qexp.runs.schedulers import options_of
     from qexp.workspace import find
 
-    if launcher not in LAUNCHERS:
-        raise QexpError(f"--launcher {launcher}: no such launcher; {suggestion(launcher, LAUNCHERS)}")
-    if slurm and launcher != "slurm":
-        raise QexpError("--slurm is for --launcher slurm")
     if chunk is not None and chunk < 1:
         raise QexpError(f"--chunk {chunk}: at least 1")
     place = find(workspace)
-    directory = Catalog(place).find(run)
+    settings = options_of(launcher, place.settings(), launcher_options or [])
+    directory = Catalog(place).find(run).trusting(trust_code)
     kind = kind_of(directory)
     pairs = kind.targets(source, target)
-    if launcher == "slurm":
+    if launcher != LOCAL:
         from qexp.analysis.prediction.job_array import submit
 
         options = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
-        submitted = submit(directory, pairs, place, slurm or [], [*options, *(["--overwrite"] if overwrite else [])])
+        options += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
+        submitted = submit(directory, pairs, place, launcher, settings, options)
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
         message(f"what the tasks say goes to {place.shown(submitted.folder / 'output')}")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from qexp.cli.console import WorkspaceOption, error, in_bytes, message
+from qexp.cli.console import WorkspaceOption, error, message
 from qexp.cli.rm import ask
+from qexp.files import in_bytes
 
 
 def purge(
@@ -28,11 +29,11 @@ def purge(
         return
     from qexp.errors import QexpError
     from qexp.files import size_of
-    from qexp.runs.upkeep import trash
+    from qexp.runs.upkeep import purging
     from qexp.workspace import find
 
     place = find(workspace)
-    doomed = trash.doomed(place, None if older_than is None else trash.duration(older_than))
+    doomed = purging.doomed(place, None if older_than is None else purging.duration(older_than))
     if not doomed:
         message("nothing to delete")
         return
@@ -43,9 +44,11 @@ def purge(
         if not sys.stdin.isatty():
             raise QexpError(f"this would {question}; where nobody can be asked, say --yes")
         ask(f"{question}?")
-    done = trash.purge(doomed, place)
+    done = purging.purge(doomed, place)
     for problem in done.problems:
         error(problem)
+    for name in done.gone:
+        message(f"{name} is not in the trash any more: another process restored or deleted it")
     message(f"{len(done.names)} of {len(doomed)} runs deleted, {in_bytes(done.freed)} freed")
     if done.problems:
         raise typer.Exit(4 if done.names else 2)
@@ -56,7 +59,7 @@ def _purge_cache(older_than: str | None) -> None:
     from datetime import timedelta
 
     from qexp.datasets.array_cache import cache_folder, unused_for
-    from qexp.runs.upkeep.trash import duration
+    from qexp.runs.upkeep.purging import duration
 
     doomed = unused_for(timedelta() if older_than is None else duration(older_than))
     freed = sum(path.stat().st_size for path in doomed)

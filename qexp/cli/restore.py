@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qexp.cli.arguments import TrashedArgument
-from qexp.cli.console import WorkspaceOption, in_bytes, message, print_table
+from qexp.cli.console import WorkspaceOption, message, print_table
+from qexp.files import in_bytes
 
 
 def restore(

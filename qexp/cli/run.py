@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli.arguments import AllowLeakOption, DeviceOption, ExperiencesArgument, PretrainOption
+from qexp.cli.arguments import (
+    AllowLeakOption,
+    DeviceOption,
+    ExperiencesArgument,
+    LauncherOption,
+    LauncherOptionsOption,
+    PretrainOption,
+    TrustCodeOption,
+)
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
 from qexp.cli.launched import refresh_catalog
+from qexp.runs.schedulers import LOCAL
 
 if TYPE_CHECKING:
     from qexp.runs.launch.sweep import Choice, Order
@@ -43,12 +52,11 @@ def run(
     only_failed: Annotated[
         bool, typer.Option("--only-failed", help="Of a sweep, only those that ended without a result.")
     ] = False,
+    trust_code: TrustCodeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
-    launcher: Annotated[str, typer.Option(help="local, or slurm.")] = "local",
-    slurm: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option for Slurm, before those of qexp.toml.")
-    ] = None,
+    launcher: LauncherOption = LOCAL,
+    options: LauncherOptionsOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once; the runs go on by themselves.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
     device: DeviceOption = "auto",
@@ -65,10 +73,10 @@ def run(
     order = Order(
         experiences=experiences, seeds=seeds or str(seed or 0), grid=grid or [], overrides=overrides or [],
         pretrain=pretrain, allow_leak=allow_leak, storage=storage_path, resume=resume, only_failed=only_failed,
-        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, options=options or [],
     )  # fmt: skip
     single = len(experiences) == 1 and seeds is None and not grid
-    if single and not (only_failed or dry_run or detach or launcher != "local"):
+    if single and not (only_failed or dry_run or detach or options or launcher != LOCAL):
         if jobs not in (None, 1):
             raise QexpError("-j is for several runs; name seeds or a grid")
         _run_one(order, seed or 0, name, place)
@@ -93,6 +101,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
             allow_leak=order.allow_leak,
             storage=order.storage,
             resume=order.resume,
+            trust_code=order.trust_code,
             device=order.device,
             display=TrainingDisplay(),
         )
@@ -127,9 +136,7 @@ def _warnings_shown() -> Iterator[None]:
 
 def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, yes: bool) -> None:
     from qexp.cli.pool_display import PoolDisplay
-    from qexp.errors import QexpError
     from qexp.runs.launch import sweep
-    from qexp.runs.record.state import State
 
     prepared = sweep.prepare(order, place)
     choice = prepared.choice
@@ -140,29 +147,30 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
         for plan in (*choice.again, *choice.new):
             result("  ".join([plan.name, *plan.overrides]))
         return
-    count = len(choice.new) + len(choice.again)
-    if not count:
+    most = None if yes else MANY
+    made = sweep.launched(prepared, place, watched=PoolDisplay, tell=message, most=most, detached=detach)
+    if made is None:
         message("nothing to run")
         raise typer.Exit(4 if choice.left else 0)
-    if count > MANY and not yes:
-        raise QexpError(f"{count:,} runs are many; start them with --yes")
-    launch, directories = sweep.open_launch(prepared, place)
-    message(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
-    if order.launcher != "local":
-        for run, job in sweep.submit(launch, directories, prepared).items():
+    if made.jobs is not None:
+        for run, job in made.jobs.items():
             result(f"{run}  {job}")
-        return
-    if detach:
-        sweep.detach(launch, place)
-        message(f"it goes on without this terminal; look with: qexp ls --launch {launch.id}")
-        result(launch.id)
-        return
-    states, stopped = sweep.run_here(launch, directories, PoolDisplay())
-    refresh_catalog(place)
+    elif made.states is None:
+        message(f"it goes on without this terminal; look with: qexp ls --launch {made.launch.id}")
+        result(made.launch.id)
+    else:
+        refresh_catalog(place)
+        _end(made.states, made.stopped, len(choice.new) + len(choice.again), choice)
+
+
+def _end(states: dict[str, State], stopped: bool, count: int, choice: Choice) -> None:
+    """Say how the runs of a pool ended, and end with an exit code that says so, too."""
+    from qexp.runs.record.state import State
+
     _say_how_it_ended(states, count)
     if stopped:
         raise typer.Exit(130)
-    if len(states) < count or any(state is not State.DONE for state in states.values()) or choice.left:
+    if len(states) < count or set(states.values()) != {State.DONE} or choice.left:
         raise typer.Exit(1 if count == 1 and not choice.left else 4)
 
 

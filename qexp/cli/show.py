@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result, warning
+from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result, warning
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
-    from qexp.runs.record.record import CodeState, Epochs, FoldCount, Record
+    from qexp.runs.record.record import CodeState, Epochs, FoldCount, Imported, Record
 
 
 def show(
@@ -32,9 +32,9 @@ def show(
     _print_head(directory, record, state)
     result("\nspec")
     for key, text in _spec_lines(spec):
-        result(f"  {key:<14} {text}")
+        result(f"  {key:<14} {in_one_line(text)}")
     if record.overrides:
-        result(f"  {'set':<14} {' '.join(record.overrides)}")
+        result(f"  {'set':<14} {in_one_line(' '.join(record.overrides))}")
     if record.results:
         result("\nresults")
         print_results(record)
@@ -42,10 +42,12 @@ def show(
         print_field_errors(record)
     result("\nfiles")
     for line in _files(directory.path):
-        result(f"  {line}")
+        result(f"  {in_one_line(line)}")
 
 
 SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
+
+NEW_LINE = "\n"
 
 MANY = 3
 """Pictures in a folder of their own above which they are counted."""
@@ -102,6 +104,7 @@ def _print_head(directory: RunDirectory, record: Record, state: str) -> None:
         ("settings", " ".join(f"{name}={value}" for name, value in (environment.get("variables") or {}).items())),
         ("digest", record.digest[:16]),
         ("pretrained", f"from {before}" if before else ""),
+        ("imported", _imported(record.imported)),
         ("matrices", ", ".join(directory.matrix_names())),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
@@ -109,7 +112,8 @@ def _print_head(directory: RunDirectory, record: Record, state: str) -> None:
     ]
     for key, text in lines:
         if text:
-            result(f"{key:<12} {text}")
+            # Further lines of a note or an error are set in, so that none can pass for another key's.
+            result(f"{key:<12} {str(text).replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
 
 
 def _epochs(epochs: Epochs) -> str:
@@ -120,6 +124,13 @@ def _folds(folds: FoldCount | None) -> str:
     if folds is None:
         return ""
     return f"{folds.done} of {folds.of}" + (f", failed: {', '.join(folds.failed)}" if folds.failed else "")
+
+
+def _imported(imported: Imported | None) -> str:
+    if imported is None:
+        return ""
+    of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted", None: ""}
+    return f"from {imported.archive}, {imported.time}{of_code[imported.code_trusted]}"
 
 
 def _software(environment: dict[str, Any]) -> str:

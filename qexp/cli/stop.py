@@ -26,7 +26,7 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="Kill them; the last checkpoint remains.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Stop runs, here or on Slurm: they write a checkpoint and end as interrupted; --resume goes on with them."""
+    """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; --resume goes on with them."""
     from qexp.errors import QexpError
     from qexp.runs.catalog.catalog import Catalog
     from qexp.runs.catalog.references import chosen

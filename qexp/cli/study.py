@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp.cli import completion
-from qexp.cli.arguments import DeviceOption, ExperiencesArgument
+from qexp.cli.arguments import (
+    DeviceOption,
+    ExperiencesArgument,
+    LauncherOption,
+    LauncherOptionsOption,
+    TrustCodeOption,
+)
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
 from qexp.cli.launched import refresh_catalog
+from qexp.runs.schedulers import LOCAL
 
 if TYPE_CHECKING:
     from qexp.analysis.studies import Study
@@ -65,12 +72,11 @@ def study(
     only_failed: Annotated[
         bool, typer.Option("--only-failed", help="Run those again that ended without a result, and no others.")
     ] = False,
+    trust_code: TrustCodeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
-    launcher: Annotated[str, typer.Option(help="local, or slurm, whose jobs are waited for.")] = "local",
-    slurm: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option for Slurm, before those of qexp.toml.")
-    ] = None,
+    launcher: LauncherOption = LOCAL,
+    options: LauncherOptionsOption = None,
     yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -79,6 +85,7 @@ def study(
     """Run experiences over a grid and seeds, and draw what a metric is over it: one table, one figure.
 
     What has run already is not run again, and what was interrupted goes on; the same command once more draws the same.
+    Jobs of a cluster are waited for.
     The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
     differences of every two experiences, and study.png.
     """
@@ -90,7 +97,7 @@ def study(
     place = find(workspace)
     runs = Order(
         experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], only_failed=only_failed,
-        jobs=jobs, device=device, launcher=launcher, slurm=slurm or [],
+        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, options=options or [],
     )  # fmt: skip
     first = studies.pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     asked = studies.Asked(runs, first, metric)

@@ -9,7 +9,7 @@ import typer
 
 from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument
+from qexp.cli.arguments import RunArgument, TrustCodeOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def verify(
         str | None,
         typer.Option(help="auto, cpu or cuda; as the run had it if left out.", autocompletion=completion.devices),
     ] = None,
+    trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -38,7 +39,7 @@ def verify(
     from qexp.workspace import find
 
     place = find(workspace)
-    verification = repeat(Catalog(place).find(run), place, keep=keep, device=device)
+    verification = repeat(Catalog(place).find(run).trusting(trust_code), place, keep=keep, device=device)
     if as_json:
         print_json(verification.document())
     else:

@@ -3,58 +3,72 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
+from scipy.special import log1p, ndtri  # scipy.stats, which has all of them, takes half a second to load
 
 from qexp.tables import Entry
 
+Array = NDArray[np.float64]
+
 
 class Distribution:
-    """A continuous distribution of one variable, in the variable's own unit (a frozen scipy distribution)."""
+    """A continuous distribution of one variable, in the variable's own unit.
 
-    def __init__(self, frozen: Any) -> None:
-        self._frozen = frozen
+    quantile  probability → the value below which that share of the samples lies
+    support   the least and the greatest value
+    """
 
-    def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __init__(self, quantile: Callable[[Array], Array], support: tuple[float, float]) -> None:
+        self._quantile, self._support = quantile, support
+
+    def quantile(self, probability: Array) -> Array:
         """The values below which a share `probability` of the samples lies."""
-        return np.asarray(self._frozen.ppf(probability), dtype=np.float64)
+        share, (low, high) = np.asarray(probability, dtype=np.float64), self._support
+        with np.errstate(divide="ignore"):
+            values = self._quantile(share)
+        return np.asarray(np.where(share == 0, low, np.where(share == 1, high, values)), dtype=np.float64)
 
     def support(self) -> tuple[float, float]:
-        low, high = self._frozen.support()
-        return float(low), float(high)
+        return self._support
 
 
 def uniform(a: float, b: float) -> Distribution:
     _require_order("a", a, "b", b)
-    return Distribution(scipy.stats.uniform(loc=a, scale=b - a))
+    return Distribution(lambda share: share * (b - a) + a, (float(a), float(a + (b - a))))
 
 
 def log_uniform(low: float, high: float) -> Distribution:
     _require_order("low", low, "high", high)
-    return Distribution(scipy.stats.loguniform(low, high))
+    first, last = np.log(low), np.log(high)
+    return Distribution(lambda share: np.exp(first + share * (last - first)), (float(low), float(high)))
 
 
 def normal(mu: float, sigma: float) -> Distribution:
-    return Distribution(scipy.stats.norm(mu, sigma))
+    return Distribution(lambda share: ndtri(share) * sigma + mu, (-math.inf, math.inf))
 
 
 def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distribution:
+    import scipy.stats
+
     _require_order("low", low, "high", high)
-    return Distribution(scipy.stats.truncnorm((low - mu) / sigma, (high - mu) / sigma, loc=mu, scale=sigma))
+    frozen = scipy.stats.truncnorm((low - mu) / sigma, (high - mu) / sigma, loc=mu, scale=sigma)
+    least, greatest = frozen.support()
+    return Distribution(frozen.ppf, (float(least), float(greatest)))
 
 
 def log_normal(mu: float, sigma: float) -> Distribution:
     try:
-        return Distribution(scipy.stats.lognorm(s=sigma, scale=math.exp(mu)))
+        scale = math.exp(mu)
     except OverflowError:
         raise ValueError(f"'mu' is the mean of the logarithm; exp({mu:g}) is too large a number") from None
+    return Distribution(lambda share: np.exp(sigma * ndtri(share)) * scale, (0.0, math.inf))
 
 
 def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate
-    return Distribution(scipy.stats.expon(scale=1 / l))
+    return Distribution(lambda share: -log1p(-share) * (1 / l) + 0.0, (0.0, math.inf))
 
 
 def _require_order(low_name: str, low: float, high_name: str, high: float) -> None:

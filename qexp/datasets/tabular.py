@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.datasets import table_files
-from qexp.datasets.table_files import SHOWN, TableError, TableFile, listed
-from qexp.errors import DatasetError
+from qexp.datasets import data_files
+from qexp.errors import DatasetError, QexpError
+from qexp.rows.formats import open_table
+from qexp.rows.values import SHOWN, TableError, listed
 from qexp.tables import suggestion
+
+FORMATS = (".csv", ".parquet")
 
 LARGEST = float(np.finfo(np.float32).max)
 """Networks compute in this precision."""
@@ -67,7 +70,7 @@ class TabularDataset:
         self.warnings: list[str] = []
         """What a user should know, and may have meant."""
         with _argument("path"):
-            self._file = TableFile(path)
+            self._file = open_table(path, FORMATS)
         if fingerprint is not None and fingerprint != self.fingerprint:
             raise DatasetError(
                 [(("fingerprint",), f"{path} is another file than before: its SHA-256 is {self.fingerprint}")]
@@ -107,7 +110,7 @@ class TabularDataset:
     def fingerprint(self) -> str:
         """SHA-256 of the file's content, in hexadecimal."""
         with _argument("path"):
-            return table_files.fingerprint(self.path)
+            return data_files.fingerprint(self.path)
 
     def column(self, name: str) -> NDArray[np.str_]:
         """All rows' values of a group, or of any column of the file, as texts. Raises TableError."""
@@ -228,7 +231,7 @@ def _argument(name: str) -> Iterator[None]:
     """What a file refuses belongs to one argument."""
     try:
         yield
-    except TableError as error:
+    except QexpError as error:
         raise DatasetError([((name,), str(error))]) from error
 
 

@@ -391,7 +391,7 @@ TRANSFORMS: dict[str, Entry] = {
             "properties": {
                 "of": {
                     "type": "array",
-                    "items": {"type": ["string", "object"]},
+                    "items": {"type": ["string", "object"], "x-entry-of": "transforms"},
                     "minItems": 1,
                     "description": "names or descriptions",
                 }

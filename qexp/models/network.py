@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qexp.models.layout import Layout
 from qexp.models.shapes import Shape, ShapeError, written
 from qexp.seeds import Seeds
 
@@ -34,6 +35,10 @@ class Branch:
     targets: tuple[str, ...]
     """Several share the channels of what is made equally, in order."""
     operations: tuple[str, ...]
+
+
+MOST_LAYERS = 5_000
+"""One after another, of all operations together; to lay out more would take minutes."""
 
 
 class BranchError(ShapeError):
@@ -66,8 +71,10 @@ class Network(nn.Module):
         self.builders: dict[str, Callable[[], nn.Module]] = {}
         """What makes each operation again; see `initialise`."""
         self._penalties: dict[str, float] = {}
+        self._layers = 0
+        """How many have been laid out."""
         values = {name: torch.empty(2, *shape, device="meta") for name, shape in inputs.items()}
-        with torch.no_grad():
+        with torch.no_grad(), Layout():
             for index, branch in enumerate(branches):
                 value: Tensor | list[Tensor] = _gather(values, branch)
                 for position, name in enumerate(branch.operations):
@@ -99,10 +106,21 @@ class Network(nn.Module):
                 self.operations[name] = operation.build(shape).eval()
             if operation.l2:
                 self._penalties[name] = operation.l2
+        self._layers += sum(1 for layer in self.operations[name].modules() if not any(True for _ in layer.children()))
+        if self._layers > MOST_LAYERS:
+            raise ShapeError(
+                f"comes to {self._layers:,} layers one after another; a network has at most {MOST_LAYERS:,}"
+            )
         made = self.operations[name](value)
+        if not isinstance(made, Tensor):
+            raise ShapeError(f"must make one tensor, but makes a {type(made).__name__}")
         if made.numel() == 0:
             raise ShapeError("nothing is left of its input")
-        assert isinstance(made, Tensor)
+        samples = len(value[0] if isinstance(value, list) else value)
+        if made.dim() < 2 or len(made) != samples:
+            raise ShapeError(
+                f"makes a tensor of shape {list(made.shape)} of {samples} samples; a result is (sample, channel, ...)"
+            )
         return made
 
     def another(self) -> Network:
@@ -160,15 +178,22 @@ def layers_above(network: Network) -> dict[str, int]:
 
 def operations_per_sample(network: Network) -> int:
     """Floating-point operations of a forward pass, counted on the meta device (no memory, no time)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
     state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     was_training = network.training
     network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), Layout() as layout:
         functional_call(network, state, (samples,))
+    operations = layout.operations if layout.complete else _counted_by_torch(network, state, samples)
     network.train(was_training)
+    return operations
+
+
+def _counted_by_torch(network: Network, state: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(network, dict(state), (samples,))
     return int(counter.get_total_flops())
 
 
@@ -178,7 +203,7 @@ def refusal(network: Network, height: int, width: int) -> str | None:
     samples = {name: torch.empty(1, shape[0], height, width, device="meta") for name, shape in network.inputs.items()}
     frames = f"frames of {height} x {width} cells"
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Layout():
             made = functional_call(network, state, (samples,))
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
@@ -232,8 +257,10 @@ def _shape(value: Tensor) -> Shape:
 
 
 def _explained(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
-    reason = str(error).splitlines()[0]
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, ShapeError):
         return f"operation '{name}': {reason}"
+    if "overflow" in reason:
+        return f"operation '{name}' is too large for any machine: {reason}"
     sizes = ", ".join(written(_shape(one)) for one in (value if isinstance(value, list) else [value]))
     return f"operation '{name}' does not fit its input {sizes}: {reason}"

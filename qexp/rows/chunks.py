@@ -1,17 +1,15 @@
-"""What passes from a file of rows to another."""
+"""Rows in chunks: the columns that are features as a matrix, and beside them those that are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
-from qexp.tables import nearest
+from qexp.rows.table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,57 +20,71 @@ class Chunk:
     """Some rows, in the order of the file."""
 
     features: NDArray[np.float32]
-    """(row, feature), in the order in which they were asked for; NaN where nothing is written. A feature's values lie
-    together in memory."""
+    """(row, feature), in the order in which they were asked for; NaN where a number is missing."""
     kept: pa.Table
-    """All other columns, as they are."""
     done: float
     """The share of the file that has been read with it, from 0 to 1."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The raster that the rows come from, the last dimension fastest."""
+class Rows:
+    """A table of which some columns are features and others are kept as they are.
 
-    sizes: Mapping[str, int]
-    coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
-    """Name → the dimension that it lies along, and its values."""
+    features  columns of numbers; or one of vectors
+    kept      the other columns, and what they hold; all if left out
+    number    type in which text is read as a number, before it is rounded to single precision
+    Raises TableError where a column is missing, or cannot be what it is to be.
+    """
 
+    def __init__(
+        self, table: Table, features: Sequence[str], kept: pa.Schema | None = None, number: pa.DataType | None = None
+    ) -> None:
+        import pyarrow as pa
 
-class Rows(Protocol):
-    """A file of rows that was opened and found to have all features."""
-
-    path: Path
-    kept: pa.Schema
-    """The columns that are not features."""
-    units: Mapping[str, str]
-    """Units of columns, where the file tells."""
-    grid: Grid | None
-    """None for a plain list of rows."""
+        self.path, self.units, self._table, self.features = table.path, table.units, table, list(features)
+        table.require_numbers(features)
+        others = table.others(features) if kept is None else kept.names
+        table.require(name for name in dict.fromkeys(others) if name in table.names)
+        self.kept: pa.Schema = table.types(others) if kept is None else kept
+        self.grid = table.grid(features)
+        self._types = {
+            **dict.fromkeys(features, number or pa.float64()),
+            **dict(zip(others, self.kept.types, strict=True)),
+        }
 
     def chunks(self, size: int) -> Iterator[Chunk]:
-        """All rows in order, at most `size` at a time; of a grid, whole lines."""
+        """All rows in order, about `size` at a time; of a grid, whole lines. Raises TableError."""
+        for rows, done in self._table.pieces(self._types, size):
+            yield Chunk(feature_matrix([rows[name] for name in self.features]), rows.select(self.kept.names), done)
 
 
-def require_columns(path: Path, names: Sequence[str], features: Sequence[str]) -> None:
-    """Raises QexpError where a column is missing, or there twice."""
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if twice:
-        raise QexpError(f"{path}: the column '{twice[0]}' is there twice")
-    others = [name for name in names if name not in features]
-    missing = [name for name in features if name not in names]
-    if missing:
-        lines = []
-        for name in missing:
-            guess = nearest(name, others)
-            lines.append(f"{path}: no column '{name}'" + (f"; is it '{guess}'?" if guess else ""))
-        shown = ", ".join(f"'{name}'" for name in list(names)[:20]) + (", …" if len(names) > 20 else "")
-        raise QexpError("\n".join([*lines, f"it has {shown}"]))
+def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
+    """The same rows, exactly `size` at a time but for the last."""
+    import pyarrow as pa
+
+    features: list[NDArray[np.float32]] = []
+    kept: list[pa.Table] = []
+    waiting, done = 0, 0.0
+    for chunk in chunks:
+        features.append(chunk.features)
+        kept.append(chunk.kept)
+        waiting, done = waiting + len(chunk.features), chunk.done
+        while waiting >= size:
+            matrix, table = np.concatenate(features), pa.concat_tables(kept)
+            yield Chunk(matrix[:size], table.slice(0, size), done)
+            features, kept, waiting = [matrix[size:]], [table.slice(size)], waiting - size
+    if waiting:
+        yield Chunk(np.concatenate(features), pa.concat_tables(kept), done)
 
 
 def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
-    """Arrow columns of numbers → (row, column), NaN for nulls."""
+    """Arrow columns of numbers → (row, column), NaN for nulls; or one of vectors. A column lies together in memory."""
+    import pyarrow.types as types
+
+    if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):
+        values: NDArray[np.float32] = columns[0].combine_chunks().flatten().to_numpy()
+        return values.reshape(len(columns[0]), -1)
     matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F")
-    for index, column in enumerate(columns):
-        matrix[:, index] = column.to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):  # too large for single precision is infinite
+        for index, column in enumerate(columns):
+            matrix[:, index] = column.to_numpy()
     return matrix

@@ -1,134 +1,254 @@
-"""CSV: read in blocks, with the row and column of what is wrong; written as it comes."""
+"""CSV: UTF-8, separated by commas, a line of names first. Read in blocks by Arrow; cell by cell what Arrow refuses."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
-from qexp.errors import QexpError
-from qexp.rows.chunks import Chunk, Grid, feature_matrix, require_columns
+from qexp.rows.table import Grid, Piece, Table, Types, explained
+from qexp.rows.values import MISSING, SHOWN, TableError, as_number, as_text, as_whole_number, is_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FIRST = 1 << 18
-"""Bytes from which the types of the columns are told."""
-NOTHING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL")
-"""What is read as a missing number."""
 SMALLEST, LARGEST = 1 << 18, 1 << 23
 """Bytes of a block."""
+FIRST = 1 << 15
+"""Rows from which the types of the columns that are kept are inferred."""
+CELLS = 1 << 20
+"""Cells in memory, at most, where they are read one by one."""
 INDEX = "index"
 """The name of a first column that has none."""
+LAST = "\0"
+"""What the last column is called while another is read: it shows whether the file ends within quotation marks."""
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""Which are refused."""
+WORDS = {
+    "unexpected end of data": "a quotation mark is opened here and never closed",
+    "',' expected after '\"'": "text stands behind a closing quotation mark; is one before it not closed?",
+    f"field larger than field limit ({csv.field_size_limit()})": (
+        f"a cell has more than {csv.field_size_limit():,} characters; is a quotation mark not closed?"
+    ),
+}
+"""What the reader of Python says, in other words."""
 
 
-class CsvRows:
-    """A CSV file with a line of names; or, as DL-IM writes its pixels, without one: an index, then the features."""
+class CsvTable(Table):
+    """A CSV file with a line of names; or without one, as DL-IM writes its pixels, where the features are known."""
 
-    units: Mapping[str, str] = {}
-    grid: Grid | None = None
+    def _open(self) -> None:
+        with _text(self.path) as file:
+            line, self.names = next(records(file, self.path), (0, []))
+        if not self.names:
+            raise TableError(f"{self.path} has only blank lines")
+        joined = "".join(self.names)
+        joined.encode()  # raises UnicodeError for bytes that are not UTF-8
+        for character, word in SEPARATORS.items():
+            if character in joined and len(self.names) <= joined.count(character):
+                raise TableError(
+                    f"the columns of {self.path} are separated by {word}; save it with commas, and with points in its "
+                    "numbers"
+                )
+        self._lines_of_names, self._records_of_names = line, 1
 
-    def __init__(self, path: Path, features: Sequence[str]) -> None:
-        self.path, self.features = path, list(features)
-        with path.open("rb") as file:
-            head = file.read(FIRST)
-        self.size = path.stat().st_size
-        if not head.strip():
-            raise QexpError(f"{path}: the file is empty")
-        first = _first_line(head)
-        self.headless = all(map(_is_number, first)) and not set(features) <= set(first)
-        if self.headless:
-            if len(first) != 1 + len(features):
-                raise QexpError(
-                    f"{path}: {len(first)} columns without names; without a line of names there must be "
-                    f"{1 + len(features)}: an index, then {', '.join(features)}"
+    def assume_names(self, features: Sequence[str]) -> None:
+        """Name an index, and the features if the first line has numbers for names."""
+        if all(map(is_number, self.names)) and not set(features) <= set(self.names):
+            if len(self.names) != 1 + len(features):
+                shown = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
+                raise TableError(
+                    f"{self.path}: {len(self.names)} columns without names; without a line of names there must be "
+                    f"{1 + len(features)}: an index, then {shown}"
                 )
             self.names = [INDEX, *features]
-        else:
-            self.names = [INDEX if index == 0 and not name.strip() else name for index, name in enumerate(first)]
-            if len(first) == 1 and len(features) > 1 and any(mark in first[0] for mark in ";\t"):
-                mark = "semicolons" if ";" in first[0] else "tabs"
-                raise QexpError(f"{path}: columns must be separated by commas; these seem to be separated by {mark}")
-            require_columns(path, self.names, features)
-        self._row_bytes = max(len(head) / max(head.count(b"\n"), 1), 1.0)
-        self.kept = self._kept_schema(head)
+            self._lines_of_names = self._records_of_names = 0
+        elif not self.names[0].strip():
+            self.names[0] = INDEX
 
-    def _kept_schema(self, head: bytes) -> pa.Schema:
-        """Whole numbers, numbers, or text, as the first rows are; text whenever a number would be written otherwise."""
-        import io
+    def row_numbers(self, found: Sequence[int]) -> list[int]:
+        """As an editor counts: the line of names is row 1, and a record with line breaks ends in its row."""
+        wanted = dict.fromkeys(found, 0)
+        last = max(found, default=-1)
+        with _text(self.path) as file:
+            rows = islice(
+                records(file, self.path, strict=False), self._records_of_names, self._records_of_names + last + 1
+            )
+            for record, (row, _) in enumerate(rows):
+                if record in wanted:
+                    wanted[record] = row
+        return [wanted[record] for record in found]
 
+    def types(self, names: Sequence[str]) -> pa.Schema:
+        """Whole numbers, numbers, or text, as the first rows are; text where a number would be written otherwise."""
         import pyarrow as pa
-        import pyarrow.compute as pc
-        import pyarrow.csv
 
-        others = [name for name in self.names if name not in self.features]
-        if len(head) == FIRST:
-            head = head[: head.rfind(b"\n") + 1] or head
-        if not others:
+        if not names:
             return pa.schema([])
-        texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(others, pa.string()), include_columns=others)
-        try:
-            table = pyarrow.csv.read_csv(io.BytesIO(head), self._read_options(len(head) + 1), convert_options=texts)
-        except pa.ArrowInvalid as error:
-            raise self._explained(error) from error
-        fields = []
-        for name, column in zip(others, table.columns, strict=True):
-            said = column.filter(pc.invert(pc.is_in(column, pa.array(NOTHING))))
-            fields.append(pa.field(name, _type_of(said)))
-        return pa.schema(fields)
+        rows, _ = next(self.pieces(dict.fromkeys(names, pa.string()), FIRST))
+        return pa.schema([(name, _type_of(rows[name])) for name in names])
 
-    def _read_options(self, block: int) -> pa.csv.ReadOptions:
-        import pyarrow.csv
-
-        return pyarrow.csv.ReadOptions(
-            block_size=block, column_names=self.names, skip_rows=0 if self.headless else 1, use_threads=False
-        )
-
-    def chunks(self, size: int) -> Iterator[Chunk]:
+    def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
         import pyarrow as pa
-        import pyarrow.csv
 
-        types = {
-            **dict.fromkeys(self.features, pa.float32()),
-            **dict(zip(self.kept.names, self.kept.types, strict=True)),
-        }
-        options = pyarrow.csv.ConvertOptions(column_types=types, null_values=list(NOTHING))
-        block = int(min(max(size * self._row_bytes, SMALLEST), LARGEST))
+        rows = 0
         try:
-            with pa.OSFile(str(self.path)) as file:
-                reader = pyarrow.csv.open_csv(file, self._read_options(block), convert_options=options)
-                for batch in reader:
-                    done = min(file.tell() / self.size, 1.0)
-                    for start in range(0, batch.num_rows, size):
-                        rows = pa.Table.from_batches([batch.slice(start, size)])
-                        features = feature_matrix([rows[name] for name in self.features])
-                        yield Chunk(features, rows.select(self.kept.names), done)
-        except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):  # names and no row
-                return
-            raise self._explained(error) from error
+            for piece, done in self._in_blocks(types, size):
+                rows += piece.num_rows
+                yield piece, done
+        except pa.ArrowInvalid:
+            yield from self._cell_by_cell(types, size, rows)
 
-    def _explained(self, error: Exception) -> QexpError:
-        """What is wrong, with row and column, which the fast reader does not tell: the rows are read once more."""
-        numbers = {*self.features}
-        if hasattr(self, "kept"):
-            import pyarrow as pa
+    def _in_blocks(self, types: Types, size: int) -> Iterator[Piece]:
+        """The fast way. Raises ArrowInvalid for what Arrow cannot read."""
+        import pyarrow as pa
+        from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
-            numbers |= {field.name for field in self.kept if field.type != pa.string()}
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if not row or (reader.line_num == 1 and not self.headless):
-                    continue
-                where = f"{self.path}: row {reader.line_num}"
-                if len(row) != len(self.names):
-                    return QexpError(f"{where}: {len(row)} columns, but {len(self.names)} are expected")
-                for name, text in zip(self.names, row, strict=True):
-                    if name in numbers and text.strip() not in NOTHING and not _is_number(text):
-                        return QexpError(f"{where}, column '{name}': '{text}' is not a number")
-        return QexpError(f"{self.path}: {error}")
+        whole, end = self.path.stat().st_size, None
+        last = self.names[-1] if self.names[-1] in types else LAST
+        asked = {last: pa.binary(), **types}
+        with self.path.open("rb", buffering=0) as file:
+            reader = open_csv(
+                file,
+                ReadOptions(
+                    block_size=int(min(max(size * _bytes_per_row(file), SMALLEST), LARGEST)),
+                    column_names=[*self.names[:-1], last],
+                    skip_rows=self._lines_of_names,
+                    use_threads=False,
+                ),
+                ParseOptions(newlines_in_values=True),
+                ConvertOptions(column_types=asked, include_columns=list(asked), null_values=list(MISSING)),
+            )
+            for batch in reader:
+                end = batch[last][-1].as_py() if batch.num_rows else end
+                done = min(file.tell() / whole, 1.0)
+                for start in range(0, batch.num_rows, size):
+                    yield pa.Table.from_batches([batch.slice(start, size)]).select(list(types)), done
+        end = end.encode() if isinstance(end, str) else end
+        if isinstance(end, bytes) and (b"\n" in end or b"\r" in end):
+            self._require_closed_quotes()
+
+    def _require_closed_quotes(self) -> None:
+        """Raises TableError if the file ends within quotation marks; Arrow takes all rows from there on for a cell."""
+        end, last = "end", [""]
+        before = row = 0
+        with _text(self.path) as file:
+            for line, cells in records(file, self.path, strict=False, more=["\n", end]):
+                before, row, last = row, line, cells
+        if last != [end]:
+            raise TableError(f"{self.path}: row {before + 1}: {WORDS['unexpected end of data']}")
+
+    def _cell_by_cell(self, types: Types, size: int, read: int) -> Iterator[Piece]:
+        """The slow way, which knows where every cell stands; all rows but those that were read."""
+        import pyarrow as pa
+
+        whole = max(self.path.stat().st_size, 1)
+        with _text(self.path) as file:
+            rows = islice(records(file, self.path), self._records_of_names + read, None)
+            while some := list(islice(rows, min(size, max(CELLS // len(self.names), 1)))):
+                wrong = [(row, self._ragged(len(cells))) for row, cells in some if len(cells) != len(self.names)]
+                some = [(row, cells) for row, cells in some if len(cells) == len(self.names)]
+                columns = [self._column(some, name, kind, wrong) for name, kind in types.items()]
+                if wrong:
+                    said = "; ".join(f"row {row}{what}" for row, what in sorted(wrong)[:SHOWN])
+                    raise TableError(f"{self.path}: {said}" + ("; and more" if len(wrong) > SHOWN else ""))
+                yield pa.table(columns, names=list(types)), min(file.buffer.tell() / whole, 1.0)
+
+    def _ragged(self, count: int) -> str:
+        quote = "; quote texts with commas" if count > len(self.names) else ""
+        return f": {count} cells, but there are {len(self.names)} columns{quote}"
+
+    def _column(
+        self, rows: Sequence[tuple[int, list[str]]], name: str, kind: pa.DataType, wrong: list[tuple[int, str]]
+    ) -> pa.Array:
+        """The cells of a column; what is wrong with some is added to what is wrong."""
+        import pyarrow as pa
+
+        read_as, convert = _conversion(kind)
+        place, values = self.names.index(name), []
+        for row, cells in rows:
+            try:
+                values.append(convert(cells[place]))
+            except ValueError as error:
+                shown = cells[place][:40].encode(errors="replace").decode()
+                wrong.append((row, f", column '{name}': '{shown}' {error}"))
+        return pa.array(values, read_as).cast(kind, safe=False)
+
+
+def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Row number and cells of all lines that are not blank. Raises TableError."""
+    with explained(path), path.open(encoding="utf-8-sig", newline="") as file:
+        yield from records(file, path)
+
+
+def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] = ()) -> Iterator[tuple[int, list[str]]]:
+    """Row number and cells of all lines that are not blank; the number is that of a record's last line.
+
+    strict  refuse what stands behind a closing quotation mark, and one that is not closed
+    more    lines that are read after those of the file
+    Raises TableError.
+    """
+    reader, row = csv.reader(chain(_lines(file, path), more), strict=strict), 0
+    try:
+        for cells in reader:
+            row = reader.line_num
+            if cells:
+                yield row, cells
+    except csv.Error as error:
+        raise TableError(f"{path}: row {row + 1}: {WORDS.get(str(error), error)}") from None
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which may fill the memory."""
+    row = 0
+    while line := file.readline(LARGEST):
+        row += 1
+        if len(line) == LARGEST and line[-1] not in "\r\n":
+            raise TableError(f"{path}: row {row}: more than {LARGEST:,} characters in a line")
+        yield line
+
+
+def _bytes_per_row(file: IO[bytes]) -> float:
+    """About, from the beginning of a file."""
+    head = file.read(SMALLEST)
+    file.seek(0)
+    return len(head) / max(head.count(b"\n"), 1)
+
+
+def _text(path: Path) -> TextIO:
+    """A file as text; bytes that are not UTF-8 stay what they are until somebody wants them."""
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Callable[[str], Any]]:
+    """How a cell is read that is to become a value of a type."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(kind):
+        return pa.float64(), as_number
+    return (pa.int64(), as_whole_number) if pa.types.is_integer(kind) else (pa.string(), as_text)
+
+
+def _type_of(column: pa.ChunkedArray) -> pa.DataType:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = column.filter(pc.invert(pc.is_in(column, pa.array(MISSING))))
+    if not len(texts):
+        return pa.string()
+    try:
+        whole = texts.cast(pa.int64())
+        return pa.int64() if pc.all(pc.equal(whole.cast(pa.string()), texts)).as_py() else pa.string()
+    except pa.ArrowInvalid:
+        pass
+    try:
+        texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return pa.string()
+    return pa.float64()
 
 
 class CsvSink:
@@ -152,34 +272,3 @@ class CsvSink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._writer.close()
         self._file.close()
-
-
-def _first_line(head: bytes) -> list[str]:
-    text = head.decode("utf-8-sig", errors="replace")
-    return next((row for row in csv.reader(text.splitlines()) if row), [])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
-
-
-def _type_of(texts: pa.ChunkedArray) -> pa.DataType:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not len(texts):
-        return pa.string()
-    try:
-        whole = texts.cast(pa.int64())
-        return pa.int64() if pc.all(pc.equal(whole.cast(pa.string()), texts)).as_py() else pa.string()
-    except pa.ArrowInvalid:
-        pass
-    try:
-        texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return pa.string()
-    return pa.float64()

@@ -1,8 +1,8 @@
-"""The kinds of files that rows are read from and written to, by the ending of their name."""
+"""The formats of files of rows, by the ending of their name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qexp import files
 from qexp.errors import NotFoundError, QexpError
-from qexp.rows.chunks import Grid, Rows
-from qexp.rows.csv import CsvRows, CsvSink
-from qexp.rows.netcdf import NetcdfRows, NetcdfSink
-from qexp.rows.parquet import ParquetRows, ParquetSink
+from qexp.rows.chunks import Rows
+from qexp.rows.csv import CsvSink, CsvTable
+from qexp.rows.netcdf import NetcdfSink, NetcdfTable
+from qexp.rows.parquet import ParquetSink, ParquetTable
+from qexp.rows.table import Grid, Table
+from qexp.rows.values import TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,33 +29,42 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    rows: Callable[[Path, Sequence[str]], Rows]
+    table: Callable[[Path], Table]
     sink: Callable[[Path, Any, Grid | None, Mapping[str, str]], Any]
 
 
 FORMATS: dict[str, Format] = {
-    ".csv": Format(CsvRows, CsvSink),
-    ".parquet": Format(ParquetRows, ParquetSink),
-    ".nc": Format(NetcdfRows, NetcdfSink),
+    ".csv": Format(CsvTable, CsvSink),
+    ".parquet": Format(ParquetTable, ParquetSink),
+    ".nc": Format(NetcdfTable, NetcdfSink),
 }
 
 
-def format_of(path: Path) -> Format:
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise QexpError(f"{path}: a file of rows must end in {', '.join(FORMATS)}") from None
+def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
+    """Raises TableError for a name that ends otherwise than it may."""
+    ending = path.suffix.lower()
+    if ending not in endings:
+        raise TableError(f"{path}: a table must end in {', '.join(endings)}")
+    return FORMATS[ending]
+
+
+def open_table(path: Path, endings: Collection[str] = FORMATS.keys(), unnamed: Sequence[str] = ()) -> Table:
+    """A file of rows. Raises NotFoundError, or TableError for what cannot be read.
+
+    unnamed  features that a CSV file without a line of names has, after an index
+    """
+    kind = format_of(path, endings)
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
+    table = kind.table(path)
+    if unnamed and isinstance(table, CsvTable):
+        table.assume_names(unnamed)
+    return table
 
 
 def open_rows(path: Path, features: Sequence[str]) -> Rows:
-    """A file whose columns are found by the names of the features. Raises QexpError for what cannot be read."""
-    kind = format_of(path)
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
-    try:
-        return kind.rows(path, features)
-    except OSError as error:
-        raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
+    """A file whose features are found by their names. Raises NotFoundError, or TableError for what cannot be read."""
+    return Rows(open_table(path, unnamed=features), features)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,116 +11,138 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
-from qexp.rows.chunks import Chunk, Grid, require_columns
+from qexp.rows.table import Grid, Piece, Table, Types
+from qexp.rows.values import TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import xarray
 
 ROW = "row"
 """The dimension of a plain list of rows."""
 PIECE = 1 << 14
 """Rows of a piece of the file, where rows are a plain list."""
+NETCDF_3 = b"CDF"
+"""What files of the classic format begin with; others are HDF5."""
 
 
-class NetcdfRows:
-    """Features along one dimension, or over a grid of two; what lies along these dimensions is kept, the rest left."""
+DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError)
+"""What the libraries raise where a file is not what it should be."""
 
-    def __init__(self, path: Path, features: Sequence[str]) -> None:
-        import pyarrow as pa
+
+class NetcdfTable(Table):
+    """Variables along one dimension, or over a grid of two, whose cells are the rows.
+
+    The first column asked for tells which dimensions these are; others may lie along some of them.
+    """
+
+    def _open(self) -> None:
         import xarray
 
-        self.path, self.features = path, list(features)
-        if path.stat().st_size == 0:
-            raise QexpError(f"{path}: the file is empty")
+        with self.path.open("rb") as file:
+            engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
         try:
-            self._data = xarray.open_dataset(path, engine="h5netcdf", decode_times=False, cache=False)
-        except (OSError, ValueError) as error:
-            raise QexpError(f"{path}: cannot be read as NetCDF 4: {error}") from error
-        require_columns(path, [str(name) for name in self._data.variables], features)
-        self.dimensions = self._dimensions()
-        kept = {
-            str(name): variable
-            for name, variable in self._data.variables.items()
-            if name not in features and variable.dims and set(variable.dims) <= set(self.dimensions)
-        }
-        self.sizes = {name: int(self._data.sizes[name]) for name in self.dimensions}
-        on_grid = len(self.dimensions) == 2
-        self._counted = [name for name in self.dimensions if on_grid and name not in self._data.variables]
-        """Dimensions of a grid without values of their own are numbered from 0."""
-        self._kept = list(kept)
-        self.kept = pa.schema(
-            [
-                *(pa.field(name, pa.int64()) for name in self._counted),
-                *(pa.field(name, _arrow_type(variable)) for name, variable in kept.items()),
-            ]
-        )
-        self.units: Mapping[str, str] = {
+            self._data = xarray.open_dataset(self.path, engine=engine, decode_times=False, cache=False)
+        except DAMAGED as error:
+            raise TableError(f"{self.path} cannot be read as NetCDF: {error}") from None
+        self._vectors: set[str] = set()
+        self.names = [str(name) for name in self._data.variables]
+        self.units = {
             str(name): str(variable.attrs["units"])
             for name, variable in self._data.variables.items()
             if "units" in variable.attrs
         }
-        along_one = {name: variable for name, variable in kept.items() if len(variable.dims) == 1}
-        self.grid: Grid | None = None
-        if on_grid:
-            counted = {name: (name, np.arange(self.sizes[name])) for name in self._counted}
-            told = {name: (str(one.dims[0]), np.asarray(one.values)) for name, one in along_one.items()}
-            self.grid = Grid(self.sizes, {**counted, **told})
 
-    def _dimensions(self) -> list[str]:
-        first = self._data[self.features[0]]
-        for name in self.features:
-            variable = self._data[name]
-            if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first.dims):
-                raise QexpError(
-                    f"{self.path}, variable '{name}': it lies along {_listed(variable.dims)}; all features must lie "
-                    f"along the same one or two dimensions"
-                    + (f", like '{self.features[0]}' along {_listed(first.dims)}" if name != self.features[0] else "")
+    def no_numbers(self, names: Sequence[str]) -> str | None:
+        for name in names:
+            variable, first = self._data.variables[name], self._data.variables[names[0]].dims
+            if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first):
+                like = f", like '{names[0]}' along {_listed(first)}" if name != names[0] else ""
+                return (
+                    f"{self.path}: variable '{name}': it lies along {_listed(variable.dims)}; all features must lie "
+                    f"along the same one or two dimensions{like}"
                 )
             if not np.issubdtype(variable.dtype, np.number):
-                raise QexpError(f"{self.path}, variable '{name}': {variable.dtype}, but a feature must be a number")
-        return [str(name) for name in first.dims]
+                return f"{self.path}: variable '{name}': its type is {variable.dtype}; save it as numbers"
+        return None
 
-    def chunks(self, size: int) -> Iterator[Chunk]:
+    def vector(self, name: str) -> int | None:
+        if name not in self.names or self._data.variables[name].ndim != 2:
+            return None
+        self._vectors.add(name)
+        return int(self._data.variables[name].shape[1])
+
+    def others(self, features: Sequence[str]) -> list[str]:
+        """Dimensions of a grid without values of their own, which are numbered from 0, and what lies along some."""
+        dimensions = self._dimensions(features[0])
+        counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
+        left = [name for name in self.names if name not in set(features)]
+        return counted + [
+            name for name in left if {*self._variable(name).dims} <= {*dimensions} and self._variable(name).ndim
+        ]
+
+    def types(self, names: Sequence[str]) -> pa.Schema:
         import pyarrow as pa
 
-        along = self.dimensions[0]
-        per_line = self.sizes[self.dimensions[1]] if self.grid else 1
-        lines = self._whole_pieces(max(size // max(per_line, 1), 1), along)
-        total = self.sizes[along]
+        kinds = [self._variable(name).dtype for name in names]
+        plain = [pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string() for kind in kinds]
+        return pa.schema(list(zip(names, plain, strict=True)))
+
+    def grid(self, features: Sequence[str]) -> Grid | None:
+        dimensions = self._dimensions(features[0])
+        if len(dimensions) == 1:
+            return None
+        along_one = {name: one for name in self.others(features) if (one := self._variable(name)).ndim == 1}
+        coordinates = {name: (str(one.dims[0]), np.asarray(one.values)) for name, one in along_one.items()}
+        return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
+
+    def _dimensions(self, name: str) -> list[str]:
+        """Those whose cells are the rows of a variable; its values along others are a vector."""
+        return [str(one) for one in self._data.variables[name].dims][: 1 if name in self._vectors else None]
+
+    def _variable(self, name: str) -> Any:
+        """A variable of the file, or the numbers of a dimension that has no values."""
+        import xarray
+
+        if name in self.names:
+            return self._data.variables[name]
+        return xarray.Variable((name,), np.arange(self._data.sizes[name]))
+
+    def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
+        import pyarrow as pa
+
+        first = next(iter(types))
+        sizes = {name: int(self._data.sizes[name]) for name in self._dimensions(first)}
+        (along, total), *across = sizes.items()
+        lines = self._whole_pieces(max(size // max(math.prod(count for _, count in across), 1), 1), first)
         for start in range(0, total, lines):
             stop = min(start + lines, total)
-            piece = self._data.isel({along: slice(start, stop)})
-            count = (stop - start) * per_line
-            features = np.empty((count, len(self.features)), dtype=np.float32, order="F")
-            for index, name in enumerate(self.features):
-                features[:, index] = piece[name].transpose(*self.dimensions).values.ravel()
-            columns: list[Any] = []
-            for name in self._counted:
-                columns.append(self._spread((name,), np.arange(start, stop) if name == along else None, piece))
-            for name in self._kept:
-                variable = piece.variables[name]
-                columns.append(self._spread(tuple(map(str, variable.dims)), variable.values, piece))
-            arrays = [pa.array(column, kind) for column, kind in zip(columns, self.kept.types, strict=True)]
-            yield Chunk(features, pa.table(arrays, schema=self.kept), stop / total)
+            try:
+                columns = [
+                    self._column(name, kind, slice(start, stop), {**sizes, along: stop - start})
+                    for name, kind in types.items()
+                ]
+            except DAMAGED as error:
+                raise TableError(f"{self.path} cannot be read further than row {start}: {error}") from None
+            yield pa.table(columns, names=list(types)), stop / total
 
-    def _spread(self, dims: tuple[str, ...], values: NDArray[Any] | None, piece: xarray.Dataset) -> NDArray[Any]:
-        """A value for every row, from values along some of the dimensions; None: their number."""
-        shape = [int(piece.sizes[name]) for name in self.dimensions]
-        if values is None:
-            values = np.arange(int(piece.sizes[dims[0]]))
-        if len(dims) == 2 and list(dims) != self.dimensions:
-            values = values.T
-        if len(dims) == 1 and len(shape) == 2:
-            values = values[:, None] if dims[0] == self.dimensions[0] else values[None, :]
-        return np.broadcast_to(values, shape).ravel()
+    def _column(self, name: str, kind: pa.DataType, lines: slice, sizes: Mapping[str, int]) -> pa.Array:
+        """The values of a column in some lines of the first dimension, one for each of their rows."""
+        import pyarrow as pa
 
-    def _whole_pieces(self, lines: int, along: str) -> int:
+        variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
+        if name in self._vectors:
+            flat = pa.array(np.asarray(variable.values, dtype=np.float32).ravel())
+            return pa.FixedSizeListArray.from_arrays(flat, variable.shape[1])
+        values = variable.set_dims(sizes).values.ravel()
+        if not pa.types.is_string(kind):
+            return pa.array(values)
+        texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in values.tolist()]
+        return pa.array(texts, kind)
+
+    def _whole_pieces(self, lines: int, name: str) -> int:
         """As many lines as end where a compressed piece of the file does, so that none is unpacked twice."""
-        variable = self._data.variables[self.features[0]]
-        pieces = variable.encoding.get("chunksizes")
-        step = int(pieces[variable.dims.index(along)]) if pieces else 1
+        pieces = self._data.variables[name].encoding.get("chunksizes")
+        step = int(pieces[0]) if pieces else 1
         return max(lines // step, 1) * step if step <= 4 * lines else lines
 
 
@@ -181,12 +204,6 @@ def _listed(dims: Sequence[Any]) -> str:
     return " × ".join(map(str, dims)) if dims else "no dimension"
 
 
-def _arrow_type(variable: xarray.Variable) -> pa.DataType:
-    import pyarrow as pa
-
-    return pa.from_numpy_dtype(variable.dtype) if variable.dtype.kind in "iufb" else pa.string()
-
-
 def _numpy_type(kind: pa.DataType) -> Any:
     import pyarrow.types as types
 
@@ -201,7 +218,8 @@ def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
 
     wanted = _numpy_type(kind)
     if wanted is str:
-        return np.asarray(column.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
+        texts = column.cast(pa.string()).fill_null("").to_pylist()
+        return np.array([text.replace("\0", "\ufffd") for text in texts], dtype=object)  # HDF5 ends texts there
     if column.null_count:
         least = float("nan") if pa.types.is_floating(kind) else int(np.iinfo(wanted).min)
         column = column.cast(pa.int8()) if pa.types.is_boolean(kind) else column

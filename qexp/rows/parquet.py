@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from qexp.errors import QexpError
-from qexp.rows.chunks import Chunk, Grid, feature_matrix, require_columns
+from qexp.rows.table import Grid, Piece, Table, Types
+from qexp.rows.values import TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,48 +17,63 @@ BUFFER = 1 << 20
 """Bytes of a column read at a time; without it a whole row group lies in memory."""
 
 
-class ParquetRows:
-    grid: Grid | None = None
+class ParquetTable(Table):
+    """A Parquet file; its first row is row 1."""
 
-    def __init__(self, path: Path, features: Sequence[str]) -> None:
+    def _open(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet
-        import pyarrow.types
 
-        self.path, self.features = path, list(features)
-        if path.stat().st_size == 0:
-            raise QexpError(f"{path}: the file is empty")
         try:
-            self._file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+            self._file = pyarrow.parquet.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False)
         except pa.ArrowInvalid as error:
-            raise QexpError(f"{path}: cannot be read as Parquet: {error}") from error
-        schema = self._file.schema_arrow
-        require_columns(path, schema.names, features)
-        for name in features:
-            kind = schema.field(name).type
-            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-                raise QexpError(f"{path}, column '{name}': {kind}, but a feature must be a number")
-        self.kept = pa.schema(
-            [(name, _plain(schema.field(name).type)) for name in schema.names if name not in features]
-        )
-        self.units: Mapping[str, str] = {
+            raise TableError(f"{self.path} cannot be read as Parquet: {error}") from None
+        self._schema = self._file.schema_arrow
+        self.names = self._schema.names
+        self.units = {
             field.name: field.metadata[b"unit"].decode()
-            for field in schema
+            for field in self._schema
             if field.metadata and b"unit" in field.metadata
         }
 
-    def chunks(self, size: int) -> Iterator[Chunk]:
+    def no_numbers(self, names: Sequence[str]) -> str | None:
+        import pyarrow.types as types
+
+        for name in names:
+            kind = self._schema.field(name).type
+            if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
+                return f"{self.path}: column '{name}': its type is {kind}; save it as numbers"
+        return None
+
+    def types(self, names: Sequence[str]) -> pa.Schema:
+        """As they are, but categories become what they stand for, which every format can hold."""
+        import pyarrow as pa
+
+        kinds = [self._schema.field(name).type for name in names]
+        plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+        return pa.schema(list(zip(names, plain, strict=True)))
+
+    def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
         import pyarrow as pa
 
         total, read = self._file.metadata.num_rows, 0
-        try:
-            for batch in self._file.iter_batches(size):
-                rows = pa.Table.from_batches([batch])
-                read += rows.num_rows
-                features = feature_matrix([rows[name].cast(pa.float32(), safe=False) for name in self.features])
-                yield Chunk(features, rows.select(self.kept.names).cast(self.kept), read / total)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise QexpError(f"{self.path}: cannot be read further than row {read}: {error}") from error
+        for batch in self._file.iter_batches(size, columns=list(types)):
+            read += batch.num_rows
+            columns = [_as(batch[name], kind) for name, kind in types.items()]
+            yield pa.table(columns, names=list(types)), read / total
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow.types as types
+
+    if types.is_floating(kind) and types.is_decimal(column.type):
+        return column.cast("float64")  # on the way to single precision Arrow rounds it twice
+    if types.is_floating(kind) and (types.is_integer(column.type) or types.is_floating(column.type)):
+        return column
+    column = column.cast(kind, safe=False)
+    if types.is_string(kind):
+        column.validate(full=True)  # whether it is UTF-8
+    return column
 
 
 class ParquetSink:
@@ -77,10 +92,3 @@ class ParquetSink:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._writer.close()
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Categories become what they stand for, which every kind of file can hold."""
-    import pyarrow.types as types
-
-    return kind.value_type if types.is_dictionary(kind) else kind

@@ -11,6 +11,14 @@ from qexp.errors import Problem, SpecError
 
 LARGEST_INTEGER = 2**63
 
+DEEPEST = 50
+"""Objects and lists inside each other; a spec has some ten, and what is compared with a schema goes as deep."""
+
+LARGEST_FILE = 1_000_000
+"""Bytes of a spec; the largest ones that people write have some ten thousand."""
+
+_TOO_DEEP = f"nested too deeply to be a spec; at most {DEEPEST} objects and lists inside each other"
+
 
 class _Object(dict[str, Any]):
     """A JSON object that remembers keys given twice."""
@@ -28,6 +36,8 @@ def read(path: Path, shown: str | None = None) -> dict[str, Any]:
     """
     name = shown or str(path)
     try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise SpecError([Problem(name, (), f"is too large to be a spec: {size:,} bytes, at most {LARGEST_FILE:,}")])
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError([Problem(name, (), "there is no such file")]) from None
@@ -54,7 +64,7 @@ def parse_value(text: str, name: str) -> Any:
         where = f"line {error.lineno}, column {error.colno}"
         raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}")]) from None
     except RecursionError:
-        raise SpecError([Problem(name, (), "nested too deeply to be a spec")]) from None
+        raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
     except ValueError as error:  # a number of more digits than Python reads
         raise SpecError([Problem(name, (), f"not a number of sensible size: {error}")]) from None
     if problems:
@@ -64,7 +74,10 @@ def parse_value(text: str, name: str) -> Any:
 
 def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:
     """Plain dictionaries, and whole numbers without a point: JSON knows one kind of number."""
+    if len(path) > DEEPEST:
+        raise SpecError([Problem(name, (), _TOO_DEEP)])
     if isinstance(value, _Object):
+        problems += [Problem(name, path, f"a key {trouble}") for key in value if (trouble := _unwritable(key))]
         problems += [Problem(name, (*path, key), "this key is given twice; keep one") for key in value.duplicates]
         return {key: _plain(item, (*path, key), name, problems) for key, item in value.items()}
     if isinstance(value, list):
@@ -73,9 +86,21 @@ def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Pr
         problems.append(Problem(name, path, f"{value} is not a number that JSON knows; give a finite one"))
     elif isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
         problems.append(Problem(name, path, "a whole number must be less than 2^63"))
+    elif isinstance(value, str) and (trouble := _unwritable(value)):
+        problems.append(Problem(name, path, trouble))
     elif isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_INTEGER:
         return int(value)
     return value
+
+
+def _unwritable(text: str) -> str | None:
+    """Why a text cannot be written to a file, if it cannot: JSON allows escapes that are not characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start].encode("unicode_escape").decode()
+        return f"holds {half}, half of a surrogate pair, which is not a character; write the whole character"
+    return None
 
 
 def described(value: Any) -> str:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.errors import Problem, QexpError, SpecError
+from qexp.errors import Problem, QexpError, SpecError, shortened
 from qexp.spec import load
 from qexp.spec.schema import belongs_to
 from qexp.tables import Table, Tables, suggestion
 from qexp.workspace import Workspace
+
+LONGEST_INDEX = 9
+"""Digits of the number of a list's item; one of more would be the name of a key."""
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
 
@@ -28,20 +31,31 @@ class Override:
     path: tuple[str | int, ...]
     value: Any
 
+    @property
+    def shown(self) -> str:
+        """The option as an error shows it, however long it is."""
+        return f"--set {shortened(self.text)}"
+
 
 def override(text: str) -> Override:
     """Read `key.path=value`; the value is JSON where it can be, else a text."""
     key, equals, value = text.partition("=")
+    shown = shortened(text)
     if not equals or not key or any(not step for step in key.split(".")):
-        raise QexpError(f"--set {text}: write key.path=value, for example --set epochs=20")
+        raise QexpError(f"--set {shown}: write key.path=value, for example --set epochs=20")
     if not text.isprintable():
-        raise QexpError(f"--set {text!r}: has characters that cannot be printed")
-    return Override(text, steps(key), _override_value(value, f"--set {key}"))
+        raise QexpError(f"--set {shown!r}: has characters that cannot be printed")
+    return Override(text, steps(key), _override_value(value, f"--set {shortened(key)}"))
 
 
 def steps(key: str) -> tuple[str | int, ...]:
     """`("sizes", 0)` for `sizes.0`."""
-    return tuple(int(step) if step.isdecimal() and step.isascii() else step for step in key.split("."))
+    return tuple(int(step) if is_index(step) else step for step in key.split("."))
+
+
+def is_index(step: str) -> bool:
+    """Whether a step of a dotted path is the number of a list's item."""
+    return step.isdecimal() and step.isascii() and len(step) <= LONGEST_INDEX
 
 
 def _override_value(text: str, name: str) -> Any:
@@ -129,13 +143,17 @@ def experience(reference: str, overrides: Iterable[Override], workspace: Workspa
 
 def _apply(document: dict[str, Any], change: Override) -> None:
     """Set one value. Objects on the way are made where there is nothing yet: the schema knows which keys there are."""
+    if len(change.path) > load.DEEPEST:
+        raise QexpError(
+            f"{change.shown}: {len(change.path):,} keys inside each other; a spec has at most {load.DEEPEST}"
+        )
     place: Any = document
     for depth, step in enumerate(change.path):
         here = ".".join(str(one) for one in change.path[:depth])
         last = depth == len(change.path) - 1
         if isinstance(place, list):
             if not isinstance(step, int) or step >= len(place):
-                raise QexpError(f"--set {change.text}: {here} is a list of {len(place)}; number its items from 0")
+                raise QexpError(f"{change.shown}: {here} is a list of {len(place)}; number its items from 0")
         elif isinstance(place, dict):
             step = str(step)
             if not last:
@@ -147,7 +165,7 @@ def _apply(document: dict[str, Any], change: Override) -> None:
                 elif isinstance(value, str) and step == "pretrain":
                     place[step] = {"run": value}
         else:
-            raise QexpError(f"--set {change.text}: there is nothing to set inside {here}, {load.described(place)}")
+            raise QexpError(f"{change.shown}: there is nothing to set inside {here}, {load.described(place)}")
         if last:
             place[step] = change.value
         else:

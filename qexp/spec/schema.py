@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -15,14 +16,37 @@ KINDS = ("dataset", "model", "experience")
 
 
 def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
-    """The schema of a kind: its file in `schemas/`, where each `x-table` stands for the entries of a table."""
+    """The schema of a kind: its file in `schemas/`, where each `x-table` stands for the entries of a table.
+
+    A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of a chain do.
+    """
     text = (files("qexp.spec") / "schemas" / f"{kind}.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
+    definitions = schema.get("$defs", {})
+    places = {
+        definition["x-table"]: f"#/$defs/{name}" for name, definition in definitions.items() if "x-table" in definition
+    }
     schema["$defs"] = {
-        name: _of_table(definition, tables[definition["x-table"]]) if "x-table" in definition else definition
-        for name, definition in schema.get("$defs", {}).items()
+        name: _linked(_of_table(definition, tables[definition["x-table"]]), places)
+        if "x-table" in definition
+        else definition
+        for name, definition in definitions.items()
     }
     return schema
+
+
+def _linked(schema: Any, places: Mapping[str, str]) -> Any:
+    """The schema with a reference wherever it takes an entry of a table.
+
+    places  table -> where its entries stand in the whole schema
+    """
+    if isinstance(schema, list):
+        return [_linked(one, places) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-entry-of") in places:
+        return {"$ref": places[schema["x-entry-of"]]}
+    return {key: _linked(value, places) for key, value in schema.items()}
 
 
 def belongs_to(key: dict[str, Any], dataset_type: str) -> bool:

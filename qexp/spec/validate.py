@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -170,10 +171,10 @@ RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
 def _in_spectra(document: dict[str, Any]) -> Iterator[Finding]:
     channels, patch_size = document.get("channels", 2048), document.get("patch_size", 16)
     if channels % patch_size:
-        nearest_size = min(_divisors(channels), key=lambda size: abs(size - patch_size))
         yield (
             ("patch_size",),
-            f"patches of {patch_size} channels do not divide a spectrum of {channels}; {nearest_size} would",
+            f"patches of {patch_size} channels do not divide a spectrum of {channels}; "
+            f"{_nearest_divisor(channels, patch_size)} would",
         )
     if document.get("target") in RESERVED:
         yield ("target",), f"'{document['target']}' is what something else of a spectrum is called; choose another name"
@@ -182,8 +183,10 @@ def _in_spectra(document: dict[str, Any]) -> Iterator[Finding]:
         yield ("energy", 1), f"channels go on to higher energies, but by {energy[1]:g} keV"
 
 
-def _divisors(number: int) -> list[int]:
-    return [size for size in range(1, number + 1) if number % size == 0]
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """Searched outwards from the size that is wanted; 1 comes last."""
+    sizes = (size for distance in range(wanted) for size in (wanted - distance, wanted + distance))
+    return next(size for size in sizes if number % size == 0)
 
 
 def _in_gridded(document: dict[str, Any]) -> Iterator[Finding]:
@@ -359,6 +362,9 @@ SELECTABLE = (
 )  # fmt: skip
 """What can be chosen by inner error: all that changes how a network is made and trained, and not what it is asked."""
 
+MOST_COMBINATIONS = 10_000
+"""Of what `select` lists: each is trained on all inner parts of all folds."""
+
 INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}'
 
 
@@ -393,6 +399,9 @@ def _of_folds(document: dict[str, Any]) -> Iterator[Finding]:
             f"there are no rows on which to choose the best epoch without looking at those held out; {INNER}, or use "
             '"keep": "last" with a number of epochs that is known to be good',
         )
+    combinations = math.prod(len(values) for values in document.get("select", {}).values())
+    if combinations > MOST_COMBINATIONS:
+        yield ("select",), f"{combinations:,} combinations are too many to choose from; at most {MOST_COMBINATIONS:,}"
     for key in document.get("select", {}):
         if (first := key.split(".")[0]) not in SELECTABLE:
             yield ("select", key), f"'{first}' cannot be chosen by inner error; {suggestion(first, SELECTABLE)}"

@@ -184,15 +184,15 @@ def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
 
 
 WRONG = {
-    "": "the file is empty",
-    "\n\n": "the file is empty",
-    "index,red,blue\n": "names, but no rows",
+    "": "rows.csv is empty",
+    "\n\n": "only blank lines",
+    "index,red,blue\n": "column names and no rows",
     "index,red,blue\n1,0.2,0.5\n2,many,0.5\n": "row 3, column 'red': 'many' is not a number",
-    "index,red,blue\n1,0.2,0.5\n2,0.2\n": "row 3: 2 columns, but 3 are expected",
-    "index,redd,blue\n1,0.2,0.5\n": "no column 'red'; is it 'redd'",
+    "index,red,blue\n1,0.2,0.5\n2,0.2\n": "row 3: 2 cells, but there are 3 columns",
+    "index,redd,blue\n1,0.2,0.5\n": "no column 'red'; did you mean 'redd'",
     "1,0.2\n": "2 columns without names; without a line of names there must be 3: an index, then red, blue",
     "index;red;blue\n1;0.2;0.5\n": "separated by semicolons",
-    "index,red,blue,red\n1,0.2,0.5,0.2\n": "the column 'red' is there twice",
+    "index,red,blue,red\n1,0.2,0.5,0.2\n": "has 2 columns called 'red'",
     "index,red,blue,tio2\n1,0.2,0.5,3\n": "has a column 'tio2'",
     "index,red,blue\n" + "1,0.2,0.5\n" * 40_000 + "x,0.2,0.5\n": "row 40002, column 'index': 'x' is not a number",
 }
@@ -209,7 +209,7 @@ def test_what_is_wrong_is_told_with_its_place_and_leaves_nothing_behind(tmp_path
 
 def test_text_in_a_number_column_of_a_typed_file_is_refused(tmp_path):
     pa.parquet.write_table(pa.table({"red": ["a"], "blue": [0.5]}), tmp_path / "rows.parquet")
-    with pytest.raises(QexpError, match="column 'red': string, but a feature must be a number"):
+    with pytest.raises(QexpError, match="column 'red': its type is string; save it as numbers"):
         predict_rows(tmp_path / "rows.parquet", tmp_path / "made.csv", MODEL)
 
 
@@ -223,7 +223,7 @@ def test_features_of_different_shape_are_refused(tmp_path):
 @pytest.mark.parametrize("ending", ["parquet", "nc"])
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, ending):
     (tmp_path / f"rows.{ending}").write_text("red,blue\n1,2\n")
-    with pytest.raises(QexpError, match=f"rows.{ending}: cannot be read as"):
+    with pytest.raises(QexpError, match=f"rows.{ending} cannot be read as"):
         predict_rows(tmp_path / f"rows.{ending}", tmp_path / "made.csv", MODEL)
 
 
@@ -329,7 +329,7 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
         targets(folder, folder)
     with pytest.raises(QexpError, match="is a file, but"):
         targets(folder, folder / "a.csv")
-    with pytest.raises(QexpError, match=r"a file of rows must end in"):
+    with pytest.raises(QexpError, match=r"a table must end in"):
         targets(folder / "a.csv", tmp_path / "made.xlsx")
     with pytest.raises(NotFoundError, match="no such file or folder"):
         targets(folder / "b.csv", tmp_path / "made.csv")

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 import qexp
+from qexp.analysis.studies import Asked, Pretraining, planned
 from qexp.errors import QexpError
 from qexp.figures.studies import Line, Spot, floored, places, study_panels
+from qexp.runs.launch.sweep import Order
+from qexp.workspace import Workspace
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.conftest import until
 
@@ -25,20 +29,34 @@ def experiences(specs: Specs) -> None:
     specs.write("experience", put(SOUND["experience"], "pretrain", "nothing_yet"), "tuned")
 
 
+PLAIN = Asked(Order(["sound", "quick"], "0:2", grid=["epochs=1,2"]))
+
+PRETRAINED = Asked(Order(["tuned", "sound"], "0:2", overrides=["epochs=1"]), Pretraining("sound", ["epochs=1,2"]))
+
+
+@pytest.fixture(scope="session")
+def trained_for_studies(made_once):
+    """The runs of two studies, trained in this process: a process for each takes ten times as long."""
+
+    def make(root):
+        experiences(Specs(root))
+        for asked in (PLAIN, PRETRAINED, PRETRAINED):  # first those to start from, then those that start there
+            for plan in planned(asked, Workspace(root))[0]:
+                changes = {"overrides": plan.overrides, "name": plan.name, "seed": plan.seed}
+                qexp.run(plan.experience, **changes, device="cpu", workspace=root)
+
+    return made_once("trained_for_studies", make)
+
+
 @pytest.fixture(scope="module")
-def studied(tmp_path_factory):
+def studied(trained_for_studies, tmp_path_factory):
     """A workspace with a study over epochs, and one of pretraining that starts from runs of it; for reading only."""
-    root = tmp_path_factory.mktemp("studied")
-    experiences(Specs(root))
-    common = {"seeds": "0:2", "device": "cpu", "workspace": root, "jobs": 2}
-    plain = qexp.study(["sound", "quick"], {"epochs": [1, 2]}, metric="depth.mae", **common)
+    root = tmp_path_factory.mktemp("studied") / "workspace"
+    shutil.copytree(trained_for_studies, root)
+    common = {"seeds": "0:2", "device": "cpu", "workspace": root, "metric": "depth.mae"}
+    plain = qexp.study(["sound", "quick"], {"epochs": [1, 2]}, **common)
     pretrained = qexp.study(
-        ["tuned", "sound"],
-        pretrain="sound",
-        pretrain_grid={"epochs": [1, 2]},
-        overrides={"epochs": 1},
-        metric="depth.mae",
-        **common,
+        ["tuned", "sound"], pretrain="sound", pretrain_grid={"epochs": [1, 2]}, overrides={"epochs": 1}, **common
     )
     return root, plain, pretrained
 

@@ -82,7 +82,7 @@ def test_table_csv_and_json_show_the_same_columns(listed):
         ("results.test.depth.maee", "no field 'results.test.depth.maee'; did you mean 'results.test.depth.mae'?"),
         ("code.comit", "no field 'code.comit'"),
         ("vesuvius", "no field 'vesuvius'; known: attempts, caution, code"),
-        ("", "a name is empty"),
+        ("name,", "a name is empty"),
         ("name,,seed", "a name is empty"),
     ],
 )

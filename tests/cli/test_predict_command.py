@@ -225,8 +225,8 @@ def test_what_another_run_has_estimated_is_replaced_only_if_asked(here, predict)
 # What is wrong
 
 WRONG = {
-    "": "wrong.csv: the file is empty",
-    "pixel,red,gren,blue\n0,0.5,0.5,0.5\n": "wrong.csv: no column 'green'; is it 'gren'?",
+    "": "wrong.csv is empty",
+    "pixel,red,gren,blue\n0,0.5,0.5,0.5\n": "wrong.csv has no column 'green'; did you mean 'gren'?",
     "pixel,red,green,blue\n0,0.5,0.5,0.5\n1,0.5,dark,0.5\n": "wrong.csv: row 3, column 'green': 'dark' is not a number",
     "0,0.5,0.5\n": "wrong.csv: 3 columns without names; without a line of names there must be 4: an index, then red, "
     "green, blue",
@@ -242,14 +242,19 @@ def test_a_wrong_file_is_told_with_its_place_and_leaves_nothing(here, predict, t
     assert names(here) == {"wrong.csv"}
 
 
-def test_one_bad_file_of_several_stops_no_other(here, predict):
-    for name in ("a.csv", "c.parquet"):
+def test_bad_files_of_several_stop_no_other(here, predict):
+    for name in ("a.csv", "e.parquet"):
         write(here / "tiles" / name)
     (here / "tiles/b.csv").write_text("red,green,blue\n0.5,dark,0.5\n")
+    (here / "tiles/c.csv").write_text('red,green,blue\n0.5,"0.5,0.5\n' + "0.5,0.5,0.5\n" * 20_000)
+    (here / "tiles/d.csv").write_text(f"red,green,blue\n0.5,0.5,0.5\n0.5,{'x' * 140_000},0.5\n")
     code, stdout, stderr = predict("tiles", "made")
-    assert (code, stdout) == (4, "made/a.csv\nmade/c.parquet\n")
+    assert (code, stdout) == (4, "made/a.csv\nmade/e.parquet\n")
     assert "error: tiles/b.csv: row 2, column 'green': 'dark' is not a number\n" in stderr
-    assert names(here / "made") == {"a.csv", "a.csv.json", "c.parquet", "c.parquet.json"}
+    long = "a cell has more than 131,072 characters; is a quotation mark not closed?\n"
+    assert f"error: tiles/c.csv: row 2: {long}" in stderr
+    assert f"error: tiles/d.csv: row 3: {long}" in stderr
+    assert names(here / "made") == {"a.csv", "a.csv.json", "e.parquet", "e.parquet.json"}
 
 
 def test_a_place_where_nothing_can_be_written_is_told(here, predict):
@@ -264,7 +269,7 @@ def test_a_place_where_nothing_can_be_written_is_told(here, predict):
     ("options", "said"),
     [
         (("--launcher", "slum"), "--launcher slum: no such launcher; did you mean 'slurm'?"),
-        (("--slurm", "time=10"), "--slurm is for --launcher slurm"),
+        (("--option", "time=10"), "--launcher local has no options; --option is for: slurm"),
         (("--chunk", "0"), "--chunk 0: at least 1"),
     ],
 )

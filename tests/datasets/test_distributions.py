@@ -94,3 +94,22 @@ def test_a_wide_truncation_is_no_truncation():
 def test_bounds_in_the_wrong_order_are_refused_by_name(build, arguments, names):
     with pytest.raises(ValueError, match=f"{names[0]} must be less than {names[1]}"):
         build(*arguments)
+
+
+SCIPY = {
+    "uniform": (uniform(-2, 6), scipy.stats.uniform(-2, 8)),
+    "log_uniform": (log_uniform(0.1, 10), scipy.stats.loguniform(0.1, 10)),
+    "normal": (normal(2, 3), scipy.stats.norm(2, 3)),
+    "truncated_normal": (truncated_normal(3, 1, 0.5, 6), scipy.stats.truncnorm(-2.5, 3, loc=3, scale=1)),
+    "log_normal": (log_normal(0.4, 0.5), scipy.stats.lognorm(s=0.5, scale=math.exp(0.4))),
+    "exponential": (exponential(3), scipy.stats.expon(scale=1 / 3)),
+}
+
+
+@pytest.mark.parametrize("name", SCIPY)
+def test_values_have_the_bits_of_scipy_stats(name):
+    """Samples of runs that were made with scipy.stats are drawn again by the same seeds."""
+    ours, frozen = SCIPY[name]
+    shares = np.concatenate([[0.0, 1.0], np.random.default_rng(0).random(20_000)])
+    np.testing.assert_array_equal(ours.quantile(shares), frozen.ppf(shares))
+    assert ours.support() == frozen.support()

@@ -17,7 +17,10 @@ import xarray
 from pyarrow import csv, parquet
 
 from qexp.datasets.array_cache import VARIABLE, cache_folder
-from qexp.datasets.spectra import SpectraDataset, SpectrumError, SpectrumSamples, read_counts
+from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.datasets.spectra.counts import counts_in
+from qexp.datasets.spectra.folders import counts_of
+from qexp.datasets.spectra.rows import Findings
 from qexp.datasets.splits import SPLITS, SplitError
 from qexp.errors import DatasetError, QexpError
 from qexp.seeds import Seeds
@@ -98,9 +101,8 @@ def test_the_hash_of_a_spectrum_is_that_of_its_counts_whatever_their_form(tmp_pa
         ("99999999999999999999 0 1", [1e20, 0, 1]),
     ],
 )
-def test_counts_may_be_written_in_many_ways(tmp_path, written, counts):
-    (tmp_path / "one").write_text(written)
-    found = read_counts(tmp_path / "one", 3)
+def test_counts_may_be_written_in_many_ways(written, counts):
+    found = counts_in(written.encode(), 3)
     assert found.tolist() == np.array(counts, dtype=np.float32).tolist()
     assert not np.signbit(found).any()
 
@@ -112,22 +114,29 @@ def test_counts_may_be_written_in_many_ways(tmp_path, written, counts):
         (" \n\n", "it is empty"),
         ("1 2", "it has 2 numbers, not 3"),
         ("1 2 3 4", "it has 4 numbers, not 3"),
-        ("1 x 3", "'x' in channel 1 is no number"),
-        ("1 2 3x", "'3x' in channel 2 is no number"),
-        ("1 2_0 3", "'2_0' in channel 1 is no number"),
+        ("1 x 3", "'x' in channel 1 is not a number"),
+        ("1 2 3x", "'3x' in channel 2 is not a number"),
+        ("1 2_0 3", "'2_0' in channel 1 is not a number"),
         ("1 -2 3", "-2 in channel 1 is negative"),
         ("1 nan 3", "channel 1 is no finite number"),
         ("1 2 inf", "channel 2 is no finite number"),
         ("1 2 1e39", "channel 2 is no finite number"),
-        ("1 2 \u00b53", "in channel 2 is no number"),
+        ("1 2 \u00b53", "in channel 2 is not a number"),
     ],
 )
-def test_a_file_that_is_no_spectrum_is_named_with_what_is_wrong(tmp_path, written, words):
-    (tmp_path / "one.csv").write_text(written)
-    with pytest.raises(SpectrumError, match=f"one.csv: .*{re.escape(words)}"):
-        read_counts(tmp_path / "one.csv", 3)
-    with pytest.raises(SpectrumError, match=r"none\.csv cannot be read"):
-        read_counts(tmp_path / "none.csv", 3)
+def test_what_is_no_spectrum_is_refused_with_what_is_wrong(written, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        counts_in(written.encode(), 3)
+
+
+def test_files_that_are_no_spectra_and_files_that_are_gone_are_named_together(tmp_path):
+    (tmp_path / "one.csv").write_text("1 2 x")
+    findings = Findings()
+    counts_of([tmp_path / "one.csv", tmp_path / "gone.csv"], 3, findings)
+    with pytest.raises(DatasetError) as error:
+        findings.refuse()
+    assert "one.csv ('x' in channel 2 is not a number)" in str(error.value)
+    assert "cannot be read: gone.csv (No such file or directory)" in str(error.value)
 
 
 def test_depths_that_are_not_told_are_not_numbers_and_a_test_part_is_not_required(tmp_path):
@@ -346,7 +355,7 @@ def test_columns_that_a_table_lacks_are_told_with_what_it_has(folders, tmp_path)
     text = (tmp_path / "all.csv").read_text().splitlines()
     text[5] = text[5].rsplit(",", 1)[0] + ",oops"
     (tmp_path / "all.csv").write_text("\n".join(text))
-    assert "'oops' is no number" in refused(tmp_path / "all.csv")
+    assert "'oops' is not a number" in refused(tmp_path / "all.csv")
 
 
 # Splits
@@ -384,7 +393,7 @@ def spoil(folders: Path) -> None:
     [
         (lambda path: (path / "train/spe/A1_0.csv").write_text("1\n2\n"), ["A1_0.csv (it has 2 numbers, not 64)"]),
         (lambda path: (path / "test/spe/D1_0.csv").write_text("-1 " * 64), ["test/spe", "D1_0.csv (-1 in channel 0"]),
-        (spoil, ["A1_0.csv (it has 3", "A1_1.csv (-4 in", "A1_2.csv ('five' in channel 0 is no number)"]),
+        (spoil, ["A1_0.csv (it has 3", "A1_1.csv (-4 in", "A1_2.csv ('five' in channel 0 is not a number)"]),
         (lambda path: (path / "train/spe/A1_0.csv").unlink(), ["info.csv names spectra that are not in", "A1_0.csv"]),
         (
             lambda path: (path / "train/spe/gone.csv").symlink_to("nowhere") or (path / "test/spe/D1_3.csv").unlink(),

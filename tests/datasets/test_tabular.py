@@ -7,9 +7,11 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from qexp.datasets.table_files import TableError, TableFile, find
+from qexp.datasets.data_files import find
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.errors import DatasetError
+from qexp.rows.formats import open_table
+from qexp.rows.values import TableError
 
 ROWS = """Site,M415,M750,inc,TiO2
 Apollo12-1,0.041,0.072,1.3,3.35
@@ -145,8 +147,8 @@ def test_rows_with_missing_values_can_be_dropped_and_are_counted(opened):
 def test_text_among_numbers_is_named_by_row_and_column_all_at_once(refused):
     content = "\n" + ROWS.replace("0.039", "high").replace("3.3\n", '"3,3"\n')
     ((_, message),) = refused(content)
-    assert "row 4, column 'M415': 'high' is no number" in message
-    assert "row 5, column 'TiO2': '3,3' is no number; write it with a point" in message
+    assert "row 4, column 'M415': 'high' is not a number" in message
+    assert "row 5, column 'TiO2': '3,3' is not a number (write it with a point)" in message
 
 
 def test_a_row_is_counted_as_the_file_is_numbered_in_an_editor(refused):
@@ -181,9 +183,15 @@ def test_columns_that_are_not_there_are_all_reported_with_near_names_and_places(
         (ROWS.replace(",", "\t"), "separated by tabs"),
         (ROWS.encode("utf-16"), "is not UTF-8 text"),
         (ROWS.replace("Luna16", "Chang’E 5").encode("cp1252"), "is not UTF-8 text"),
-        (ROWS.replace('"Luna 20, B"', "Luna 20, B"), "has 5 columns, but row 5 has 6 fields; quote texts with commas"),
+        (
+            ROWS.replace('"Luna 20, B"', "Luna 20, B"),
+            "row 5: 6 cells, but there are 5 columns; quote texts",
+        ),
         (ROWS.replace("M750", "M415"), "has 2 columns called 'M415'; rename all but one"),
-        (ROWS.replace("Luna16", '"Luna16'), "is a quotation mark not closed?"),
+        (
+            ROWS.replace("Luna16", '"Luna16'),
+            "row 4: text stands behind a closing quotation mark",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why_and_what_would_work(refused, content, words):
@@ -192,7 +200,7 @@ def test_a_file_that_cannot_be_read_says_why_and_what_would_work(refused, conten
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.csv.zip"])
 def test_files_of_other_kinds_are_refused_by_their_names(opened, name):
-    with pytest.raises(DatasetError, match=r"neither \.csv nor \.parquet"):
+    with pytest.raises(DatasetError, match=r"must end in \.csv, \.parquet$"):
         opened(name=name)
 
 
@@ -272,7 +280,7 @@ def test_the_returned_samples_of_the_moon_are_read_and_grouped_by_mission():
     )
     assert len(dataset) == 55
     assert dataset.warnings == []
-    assert set(TableFile(REAL).names) == {"Site", "TiO2", "ThetaFe", "ThetaTi", *bands}
+    assert set(open_table(REAL).names) == {"Site", "TiO2", "ThetaFe", "ThetaTi", *bands}
     names, counts = np.unique(dataset.column("mission"), return_counts=True)
     assert dict(zip(names.tolist(), counts.tolist(), strict=True))["Apollo17"] == 21
     assert len(names) == 9

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,21 @@ def train(workspace: Path) -> Train:
         return qexp.run(experience, overrides={**BRIEF, **changes}, device="cpu", **options)
 
     return brief
+
+
+@pytest.fixture
+def open_workspace() -> Iterator[Path]:
+    """A workspace in whose folders everybody may write, outside those of pytest, which are this user's alone."""
+    before = os.umask(0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o777)
+        (root / "specs").mkdir()
+        (root / "runs").mkdir()
+        try:
+            yield root
+        finally:
+            os.umask(before)
 
 
 class Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -9,8 +10,10 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +24,10 @@ import zstandard
 
 import qexp as package
 from qexp.runs.record.process import this_process
+from qexp.runs.upkeep import archive as exporting
+from qexp.runs.upkeep import unpacking
 from tests.conftest import RESOLVED
+from tests.runs.conftest import until
 
 SUFFIXES = [".tar.zst", ".tar.gz", ".tar"]
 
@@ -38,6 +44,13 @@ def there(here: Path, tmp_path: Path) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def as_made(folder: Path) -> dict[str, object]:
+    """The files of a run without what its record says of an import."""
+    found: dict[str, object] = {**content(folder)}
+    found["run.json"] = {**json.loads((folder / "run.json").read_text()), "imported": None}
+    return found
 
 
 Member = tuple[str, bytes] | tarfile.TarInfo
@@ -81,8 +94,7 @@ def test_a_run_arrives_as_it_was(here, there, tmp_path, qexp, suffix):
     assert qexp("export", "sound_0", "--to", archive).code == 0
     code, stdout, stderr = qexp("import", archive, "--workspace", there)
     assert (code, stdout) == (0, ""), stderr
-    before, after = content(here / "runs/sound_0"), content(there / "runs/sound_0")
-    assert after == before
+    assert as_made(there / "runs/sound_0") == as_made(here / "runs/sound_0")
     assert {path.name for path in (there / "runs").iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
 
 
@@ -124,7 +136,7 @@ def test_a_run_that_is_kept_elsewhere_is_exported_with_its_files(here, there, tm
     assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst").code == 0
     assert qexp("import", tmp_path / "sound.tar.zst", "--workspace", there).code == 0
     assert not (there / "runs/sound_0").is_symlink()
-    assert content(there / "runs/sound_0") == content(tmp_path / "elsewhere")
+    assert as_made(there / "runs/sound_0") == as_made(tmp_path / "elsewhere")
 
 
 def test_files_with_odd_names_and_links_to_files_arrive_as_files(here, there, tmp_path, qexp):
@@ -136,7 +148,7 @@ def test_files_with_odd_names_and_links_to_files_arrive_as_files(here, there, tm
     assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst").code == 0
     assert qexp("import", tmp_path / "sound.tar.zst", "--workspace", there).code == 0
     arrived = there / "runs/sound_0"
-    assert content(arrived) == content(run)
+    assert as_made(arrived) == as_made(run)
     assert (arrived / "empty folder").is_dir()
     assert not (arrived / "best").is_symlink()
 
@@ -156,7 +168,7 @@ def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
     (run / os.fsdecode(b"caf\xe9")).touch()
     code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
     assert code == 2
-    assert "whose name is no text" in stderr
+    assert r"the name 'sound_0/caf\udce9' in it is no text" in stderr
     assert list(tmp_path.glob("*sound.tar*")) == []
 
 
@@ -312,7 +324,7 @@ def test_a_file_that_is_not_what_was_exported_is_named(refused, tmp_path):
     archive.write_bytes(archive.read_bytes().replace(b'"state": "done"', b'"state": "dona"'))
     code, complaint = refused(archive)
     assert code == 5
-    assert "one/run.json is not what was exported" in complaint
+    assert "'one/run.json' is not what was exported" in complaint
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\0" * 10240, b"\x28\xb5\x2f\xfdnonsense", b"\x1f\x8bnonsense"])
@@ -345,7 +357,7 @@ def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the
         torn.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         code, _, _ = qexp("import", torn, "--workspace", there)
         if code == 0:  # a changed byte of padding or of a time
-            assert content(there / "runs/sound_0") == content(here / "runs/sound_0")
+            assert as_made(there / "runs/sound_0") == as_made(here / "runs/sound_0")
             shutil.rmtree(there / "runs/sound_0")
         assert code in (0, 2, 5)
         assert list((there / "runs").glob("[!c]*") if (there / "runs").exists() else []) == []
@@ -368,3 +380,178 @@ def test_code_that_comes_with_a_run_is_pointed_out(there, tmp_path, qexp):
     code, _, stderr = qexp("import", archive, "--workspace", there)
     assert code == 0
     assert "brings code of its own" in stderr
+
+
+# What is exported, and what is left of exports that were killed
+
+
+def test_files_of_the_user_are_exported_whatever_their_names_and_temporary_ones_of_qexp_are_not(
+    here, there, tmp_path, qexp
+):
+    run = here / "runs/sound_0"
+    kept = ["code/untracked/poetry.lock", "code/untracked/x.tmp", "code/untracked/a/.run.json.a1b2c3d4", "mine.lock"]
+    for name in (*kept, "checkpoints/.last.safetensors.a1b2c3d4"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("x")
+    (run / "code/untracked/empty.lock").touch()
+    (run / "annotations.json.lock").touch()
+    assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst").code == 0
+    assert qexp("import", tmp_path / "sound.tar.zst", "--workspace", there).code == 0
+    lost = as_made(run).keys() - as_made(there / "runs/sound_0").keys()
+    assert lost == {"checkpoints/.last.safetensors.a1b2c3d4", "annotations.json.lock"}
+
+
+def test_what_a_killed_export_left_goes_with_the_next_export_to_the_same_file(here, tmp_path, qexp):
+    killed, other, at_work, new = (
+        tmp_path / name
+        for name in (
+            ".sound.tar.zst.a1b2c3d4",
+            ".other.tar.zst.a1b2c3d4",
+            ".sound.tar.zst.b1b2c3d4",
+            ".sound.tar.zst.c1b2c3d4",
+        )
+    )
+    for path in (killed, other, at_work):
+        path.write_bytes(b"half")
+    new.touch()  # another process is about to lock it
+    with at_work.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst").code == 0
+    assert [path.exists() for path in (killed, other, at_work, new)] == [False, True, True, True]
+
+
+def test_an_export_holds_its_draft_as_long_as_it_writes(here, tmp_path):
+    (here / "runs/sound_0/large").write_bytes(os.urandom(30_000_000))
+    process = subprocess.Popen([sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(tmp_path / "a.tar")])
+    until(lambda: any(path.stat().st_size for path in tmp_path.glob(".a.tar.*")), "a draft with content")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert package.open_run("sound_0").export(tmp_path / "b.tar").exists()
+        (draft,) = tmp_path.glob(".a.tar.*")
+        with draft.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        process.kill()
+        process.wait()
+    assert draft.exists()
+    assert package.open_run("sound_0").export(tmp_path / "a.tar").exists()
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize("name", ["/".join("d" * 200), "a\\b"], ids=["deep", "backslash"])
+def test_what_could_not_be_imported_is_not_exported(here, tmp_path, qexp, name):
+    path = here / "runs/sound_0" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
+    assert code == 2
+    assert "an archive of sound_0 cannot be made" in stderr
+    assert list(tmp_path.glob("*sound*")) == []
+
+
+# Archives that ask for more memory, depth or room than a run can need
+
+
+def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def extension(*entries: tuple[str, str]) -> bytes:
+    """A pax header with entries, as tarfile writes it."""
+    return tarfile.TarInfo._create_pax_generic_header(dict(entries), tarfile.XHDTYPE, "utf-8")
+
+
+ZEROS = (b"\0" * (1 << 20), 3072)
+
+HOSTILE: dict[str, tuple[list[bytes | tuple[bytes, int]], str]] = {
+    "a pax header of 3 GB": ([header("x", tarfile.XHDTYPE, 3 << 30), ZEROS], "claims 3,221,225,472 bytes"),
+    "a global header of 3 GB": ([header("x", tarfile.XGLTYPE, 3 << 30), ZEROS], "neither file nor folder"),
+    "a GNU name of 3 GB": ([header("x", tarfile.GNUTYPE_LONGNAME, 3 << 30), ZEROS], "neither file nor folder"),
+    "a GNU link name of 3 GB": ([header("x", tarfile.GNUTYPE_LONGLINK, 3 << 30), ZEROS], "neither file nor folder"),
+    "a sparse file": ([header("one/x", tarfile.GNUTYPE_SPARSE, 512), (b"1" * 512, 4096)], "neither file nor folder"),
+    "a sparse file of pax": (
+        [extension(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")), header("one/x", size=1 << 30), b"9\n" * 512],
+        "says 'GNU.sparse.major'",
+    ),
+    "50,000 pax headers": ([(extension(("comment", "x")), 50_000)], "neither file nor folder"),
+    "a size of 5,000 digits": ([extension(("size", "9" * 5000)), header("one/x")], "a size in it is no number"),
+    "a negative size": ([header("one/x", size=-(1 << 40))], "cannot have -1099511627776 bytes"),
+    "a file of 4 exabytes": ([header("one/x", size=1 << 62)], "does not fit"),
+    "a path 3,000 folders deep": ([extension(("path", "/".join("d" * 3000))), header("one/x")], "3,000 folders deep"),
+    "a name of 60,000 bytes": ([extension(("path", "one/" + "d" * 60_000)), header("one/x")], "60,004 bytes long"),
+    "a file of 2 GB of zeros": ([header("one/x", size=2 << 30), ZEROS], "claims to hold 1,000 times its own size"),
+    "a manifest of 500 MB": ([header("manifest.json", size=500 << 20), (b"[],[]," * 1000, 90_000)], "its manifest of"),
+    "a record of 100 MB": ([header("one/run.json", size=100 << 20), ZEROS], "more than any such file"),
+    "a time after all times": (
+        [extension(("mtime", "9e999")), header("one/x"), extension(("mtime", "9" * 400)), header("one/y")],
+        "it was cut off",
+    ),
+}
+"""What an archive begins with, some of it many times over, and what is said of it."""
+
+IMPORT_ALL = """
+import json, resource, sys
+from tests.conftest import call
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+print(json.dumps([call("import", path, "--workspace", sys.argv[1]) for path in sys.argv[2:]]))
+"""
+
+
+def test_archives_that_ask_for_much_are_refused_in_words_and_in_little_memory(there, tmp_path):
+    paths = [tmp_path / f"{number}.tar.zst" for number in range(len(HOSTILE))]
+    for path, (parts, _) in zip(paths, HOSTILE.values(), strict=True):
+        repeated = [part if isinstance(part, tuple) else (part, 1) for part in parts]
+        path.write_bytes(b"".join(zstandard.compress(part) * times for part, times in repeated))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, str(there), *map(str, paths)],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    for what, (code, stdout, stderr) in zip(HOSTILE, json.loads(done.stdout), strict=True):
+        assert (code in (2, 5), stdout) == (True, ""), what
+        assert HOSTILE[what][1] in stderr, (what, stderr)
+        assert len(stderr) < 1000
+    assert not (there / "runs").exists()
+
+
+def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(here, refused, tmp_path, qexp, monkeypatch):
+    qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
+    monkeypatch.setattr(unpacking, "MOST", 5)
+    code, complaint = refused(tmp_path / "sound.tar")
+    assert code == 2
+    assert "it holds more than 5 files and folders" in complaint
+    monkeypatch.setattr(exporting, "MOST", 5)
+    code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "again.tar")
+    assert code == 2
+    assert "has more than 5 files and folders" in stderr
+
+
+# The system's own interpreter
+
+SYSTEMS_PYTHON = Path("/usr/bin/python3")
+
+
+def of_the_system(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`qexp ARGUMENTS` with the system's Python and the packages of this one; skips where those do not fit together."""
+    asked = [SYSTEMS_PYTHON, "-c", "import sys; print(*sys.version_info[:2])"]
+    version = subprocess.run(asked, capture_output=True, text=True, check=True) if SYSTEMS_PYTHON.exists() else None
+    if version is None or version.stdout.split() != ["3", "11"] or sys.version_info[:2] != (3, 11):
+        pytest.skip(f"the packages of Python {sys.version.split()[0]} need a {SYSTEMS_PYTHON} of 3.11")
+    places = [str(Path(package.__file__).parents[1]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    return subprocess.run(
+        [SYSTEMS_PYTHON, "-m", "qexp", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+    )  # fmt: skip
+
+
+def test_the_python_of_debian_12_exports_and_imports(here, there, tmp_path):
+    for suffix in SUFFIXES:
+        done = of_the_system("export", "sound_0", "--to", tmp_path / f"sound{suffix}")
+        assert done.returncode == 0, done.stderr
+        done = of_the_system("import", tmp_path / f"sound{suffix}", "--name", f"x{suffix}", "--workspace", there)
+        assert done.returncode == 0, done.stderr
+        arrived = as_made(there / f"runs/x{suffix}")
+        assert arrived.pop("run.json") != as_made(here / "runs/sound_0")["run.json"]  # which has another name
+        assert arrived == {name: data for name, data in as_made(here / "runs/sound_0").items() if name != "run.json"}

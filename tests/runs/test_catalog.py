@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from qexp import clocks
 from qexp.errors import NotFoundError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.workspace import Workspace
@@ -161,9 +163,14 @@ def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, 
         catalog.find("/folds/001")
 
 
+def set_back(file: Path) -> None:
+    """Let a file be an hour old, as most are when they are looked at."""
+    os.utime(file, (file.stat().st_mtime - 3600,) * 2)
+
+
 def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
     for index in range(5):
-        write_record(workspace, f"run_{index}")
+        set_back(write_record(workspace, f"run_{index}") / "run.json")
     catalog.runs()
     from qexp.runs.record.directory import RunDirectory
 
@@ -173,6 +180,26 @@ def test_listing_reads_only_what_changed(workspace, catalog, monkeypatch):
     write_record(workspace, "run_3", state="failed")
     catalog.runs()
     assert read == ["run_3"]
+
+
+def test_a_change_that_leaves_time_size_and_inode_as_they_were_is_seen_if_it_came_at_once(workspace, catalog):
+    """On a file system that keeps whole seconds, and gives freed inodes out again."""
+    labels = write_record(workspace, "a") / "labels.json"
+    second = int(clocks.now_at(labels.parent))
+    for tag in ("one", "two"):
+        labels.write_text(json.dumps({"tags": [tag], "note": ""}))
+        os.utime(labels, (second, second))
+        assert [run["tags"] for run in catalog.runs()] == [[tag]]
+
+
+def test_a_change_is_seen_whose_process_died_right_after_it(workspace, catalog):
+    run = write_record(workspace, "a")
+    set_back(run / "run.json")
+    assert [one["tags"] for one in catalog.runs()] == [[]]
+    (run / "labels.json").write_text('{"tags": ["good"], "note": ""}')
+    assert [one["tags"] for one in catalog.runs()] == [["good"]]
+    (run / "labels.json").unlink()
+    assert [one["tags"] for one in catalog.runs()] == [[]]
 
 
 @pytest.fixture

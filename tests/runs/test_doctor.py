@@ -14,7 +14,7 @@ from filelock import FileLock
 
 import qexp as package
 from qexp.runs.record.process import this_process
-from qexp.runs.upkeep import doctor
+from qexp.runs.upkeep import doctor, leftovers
 from tests import stones
 from tests.conftest import mounted
 
@@ -47,7 +47,7 @@ def examine(place: Path, qexp: Callable) -> Examine:
 @pytest.fixture
 def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written just now counts as old: the time at which a file changed is not ours to set."""
-    monkeypatch.setattr(doctor, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(leftovers, "STALE_SECONDS", -1.0)
 
 
 def change(run: Path, **fields: object) -> None:
@@ -255,6 +255,7 @@ LEFTOVERS = [
     "runs/sound_0/.run.json.a1b2c3d4",
     "runs/sound_0/checkpoints/.best.safetensors.a1b2_3d4",
     "runs/sound_0/labels.txt.lock",
+    ".sound.tar.zst.a1b2c3d4",
 ]
 
 NOBODYS_BUSINESS = [
@@ -263,6 +264,9 @@ NOBODYS_BUSINESS = [
     "runs/sound_0/.run.json.mine",
     "runs/sound_0/run.json.a1b2c3d4",
     "runs/sound_0/spec.json.lock",
+    "runs/sound_0/poetry.lock",
+    ".settings.json.20240101",
+    "sound.tar.zst",
     "runs/.launches/1/launch.json",
     "runs/README.txt",
     "runs/notes/today.txt",
@@ -273,7 +277,7 @@ NOBODYS_BUSINESS = [
 def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(place, examine, long_ago):
     for name in (*LEFTOVERS, *NOBODYS_BUSINESS):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text("x")
+        (place / name).write_text("" if name.endswith(".txt.lock") else "x")
     before = content(place)
     code, findings = examine()
     assert (code, len(findings), {one["damaged"] for one in findings}) == (0, len(LEFTOVERS), {False})
@@ -287,7 +291,7 @@ def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(place, exa
 def test_what_may_still_be_in_use_is_not_touched(place, examine):
     for name in LEFTOVERS:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text("x")
+        (place / name).write_text("" if name.endswith(".lock") else "x")
         os.utime(place / name, (0, 0))  # a copy or an archive can set this time, so it proves nothing
     assert examine("--fix") == (0, [])
     assert all((place / name).exists() for name in LEFTOVERS)
@@ -318,6 +322,17 @@ def test_a_folder_that_no_command_finds_is_reported_without_harm_to_the_terminal
     assert "\x1b" not in stdout
     (place / "runs/my run\n\x1b[31m").rename(place / "runs" / os.fsdecode(b"caf\xe9"))
     assert "is no name of a run" in json.loads(qexp("doctor", "--json").stdout)[0]["what"]
+
+
+def test_a_run_inside_another_one_is_reported_and_folds_and_copies_of_files_are_not(place, examine):
+    (place / "runs/sound_1").rename(place / "runs/sound_0/sound_1")
+    (place / "runs/sound_1").symlink_to(place / "runs/sound_0/sound_1")
+    for name in ("folds/003", "code/untracked/mine"):
+        shutil.copytree(place / "runs/sound_0/sound_1", place / "runs/sound_0" / name)
+    (place / "runs/sound_0/results/run.json").write_text('{"a": "file of that name"}')
+    code, (finding,) = examine()
+    assert (code, finding["where"]) == (0, str(place / "runs/sound_0/sound_1"))
+    assert "is a run inside the run sound_0" in finding["what"]
 
 
 def test_a_purge_that_was_cut_short_is_reported(place, examine):

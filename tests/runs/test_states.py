@@ -87,6 +87,29 @@ def test_an_error_in_training_is_kept_in_log_record_and_show(workspace, train, q
     assert run.results == {}
 
 
+GREEDY = """
+import torch
+
+from qexp.tables import Entry
+
+
+class Greedy(torch.nn.Module):
+    def forward(self, x):
+        torch.empty(1 << 50, device=x.device)
+        return x
+
+
+MODULES = {"greedy": Entry(lambda shape, /: Greedy(), {}, "Wants a petabyte.", {"module": "greedy"})}
+"""
+
+
+def test_memory_that_the_processor_is_refused_is_told_from_other_failures(workspace, train):
+    (workspace / "specs/extensions.py").write_text(GREEDY)
+    with pytest.raises(RunFailedError, match=r"out of memory: RuntimeError: .*DefaultCPUAllocator"):
+        train(**{"model.operations.silu": {"module": "greedy"}})
+    assert open_run("mogi_quick_0").state == "out_of_memory"
+
+
 def test_a_failed_run_exits_with_1(workspace, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
     code, stdout, stderr = qexp(

@@ -10,7 +10,10 @@ import pytest
 
 import qexp
 from qexp.errors import NotFoundError
+from qexp.runs.launch import local
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.state import launches
+from qexp.runs.state.launches import Launch
 from qexp.workspace import Workspace
 from tests.runs.conftest import until
 
@@ -146,6 +149,26 @@ def test_two_sweeps_of_the_same_runs_at_once_run_each_of_them_once(workspace, st
     assert all(attempts(qexp.open_run(name).path) == ["01"] for name in states())
 
 
+class Listening(local.Unwatched):
+    def __init__(self):
+        self.troubles = {}
+
+    def not_started(self, run, why):
+        self.troubles[run] = why
+
+
+@pytest.mark.parametrize("blocked", ["turns", "output"])
+def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_path, blocked):
+    """Whatever the disk refuses; here a file lies where a folder should be."""
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "launch" / blocked).touch()
+    runs = [RunDirectory(tmp_path / name) for name in ("a", "b", "c")]
+    seen = Listening()
+    assert local.Pool(Launch(tmp_path / "launch"), runs, jobs=2).run(seen) == {}
+    assert sorted(seen.troubles) == ["a", "b", "c"]
+    assert all(f"launch/{blocked}" in why for why in seen.troubles.values())
+
+
 def test_of_several_gpus_each_run_gets_one(workspace, start, monkeypatch):
     # There need not be any: what counts is which one a run is told to see.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
@@ -162,7 +185,9 @@ def test_of_several_gpus_each_run_gets_one(workspace, start, monkeypatch):
         (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
         (["--seeds", "0:2", "-j", "0"], "-j 0: at least one"),
         (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
-        (["--seeds", "0:2", "--slurm", "time=1"], "--slurm is for --launcher slurm"),
+        (["--seeds", "0:2", "--option", "time=1"], "--launcher local has no options; --option is for: slurm"),
+        (["--option", "time=1"], "--launcher local has no options; --option is for: slurm"),
+        (["--launcher", "slurm", "--device", "gpu"], "--device gpu: no such device; use auto, cpu or cuda"),
         (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
         (["--grid", "learning_rat=1,2"], "did you mean 'learning_rate'?"),
         (["--seeds", "0:10001"], "10,001 runs are many; start them with --yes"),
@@ -174,3 +199,21 @@ def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspac
     assert code == 2
     assert complaint in stderr
     assert not (workspace / "runs").exists()
+
+
+def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_option(workspace, qexp):
+    """The state in which each run and the launch are then: prepared, queued, and the pool's process gone."""
+    from qexp.runs.launch import sweep
+
+    order = sweep.Order(["mogi_quick"], seeds="0:2")
+    launch, _ = sweep.open_launch(sweep.prepare(order, Workspace(workspace)), Workspace(workspace))
+    gone = {"host": os.uname().nodename, "boot_id": "another", "pid_namespace": "", "pid": 1, "start": "0"}
+    launch.pool_file.write_text(json.dumps(gone))
+    assert set(states().values()) == {"created"}
+    for option in ("--only-failed", "--resume"):
+        code, stdout, stderr = qexp("run", "mogi_quick", "--seeds", "0:3", option, "--dry-run")
+        assert code == 0, stderr
+        taken = [line.split()[0] for line in stdout.splitlines()]
+        # A run that nobody asked for before is not one that failed.
+        assert taken == ["mogi_quick_0", "mogi_quick_1", *(["mogi_quick_2"] if option == "--resume" else [])]
+        assert "left alone" not in stderr

@@ -20,7 +20,7 @@ from qexp.runs.planning.prepare import Plan, prepare
 from qexp.runs.record.process import this_process
 from qexp.runs.record.record import Record
 from qexp.runs.record.state import State
-from qexp.runs.upkeep import trash
+from qexp.runs.upkeep import purging, trash
 from qexp.workspace import Workspace
 
 Make = Callable[..., Path]
@@ -265,7 +265,7 @@ def test_a_purge_that_was_cut_short_is_never_continued_on_the_run_that_has_its_p
     qexp("rm", "far")
     (entry,) = trash.entries(Workspace(workspace))
     shutil.rmtree(entry.data)
-    entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
+    entry.path.rename(entry.path.with_name(purging.DOOMED + entry.path.name))
     (tmp_path / "disk/far").mkdir()
     (tmp_path / "disk/far/run.json").write_text("another workspace's")
     assert qexp("purge", "--yes").code == 0
@@ -385,7 +385,7 @@ def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(make, 
     for entry in trash.entries(Workspace(workspace)):
         if entry.name == "far":
             shutil.rmtree(entry.data)
-        entry.path.rename(entry.path.with_name(trash.DOOMED + entry.path.name))
+        entry.path.rename(entry.path.with_name(purging.DOOMED + entry.path.name))
     assert qexp("restore", "near").code == 3
     assert qexp("purge", "--yes").code == 0
     assert list((workspace / "runs/.trash").iterdir()) == []
@@ -445,3 +445,52 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     here = {path.parent.name for path in (workspace / "runs").glob("run_*/run.json")}
     away = [entry.name for entry in trash.entries(Workspace(workspace)) if (entry.data / "run.json").is_file()]
     assert sorted([*here, *away]) == [f"run_{index}" for index in range(10)]
+
+
+def test_a_purge_does_not_call_deleted_what_was_restored_meanwhile(make, workspace, qexp):
+    run = make("one")
+    assert qexp("rm", "one").code == 0
+    condemned = purging.doomed(Workspace(workspace))
+    assert qexp("restore", "one").code == 0
+    done = purging.purge(condemned, Workspace(workspace))
+    assert (done.names, done.freed, done.problems, done.gone) == ([], 0, [], ["one"])
+    assert (run / "run.json").is_file()
+
+
+ACT_ON_EACH = """
+import json, sys
+from pathlib import Path
+from qexp.errors import QexpError
+from qexp.runs.upkeep import purging, trash
+from qexp.workspace import Workspace
+
+place, acts = Workspace(Path(sys.argv[1])), {"purge": {}, "restore": {}}
+for index in range(40):
+    try:
+        if sys.argv[2] == "restore":
+            acts["restore"][f"run_{index}"] = trash.restore(f"run_{index}", place).name
+        else:
+            condemned = [entry for entry in purging.doomed(place) if entry.name == f"run_{index}"]
+            acts["purge"][f"run_{index}"] = purging.purge(condemned, place).names
+    except QexpError as error:
+        acts[sys.argv[2]][f"run_{index}"] = str(error)
+print(json.dumps(acts[sys.argv[2]]))
+"""
+
+
+def test_of_a_purge_and_a_restore_at_once_one_wins_and_both_tell_the_truth(make, workspace, tmp_path, qexp):
+    names = [f"run_{index}" for index in range(40)]
+    for index, name in enumerate(names):
+        make(name, place=tmp_path / "disk" if index % 2 else None)
+    assert qexp("rm", "run_*").code == 0
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ACT_ON_EACH, str(workspace), act], stdout=subprocess.PIPE, text=True)
+        for act in ("purge", "restore")
+    ]
+    purged, restored = (json.loads(process.communicate()[0]) for process in processes)
+    for name in names:
+        is_back = restored[name] == name
+        assert is_back == (workspace / "runs" / name / "run.json").is_file()
+        assert purged[name] == ([] if is_back else [name])
+        assert is_back or "in the trash" in restored[name]
+    assert in_trash(workspace) == []

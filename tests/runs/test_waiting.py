@@ -233,7 +233,8 @@ def test_without_now_the_signal_is_one_that_lets_a_run_end_in_order(workspace, s
 
 @pytest.mark.parametrize("of_process", [{"start": "1"}, {"boot_id": "another"}], ids=["start", "boot"])
 def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, qexp, sleeper, of_process):
-    write_running(workspace, "old", sleeper.pid, **of_process)
+    directory = write_running(workspace, "old", sleeper.pid, **of_process)
+    os.utime(directory.attempt(1) / "heartbeat", (0, 0))
     for options in ((), ("--now",)):
         assert qexp("stop", "old", *options) == (0, "", "old is not running: lost\n")
     assert sleeper.poll() is None
@@ -244,8 +245,9 @@ def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, q
     [
         ({"host": "node17"}, "runs on node17, as process"),
         ({"pid_namespace": "pid:[1]"}, "runs in another container on"),
+        ({"boot_id": "another"}, f"runs on another machine that is called {os.uname().nodename}, too"),
     ],
-    ids=["host", "container"],
+    ids=["host", "container", "boot"],
 )
 def test_a_run_on_another_machine_is_not_stopped_but_told_where_it_is(workspace, qexp, sleeper, of_process, complaint):
     write_running(workspace, "far", sleeper.pid, **of_process)

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.schedulers import slurm, slurm_words
+from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers.slurm import Slurm
+from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
+from qexp.runs.schedulers.slurm.words import TIME_IS_UP
 from tests.slurm.cluster import cluster_with_accounting, until
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -33,17 +36,17 @@ def said(command: Sequence[str], jobs: Sequence[str]) -> str:
 
 def record(name: str, comment: str, jobs: Sequence[str], listed: str, accounted: str) -> None:
     """Write what squeue and sacct say of jobs, as soon as both say what is expected of them."""
-    until(lambda: listed in said(slurm.LISTED, jobs), f"{listed} in squeue, of {name}")
-    until(lambda: accounted in said(slurm.ACCOUNTED, jobs), f"{accounted} in sacct, of {name}")
+    until(lambda: listed in said(LISTED, jobs), f"{listed} in squeue, of {name}")
+    until(lambda: accounted in said(ACCOUNTED, jobs), f"{accounted} in sacct, of {name}")
     version = said(("squeue", "--version"), []).strip()
-    answers = "".join(f"$ {' '.join(command)}\n{said(command, jobs)}" for command in (slurm.LISTED, slurm.ACCOUNTED))
+    answers = "".join(f"$ {' '.join(command)}\n{said(command, jobs)}" for command in (LISTED, ACCOUNTED))
     (RECORDED / f"{name}.txt").write_text(f"# {version}: {comment}\n# {' '.join(jobs)}\n{answers}")
     print(name)
 
 
 def record_end(name: str, comment: str, jobs: Sequence[str], word: str) -> None:
     for job in jobs[:-1]:
-        until(lambda job=job: f"{job}|{word}" in said(slurm.ACCOUNTED, jobs), f"{word} in sacct, of {name}")
+        until(lambda job=job: f"{job}|{word}" in said(ACCOUNTED, jobs), f"{word} in sacct, of {name}")
     record(name, comment, jobs, f"{jobs[-1]}|{word}", f"{jobs[-1]}|{word}")
 
 
@@ -58,18 +61,20 @@ def submit(
     runs = [RunDirectory(folder / name / str(number)) for number in range(count)]
     for run in runs:
         run.path.mkdir(parents=True)
-    chosen = slurm.options({"memory": "50M", "time": 5, **options}, [f"setup={line}" for line in setup])
-    return [*slurm.submit(folder / name / "launch", runs, chosen, at_most, name).values()]
+    chosen = options_of(
+        "slurm", {"slurm": {"memory": "50M", "time": 5, **options}}, [f"setup={line}" for line in setup]
+    )
+    return [*Slurm().submit(folder / name / "launch", runs, chosen, at_most, name).values()]
 
 
 def record_ends(folder: Path) -> None:
     """Ends that a job comes to by itself."""
     late = submit(folder, "timeout", "sleep 600")
-    until(lambda: "RUNNING" in said(slurm.LISTED, late), "a job that runs")
+    until(lambda: "RUNNING" in said(LISTED, late), "a job that runs")
     call("scontrol", "update", f"JobId={late[0]}", "EndTime=now")
     completed = submit(folder, "completed", "exit 0", count=3)
     failed = submit(folder, "failed", "exit 7")
-    stopped = submit(folder, "stopped", f"exit {slurm_words.TIME_IS_UP}")
+    stopped = submit(folder, "stopped", f"exit {TIME_IS_UP}")
     killed = submit(folder, "killed", "kill -KILL $$")
     hoarding = submit(folder, "hoarding", HOARD, "exit 1")
     record_end("completed", "An array of three that all ended with exit code 0.", completed, "COMPLETED")
@@ -86,8 +91,8 @@ def record_moments(folder: Path) -> None:
     first, *others = submit(folder, "array", "sleep 600", count=6, at_most=1)
     record("running", "The first task of an array, the others of which wait.", [first], "RUNNING", f"{first}|RUNNING")
     record("waiting", "All tasks of an array but the first, one at a time.", others, "PENDING", "_[1-5%1]|PENDING")
-    slurm.cancel(others[2:])
-    until(lambda: others[2] not in said(slurm.LISTED, others), "the end of tasks that wait")
+    Slurm().cancel(others[2:])
+    until(lambda: others[2] not in said(LISTED, others), "the end of tasks that wait")
     record("cancelled_before_their_turn", "Tasks of an array, the others of which go on.", others[2:],
            "RUNNING", f"{first}|RUNNING")  # fmt: skip
     array = first.partition("_")[0]
@@ -100,7 +105,7 @@ def record_moments(folder: Path) -> None:
 
     for state in ("suspended", "requeued", "held"):
         (job,) = submit(folder, state, "sleep 600", requeue="true")
-        until(lambda job=job: "RUNNING" in said(slurm.ACCOUNTED, [job]), "a job that runs")
+        until(lambda job=job: "RUNNING" in said(ACCOUNTED, [job]), "a job that runs")
         if state == "suspended":
             call("scontrol", "suspend", job)
             record(state, "By scontrol suspend.", [job], "SUSPENDED", "SUSPENDED")
@@ -110,20 +115,20 @@ def record_moments(folder: Path) -> None:
         else:
             call("scontrol", "requeuehold", "State=SpecialExit", job)
             record(state, "By scontrol requeuehold State=SpecialExit.", [job], "SPECIAL_EXIT", "PENDING")
-        slurm.cancel([job])
+        Slurm().cancel([job])
 
 
 def record_what_others_do(folder: Path, cluster: Path) -> None:
     """Ends that have to do with the node and with other jobs."""
     node = socket.gethostname().partition(".")[0]
     preempted = submit(folder, "preempted", "sleep 600", count=2)
-    until(lambda: said(slurm.LISTED, preempted).count("RUNNING") == 2, "jobs that run")
+    until(lambda: said(LISTED, preempted).count("RUNNING") == 2, "jobs that run")
     late = [call("sbatch", "--parsable", "--time=1", "--deadline=now+62", "--exclusive", "--output=/dev/null",
                  "--wrap=sleep 600")]  # fmt: skip
     record_end("deadline", "A job (sbatch --deadline) that cannot end in time any more.", late, "DEADLINE")
     urgent = submit(folder, "urgent", "sleep 600", partition="urgent", cpus="24")
     record_end("preempted", "By a job of another partition, with PreemptMode=CANCEL.", preempted, "PREEMPTED")
-    until(lambda: "RUNNING" in said(slurm.LISTED, urgent), "a job that runs")
+    until(lambda: "RUNNING" in said(LISTED, urgent), "a job that runs")
     call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     record_end("node_fail", "The node was said to be down.", urgent, "NODE_FAIL")
     until(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import SchedulerError
-from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers.slurm import Slurm
+from qexp.runs.schedulers.slurm.jobs import ACCOUNTED
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
@@ -35,7 +37,7 @@ class Sweeps:
     def jobs(self) -> dict[str, str]:
         """Run → job."""
         files = self.runs.glob(".launches/*/jobs.json")
-        return {name: job for file in files for name, job in json.loads(file.read_text()).items()}
+        return {name: job for file in files for name, job in json.loads(file.read_text())["jobs"].items()}
 
     def listed(self) -> dict[str, str]:
         """Run → state, as `qexp ls` says."""
@@ -57,14 +59,14 @@ def forgotten() -> bool:
 
 
 def accounted(*jobs: str) -> list[str]:
-    return administrator(*slurm.ACCOUNTED, f"--jobs={','.join(jobs)}").splitlines()
+    return administrator(*ACCOUNTED, f"--jobs={','.join(jobs)}").splitlines()
 
 
 def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> list[str]:
     """An array of jobs that do nothing but their setup line; gives their names."""
     runs = folders(folder, count)
-    options = slurm.options({"memory": "10M", "time": 5}, [f"setup={setup}"])
-    return [*slurm.submit(folder / "launch", runs, options, at_most, "jobs").values()]
+    options = options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, [f"setup={setup}"])
+    return [*Slurm().submit(folder / "launch", runs, options, at_most, "jobs").values()]
 
 
 def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps):
@@ -93,15 +95,15 @@ def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps)
         waiting: "interrupted",
     }  # fmt: skip
     assert sweeps.listed() == ends
-    assert slurm.states(jobs.values()) == {jobs[name]: state for name, state in ends.items()}
+    assert Slurm().states(jobs.values()) == {jobs[name]: state for name, state in ends.items()}
 
 
 def test_a_run_whose_node_fails_is_lost(accounting_cluster, tmp_path):
     (job,) = submit(tmp_path, 1, "sleep 600")
-    until(lambda: slurm.states([job]) == {job: "running"}, "a job that runs")
+    until(lambda: Slurm().states([job]) == {job: "running"}, "a job that runs")
     (node,) = administrator("sinfo", "--noheader", "--format=%n").split()
     administrator("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    until(lambda: slurm.states([job]) == {job: "lost"}, "the end")
+    until(lambda: Slurm().states([job]) == {job: "lost"}, "the end")
     until(lambda: "idle" in administrator("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
 
 
@@ -117,27 +119,27 @@ def elsewhere(configuration: Path, folder: Path, *lines: str) -> str:
 def test_either_the_controller_or_the_accounting_is_enough(accounting_cluster, tmp_path, monkeypatch):
     first, second = submit(tmp_path, 2, '[ "$run" = "${run%0}" ] || exit 0; sleep 600')
     both = {first: "done", second: "running"}
-    until(lambda: slurm.states([first, second]) == both, "the first job's end")
+    until(lambda: Slurm().states([first, second]) == both, "the first job's end")
     until(lambda: {f"{first}|COMPLETED|0:0", f"{second}|RUNNING|0:0"} == {*accounted(first, second)}, "word of both")
 
     no_accounting = ("AccountingStoragePort=1",)
     no_controller = ("SlurmctldPort=1", "MessageTimeout=1")
     with monkeypatch.context() as patch:
         patch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, *no_accounting))
-        assert slurm.states([second]) == {second: "running"}
+        assert Slurm().states([second]) == {second: "running"}
         patch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, *no_controller))
-        assert slurm.states([first, second]) == both
+        assert Slurm().states([first, second]) == both
         patch.setenv("SLURM_CONF", elsewhere(accounting_cluster, tmp_path, *no_controller, *no_accounting))
         with pytest.raises(SchedulerError, match="squeue refused"):
-            slurm.states([first, second])
-    slurm.cancel([second])
+            Slurm().states([first, second])
+    Slurm().cancel([second])
 
 
 def test_a_job_that_the_controller_has_forgotten_is_left_alone_when_others_are_cancelled(accounting_cluster, tmp_path):
     (old,) = submit(tmp_path / "old", 1, "exit 0")
     until(forgotten, "that the controller forgets")
     new, waiting = submit(tmp_path / "new", 2, "sleep 600", at_most=1)
-    until(lambda: slurm.states([new]) == {new: "running"}, "a job that runs")
-    assert slurm.cancel([old, new, waiting]) == {waiting: "interrupted"}
-    until(lambda: "running" not in slurm.states([old, new]).values(), "the end")
-    assert slurm.states([old, new]) == {old: "done", new: "interrupted"}
+    until(lambda: Slurm().states([new]) == {new: "running"}, "a job that runs")
+    assert Slurm().cancel([old, new, waiting]) == {waiting: "interrupted"}
+    until(lambda: "running" not in Slurm().states([old, new]).values(), "the end")
+    assert Slurm().states([old, new]) == {old: "done", new: "interrupted"}

@@ -12,7 +12,8 @@ import pytest
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers.slurm import Slurm
 from tests.slurm.cluster import LONGEST_ARRAY, until
 from tests.slurm.conftest import slurm as administrator
 
@@ -26,18 +27,18 @@ def folders(parent: Path, count: int) -> list[RunDirectory]:
 
 
 def options(setup: Sequence[str] = ("exit 0",)) -> dict[str, str | list[str]]:
-    return slurm.options({"memory": "10M", "time": 5}, [f"setup={line}" for line in setup])
+    return options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, [f"setup={line}" for line in setup])
 
 
 def wait_for(jobs: Sequence[str]) -> dict[str, str]:
-    until(lambda: not {*slurm.states(jobs).values()} & {"queued", "running"}, "the end of all jobs")
-    return slurm.states(jobs)
+    until(lambda: not {*Slurm().states(jobs).values()} & {"queued", "running"}, "the end of all jobs")
+    return Slurm().states(jobs)
 
 
 def test_a_launch_longer_than_the_longest_array_is_cut_and_its_limit_holds_for_all_of_it(slurm_cluster, tmp_path):
     runs = folders(tmp_path / "runs", LONGEST_ARRAY + 2)
     stamped = ['date +%s.%N > "$run/began"', "sleep 0.2", 'date +%s.%N > "$run/ended"', "exit 0"]
-    jobs = slurm.submit(tmp_path / "launch", runs, options(stamped), 8, "long")
+    jobs = Slurm().submit(tmp_path / "launch", runs, options(stamped), 8, "long")
     assert list(jobs) == [run.name for run in runs]
     first, second = (list(group) for _, group in itertools.groupby(jobs.values(), lambda job: job.partition("_")[0]))
     assert [job.partition("_")[2] for job in first] == [str(task) for task in range(LONGEST_ARRAY)]
@@ -51,7 +52,7 @@ def test_a_launch_longer_than_the_longest_array_is_cut_and_its_limit_holds_for_a
 
 def test_the_script_that_is_kept_can_be_submitted_again_by_hand(slurm_cluster, tmp_path):
     runs, folder = folders(tmp_path, 2), tmp_path / "launch 100%a"
-    jobs = slurm.submit(folder, runs, options(['echo "$run"', "exit 0"]), None, "again")
+    jobs = Slurm().submit(folder, runs, options(['echo "$run"', "exit 0"]), None, "again")
     wait_for([*jobs.values()])
     line = next(line for line in (folder / "array_1.sh").read_text().splitlines() if "sbatch" in line)
     again = subprocess.run(shlex.split(line.lstrip("# ")), cwd=folder, capture_output=True, text=True, check=True)
@@ -60,16 +61,16 @@ def test_the_script_that_is_kept_can_be_submitted_again_by_hand(slurm_cluster, t
 
 
 def test_a_code_of_the_setup_lines_is_the_jobs(slurm_cluster, tmp_path):
-    (job,) = slurm.submit(tmp_path / "launch", folders(tmp_path, 1), options(["exit 7"]), None, "seven").values()
+    (job,) = Slurm().submit(tmp_path / "launch", folders(tmp_path, 1), options(["exit 7"]), None, "seven").values()
     assert wait_for([job]) == {job: "failed"}
     code = administrator("squeue", "--array", "--states=all", "--noheader", "--Format=exit_code", f"--jobs={job}")
     assert code == str(7 << 8)
 
 
 def test_a_wrong_partition_is_refused_in_the_words_of_sbatch(slurm_cluster, tmp_path):
-    refused = slurm.options({"partition": "nowhere"}, [])
+    refused = options_of("slurm", {"slurm": {"partition": "nowhere"}}, [])
     with pytest.raises(SchedulerError, match="invalid partition specified: nowhere") as caught:
-        slurm.submit(tmp_path / "launch", folders(tmp_path, 2), refused, None, "refused")
+        Slurm().submit(tmp_path / "launch", folders(tmp_path, 2), refused, None, "refused")
     assert caught.value.exit_code == 6
 
 
@@ -77,7 +78,7 @@ def test_what_was_submitted_before_a_refusal_is_cancelled(slurm_cluster, tmp_pat
     runs = folders(tmp_path / "runs", LONGEST_ARRAY + 1)
     runs[-1] = RunDirectory(tmp_path / "a path\nof two lines")
     with pytest.raises(QexpError, match="line break"):
-        slurm.submit(tmp_path / "launch", runs, options(["sleep 600"]), None, "halved")
+        Slurm().submit(tmp_path / "launch", runs, options(["sleep 600"]), None, "halved")
     listed = administrator("squeue", "--noheader", "--name=halved", "--format=%T")
     assert {*listed.splitlines()} <= {"COMPLETING"}
 
@@ -85,17 +86,17 @@ def test_what_was_submitted_before_a_refusal_is_cancelled(slurm_cluster, tmp_pat
 def test_waiting_jobs_are_cancelled_and_known_to_be_and_ended_ones_are_left_alone(slurm_cluster, tmp_path):
     runs = folders(tmp_path, 3)
     endless = options(['[ "$run" = "${run%0}" ] || exit 0', "sleep 600"])
-    ended, running, waiting = slurm.submit(tmp_path / "launch", runs, endless, 1, "stopped").values()
-    until(lambda: slurm.states([ended, running]) == {ended: "done", running: "running"}, "the second job")
-    assert slurm.cancel([ended, running, waiting, "4000000_1"]) == {waiting: "interrupted"}
+    ended, running, waiting = Slurm().submit(tmp_path / "launch", runs, endless, 1, "stopped").values()
+    until(lambda: Slurm().states([ended, running]) == {ended: "done", running: "running"}, "the second job")
+    assert Slurm().cancel([ended, running, waiting, "4000000_1"]) == {waiting: "interrupted"}
     assert wait_for([running]) == {running: "interrupted"}
-    assert slurm.states([ended]) == {ended: "done"}
-    assert slurm.cancel([ended, running]) == {}
+    assert Slurm().states([ended]) == {ended: "done"}
+    assert Slurm().cancel([ended, running]) == {}
 
 
 def test_a_job_that_slurm_does_not_know_is_left_out(slurm_cluster):
-    assert slurm.states(["3999999_0"]) == {}
-    assert slurm.states([]) == {}
+    assert Slurm().states(["3999999_0"]) == {}
+    assert Slurm().states([]) == {}
 
 
 def test_a_controller_that_is_not_there_is_an_error_of_the_scheduler(slurm_cluster, tmp_path, monkeypatch):
@@ -104,16 +105,16 @@ def test_a_controller_that_is_not_there_is_an_error_of_the_scheduler(slurm_clust
     nowhere.write_text(text.replace("AuthInfo=socket=", "AuthInfo=socket=/nowhere"))
     monkeypatch.setenv("SLURM_CONF", str(nowhere))
     with pytest.raises(SchedulerError, match="squeue refused"):
-        slurm.states(["1_0"])
+        Slurm().states(["1_0"])
 
 
 def test_without_sbatch_it_is_said_where_to_submit_from(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(QexpError, match="no sbatch on the PATH") as caught:
-        slurm.submit(tmp_path / "launch", folders(tmp_path, 1), options(), None, "none")
+        Slurm().submit(tmp_path / "launch", folders(tmp_path, 1), options(), None, "none")
     assert caught.value.exit_code == 2
 
 
 def test_a_folder_that_slurm_cannot_name_is_refused(slurm_cluster, tmp_path):
     with pytest.raises(QexpError, match="backslash"):
-        slurm.submit(tmp_path / "back\\slash", folders(tmp_path, 1), options(), None, "slash")
+        Slurm().submit(tmp_path / "back\\slash", folders(tmp_path, 1), options(), None, "slash")

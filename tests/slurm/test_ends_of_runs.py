@@ -12,7 +12,8 @@ from qexp import assemble
 from qexp.runs.planning import plans, prepare
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import JobRecord
-from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers import LAUNCHERS, options_of
+from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.state.states import state_now
 from qexp.workspace import Workspace
 from tests.conftest import call
@@ -68,15 +69,15 @@ class Submitted:
         return prepare.prepare(plans.plan(experience, seed, name, self.workspace), self.workspace)
 
     def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:
-        chosen = slurm.options({"time": 10, **options}, [])
-        self.jobs |= slurm.submit(self.workspace.runs / ".launches" / launch, runs, chosen, at_most, launch)
+        chosen = options_of("slurm", {"slurm": {"time": 10, **options}}, [])
+        self.jobs |= Slurm().submit(self.workspace.runs / ".launches" / launch, runs, chosen, at_most, launch)
 
     def word(self, name: str) -> str | None:
-        return slurm.states([self.jobs[name]]).get(self.jobs[name])
+        return Slurm().states([self.jobs[name]]).get(self.jobs[name])
 
     def states(self) -> dict[str, str]:
         """Name → state, from the record and what Slurm says now."""
-        words = slurm.states(self.jobs.values())
+        words = Slurm().states(self.jobs.values())
         records = {name: self.run(name).record() for name in self.jobs}
         return {
             name: state_now(self.run(name), record.state, record.open_attempt, words.get(self.jobs[name]))
@@ -135,7 +136,7 @@ def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_s
 
 def test_of_twenty_runs_each_ends_in_its_own_state(submitted):
     until(submitted.trains("run_4"), "training")
-    slurm.cancel([submitted.jobs["run_4"]])
+    Slurm().cancel([submitted.jobs["run_4"]])
     names = [f"run_{seed}" for seed in range(20)]
     for name in names:
         until(submitted.has_ended(name), f"the end of {name}")
@@ -145,7 +146,12 @@ def test_of_twenty_runs_each_ends_in_its_own_state(submitted):
 
 def test_a_run_knows_which_job_it_was(submitted):
     until(submitted.has_ended("run_7"), "the end")
-    assert submitted.run("run_7").record().job == JobRecord(launcher="slurm", id=submitted.jobs["run_7"])
+    assert submitted.run("run_7").record().job == JobRecord(
+        launcher="slurm",
+        id=submitted.jobs["run_7"],
+        cluster=LAUNCHERS["slurm"].cluster(),
+        workspace=str(submitted.workspace.root),
+    )
 
 
 def test_a_job_ends_with_the_exit_code_of_its_run(submitted):

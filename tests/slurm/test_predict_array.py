@@ -11,7 +11,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import NotFoundError
-from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.state import launches
 from qexp.workspace import Workspace
 from tests import stones
@@ -19,7 +19,7 @@ from tests.slurm.cluster import until
 
 TILES = ("a.csv", "b.csv", "c.csv")
 PREDICT = ("predict", "--run", "stones_0", "--input", "tiles", "--device", "cpu")
-ARRAY = (*PREDICT, "--output", "made", "--launcher", "slurm", "--slurm", "memory=2G", "--slurm", "cpus=1")
+ARRAY = (*PREDICT, "--output", "made", "--launcher", "slurm", "--option", "memory=2G", "--option", "cpus=1")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def ended(lines: str) -> dict[str, str]:
     jobs = dict(line.split() for line in lines.splitlines())
 
     def states() -> dict[str, str]:
-        return slurm.states(jobs.values())
+        return Slurm().states(jobs.values())
 
     until(lambda: not {*states().values()} & {"queued", "running"}, "the end of all tasks")
     return {name: states()[job] for name, job in jobs.items()}
@@ -97,7 +97,7 @@ def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster
 
 
 def test_what_slurm_refuses_is_told_in_its_words_and_nothing_is_made(slurm_cluster, tiles, workspace, qexp):
-    code, stdout, stderr = qexp(*ARRAY, "--slurm", "partition=nowhere")
+    code, stdout, stderr = qexp(*ARRAY, "--option", "partition=nowhere")
     assert (code, stdout) == (6, "")
     assert "nowhere" in stderr
     assert not any((workspace / "made").iterdir())

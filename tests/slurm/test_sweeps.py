@@ -37,7 +37,7 @@ def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluste
 
 
 def test_a_sweep_that_slurm_refuses_leaves_runs_that_wait_for_nobody(slurm_cluster: Path, workspace: Path, qexp):
-    code, _, stderr = qexp(*SWEEP, "--slurm", "partition=nosuch")
+    code, _, stderr = qexp(*SWEEP, "--option", "partition=nosuch")
     assert code == 6
     assert "nosuch" in stderr or "partition" in stderr
     assert {run["state"] for run in runs()} == {"created"}

@@ -28,7 +28,7 @@ def test_runs_are_waited_for_and_stopped_on_the_cluster(runs, qexp):
     assert (code, stderr) == (2, f"error: after 0.1 s not yet ended: {running} (running), {queued} (queued)\n")
     code, _, stderr = qexp("stop", running, "--now")
     assert code == 2
-    assert "of Slurm" in stderr
+    assert "of slurm, which cannot be killed from here" in stderr
     for name in (queued, running):
         assert qexp("stop", name) == (0, "", f"{name}: interrupted\n")
     assert qexp("stop", queued) == (0, "", f"{queued} is not running: interrupted\n")

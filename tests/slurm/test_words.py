@@ -6,8 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,12 @@ import pytest
 from qexp.errors import QexpError, SchedulerError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.process import this_process
-from qexp.runs.schedulers import slurm
-from qexp.runs.schedulers.slurm_words import STATES
+from qexp.runs.record.record import AttemptRecord, JobRecord
+from qexp.runs.record.state import State
+from qexp.runs.schedulers import options_of, this_job
+from qexp.runs.schedulers.slurm import Slurm, scripts
+from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
+from qexp.runs.schedulers.slurm.words import STATES
 from qexp.runs.state.states import FORGOTTEN, state_now
 from tests.slurm.record import RECORDED
 
@@ -95,7 +98,7 @@ def test_every_recording_has_a_meaning():
 
 
 def test_the_recordings_are_of_what_is_asked_today():
-    asked = [" ".join(command) for command in (slurm.LISTED, slurm.ACCOUNTED)]
+    asked = [" ".join(command) for command in (LISTED, ACCOUNTED)]
     for path in RECORDED.iterdir():
         assert [line[2:] for line in path.read_text().splitlines() if line.startswith("$ ")] == asked
 
@@ -105,7 +108,7 @@ def test_every_end_has_its_state(says, name):
     recording = Recording.read(name)
     for program, answer in recording.answers.items():
         says(program, answer)
-    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
 
 
 @pytest.mark.parametrize("name", [name for name in MEANT if name != "cancelled_before_their_turn"])
@@ -113,7 +116,7 @@ def test_every_end_has_its_state_without_accounting(says, name):
     recording = Recording.read(name)
     says("squeue", recording.answers["squeue"])
     says("sacct", *NO_ACCOUNTING)
-    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
 
 
 @pytest.mark.parametrize("name", [name for name in MEANT if name != "cancelled_before_their_turn"])
@@ -121,42 +124,42 @@ def test_the_accounting_is_enough_when_the_controller_is_out_of_reach(says, name
     recording = Recording.read(name)
     says("squeue", *OUT_OF_REACH)
     says("sacct", recording.answers["sacct"])
-    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
 
 
-@pytest.mark.parametrize("name", [name for name, state in MEANT.items() if state not in slurm.PASSING])
+@pytest.mark.parametrize("name", [name for name, state in MEANT.items() if not State(state).at_work])
 def test_how_a_job_ended_is_known_when_the_controller_has_forgotten_it(says, name):
     recording = Recording.read(name)
     says("squeue", *UNKNOWN)
     says("sacct", recording.answers["sacct"])
-    assert slurm.states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
 
 
 def test_what_the_accounting_says_late_is_not_believed(says):
     says("squeue", "7_0|COMPLETED|0|\n7_1|RUNNING|0|\n7_3|PENDING|0|\n")
     says("sacct", "7_0|RUNNING|0:0\n7_3|NODE_FAIL|0:0\n7_[1-2,4%1]|PENDING|0:0\n8_0|RUNNING|0:0\n")
     # 7_2 and 7_4 are not to begin any more, of 8_0 nobody knows, and 7_3 was requeued.
-    said = slurm.states([*(f"7_{task}" for task in range(5)), "8_0"])
+    said = Slurm().states([*(f"7_{task}" for task in range(5)), "8_0"])
     assert said == {"7_0": "done", "7_1": "running", "7_2": "interrupted", "7_3": "queued", "7_4": "interrupted"}
 
 
 def test_a_task_that_the_accounting_left_out_was_cancelled_before_it_began(says):
     says("squeue", *UNKNOWN)
     says("sacct", "7_0|COMPLETED|0:0\n")
-    assert slurm.states(["7_0", "7_1", "9_0"]) == {"7_0": "done", "7_1": "interrupted"}
+    assert Slurm().states(["7_0", "7_1", "9_0"]) == {"7_0": "done", "7_1": "interrupted"}
 
 
 def test_the_words_that_could_not_be_recorded_have_their_states(says):
     says("squeue", *OUT_OF_REACH)
     says("sacct", WRITTEN)
-    assert slurm.states([f"8_{task}" for task in range(30)]) == MEANT_BY_WRITTEN
+    assert Slurm().states([f"8_{task}" for task in range(30)]) == MEANT_BY_WRITTEN
 
 
 def test_without_an_answer_there_is_an_error(says):
     says("squeue", *OUT_OF_REACH)
     says("sacct", *NO_ACCOUNTING)
     with pytest.raises(SchedulerError, match="Unable to contact"):
-        slurm.states(["7_0"])
+        Slurm().states(["7_0"])
 
 
 def test_every_state_that_slurm_can_mean_is_one_of_ours():
@@ -165,23 +168,25 @@ def test_every_state_that_slurm_can_mean_is_one_of_ours():
 
 
 def test_options_of_the_command_line_win():
-    chosen = slurm.options({"time": 30, "memory": "2G", "requeue": True, "setup": ["module load a"]}, ["time=1-12"])
+    chosen = options_of(
+        "slurm", {"slurm": {"time": 30, "memory": "2G", "requeue": True, "setup": ["module load a"]}}, ["time=1-12"]
+    )
     assert chosen == {
         "time": "1-12", "memory": "2G", "requeue": "true", "signal": "60", "setup": ["module load a"],
     }  # fmt: skip
-    assert slurm.options({"setup": ["a"]}, ["setup=b", "setup=c=d"])["setup"] == ["b", "c=d"]
+    assert options_of("slurm", {"slurm": {"setup": ["a"]}}, ["setup=b", "setup=c=d"])["setup"] == ["b", "c=d"]
 
 
 @pytest.mark.parametrize("text", ["30", "30:00", "1:30:00", "2-12", "2-12:30", "2-12:30:00", "UNLIMITED"])
 def test_all_forms_of_a_time_are_taken(text):
-    assert slurm.options({}, [f"time={text}"])["time"] == text
+    assert options_of("slurm", {"slurm": {}}, [f"time={text}"])["time"] == text
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ("memori=4G", "no option 'memori'; did you mean 'memory'?"),
-        ("time=soon", "--slurm: time cannot be 'soon'; give minutes"),
+        ("time=soon", "--option: time cannot be 'soon'; give minutes"),
         ("time=1:2:3:4", "time cannot be"),
         ("memory=4 GB", "memory cannot be '4 GB'; give the memory per run, such as 4G"),
         ("cpus=0", "cpus cannot be '0'"),
@@ -193,44 +198,22 @@ def test_all_forms_of_a_time_are_taken(text):
         ("account=$(id)", "account cannot be"),
         ("gres=gpu:1\n--wrap=id", "gres cannot be"),
         ("setup=a\nb", "setup cannot be"),
-        ("partition", "write key=value"),
+        ("partition", "write KEY=VALUE; the keys are partition, account, "),
     ],
 )
 def test_a_wrong_option_is_an_error_that_says_what_would_work(given, message):
     with pytest.raises(QexpError) as caught:
-        slurm.options({}, [given])
+        options_of("slurm", {"slurm": {}}, [given])
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_all_wrong_options_are_reported_together():
     with pytest.raises(QexpError) as caught:
-        slurm.options({"tyme": 3, "setup": ["a\nb"], "cpus": [1, 2]}, ["qos=a b"])
+        options_of("slurm", {"slurm": {"tyme": 3, "setup": ["a\nb"], "cpus": [1, 2]}}, ["qos=a b"])
     assert len(str(caught.value).splitlines()) == 4
     with pytest.raises(QexpError, match="must be a table"):
-        slurm.options("main", [])  # type: ignore[arg-type]
-
-
-def test_what_was_learned_is_kept_when_many_learn_at_once(tmp_path):
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda task: slurm.remember(tmp_path, {f"1_{task}": "done"}), range(32)))
-    assert slurm.remembered(tmp_path) == {f"1_{task}": "done" for task in range(32)}
-
-
-def test_what_does_not_stay_so_is_not_kept_and_a_requeued_job_is_forgotten(tmp_path):
-    slurm.remember(tmp_path, {"1_0": "timeout", "1_1": "running", "1_2": "failed"})
-    assert slurm.remembered(tmp_path) == {"1_0": "timeout", "1_2": "failed"}
-    slurm.remember(tmp_path, {"1_0": "queued"})
-    assert slurm.remembered(tmp_path) == {"1_2": "failed"}
-
-
-def test_a_damaged_memory_is_no_obstacle(tmp_path):
-    for content in (b"", b"\xff{", b"[1]", b'{"1_0": 3}'):
-        (tmp_path / "states.json").write_bytes(content)
-        assert slurm.remembered(tmp_path) == {}
-    slurm.remember(tmp_path, {"1_0": "done"})
-    assert slurm.remembered(tmp_path) == {"1_0": "done"}
-    slurm.remember(tmp_path / "nowhere", {"1_0": "done"})
+        options_of("slurm", {"slurm": "main"}, [])  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -239,50 +222,61 @@ def directory(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "run")
 
 
-ELSEWHERE = {**this_process().document(), "host": "a-node", "pid": 1, "start": "0", "attempt": 1}
+ELSEWHERE = AttemptRecord(
+    number=1, process=replace(this_process(), host="a-node", pid=1, start="0"), state=State.RUNNING
+)
 
 
 @pytest.mark.parametrize("word", ["failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost", "queued"])
 def test_the_scheduler_is_believed_where_the_record_has_no_last_word(directory, word):
-    assert state_now(directory, "running", ELSEWHERE, word) == word
-    assert state_now(directory, "queued", None, word) == word
+    assert state_now(directory, State.RUNNING, ELSEWHERE, State(word)) == word
+    assert state_now(directory, State.QUEUED, None, State(word)) == word
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "out_of_memory"])
 def test_a_record_that_says_how_the_run_ended_is_believed(directory, state):
-    for word in ("running", "failed", "done", "timeout", FORGOTTEN, None):
-        assert state_now(directory, state, None, word) == state
+    for report in (State.RUNNING, State.FAILED, State.DONE, State.TIMEOUT, FORGOTTEN, None):
+        assert state_now(directory, State(state), None, report) == state
 
 
 def test_the_scheduler_knows_why_a_run_was_interrupted(directory):
-    found = {word: state_now(directory, "interrupted", None, word) for word in ("timeout", "preempted", "queued")}
-    assert all(word == state for word, state in found.items())
-    assert state_now(directory, "interrupted", None, "failed") == "interrupted"
+    for report in (State.TIMEOUT, State.PREEMPTED, State.QUEUED):
+        assert state_now(directory, State.INTERRUPTED, None, report) is report
+    assert state_now(directory, State.INTERRUPTED, None, State.FAILED) is State.INTERRUPTED
 
 
 def test_a_job_that_is_done_without_a_record_of_it_is_lost_but_not_at_once(directory):
     heartbeat = directory.attempt(1) / "heartbeat"
     heartbeat.touch()
-    assert state_now(directory, "running", ELSEWHERE, "done") == "running"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, State.DONE) == "running"
     os.utime(heartbeat, times=(time.time() - 90, time.time() - 90))
-    assert state_now(directory, "running", ELSEWHERE, "done") == "lost"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, State.DONE) == "lost"
 
 
 def test_of_a_forgotten_job_the_heartbeat_tells(directory):
-    assert state_now(directory, "queued", None, FORGOTTEN) == "lost"
-    assert state_now(directory, "queued", None) == "queued"
+    assert state_now(directory, State.QUEUED, None, FORGOTTEN) == "lost"
+    assert state_now(directory, State.QUEUED, None) == "queued"
     heartbeat = directory.attempt(1) / "heartbeat"
-    assert state_now(directory, "running", ELSEWHERE, FORGOTTEN) == "lost"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, FORGOTTEN) == "lost"
     heartbeat.touch()
-    assert state_now(directory, "running", ELSEWHERE, FORGOTTEN) == "running"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, FORGOTTEN) == "running"
 
 
 def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
-    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
-    assert slurm.this_job() is None
+    for variable in ("SLURM_ARRAY_JOB_ID", "SLURM_CLUSTER_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert this_job(Path("/here")) is None
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert slurm.this_job() == {"launcher": "slurm", "id": "12_3"}
+    job = JobRecord(launcher="slurm", id="12_3", workspace="/here")
+    assert this_job(Path("/here")) == job
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "alpha")
+    assert this_job(Path("/here")) == replace(job, cluster="alpha")
+
+
+def test_a_task_trains_on_the_device_that_was_named():
+    script = scripts.of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, []), "cuda:1")
+    assert '-m qexp execute "$run" --device cuda:1 ' in script
 
 
 @pytest.mark.parametrize(
@@ -290,9 +284,7 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
 )
 def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
-    script = slurm.SCRIPT.format(
-        launch="one", runs="runs.txt", command="sbatch", setup="", python="python", requeue="true", time_is_up=124
-    )
+    script = scripts.of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, []), "auto")
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
 
     def kept():

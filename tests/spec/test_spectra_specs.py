@@ -123,7 +123,7 @@ FILES_WITH_A_FAULT = {
     "a count that is a word": (
         lambda few: (few / "train/spe/C1_2.csv").write_text("none " * 64),
         "datasets/scratch.json at $.path",
-        "C1_2.csv ('none' in channel 0 is no number)",
+        "C1_2.csv ('none' in channel 0 is not a number)",
     ),
     "a count that is not known": (
         lambda few: (few / "train/spe/C1_2.csv").write_text("nan " * 64),

@@ -332,6 +332,12 @@ EXPERIENCES_WITH_A_FAULT = {
         "$.select.model.operations.lok.parameters.filters[0]",
         "lok",
     ),
+    "a choice that no machine can hold": (
+        "select",
+        {"model.operations.look.parameters.filters": [[10**6, 10**6, 1]]},
+        "$.select.model.operations.look.parameters.filters[0]",
+        "model.operations.look: 8 TB to train its weights",
+    ),
     "a logarithm of nothing": ("transforms.angles", "log", "$.transforms.angles", "row 4, column 'inc': 0 becomes"),
     "an answer among the inputs": ("inputs", ["reflectance", "tio2"], "$.outputs[0]", "would be told the answer"),
     "an output that is not there": ("outputs", ["tio"], "$.losses.tio2", "'tio2' is not an output"),

@@ -17,6 +17,7 @@ from qexp.models.inversion import Inversion
 from qexp.models.portable import SPREAD
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 from qexp.tables import Table
 
 Document = dict[str, Any]
@@ -70,7 +71,7 @@ def told(directory: RunDirectory, models: Sequence[Inversion], format: str, phys
 
 def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
-    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
+    spec, tables = directory.spec(), tables_of(directory)
     units = assemble.units_of(spec)
     columns = spec["dataset"].get("inputs")
 

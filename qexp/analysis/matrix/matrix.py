@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from qexp.models.shapes import written
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
+from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -61,14 +61,15 @@ def matrix(
         raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
     torch_device = assemble.device_of(device)
     model = load_model(directory, torch_device)
-    tables = assemble.tables_with(directory.extensions)
+    tables = tables_of(directory)
     name, document = assemble.dataset_document(dataset, workspace, tables)
     require_name(name)
     source = assemble.generated_of(document, tables)
     _require_inputs(source, model, name)
     grid = list(axes) or axes_of(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
-    estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
+    with assemble.threads(assemble.threads_to_predict(directory.spec(), tables, torch_device)):
+        estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed)
 
     folder = directory.matrices / name
@@ -83,7 +84,6 @@ def matrix(
     }
     record["units"] = {variable: quantity(variable).unit for variable in [*record["axes"], *estimates]}
     files.write_json(folder / "record.json", record)
-    os.utime(directory.record_file)  # so that the catalog sees that there is something new
     return folder
 
 

@@ -124,7 +124,7 @@ def predict_fields(
     reuse.clear(target)
     _require_room(target, 4 * frames * grid.size[0] * grid.size[1] * len(model.outputs))
     try:
-        # Slurm says SIGUSR1 when the time is nearly up.
+        # A scheduler sends SIGUSR1 when the time is nearly up.
         with (
             terminable(signal.SIGUSR1),
             files.beside(target) as temporary,

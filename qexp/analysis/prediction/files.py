@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from qexp import assemble
 from qexp.analysis.prediction import fields, rows, spectra
 from qexp.analysis.prediction.field_model import field_model
 from qexp.analysis.prediction.progress import Progress, untold
@@ -16,6 +17,7 @@ from qexp.analysis.prediction.row_model import row_model
 from qexp.analysis.prediction.spectrum_model import spectrum_model
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 
 Watched = Callable[[Path], AbstractContextManager[Progress]]
 """Opened for every file; what it gives is told of the progress."""
@@ -102,10 +104,11 @@ def predict_files(
     yields  what was made of each; for one that cannot be estimated, which stops no other, the mistake
     """
     estimate = kind_of(directory).estimator(directory, device)
+    count = assemble.threads_to_predict(directory.spec(), tables_of(directory), assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError
         try:
-            with watched(source) as progress:
+            with watched(source) as progress, assemble.threads(count):
                 made = estimate(source, target, chunk=chunk, overwrite=overwrite, progress=progress)
         except QexpError as mistake:
             made = mistake

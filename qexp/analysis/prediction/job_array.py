@@ -11,14 +11,15 @@ from qexp import files
 from qexp.analysis.prediction.predictor import load_models
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.schedulers import slurm
+from qexp.runs.schedulers import LAUNCHERS
+from qexp.runs.schedulers.options import Chosen
 from qexp.runs.state import launches
 from qexp.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """Files handed to Slurm."""
+    """Files handed to a scheduler."""
 
     folder: Path
     """Of the launch: its script, commands and `prediction.json`; in `output/`, what the tasks print."""
@@ -30,20 +31,23 @@ def submit(
     directory: RunDirectory,
     pairs: Sequence[tuple[Path, Path]],
     workspace: Workspace,
-    given: Sequence[str],
+    launcher: str,
+    settings: Chosen,
     options: Sequence[str] = (),
 ) -> Submitted:
-    """Hand files to Slurm.
+    """Hand files to a scheduler.
 
-    pairs    files to read and to write, see `predict_rows.targets`
-    given    options of Slurm, `key=value`, which win over those of qexp.toml
-    options  of the command for every file
-    Raises QexpError if the run cannot predict, SchedulerError if sbatch refuses.
+    pairs     files to read and to write, see `rows.targets`
+    launcher  any but the local one
+    settings  its options, as `options_of` returns them
+    options   of the command for every file
+    Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
     """
     import torch
 
+    scheduler = LAUNCHERS[launcher]
+    assert scheduler is not None, "files are estimated here without a launch"
     load_models(directory, torch.device("cpu"))  # what would fail in every task fails here
-    settings = slurm.options(workspace.settings().get("slurm", {}), given)
     if not pairs:
         raise QexpError("there are no files to estimate")
     files.make_folder(pairs[0][1].absolute().parent)
@@ -54,9 +58,9 @@ def submit(
         [*start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place]
         for path, made in pairs
     ]
-    record = {"run": directory.name, "settings": settings, "commands": commands, "jobs": {}}
+    record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
     files.write_json(folder / launches.PREDICTION, record)
-    jobs = slurm.submit_commands(folder, commands, settings, None, f"predict-{directory.name}")
+    jobs = scheduler.submit_commands(folder, commands, settings, None, f"predict-{directory.name}")
     made_by = {str(made): job for (_, made), job in zip(pairs, jobs, strict=True)}
     files.write_json(folder / launches.PREDICTION, {**record, "jobs": made_by})
     return Submitted(folder, made_by)

@@ -16,6 +16,7 @@ from qexp.models.shapes import Shape, written
 from qexp.runs.folds import directories
 from qexp.runs.planning.existing import require_done
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 from qexp.tables import suggestion
 from qexp.training import checkpoint
 
@@ -37,7 +38,7 @@ def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion
         models = directories.load_networks(directory)
     else:
         weights, _ = checkpoint.read(directory.best_weights)
-        tables = assemble.tables_with(directory.extensions)
+        tables = tables_of(directory)
         models = [assemble.trained_model(directory.spec(), tables, weights, directory.best_weights)]
     return [model.to(device) for model in models]
 
@@ -49,6 +50,7 @@ class Predictor:
         self.device = assemble.device_of(device)
         models = load_models(directory, self.device)
         self.network, self.ensemble = models[0].network, Ensemble(models)
+        self._threads = assemble.threads_to_predict(directory.spec(), tables_of(directory), self.device)
 
     def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
@@ -70,7 +72,8 @@ class Predictor:
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")
-        estimated = self.ensemble.mean_and_spread({name: tensor.to(self.device) for name, tensor in tensors.items()})
+        with assemble.threads(self._threads):
+            estimated = self.ensemble.mean_and_spread({name: one.to(self.device) for name, one in tensors.items()})
         arrays = {name: mean.cpu().numpy() for name, (mean, _) in estimated.items()}
         arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in arrays.items()}
         return {name: array[0] for name, array in arrays.items()} if single else arrays

@@ -164,14 +164,12 @@ def predict_rows(
     reuse.clear(target)
     tally = _Tally(rows, model)
     schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
-    # Slurm says SIGUSR1 when the time is nearly up.
+    # A scheduler sends SIGUSR1 when the time is nearly up.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
         for made in _estimated(rows, model, chunk, workers):
             sink.write(made.table(schema))
             tally.add(made)
             progress(tally.rows, made.done)
-        if not tally.rows:
-            raise QexpError(f"{source}: there are names, but no rows")
         picture = tally.draw(target.with_suffix(".png"), model)
     about = {
         "rows": tally.rows,

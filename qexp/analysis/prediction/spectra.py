@@ -136,15 +136,13 @@ def predict_spectra(
     reuse.clear(target)
     tally = _Tally(model)
     schema = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
-    # Slurm says SIGUSR1 when the time is nearly up.
+    # A scheduler sends SIGUSR1 when the time is nearly up.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
             estimates = _estimated(piece.counts, model)
             sink.write(_table(piece, estimates, schema))
             tally.add(piece, estimates)
             progress(tally.spectra, piece.done)
-        if not tally.spectra:
-            raise QexpError(f"{source}: there are names, but no spectra")
         figures = tally.draw(target)
     about = {
         "spectra": tally.spectra,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -93,16 +94,19 @@ def studied(asked: Asked, axes: Sequence[Axis], workspace: Workspace) -> tuple[s
     not reported, or pretraining that nothing starts from.
     """
     first, runs = asked.pretraining, asked.runs
-    plans.seeds_of(runs.seeds)
+    plans.require_few(
+        len(plans.seeds_of(runs.seeds)) * len(runs.experiences) * math.prod(len(axis.changes) for axis in axes)
+    )
     if twice := next((name for name in runs.experiences if list(runs.experiences).count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
     if first is not None:
         for point in changes([axis for axis in axes if axis.of_pretraining]):
-            assemble.experience(first.experience, [*first.overrides, *point], workspace)
+            assemble.experience(first.experience, [*first.overrides, *point], workspace, runs.memory)
     documents = {}
     for reference in runs.experiences:
         for point in changes([axis for axis in axes if not axis.of_pretraining]):
-            documents[reference] = assemble.experience(reference, [*runs.overrides, *point], workspace).document
+            experience = assemble.experience(reference, [*runs.overrides, *point], workspace, runs.memory)
+            documents[reference] = experience.document
     name = asked.metric or STUDIED
     output, dot, metric = name.rpartition(".")
     output = output if dot else documents[runs.experiences[0]]["outputs"][0]

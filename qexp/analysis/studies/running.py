@@ -12,7 +12,7 @@ from qexp.analysis.studies.asked import Asked, studied
 from qexp.analysis.studies.axes import Axis
 from qexp.analysis.studies.members import Member, Parents, members_of, parents_of
 from qexp.analysis.studies.results import Study, found_in
-from qexp.errors import InterruptedRunError, QexpError, RunFailedError
+from qexp.errors import InterruptedRunError, RunFailedError
 from qexp.runs.launch import sweep
 from qexp.runs.launch.local import Unwatched, Watcher
 from qexp.runs.launch.sweep import Prepared
@@ -94,15 +94,9 @@ def _run(
         tell(f"{len(choice.done)} done already")
     if failed := [name for name, state in choice.left.items() if state.without_result and not state.resumable]:
         tell(f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; --only-failed runs them again")
-    if count := len(choice.new) + len(choice.again):
-        if most is not None and count > most:
-            raise QexpError(f"{count:,} runs are many; start them with --yes")
-        launch, directories = sweep.open_launch(prepared, workspace)
-        tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
-        if prepared.order.launcher == "slurm":
-            sweep.submit(launch, directories, prepared)
-        elif sweep.run_here(launch, directories, watched())[1]:
-            raise InterruptedRunError("the study was interrupted; the same command goes on")
+    made = sweep.launched(prepared, workspace, watched=watched, tell=tell, most=most)
+    if made is not None and made.stopped:
+        raise InterruptedRunError("the study was interrupted; the same command goes on")
     all_of_them = [RunDirectory(workspace.runs / plan.name) for plan in prepared.plans]
     under_way = [one for one, state in Watch().states(all_of_them).items() if state.at_work]
     if under_way:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ NETCDF = "ex.nc"
 
 SPACING_TOLERANCE = 1e-3
 """Coordinates whose steps differ by a larger share are not even; single precision leaves some 1e-5."""
+
+
+COORDINATES = ("x", "y", "time")
 
 
 class FieldError(QexpError):
@@ -112,9 +115,12 @@ class FieldFolder:
                 )
         return frames, height, width
 
-    def read(self, name: str, start: int, stop: int, step: int = 1) -> Array:
-        """Some frames of a variable, (time, y, x). Raises FieldError for values that are no numbers."""
-        values = self._read(name, slice(start, stop, step))
+    def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
+        """Some frames of variables, (time, y, x). Raises FieldError for values that are no numbers."""
+        read = zip(names, self._read(names, slice(start, stop, step)), strict=True)
+        return {name: self._in_order(name, values, range(start, stop, step)) for name, values in read}
+
+    def _in_order(self, name: str, values: Array, frames: range) -> Array:
         if self.y is not None and self.y.descends:
             values = values[..., ::-1, :]
         if self.x is not None and self.x.descends:
@@ -123,9 +129,9 @@ class FieldFolder:
             frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
             raise FieldError(
                 f"{self._where(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at time "
-                f"{start + frame * step} (counted from 0); fill the gaps, or leave these frames out"
+                f"{frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
             )
-        return np.broadcast_to(values, (len(range(start, stop, step)), *values.shape[-2:]))
+        return np.broadcast_to(values, (len(frames), *values.shape[-2:]))
 
     @cached_property
     def x(self) -> Axis | None:
@@ -147,7 +153,7 @@ class FieldFolder:
     def _where(self, name: str = "") -> str:
         raise NotImplementedError
 
-    def _read(self, name: str, frames: slice) -> Array:
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         raise NotImplementedError
 
     def _coordinate(self, name: str) -> NDArray[Any] | None:
@@ -173,6 +179,15 @@ class FieldFolder:
         return Axis(values[::-1] if descends else values, descends, self.attributes(name))
 
 
+class _Header(NamedTuple):
+    """What a file tells without its fields."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the variables over (time, y, x) and (y, x)."""
+    attributes: Mapping[str, dict[str, Any]]
+    coordinates: Mapping[str, NDArray[Any]]
+
+
 class NetcdfFolder(FieldFolder):
     """All variables in one NetCDF file, of version 3 or 4."""
 
@@ -183,32 +198,35 @@ class NetcdfFolder(FieldFolder):
     def files(self) -> list[Path]:
         return [self.file]
 
-    @cached_property
+    @property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
-        with self._opened() as data:
-            return {
-                str(name): _over_grid(variable).shape
-                for name, variable in data.variables.items()
-                if len(_over_grid(variable).shape) in (2, 3)
-            }
+        return self._header.shapes
 
     def attributes(self, name: str) -> dict[str, Any]:
-        with self._opened() as data:
-            return dict(data[name].attrs) if name in data.variables else {}
+        return self._header.attributes.get(name, {})
 
     def _where(self, name: str = "") -> str:
         return str(self.file)
 
-    def _read(self, name: str, frames: slice) -> Array:
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         with self._opened() as data:
-            variable = _over_grid(data.variables[name])
-            if variable.ndim == 3:
-                variable = variable.isel({variable.dims[0]: frames})
-            return np.asarray(variable.values, dtype=np.float32)
+            grids = [_over_grid(data.variables[name]) for name in names]
+            kept = [grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids]
+            return [np.asarray(grid.values, dtype=np.float32) for grid in kept]
 
     def _coordinate(self, name: str) -> NDArray[Any] | None:
+        return self._header.coordinates.get(name)
+
+    @cached_property
+    def _header(self) -> _Header:
+        # Read at once: to open a file of a dozen variables takes longer than to read its coordinates.
         with self._opened() as data:
-            return np.asarray(data[name].values) if name in data.variables else None
+            grids = {str(name): _over_grid(variable).shape for name, variable in data.variables.items()}
+            return _Header(
+                {name: shape for name, shape in grids.items() if len(shape) in (2, 3)},
+                {str(name): dict(variable.attrs) for name, variable in data.variables.items()},
+                {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
+            )
 
     @contextmanager
     def _opened(self) -> Iterator[xarray.Dataset]:
@@ -240,9 +258,9 @@ class NpyFolder(FieldFolder):
     def _where(self, name: str = "") -> str:
         return str(self._files.get(name, self.folder))
 
-    def _read(self, name: str, frames: slice) -> Array:
-        values = self._mapped(name)
-        return np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32)
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
+        mapped = [self._mapped(name) for name in names]
+        return [np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32) for values in mapped]
 
     def _coordinate(self, name: str) -> NDArray[Any] | None:
         return np.asarray(self._mapped(name)) if name in self._files else None

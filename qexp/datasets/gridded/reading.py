@@ -63,14 +63,11 @@ def read_ready(
     source: FieldFolder, names: Sequence[str], start: int, stop: int, step: int = 1, resample: float = 1
 ) -> dict[str, Array]:
     """Some frames of variables of one grid: name → (time, y, x). Raises FieldError for what is no number."""
-    read: dict[str, Array] = {}
+    of_files = dict.fromkeys(SURFACE if computed(source, name) else name for name in names)
+    read = source.read(list(of_files), start, stop, step)
     for name in names:
-        if not computed(source, name):
-            read.setdefault(name, source.read(name, start, stop, step))
-            continue
-        if SURFACE not in read:
-            read[SURFACE] = source.read(SURFACE, start, stop, step)
-        read[name] = slope(read[SURFACE], _spacing(source, name), SLOPES[name])
+        if computed(source, name):
+            read[name] = slope(read[SURFACE], _spacing(source, name), SLOPES[name])
     return {name: resampled(read[name], resample) for name in names}
 
 

@@ -1,7 +1,6 @@
 """Datasets of spectra of cores: many small files, or a table, read once into one array."""
 
-from qexp.datasets.spectra.counts import SpectrumError, read_counts
 from qexp.datasets.spectra.dataset import MASK, SPECTRUM, SpectraDataset
 from qexp.datasets.spectra.samples import SpectrumSamples
 
-__all__ = ["MASK", "SPECTRUM", "SpectraDataset", "SpectrumError", "SpectrumSamples", "read_counts"]
+__all__ = ["MASK", "SPECTRUM", "SpectraDataset", "SpectrumSamples"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array
-from qexp.errors import QexpError
 
 WHOLE = b"0123456789 \n\r\t"
 """What whole numbers are written with."""
@@ -18,23 +16,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 HASH = 24
 """Hexadecimal digits of SHA-256 that tell spectra apart."""
-
-
-class SpectrumError(QexpError):
-    """A file is no spectrum."""
-
-
-def read_counts(path: Path, channels: int) -> Array:
-    """The counts of a file, (channels,). Raises SpectrumError, which names it."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            content = file.read()
-    except OSError as error:
-        raise SpectrumError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        return counts_in(content, channels)
-    except ValueError as error:
-        raise SpectrumError(f"{path}: {error}") from None
 
 
 def counts_in(content: bytes, channels: int) -> Array:
@@ -94,4 +75,4 @@ def _number(word: bytes, channel: int) -> float:
         return float(word)
     except ValueError:
         shown = word[:40].decode(errors="replace")
-        raise ValueError(f"'{shown}' in channel {channel} is no number") from None
+        raise ValueError(f"'{shown}' in channel {channel} is not a number") from None

@@ -17,10 +17,11 @@ from qexp.datasets import array_cache
 from qexp.datasets.array_cache import MAPPED_AROUND, Array, Prepared
 from qexp.datasets.spectra.counts import hash_of
 from qexp.datasets.spectra.folders import Folders
-from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, Rows, Source, number, some
-from qexp.datasets.spectra.tables import KINDS, SpectrumTable
+from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, Rows, Source, depths_of, some
+from qexp.datasets.spectra.tables import SpectrumTable
 from qexp.datasets.splits import SplitError
 from qexp.errors import DatasetError
+from qexp.rows.formats import FORMATS
 from qexp.tables import suggestion
 
 SPECTRUM, MASK = "spectrum", "mask"
@@ -169,10 +170,10 @@ class SpectraDataset:
     def _source(self, columns: str) -> Source:
         if self.path.is_dir():
             return Folders(self.path, self.target is not None, self.channels)
-        if self.path.suffix.lower() in KINDS and self.path.is_file():
+        if self.path.suffix.lower() in FORMATS and self.path.is_file():
             return SpectrumTable(self.path, self.target, self.channels, columns)
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
-        raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(KINDS)}")])
+        raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
     def _cores(self, source: Source, findings: Findings) -> Texts:
         texts = self._rows.columns.get(self._core)
@@ -194,12 +195,8 @@ class SpectraDataset:
             says = f"{source.listed} has no column '{self._depth}'; {near}; \"depth\": null if there is none"
             findings.add(f"{source.path}: {says}", where=("depth",))
             return np.array([])
-        numbers = [number(text) for text in texts]
-        for name, text, found in zip(self.names, texts, numbers, strict=True) if None in numbers else ():
-            if found is None:
-                kind = f"{source.path}: column '{self._depth}' of {source.listed} has cells that are no numbers"
-                findings.add(kind, f"'{text[:20]}' of {name}", ("depth",))
-        return np.array(numbers, dtype=np.float64)
+        place = f"{source.path}: column '{self._depth}' of {source.listed}"
+        return depths_of(texts, self._rows.names, place, findings)
 
     def _cores_on_both_sides(self) -> list[str]:
         sides = [set(np.unique(self.cores[self.part == part]).tolist()) for part in (TRAIN, VALIDATION)]

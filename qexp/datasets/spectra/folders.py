@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 
 from qexp.datasets.array_cache import Array
 from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
-from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, Rows, number, some
+from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, Rows, some
+from qexp.rows.csv import read_records
+from qexp.rows.values import TableError, number
 
 SPECTRA, TARGETS, INFO, KEPT_FOR_VALIDATION = "spe", "target", "info.csv", "val.csv"
 
@@ -50,8 +52,8 @@ class Folders:
         columns: dict[str, list[str]] = {}
         targets: list[float] = []
         for part in self._parts():
-            told = _info(part, findings)
-            _compare(part, list(told), findings)
+            told = dict(described(part / INFO, findings))
+            compare(part / SPECTRA, files_in(part / SPECTRA), part / INFO, told, findings)
             if self._labelled:
                 targets += _targets(part, list(told), findings)
             validation = _validation(part, told, findings)
@@ -70,17 +72,11 @@ class Folders:
         folders = {TEST: self.path / TEST / SPECTRA}
         for start in range(0, len(rows), BLOCK):
             stop = min(start + BLOCK, len(rows))
-            block = np.zeros((stop - start, self._channels), dtype=np.float32)
-            for row in range(start, stop):
-                path = folders.get(rows.parts[row], self.path / TRAIN / SPECTRA) / rows.names[row]
-                try:
-                    block[row - start] = counts_in(_content(path), self._channels)
-                except OSError as error:
-                    findings.add(f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})")
-                except ValueError as error:
-                    kind = f"{path.parent} has files that are no spectra of {self._channels} counts"
-                    findings.add(kind, f"{path.name} ({error})")
-            yield block
+            paths = [
+                folders.get(rows.parts[row], self.path / TRAIN / SPECTRA) / rows.names[row]
+                for row in range(start, stop)
+            ]
+            yield counts_of(paths, self._channels, findings)
         findings.refuse()
 
     def _parts(self) -> list[Path]:
@@ -129,68 +125,84 @@ def _states(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array:
+    """The spectra of some files, (row, channels)."""
+    block = np.zeros((len(paths), channels), dtype=np.float32)
+    for row, path in enumerate(paths):
+        try:
+            block[row] = counts_in(_content(path), channels)
+        except OSError as error:
+            findings.add(f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})")
+        except ValueError as error:
+            kind = f"{path.parent} has files that are not spectra of {channels} counts"
+            findings.add(kind, f"{path.name} ({error})")
+    return block
+
+
 def _content(path: Path) -> bytes:
     with path.open("rb", buffering=0) as file:
         return file.read()
 
 
-def _info(part: Path, findings: Findings) -> dict[str, dict[str, str]]:
-    """File name → the other columns of info.csv, in its order."""
-    path, told = part / INFO, {}
-    header, records = _records(path, findings)
+def described(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
+    """Name and other columns of every spectrum of info.csv, in its order; the first column is the name of the file."""
+    lines = _lines(info, findings)
+    header = next(lines, (0, []))[1]
     for name, count in Counter(header[1:]).items():
         if count > 1:
-            findings.add(f"{path} has {count} columns called '{name}'; rename all but one")
-    for line, cells in records:
+            findings.add(f"{info} has {count} columns called '{name}'; rename all but one")
+    seen = set[str]()
+    for line, cells in lines:
         if len(cells) != len(header):
-            findings.add(f"{path} has lines without {len(header)} columns", f"line {line} ({len(cells)})")
+            findings.add(f"{info} has lines without {len(header)} columns", f"line {line} ({len(cells)})")
             continue
-        if cells[0] in told:
-            findings.add(f"{path} names spectra twice", f"{cells[0]} (line {line})")
-        told[cells[0]] = dict(zip(header[1:], cells[1:], strict=True))
-    if header and not records:
-        findings.add(f"{path} names no spectrum")
-    return told
+        if cells[0] in seen:
+            findings.add(f"{info} names spectra twice", f"{cells[0]} (line {line})")
+        seen.add(cells[0])
+        yield cells[0], dict(zip(header[1:], cells[1:], strict=True))
+    if header and not seen:
+        findings.add(f"{info} names no spectrum")
 
 
-def _records(path: Path, findings: Findings) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names, and the number and cells of all other lines that are not blank."""
+def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
+    """Row number and cells of all lines that are not blank, the names of the columns first."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        findings.add(f"{path} cannot be read as CSV in UTF-8: {error}")
-        return [], []
-    if not found:
-        findings.add(f"{path} is empty; its first line names the columns, the first of which is the name of the file")
-        return [], []
-    return found[0][1], found[1:]
+        line = 0
+        for line, cells in read_records(path):
+            yield line, [cell.strip() for cell in cells]
+        if not line:
+            findings.add(
+                f"{path} is empty; its first line names the columns, the first of which is the name of the file"
+            )
+    except TableError as error:
+        findings.add(str(error))
 
 
-def _files(folder: Path) -> list[str]:
+def files_in(folder: Path) -> list[str]:
+    """Names of the files of a folder, in order, without hidden ones."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
 
 
-def _compare(part: Path, names: list[str], findings: Findings) -> None:
-    there, told = _files(part / SPECTRA), set(names)
-    known = set(there)
+def compare(folder: Path, there: Sequence[str], info: Path, names: Collection[str], findings: Findings) -> None:
+    """Whether every spectrum that info.csv names is among the files of a folder, and every file is named."""
     if not there:
-        findings.add(f"{part / SPECTRA} holds no file")
+        findings.add(f"{folder} holds no file")
+    if not there or not names:
         return
-    example = "" if known & told else f", whose files have names such as {there[0]}"
+    known = set(there)
+    example = f", whose files have names such as {there[0]}" if known.isdisjoint(names) else ""
     for name in names:
         if name not in known:
-            findings.add(f"{part / INFO} names spectra that are not in {part / SPECTRA}{example}", name)
+            findings.add(f"{info} names spectra that are not in {folder}{example}", name)
     for name in there:
-        if name not in told:
-            findings.add(f"{part / SPECTRA} holds spectra that {part / INFO} does not name", name)
+        if name not in names:
+            findings.add(f"{folder} holds spectra that {info} does not name", name)
 
 
 def _targets(part: Path, names: list[str], findings: Findings) -> list[float]:
     folder = part / TARGETS
-    there, found = set(_files(folder)), []
+    there, found = set(files_in(folder)), []
     for name in names:
         value = math.nan
         if name not in there:
@@ -214,7 +226,7 @@ def _validation(part: Path, told: dict[str, dict[str, str]], findings: Findings)
     path = part / KEPT_FOR_VALIDATION
     if part.name != TRAIN or not path.is_file():
         return set()
-    named = [cells[0] for _, cells in _records(path, findings)[1]]
+    named = [cells[0] for _, cells in islice(_lines(path, findings), 1, None)]
     for name in named:
         if name not in told:
             findings.add(f"{path} names spectra that {INFO} beside it does not", name)

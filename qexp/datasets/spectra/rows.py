@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qexp.datasets.array_cache import Array
-from qexp.datasets.table_files import MISSING, SHOWN
 from qexp.errors import DatasetError
+from qexp.rows.values import SHOWN, number
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
@@ -75,11 +78,14 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def number(text: str) -> float | None:
-    """The number of a text; NaN where it says that there is none, None where it is something else."""
-    if text in MISSING:
-        return float("nan")
-    try:
-        return None if "_" in text else float(text)
-    except ValueError:
-        return None
+def depths_of(texts: Sequence[str], names: Sequence[str], place: str, findings: Findings) -> NDArray[np.float64]:
+    """Depths as numbers, NaN where none is known.
+
+    names  of the spectra
+    place  where the texts come from, for messages
+    """
+    numbers = [number(text) for text in texts]
+    for name, text, found in zip(names, texts, numbers, strict=True) if None in numbers else ():
+        if found is None:
+            findings.add(f"{place} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",))
+    return np.array(numbers, dtype=np.float64)

@@ -3,45 +3,88 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from qexp.datasets.array_cache import Array, content_hash
 from qexp.datasets.spectra.counts import trouble_with
-from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, Rows, number
-from qexp.datasets.table_files import TableError, TableFile
+from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, Rows
 from qexp.errors import DatasetError
-from qexp.rows.chunks import feature_matrix
+from qexp.rows.chunks import Chunk
+from qexp.rows.chunks import Rows as TableRows
+from qexp.rows.formats import open_table
+from qexp.rows.values import TableError, number
 from qexp.tables import suggestion
-
-if TYPE_CHECKING:
-    import xarray
-
-KINDS = (".csv", ".parquet", ".nc")
 
 NAMES = ("filename", "name")
 """Columns that may say what a spectrum is called; without one it is called by its number, counted from 1."""
 
 PART = "part"
 
-BYTES_AT_ONCE = 8 * 2**20
-"""Of a CSV file."""
+CHUNK = 4 * BLOCK
+"""Spectra of a table that are read at a time."""
+
+
+class CountTable:
+    """A table of spectra that was opened.
+
+    columns  what the columns of counts are called before their number from 0, or the NetCDF variable that has them all
+    Raises TableError.
+    """
+
+    def __init__(self, path: Path, channels: int, columns: str) -> None:
+        self.path = path
+        self._table = open_table(path)
+        self._channels, self._columns = channels, columns
+        self._width = self._table.vector(columns)
+        self._numbered = self._columns_by_number()
+        if self._width is None and not self._numbered:
+            self._table = open_table(path, unnamed=[f"{columns}{channel}" for channel in range(channels)])
+            self._numbered = self._columns_by_number()
+        self.counts = [columns] if self._width else [self._numbered[number] for number in sorted(self._numbered)]
+        self.others: list[str] = self._table.others(self.counts) if self.counts else self._table.names
+
+    def require_channels(self, findings: Findings) -> None:
+        """Whether a row has as many counts as a spectrum has channels."""
+        if self._width is not None:
+            if self._width != self._channels:
+                what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
+                findings.add(f"{self.path}: {what}", where=("channels",))
+        elif sorted(self._numbered) != list(range(self._channels)):
+            first = next((number for number in range(self._channels) if number not in self._numbered), None)
+            said = "" if first is None else f"; the first that is missing is {self._columns}{first}"
+            what = f"{len(self.counts)} columns {self._columns}0, {self._columns}1, … of counts, not {self._channels}"
+            findings.add(f"{self.path} has {what}{said}", where=("channels",) if self.counts else ("columns",))
+
+    def texts(self) -> dict[str, list[str]]:
+        """All columns but the counts."""
+        return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
+
+    def chunks(self, texts: Iterable[str] = (), size: int = CHUNK) -> Iterator[Chunk]:
+        """The counts as features; some other columns as texts."""
+        import pyarrow as pa
+
+        kept = pa.schema([(name, pa.string()) for name in texts])
+        return TableRows(self._table, self.counts, kept, pa.float32()).chunks(size)
+
+    def _columns_by_number(self) -> dict[int, str]:
+        numbered = re.compile(re.escape(self._columns) + r"(\d+)")
+        return {int(match[1]): name for name in self._table.names if (match := numbered.fullmatch(name))}
 
 
 class SpectrumTable:
     """The spectra of a table.
 
     target   column of the target, if any
-    columns  what the columns of counts are called before their number from 0, or the variable of a NetCDF file
+    columns  see `CountTable`
     """
 
     def __init__(self, path: Path, target: str | None, channels: int, columns: str) -> None:
         self.path, self.listed = path, path.name
         self._target, self._channels, self._columns = target, channels, columns
-        self._table: NetcdfTable | ArrowTable = (NetcdfTable if path.suffix.lower() == ".nc" else ArrowTable)(path)
 
     def state(self) -> list[Any]:
         return [content_hash(self.path), self._target, self._channels, self._columns]
@@ -49,18 +92,16 @@ class SpectrumTable:
     def rows(self) -> Rows:
         findings = Findings()
         try:
-            names = self._table.names()
-            of_counts = self._of_counts(names, findings)
-            if self._target is not None and self._target not in names:
-                near = suggestion(self._target, set(names) - set(of_counts))
+            table = CountTable(self.path, self._channels, self._columns)
+            table.require_channels(findings)
+            if self._target is not None and self._target not in table.others:
+                near = suggestion(self._target, table.others)
                 findings.add(f"{self.path} has no column '{self._target}'; {near}", where=("target",))
             findings.refuse()
-            columns = self._table.texts(sorted(set(names) - set(of_counts), key=names.index), of_counts)
+            columns = table.texts()
+            size = len(next(iter(columns.values()))) if columns else sum(len(one.features) for one in table.chunks())
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
-        size = self._table.size(of_counts)
-        if size == 0:
-            findings.add(f"{self.path} has no rows")
         parts = columns.pop(PART, [TRAIN] * size)
         for row, part in enumerate(parts):
             if part not in PARTS:
@@ -74,34 +115,13 @@ class SpectrumTable:
     def counts(self, rows: Rows) -> Iterator[Array]:
         findings, start = Findings(), 0
         try:
-            for block in self._table.blocks(self._of_counts(self._table.names(), findings)):
-                for row, counts in enumerate(block):
-                    if trouble := trouble_with(counts):
-                        findings.add(
-                            f"{self.path} has spectra whose counts are none", f"spectrum {start + row + 1} ({trouble})"
-                        )
-                start += len(block)
-                yield block
+            for chunk in CountTable(self.path, self._channels, self._columns).chunks():
+                add_troubles(chunk.features, self.path, start, findings)
+                start += len(chunk.features)
+                yield chunk.features
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
         findings.refuse()
-
-    def _of_counts(self, names: Sequence[str], findings: Findings) -> list[str]:
-        """The columns of counts in their order, or the one variable that has them all."""
-        if isinstance(self._table, NetcdfTable) and self._columns in names:
-            width = self._table.width(self._columns)
-            if width != self._channels:
-                what = f"'{self._columns}' has {width} counts in a row, not {self._channels}"
-                findings.add(f"{self.path}: {what}", where=("channels",))
-            return [self._columns]
-        numbered = re.compile(re.escape(self._columns) + r"(\d+)")
-        found = {int(match[1]): name for name in names if (match := numbered.fullmatch(name))}
-        if sorted(found) != list(range(self._channels)):
-            what = f"{len(found)} columns {self._columns}0, {self._columns}1, … of counts, not {self._channels}"
-            missing = next((index for index in range(self._channels) if index not in found), None)
-            first = "" if missing is None else f"; the first that is missing is {self._columns}{missing}"
-            findings.add(f"{self.path} has {what}{first}", where=("channels",) if found else ("columns",))
-        return [found[index] for index in sorted(found)]
 
     def _numbers(self, texts: Sequence[str], findings: Findings) -> list[float]:
         found = []
@@ -114,95 +134,9 @@ class SpectrumTable:
         return found
 
 
-class ArrowTable:
-    """CSV or Parquet. Raises TableError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def names(self) -> list[str]:
-        self._file = TableFile(self._path)
-        return self._file.names
-
-    def texts(self, names: Sequence[str], of_counts: Sequence[str]) -> dict[str, list[str]]:
-        return {name: column.tolist() for name, column in self._file.read([], names)[1].items()}
-
-    def size(self, of_counts: Sequence[str]) -> int:
-        return len(self._file.read([of_counts[0]], [])[0][of_counts[0]])
-
-    def blocks(self, of_counts: Sequence[str]) -> Iterator[Array]:
-        import pyarrow
-
-        read = self._csv if self._path.suffix.lower() == ".csv" else self._parquet
-        try:
-            for batch in read(list(of_counts)):
-                for start in range(0, batch.num_rows, BLOCK):
-                    yield feature_matrix(batch.slice(start, BLOCK).columns)
-        except pyarrow.ArrowException as error:
-            self._file.read(of_counts, [])  # slowly, so that it can name the cell
-            raise TableError(f"{self._path} cannot be read: {error}") from error
-
-    def _csv(self, of_counts: list[str]) -> Iterator[Any]:
-        import pyarrow
-        from pyarrow import csv
-
-        options = csv.ConvertOptions(
-            column_types=dict.fromkeys(of_counts, pyarrow.float32()), include_columns=of_counts
-        )
-        with csv.open_csv(
-            self._path,
-            read_options=csv.ReadOptions(block_size=BYTES_AT_ONCE),
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=options,
-        ) as reader:
-            yield from reader
-
-    def _parquet(self, of_counts: list[str]) -> Iterator[Any]:
-        from pyarrow import parquet
-
-        yield from parquet.ParquetFile(self._path).iter_batches(batch_size=BLOCK, columns=of_counts)
-
-
-class NetcdfTable:
-    """NetCDF, with a variable of counts over two dimensions, or many over one. Raises TableError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def names(self) -> list[str]:
-        import xarray
-
-        try:
-            self._data: xarray.Dataset = xarray.open_dataset(self._path, decode_times=False, cache=False)
-        except (OSError, ValueError) as error:
-            raise TableError(f"{self._path} cannot be read as NetCDF: {error}") from error
-        return [str(name) for name in self._data.variables]
-
-    def width(self, name: str) -> int:
-        """Counts in a row of a variable over two dimensions."""
-        if self._data[name].ndim != 2:
-            raise TableError(f"{self._path}: '{name}' lies along {self._data[name].ndim} dimensions, not two")
-        return int(self._data[name].shape[1])
-
-    def texts(self, names: Sequence[str], of_counts: Sequence[str]) -> dict[str, list[str]]:
-        """Of all variables with a value for every row."""
-        along = self._data[of_counts[0]].dims[:1]
-        return {
-            name: [_text(value) for value in self._data[name].values.tolist()]
-            for name in names
-            if self._data[name].dims == along
-        }
-
-    def size(self, of_counts: Sequence[str]) -> int:
-        return int(self._data[of_counts[0]].shape[0])
-
-    def blocks(self, of_counts: Sequence[str]) -> Iterator[Array]:
-        along = self._data[of_counts[0]].dims[0]
-        for start in range(0, self.size(of_counts), BLOCK):
-            piece = self._data[list(of_counts)].isel({along: slice(start, start + BLOCK)})
-            values = [np.asarray(piece[name].values, dtype=np.float32) for name in of_counts]
-            yield values[0] if len(of_counts) == 1 and values[0].ndim == 2 else np.stack(values, axis=1)
-
-
-def _text(value: Any) -> str:
-    return (value.decode() if isinstance(value, bytes) else str(value)).strip()
+def add_troubles(counts: Array, path: Path, start: int, findings: Findings) -> None:
+    """Find rows that are no spectra; `start` is the number of rows before them."""
+    wrong = np.flatnonzero(~(np.isfinite(counts) & (counts >= 0)).all(axis=1))
+    for row in wrong.tolist():
+        shown = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
+        findings.add(f"{path} has spectra whose counts are none", shown)

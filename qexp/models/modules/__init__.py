@@ -16,51 +16,25 @@ from qexp.models.modules.masked_autoencoder import (
     token_pooling,
 )
 from qexp.models.modules.matched_filters import MatchedFilters
+from qexp.models.modules.parameters import (
+    COUNT,
+    COUNTS,
+    DEPTH,
+    KERNEL,
+    L2,
+    LAYER_SCALE,
+    LENGTH,
+    OF_PATCHES,
+    OF_POOLING,
+    OWN_SIZE,
+    PATCHES,
+    SMOOTHER,
+)
 from qexp.models.modules.pooling import average_pooling, global_average, max_pooling
 from qexp.models.modules.sequence import mlp, one_d_cnn, sequence_convolutions
 from qexp.models.modules.unet import UNet, dle_cnn
 from qexp.models.shapes import Shape
 from qexp.tables import Entry
-
-COUNT = {"type": "integer", "minimum": 1}
-COUNTS = {"type": "array", "items": COUNT, "minItems": 1}
-LENGTH = {**COUNT, "description": "positions that a result sees"}
-L2 = {"type": "number", "minimum": 0, "description": "factor of the squared weights that is added to the loss"}
-KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
-SMOOTHER = {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of slope 0.01"}
-POOL = {
-    "properties": {
-        "pool_size": {**COUNT, "description": "side of the square window, in pixels"},
-        "strides": {"type": ["integer", "null"], "minimum": 1, "description": "step; the window's side if null"},
-    }
-}
-PATCHES = {
-    "patch_size": {**COUNT, "description": "channels of a patch; divides the length of a spectrum"},
-    "mask_ratio": {
-        "type": "number",
-        "minimum": 0,
-        "exclusiveMaximum": 1,
-        "description": "share of the patches that is hidden, where there is a mask; encoder and decoder have the same",
-    },
-}
-OF_PATCHES = {
-    "patches": {"enum": ["alike", "own"], "description": "whether all share the weights next to the spectrum"}
-}
-OWN_SIZE = {
-    name: {"type": ["integer", "null"], "minimum": 1, "description": f"{meaning}; that of `size` if null"}
-    for name, meaning in {
-        "width": "numbers of a token",
-        "depth": "blocks of attention and layers",
-        "heads": "ways of attention, which share the width",
-    }.items()
-}
-LAYER_SCALE = {
-    "layer_scale": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "description": "what a block's changes are multiplied by at first, by weights that learn; null: by none",
-    }
-}
 
 
 @dataclass(frozen=True)
@@ -139,13 +113,13 @@ MODULES: dict[str, Entry] = {
     ),
     "max_pooling": Entry(
         build=max_pooling,
-        parameters=POOL,
+        parameters=OF_POOLING,
         help="The largest value in each window.",
         example={"module": "max_pooling", "parameters": {"pool_size": 2}},
     ),
     "average_pooling": Entry(
         build=average_pooling,
-        parameters=POOL,
+        parameters=OF_POOLING,
         help="The mean of each window.",
         example={"module": "average_pooling", "parameters": {"pool_size": 2}},
     ),
@@ -190,7 +164,11 @@ MODULES: dict[str, Entry] = {
                 "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
                 "low": {"type": "number", "exclusiveMinimum": 0, "description": "its least value, in its own unit"},
                 "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
-                "count": {**COUNT, "description": "filters, evenly spaced in the logarithm of the variable"},
+                "count": {
+                    **COUNT,
+                    "maximum": 100_000,
+                    "description": "filters, evenly spaced in the logarithm of the variable",
+                },
             },
             "required": ["variable", "low", "high", "count"],
         },
@@ -264,7 +242,7 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "outputs": {**COUNT, "description": "channels that are made, one for each field"},
-                "layers": {**COUNT, "description": "convolutions, each followed by a leaky ReLU"},
+                "layers": {**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
                 "filters": {**COUNT, "description": "channels of each layer"},
                 "kernel_size": KERNEL,
                 "activation": SMOOTHER,
@@ -280,7 +258,11 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "outputs": {**COUNT, "description": "channels that are made, one for each field"},
-                "blocks": {**COUNT, "description": "widths of cells that are looked at, each twice the one before"},
+                "blocks": {
+                    **COUNT,
+                    "maximum": 16,
+                    "description": "widths of cells that are looked at, each twice the one before",
+                },
                 "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
                 "kernel_size": KERNEL,
                 "activation": SMOOTHER,

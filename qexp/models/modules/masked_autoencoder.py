@@ -373,8 +373,9 @@ def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape])
     if len(spectrum) != 1:
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
-        near = [size for size in range(1, spectrum[0] + 1) if spectrum[0] % size == 0]
-        nearest = min(near, key=lambda size: abs(size - patch_size))
+        # Outwards from the size that is wanted; 1 comes last.
+        sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
+        nearest = next(size for size in sizes if spectrum[0] % size == 0)
         raise ShapeError(f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest} would")
     for of_mask in numbers:
         if of_mask != (spectrum[0] // patch_size,):

@@ -14,14 +14,16 @@ from typing import Any
 
 from tinydb import TinyDB
 
+from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.runs.catalog.stamps import lasting_stamp_of, stamp_of
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.record.directory import FOLDS, RunDirectory
 from qexp.runs.record.names import NAME
 from qexp.runs.record.record import AttemptRecord, JobRecord, Record
 from qexp.runs.record.state import State
-from qexp.runs.state.jobs import Scheduler, jobs_of
-from qexp.runs.state.states import state_now
+from qexp.runs.state.jobs import Reports, jobs_of
+from qexp.runs.state.states import Report, state_now
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
@@ -81,7 +83,7 @@ class Catalog:
     def reindex(self) -> int:
         """Throw the catalog away and build it again. Returns the number of runs that it holds."""
         self._discard()
-        return sum(row["stamp"] is not None for row in self._refreshed().values())
+        return sum(row["summary"]["state"] != State.DAMAGED for row in self._refreshed().values())
 
     def find(self, reference: str) -> RunDirectory:
         """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
@@ -117,19 +119,12 @@ class Catalog:
             raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
 
     def _refreshed(self) -> dict[str, dict[str, Any]]:
-        """The catalog's rows after a look at the stamp of every record; only changed ones are read."""
+        """The catalog's rows after a look at the stamps of every run; only changed ones are read."""
         known = self._usable()
         stamps, damaged = self._stamps()
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
-        fresh = {}
-        for name, stamp in stamps.items():
-            if name not in rows:
-                try:
-                    fresh[name] = _row(RunDirectory(self.workspace.runs / name), stamp)
-                except DamagedError as error:
-                    damaged[name] = str(error)
-                except NotFoundError:
-                    pass  # removed at this moment
+        fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
+        damaged |= damaged_inside
         self.warnings += damaged.values()
         gone = known.keys() - rows.keys() - fresh.keys()
         if fresh or gone:
@@ -140,17 +135,33 @@ class Catalog:
         """Run → the stamp of its record; and run → why its record cannot be looked at."""
         stamps, damaged, place = {}, {}, str(self.workspace.runs)
         for name in self.names():
-            file = f"{place}/{name}/run.json"
             try:
-                stamp = _stamp(file)
+                stamp = stamp_of(f"{place}/{name}")
             except OSError as error:
-                damaged[name] = f"{file} cannot be read: {error.strerror}"
+                damaged[name] = f"{place}/{name} cannot be read: {error.strerror}"
                 continue
             if stamp is not None and NAME.fullmatch(name):
                 stamps[name] = stamp
             elif stamp is not None:
                 self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
         return stamps, damaged
+
+    def _read(self, names: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """Run → its row, as its directory tells it now; and run → why that cannot be read."""
+        rows, damaged = {}, {}
+        times: dict[int, float] = {}
+        for name in names:
+            directory = RunDirectory(self.workspace.runs / name)
+            try:
+                device = directory.record_file.stat().st_dev
+                if device not in times:
+                    times[device] = clocks.now_at(directory.record_file)
+                rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
+            except DamagedError as error:
+                damaged[name] = str(error)
+            except (NotFoundError, FileNotFoundError):
+                continue  # removed at this moment
+        return rows, damaged
 
     def _usable(self) -> dict[str, dict[str, Any]]:
         """What the catalog knows; nothing, and a warning, if it is damaged."""
@@ -190,14 +201,14 @@ class Catalog:
         except OSError as error:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
-    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-        """What Slurm says of the runs that it may still have a word on."""
+    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, Report]:
+        """What launchers report of the runs that they may still start, stop or know the end of."""
         open_ended = {
             RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
             for name, row in rows.items()
             if row["summary"]["state"] in OPEN_ENDED
         }
-        words = Scheduler().words(jobs_of(open_ended))
+        words = Reports().words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
 
 
@@ -220,7 +231,7 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
-def _as_of_now(row: dict[str, Any], runs: str, word: str | None) -> dict[str, Any]:
+def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str, Any]:
     summary: dict[str, Any] = row["summary"]
     path = f"{runs}/{summary['name']}"
     if summary["state"] in OPEN_ENDED:
@@ -242,7 +253,7 @@ def _handed_over(summary: Mapping[str, Any]) -> _HandedOver:
     return _HandedOver(State(summary["state"]), job, summary["launch"])
 
 
-def _row(directory: RunDirectory, stamp: list[int]) -> dict[str, Any]:
+def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
     record = directory.record()
     document, attempt = record.document(), record.open_attempt
     summary = {**{key: document[key] for key in KEPT}, "name": directory.name}
@@ -254,15 +265,6 @@ def _damaged(name: str, why: str) -> dict[str, Any]:
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
     return {"stamp": None, "summary": {key: blank[key] for key in KEPT} | unknown, "attempt": None}
-
-
-def _stamp(record: str) -> list[int] | None:
-    """What changes when a record does; labels and matrices touch it, too. None if there is none; raises OSError."""
-    try:
-        status = os.stat(record)  # noqa: PTH116 - a Path for each of 10,000 runs takes longer than the look
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from qexp import files
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.runs.catalog.filter import Summary
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
+from qexp.spec.resolve import is_index
 from qexp.tables import nearest, suggestion
 
 PARTS = ("test", "validation")
@@ -48,7 +49,7 @@ class Columns:
         found = [look(one) for one in self.runs]
         if found and all(value is _NOTHING for value in found) and not self._can_come(column):
             unread = f"\nwhat could have it cannot be read: {self.warnings[0]}" if self.warnings else ""
-            raise QexpError(f"no field '{column}'; {self._suggestion(column)}{unread}")
+            raise QexpError(f"no field '{shortened(column)}'; {self._suggestion(column)}{unread}")
         return [None if value is _NOTHING else value for value in found]
 
     def _lookup(self, column: str) -> Callable[[Summary], Any]:
@@ -100,7 +101,7 @@ def _below(document: Any, steps: Sequence[str]) -> Any:
             return None
         if isinstance(document, dict) and step in document:
             document = document[step]
-        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
+        elif isinstance(document, list) and is_index(step) and int(step) < len(document):
             document = document[int(step)]
         else:
             return _NOTHING

@@ -7,11 +7,14 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from qexp.errors import QexpError
+from qexp.errors import QexpError, shortened
 from qexp.runs.record.state import LISTED
 from qexp.tables import suggestion
 
 Summary = dict[str, Any]
+
+DEEPEST = 50
+"""Levels of an expression; a field with a dozen dots and a few brackets has twenty."""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -36,7 +39,7 @@ def select(
     """
     if status is not None and status not in LISTED:
         raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
-    holds = condition(where) if where else lambda summary: True
+    holds = condition(where) if where is not None else lambda summary: True
     wanted = set(tags)
     return [
         one
@@ -52,9 +55,12 @@ def condition(text: str) -> Callable[[Summary], bool]:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last where brackets go too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
-        raise QexpError(f'--where: cannot understand {text!r}{where}; write, for example, "seed < 5"') from None
+        shown = repr(shortened(text))
+        raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "seed < 5"') from None
+    if _goes_deeper(tree, DEEPEST):
+        raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
     _check(tree.body, text)
     return lambda summary: bool(_value(tree.body, summary))
 
@@ -76,6 +82,14 @@ def newest(summaries: list[Summary], count: int) -> list[Summary]:
         return summaries
     kept = {one["name"] for one in sorted(summaries, key=lambda one: one["created"] or "")[-count:]}
     return [one for one in summaries if one["name"] in kept]
+
+
+def _goes_deeper(tree: ast.AST, steps: int) -> bool:
+    """Whether it has more levels; looked at level by level, since what goes through it later goes down by itself."""
+    level: list[ast.AST] = [tree]
+    for _ in range(steps):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return bool(level)
 
 
 def _check(node: ast.expr, text: str) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock, Timeout
 from tinydb.storages import Storage
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError
+from qexp.locks import locked
 
 LOCK_SECONDS = 10.0
 """A listing waits so long for another process, and then goes on without bringing the file up to date."""
@@ -36,14 +36,13 @@ class LockedStorage(Storage):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
         self._pending: dict[str, dict[str, Any]] | None = None
         self._changed = False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         try:
-            with self._lock:
+            with locked(self._path, LOCK_SECONDS):
                 self._pending, self._changed = self._load(), False
                 try:
                     yield
@@ -51,8 +50,6 @@ class LockedStorage(Storage):
                         files.write_bytes(self._path, _with_head(self._pending))
                 finally:
                     self._pending = None
-        except Timeout:
-            raise QexpError(f"{self._path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
         except OSError as error:
             raise QexpError(f"cannot write {self._path}: {error.strerror or error}") from error
 

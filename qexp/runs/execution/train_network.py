@@ -136,7 +136,8 @@ class _Listener:
 
 
 def _cut_metrics(path: Path, epochs: int) -> None:
-    """Drop the lines of epochs that will be trained again."""
-    if not path.exists():
-        return
+    """Drop the lines of epochs that will be trained again.
+
+    The file is always a new one: an earlier attempt that still has the old one open appends to that.
+    """
     write_lines(path, [line for line in read_lines(path) if line["epoch"] <= epochs])

@@ -24,6 +24,7 @@ from qexp.runs.record.directory import FOLDS, RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.record import Epochs, FoldRecord, NetworkRecord, Numbers, Record
 from qexp.runs.record.state import State
+from qexp.runs.record.trust import tables_of
 from qexp.training import checkpoint
 from qexp.training.epoch_lines import Line, line_of
 from qexp.training.stack import Outcome, Task
@@ -78,7 +79,7 @@ def require_done(directory: RunDirectory) -> None:
 
 def load_networks(directory: RunDirectory) -> list[Inversion]:
     """All networks of a run's folds, which must be done."""
-    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
+    spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
     models = []
     for fold in directory.all_folds():

@@ -20,12 +20,14 @@ from typing import IO, Any
 
 import torch
 
-from qexp import assemble
+from qexp import machine
 from qexp.assemble.folds import folds_of
 from qexp.errors import QexpError
+from qexp.files import drafts_of
 from qexp.runs.folds.batches import batches_of, train_batch
 from qexp.runs.folds.progress import DisplayedSteps, Steps
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
 from qexp.runs.signals import handled
 from qexp.training.epoch_lines import Line
 
@@ -96,9 +98,11 @@ def train_in_processes(
 
 
 def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> _Worker:
+    lease = drafts_of(directory.path)
+    drafts = ["--drafts", str(lease)] if lease is not None else []
     # A session of its own: Ctrl-C on the terminal reaches the run alone, which passes it on.
     process = subprocess.Popen(
-        [sys.executable, "-m", "qexp", "train-folds", str(directory.path)],
+        [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     worker = _Worker(process)
@@ -138,7 +142,10 @@ def _explain(worker: _Worker) -> None:
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         raise MemoryError(f"a process that trained folds {how}; perhaps there was no memory left")
-    raise QexpError(f"a process that trained folds {how}:\n{''.join(worker.said[-20:]).strip()}")
+    said = "".join(worker.said[-20:]).strip()
+    if machine.says_no_memory(worker.said[-1] if worker.said else ""):
+        raise MemoryError(f"a process that trained folds {how}:\n{said}")
+    raise QexpError(f"a process that trained folds {how}:\n{said}")
 
 
 # In the worker
@@ -148,7 +155,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     """Train the batches that are ordered, until no more are; False if it was told to stop."""
     torch.set_num_threads(1)
     record = directory.record()
-    plan = folds_of(directory.spec(), assemble.tables_with(directory.extensions), record.seed, torch.device("cpu"))
+    plan = folds_of(directory.spec(), tables_of(directory), record.seed, torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()

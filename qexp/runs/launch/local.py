@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import signal
@@ -15,12 +16,15 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
+from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.provenance import usable_cores
 from qexp.runs.record.state import State
 from qexp.runs.signals import handled
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
+
+log = logging.getLogger("qexp.run")
 
 SECONDS_BETWEEN_LOOKS = 0.25
 """How often the pool looks at its runs and for signals; ends are noticed at once."""
@@ -36,17 +40,21 @@ class Watcher(Protocol):
     def run_started(self, run: str) -> None: ...
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
     def run_ended(self, run: str, state: State, seconds: float) -> None: ...
+    def not_started(self, run: str, why: str) -> None: ...
     def stopping(self) -> None: ...
     def stop(self) -> None: ...
 
 
 class Unwatched:
-    """Nobody looks on."""
+    """Nobody looks on; what goes wrong is logged."""
 
     def start(self, runs: Sequence[str]) -> None: ...
     def run_started(self, run: str) -> None: ...
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
     def run_ended(self, run: str, state: State, seconds: float) -> None: ...
+    def not_started(self, run: str, why: str) -> None:
+        log.warning("%s was not started: %s", run, why)
+
     def stopping(self) -> None: ...
     def stop(self) -> None: ...
 
@@ -58,8 +66,17 @@ class _Job:
     started: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True)
+class _End:
+    run: str
+    state: State = State.CREATED
+    seconds: float = 0.0
+    trouble: str = ""
+    """Why it was not started, if it was not."""
+
+
 class Pool:
-    """Runs prepared directories. One that crashes stops no other.
+    """Runs prepared directories. One that crashes, or cannot be started, stops no other.
 
     A first SIGINT or SIGTERM starts nothing new and lets the running ones write a checkpoint; a second one kills them.
     """
@@ -80,7 +97,7 @@ class Pool:
         self._names = [directory.name for directory in directories]
         self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(min(jobs, len(directories)))]
         self._running: dict[str, _Job] = {}
-        self._ended: queue.SimpleQueue[tuple[str, State, float]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[_End] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._signals = 0
 
@@ -106,12 +123,15 @@ class Pool:
                     shown.add(name)
                     watcher.run_started(name)
                 try:
-                    name, state, seconds = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                    end = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
                     watcher.progress({name: line for name, job in running.items() if (line := _last_line(job))})
                     continue
-                states[name] = state
-                watcher.run_ended(name, state, seconds)
+                if end.trouble:
+                    watcher.not_started(end.run, end.trouble)
+                    continue
+                states[end.run] = end.state
+                watcher.run_ended(end.run, end.state, end.seconds)
         watcher.stop()
         return states
 
@@ -129,15 +149,25 @@ class Pool:
             with self._lock:
                 if self._signals:
                     return
-                if not self._launch.take(directory.name, "started"):
-                    self._ended.put((directory.name, Watch().state(directory), 0.0))
+                try:
+                    job = self._take(directory, gpu)
+                except (QexpError, OSError) as error:  # a full disk, say; the others are tried, too
+                    self._ended.put(_End(directory.name, trouble=str(error)))
                     continue
-                job = _Job(directory, self._begin(directory, gpu))
+                if job is None:
+                    self._ended.put(_End(directory.name, Watch().state(directory)))
+                    continue
                 self._running[directory.name] = job
             job.process.wait()
             with self._lock:
                 del self._running[directory.name]
-            self._ended.put((directory.name, Watch().state(directory), time.monotonic() - job.started))
+            self._ended.put(_End(directory.name, Watch().state(directory), time.monotonic() - job.started))
+
+    def _take(self, directory: RunDirectory, gpu: str | None) -> _Job | None:
+        """Start a run whose turn it is; None if it was withdrawn."""
+        if not self._launch.take(directory.name, "started"):
+            return None
+        return _Job(directory, self._begin(directory, gpu))
 
     def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]

@@ -13,8 +13,10 @@ from qexp.runs.execution.execute import execute
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.plans import overrides_of, plan
 from qexp.runs.planning.prepare import prepare
+from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
+from qexp.runs.record.trust import trust
 from qexp.runs.state.waiting import Watch
 from qexp.workspace import Workspace
 
@@ -32,19 +34,26 @@ def start(
     allow_leak: bool = False,
     storage: Path | None = None,
     resume: bool = False,
+    trust_code: bool = False,
     device: str = "auto",
     display: Display | None = None,
 ) -> tuple[RunDirectory, bool]:
-    """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do."""
+    """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do.
+
+    trust_code  whether to execute the code that it brings if it was imported
+    """
+    nesting.place_of(storage, workspace)
     assemble.device_of(device)
     experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
-    planned = plan(experience, seed, name or f"{experience.name}_{seed}", workspace)
+    planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
         directory = prepare(planned, workspace, storage)
     except FileExistsError:
         if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), resume):
             return directory, False
+        if trust_code:
+            trust(directory)
     for text in planned.warnings:
         log.warning("%s", text)
     execute(directory, device, display)

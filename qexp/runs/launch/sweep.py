@@ -5,30 +5,34 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp import assemble, files
+from qexp import assemble, files, machine
 from qexp.errors import QexpError
 from qexp.runs.launch import local
 from qexp.runs.planning import plans
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.planning.prepare import prepare as write
+from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
 from qexp.runs.record.state import State
+from qexp.runs.record.trust import require_trust, trust
+from qexp.runs.schedulers import LAUNCHERS, LOCAL, options_of, scheduler_of
+from qexp.runs.schedulers.options import Given
+from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.state import launches
+from qexp.runs.state.jobs import note
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
-from qexp.tables import suggestion
 from qexp.workspace import VARIABLE, Workspace
-
-LAUNCHERS = ("local", "slurm")
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,19 @@ class Order:
     storage: Path | None = None
     resume: bool = False
     only_failed: bool = False
+    trust_code: bool = False
+    """Execute the code that imported runs among these bring."""
     jobs: int | None = None
-    """At most so many at a time: 1 here, no limit with Slurm, if left out."""
+    """How many may run at a time; 1 here and no limit for a scheduler if left out."""
     device: str = "auto"
-    launcher: str = "local"
-    slurm: Sequence[str] = ()
+    launcher: str = LOCAL
+    options: Given = ()
+    """Of the launcher."""
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the machine has which will train; None: this one. That of a cluster is not known here."""
+        return None if scheduler_of(self.launcher) is None else machine.LARGEST
 
 
 @dataclass(frozen=True)
@@ -78,24 +90,25 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
     """Check an order and see what there is of it already; nothing is written."""
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"-j {order.jobs}: at least one run at a time")
-    if order.launcher not in LAUNCHERS:
-        raise QexpError(f"--launcher {order.launcher}: no such launcher; {suggestion(order.launcher, LAUNCHERS)}")
-    if order.slurm and order.launcher != "slurm":
-        raise QexpError("--slurm is for --launcher slurm")
-    assemble.device_of("auto" if order.launcher == "slurm" else order.device)
-    settings: dict[str, Any] = {"jobs": order.jobs, "device": order.device}
-    if order.launcher == "slurm":
-        from qexp.runs.schedulers import slurm
-
-        settings["slurm"] = slurm.options(workspace.settings().get("slurm", {}), order.slurm)
+    nesting.place_of(order.storage, workspace)
+    options = options_of(order.launcher, workspace.settings(), order.options)
+    if LAUNCHERS[order.launcher] is None:
+        assemble.device_of(order.device)
+    else:
+        assemble.require_device_name(order.device)  # whether a node has it is seen there
+    settings = {"jobs": order.jobs, "device": order.device, "options": options}
     planned = plans.sweep(
         order.experiences,
         plans.seeds_of(order.seeds),
         order.grid,
         [*order.overrides, *plans.overrides_of(order.pretrain, order.allow_leak)],
         workspace,
+        order.memory,
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    if not order.trust_code:
+        for plan in choice.again:
+            require_trust(RunDirectory(workspace.runs / plan.name))
     return Prepared(order, planned, choice, settings)
 
 
@@ -116,7 +129,7 @@ def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False,
                 choice.new.append(plan)
         elif state is State.DONE:
             choice.done.append(plan)
-        elif state.without_result if only_failed else state is State.CREATED or (resume and state.resumable):
+        elif state is State.CREATED or (state.without_result if only_failed else resume and state.resumable):
             choice.again.append(plan)
         else:
             choice.left[plan.name] = state
@@ -142,12 +155,62 @@ def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[
     }
     files.write_json(launch.record_file, record)
     directories = [RunDirectory(workspace.runs / plan.name) for plan in choice.again]
+    if order.trust_code:
+        for directory in directories:
+            trust(directory)
     first: RunDirectory | None = None
     for plan in choice.new:
         with suppress(FileExistsError):  # somebody else was quicker; it is theirs then
             directories.append(write(replace(plan, launch=launch.id), workspace, order.storage, first))
             first = first or directories[-1]
     return launch, directories
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What came of a launch, as far as it is known when the command goes on."""
+
+    launch: Launch
+    jobs: dict[str, str] | None = None
+    """Run → job, where a scheduler starts them."""
+    states: dict[str, State] | None = None
+    """Run → state at the end, where they ran in a pool of this process; those that were never started are left out."""
+    stopped: bool = False
+    """Whether a signal ended the pool."""
+
+
+def launched(
+    prepared: Prepared,
+    workspace: Workspace,
+    *,
+    watched: Callable[[], local.Watcher] = local.Unwatched,
+    tell: Callable[[str], None] = lambda text: None,
+    most: int | None = None,
+    detached: bool = False,
+) -> Launched | None:
+    """Submit what is to be run, or run it here, or let a process of its own do that; None if there is nothing to run.
+
+    watched   makes who watches the pool
+    tell      receives the launch's id before anything starts
+    most      if more runs are to be started, that is an error
+    detached  return at once; a scheduler does so anyway
+    Raises QexpError, with nothing started.
+    """
+    count = len(prepared.choice.new) + len(prepared.choice.again)
+    if not count:
+        return None
+    if most is not None and count > most:
+        raise QexpError(f"{count:,} runs are many; start them with --yes")
+    launch, directories = open_launch(prepared, workspace)
+    tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
+    scheduler = LAUNCHERS[prepared.order.launcher]
+    if scheduler is not None:
+        return Launched(launch, jobs=submit(launch, directories, prepared, scheduler))
+    if detached:
+        detach(launch, workspace)
+        return Launched(launch)
+    states, stopped = run_here(launch, directories, watched())
+    return Launched(launch, states=states, stopped=stopped)
 
 
 def run_here(
@@ -157,24 +220,28 @@ def run_here(
     jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
     gpus = local.visible_gpus() if device in ("auto", "cuda") else []
     pool = local.Pool(launch, directories, jobs or 1, device, gpus)
-    files.write_json(launch.pool_file, this_process().document())
-    return pool.run(watcher), pool.stopped
+    with beating(launch.heartbeat):
+        files.write_json(launch.pool_file, this_process().document())
+        return pool.run(watcher), pool.stopped
 
 
-def submit(launch: Launch, directories: Sequence[RunDirectory], prepared: Prepared) -> dict[str, str]:
-    """Hand the launch to Slurm. Returns run → job. Raises SchedulerError, with the runs as they were before."""
-    from qexp.runs.schedulers import slurm
-
+def submit(
+    launch: Launch, directories: Sequence[RunDirectory], prepared: Prepared, scheduler: Scheduler
+) -> dict[str, str]:
+    """Hand the launch to a scheduler. Returns run → job. Raises SchedulerError, with the runs as they were before."""
+    order = prepared.order
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():
         directory.write(replace(record, state=State.QUEUED))
     try:
-        jobs = slurm.submit(launch.folder, directories, prepared.settings["slurm"], prepared.order.jobs, launch.id)
-    except QexpError:
+        jobs = scheduler.submit(
+            launch.folder, directories, prepared.settings["options"], order.jobs, launch.id, order.device
+        )
+    except BaseException:
         for directory, record in before.items():
             directory.write(record)
         raise
-    files.write_json(launch.folder / "jobs.json", jobs)
+    note(launch, jobs, scheduler.cluster())
     return jobs
 
 

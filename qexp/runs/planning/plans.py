@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from qexp import assemble
 from qexp.assemble import Experience
 from qexp.datasets.spectra.dataset import MASK
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import DamagedError, QexpError, shortened
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.leakage.check import Exposures
 from qexp.runs.planning.existing import require_done
@@ -23,6 +24,9 @@ from qexp.runs.record.record import LARGEST_SEED
 from qexp.spec.digest import digest
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
+
+MOST_DIGITS = 30
+"""Of a number that is read at all; those of seeds are 19 at most, without zeros before them."""
 
 LARGEST_SWEEP = 1_000_000
 """Runs of one sweep; more are a slip of the keyboard."""
@@ -95,29 +99,36 @@ def sweep(
     grid: Iterable[str],
     overrides: Iterable[str],
     workspace: Workspace,
+    memory: int | None = None,
 ) -> list[Plan]:
     """All combinations, seeds fastest.
 
     A run is named `<experience>_<seed>`, with a short digest between them where the spec is changed.
-    grid  texts such as `learning_rate=1e-3,3e-3`
+    grid    texts such as `learning_rate=1e-3,3e-3`
+    memory  bytes that the machine has which will train; those of this one if left out
     """
     axes = [axis(text) for text in grid]
     keys = [key for of_axis, _ in axes for key in of_axis]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
+    total = len(references) * math.prod(len(changes) for _, changes in axes) * len(seeds)
+    require_few(total)
     points = [list(itertools.chain(*point)) for point in itertools.product(*(changes for _, changes in axes))]
-    total = len(references) * len(points) * len(seeds)
-    if total > LARGEST_SWEEP:
-        raise QexpError(f"{total:,} runs are too many; at most {LARGEST_SWEEP:,}")
     plans = []
     for reference, point in itertools.product(references, points):
-        experience = assemble.experience(reference, [*overrides, *point], workspace)
+        experience = assemble.experience(reference, [*overrides, *point], workspace, memory)
         plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise QexpError(f"two runs of the sweep would be the same, {double}; name every experience and value once")
     return plans
+
+
+def require_few(runs: int) -> None:
+    """Raise QexpError if there are more runs than anybody can want; before they are listed, which would take hours."""
+    if runs > LARGEST_SWEEP:
+        raise QexpError(f"{runs:,} runs are too many; at most {LARGEST_SWEEP:,}")
 
 
 def _name(experience: Experience, seed: int) -> str:
@@ -127,22 +138,32 @@ def _name(experience: Experience, seed: int) -> str:
 
 def seeds_of(text: str) -> list[int]:
     """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, colon, end = part.strip().partition(":")
-        if not first.isdecimal() or (colon and not end.isdecimal()):
-            raise QexpError(f"--seeds {text}: write 0:10 for 0 to 9, or a list such as 0,2,5")
-        low, high = int(first), int(end) if colon else int(first) + 1
-        if high <= low:
-            raise QexpError(f"--seeds {text}: {part} holds no seed; the first comes before the colon, the end after it")
-        if high - low > LARGEST_SWEEP:
-            raise QexpError(f"--seeds {text}: {high - low:,} seeds are too many; at most {LARGEST_SWEEP:,}")
-        seeds += range(low, high)
+    shown = f"--seeds {shortened(text)}"
+    ranges = [_range_of(part.strip(), shown) for part in text.split(",")]
+    count = sum(one.stop - one.start for one in ranges)
+    if count > LARGEST_SWEEP:
+        raise QexpError(f"{shown}: {count:,} seeds are too many; at most {LARGEST_SWEEP:,}")
+    seeds = list(itertools.chain(*ranges))
     if len(set(seeds)) < len(seeds):
-        raise QexpError(f"--seeds {text}: a seed is named twice")
-    if max(seeds) > LARGEST_SEED:
-        raise QexpError(f"--seeds {text}: a seed is less than 2^63")
+        raise QexpError(f"{shown}: a seed is named twice")
     return seeds
+
+
+def _range_of(part: str, shown: str) -> range:
+    """shown  the option as an error repeats it"""
+    first, colon, end = part.partition(":")
+    if not first.isdecimal() or (colon and not end.isdecimal()):
+        raise QexpError(f"{shown}: write 0:10 for 0 to 9, or a list such as 0,2,5")
+    if max(len(first), len(end)) > MOST_DIGITS:
+        raise QexpError(f"{shown}: a seed is less than 2^63")
+    low, high = int(first), int(end) if colon else int(first) + 1
+    if high <= low:
+        raise QexpError(
+            f"{shown}: {part} holds no seed; the first comes before the colon, the one after the last behind it"
+        )
+    if high - 1 > LARGEST_SEED:
+        raise QexpError(f"{shown}: a seed is less than 2^63")
+    return range(low, high)
 
 
 def axis(text: str) -> tuple[list[str], list[list[str]]]:

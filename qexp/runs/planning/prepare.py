@@ -15,7 +15,7 @@ from typing import Any
 from qexp import files
 from qexp.errors import QexpError
 from qexp.runs.leakage import hashes
-from qexp.runs.record import lineage, provenance
+from qexp.runs.record import lineage, nesting, provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.record import Ancestor, Epochs, Record
@@ -59,10 +59,10 @@ def prepare(
 
     storage  where the directory goes instead of `runs/`, which then gets a link to it
     like     a run prepared just now, whose code state is this one's, too: of many runs only the first asks git
-    Raises FileExistsError if there is a run of that name.
+    Raises FileExistsError if there is a run of that name, QexpError for a place where no run may be.
     """
     require_name(plan.name)
-    place = workspace.runs if storage is None else storage.absolute()
+    place = nesting.place_of(storage, workspace)
     with _explained(place):
         _make_folder(workspace.runs)
         _make_folder(place)
@@ -141,6 +141,7 @@ def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
                 ) from None
             raise FileExistsError(name) from None
         raise
+    files.sync_folder(place)
     if place != runs:
         try:
             (runs / name).symlink_to(target, target_is_directory=True)

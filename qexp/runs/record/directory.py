@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,19 @@ TEST_PREDICTIONS = "test_predictions.nc"
 
 FIELD_ERRORS = "errors.json"
 
+SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
+"""What lies beside the record of every run, or was there once."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
     path: Path
+    code_trusted: bool = field(default=False, compare=False)
+    """Whether to execute the code that it brings even if it was imported without a word on that."""
+
+    def trusting(self, code: bool) -> RunDirectory:
+        """The same run, of which code that it brings may be executed."""
+        return replace(self, code_trusted=True) if code else self
 
     @property
     def name(self) -> str:
@@ -35,7 +44,12 @@ class RunDirectory:
     @property
     def spec_file(self) -> Path:
         """A fold's is that of its run."""
-        return (self.path.parent.parent if self.path.parent.name == FOLDS else self.path) / "spec.json"
+        return self._whole / "spec.json"
+
+    @property
+    def _whole(self) -> Path:
+        """The folder of the run; of a fold, that of the run that it is a part of."""
+        return self.path.parent.parent if self.path.parent.name == FOLDS else self.path
 
     @property
     def metrics_file(self) -> Path:
@@ -51,8 +65,8 @@ class RunDirectory:
 
     @property
     def extensions(self) -> Path:
-        """The workspace's own table entries as they were when the run was prepared."""
-        return self.path / "code" / "extensions.py"
+        """The workspace's own table entries as they were when the run was prepared; a fold's are those of its run."""
+        return self._whole / "code" / "extensions.py"
 
     @property
     def results(self) -> Path:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.parts import MisfitError, Part
-
-HEARTBEAT_SECONDS = 15.0
-"""A running process touches its heartbeat file this often."""
-
-SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
-"""On a machine that cannot be asked, a process is believed dead after so long a silence."""
-
 
 LARGEST_PID = 2**31 - 1
 
@@ -51,22 +44,32 @@ def this_process() -> Process:
 def alive(process: Process, heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
-    A process of this machine is asked for directly. One elsewhere is believed as long as its heartbeat is fresh.
+    A process of this machine is asked for directly. One elsewhere, also on a machine that only has this one's name, and
+    one that the system hides from this user, is believed as long as its heartbeat is fresh.
     """
-    if process.host != socket.gethostname() or process.pid_namespace != pid_namespace():
-        return heard_lately(heartbeat)
-    if process.boot_id != boot_id():
-        return False
+    if not in_view(process):
+        return fresh(heartbeat)
     start = process_start(process.pid)
+    if start is None and _hidden(process.pid):
+        return fresh(heartbeat)
     return start is not None and start == process.start
 
 
-def heard_lately(heartbeat: Path) -> bool:
-    """Whether a process touched its heartbeat a few minutes ago."""
+def in_view(process: Process) -> bool:
+    """Whether a process is, or was, one of this machine since it was started, and of this container."""
+    here = (socket.gethostname(), boot_id(), pid_namespace())
+    return (process.host, process.boot_id, process.pid_namespace) == here
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is a process of another user, which /proc may keep to itself (hidepid) but a signal finds."""
     try:
-        return time.time() - heartbeat.stat().st_mtime < SILENT_SECONDS
-    except OSError:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
         return False
+    return False
 
 
 @cache

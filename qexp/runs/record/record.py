@@ -43,8 +43,13 @@ class FoldCount(Part):
 class JobRecord(Part):
     """The scheduler's job in which the last attempt ran."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("workspace", "cluster")
+
     launcher: str
     id: str
+    workspace: str | None = None
+    """The root of the workspace from which it was submitted."""
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,20 @@ class Ancestor(Part):
     """Those whose weights were taken over; None: all."""
     transforms: tuple[str, ...] = ()
     """Variables that stayed scaled as they were fitted there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported(Part):
+    """Where a run came from that was made elsewhere."""
+
+    archive: str
+    time: str
+    was: Mapping[str, Any] = field(default_factory=dict)
+    """What its record said there of name, state, job and launch."""
+    before: Mapping[str, Any] | None = None
+    """The same of an earlier import."""
+    code_trusted: bool | None = None
+    """Whether code that it brings may be executed; None if it brings none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +250,7 @@ class Record(Part):
     features: tuple[Feature, ...] = ()
     lineage: tuple[Ancestor, ...] = ()
     seen: Fingerprint | None = None
+    imported: Imported | None = None
     code: CodeState = CodeState()
     epochs: Epochs = Epochs()
     name: str

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from qexp import files
 from qexp.errors import DamagedError, QexpError
+from qexp.locks import locked
 from qexp.runs.record import upgrade
+
+FILE = "labels.json"
 
 TAG = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -24,7 +23,7 @@ Labels = dict[str, Any]
 
 def read(folder: Path) -> Labels:
     """The labels of the run in a folder: `tags` and `note`, as far as somebody has set them."""
-    file = folder / "labels.json"
+    file = folder / FILE
     try:
         labels = files.read_json(file)
     except FileNotFoundError:
@@ -71,16 +70,11 @@ def _tag(word: str) -> str:
 
 def _change(folder: Path, changed: Callable[[Labels], Labels]) -> None:
     """Read, change and replace the labels, so that of several processes none undoes another's change."""
-    file, record = folder / "labels.json", folder / "run.json"
-    of_record = _of_record(record)  # before the lock, which would make the folder of a run that is gone
+    file = folder / FILE
+    of_record = _of_record(folder / "run.json")
     try:
-        with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
-            before = {**of_record, **read(folder)}
-            files.write_json(file, changed(before))
-            # A catalog looks at the record's stamp alone. Whole nanoseconds, since two changes can share a clock tick.
-            os.utime(record, ns=(time.time_ns(), time.time_ns()))
-    except Timeout:
-        raise QexpError(f"{file} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+        with locked(file, LOCK_SECONDS):
+            files.write_json(file, changed({**of_record, **read(folder)}))
     except OSError as error:
         raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
 

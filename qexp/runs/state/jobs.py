@@ -1,24 +1,30 @@
-"""Who is to start or stop runs, a pool or Slurm, and what is to be heard of them there."""
+"""Which launcher owns each run, the local pool or a scheduler, and the state that it reports."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import JobRecord
 from qexp.runs.record.state import State
+from qexp.runs.schedulers import LAUNCHERS, LOCAL
+from qexp.runs.schedulers.scheduler import Scheduler
+from qexp.runs.state import memory
 from qexp.runs.state.launches import Launch
-from qexp.runs.state.states import FORGOTTEN
+from qexp.runs.state.states import FORGOTTEN, Report
 
 PAUSE = 10.0
 """Seconds between two questions to a scheduler, which serves many."""
+
+FILE = "jobs.json"
+"""In the folder of a launch: cluster, workspace, and the job of each run."""
 
 
 class HandedOver(Protocol):
@@ -34,14 +40,38 @@ class HandedOver(Protocol):
 
 @dataclass(frozen=True)
 class Job:
+    """A run that a launcher was given: a job of a scheduler, or a run that waits in the local pool of a launch."""
+
+    launcher: str
+    """In `LAUNCHERS`."""
     id: str
     launch: Path | None
     """The folder that remembers what became of it."""
-    launcher: str = "slurm"
+    cluster: str | None = None
+    """Numbers of jobs mean something on one cluster alone; None if it is not known."""
+
+    @property
+    def submitted(self) -> bool:
+        """Whether it is a scheduler's."""
+        return LAUNCHERS[self.launcher] is not None
+
+
+NOBODYS = Job(LOCAL, "", None)
+"""What a run waits for that was copied while it was queued: nobody will start it here."""
+
+
+def note(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
+    """Write down which job each run was handed over as."""
+    workspace = str(launch.folder.absolute().parents[2])
+    files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 
 def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Job]:
-    """The jobs of those runs that Slurm may still have a word on, and those that wait in a pool."""
+    """The jobs of those runs that a scheduler may still report on, and of those that wait in a pool.
+
+    A job is believed if it was submitted from this workspace: a run that came from elsewhere has none here, though some
+    other job may have its number.
+    """
     own = {directory: _own(record) for directory, record in records.items()}
     asked = {
         directory: record
@@ -49,75 +79,166 @@ def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Jo
         # A process that was stopped does not know whether its job is started again.
         if record.state is State.QUEUED or (own[directory] and record.state.open_ended)
     }
-    submitted = {folder: _submitted(folder) for folder in {directory.path.parent for directory in asked}}
+    names: dict[Path, set[str]] = {}
+    for directory in asked:
+        names.setdefault(directory.path.parent, set()).add(directory.name)
+    submitted = {folder: _submitted(folder, wanted) for folder, wanted in names.items()}
     jobs = {}
     for directory, record in asked.items():
         job, latest = own[directory], submitted[directory.path.parent].get(directory.name)
-        if latest is not None and (record.state is State.QUEUED or latest.id == job):
+        if latest is not None and (record.state is State.QUEUED or (job is not None and latest.id == job.id)):
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
-        elif job is not None:
-            jobs[directory] = Job(job, None)
-        elif record.launch is not None:
+        elif job is not None and record.job is not None and _is_of(directory.path.parent, record.job.workspace):
+            jobs[directory] = job
+        elif record.state is State.QUEUED and record.launch is not None:
             launch = directory.path.parent / ".launches" / record.launch
-            jobs[directory] = Job(record.launch, launch, "local")
+            jobs[directory] = Job(LOCAL, record.launch, launch)
+        elif record.state is State.QUEUED and job is not None:
+            jobs[directory] = NOBODYS
     return jobs
 
 
-def _own(record: HandedOver) -> str | None:
-    return record.job.id if record.job is not None and record.job.launcher == "slurm" else None
+def require_here(name: str, job: Job) -> None:
+    """Raise QexpError if a run's job is one of another cluster than that of this machine."""
+    scheduler = LAUNCHERS[job.launcher]
+    if scheduler is not None and _is_elsewhere(job, scheduler.cluster()):
+        raise QexpError(f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that cluster")
 
 
-def _submitted(runs: Path) -> dict[str, Job]:
-    """Run → the job that it was handed over as last."""
+def of_schedulers(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
+    """Each scheduler that has some of the jobs, with its name and these."""
+    known = list(jobs)
+    for name, scheduler in LAUNCHERS.items():
+        own = [job for job in known if job.launcher == name]
+        if scheduler is not None and own:
+            yield name, scheduler, own
+
+
+def remember(jobs: Collection[Job], states: Mapping[str, State]) -> None:
+    """Keep what a scheduler reports of its jobs in the folders of their launches.
+
+    states  id → state
+    """
+    by_launch: dict[Path, dict[str, State]] = {}
+    for job in jobs:
+        if job.launch is not None and job.id in states:
+            by_launch.setdefault(job.launch, {})[job.id] = states[job.id]
+    for folder, known in by_launch.items():
+        memory.remember(folder, known)
+
+
+def _own(record: HandedOver) -> Job | None:
+    """The job as which the run was last at work, if its scheduler is one of ours."""
+    job = record.job
+    if job is None or LAUNCHERS.get(job.launcher) is None:
+        return None
+    return Job(job.launcher, job.id, None, job.cluster)
+
+
+def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
+    """Run → the job that it was handed over as last, of these runs of a folder.
+
+    Jobs of the workspace of which this one is a copy are nobody's here.
+    """
     found: dict[str, Job] = {}
-    for file in sorted((runs / ".launches").glob("*/jobs.json")):  # by time, as launches are named
+    for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
         try:
-            jobs = files.read_json(file)
+            noted = files.read_json(file)
         except (FileNotFoundError, DamagedError):
             continue
-        if isinstance(jobs, dict):
-            found |= {name: Job(job, file.parent) for name, job in jobs.items() if isinstance(job, str)}
+        if not isinstance(noted, dict):
+            continue
+        if not isinstance(noted.get("jobs"), dict):
+            noted = {"jobs": noted}  # before clusters and workspaces were noted
+        own = {name: job for name, job in noted["jobs"].items() if name in names and isinstance(job, str)}
+        if not own:
+            continue
+        if _is_of(runs, noted.get("workspace")) is False:
+            found |= dict.fromkeys(own, NOBODYS)
+        elif (launcher := _launcher(file.parent)) is not None:
+            cluster = _text(noted.get("cluster"))
+            found |= {name: Job(launcher, job, file.parent, cluster) for name, job in own.items()}
     return found
 
 
-class Scheduler:
-    """What Slurm and pools say of jobs; Slurm is asked for all of them at once, and not each time."""
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_of(runs: Path, workspace: Any) -> bool | None:
+    """Whether the workspace that was noted is that of these runs; None if there is none in that place any more."""
+    if not isinstance(workspace, str):
+        return None
+    here = runs.absolute().parent
+    try:
+        return workspace == str(here) or here.samefile(workspace)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_elsewhere(job: Job, cluster: str | None) -> bool:
+    return None not in (job.cluster, cluster) and job.cluster != cluster
+
+
+def _launcher(folder: Path) -> str | None:
+    """The scheduler that a launch was handed to, if it is one of ours."""
+    try:
+        launcher = Launch(folder).record()["launcher"]
+    except DamagedError:
+        return None
+    return launcher if isinstance(launcher, str) and LAUNCHERS.get(launcher) is not None else None
+
+
+class Reports:
+    """What launchers report of jobs. A scheduler is asked for all of its jobs at once, and not each time."""
 
     def __init__(self) -> None:
-        self._words: dict[str, str] = {}
+        self._words: dict[Job, Report] = {}
         self._asked = -math.inf
+        self._clusters: dict[str, str | None] = {}
 
-    def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, str]:
-        """One of our states or FORGOTTEN per run; nothing of those that were not to be heard of."""
-        handed_over = {job for job in jobs.values() if job.launcher == "slurm"}
-        if handed_over and time.monotonic() - self._asked >= PAUSE:
-            self._ask(handed_over)
+    def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, Report]:
+        """Run → state reported by its launcher; FORGOTTEN if a scheduler no longer lists the job.
+
+        Runs without a report are left out.
+        """
+        submitted = {job for job in jobs.values() if job.submitted}
+        if submitted and time.monotonic() - self._asked >= PAUSE:
+            for name, scheduler, own in of_schedulers(submitted):
+                self._ask(scheduler, [job for job in own if not self._is_elsewhere(name, scheduler, job)], own)
             self._asked = time.monotonic()
-        waiting = {directory: job for directory, job in jobs.items() if job.launcher == "local"}
+        waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
         at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
-        return {
-            **{directory: self._words[job.id] for directory, job in jobs.items() if job.id in self._words},
-            **{directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()},
+        words: dict[RunDirectory, Report] = {
+            directory: word
+            for directory, job in jobs.items()
+            if job.submitted and (word := self._words.get(job)) is not None
         }
+        return words | {directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()}
 
-    def _ask(self, jobs: set[Job]) -> None:
-        from qexp.runs.schedulers import slurm
+    def _is_elsewhere(self, name: str, scheduler: Scheduler, job: Job) -> bool:
+        if job.cluster is None:
+            return False
+        if name not in self._clusters:
+            self._clusters[name] = scheduler.cluster()
+        return _is_elsewhere(job, self._clusters[name])
 
-        launches = {job.launch for job in jobs if job.launch is not None}
-        final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not State(word).unfinished}
-        for folder in launches:
-            final |= slurm.remembered(folder)
+    def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
+        """Hear of jobs: those of this cluster from the scheduler, all from what their launches remember."""
+        final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not word.unfinished}
+        for folder in {job.launch for job in jobs if job.launch is not None}:
+            remembered = memory.remembered(folder)
+            final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
+        self._words |= final
         try:
-            said = slurm.states(job.id for job in jobs)
+            said = scheduler.states(job.id for job in here)
         except QexpError:  # away for a moment, or this is no machine of the cluster: what is known must do
-            self._words |= final
             return
-        self._words |= {job.id: said.get(job.id) or final.get(job.id, FORGOTTEN) for job in jobs}
-        for folder in launches:
-            slurm.remember(folder, {job.id: said[job.id] for job in jobs if job.launch == folder and job.id in said})
+        self._words |= {job: said.get(job.id) or final.get(job, FORGOTTEN) for job in here}
+        remember(here, said)
 
 
-def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> str:
+def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
     """A run that waits in a pool that is gone will not be started, until somebody does."""
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
         return State.INTERRUPTED

@@ -63,7 +63,7 @@ class Launch:
 
     @property
     def heartbeat(self) -> Path:
-        """What a pool on another machine would touch; there is none, so that such a pool is not believed to live."""
+        """What a pool touches, so that it is believed to live on other machines, too."""
         return self.folder / "heartbeat"
 
     def pool(self) -> Process | None:
@@ -91,8 +91,12 @@ class Launch:
             return False
         except OSError as error:
             raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
-        with os.fdopen(handle, "w") as opened:
-            opened.write(turn)
+        try:
+            with os.fdopen(handle, "w") as opened:
+                opened.write(turn)
+        except OSError as error:  # a full disk has room for a name still; nothing is decided
+            file.unlink(missing_ok=True)
+            raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
         return True
 
     def withdrawn(self, run: str) -> bool:
@@ -127,7 +131,7 @@ def find(reference: str, workspace: Workspace) -> Launch:
         if record.parent.name.startswith(reference):
             raise NotFoundError(
                 f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
-                "jobs, and scancel ends them"
+                "jobs: end them with the scheduler's own command"
             )
     raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [one.id for one in known[-8:]])}")
 

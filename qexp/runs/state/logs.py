@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qexp.errors import NotFoundError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.lease import attempts
 from qexp.runs.state.waiting import Watch
 
 PAUSE = 0.2
@@ -44,12 +45,6 @@ def follow(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]
             return
         else:
             time.sleep(PAUSE)
-
-
-def attempts(directory: RunDirectory) -> list[int]:
-    """The numbers of the attempts that have been made."""
-    folder = directory.path / "attempts"
-    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal())
 
 
 def _last(directory: RunDirectory) -> int | None:

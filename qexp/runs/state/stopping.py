@@ -12,10 +12,10 @@ from pathlib import Path
 
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import Process, alive, pid_namespace
+from qexp.runs.record.process import Process, alive, in_view, pid_namespace
 from qexp.runs.record.record import AttemptRecord
 from qexp.runs.record.state import State
-from qexp.runs.state.jobs import Job, jobs_of
+from qexp.runs.state.jobs import Job, jobs_of, of_schedulers, remember, require_here
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch, endings
 
@@ -34,7 +34,7 @@ def stop(directory: RunDirectory, now: bool = False) -> State:
 
 
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
-    """Send the signal, or tell Slurm; False if there is nothing at work that could be stopped.
+    """Send the signal, or tell the scheduler; False if there is nothing at work that could be stopped.
 
     Raises NotFoundError, or DamagedError for a record that does not say what is at work.
     """
@@ -43,11 +43,12 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     if not state.unfinished:
         return False
     job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
-    if job is not None and job.launcher == "slurm":
+    if job is not None and job.submitted:
         if now:
             raise QexpError(
-                f"{directory.name} is job {job.id} of Slurm, which kills what does not end soon; drop --now"
+                f"{directory.name} is job {job.id} of {job.launcher}, which cannot be killed from here; drop --now"
             )
+        require_here(directory.name, job)
         _cancel([job])
         return True
     if job is not None and job.launch is not None and state is State.QUEUED:
@@ -70,7 +71,9 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
             time.sleep(PAUSE)
     at_work = [directory for directory, state in Watch().states(directories).items() if state.at_work]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
-    handed_over = {directory: job for directory, job in jobs.items() if job.launcher == "slurm"}
+    handed_over = {directory: job for directory, job in jobs.items() if job.submitted}
+    for directory, job in handed_over.items():
+        require_here(directory.name, job)
     _cancel(handed_over.values())
     for directory in at_work:
         if directory not in handed_over:  # its pool was killed and could not pass anything on
@@ -91,12 +94,9 @@ def _wait_for_start(directory: RunDirectory) -> None:
 
 
 def _cancel(jobs: Collection[Job]) -> None:
-    """Tell Slurm, once for all of them; it forgets at once those that have not started, so that they are remembered."""
-    from qexp.runs.schedulers import slurm
-
-    waited = slurm.cancel([job.id for job in jobs]) if jobs else {}
-    for folder in {job.launch for job in jobs if job.launch is not None}:
-        slurm.remember(folder, {job.id: waited[job.id] for job in jobs if job.launch == folder and job.id in waited})
+    """Tell each scheduler once. What had not started is remembered: a scheduler may forget it at once."""
+    for _, scheduler, own in of_schedulers(jobs):
+        remember(own, scheduler.cancel([job.id for job in own]))
 
 
 def _signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: signal.Signals) -> bool:
@@ -135,6 +135,11 @@ def _require_here(name: str, process: Process) -> None:
         raise QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
     if process.pid_namespace != pid_namespace():
         raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
+    if not in_view(process):
+        raise QexpError(
+            f"{name} runs on another machine that is called {host}, too, as process {pid}, or this one was restarted "
+            "a few minutes ago and it is dead; stop it there, or look again later"
+        )
 
 
 def _handle(pid: int) -> int | None:

@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
-from qexp.runs.state.jobs import Scheduler, jobs_of
+from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import state_now
 
 SECONDS_TO_START = 20.0
@@ -23,7 +24,7 @@ class Watch:
     """Tells again and again what states runs are in."""
 
     def __init__(self) -> None:
-        self._scheduler = Scheduler()
+        self._reports = Reports()
 
     def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
         """The states to be believed now; GONE and DAMAGED where there is no record that can be read."""
@@ -35,7 +36,7 @@ class Watch:
                 unread[directory] = State.GONE
             except DamagedError:
                 unread[directory] = State.DAMAGED
-        words = self._scheduler.words(jobs_of(records))
+        words = self._reports.words(jobs_of(records))
         states = {
             directory: state_now(directory, record.state, record.open_attempt, words.get(directory))
             for directory, record in records.items()
@@ -75,6 +76,6 @@ def _left(directory: RunDirectory, state: State) -> bool:
     if state is not State.CREATED:
         return False
     try:
-        return time.time() - directory.record_file.stat().st_mtime > SECONDS_TO_START
+        return clocks.age(directory.record_file) > SECONDS_TO_START
     except OSError:
         return False

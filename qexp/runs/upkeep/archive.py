@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
+import itertools
 import os
-import shutil
-import stat
 import tarfile
-import tempfile
-import zlib
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
-import orjson
 import zstandard
 
 from qexp import files
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.names import now, require_name
+from qexp.runs.record.names import now
+from qexp.runs.upkeep.tar_stream import UnsafeError, shown
 from qexp.runs.upkeep.trash import in_use
-from qexp.workspace import Workspace
 
 MANIFEST = "manifest.json"
 """The last member: hashes of all others, taken while they were written."""
 
-LARGEST_MANIFEST = 64_000_000
-"""Bytes of a manifest that are read, whatever an archive claims."""
+LONGEST, DEEPEST, MOST = 4096, 128, 250_000
+"""Bytes of a name in an archive, folders in it, and files and folders in all: what is more cannot be taken in."""
 
-BLOCK = 1 << 20
-
-BROKEN = (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError, gzip.BadGzipFile)
-"""What reading a damaged archive can end in."""
-
+ABANDONED_SECONDS = 60.0
+"""A draft without content that is older is of a dead process; others are locked as long as they are written."""
 
 Stream = Callable[[IO[bytes]], AbstractContextManager[Any]]
 """What goes between an archive and its file, and leaves that open."""
@@ -88,9 +83,13 @@ def export(directory: RunDirectory, target: Path) -> int:
         raise QexpError(f"{directory.name} is {state}; wait for its end, or stop it: qexp stop {directory.name}")
     if os.path.lexists(target):
         raise QexpError(f"{target} is there already; remove it, or choose another name")
-    members = list(_members(directory.path.resolve(), PurePosixPath(directory.name)))
+    members = list(itertools.islice(_members(directory.path.resolve(), directory.name), MOST + 1))
+    if len(members) > MOST:
+        raise QexpError(f"{directory.name} has more than {MOST:,} files and folders; an archive cannot hold them")
     try:
+        _clear_drafts(target)
         with files.replacing(target) as file:
+            _lock(file)
             with compression.writer(file) as stream:
                 _write(members, directory.name, stream)
             return file.tell()
@@ -98,34 +97,28 @@ def export(directory: RunDirectory, target: Path) -> int:
         raise QexpError(f"cannot write {target}: {error}") from error
 
 
-def unpack(file: Path, workspace: Workspace, name: str | None = None) -> RunDirectory:
-    """Take in the run of an archive, under another name if one is given.
+def _lock(draft: IO[bytes]) -> bool:
+    """Lock a draft until it is closed, or its process ends; False if another process writes it.
 
-    All of the archive is read and checked before anything is written; the run appears whole or not at all.
-    Raises QexpError for members that have no business in an archive of a run, and for a name that is taken;
-    DamagedError for what is torn, changed or missing.
+    Where a file system knows no locks, that is True for none, so that drafts are left to `qexp doctor`.
     """
-    with _opened(file) as archive:
-        contents = _checked(archive, file, _room(workspace))
-        target = workspace.runs / require_name(name or contents.run)
-        if os.path.lexists(target):
-            raise _taken(target)
-        files.make_folder(workspace.runs)
-        with _draft(workspace.runs) as draft:
-            _extract(archive, contents, draft)
-            arrived = RunDirectory(draft / contents.run)
-            _require_readable(arrived, file)
-            _rename(arrived, target.name)
-            _claim(arrived.path, target)
-    return RunDirectory(target)
+    try:
+        fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What an archive holds, after all of it was read."""
-
-    run: str
-    hashes: dict[str, str]
+def _clear_drafts(target: Path) -> None:
+    """Delete what exports to the same file have left that were killed."""
+    for path in target.absolute().parent.glob(".*.tar*"):
+        match = files.TEMPORARY.fullmatch(path.name)
+        if match is None or match["whole"] != target.name or path.is_symlink() or not path.is_file():
+            continue
+        with suppress(OSError), path.open("rb") as draft:
+            new = not path.stat().st_size and time.time() - path.stat().st_mtime < ABANDONED_SECONDS
+            if not new and _lock(draft):
+                path.unlink()
 
 
 def is_archive(target: Path) -> bool:
@@ -144,24 +137,49 @@ def _compression_for(target: Path) -> Compression:
 # Writing
 
 
-def _members(folder: Path, called: PurePosixPath) -> Iterator[tuple[Path, str]]:
-    """Files and folders of a run with their names in the archive, folders before what they hold."""
-    yield folder, str(called)
-    for path in sorted(folder.iterdir()):
-        name = called / path.name
+def require_harmless(name: str) -> None:
+    """Raise UnsafeError unless a name in an archive stays below where it is put, and can be a file's."""
+    steps = name.split("/")
+    if name.startswith("/") or any(step in ("", ".", "..") for step in steps) or "\0" in name or "\\" in name:
+        raise UnsafeError(f"{shown(name)} in it leads out of where it is put")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise UnsafeError(f"the name {shown(name)} in it is no text") from None
+    if size > LONGEST or len(steps) > DEEPEST:
+        raise UnsafeError(
+            f"{shown(name)} in it is {len(steps):,} folders deep and {size:,} bytes long; "
+            f"at most {DEEPEST} and {LONGEST:,} can be"
+        )
+
+
+def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
+    """Files and folders of a run with their names in the archive, folders before what they hold.
+
+    Temporary files and locks of qexp are left out; below `code/` are copies of a user's files, whatever their names.
+    """
+    waiting = [(run, called)]
+    while waiting:
+        path, name = waiting.pop()
         try:
-            str(name).encode()
-        except UnicodeEncodeError:
-            raise QexpError(f"{folder} holds {path.name!r}, whose name is no text; rename it") from None
-        if path.is_dir() and not path.is_symlink():
-            yield from _members(path, name)
+            require_harmless(name)
+        except UnsafeError as error:
+            raise QexpError(f"an archive of {called} cannot be made: {error}; rename it, or move it away") from None
+        if path.is_dir() and (path == run or not path.is_symlink()):
+            yield path, name
+            waiting += sorted(((one, f"{name}/{one.name}") for one in path.iterdir()), reverse=True)
         elif path.is_file():
-            if path.suffix != ".lock":
-                yield path, str(name)
+            if (run / "code") in path.parents or not _is_temporary(path):
+                yield path, name
         elif path.is_symlink():
             raise QexpError(f"{path} is a link that leads to no file; replace it by what is meant")
         else:
             raise QexpError(f"{path} is neither file nor folder; an archive cannot hold it")
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether a file is one of those that qexp makes while it writes others: drafts, and locks, which are empty."""
+    return bool(files.TEMPORARY.fullmatch(path.name)) or (path.suffix == ".lock" and not path.stat().st_size)
 
 
 def _write(members: list[tuple[Path, str]], run: str, stream: IO[bytes]) -> None:
@@ -207,172 +225,3 @@ class _Hashed:
     @property
     def digest(self) -> str:
         return self._sum.hexdigest()
-
-
-# Reading
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file of an archive; what its damage leads to, at whatever place, becomes a DamagedError."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise QexpError(f"{path} is no archive: it is no file")
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError as error:
-        if error.filename == str(path):
-            raise NotFoundError(f"there is no {path}") from None
-        raise
-    except BROKEN as error:
-        raise DamagedError(f"{path} is damaged, or no archive: {error}") from None
-    except OSError as error:
-        raise QexpError(f"cannot import {path}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _tar(file: IO[bytes]) -> Iterator[tarfile.TarFile]:
-    """The members of an archive, from the first on."""
-    file.seek(0)
-    beginning = file.read(4)
-    file.seek(0)
-    compression = next(one for one in COMPRESSIONS if beginning.startswith(one.magic))
-    with compression.reader(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        yield archive
-
-
-def _checked(file: IO[bytes], path: Path, room: int) -> Contents:
-    """Read the whole archive without writing anything. Raises QexpError or DamagedError."""
-    hashes: dict[str, str] = {}
-    folders: set[str] = set()
-    manifest: Any = None
-    with _tar(file) as archive:
-        for member in archive:
-            _require_harmless(member, path)
-            name = member.name.rstrip("/")
-            if name in hashes or name in folders or manifest is not None:
-                raise QexpError(f"{path} is refused: {name!r} is in it twice, or after its end")
-            room -= member.size
-            if room < 0:
-                raise QexpError(f"{path} does not fit: what it holds is larger than the room on the disk of runs/")
-            content = archive.extractfile(member)
-            if content is None:
-                folders.add(name)
-            elif name == MANIFEST:
-                manifest = _manifest(content.read(LARGEST_MANIFEST), path)
-            else:
-                hashes[name] = _sha256(content)
-    if manifest is None:
-        raise DamagedError(f"{path} has no manifest: it was cut off, or is not what `qexp export` writes")
-    tops = {PurePosixPath(name).parts[0] for name in (*hashes, *folders)}
-    if tops != {manifest["run"]}:
-        raise QexpError(
-            f"{path} is refused: it must hold the folder of one run, not {', '.join(sorted(tops)) or 'none'}"
-        )
-    for name in sorted({*hashes, *manifest["sha256"]}):
-        if hashes.get(name) != manifest["sha256"].get(name):
-            raise DamagedError(f"{path} is damaged: {name} is not what was exported")
-    files_among_folders = hashes.keys() & {str(parent) for name in (*hashes, *folders) for parent in _above(name)}
-    if files_among_folders:
-        raise QexpError(f"{path} is refused: {min(files_among_folders)!r} is both a file and a folder")
-    return Contents(require_name(manifest["run"]), hashes)
-
-
-def _above(name: str) -> tuple[PurePosixPath, ...]:
-    return tuple(PurePosixPath(name).parents)
-
-
-def _require_harmless(member: tarfile.TarInfo, path: Path) -> None:
-    """Raise QexpError unless a member is a file or a folder whose name stays below where it is put."""
-    name = member.name.rstrip("/")
-    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or member.issparse():
-        raise QexpError(f"{path} is refused: {name!r} in it is neither file nor folder, but a link or a device")
-    steps = name.split("/")
-    if name.startswith("/") or any(step in ("", ".", "..") for step in steps) or "\0" in name or "\\" in name:
-        raise QexpError(f"{path} is refused: {name!r} in it leads out of where it is put")
-    try:
-        name.encode()
-        tarfile.data_filter(member, "/nowhere")
-    except (tarfile.FilterError, UnicodeEncodeError) as error:
-        raise QexpError(f"{path} is refused: {error}") from None
-
-
-def _manifest(content: bytes, path: Path) -> dict[str, Any]:
-    try:
-        manifest = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise DamagedError(f"the manifest of {path} cannot be read: {error}") from None
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != "qexp run"
-        or not isinstance(manifest.get("run"), str)
-        or not isinstance(manifest.get("sha256"), dict)
-    ):
-        raise DamagedError(f"the manifest of {path} is not one that `qexp export` writes")
-    if manifest.get("version") != 1:
-        raise QexpError(f"{path} was written by qexp {manifest.get('qexp')}, in a form that this one does not know")
-    return manifest
-
-
-def _sha256(content: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := content.read(BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _room(workspace: Workspace) -> int:
-    """Bytes free where runs are put."""
-    place = workspace.runs if workspace.runs.is_dir() else workspace.root
-    return shutil.disk_usage(place).free
-
-
-@contextmanager
-def _draft(runs: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=".preparing-", dir=runs))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _extract(file: IO[bytes], contents: Contents, draft: Path) -> None:
-    with _tar(file) as archive:
-        for member in archive:
-            if member.name != MANIFEST:
-                archive.extract(member, draft, filter="data")
-    for name in contents.hashes:
-        with (draft / name).open("rb") as content:
-            os.fsync(content.fileno())
-
-
-def _require_readable(directory: RunDirectory, archive: Path) -> None:
-    try:
-        for run in (directory, *directory.all_folds()):
-            run.record()
-            run.metrics()
-            run.environment()
-        directory.spec()
-    except (DamagedError, NotFoundError) as error:
-        said = str(error).replace(f"{directory.path.parent}/", "")
-        raise DamagedError(f"{archive} holds a run that cannot be read: {said}") from None
-
-
-def _rename(directory: RunDirectory, name: str) -> None:
-    """Let the record say what the run is called from now on."""
-    record = directory.record()
-    if record.name != name:
-        directory.write(replace(record, name=name))
-
-
-def _claim(arrived: Path, target: Path) -> None:
-    try:
-        arrived.rename(target)
-    except OSError:
-        if os.path.lexists(target):
-            raise _taken(target) from None
-        raise
-
-
-def _taken(target: Path) -> QexpError:
-    return QexpError(f"there is a run {target.name} already; choose another name with --name")

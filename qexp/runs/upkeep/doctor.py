@@ -3,63 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.leakage import hashes
+from qexp.runs.record import nesting
 from qexp.runs.record.completeness import as_prepared
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
 from qexp.runs.record.record import Record
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
-from qexp.runs.upkeep import trash
+from qexp.runs.upkeep import leftovers, purging, trash
+from qexp.runs.upkeep.finding import Finding, treated
 from qexp.workspace import Workspace
-
-STALE_SECONDS = 3600.0
-"""What has not changed for so long belongs to a process that is dead."""
 
 LEAST_ROOM = 1_000_000_000
 """Bytes that should be free where runs are written."""
-
-TEMPORARY = re.compile(r"\.(?P<whole>.+\.(jsonl?|safetensors|nc|npy|png))\.[a-z0-9_]{8}")
-"""Names that `files.write_bytes` gives a file until it is whole."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: where, what, and what would help."""
-
-    where: Path
-    what: str
-    advice: str
-    damaged: bool = False
-    """Whether something is lost or cannot be read, and not only untidy."""
-    mend: Callable[[], None] | None = None
-    """Does what the advice says, where that can lose nothing."""
-    mended: bool = False
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "where": os.fsencode(self.where).decode(errors="backslashreplace"),
-            "what": self.what,
-            "advice": self.advice,
-            "damaged": self.damaged,
-            "mendable": self.mend is not None,
-            "mended": self.mended,
-        }
 
 
 def findings(workspace: Workspace) -> Iterator[Finding]:
@@ -76,12 +44,13 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(path, f"cannot be read: {error.strerror}", "look at its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), paths)
     yield from _of_trash(workspace)
+    yield from leftovers.of_exports(workspace.root)
     places = dict.fromkeys([workspace.runs, *(path.resolve().parent for path in paths if path.is_symlink())])
     for place in places:
         if place.is_dir():
             yield from _of_disk(place)
             # Runs that are kept elsewhere are prepared there.
-            yield from _stale_drafts(place)
+            yield from leftovers.stale_drafts(place)
 
 
 def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
@@ -90,26 +59,13 @@ def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
     return [treated(finding) for finding in found] if fix else found
 
 
-def treated(finding: Finding) -> Finding:
-    """The finding, mended if it can be; else as it was, with the reason if that failed."""
-    if finding.mend is None:
-        return finding
-    try:
-        finding.mend()
-    except QexpError as error:
-        return replace(finding, advice=f"{finding.advice} ({error})")
-    except OSError as error:
-        return replace(finding, advice=f"{finding.advice} ({error.strerror or error})")
-    return replace(finding, mended=True)
-
-
 # What lies in runs/
 
 
 def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
     if path.name.startswith((".", "catalog.json")):
-        if _is_stale_temporary(path):
-            yield _temporary(path)
+        if leftovers.is_stale_temporary(path):
+            yield leftovers.temporary(path)
         return
     if path.is_symlink() and not path.exists():
         yield Finding(
@@ -122,13 +78,14 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Find
         directory = RunDirectory(path)
         yield from _of_run(directory, states[directory]) if directory in states else _without_record(directory)
     elif path.suffix == ".lock":
-        yield from _of_lock(path)
+        yield from leftovers.of_lock(path)
 
 
 def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is no name of a run, so that no command finds it", "rename the folder")
-    yield from _leftovers(directory.path)
+    yield from leftovers.of_run(directory.path)
+    yield from _inside(directory)
     try:
         record = directory.record()
     except NotFoundError:
@@ -160,6 +117,16 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         yield from _of_metrics(directory)
     if state is State.DONE:
         yield from _of_results(directory)
+
+
+def _inside(directory: RunDirectory) -> Iterator[Finding]:
+    for inner in nesting.inside(directory.path):
+        yield Finding(
+            inner,
+            f"is a run inside the run {directory.name}, which as long as it holds another can be neither removed nor "
+            "deleted",
+            "move it out, and give the link in runs/ that leads to it, if there is one, its new place",
+        )
 
 
 def _resume_command(directory: RunDirectory, record: Record) -> str:
@@ -315,86 +282,6 @@ def _open_errors(file: Path) -> str | None:
     return None if isinstance(errors, dict) and "overall" in errors else "it holds no errors"
 
 
-# What processes leave behind that were killed
-
-
-def _leftovers(folder: Path) -> Iterator[Finding]:
-    """Below a run's folder; what `code/` keeps is the user's."""
-    for parent, folders, names in os.walk(folder):
-        if Path(parent) == folder and "code" in folders:
-            folders.remove("code")
-        for path in (Path(parent) / name for name in names):
-            if path.suffix == ".lock":
-                yield from _of_lock(path)
-            elif _is_stale_temporary(path):
-                yield _temporary(path)
-
-
-def _is_stale_temporary(path: Path) -> bool:
-    return bool(TEMPORARY.fullmatch(path.name)) and path.is_file() and _is_stale(path)
-
-
-def _temporary(path: Path) -> Finding:
-    match = TEMPORARY.fullmatch(path.name)
-    assert match is not None
-    return Finding(
-        path,
-        f"is what a process left that died while it wrote {match['whole']}; the file itself is whole",
-        "delete it",
-        mend=lambda: path.unlink(missing_ok=True),
-    )
-
-
-def _of_lock(path: Path) -> Iterator[Finding]:
-    """A lock whose file is there is in use or will be; taking that away would let two in at once."""
-    if path.with_suffix("").exists() or not _is_stale(path):
-        return
-
-    def unlock() -> None:
-        try:
-            with FileLock(path, timeout=0):
-                path.unlink(missing_ok=True)
-        except Timeout:
-            raise QexpError("another process holds it") from None
-
-    yield Finding(path, "locks a file that is not there", "delete it", mend=unlock)
-
-
-def _stale_drafts(place: Path) -> Iterator[Finding]:
-    for path in sorted(place.glob(".preparing-*")):
-        if path.is_dir() and not path.is_symlink() and _is_stale(path):
-            yield Finding(
-                path,
-                f"is a run that was never whole: its process died before {_ago(path)}",
-                "delete it",
-                mend=_deletion(path),
-            )
-
-
-def _deletion(folder: Path) -> Callable[[], None]:
-    return lambda: shutil.rmtree(folder)
-
-
-def _is_stale(path: Path) -> bool:
-    return time.time() - _last_change(path) > STALE_SECONDS
-
-
-def _last_change(path: Path) -> float:
-    """When a file, or anything below a folder, last changed. Unlike the time of writing, nobody can set it back."""
-    latest = 0.0
-    below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
-    for one in (path, *below):
-        try:
-            latest = max(latest, one.lstat().st_ctime)
-        except FileNotFoundError:
-            return time.time()  # somebody is at work here
-    return latest
-
-
-def _ago(path: Path) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_change(path)))
-
-
 # Catalog, trash, disk
 
 
@@ -436,7 +323,7 @@ def _has_record(path: Path) -> bool:
 
 
 def _of_trash(workspace: Workspace) -> Iterator[Finding]:
-    for entry in trash.half_purged(workspace):
+    for entry in purging.half_purged(workspace):
         yield Finding(entry.path, "is a run whose deletion was cut short", "delete the rest: qexp purge")
 
 

@@ -10,23 +10,22 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.locks import locked
 from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.names import NAME
-from qexp.runs.record.process import heard_lately
 from qexp.runs.state.waiting import Watch
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
@@ -35,16 +34,11 @@ STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 ENTRY = re.compile(rf"(?P<name>{NAME.pattern})--(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)")
 
-DOOMED = ".purging-"
-"""Begins the name of what is being deleted: after a crash nobody restores half a run."""
-
 REMOVED = ".removed"
 """Beside runs that are kept elsewhere: those that were removed. Another name than the trash of a workspace, which the
 folder around may be, too."""
 
 LOCK_SECONDS = 10.0
-
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
@@ -77,29 +71,14 @@ class Trashed:
         return self.path.parent.parent / place
 
 
-@dataclass(frozen=True)
-class Purged:
-    """What a purge did: the names of runs that are deleted, the bytes that were freed, what could not be deleted."""
-
-    names: list[str]
-    freed: int
-    problems: list[str]
-
-
 def folder(workspace: Workspace) -> Path:
     return workspace.runs / ".trash"
 
 
 def entries(workspace: Workspace) -> list[Trashed]:
     """What is in the trash, the oldest first."""
-    found = [entry for path in _listed(folder(workspace)) if (entry := _entry(path, path.name))]
+    found = [entry for path in listed(folder(workspace)) if (entry := entry_of(path, path.name))]
     return sorted(found, key=lambda entry: entry.since)
-
-
-def half_purged(workspace: Workspace) -> list[Trashed]:
-    """What a purge that was cut short has left."""
-    paths = [path for path in _listed(folder(workspace)) if path.name.startswith(DOOMED)]
-    return [entry for path in paths if (entry := _entry(path, path.name.removeprefix(DOOMED)))]
 
 
 def chosen(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
@@ -133,12 +112,23 @@ def require_idle(directories: Sequence[RunDirectory]) -> None:
 
 
 def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
-    """Move runs into the trash, all or, if one of them is at work, none."""
+    """Move runs into the trash, all or, if one of them is at work or holds another run, none."""
     require_idle(directories)
+    _require_no_runs_inside(directories)
     if directories:
         files.make_folder(folder(workspace))
-    links = Counter(os.path.realpath(path) for path in _listed(workspace.runs) if path.is_symlink())
+    links = Counter(os.path.realpath(path) for path in listed(workspace.runs) if path.is_symlink())
     return [_discard(directory, workspace, links) for directory in directories]
+
+
+def _require_no_runs_inside(directories: Iterable[RunDirectory]) -> None:
+    for directory in directories:
+        inner = nesting.inside(directory.path)
+        if inner:
+            raise QexpError(
+                f"{directory.name} holds other runs, {nesting.named(inner, directory.path)}, which would go with it; "
+                "nothing was moved. Move those out of it, or remove and purge them first"
+            )
 
 
 def restore(reference: str, workspace: Workspace) -> RunDirectory:
@@ -155,67 +145,29 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
     target = workspace.runs / entry.name
     if os.path.lexists(target):
         raise QexpError(f"there is a run {entry.name} already; remove it first, and then restore {entry.path.name}")
-    if not entry.data.is_dir():
-        raise DamagedError(f"{entry.path} is a link to {entry.data}, which is gone; is that disk mounted?")
-    if entry.path.is_symlink():
-        with _alone(workspace):
-            _put_link_back(entry, target)
-    else:
-        _put_back(entry, target)
+    try:
+        if entry.path.is_symlink():
+            with alone(workspace):
+                _put_link_back(entry, target)
+        else:
+            entry.path.rename(target)
+    except OSError as error:
+        raise _not_put_back(entry, target, error) from error
     return RunDirectory(target)
 
 
-def older_than(known: Iterable[Trashed], age: timedelta) -> list[Trashed]:
-    now = datetime.now(UTC)
-    return [entry for entry in known if now - entry.since > age]
-
-
-def duration(text: str) -> timedelta:
-    """The time that '30d' or '12h' means."""
-    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if not match:
-        raise QexpError(f"--older-than {text}: write a number and one of m, h, d, w, as in 30d or 12h")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
-
-
-def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
-    """What a purge would delete: what another one has left, and what was removed longer ago than `age`."""
-    known = entries(workspace)
-    return [*half_purged(workspace), *(known if age is None else older_than(known, age))]
-
-
-def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
-    """Delete runs in the trash for good."""
-    names, freed, problems = [], 0, []
-    for entry in condemned:
-        try:
-            size = files.size_of(entry.data)
-            _purge(entry, workspace)
-            freed += size
-        except QexpError as error:
-            problems.append(str(error))
-            continue
-        except FileNotFoundError:
-            pass  # another purge was faster
-        except OSError as error:
-            problems.append(f"cannot delete {entry.data}: {error.strerror}")
-            continue
-        names.append(entry.name)
-    return Purged(names, freed, problems)
-
-
 def _heard(directory: RunDirectory) -> bool:
-    return any(heard_lately(heartbeat) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
+    return any(map(fresh, directory.path.glob("attempts/*/heartbeat")))
 
 
-def _listed(path: Path) -> list[Path]:
+def listed(path: Path) -> list[Path]:
     try:
         return sorted(path.iterdir())
     except FileNotFoundError:
         return []
 
 
-def _entry(path: Path, called: str) -> Trashed | None:
+def entry_of(path: Path, called: str) -> Trashed | None:
     """What lies there; None if it was not put there by `discard`."""
     match = ENTRY.fullmatch(called)
     if match is None or not (path.is_symlink() or path.is_dir()):
@@ -244,14 +196,10 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
 
 
 @contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
+def alone(workspace: Workspace) -> Iterator[None]:
     """Keep other processes from moving linked runs, which takes several steps."""
-    lock = folder(workspace).with_name(".trash.lock")
-    try:
-        with FileLock(lock, timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise QexpError(f"{lock} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+    with locked(folder(workspace), LOCK_SECONDS):
+        yield
 
 
 def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:
@@ -267,7 +215,7 @@ def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, 
         if not directory.path.is_symlink():
             directory.path.rename(target)
             return entry
-        with _alone(workspace):
+        with alone(workspace):
             directory.path.rename(target)
             if links[os.path.realpath(entry.data)] <= 1:
                 _set_aside(entry, workspace)
@@ -289,96 +237,42 @@ def _set_aside(entry: Trashed, workspace: Workspace) -> None:
     with suppress(OSError):
         entry.at(aside).parent.mkdir(exist_ok=True)
         data.rename(entry.at(aside))
-        _relink(entry, aside)
-    _forget_if_empty(entry.at(aside).parent)
+        relink(entry, aside)
+    forget_if_empty(entry.at(aside).parent)
 
 
-def _relink(entry: Trashed, place: Path) -> None:
+def relink(entry: Trashed, place: Path) -> None:
     new = entry.path.with_name(f".relinking-{entry.path.name}")
     new.unlink(missing_ok=True)
     new.symlink_to(place, target_is_directory=True)
     new.replace(entry.path)
 
 
-def _forget_if_empty(place: Path) -> None:
+def forget_if_empty(place: Path) -> None:
     with suppress(OSError):
         place.rmdir()
 
 
-def _put_back(entry: Trashed, target: Path) -> None:
-    try:
-        entry.path.rename(target)
-    except OSError as error:
-        raise _not_put_back(entry, target, error) from error
-
-
 def _put_link_back(entry: Trashed, target: Path) -> None:
-    try:
-        home, aside = entry.places
-        if entry.data != entry.at(home):
-            if os.path.lexists(entry.at(home)):
-                raise QexpError(f"{entry.at(home)} is not this run's any more; move away what is there, and try again")
-            if entry.path.readlink() == aside:
-                _relink(entry, home)
-            entry.at(aside).rename(entry.at(home))
-            _forget_if_empty(entry.at(aside).parent)
-        # Renaming would silently replace a link that another process makes at this moment.
-        target.symlink_to(home, target_is_directory=True)
-        entry.path.unlink()
-    except OSError as error:
-        raise _not_put_back(entry, target, error) from error
+    entry.path.lstat()  # which fails if another process took it away before this one was alone
+    if not entry.data.is_dir():
+        raise DamagedError(f"{entry.path} is a link to {entry.data}, which is gone; is that disk mounted?")
+    home, aside = entry.places
+    if entry.data != entry.at(home):
+        if os.path.lexists(entry.at(home)):
+            raise QexpError(f"{entry.at(home)} is not this run's any more; move away what is there, and try again")
+        if entry.path.readlink() == aside:
+            relink(entry, home)
+        entry.at(aside).rename(entry.at(home))
+        forget_if_empty(entry.at(aside).parent)
+    # Renaming would silently replace a link that another process makes at this moment.
+    target.symlink_to(home, target_is_directory=True)
+    entry.path.unlink()
 
 
 def _not_put_back(entry: Trashed, target: Path, error: OSError) -> QexpError:
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
         return QexpError(f"there is a run {entry.name} already; remove it first")
+    if not os.path.lexists(entry.path):
+        return NotFoundError(f"{entry.path.name} is not in the trash any more: another process restored or deleted it")
     return QexpError(f"cannot move {entry.path} to {target}: {error.strerror}")
-
-
-def _purge(entry: Trashed, workspace: Workspace) -> None:
-    begun = entry.path.name.startswith(DOOMED)
-    condemned = entry.path if begun else entry.path.with_name(DOOMED + entry.path.name)
-    if not entry.path.is_symlink():
-        entry.path.rename(condemned)
-        shutil.rmtree(condemned)
-        return
-    with _alone(workspace):
-        data = entry.data
-        if not (begun and not data.exists()):
-            _require_own(entry, workspace)
-        _, aside = entry.places
-        if data == entry.at(aside) and entry.path.readlink() != aside:
-            # Once its files are deleted, what lies where it was must not be taken for it.
-            _relink(entry, aside)
-        entry.path.rename(condemned)
-    if data.exists():
-        _delete_record_last(data)
-    if data == entry.at(aside):
-        _forget_if_empty(data.parent)
-    condemned.unlink()
-
-
-def _require_own(entry: Trashed, workspace: Workspace) -> None:
-    """Raise QexpError unless what the link points to is there, and is this run's and no other's."""
-    data = entry.data
-    if not data.is_dir():
-        raise QexpError(f"{data} is not there; mount that disk, or delete the link {entry.path}")
-    here, own = data.resolve(), workspace.runs.resolve()
-    for path in _listed(workspace.runs):
-        if (path.is_symlink() or here.parent == own) and path.resolve() == here:
-            raise QexpError(f"{data} is kept: {path} is a run that lives there; delete the link {entry.path}")
-    if not (data / "run.json").is_file() and any(data.iterdir()):
-        raise QexpError(f"{data} is kept: it holds no run; look at it, and delete the link {entry.path}")
-
-
-def _delete_record_last(data: Path) -> None:
-    """Delete a run's directory so that, until all is gone, the next purge sees what it was."""
-    for path in data.iterdir():
-        if path.name == "run.json":
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    (data / "run.json").unlink(missing_ok=True)
-    data.rmdir()

@@ -10,19 +10,20 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qexp import files
 from qexp.errors import InterruptedRunError, QexpError
 from qexp.runs.leakage import hashes
-from qexp.runs.record import provenance
+from qexp.runs.record import nesting, provenance
 from qexp.runs.record.completeness import as_prepared
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.record import Epochs, Record
 from qexp.runs.record.state import State
+from qexp.runs.record.trust import require_trust
 from qexp.runs.signals import terminable
 from qexp.runs.state.states import state_now
 from qexp.runs.upkeep.environment_diff import Change, code_changes, code_then_and_now, environment_changes
@@ -86,6 +87,7 @@ def verify(
     Raises QexpError, naming what is missing or was changed, where the run cannot be repeated.
     """
     record = directory.record()
+    require_trust(directory)
     _require_whole(directory, record)
     then = directory.environment()
     device = _device(device, then)
@@ -177,6 +179,7 @@ def _place(name: str, keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise QexpError(f"--keep {keep}: there is something already; name a folder that is new or empty")
+        nesting.require_outside_of_runs(keep)
         files.make_folder(keep)
         yield keep.absolute()
         return
@@ -203,6 +206,7 @@ def _copy_what_it_starts_from(
                 shutil.copyfile(directory.path / file, again.path / file)
     except OSError as refused:
         raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
+    trusted = record.imported and replace(record.imported, code_trusted=True)  # by whoever has it repeated
     again.write(
         Record(
             **{key: getattr(record, key) for key in KEPT},
@@ -211,6 +215,7 @@ def _copy_what_it_starts_from(
             code=code,
             epochs=Epochs(of=record.epochs.of),
             note=f"verifies {directory.path}",
+            imported=trusted,
         )
     )
 

@@ -1,0 +1,141 @@
+"""Whether training fits the machine's memory: what is out of all proportion is refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from qexp import machine
+from qexp.assemble.datasets import Dataset
+from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.gridded import GriddedDataset
+from qexp.files import in_bytes
+from qexp.models import footprint
+from qexp.models.network import Network
+from qexp.models.shapes import features
+from qexp.spec import resolve, validate
+from qexp.tables import Tables, built
+
+Document = dict[str, Any]
+Finding = validate.Finding
+
+TOLERANCE = 2
+"""How many times the machine's memory is let pass: it may be meant for a larger one."""
+
+WEIGHTS_AND_GRADIENTS = 2
+
+IN_EXPERIENCE, IN_MODEL = "experience", "model"
+"""Whose finding it is."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What training takes, in bytes."""
+
+    weights: Mapping[str, float]
+    """Of each operation, with all that there is of the same size."""
+    of_sample: Mapping[str, float]
+    """What each operation keeps of a sample of the batch for the backward pass."""
+    batch: int
+    samples: float = 0
+    """All that are in memory at a time."""
+
+
+def of_model(network: Network, available: int) -> Iterator[Finding]:
+    """What is wrong with a model that could not be trained on a single sample."""
+    weights = {name: WEIGHTS_AND_GRADIENTS * size for name, size in footprint.of_weights(network).items()}
+    needs = Needs(weights, footprint.kept_per_sample(network), 1)
+    yield from (finding for _, finding in _too_large(needs, available, ""))
+
+
+def of_experience(
+    document: Document, dataset: Dataset, network: Network, tables: Tables, available: int
+) -> Iterator[tuple[str, Finding]]:
+    """What is wrong with an experience that is right otherwise: in the experience, or in its model."""
+    members, frozen = document.get("members", 1), _frozen(document)
+    copies = WEIGHTS_AND_GRADIENTS + _state(document, tables)
+    shrunk = 1 if document.get("precision", "float32") == "float32" else 0.5
+    count, kept = _training_samples(document, dataset), _kept_samples(document, dataset, network)
+    needs = Needs(
+        {
+            name: members * (1 if name in frozen else copies) * size
+            for name, size in footprint.of_weights(network).items()
+        },
+        {name: shrunk * size for name, size in footprint.kept_per_sample(network).items()},
+        min(document["batch_size"], count),
+        kept,
+    )
+    yield from _too_large(needs, available, "sizes" if "sizes" in document else "patches")
+
+
+def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, Finding]]:
+    """count  the key of an experience that says how many samples there are"""
+    of_weights, of_one = sum(needs.weights.values()), sum(needs.of_sample.values())
+    of_batch, most = needs.batch * of_one, TOLERANCE * available
+    total = of_weights + of_batch + needs.samples
+    if total <= most:
+        return
+    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
+    whole = f"training takes {in_bytes(total)}, but {has}"
+    if of_weights >= max(of_batch, needs.samples):
+        name = max(needs.weights, key=lambda name: needs.weights[name])
+        message = f"{in_bytes(needs.weights[name])} to train its weights: {whole}; make it smaller"
+        yield IN_MODEL, (("operations", name), message)
+    elif of_batch >= needs.samples:
+        name = max(needs.of_sample, key=lambda name: needs.of_sample[name])
+        share = f"{in_bytes(needs.of_sample[name])} of each sample"
+        if needs.batch == 1 or of_one > most:
+            message = f"keeps {share} for the backward pass: {whole}; make it or its input smaller"
+            yield IN_MODEL, (("operations", name), message)
+        else:
+            message = f"{in_bytes(of_batch)} for the backward pass of a batch, '{name}' alone {share}: {whole}"
+            yield IN_EXPERIENCE, (("batch_size",), f"{message}; use a smaller batch")
+    else:
+        yield IN_EXPERIENCE, ((count,), f"{in_bytes(needs.samples)} for samples: {whole}; use fewer")
+
+
+def _frozen(document: Document) -> list[str]:
+    """Operations that never learn."""
+    pretrain = document.get("pretrain")
+    if not isinstance(pretrain, dict) or pretrain.get("epochs_frozen") is not None:
+        return []
+    return pretrain.get("freeze") or []
+
+
+def _state(document: Document, tables: Tables) -> float:
+    """Numbers that the optimizer keeps for each weight, seen by a step with a few."""
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.zeros_like(weight)
+    description = resolve.long_form(document["optimizer"], tables["optimizers"])
+    optimizer = built(tables["optimizers"], description, [weight], 0.1)
+    optimizer.step()
+    kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    return sum(value.numel() for value in kept if value.shape == weight.shape) / weight.numel()
+
+
+def _training_samples(document: Document, dataset: Dataset) -> int:
+    """No fewer than there are in an epoch."""
+    if isinstance(dataset, GeneratedDataset):
+        return int(document["sizes"][0])
+    if isinstance(dataset, GriddedDataset):
+        return int(document["patches"][0]) if document.get("patches") else dataset.patches(dataset.rows).tiles
+    return len(dataset)
+
+
+def _kept_samples(document: Document, dataset: Dataset, network: Network) -> float:
+    """Bytes of the samples that are drawn to be kept: all of an epoch, or those that are not for training."""
+    number = torch.float32.itemsize
+    if isinstance(dataset, GeneratedDataset):
+        return number * sum(document["sizes"]) * sum(features(shape) for shape in dataset.shapes().values())
+    if isinstance(dataset, GriddedDataset) and document.get("patches"):
+        of_patch = number * sum(features(shape) for shape in dataset.shapes().values())
+        drawn, kept = document["patches"]
+        return float(drawn * BYTES_OF_PLACE + kept * of_patch)
+    return 0
+
+
+BYTES_OF_PLACE = 40
+"""Where a patch lies: five numbers."""

@@ -1,0 +1,58 @@
+"""How many threads a network is worth, in training and in prediction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from qexp.assemble.datasets import Document
+from qexp.assemble.objects import network_of
+from qexp.models.inversion import BATCH
+from qexp.models.network import operations_per_sample
+from qexp.tables import Tables
+
+SMALL_BATCH = 1e8
+"""Operations in the forward pass of a batch below which a second thread costs more than it brings."""
+
+
+def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -> int:
+    """How many threads to use, which depends on the spec and the machine's setting alone.
+
+    Threads meet at the end of every operation. Where operations are short that is most of the time, and on a machine
+    that has other work nearly all of it: a small network then trains ten times as fast on one thread.
+    `OMP_NUM_THREADS` is obeyed. Stacks of networks have one thread each; several cores train several stacks.
+
+    batch_size  samples that go through the network at a time; the spec's, for training, if left out
+    """
+    available = torch.get_num_threads()
+    if spec["dataset"]["type"] == "tabular":
+        return 1
+    if "OMP_NUM_THREADS" in os.environ or available == 1:
+        return available
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+    operations = operations_per_sample(network) * (batch_size or spec["batch_size"])
+    return 1 if operations < SMALL_BATCH else available
+
+
+def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> int:
+    """How many threads predictions are worth, which go through the network in batches of their own size.
+
+    Rows of files are estimated several chunks at a time, each on one core.
+    """
+    if device.type != "cpu" or spec["dataset"]["type"] == "tabular":
+        return torch.get_num_threads()
+    return threads_for(spec, tables, BATCH)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,95 @@
+"""How much memory training a network takes, found out on the meta device: no memory, hardly any time.
+
+What is counted is certain to be needed; what comes on top, such as a layer's workspace, is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from qexp.models.network import Network
+
+SAMPLES = 2
+"""Of the batch that is counted; what a batch of another size keeps is in proportion."""
+
+
+def of_weights(network: Network) -> dict[str, int]:
+    """Operation → bytes of its weights and other tensors that are kept with them."""
+    return {
+        name: sum(_bytes(tensor) for tensor in operation.state_dict().values())
+        for name, operation in network.operations.items()
+    }
+
+
+def kept_per_sample(network: Network) -> dict[str, int]:
+    """Operation → bytes that its forward pass keeps for the backward pass, for each sample of a batch.
+
+    network  laid out on the meta device
+    """
+    counted = _Counted({_storage(tensor) for tensor in [*network.parameters(), *network.buffers()]})
+    hooks = [
+        operation.register_forward_pre_hook(counted.entering(name)) for name, operation in network.operations.items()
+    ]
+    samples = {name: torch.empty(SAMPLES, *shape, device="meta") for name, shape in network.inputs.items()}
+    try:
+        with torch.enable_grad(), _FusedAttention(), saved_tensors_hooks(counted.keep, counted.give_back):
+            network(samples)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: counted.bytes.get(name, 0) // SAMPLES for name in network.operations}
+
+
+class _Counted:
+    """The bytes of what is kept, by operation; what several layers keep counts once, and weights do not."""
+
+    def __init__(self, known: set[int]) -> None:
+        self.bytes: dict[str, int] = {}
+        self._known, self._operation = known, ""
+        self._kept: list[Tensor] = []
+        """Holds on to what was counted, so that nothing else gets its identity."""
+
+    def entering(self, operation: str) -> Callable[..., None]:
+        def note(*_: object) -> None:
+            self._operation = operation
+
+        return note
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        storage = _storage(tensor)
+        if storage not in self._known:
+            self._known.add(storage)
+            self._kept.append(tensor)
+            self.bytes[self._operation] = self.bytes.get(self._operation, 0) + tensor.untyped_storage().nbytes()
+        return tensor
+
+    def give_back(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as processors compute it, which keep no matrix of all pairs of tokens; the meta device would."""
+
+    def __torch_function__(
+        self, called: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if called is functional.scaled_dot_product_attention:
+            query, _, value = args[:3]
+            return query * value.mean(dim=-2, keepdim=True)
+        return called(*args, **(kwargs or {}))
+
+
+def _storage(tensor: Tensor) -> int:
+    """The same for tensors that are views of the same memory."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

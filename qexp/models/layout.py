@@ -1,0 +1,190 @@
+"""Shapes of what the commonest operations make, without torch's own rules for tensors that have no memory.
+
+Those rules are written for its compiler, which takes a second to load: longer than most networks take to predict.
+What has no rule here is left to torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Sizes = Sequence[int]
+
+
+class Layout(TorchFunctionMode):
+    """While it is entered, operations on the meta device get their shapes from the rules here.
+
+    operations  floating-point operations of matrix products and convolutions so far, two for a product and a sum,
+                as torch counts them
+    complete    whether these are all: nothing was left to torch that may compute
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations, self.complete = 0, True
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        rule = RULES.get(function)
+        if rule is not None and isinstance(args[0], Tensor | list | tuple):
+            first = args[0] if isinstance(args[0], Tensor) else args[0][0]
+            made = rule(*args, **(kwargs or {})) if isinstance(first, Tensor) and first.is_meta else None
+            if made is not None and all(side > 0 for side in made[0]):
+                self.operations += made[1]
+                return torch.empty(made[0], dtype=first.dtype, device="meta")
+        self.complete &= function.__name__ in OF_SHAPE
+        return function(*args, **(kwargs or {}))
+
+
+OF_SHAPE = frozenset(
+    ("__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous", "numel", "pad",
+     "reshape", "size", "view")
+)  # fmt: skip
+"""Functions that only look at a tensor, or arrange it."""
+
+Made = tuple[Sizes, int] | None
+"""Shape of the result and operations; None where only torch can tell, or says best what is wrong."""
+
+
+def _alike(x: Tensor, *more: Any, **options: Any) -> Made:
+    return x.shape, 0
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Made:
+    if x.dim() < 2 or weight.dim() != 2 or x.shape[-1] != weight.shape[1]:
+        return None
+    return (*x.shape[:-1], weight.shape[0]), 2 * math.prod(x.shape) * weight.shape[0]
+
+
+def _product(x: Tensor, other: Tensor) -> Made:
+    return _linear(x, other.mT) if other.dim() == 2 else None
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sizes = 1,
+    padding: int | str | Sizes = 0,
+    dilation: int | Sizes = 1,
+    groups: int = 1,
+) -> Made:
+    if x.dim() != weight.dim() or x.dim() < 3 or groups != 1 or x.shape[1] != weight.shape[1]:
+        return None
+    if isinstance(padding, str):
+        return None
+    kernel = weight.shape[2:]
+    sides = _windows(x.shape[2:], kernel, stride, padding, dilation)
+    return (
+        (x.shape[0], weight.shape[0], *sides),
+        2 * x.shape[0] * math.prod(sides) * math.prod(kernel) * weight.shape[0] * weight.shape[1],
+    )
+
+
+def _transposed_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sizes = 1,
+    padding: int | Sizes = 0,
+    output_padding: int | Sizes = 0,
+    groups: int = 1,
+    dilation: int | Sizes = 1,
+) -> Made:
+    count = x.dim() - 2
+    if x.dim() != weight.dim() or count < 1 or groups != 1 or x.shape[1] != weight.shape[0]:
+        return None
+    sides = [
+        (side - 1) * step - 2 * around + apart * (wide - 1) + more + 1
+        for side, wide, step, around, more, apart in zip(
+            x.shape[2:], weight.shape[2:],
+            *(_each(of, count) for of in (stride, padding, output_padding, dilation)), strict=True,
+        )
+    ]  # fmt: skip
+    return (x.shape[0], weight.shape[1], *sides), 2 * math.prod(x.shape) * math.prod(weight.shape[1:])
+
+
+def _average_pooled(
+    x: Tensor,
+    kernel_size: int | Sizes,
+    stride: int | Sizes | None = None,
+    padding: int | Sizes = 0,
+    ceil_mode: bool = False,
+    *more: Any,
+) -> Made:
+    if x.dim() != 4 or ceil_mode:
+        return None
+    return (*x.shape[:2], *_windows(x.shape[2:], kernel_size, stride, padding)), 0
+
+
+def _max_pooled(
+    x: Tensor,
+    kernel_size: int | Sizes,
+    stride: int | Sizes | None = None,
+    padding: int | Sizes = 0,
+    dilation: int | Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Made:
+    if x.dim() != 4 or ceil_mode or return_indices:
+        return None
+    return (*x.shape[:2], *_windows(x.shape[2:], kernel_size, stride, padding, dilation)), 0
+
+
+def _averaged(x: Tensor, output_size: int | Sizes) -> Made:
+    return ((*x.shape[:2], *_each(output_size, 2)), 0) if x.dim() == 4 else None
+
+
+def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Made:
+    first, others = tensors[0].shape, [tensor.shape for tensor in tensors]
+    along = dim % len(first)
+    if any((*shape[:along], *shape[along + 1 :]) != (*first[:along], *first[along + 1 :]) for shape in others):
+        return None
+    return (*first[:along], sum(shape[along] for shape in others), *first[along + 1 :]), 0
+
+
+def _windows(
+    sides: Sizes, kernel: int | Sizes, stride: int | Sizes | None, padding: int | Sizes, dilation: int | Sizes = 1
+) -> list[int]:
+    """How many windows fit along each side; they lie side by side if no stride is given."""
+    count, stride = len(sides), stride or kernel
+    return [
+        (side + 2 * around - apart * (wide - 1) - 1) // step + 1
+        for side, wide, step, around, apart in zip(
+            sides, _each(kernel, count), _each(stride, count), _each(padding, count), _each(dilation, count),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+def _each(value: int | Sizes, count: int) -> Sizes:
+    return [value] * count if isinstance(value, int) else value
+
+
+RULES: Mapping[Callable[..., Any], Callable[..., Made]] = {
+    functional.linear: _linear,
+    **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__), _product),
+    **dict.fromkeys((functional.conv1d, functional.conv2d, torch.conv1d, torch.conv2d), _convolution),
+    **dict.fromkeys((functional.conv_transpose2d, torch.conv_transpose2d), _transposed_convolution),
+    functional.avg_pool2d: _average_pooled,
+    **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pooled),
+    functional.adaptive_avg_pool2d: _averaged,
+    torch.cat: _joined,
+    **dict.fromkeys(
+        (
+            functional.silu, functional.leaky_relu, functional.relu, functional.elu, functional.selu,
+            functional.gelu,
+            functional.softplus, functional.dropout, functional.batch_norm, functional.layer_norm,
+            torch.sigmoid, torch.tanh, torch.asinh,
+        ),
+        _alike,
+    ),
+}  # fmt: skip

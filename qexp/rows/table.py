@@ -1,0 +1,166 @@
+"""A table: a file of rows and named columns that was opened, of whatever format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.rows.values import SHOWN, TableError, listed
+from qexp.tables import suggestion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE = 1 << 16
+"""Rows read at a time where all of a column is wanted."""
+
+Types = Mapping[str, "pa.DataType"]
+"""Columns in the order in which they are wanted, and what their values are to become. A floating type is that in which
+text is read as a number; a format that stores numbers gives them as it stores them."""
+
+Piece = tuple["pa.Table", float]
+"""Some rows, and the share of the file that has been read with them, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The raster that rows come from, the last dimension fastest."""
+
+    sizes: Mapping[str, int]
+    coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
+    """Name → the dimension that it lies along, and its values."""
+
+
+class Table(ABC):
+    """A file of rows and named columns; nothing but the names was read.
+
+    names  of all columns, in the order of the file
+    units  of columns, where the file says so
+    Raises TableError, in all that it does, for what cannot be read: with the row and column, where it is known.
+    """
+
+    names: list[str]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.units: Mapping[str, str] = {}
+        with _as_table_errors(path):
+            if path.stat().st_size == 0:
+                raise TableError(f"{path} is empty")
+            self._open()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Find out the names."""
+
+    @abstractmethod
+    def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
+        """Columns of all rows in order, about `size` rows at a time."""
+
+    @abstractmethod
+    def types(self, names: Sequence[str]) -> pa.Schema:
+        """What columns hold, of those that are only kept."""
+
+    def others(self, features: Sequence[str]) -> list[str]:
+        """The columns besides some, which have a value in each of their rows."""
+        return [name for name in self.names if name not in set(features)]
+
+    def grid(self, features: Sequence[str]) -> Grid | None:
+        """The raster that the rows of some columns come from; None for a plain list of rows."""
+        return None
+
+    def vector(self, name: str) -> int | None:
+        """The number of values that every row has in a column, if it is one of vectors rather than of numbers."""
+        return None
+
+    def row_numbers(self, records: Sequence[int]) -> list[int]:
+        """Where records, counted from 0, stand in the file."""
+        return [record + 1 for record in records]
+
+    def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
+        """`rows 5, 9, 12 and 31 more`."""
+        return listed("row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records))
+
+    def trouble_with(self, name: str) -> str | None:
+        """Why there is no one column of this name, or None."""
+        count = self.names.count(name)
+        if count == 0:
+            return f"{self.path} has no column '{name}'; {suggestion(name, set(self.names))}"
+        return None if count == 1 else f"{self.path} has {count} columns called '{name}'; rename all but one"
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises TableError where there is no one column of a name."""
+        troubles = [trouble for name in names if (trouble := self.trouble_with(name))]
+        if troubles:
+            more = [f"and {len(troubles) - SHOWN} more"] if len(troubles) > SHOWN else []
+            raise TableError("\n".join([*troubles[:SHOWN], *more]))
+
+    def no_numbers(self, names: Sequence[str]) -> str | None:
+        """Why columns cannot be features, as far as that is known before they are read, or None."""
+        return None
+
+    def require_numbers(self, names: Sequence[str]) -> None:
+        """Raises TableError where columns cannot be features."""
+        self.require(names)
+        if trouble := self.no_numbers(names):
+            raise TableError(trouble)
+
+    def pieces(self, types: Types, size: int) -> Iterator[Piece]:
+        """Columns of all rows in order, about `size` rows at a time; NaN or null where a number is missing."""
+        rows = 0
+        with _as_table_errors(self.path):
+            for piece, done in self._pieces(types, size):
+                if piece.num_rows:
+                    rows += piece.num_rows
+                    yield piece, done
+        if not rows:
+            raise TableError(f"{self.path} has column names and no rows")
+
+    def read(
+        self, numbers: Iterable[str], texts: Iterable[str]
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.str_]]]:
+        """Whole columns of numbers, NaN where one is missing, and of texts without spaces around them."""
+        import pyarrow as pa
+
+        found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
+        said: dict[str, list[str]] = {name: [] for name in texts}
+        self.require_numbers(list(found))
+        self.require(said)
+        if found.keys() & said.keys():  # a column that is asked for as both
+            return self.read(found, [])[0], self.read([], said)[1]
+        types = {**dict.fromkeys(found, pa.float64()), **dict.fromkeys(said, pa.string())}
+        for rows, _ in self.pieces(types, WHOLE):
+            for name, columns in found.items():
+                columns.append(rows[name].to_numpy().astype(np.float64))
+            for name, column in said.items():
+                column += [(text or "").strip() for text in rows[name].to_pylist()]
+        return (
+            {name: np.concatenate(columns) for name, columns in found.items()},
+            {name: np.array(column, dtype=np.str_) for name, column in said.items()},
+        )
+
+
+def _as_table_errors(path: Path) -> AbstractContextManager[None]:
+    import pyarrow as pa
+
+    return explained(path, pa.ArrowException)
+
+
+@contextmanager
+def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
+    """What can be wrong with a file as a whole, and other errors, as a TableError."""
+    known: tuple[type[Exception], ...] = (OSError, *others)
+    try:
+        yield
+    except UnicodeError:
+        raise TableError(f"{path} is not UTF-8 text; save it as that") from None
+    except known as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise TableError(f"{path} cannot be read: {said}") from None

@@ -1,0 +1,164 @@
+"""The right to write to a run: the newest attempt has it, and takes it from those before.
+
+An attempt writes all that is to be replaced in the run's directory in a folder of its own first,
+`attempts/02/lease-<random>`, and renames it from there. The next attempt deletes that folder. So a process that was
+believed dead and wakes up, in the middle of a checkpoint as well, can replace nothing any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qexp import files
+from qexp.errors import DamagedError, QexpError, TakenOverError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import SILENT_SECONDS, beat
+from qexp.runs.record.process import Process, alive, in_view, this_process
+from qexp.runs.record.state import State
+
+HEARTBEAT, COMMAND = "heartbeat", "command.json"
+
+LEASE, ENDED = "lease-", ".ended-"
+"""Begin the name of a lease, and of one that has been ended."""
+
+CLAIMING = ".claiming-"
+"""Begins the name of an attempt's folder until it is whole."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    directory: RunDirectory
+    number: int
+    folder: Path
+    """In which the attempt's files are written; deleted when the lease has ended."""
+
+    @property
+    def attempt(self) -> Path:
+        return self.directory.attempt(self.number)
+
+    def held(self) -> bool:
+        return self.folder.is_dir()
+
+    def lost(self) -> TakenOverError:
+        """What to say when the lease is not held any more."""
+        later = [number for number in attempts(self.directory) if number > self.number]
+        process = _claimant(self.directory.attempt(later[-1])) if later else None
+        who = f"attempt {later[-1]} has taken over" if later else "it was moved away or deleted"
+        who += f", as process {process.pid} on {process.host}" if process else ""
+        return TakenOverError(
+            f"{self.directory.name}: {who}; this process, attempt {self.number}, stopped without changing anything"
+        )
+
+
+def attempts(directory: RunDirectory) -> list[int]:
+    """The numbers of the attempts that have been made."""
+    folder = directory.path / "attempts"
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal())
+
+
+@contextmanager
+def taken(directory: RunDirectory) -> Iterator[Lease]:
+    """Make the next attempt, and be the one who may write to the run for as long as this lasts.
+
+    Raises QexpError if a process is at work on the run. Of several that try at once one succeeds.
+    """
+    number = max(attempts(directory), default=0) + 1  # before the look: who looks at the same time wants the same one
+    _require_nobody(directory)
+    lease = _claimed(directory, number)
+    try:
+        _end_others(lease)
+        with files.drafted_in(lease.folder, below=directory.path):
+            yield lease
+    finally:
+        shutil.rmtree(lease.folder, ignore_errors=True)
+
+
+def withdraw(lease: Lease) -> None:
+    """Undo an attempt that came to nothing, before the record names it."""
+    if lease.held():
+        shutil.rmtree(lease.attempt, ignore_errors=True)
+
+
+def _require_nobody(directory: RunDirectory) -> None:
+    """Raise QexpError if the attempt that the record names last, or one that it does not name yet, is at work."""
+    record = directory.record()
+    known = {attempt.number for attempt in record.attempts}
+    last = record.attempts[-1] if record.attempts else None
+    if last is not None and last.state is State.RUNNING:
+        _require_dead(last.process, directory.attempt(last.number), record.name, "is running already")
+    for number in attempts(directory):
+        attempt = directory.attempt(number)
+        if number not in known and any(attempt.glob(f"{LEASE}*")) and (process := _claimant(attempt)):
+            _require_dead(process, attempt, record.name, "is being started by another process")
+
+
+def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None:
+    if not alive(process, attempt / HEARTBEAT):
+        return
+    advice = "" if in_view(process) else f"; it counts as dead after {SILENT_SECONDS:.0f} s without a heartbeat"
+    raise QexpError(f"{name} {what}, as process {process.pid} on {process.host}{advice}")
+
+
+def _claimant(attempt: Path) -> Process | None:
+    """The process that made an attempt; None for attempts of old, whose process the record alone tells."""
+    try:
+        command = files.read_json(attempt / COMMAND)
+        return Process.from_document(command.get("process")) if isinstance(command, dict) else None
+    except (FileNotFoundError, DamagedError):
+        return None
+
+
+def _claimed(directory: RunDirectory, number: int) -> Lease:
+    """Make an attempt's folder, which appears whole: with the process that it is of, a heartbeat and the lease."""
+    folder = directory.path / "attempts"
+    command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": this_process().document()}
+    lease = Lease(directory, number, directory.attempt(number) / f"{LEASE}{uuid.uuid4().hex[:8]}")
+    files.make_folder(folder)
+    try:
+        draft = Path(tempfile.mkdtemp(prefix=CLAIMING, dir=folder))
+        try:
+            draft.chmod(0o755)
+            (draft / lease.folder.name).mkdir()
+            beat(draft / HEARTBEAT)
+            (draft / COMMAND).write_bytes(files.json_bytes(command))
+            draft.rename(lease.attempt)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    except OSError as error:
+        if lease.held():  # a file server that was asked twice says the second time that it was done already
+            return lease
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+            raise QexpError(f"{directory.name} is being started by another process") from None
+        raise QexpError(f"cannot write to {directory.path}: {error.strerror}") from error
+    files.sync_folder(folder)
+    return lease
+
+
+def _end_others(lease: Lease) -> None:
+    """End the leases of all other attempts, those that are being claimed included."""
+    folder = lease.attempt.parent
+    for claiming in folder.glob(f"{CLAIMING}*"):
+        shutil.rmtree(claiming, ignore_errors=True)
+    for other in folder.glob(f"*/{LEASE}*"):
+        if other == lease.folder:
+            continue
+        ended = other.with_name(f"{ENDED}{other.name}")
+        try:
+            other.rename(ended)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            withdraw(lease)
+            raise QexpError(f"cannot end {other.parent}: {error.strerror}") from error
+    for ended in folder.glob(f"*/{ENDED}*"):
+        # Another machine may know the folder by more than its name: only what is deleted cannot be written to.
+        shutil.rmtree(ended, ignore_errors=True)

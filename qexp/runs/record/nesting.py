@@ -1,0 +1,85 @@
+"""Runs that lie inside other runs: what removes or deletes the outer one does the same to the inner one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from qexp import files
+from qexp.errors import DamagedError, QexpError
+from qexp.runs.record.directory import FOLDS, SPEC_OR_PROGRESS
+from qexp.workspace import Workspace
+
+BOOKKEEPING = frozenset({".trash", ".launches", ".removed"})
+"""Folders that qexp makes beside runs, and empties by its own rules."""
+
+SHOWN = 8
+"""Runs named in one message."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, and not only a file that is called run.json, too."""
+    file = folder / "run.json"
+    if not os.path.isfile(file):  # noqa: PTH113 - false, and no error, for a folder that cannot be entered
+        return False
+    if any((folder / name).exists() for name in SPEC_OR_PROGRESS):
+        return True
+    try:
+        record = files.read_json(file)
+    except (FileNotFoundError, DamagedError):
+        return False
+    return isinstance(record, dict) and {"name", "state", "seed"} <= record.keys()
+
+
+def around(place: Path) -> Iterator[Path]:
+    """The runs that a place lies in, or is itself, the innermost first."""
+    real = Path(os.path.realpath(place))
+    return (folder for folder in (real, *real.parents) if is_run(folder))
+
+
+def inside(run: Path) -> list[Path]:
+    """The runs inside a run that are not its own folds. What `code/` keeps are copies of a user's files."""
+    found = []
+    for parent, folders, names in os.walk(run):
+        here = Path(parent)
+        if here == run and "code" in folders:
+            folders.remove("code")
+        own = here == run or (here.parent.name == FOLDS and here.parent.parent == run)
+        if "run.json" in names and not own and is_run(here):
+            found.append(here)
+            folders.clear()  # what lies in there is the inner run's affair
+    return sorted(found)
+
+
+def named(runs: Sequence[Path], outer: Path) -> str:
+    """The inner runs by their paths from the outer one."""
+    names = [str(path.relative_to(outer)) for path in runs]
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+
+
+def place_of(storage: Path | None, workspace: Workspace) -> Path:
+    """The folder in which new runs are put: `storage`, or `runs/` if that is left out or leads to `runs/` itself.
+
+    Raises QexpError for a place inside a run, inside `runs/`, or inside a folder that qexp empties itself.
+    """
+    runs = workspace.runs
+    place = runs if storage is None else storage.absolute()
+    real, real_runs = Path(os.path.realpath(place)), Path(os.path.realpath(runs))
+    if real == real_runs:
+        place = runs
+    elif real_runs in real.parents:
+        raise QexpError(f"{place} lies inside {runs}, which is for runs alone; choose a folder outside of it")
+    elif ours := BOOKKEEPING.intersection(real.parts):
+        raise QexpError(f"{place} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
+    require_outside_of_runs(place)
+    return place
+
+
+def require_outside_of_runs(place: Path) -> None:
+    """Raise QexpError for a place inside a run."""
+    if outer := next(around(place), None):
+        raise QexpError(
+            f"{place} lies inside the run {outer}; what is put there would be removed and deleted with that run; "
+            "choose a folder outside of it"
+        )

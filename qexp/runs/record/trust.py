@@ -1,0 +1,91 @@
+"""Whether the code that a run brings is executed: that of an imported one only where the user says so."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import UntrustedCodeError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.nesting import around
+from qexp.tables import Table
+
+LARGEST_LOOK = 1_000_000
+"""Bytes of a file of code up to which it is looked at for what it defines."""
+
+NAMED = 5
+"""Names of a kind in one message."""
+
+
+def tables_of(directory: RunDirectory) -> dict[str, Table]:
+    """The tables that a run's spec names things in: the built-in ones, and what its own code adds, which is executed.
+
+    Raises UntrustedCodeError for an imported run whose code nobody has said to trust.
+    """
+    from qexp import assemble  # loads torch
+
+    require_trust(directory)
+    return assemble.tables_with(directory.extensions)
+
+
+def require_trust(directory: RunDirectory) -> None:
+    """Raise UntrustedCodeError if the run, or one around it, was imported with code that nobody has said to trust."""
+    if directory.code_trusted or not directory.extensions.is_file():
+        return
+    for folder in dict.fromkeys((directory.path, *around(directory.path))):
+        record = RunDirectory(folder).record()
+        if record.imported is not None and record.imported.code_trusted is not True:
+            raise UntrustedCodeError(
+                f"{directory.name} was imported and brings code of its own, which is not executed unasked: "
+                f"{directory.extensions} ({summary(directory.extensions)}). Read it; if you trust it, repeat the "
+                "command with --trust-code (in Python: trust_code=True)"
+            )
+
+
+def trust(directory: RunDirectory) -> None:
+    """Write down that the code of an imported run may be executed."""
+    record = directory.record()
+    if record.imported is not None:
+        directory.write(replace(record, imported=replace(record.imported, code_trusted=True)))
+
+
+def summary(path: Path) -> str:
+    """What a file of code is, without executing it: its size, the tables that it fills and what it defines."""
+    size = f"{path.stat().st_size:,} bytes"
+    if path.stat().st_size > LARGEST_LOOK:
+        return f"{size}, too large to be looked at"
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return f"{size}, which Python cannot read"
+    return "; ".join([size, *_contents(tree)])
+
+
+def _contents(tree: ast.Module) -> Iterator[str]:
+    tables: dict[str, list[Any]] = {}
+    defined: list[str] = []
+    imported: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+            tables |= {name.id: keys for name in node.targets if isinstance(name, ast.Name)}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.append(node.name)
+        elif isinstance(node, ast.Import):
+            imported += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported.append(node.module or ".")
+    for name, keys in list(tables.items())[:NAMED]:
+        yield f"{name}: {_first(ascii(key)[:40] for key in keys)}"
+    if defined:
+        yield f"defines {_first(defined)}"
+    if imported:
+        yield f"imports {_first(dict.fromkeys(imported))}"
+
+
+def _first(names: Iterable[str]) -> str:
+    known = list(names)
+    return (", ".join(known[:NAMED]) or "empty") + (", …" if len(known) > NAMED else "")

@@ -1,0 +1,86 @@
+"""Options of schedulers: what may be given for each, and which were chosen for a launch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qexp.errors import QexpError
+from qexp.tables import suggestion
+
+
+@dataclass(frozen=True)
+class Option:
+    pattern: str
+    """A regular expression that the whole text of a value must match."""
+    expected: str
+    """What to give, as the end of a sentence."""
+    default: str | None = None
+    largest: int | None = None
+    """The largest number that is accepted."""
+    several: bool = False
+    """A list of texts; on the command line the option is given once for each."""
+
+    def accepts(self, text: str) -> bool:
+        return re.fullmatch(self.pattern, text) is not None and (self.largest is None or int(text) <= self.largest)
+
+
+Given = Mapping[str, Any] | Sequence[str]
+"""Options as a mapping, or as texts `key=value`."""
+
+Chosen = dict[str, str | list[str]]
+
+
+def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, Any], given: Given) -> Chosen:
+    """The options of a launch, checked and with defaults. All mistakes are reported together.
+
+    settings  of the workspace, from qexp.toml: the options are in the table that is named as the launcher
+    given     of the command line; they win
+    """
+    table = settings.get(launcher, {})
+    if not isinstance(table, Mapping):
+        raise QexpError(f"qexp.toml: {launcher} must be a table; write [{launcher}] and below it a line per option")
+    mistakes: list[str] = []
+    options: Chosen = {key: option.default for key, option in known.items() if option.default is not None}
+    options |= {key: [] for key, option in known.items() if option.several}
+    for key, value in table.items():
+        options |= _checked(f"qexp.toml at [{launcher}]", known, key, value, mistakes)
+    lists: dict[str, list[str]] = {}
+    for key, value in _pairs(known, given, mistakes):
+        for name, accepted in _checked("--option", known, key, value, mistakes).items():
+            if isinstance(accepted, list):
+                lists.setdefault(name, []).extend(accepted)
+            else:
+                options[name] = accepted
+    if mistakes:
+        raise QexpError("\n".join(mistakes))
+    return {**options, **lists}
+
+
+def _pairs(known: Mapping[str, Option], given: Given, mistakes: list[str]) -> Iterator[tuple[str, Any]]:
+    if isinstance(given, Mapping):
+        yield from given.items()
+        return
+    for text in given:
+        key, equals, value = text.partition("=")
+        if equals:
+            yield key, value
+        else:
+            mistakes.append(f"--option {text}: write KEY=VALUE; the keys are {', '.join(known)}")
+
+
+def _checked(where: str, known: Mapping[str, Option], key: str, value: Any, mistakes: list[str]) -> Chosen:
+    """The option as a text or texts; empty, and a line more among the mistakes, if it is wrong."""
+    if key not in known:
+        mistakes.append(f"{where}: no option '{key}'; {suggestion(key, known)}")
+        return {}
+    option = known[key]
+    values = value if option.several and isinstance(value, list | tuple) else [value]
+    # TOML and Python have their own true and false.
+    texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
+    if wrong := [text for text in texts if not option.accepts(text)]:
+        mistakes.append(f"{where}: {key} cannot be {wrong[0]!r}; give {option.expected}")
+        return {}
+    return {key: texts if option.several else texts[0]}

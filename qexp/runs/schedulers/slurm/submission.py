@@ -1,0 +1,163 @@
+"""Handing runs and commands to Slurm as arrays of jobs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import QexpError, SchedulerError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.schedulers.slurm import scripts
+from qexp.runs.schedulers.slurm.jobs import cancel
+from qexp.runs.schedulers.slurm.options import FLAGS
+from qexp.runs.schedulers.slurm.programs import environment, parts, require, setting, words_of
+
+OUTPUT = "slurm.txt"
+"""In a run's directory: what its process and Slurm itself print."""
+
+
+def submit(
+    folder: Path,
+    runs: Sequence[RunDirectory],
+    options: Mapping[str, Any],
+    at_most: int | None,
+    name: str,
+    device: str = "auto",
+) -> dict[str, str]:
+    """Submit runs as arrays no longer than the cluster accepts. Returns run → job, such as `123_4`.
+
+    folder  of the launch; gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to what the runs print
+    Raises SchedulerError if sbatch refuses; what it had accepted by then is cancelled.
+    """
+    require("sbatch")
+    launch = _Launch(folder, name, options, at_most)
+    arrays: dict[str, Sequence[RunDirectory]] = {}
+    files.make_folder(folder / "output")
+    try:
+        for number, part in enumerate(parts(runs, _longest_array()), 1):
+            # Each array has a limit of its own: only one after the other are they `at_most` together.
+            before = list(arrays)[-1] if arrays and at_most else None
+            arrays[launch.submit_runs(number, part, device, before)] = part
+    except BaseException:
+        cancel(list(arrays))
+        raise
+    return {run.name: f"{array}_{task}" for array, part in arrays.items() for task, run in enumerate(part)}
+
+
+def submit_commands(
+    folder: Path, commands: Sequence[Sequence[str]], options: Mapping[str, Any], at_most: int | None, name: str
+) -> list[str]:
+    """Submit commands that are no runs as tasks of arrays. Returns a job for each, such as `123_4`.
+
+    folder  gets `array_1.sh`, `commands_1.txt` and, in `output/`, what the commands print
+    Raises SchedulerError if sbatch refuses; what it had accepted by then is cancelled.
+    """
+    require("sbatch")
+    launch = _Launch(folder, name, options, at_most)
+    files.make_folder(folder / "output")
+    arrays: dict[str, int] = {}
+    try:
+        for number, part in enumerate(parts(commands, _longest_array()), 1):
+            before = list(arrays)[-1] if arrays and at_most else None
+            arrays[launch.submit_commands(number, part, before)] = len(part)
+    except BaseException:
+        cancel(list(arrays))
+        raise
+    return [f"{array}_{task}" for array, count in arrays.items() for task in range(count)]
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """What all arrays of a launch have in common. An array is submitted after the one `before` it has ended."""
+
+    folder: Path
+    name: str
+    options: Mapping[str, Any]
+    at_most: int | None
+
+    def submit_runs(self, number: int, runs: Sequence[RunDirectory], device: str, before: str | None) -> str:
+        """Write one array's files and submit it. Returns the array's job id."""
+        listed, script = f"runs_{number}.txt", f"array_{number}.sh"
+        by_task = self.folder / f"array_{number}"
+        command = self._sbatch(script, len(runs), f"{_pattern(by_task)}/%a.txt", before)
+        files.write_bytes(self.folder / listed, b"".join(_line(run.path) for run in runs))
+        text = scripts.of_runs(self.name, listed, command, self.options, device)
+        files.write_bytes(self.folder / script, os.fsencode(text))
+        self._link_outputs(by_task, runs)
+        return self._submitted(script, command)
+
+    def submit_commands(self, number: int, commands: Sequence[Sequence[str]], before: str | None) -> str:
+        """The same, of commands."""
+        listed, script = f"commands_{number}.txt", f"array_{number}.sh"
+        command = self._sbatch(script, len(commands), f"{_pattern(self.folder / 'output')}/{number}_%a.txt", before)
+        lines = [shlex.join(one) for one in commands]
+        if broken := next((line for line in lines if "\n" in line), None):
+            raise QexpError(f"{broken!r}: a path with a line break cannot be handed to Slurm")
+        files.write_bytes(self.folder / listed, os.fsencode("".join(f"{line}\n" for line in lines)))
+        text = scripts.of_commands(self.name, listed, command, self.options)
+        files.write_bytes(self.folder / script, os.fsencode(text))
+        return self._submitted(script, command)
+
+    def _sbatch(self, script: str, tasks: int, output: str, before: str | None) -> list[str]:
+        options = self.options
+        return [
+            "sbatch", "--parsable", f"--job-name={self.name}",
+            f"--array=0-{tasks - 1}" + (f"%{self.at_most}" if self.at_most else ""),
+            f"--output={output}", "--open-mode=append",
+            f"--signal=B:USR1@{options['signal']}",
+            "--requeue" if options["requeue"] == "true" else "--no-requeue",
+            *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
+            *([f"--dependency=afterany:{before}"] if before else []),
+            script,
+        ]  # fmt: skip
+
+    def _submitted(self, script: str, command: Sequence[str]) -> str:
+        """Submit a script of the folder. Returns the job's id."""
+        answer = subprocess.run(
+            command, cwd=self.folder, env=environment(), capture_output=True, text=True, errors="replace", check=False
+        )
+        job = answer.stdout.strip().partition(";")[0]  # "123;cluster" where there are several
+        if answer.returncode or not job.isdecimal():
+            raise SchedulerError(f"sbatch refused {self.folder / script}:\n{words_of(answer)}")
+        return job
+
+    def _link_outputs(self, by_task: Path, runs: Sequence[RunDirectory]) -> None:
+        """Let what Slurm writes into the launch end up in the runs: a node writes nowhere else.
+
+        Slurm puts a task's number into the name of its output, but not a run's.
+        """
+        files.make_folder(by_task)
+        try:
+            for task, run in enumerate(runs):
+                for link in (by_task / f"{task}.txt", self.folder / "output" / f"{run.name}.txt"):
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(run.path.absolute() / OUTPUT)
+        except OSError as error:
+            raise QexpError(f"cannot write to {self.folder}: {error.strerror}") from error
+
+
+def _line(path: Path) -> bytes:
+    content = os.fsencode(path.absolute())
+    if b"\n" in content or b"\r" in content:
+        raise QexpError(f"{path!r}: a path with a line break cannot be handed to Slurm; move the workspace")
+    return content + b"\n"
+
+
+def _pattern(folder: Path) -> str:
+    """The folder's path as sbatch reads a file name, in which %a and others stand for something."""
+    path = str(folder.absolute())
+    if "\\" in path:
+        raise QexpError(f"{path}: a path with a backslash cannot be handed to Slurm; move the workspace")
+    return path.replace("%", "%%")
+
+
+def _longest_array() -> int:
+    """Numbers of tasks are less than MaxArraySize."""
+    found = setting("MaxArraySize", r"\d+")
+    return max(int(found), 1) if found else 1000

@@ -1,0 +1,138 @@
+"""The members of a tar archive, one after another, in little memory whatever their headers claim.
+
+Of tarfile only its reading of single headers is used, 512 bytes each: it takes extended headers into memory whole,
+calls itself anew for every one that follows another, and its filters are newer than Python 3.11.0.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator
+from typing import IO
+
+BLOCK = tarfile.BLOCKSIZE
+
+CHUNK = 1 << 20
+"""Bytes of a file that are in memory at a time."""
+
+LARGEST_EXTENSION = 1 << 16
+"""Bytes of an extended header; ours hold a path, a size and a time."""
+
+END = b"\0" * BLOCK
+
+RECORD = re.compile(rb"(?P<length>[1-9][0-9]{0,7}) (?P<key>[^=]+)=")
+"""How each entry of an extended header begins."""
+
+LATEST = 2**33
+"""Seconds since 1970, which is in the year 2242; later times are of no clock."""
+
+
+class UnsafeError(Exception):
+    """An archive holds what has no business in one of ours; the message goes on from "it is refused:"."""
+
+
+class Member:
+    """A file or folder; what it holds is to be read before the next one."""
+
+    def __init__(self, header: tarfile.TarInfo, extension: dict[str, bytes], stream: IO[bytes]) -> None:
+        self.name = _text(extension["path"]) if "path" in extension else header.name
+        self.size = _number(extension["size"]) if "size" in extension else header.size
+        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+            raise UnsafeError(f"{shown(self.name)} in it is neither file nor folder, but a link, a device or the like")
+        self.is_folder = header.isdir()
+        self.mode = header.mode
+        self.changed = _time(extension["mtime"]) if "mtime" in extension else float(header.mtime)
+        if self.size < 0 or (self.is_folder and self.size):
+            raise tarfile.ReadError(f"{shown(self.name)} cannot have {self.size} bytes")
+        self._stream, self._left, self._padding = stream, self.size, -self.size % BLOCK
+
+    def chunks(self) -> Iterator[bytes]:
+        """The content from where it was read to."""
+        while self._left:
+            chunk = self._stream.read(min(CHUNK, self._left))
+            if not chunk:
+                raise tarfile.ReadError("it was cut off")
+            self._left -= len(chunk)
+            yield chunk
+
+    def skip(self) -> None:
+        for _ in self.chunks():
+            pass
+        _exactly(self._stream, self._padding)
+        self._padding = 0
+
+
+def members(stream: IO[bytes]) -> Iterator[Member]:
+    """All members of an archive. Raises UnsafeError, or tarfile.TarError where it is damaged."""
+    while (header := _header(stream)) is not None:
+        extension: dict[str, bytes] = {}
+        if header.type == tarfile.XHDTYPE:
+            extension = _extension(header, stream)
+            header = _header(stream)
+            if header is None:
+                raise tarfile.ReadError("it ends after an extended header")
+        member = Member(header, extension, stream)
+        yield member
+        member.skip()
+
+
+def shown(name: str) -> str:
+    """A member's name as messages have it."""
+    return repr(name if len(name) <= 100 else name[:100] + "…")
+
+
+def _header(stream: IO[bytes]) -> tarfile.TarInfo | None:
+    """The next header; None at the end, which two blocks of zeros mark."""
+    block = _exactly(stream, BLOCK)
+    if block != END:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    if _exactly(stream, BLOCK) != END:
+        raise tarfile.ReadError("its end is damaged")
+    return None
+
+
+def _extension(header: tarfile.TarInfo, stream: IO[bytes]) -> dict[str, bytes]:
+    """The entries of an extended header, `length key=value` and a line break each."""
+    if not 0 <= header.size <= LARGEST_EXTENSION:
+        raise UnsafeError(f"a header in it claims {header.size:,} bytes; at most {LARGEST_EXTENSION:,} are read")
+    content = _exactly(stream, header.size)
+    _exactly(stream, -header.size % BLOCK)
+    entries, place = {}, 0
+    while place < len(content):
+        found = RECORD.match(content, place)
+        end = place + int(found["length"]) if found else 0
+        if found is None or not found.end() < end <= len(content) or content[end - 1 : end] != b"\n":
+            raise tarfile.ReadError("an extended header is damaged")
+        key = _text(found["key"])
+        if key.startswith("GNU.sparse") or key == "hdrcharset":
+            raise UnsafeError(f"a header in it says {shown(key)}, which no export writes")
+        entries[key] = content[found.end() : end - 1]
+        place = end
+    return entries
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    parts, left = [], size
+    while left:
+        part = stream.read(left)
+        if not part:
+            raise tarfile.ReadError("it was cut off")
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _number(value: bytes) -> int:
+    if not re.fullmatch(rb"[0-9]{1,19}", value):
+        raise tarfile.ReadError("a size in it is no number")
+    return int(value)
+
+
+def _time(value: bytes) -> float:
+    """Seconds since 1970; 0 for what is no time."""
+    return float(value) if re.fullmatch(rb"[0-9]{1,10}(\.[0-9]{1,20})?", value) else 0.0

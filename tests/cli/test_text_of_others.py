@@ -1,0 +1,131 @@
+"""Records, specs and logs may be somebody else's: nothing in them acts on a terminal, or on a spreadsheet."""
+
+import csv
+import io
+import json
+import tarfile
+
+import pytest
+
+ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b"
+"""Colour, the title of the window, a cleared screen, the beginning of the line, one letter back, other directions."""
+
+HARMLESS = "ünder µm 10⁶ m³ → 北 a\u00a0b"
+
+FORMULA = '=HYPERLINK("http://example.com","look")'
+
+
+def acts_on_a_terminal(text):
+    return [letter for letter in text if not letter.isprintable() and letter not in "\n\t\u00a0"]
+
+
+def change(path, **values):
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, **values}))
+
+
+@pytest.fixture
+def foreign(here):
+    """A workspace in which sound_0 says what somebody else has made it say."""
+    run = here / "runs/sound_0"
+    text = ESCAPES + HARMLESS
+    change(
+        run / "run.json", experience=text, model=text, note=text + "\nstate  lost", caution=text, overrides=[text],
+        tags=[text], error=text,
+    )  # fmt: skip
+    (run / "labels.json").unlink(missing_ok=True)
+    spec = json.loads((run / "spec.json").read_text())
+    spec["losses"][text] = {"type": text, "parameters": {}}
+    (run / "spec.json").write_text(json.dumps(spec))
+    with (run / "attempts/01/log.txt").open("a") as log:
+        log.write(f"{text}\n")
+    return here
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("show", "sound_0"),
+        ("logs", "sound_0"),
+        ("ls",),
+        ("ls", "--columns", "name,note,caution,overrides"),
+        ("ls", "--group", "experience"),
+        ("ls", "--lineage"),
+        ("compare", "sound_0", "sound_0"),
+        ("tag", "sound_0"),
+        ("doctor",),
+    ],
+    ids=" ".join,
+)
+def test_what_a_run_says_does_not_act_on_the_terminal(foreign, qexp, command):
+    _, stdout, stderr = qexp(*command)
+    assert acts_on_a_terminal(stdout + stderr) == []
+
+
+def test_control_characters_are_written_out_and_all_others_stay(foreign, qexp):
+    stdout = qexp("logs", "sound_0").stdout
+    assert r"\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b" + HARMLESS in stdout
+    assert r"\x1b[31mred" in qexp("show", "sound_0").stdout
+
+
+def test_json_is_exact(foreign, qexp):
+    (listed,) = json.loads(qexp("ls", "--json").stdout)
+    assert listed["experience"] == ESCAPES + HARMLESS
+    assert json.loads(qexp("show", "sound_0", "--json").stdout)["error"] == ESCAPES + HARMLESS
+
+
+def test_a_note_of_several_lines_cannot_pass_for_other_lines_of_the_record(foreign, qexp):
+    lines = qexp("show", "sound_0").stdout.splitlines()
+    assert [line for line in lines if line.startswith("state")] == [f"{'state':<12} done"]
+    assert any(line == " " * 13 + "state  lost" for line in lines)
+
+
+def test_keys_and_texts_of_a_spec_do_not_act_on_the_terminal(specs, qexp):
+    specs.spoil("experience", (f"losses.{ESCAPES}", ESCAPES), ("epochs", ESCAPES), ("description", 5))
+    code, stdout, stderr = qexp("validate")
+    assert code == 2
+    assert acts_on_a_terminal(stdout + stderr) == []
+    assert r"\x1b[31mred" in stderr
+    assert acts_on_a_terminal(qexp("run", "sound").stderr) == []
+
+
+def test_an_archive_does_not_act_on_the_terminal(specs, qexp):
+    newer = {"format": "qexp run", "version": 99, "qexp": ESCAPES, "run": ESCAPES, "sha256": {}}
+    contents = [{"manifest.json": json.dumps(newer)}, {f"x/{ESCAPES}": "", "manifest.json": json.dumps(newer)}]
+    for number, members in enumerate(contents):
+        archive = specs.root / f"{number}.tar.gz"
+        with tarfile.open(archive, mode="w:gz") as tar:
+            for member, text in members.items():
+                information = tarfile.TarInfo(member)
+                information.size = len(text)
+                tar.addfile(information, io.BytesIO(text.encode()))
+        code, stdout, stderr = qexp("import", archive)
+        assert code in (2, 5)
+        assert acts_on_a_terminal(stdout + stderr) == []
+        assert r"\x1b" in stderr
+
+
+def test_a_cell_of_a_csv_file_is_no_formula_and_a_number_stays_one(here, qexp):
+    change(here / "runs/sound_0/run.json", note=FORMULA, overrides=["-2+3", "@x"], error="+1.5e3", caution="\tx")
+    columns = ["name", "note", "overrides", "error", "caution", "learning_rate", "seed"]
+    code, stdout, _ = qexp("ls", "--csv", "--columns", ",".join(columns))
+    assert code == 0
+    (row,) = csv.DictReader(io.StringIO(stdout))
+    assert row == {
+        "name": "sound_0",
+        "note": f"'{FORMULA}",
+        "overrides": "'-2+3 @x",
+        "error": "+1.5e3",
+        "caution": "'\tx",
+        "learning_rate": "0.001",
+        "seed": "0",
+    }
+    (exact,) = json.loads(qexp("ls", "--json", "--columns", "note").stdout)
+    assert exact["note"] == FORMULA
+
+
+def test_negative_numbers_in_a_csv_file_have_nothing_before_them(tmp_path):
+    from qexp.files import write_csv
+
+    write_csv(tmp_path / "a.csv", ["bias", "=name"], [[-0.25, "a"], ["-0.25", "-b"], [None, "-inf"]])
+    assert (tmp_path / "a.csv").read_text() == "bias,'=name\n-0.25,a\n-0.25,'-b\n,-inf\n"

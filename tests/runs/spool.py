@@ -1,0 +1,115 @@
+"""A small scheduler, as somebody might add one: a folder for each job, and shells that start one job after the other.
+
+`python -m tests.runs.spool COMMAND...` is `qexp COMMAND...` where the table of launchers has a line for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.schedulers import LAUNCHERS
+from qexp.runs.schedulers.options import Option
+from tests.runs.conftest import until
+
+SHELL = """
+for job; do
+    mkdir "$job/turn" 2> /dev/null || continue  # it was cancelled
+    SPOOL_JOB=$job sh -c "exec $(cat "$job/command")" > "$job/output" 2>&1 &
+    echo $! > "$job/new" && mv "$job/new" "$job/pid"
+    wait $!
+    echo $? > "$job/new" && mv "$job/new" "$job/code"
+done
+"""
+
+ENDS = {"0": "done", "130": "interrupted"}
+"""Exit code → state; all others are failures."""
+
+
+class Spool:
+    """See `Scheduler`; a job is the path of its folder."""
+
+    options: Mapping[str, Option] = {"nice": Option(r"1?\d", "a number from 0 to 19", default="0")}
+
+    def submit(
+        self,
+        folder: Path,
+        runs: Sequence[RunDirectory],
+        options: Mapping[str, Any],
+        at_most: int | None,
+        name: str,
+        device: str = "auto",
+    ) -> dict[str, str]:
+        start = [sys.executable, "-m", "tests.runs.spool", "execute", "--device", device]
+        commands = [[*start, str(run.path)] for run in runs]
+        jobs = self.submit_commands(folder, commands, options, at_most, name)
+        return {run.name: job for run, job in zip(runs, jobs, strict=True)}
+
+    def submit_commands(
+        self,
+        folder: Path,
+        commands: Sequence[Sequence[str]],
+        options: Mapping[str, Any],
+        at_most: int | None,
+        name: str,
+    ) -> list[str]:
+        jobs = [folder / "spool" / str(number) for number in range(len(commands))]
+        for job, command in zip(jobs, commands, strict=True):
+            job.mkdir(parents=True)
+            (job / "command").write_text(shlex.join(command))
+        shells = at_most or len(jobs)
+        for first in range(shells):
+            subprocess.Popen(
+                ["nohup", "nice", "-n", options["nice"], "sh", "-c", SHELL, "sh", *jobs[first::shells]],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            )
+        return [str(job) for job in jobs]
+
+    def states(self, jobs: Iterable[str]) -> dict[str, str]:
+        return {job: self._state(Path(job)) for job in jobs if Path(job).exists()}
+
+    def _state(self, job: Path) -> str:
+        if (job / "code").exists():
+            return ENDS.get((job / "code").read_text().strip(), "failed")
+        if (job / "cancelled").exists():
+            return "interrupted"
+        return "running" if (job / "turn").exists() else "queued"
+
+    def cancel(self, jobs: Collection[str]) -> dict[str, str]:
+        waited = {}
+        for job in map(Path, jobs):
+            try:
+                (job / "turn").mkdir()
+            except FileExistsError:
+                if self._state(job) == "running":
+                    until((job / "pid").exists, "the start of a job whose turn has come")
+                    os.kill(int((job / "pid").read_text()), signal.SIGTERM)
+            else:
+                (job / "cancelled").touch()
+                waited[str(job)] = "interrupted"
+        return waited
+
+    def this_job(self) -> tuple[str, str | None] | None:
+        job = os.environ.get("SPOOL_JOB")
+        return (job, None) if job else None
+
+    def cluster(self) -> str | None:
+        return None
+
+
+if __name__ == "__main__":
+    from qexp.cli import app
+
+    LAUNCHERS["spool"] = Spool()
+    app(prog_name="qexp")

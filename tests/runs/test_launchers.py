@@ -1,0 +1,149 @@
+"""A launcher is one file and one line of a table: nothing else knows its name, and all commands work with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import qexp as package
+from qexp.errors import QexpError, SchedulerError
+from qexp.runs.schedulers import LAUNCHERS, options_of
+from tests.cli.test_completion import completed
+from tests.runs.conftest import has_lines, until
+from tests.runs.spool import Spool
+from tests.test_imports import PACKAGE
+
+SCHEDULERS = PACKAGE / "runs" / "schedulers"
+
+PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+
+
+@pytest.fixture
+def spool(specs, monkeypatch) -> Iterator[None]:
+    """A third launcher, in a workspace of sound specs; what a test leaves with it is cancelled."""
+    launcher = Spool()
+    monkeypatch.setitem(LAUNCHERS, "spool", launcher)
+    yield
+    launcher.cancel([str(job) for job in specs.root.glob("runs/.launches/*/spool/*")])
+
+
+def states() -> dict[str, str]:
+    return {run["name"]: run["state"] for run in package.runs()}
+
+
+def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else():
+    names = [name for name, scheduler in LAUNCHERS.items() if scheduler is not None]
+    assert names
+    words, own = re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE), {SCHEDULERS / name for name in names}
+    texts = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".json", ".md", ".toml"))
+    found = [
+        (str(path.relative_to(PACKAGE)), line.strip())
+        for path in texts
+        if not own & {*path.parents}
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if words.search(line)
+    ]
+    table = [
+        (f"from qexp.runs.schedulers.{name} import {name.title()}", f'"{name}": {name.title()}(),') for name in names
+    ]
+    assert sorted(found) == sorted(("runs/schedulers/__init__.py", line) for lines in table for line in lines)
+
+
+def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs, spool, qexp):
+    (specs.root / "qexp.toml").write_text("[spool]\nnice = 19\n")
+    grid = ("--grid", "epochs=1000000,1,1000001", "-j", "2", "--device", "cpu")
+    code, stdout, stderr = qexp("run", "sound", *grid, "--launcher", "spool", "--option", "nice=1")
+    assert code == 0, stderr
+    jobs = dict(line.split() for line in stdout.splitlines())
+    endless, brief, waiting = jobs
+    assert states().keys() == jobs.keys()
+    assert {*states().values()} <= {"queued", "running"}
+    assert states()[waiting] == "queued"
+
+    assert qexp("wait", brief).code == 0
+    until(has_lines(package.open_run(endless).path / "metrics.jsonl", 1), "the first epoch")
+    assert states() == {brief: "done", endless: "running", waiting: "queued"}
+    for name in (brief, endless):
+        job = package.open_run(name).record["job"]
+        assert job == {"launcher": "spool", "id": jobs[name], "workspace": str(Path.cwd())}
+    process = package.open_run(endless).record["attempts"][-1]["process"]
+    assert os.getpriority(os.PRIO_PROCESS, process["pid"]) == 1  # as --option says, not qexp.toml
+
+    code, _, stderr = qexp("stop", endless, "--now")
+    assert code == 2
+    assert f"{endless} is job {jobs[endless]} of spool, which cannot be killed from here" in stderr
+    for name in (waiting, endless):
+        assert qexp("stop", name) == (0, "", f"{name}: interrupted\n")
+    assert states() == {brief: "done", endless: "interrupted", waiting: "interrupted"}
+    assert [len(package.open_run(name).record["attempts"]) for name in jobs] == [1, 1, 0]
+    assert (package.open_run(endless).path / "checkpoints/last.safetensors").is_file()
+
+
+class Closed(Spool):
+    """Keeps what is submitted, and starts nothing."""
+
+    def submit_commands(self, folder, commands, options, at_most, name) -> list[str]:
+        jobs = super().submit_commands(folder, [], options, at_most, name)
+        for number in range(len(commands)):
+            jobs.append(str(folder / "spool" / str(number)))
+            (folder / "spool" / str(number)).mkdir(parents=True)
+        return jobs
+
+
+class Full(Spool):
+    """Accepts nothing."""
+
+    def submit_commands(self, folder, commands, options, at_most, name) -> list[str]:
+        raise SchedulerError("the spool is full")
+
+
+def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launcher(specs, monkeypatch, qexp):
+    with monkeypatch.context() as patch:
+        patch.setitem(LAUNCHERS, "closed", Closed())
+        runs = package.sweep("sound", seeds="0:2", launcher="closed", options={"nice": 3}, workspace=specs.root)
+        assert {run.name: "queued" for run in runs} == states()
+        job = {"launcher": "closed", "id": "1"}
+        for run in runs:  # as if another attempt had been a job before
+            file = run.path / "run.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), "job": job}))
+        assert {*states().values()} == {"queued"}
+        patch.delitem(LAUNCHERS, "closed")
+        assert {*states().values()} == {"created"}
+        patch.setitem(LAUNCHERS, "closed", Closed())
+        code, _, stderr = qexp("stop", "--launch", "last")
+        assert code == 0, stderr
+        assert {*states().values()} == {"interrupted"}
+
+
+def test_what_a_scheduler_refuses_waits_for_nobody_and_is_to_be_run_again(specs, monkeypatch, qexp):
+    monkeypatch.setitem(LAUNCHERS, "full", Full())
+    code, _, stderr = qexp("run", "sound", "--seeds", "0:2", "--launcher", "full")
+    assert (code, stderr.splitlines()[-1]) == (6, "error: the spool is full")
+    assert {*states().values()} == {"created"}
+    assert qexp("run", "sound", "--seeds", "0:2", "--dry-run").stdout.split() == [*states()]
+
+
+def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
+    assert completed("qexp run sound --launcher ") == ["local", "slurm", "spool"]
+    code, _, stderr = qexp("run", "sound", "--launcher", "spol")
+    assert (code, stderr) == (2, "error: --launcher spol: no such launcher; did you mean 'spool'?\n")
+    code, _, stderr = qexp("run", "sound", "--launcher", "spool", "--option", "nice=20", "--option", "time")
+    assert code == 2
+    assert stderr.splitlines() == [
+        "error:",
+        "--option: nice cannot be '20'; give a number from 0 to 19",
+        "--option time: write KEY=VALUE; the keys are nice",
+    ]
+
+
+def test_options_of_python_are_those_of_the_command_line():
+    given = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
+    texts = ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
+    assert options_of("slurm", {}, given) == options_of("slurm", {}, texts)
+    with pytest.raises(QexpError, match="the keys are partition"):
+        options_of("slurm", {}, ["time"])

@@ -1,0 +1,331 @@
+"""Of several processes that think a run is theirs, the newest attempt has it; the others stop without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qexp import assemble, files
+from qexp.errors import QexpError, TakenOverError
+from qexp.runs.planning.plans import plan
+from qexp.runs.planning.prepare import prepare
+from qexp.runs.record import lease
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.heartbeat import beat
+from qexp.runs.record.process import this_process
+from qexp.workspace import Workspace
+from tests.conftest import Specs, mounted
+from tests.runs.conftest import until
+from tests.runs.test_catalog import write_record
+from tests.runs.test_fold_workers import prepared
+from tests.runs.test_folds import run, write
+from tests.runs.test_many_at_once import fill
+from tests.runs.test_waiting import sleeper
+
+__all__ = ["prepared", "run", "sleeper", "write"]  # fixtures
+
+LONG = ("run", "sound", "--set", "epochs=80", "--device", "cpu")
+
+SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "results/test_predictions.nc")
+
+ALWAYS_WRITING = "from qexp.training import loop; loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0"
+"""A checkpoint after every epoch, so that a process is paused in the middle of one as likely as not."""
+
+Starter = Callable[..., subprocess.Popen[str]]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {name: (directory / name).read_bytes() for name in SAME}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an uninterrupted run leaves."""
+    from tests.conftest import call
+
+    root = tmp_path_factory.mktemp("whole")
+    Specs(root)
+    code, _, stderr = call(*LONG, "--workspace", root)
+    assert code == 0, stderr
+    return contents(root / "runs/sound_0")
+
+
+@pytest.fixture
+def start_elsewhere() -> Iterator[Starter]:
+    """`qexp ARGUMENTS` in a process that is to be believed dead on another machine; gone when the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        script = f"{ALWAYS_WRITING}\nfrom qexp.cli import main\nmain()"
+        started.append(subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def declare_dead(directory: RunDirectory) -> None:
+    """Let the last attempt be one of another machine that has not been heard of for an hour."""
+    record = files.read_json(directory.record_file)
+    record["attempts"][-1]["process"]["host"] = "another-machine"
+    files.write_json(directory.record_file, record)
+    heartbeat = directory.attempt(record["attempts"][-1]["number"]) / "heartbeat"
+    os.utime(heartbeat, (heartbeat.stat().st_mtime - 3600,) * 2)
+
+
+def log_of(directory: RunDirectory, attempt: int) -> str:
+    path = directory.attempt(attempt) / "log.txt"
+    return path.read_text() if path.exists() else ""
+
+
+def everything_but(folder: Path, directory: RunDirectory) -> dict[Path, bytes]:
+    return {
+        path: path.read_bytes()
+        for path in directory.path.rglob("*")
+        if path.is_file() and not path.is_relative_to(folder) and "tensorboard" not in path.parts
+    }
+
+
+@pytest.fixture
+def paused(specs: Specs, start_elsewhere: Starter) -> tuple[RunDirectory, subprocess.Popen[str]]:
+    """A run whose process is paused in the middle of training, and believed dead."""
+    directory = RunDirectory(specs.root / "runs/sound_0")
+    older = start_elsewhere(*LONG)
+    until(lambda: "epoch 10:" in log_of(directory, 1), "the 10th epoch")
+    older.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, older.pid, os.WSTOPPED | os.WNOWAIT)
+    declare_dead(directory)
+    return directory, older
+
+
+def stopped_without_harm(older: subprocess.Popen[str], directory: RunDirectory) -> None:
+    _, stderr = older.communicate(timeout=120)
+    assert older.returncode == 2, stderr
+    said = f"sound_0: attempt 2 has taken over, as process {os.getpid()} on {os.uname().nodename}; this process"
+    assert said in stderr
+    assert "stopped without changing anything" in log_of(directory, 1)
+
+
+def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(paused, qexp, whole):
+    directory, older = paused
+
+    def wake() -> None:
+        until(lambda: "epoch 30:" in log_of(directory, 2), "the 30th epoch")
+        older.send_signal(signal.SIGCONT)
+
+    waking = threading.Thread(target=wake)
+    waking.start()
+    code, _, stderr = qexp(*LONG, "--resume")
+    waking.join()
+    assert code == 0, stderr
+    stopped_without_harm(older, directory)
+    assert contents(directory.path) == whole
+    assert [one.state for one in directory.record().attempts] == ["lost", "done"]
+
+
+def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, whole):
+    directory, older = paused
+    code, _, stderr = qexp(*LONG, "--resume")
+    assert code == 0, stderr
+    before = everything_but(directory.attempt(1), directory)
+    older.send_signal(signal.SIGCONT)
+    stopped_without_harm(older, directory)
+    assert everything_but(directory.attempt(1), directory) == before
+    assert contents(directory.path) == whole
+    assert not [*directory.path.rglob("*lease-*"), *directory.path.rglob(".*")]
+
+
+def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name_changes_nothing(paused, qexp):
+    directory, older = paused
+    assert qexp("rm", "sound_0").code == 0
+    assert qexp("run", "sound", "--device", "cpu").code == 0
+    before = everything_but(directory.path / "none", directory)
+    older.send_signal(signal.SIGCONT)
+    _, stderr = older.communicate(timeout=120)
+    assert (older.returncode, "sound_0: it was moved away or deleted" in stderr) == (2, True)
+    assert everything_but(directory.path / "none", directory) == before
+
+
+def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepared):
+    drafts = prepared.attempt(1) / "lease-1"
+    drafts.mkdir(parents=True)
+    command = [sys.executable, "-m", "qexp", "train-folds", str(prepared.path), "--drafts", str(drafts)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, text=True, **pipes) as worker:
+        worker.stdin.write("0\n")
+        worker.stdin.flush()
+        assert "steps" in json.loads(worker.stdout.readline())
+        shutil.rmtree(drafts)
+        said, _ = worker.communicate(timeout=120)
+    assert (worker.returncode, "another process took over" in said) == (2, True)
+    assert not list(prepared.folds.glob("*/checkpoints/*"))
+
+
+def test_training_of_folds_in_processes_writes_under_the_lease_of_the_run(prepared):
+    from tests.runs.test_fold_workers import train
+
+    with lease.taken(prepared) as held:
+        shutil.rmtree(held.folder)
+        with pytest.raises(QexpError, match="another process took over"):
+            train(prepared)
+
+
+# The lease itself
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(write_record(tmp_path, "one", state="interrupted"))
+
+
+def test_what_is_being_written_when_the_lease_ends_replaces_nothing(directory):
+    file = directory.path / "results/numbers.json"
+    files.make_folder(file.parent)
+    with lease.taken(directory) as held:
+        files.write_json(file, {"mine": 1})
+        for writer in (files.replacing, files.beside):
+            with pytest.raises(TakenOverError), writer(file):
+                shutil.rmtree(held.folder)
+            held.folder.mkdir()
+        shutil.rmtree(held.folder)
+        with pytest.raises(TakenOverError):
+            files.write_json(file, {"mine": 2})
+        with pytest.raises(TakenOverError):
+            files.write_json(directory.record_file, {})
+        files.write_json(directory.path.parent / "elsewhere.json", {})
+    files.write_json(file, {**files.read_json(file), "others": 3})
+    assert files.read_json(file) == {"mine": 1, "others": 3}
+    assert [path.name for path in file.parent.iterdir()] == ["numbers.json"]
+
+
+def test_a_folder_that_is_gone_is_no_lease_that_ended(directory):
+    with lease.taken(directory), pytest.raises(QexpError, match="No such file") as caught:
+        files.write_json(directory.path / "results/numbers.json", {})
+    assert not isinstance(caught.value, TakenOverError)
+
+
+def test_a_folder_of_a_run_on_another_disk_is_written_to_as_well(directory, tmp_path):
+    (tmp_path / "disk").mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "disk")):
+        (directory.path / "results").symlink_to(tmp_path / "disk")
+        with lease.taken(directory) as held:
+            files.write_json(directory.path / "results/numbers.json", {"one": 1})
+            assert [path.name for path in (tmp_path / "disk").iterdir()] == ["numbers.json"]
+            shutil.rmtree(held.folder)
+            with pytest.raises(TakenOverError):
+                files.write_json(directory.path / "results/numbers.json", {"one": 2})
+
+
+def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
+    for number in (1, 2, 3):
+        with lease.taken(directory) as held:
+            assert (held.number, held.held()) == (number, True)
+            assert files.read_json(held.attempt / "command.json")["process"] == this_process().document()
+        assert not held.held()
+    assert lease.attempts(directory) == [1, 2, 3]
+    assert not [*directory.path.rglob("*lease*"), *directory.path.glob("attempts/.*")]
+
+
+def claim(directory: RunDirectory, pid: int, **of_process: object) -> Path:
+    """What a process leaves that has made the first attempt, and not yet said so in the record."""
+    from tests.runs.test_waiting import attempt_of
+
+    attempt = directory.attempt(1)
+    (attempt / "lease-1").mkdir(parents=True)
+    beat(attempt / "heartbeat")
+    files.write_json(attempt / "command.json", {"argv": [], "process": attempt_of(pid, **of_process)["process"]})
+    return attempt
+
+
+def test_a_process_that_is_about_to_start_keeps_others_out_and_a_dead_one_nobody(directory, sleeper):
+    attempt = claim(directory, sleeper.pid)
+    with pytest.raises(QexpError, match=f"is being started by another process, as process {sleeper.pid} on"):
+        lease.taken(directory).__enter__()
+    assert lease.attempts(directory) == [1]
+    assert (attempt / "lease-1").is_dir()
+    sleeper.kill()
+    sleeper.wait()
+    with lease.taken(directory) as held:
+        assert held.number == 2
+        assert not (attempt / "lease-1").exists()
+
+
+def test_a_process_elsewhere_that_is_about_to_start_counts_until_it_is_silent(directory, sleeper):
+    attempt = claim(directory, sleeper.pid, host="another-machine")
+    with pytest.raises(QexpError, match="counts as dead after 300 s without a heartbeat"):
+        lease.taken(directory).__enter__()
+    os.utime(attempt / "heartbeat", (0, 0))
+    with lease.taken(directory) as held:
+        assert held.number == 2
+
+
+MANY, AT_ONCE = (
+    8,
+    """
+import multiprocessing, sys
+from pathlib import Path
+from qexp.errors import QexpError
+from qexp.runs.record import lease
+from qexp.runs.record.directory import RunDirectory
+
+def attempt(start, end, said):
+    start.wait()
+    try:
+        with lease.taken(RunDirectory(Path(sys.argv[1]))) as held:
+            said.put("taken")
+            end.wait()
+            assert held.held()
+    except QexpError as error:
+        said.put(str(error).split(", as process")[0])
+        end.wait()
+
+fork = multiprocessing.get_context("fork")
+start, end, said = fork.Barrier(8), fork.Barrier(8), fork.Queue()
+processes = [fork.Process(target=attempt, args=(start, end, said)) for _ in range(8)]
+for process in processes: process.start()
+for process in processes: print(said.get())
+for process in processes: process.join()
+assert [process.exitcode for process in processes] == [0] * 8
+""",
+)
+
+
+def test_of_many_that_try_at_once_one_has_the_run(directory):
+    script = [sys.executable, "-c", AT_ONCE, directory.path]
+    said = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert sorted(said) == ["one is being started by another process"] * (MANY - 1) + ["taken"]
+    assert not [*directory.path.glob("attempts/.*")]
+
+
+# A full disk
+
+
+def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tmp_path, qexp):
+    specs = Specs(tmp_path)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    started = ("run", "sound", "--device", "cpu", "--workspace", specs.root)
+    with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(runs)):
+        place = Workspace(specs.root)
+        prepare(plan(assemble.experience("sound", [], place), 0, "sound_0", place), place)
+        directory = RunDirectory(runs / "sound_0")
+        for pages in range(3):  # so that it is another file each time for which there is none
+            fill(runs, pages * 4096)
+            code, _, stderr = qexp(*started, "--resume")
+            assert (code, "No space left on device" in stderr) == (2, True), stderr
+            (runs / "filler").unlink()
+            assert (directory.record().state, list((directory.path / "attempts").iterdir())) == ("created", [])
+        code, _, stderr = qexp(*started, "--resume")
+        assert code == 0, stderr
+        assert directory.record().state == "done"

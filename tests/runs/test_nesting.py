@@ -1,0 +1,120 @@
+"""No run is put inside another one, and nothing is removed or deleted that holds one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qexp.runs.planning.prepare import Plan, prepare
+from qexp.workspace import Workspace
+
+
+def content(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if not path.name.startswith("catalog.json")}
+
+
+@pytest.fixture
+def nested(here: Path) -> Path:
+    """A workspace whose run sound_0 holds sound_1 and sound_2, to which links lead."""
+    for name in ("sound_1", "sound_2"):
+        shutil.copytree(here / "runs/sound_0", here / name)
+    for name in ("sound_1", "sound_2"):
+        (here / name).rename(here / "runs/sound_0" / name)
+        (here / "runs" / name).symlink_to(here / "runs/sound_0" / name)
+    return here
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "runs/sound_0",
+        "runs/sound_0/checkpoints/deep/in/it",
+        "runs/sound_0/folds/001",
+        "runs/.trash",
+        "runs/.launches/x",
+        "runs/folder",
+        "../disk/.removed",
+        "link",
+        "../kept/sound_9",
+    ],
+)
+@pytest.mark.parametrize("command", [("run", "sound", "--seed", "7"), ("run", "sound", "--seeds", "7:9")])
+def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written(here, qexp, place, command):
+    shutil.copytree(here / "runs/sound_0", here.parent / "kept/sound_9")
+    (here / "link").symlink_to("runs/sound_0/matrices")
+    before = content(here.parent)
+    code, stdout, stderr = qexp(*command, "--storage-path", place, "--device", "cpu")
+    assert (code, stdout) == (2, "")
+    assert "lies inside" in stderr
+    assert "choose a" in stderr
+    assert content(here.parent) == before
+
+
+def test_a_repeated_run_is_not_kept_inside_another_one(here, qexp):
+    code, _, stderr = qexp("verify", "sound_0", "--keep", "runs/sound_0/again")
+    assert code == 2
+    assert "lies inside the run" in stderr
+    assert not (here / "runs/sound_0/again").exists()
+
+
+def test_a_file_called_run_json_in_a_folder_above_makes_no_run_of_it(here, tmp_path):
+    (tmp_path / "run.json").write_text('{"name": "my own"}')
+    plan = Plan("far", "made", "made", "made", 1, {"epochs": 1}, digest="")
+    assert prepare(plan, Workspace(here), storage=tmp_path / "disk").path.is_dir()
+
+
+@pytest.mark.parametrize("place", ["runs", "runs/../runs", "link"])
+def test_a_place_that_is_the_folder_of_runs_is_that_folder(here, place):
+    (here / "link").symlink_to("runs")
+    plan = Plan("near", "made", "made", "made", 1, {"epochs": 1}, digest="")
+    directory = prepare(plan, Workspace(here), storage=here / place)
+    assert directory.path == here / "runs/near"
+    assert not directory.path.is_symlink()
+
+
+def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
+    before = content(nested)
+    code, _, stderr = qexp("rm", "sound_0")
+    assert code == 2
+    assert "sound_0 holds other runs, sound_1, sound_2" in stderr
+    assert content(nested) == before
+    # As it was removed by a version that did not look:
+    (nested / "runs/.trash").mkdir()
+    (nested / "runs/sound_0").rename(nested / "runs/.trash/sound_0--20260101T000000.000000Z")
+    before = content(nested)
+    code, _, stderr = qexp("purge", "--yes")
+    assert code == 2
+    assert "is kept: it holds other runs, sound_1, sound_2" in stderr
+    assert "0 of 1 runs deleted" in stderr
+    assert content(nested) == before
+    assert qexp("restore", "sound_0").code == 0
+    for name in ("sound_1", "sound_2"):
+        (nested / "runs" / name).unlink()
+        (nested / "runs/sound_0" / name).rename(nested / "runs" / name)
+    assert qexp("rm", "sound_0").code == 0
+    assert qexp("purge", "--yes").code == 0
+    assert qexp("ls", "-q").stdout.split() == ["sound_1", "sound_2"]
+
+
+def test_a_run_on_another_disk_that_holds_others_is_not_deleted_there(nested, tmp_path, qexp):
+    (tmp_path / "disk/.removed").mkdir(parents=True)
+    aside = tmp_path / "disk/.removed/sound_0--20260101T000000.000000Z"
+    (nested / "runs/sound_0").rename(aside)
+    (nested / "runs/.trash").mkdir()
+    (nested / "runs/.trash/sound_0--20260101T000000.000000Z").symlink_to(aside)
+    before = content(tmp_path)
+    code, _, stderr = qexp("purge", "--yes")
+    assert code == 2
+    assert "holds other runs" in stderr
+    assert content(tmp_path) - before <= {nested / "runs/.trash.lock"}
+
+
+def test_inner_runs_can_be_removed_and_deleted_first(nested, qexp):
+    assert qexp("rm", "sound_1", "sound_2").code == 0
+    assert qexp("rm", "sound_0").code == 2
+    assert qexp("purge", "--yes").code == 0
+    assert qexp("rm", "sound_0").code == 0
+    assert qexp("purge", "--yes").code == 0
+    assert not list((nested / "runs").glob("sound_*"))

@@ -1,0 +1,155 @@
+"""What no machine can hold is refused before anything is written; what can be trained is not."""
+
+from pathlib import Path
+
+import pytest
+
+from qexp import assemble
+from qexp.errors import SpecError
+from qexp.workspace import Workspace
+
+REPOSITORY = Workspace(Path(__file__).resolve().parents[2])
+
+TOO_LARGE = {
+    "convolutions of 10^9 and 10^6 filters": (
+        ("model", "operations.block.parameters.filters", [10**9, 10**6, 4]),
+        "specs/models/sound.json at $.operations.block: 72 PB to train its weights: training takes",
+    ),
+    "more weights than can be counted": (
+        ("model", "operations.block.parameters.filters", [10**9, 10**9]),
+        "specs/models/sound.json at $.branches[0].operations[0]: operation 'block' is too large for any machine: ",
+    ),
+    "dense layers of 10^6 times 10^6": (
+        ("model", "operations.to_depth.parameters.filters", [10**6, 10**6, 1]),
+        "specs/models/sound.json at $.operations.to_depth: 8 TB to train its weights: training takes",
+    ),
+    "3e9 samples that are drawn once": (
+        ("experience", "sizes", [8, 4, 3 * 10**9]),
+        "specs/experiences/sound.json at $.sizes: 3.18 TB for samples: training takes 3.18 TB, but this machine has",
+    ),
+    "a batch of 10^9 samples": (
+        ("experience", "batch_size", 10**9),
+        "specs/experiences/sound.json at $.batch_size: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), TOO_LARGE.values(), ids=TOO_LARGE)
+def test_what_no_machine_can_hold_is_refused_with_what_is_largest(specs, qexp, problems, change, expected):
+    kind, path, value = change
+    file = specs.spoil(kind, (path, value), *([("sizes.0", value)] if path == "batch_size" else []))
+    said = problems(file)
+    assert any(line.startswith(expected) for line in said), said
+    code, _, stderr = qexp("run", "sound")
+    assert code == 2
+    assert expected in stderr
+    assert not Path("runs").exists()
+
+
+def test_a_large_image_with_many_filters_is_refused_by_what_it_keeps_of_a_sample(specs, problems):
+    specs.spoil("dataset", ("size", [8192, 8192]))
+    file = specs.spoil(
+        "model",
+        ("inputs.displacement.size", [8192, 8192, 1]),
+        ("operations.block.parameters.filters", [512, 4]),
+        ("branches.0.operations", ["block", "average", "look"]),
+        ("operations.average", {"module": "average_pooling", "parameters": {"pool_size": 4096}}),
+        ("operations.halve", {"module": "flatten"}),
+    )
+    (said,) = problems(file)
+    assert said.startswith("specs/models/sound.json at $.operations.block: keeps ")
+    assert " GB of each sample for the backward pass: training takes " in said
+
+
+TOO_LONG = {
+    "a list of 100,000 filters": (
+        ("operations.block.parameters.filters", [4] * 100_000),
+        "$.operations.block.parameters.filters: must have at most 1000 items",
+    ),
+    "an operation used 20,000 times": (
+        ("branches.0.operations", ["block"] + ["look"] * 20_000),
+        "$.branches[0].operations[1250]: operation 'look': comes to 5,002 layers one after another; a network has",
+    ),
+    "a network of 10^9 blocks": (
+        ("operations.deep", {"module": "masked_encoder", "parameters": {"depth": 10**9}}),
+        "$.operations.deep.parameters.depth: must be at most 1000",
+    ),
+    "a U-Net of 10^9 blocks": (
+        ("operations.deep", {"module": "dle_unet", "parameters": {"outputs": 1, "blocks": 10**9}}),
+        "$.operations.deep.parameters.blocks: must be at most 16",
+    ),
+    "10^9 matched filters": (
+        (
+            "operations.many",
+            {
+                "module": "matched_filters",
+                "parameters": {"variable": "depth", "low": 1, "high": 2, "count": 10**9},
+            },
+        ),
+        "$.operations.many.parameters.count: must be at most 100000",
+    ),
+    "a kernel of 10^9 positions": (
+        ("operations.long", {"module": "conv1d", "parameters": {"filters": [1], "kernel_size": 10**9}}),
+        "$.operations.long.parameters.kernel_size: must be at most 10000",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), TOO_LONG.values(), ids=TOO_LONG)
+def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(specs, problems, change, expected):
+    assert any(expected in line for line in problems(specs.spoil("model", change)))
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
+def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
+    assert assemble.experience(str(file), [], REPOSITORY, memory=300_000_000).name == file.stem
+
+
+def test_what_is_allowed_depends_on_the_machine_that_will_train(specs):
+    place = Workspace(specs.root)
+    specs.spoil("experience", ("sizes", [8, 4, 10**6]))  # 1.06 GB
+    for memory in (600_000_000, 10**9):
+        assert assemble.experience("sound", [], place, memory=memory).name == "sound"
+    with pytest.raises(SpecError, match=r"\$\.sizes: 1\.06 GB for samples: .* but this machine has 500 MB; use fewer"):
+        assemble.experience("sound", [], place, memory=500_000_000)
+
+
+def test_a_frozen_operation_needs_no_room_for_gradients(specs):
+    place = Workspace(specs.root)
+    specs.spoil("model", ("operations.to_depth.parameters.filters", [100_000, 1]))  # 64 values times that: 26 MB
+    specs.spoil("experience", ("pretrain", {"run": "x", "freeze": ["to_depth"]}))
+    assert assemble.experience("sound", [], place, memory=30_000_000)
+    specs.write("experience", specs.documents["experience"])
+    with pytest.raises(SpecError, match=r"\$\.operations\.to_depth: 104 MB to train its weights"):
+        assemble.experience("sound", [], place, memory=30_000_000)
+
+
+def test_runs_for_a_cluster_are_not_measured_by_the_machine_that_submits_them(specs, qexp):
+    specs.spoil("experience", ("sizes", [8, 4, 3 * 10**9]))
+    assert qexp("run", "sound", "--dry-run")[0] == 2
+    assert qexp("run", "sound", "--dry-run", "--launcher", "slurm")[:2] == (0, "sound_0\n")
+    specs.spoil("experience", ("sizes", [8, 4, 3 * 10**15]))
+    code, _, stderr = qexp("run", "sound", "--dry-run", "--launcher", "slurm")
+    assert code == 2
+    assert "but no machine has as much" in stderr
+
+
+def test_a_choice_among_millions_of_combinations_is_refused_by_its_count(specs, problems):
+    values = list(range(1, 33))
+    keys = ("epochs", "batch_size", "learning_rate", "model.operations.a.parameters.filters")
+    experience = {
+        "model": "sound",
+        "dataset": {"type": "tabular", "path": "x.csv", "inputs": {"a": "a"}, "outputs": {"depth": "b"}},
+        "inputs": ["a"],
+        "outputs": ["depth"],
+        "split": "leave_one_out",
+        "inner": {"type": "k_fold", "parameters": {"folds": 5}},
+        "select": dict.fromkeys(keys, values),
+        "epochs": 1,
+        "batch_size": 1,
+        "optimizer": "adam",
+        "learning_rate": 1,
+        "losses": {"depth": "mae"},
+    }
+    said = problems(specs.write("experience", experience))
+    assert any("$.select: 1,048,576 combinations are too many to choose from; at most 10,000" in line for line in said)

@@ -1,0 +1,222 @@
+"""Whatever JSON stands in a spec file, its check ends in findings or in none, and in nothing else."""
+
+import copy
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qexp import assemble
+from qexp.files import json_bytes
+from qexp.workspace import Workspace
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+REMOVED = object()
+
+VALUES = [
+    None, True, False, 0, 1, -1, 0.5, 65537, 10**9 + 7, 2**62, 1e308, -1e308, 1e-320,
+    "", "text", "\ud800", "a\0b", "\x1b[31m", "../x", [], [1], ["text"], [[]], [[1, 2], [3]], [None], [{}],
+    {}, {"a": 1}, {"type": 5}, {"type": "chain", "parameters": {"of": [{"type": 5}]}},
+]  # fmt: skip
+"""One of each type of JSON at least, and what is at the edge of it."""
+
+
+@pytest.fixture
+def place(tmp_path, made_up_data):
+    """A workspace with the shipped specs and small data for all of them."""
+    shutil.copytree(REPOSITORY / "specs", tmp_path / "specs")
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")
+    return Workspace(tmp_path)
+
+
+def documents(place):
+    """Every shipped spec with its file; experiences once more with dataset and model written out."""
+    for file in sorted(place.specs.rglob("*.json")):
+        document = json.loads(file.read_text())
+        yield file, document
+        if file.parent.name == "experiences":
+            parts = {
+                kind: json.loads((place.specs / f"{kind}s" / f"{document[kind]}.json").read_text())
+                for kind in ("dataset", "model")
+            }
+            yield file, {**document, **parts}
+
+
+def places_in(document, path=()):
+    inner = document.items() if isinstance(document, dict) else enumerate(document)
+    for step, value in inner:
+        yield (*path, step)
+        if isinstance(value, dict | list):
+            yield from places_in(value, (*path, step))
+
+
+def changed(document, path, value):
+    made = copy.deepcopy(document)
+    *way, last = path
+    inside = made
+    for step in way:
+        inside = inside[step]
+    if value is REMOVED:
+        del inside[last]
+    else:
+        inside[last] = value
+    return made
+
+
+def check(file, document, place):
+    """What `validate` does with a file, and `run` with one that is right: both look at it in the same way."""
+    before = file.read_text()
+    file.write_text(json.dumps(document))
+    try:
+        assemble.awaited_in(file, place)
+        problems = assemble.problems_in(file, place)
+        assert all(str(problem) for problem in problems)
+        if not problems:
+            assemble.warnings_in(file, place)
+            if file.parent.name == "experiences":
+                json_bytes(assemble.experience(str(file), [], place).document)
+    finally:
+        file.write_text(before)
+
+
+def sampled(cases, count, seed):
+    return random.Random(seed).sample(cases, count)
+
+
+def checked(cases, place):
+    for file, document, path, value in cases:
+        try:
+            check(file, changed(document, path, value), place)
+        except Exception as error:
+            what = "removed" if value is REMOVED else f"= {json.dumps(value)}"
+            raise AssertionError(f"{file.relative_to(place.root)} with {path} {what}") from error
+
+
+def removals(place):
+    return [(file, document, path, REMOVED) for file, document in documents(place) for path in places_in(document)]
+
+
+def replacements(place):
+    return [
+        (file, document, path, value)
+        for file, document in documents(place)
+        for path in places_in(document)
+        for value in VALUES
+    ]
+
+
+def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong(place):
+    checked([*sampled(removals(place), 40, 1), *sampled(replacements(place), 80, 2)], place)
+
+
+@pytest.mark.slow
+def test_so_are_thousands_more(place):
+    checked([case for case in removals(place) if len(case[2]) <= 2], place)
+    checked(sampled(replacements(place), 1500, 3), place)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: json.dumps(value)[:20])
+@pytest.mark.parametrize("kind", ["datasets", "models", "experiences"])
+def test_any_json_value_can_be_the_whole_of_a_spec_file(place, kind, value):
+    check(next((place.specs / kind).glob("mogi_quick.json" if kind == "experiences" else "mogi*.json")), value, place)
+
+
+WRONG = {
+    "an experience without a dataset": ("experience", "dataset", ..., "$: the key 'dataset' is missing"),
+    "a dataset without a type": ("dataset", "type", ..., "$: the key 'type' is missing"),
+    "a step of a chain that is no name": (
+        "experience",
+        "transforms.depth",
+        {"type": "chain", "parameters": {"of": [{"type": 5}]}},
+        "$.transforms.depth.parameters.of[0].type: must be the name of a transform, but is the number 5",
+    ),
+    "a step of a chain with a wrong parameter": (
+        "experience",
+        "transforms.depth",
+        {"type": "chain", "parameters": {"of": ["log", {"type": "log_ratios", "parameters": {"reference": None}}]}},
+        "$.transforms.depth.parameters.of[1].parameters.reference: must be a whole number, but is null",
+    ),
+    "a step of a chain without what it needs": (
+        "experience",
+        "transforms.depth",
+        {"type": "chain", "parameters": {"of": ["scale"]}},
+        "$.transforms.depth.parameters.of[0]: 'scale' needs parameters: {",
+    ),
+    "half a character": (
+        "experience",
+        "description",
+        "\ud800",
+        "$.description: holds \\ud800, half of a surrogate pair",
+    ),
+    "half a character in a key": ("experience", "losses.\udfff", "mse", "$.losses: a key holds \\udfff, half of"),
+    "a patch that cannot divide a long spectrum": (
+        "dataset",
+        "",
+        {"type": "spectra", "path": "x", "channels": 65521, "patch_size": 65520},
+        "$.patch_size: patches of 65520 channels do not divide a spectrum of 65521; 65521 would",
+    ),
+    "nesting without end": (
+        "dataset",
+        "",
+        '{"fixed": ' + '{"a": ' * 60 + "0" + "}" * 61,
+        "$: nested too deeply to be a spec; at most 50",
+    ),
+    "a chain of chains of chains": (
+        "experience",
+        "transforms.depth",
+        json.loads('{"type": "chain", "parameters": {"of": [' * 17 + '"log"' + "]}}" * 17),
+        "$: nested too deeply to be a spec",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "expected"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told_by_validate_and_by_run_and_nothing_is_written(
+    specs, qexp, problems, kind, path, value, expected
+):
+    file = specs.write(kind, value) if path == "" else specs.spoil(kind, (path, value))
+    said = problems(file)
+    assert any(expected in line for line in said), said
+    code, stdout, stderr = qexp("run", "sound")
+    assert (code, stdout) == (2, "")
+    assert expected in stderr
+    assert not Path("runs").exists()
+
+
+def test_an_operation_that_leaves_no_channels_is_told_where_it_is_used_so(specs, problems):
+    model = {
+        "inputs": {"spectrum": {"size": [64]}},
+        "outputs": ["toc"],
+        "operations": {
+            "tokens": {"module": "masked_encoder", "parameters": {"size": "tiny"}},
+            "pool": {"module": "token_pooling"},
+        },
+        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["tokens", "pool", "pool"]}],
+    }
+    (said,) = problems(specs.write("model", model))
+    assert "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] of 2 samples" in said
+
+
+def test_a_wrong_spec_does_not_hide_what_is_wrong_with_the_others(specs, qexp):
+    specs.write("experience", {"epochs": 3}, name="first")
+    specs.write("experience", "[", name="second")
+    specs.write("dataset", {"type": "gridded", "path": "x", "made_by": 5}, name="third")
+    specs.spoil("model", ("operations.block.parameters.filters", [0]))
+    code, stdout, stderr = qexp("validate")
+    assert (code, stdout) == (2, "")
+    for name, what in {
+        "experiences/first": "$: the key 'dataset' is missing",
+        "experiences/second": "$: not valid JSON at line 1, column 2",
+        "datasets/third": "$.made_by: must be a text or null",
+        "models/sound": "$.operations.block.parameters.filters[0]: must be at least 1",
+    }.items():
+        assert f"specs/{name}.json at {what}" in stderr
+    assert stderr.endswith("6 specs, 4 with problems\n")
+
+
+def test_a_file_of_many_megabytes_is_no_spec(specs, problems):
+    (said,) = problems(specs.write("dataset", " " * 1_000_001, name="large"))
+    assert said.endswith("$: is too large to be a spec: 1,000,001 bytes, at most 1,000,000")
