@@ -15,6 +15,7 @@ from qexp import clocks
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import HEARTBEAT_SECONDS, SILENT_SECONDS, beat, beating, fresh
 from qexp.runs.record.process import alive, this_process
+from qexp.runs.record.state import State
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.states import state_now
 from tests.runs.conftest import until
@@ -77,9 +78,9 @@ def test_a_scheduler_that_forgot_a_job_is_not_believed_while_the_heart_beats(hea
     directory = RunDirectory(heartbeat.parent)
     directory.attempt(1).mkdir(parents=True)
     beat(directory.attempt(1) / "heartbeat")
-    assert state_now(directory, "running", None, "done") == "running"
+    assert state_now(directory, State.RUNNING, None, State.DONE) == "running"
     set_back(directory.attempt(1) / "heartbeat", -3600)
-    assert state_now(directory, "running", None, "done") == "lost"
+    assert state_now(directory, State.RUNNING, None, State.DONE) == "lost"
 
 
 def test_a_heart_beats_as_long_as_it_is_held_and_may_go_on(heartbeat):
