@@ -44,7 +44,7 @@ def test_the_folders_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
         (["--labelled", "-1"], "--labelled -1"),
         (["--voltage", "50"], "--voltage 50: in kV, 10 or 30, or both as 10,30"),
         (["--voltage", "10,,30"], "--voltage 10,,30: a whole number, or several with commas, such as 10,30"),
-        (["--voltage", ""], "--voltage : a whole number"),
+        (["--voltage", ""], "--voltage is empty; give it a value"),
         (["--seed", "-1"], "--seed -1: a whole number from 0"),
     ],
 )
