@@ -50,3 +50,11 @@ def _found(configuration: Path) -> Iterator[None]:
 def slurm(*command: str) -> str:
     """What a program of Slurm prints, as the cluster's administrator calls it."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a cluster follow one another in one of pytest's workers: no other starts a second cluster beside it."""
+    for item in items:
+        if {"slurm_cluster", "accounting_cluster"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.xdist_group("cluster"))
