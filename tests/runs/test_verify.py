@@ -19,6 +19,11 @@ from qexp.spec.digest import digest
 from tests.runs.conftest import has_lines, until
 
 
+def left_in(folder: Path) -> list[Path]:
+    """What is left of ours; torch makes a folder for its compiler where it happens to load that first."""
+    return [path for path in folder.iterdir() if not path.name.startswith("torchinductor_")]
+
+
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch) -> Path:
     """The directory of a finished run that a test may spoil, in a workspace that is the current directory."""
@@ -52,7 +57,7 @@ def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, t
     assert all("identical" in line for line in outcomes[:4])
     assert "source of qexp that made the run" in stdout
     assert contents(run) == before
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert left_in(tmp_path / "temporary") == []
 
 
 def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(run, start, qexp):
@@ -179,7 +184,7 @@ def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp
     found, stdout, stderr = qexp("verify", "sound_0")
     assert (found, stdout) == (code, "")
     assert complaint in stderr
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert left_in(tmp_path / "temporary") == []
 
 
 def test_a_device_that_there_is_not_is_refused(run, qexp):
@@ -207,7 +212,7 @@ def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, 
     stopped.send(signal.SIGTERM)
     code, stdout, _ = stopped.end()
     assert (code, stdout) == (130, "")
-    assert list(temporary.iterdir()) == []
+    assert left_in(temporary) == []
 
 
 # The comparisons themselves
