@@ -49,14 +49,16 @@ class Run:
         """All that `qexp show RUN --json` shows; the state is the one of this moment."""
         from qexp.runs.state.waiting import Watch
 
-        record = self.directory.record()
-        state = Watch().state(self.directory)
+        record = self.directory.record().document()
+        state = Watch().state(self.directory).value
         return {**record, "state": state, "path": str(self.path), "matrices": self.directory.matrix_names()}
 
     @property
     def state(self) -> str:
-        state: str = self.record["state"]
-        return state
+        from qexp.runs.state.waiting import Watch
+
+        self.directory.record()  # says what is wrong, where it is gone or damaged
+        return Watch().state(self.directory).value
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -64,9 +66,9 @@ class Run:
         return self.directory.spec()
 
     @property
-    def results(self) -> dict[str, dict[str, dict[str, float]]]:
+    def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """part → output → metric → value, in the output's unit."""
-        results: dict[str, dict[str, dict[str, float]]] = self.record["results"]
+        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()["results"]
         return results
 
     @property
@@ -93,13 +95,13 @@ class Run:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
         from qexp.runs.state.waiting import endings
 
-        return next(state for _, state in endings([self.directory], timeout))
+        return next(state for _, state in endings([self.directory], timeout)).value
 
     def stop(self, now: bool = False) -> str:
         """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
         from qexp.runs.state.stopping import stop
 
-        return stop(self.directory, now)
+        return stop(self.directory, now).value
 
     def logs(self, attempt: int | None = None) -> str:
         """The log of an attempt, the last one if left out."""
@@ -112,8 +114,7 @@ class Run:
         from qexp.runs.record import tagging
 
         tagging.retag(self.path, add, remove)
-        tags: list[str] = self.record["tags"]
-        return tags
+        return list(self.directory.record().tags)
 
     def note(self, text: str | None = None) -> str:
         """Write a note on the run, an empty one to take it away; returns the note that there is then."""
@@ -121,8 +122,7 @@ class Run:
 
         if text is not None:
             tagging.annotate(self.path, text)
-        note: str = self.record["note"]
-        return note
+        return self.directory.record().note
 
     def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
         """Run it again, elsewhere, and see whether all is the same bit for bit; see `qexp verify`."""

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -213,31 +214,74 @@ def in_bytes(size: float) -> str:
     return f"{size:,.3g} EB"
 
 
-def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote; DamagedError if it cannot be one."""
-    import orjson
+DEEPEST = 100
+"""Objects and lists inside one another, in a JSON file that is read."""
 
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a plain file. Raises FileNotFoundError, and DamagedError for all else that cannot be read."""
     try:
-        return orjson.loads(path.read_bytes())
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait until another process writes to it
+            raise DamagedError(f"{path} cannot be read: it is not a plain file")
+        return path.read_bytes()
     except FileNotFoundError:
         raise
-    except (OSError, orjson.JSONDecodeError) as error:
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it cannot be one."""
+    import orjson
+
+    content = read_bytes(path)
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
+    if _too_deep(document):
+        raise DamagedError(f"{path} cannot be read: it is nested more than {DEEPEST} levels deep")
+    return document
+
+
+def _too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole JSON lines of a file, up to the first that is torn."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return
     for line in content.splitlines(keepends=True):
-        if not line.endswith(b"\n"):
+        document = whole_line(line)
+        if document is None:
             return
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
+        yield document
+
+
+def whole_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line; None if the line is torn or is none."""
+    import orjson
+
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) and not _too_deep(document) else None
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:

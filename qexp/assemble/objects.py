@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,16 +18,17 @@ from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.transforms import Transform
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.metric import Metric
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import Branch, Network, Operation, initialise
-from qexp.models.shapes import Shape, from_spec
+from qexp.models.shapes import Shape, from_spec, written
 from qexp.seeds import Seeds
 from qexp.tables import Table, Tables, built
+from qexp.training import checkpoint
 from qexp.training.recipe import Data, DrawnData, Recipe
 
 
@@ -71,12 +73,24 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
     return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
 
 
-def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor]) -> Inversion:
-    """A model with weights that were kept, ready to predict."""
+def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
+    """A model with weights that were kept in a file, ready to predict. Raises DamagedError if they are not its own."""
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # gives it memory; the values come from `weights`
-    model.load_state_dict(weights)
+    checkpoint.load(model, weights, file)
+    for name, transform in model.transforms.items():
+        shape = model.network.inputs.get(name) or model.network.shapes[name]
+        if not _keeps(transform, shape):  # what was fitted has room for any number of channels
+            raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
     return model.eval()
+
+
+def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
+    """Whether values of a shape have it still when they are transformed."""
+    try:
+        return tuple(transform(torch.ones(1, *shape)).shape[1:]) == tuple(shape)
+    except RuntimeError:
+        return False
 
 
 def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
@@ -113,7 +127,6 @@ def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
     optimizer, pretrain = spec["optimizer"], spec["pretrain"]
-    freezes = isinstance(pretrain, dict)  # else it is null or, in a run from before operations could be named, a run
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
     return Recipe(
         losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
@@ -127,9 +140,9 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
         gradient_clip=spec["gradient_clip"],
         precision=spec["precision"],
         keep=spec["keep"],
-        layer_decay=float(spec.get("layer_decay", 1.0)),  # runs from before there were layers do not say
-        frozen=pretrain["freeze"] if freezes else (),
-        epochs_frozen=pretrain["epochs_frozen"] if freezes else None,
+        layer_decay=float(spec.get("layer_decay", 1.0)),  # which experiences on rows have not
+        frozen=pretrain["freeze"] if pretrain else (),
+        epochs_frozen=pretrain["epochs_frozen"] if pretrain else None,
     )
 
 

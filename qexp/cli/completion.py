@@ -10,7 +10,7 @@ import ast
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,9 @@ def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def states(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.runs.catalog.filter import STATES
+    from qexp.runs.record.state import LISTED
 
-    return STATES
+    return LISTED
 
 
 @_offered
@@ -155,7 +155,7 @@ def _fields(folder: Path) -> Iterator[str]:
         if path.name.startswith(".") or not run.record_file.is_file():
             continue
         try:
-            results, spec = run.record()["results"], run.spec()
+            results, spec = run.record().results, run.spec()
         except QexpError:
             continue
         if results:
@@ -164,10 +164,10 @@ def _fields(folder: Path) -> Iterator[str]:
             return
 
 
-def _leaves(document: dict[str, Any], before: str = "") -> Iterator[str]:
+def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
     """The dotted paths of a document's values."""
     for key, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _leaves(value, f"{before}{key}.")
         else:
             yield f"{before}{key}"

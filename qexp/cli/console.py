@@ -26,7 +26,7 @@ BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminal
 
 STATE_STYLES = {
     "done": GREEN, "running": CYAN, "interrupted": YELLOW, "preempted": YELLOW,
-    "failed": RED, "lost": RED, "out_of_memory": RED, "timeout": RED,
+    "failed": RED, "lost": RED, "out_of_memory": RED, "timeout": RED, "damaged": RED,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qexp.analysis.comparison.rounding import number
+from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
 from qexp.files import in_bytes
 
@@ -75,7 +75,7 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
 
 def _table_of(runs: list[Run], size: bool) -> tuple[list[str], list[list[str]], list[str]]:
     """The usual columns, a row per run that begins with its name, and the columns that are aligned to the right."""
-    errors = list(dict.fromkeys(output for one in runs for output in (one["results"] or {}).get("test", {})))
+    errors = list(dict.fromkeys(output for one in runs for output in one["results"].get("test", {})))
     units = _units(runs)
     columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
     optional = [key for key in ("overrides", "tags", "caution") if any(one[key] for one in runs)]
@@ -84,11 +84,11 @@ def _table_of(runs: list[Run], size: bool) -> tuple[list[str], list[list[str]], 
         [
             one["name"],
             one["state"],
-            str(one["seed"]),
+            NONE if one["seed"] is None else str(one["seed"]),
             _progress(one),
             *(number(_metric(one, f"test.{output}.mae")) for output in errors),
             _time(one["created"]),
-            *(one[key] if key == "caution" else " ".join(one[key] or []) for key in optional),
+            *(one[key] if key == "caution" else " ".join(one[key]) for key in optional),
         ]
         for one in runs
     ]
@@ -249,7 +249,7 @@ def _progress(run: Run) -> str:
 
 
 def _epochs(epochs: Run | None) -> str:
-    return f"{epochs['done']}/{epochs['of']}" if epochs else "-"
+    return f"{epochs['done']}/{epochs['of']}" if epochs else NONE
 
 
 def metrics_of(runs: list[Run]) -> list[str]:
@@ -257,7 +257,7 @@ def metrics_of(runs: list[Run]) -> list[str]:
         dict.fromkeys(
             f"{part}.{output}.{metric}"
             for one in runs
-            for part, outputs in (one["results"] or {}).items()
+            for part, outputs in one["results"].items()
             for output, metrics in outputs.items()
             for metric in metrics
         )
@@ -266,4 +266,4 @@ def metrics_of(runs: list[Run]) -> list[str]:
 
 def _metric(run: Run, path: str) -> Any:
     part, output, metric = path.split(".")
-    return ((run["results"] or {}).get(part, {}).get(output) or {}).get(metric)
+    return run["results"].get(part, {}).get(output, {}).get(metric)

@@ -23,5 +23,5 @@ def note(
     directory = Catalog(find(workspace)).find(run)
     if text is not None:
         annotate(directory.path, text)
-    elif directory.record()["note"]:
-        result(directory.record()["note"])
+    elif said := directory.record().note:
+        result(said)

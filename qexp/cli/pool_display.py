@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
+    from qexp.runs.record.state import State
+
 
 class PoolDisplay:
     def __init__(self) -> None:
         self._live: Live | None = None
         self._total = 0
-        self._states: dict[str, str] = {}
+        self._states: dict[str, State] = {}
         self._running: dict[str, float] = {}
         """Run → when it started."""
         self._lines: Mapping[str, dict[str, Any]] = {}
@@ -43,10 +45,10 @@ class PoolDisplay:
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
         self._lines = lines
 
-    def run_ended(self, run: str, state: str, seconds: float) -> None:
+    def run_ended(self, run: str, state: State, seconds: float) -> None:
         self._running.pop(run, None)
         self._states[run] = state
-        self._say(f"{run}: {state.replace('_', ' ')} after {seconds:.1f} s ({len(self._states)} of {self._total})")
+        self._say(f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})")
 
     def not_started(self, run: str, why: str) -> None:
         if why not in self._troubles:  # on a full disk it is the same for all of them

@@ -25,6 +25,7 @@ from qexp.runs.schedulers import LOCAL
 
 if TYPE_CHECKING:
     from qexp.runs.launch.sweep import Choice, Order
+    from qexp.runs.record.state import State
     from qexp.workspace import Workspace
 
 MANY = 10_000
@@ -111,7 +112,7 @@ def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> Non
     print_results(record)
     print_estimators(record)
     print_field_errors(record)
-    message(f"{directory.name}: {record['seconds']:.1f} s of training, in {place.shown(directory.path)}")
+    message(f"{directory.name}: {record.seconds:.1f} s of training, in {place.shown(directory.path)}")
 
 
 class _Shown(logging.Handler):
@@ -162,29 +163,31 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
         _end(made.states, made.stopped, len(choice.new) + len(choice.again), choice)
 
 
-def _end(states: dict[str, str], stopped: bool, count: int, choice: Choice) -> None:
+def _end(states: dict[str, State], stopped: bool, count: int, choice: Choice) -> None:
     """Say how the runs of a pool ended, and end with an exit code that says so, too."""
+    from qexp.runs.record.state import State
+
     _say_how_it_ended(states, count)
     if stopped:
         raise typer.Exit(130)
-    if len(states) < count or set(states.values()) != {"done"} or choice.left:
+    if len(states) < count or set(states.values()) != {State.DONE} or choice.left:
         raise typer.Exit(1 if count == 1 and not choice.left else 4)
 
 
 def _say_what_is_left(choice: Choice) -> None:
     if choice.done:
         message(f"{len(choice.done)} done already")
-    by_state: dict[str, list[str]] = {}
+    by_state: dict[State, list[str]] = {}
     for name, state in choice.left.items():
         by_state.setdefault(state, []).append(name)
     for state, names in by_state.items():
-        hint = {"running": "", "queued": ""}.get(state, "; run them again with --only-failed")
-        hint = "; go on with --resume" if state in ("interrupted", "preempted", "timeout", "lost") else hint
-        message(f"left alone, {state.replace('_', ' ')}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}{hint}")
+        hint = "" if state.at_work else "; run them again with --only-failed"
+        hint = "; go on with --resume" if state.resumable else hint
+        message(f"left alone, {state.words}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}{hint}")
 
 
-def _say_how_it_ended(states: dict[str, str], count: int) -> None:
+def _say_how_it_ended(states: dict[str, State], count: int) -> None:
     counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
-    ended = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in counts.items())
+    ended = ", ".join(f"{number} {state.words}" for state, number in counts.items())
     never = count - len(states)
     message(f"{count} runs: {ended}" + (f"{', ' * bool(ended)}{never} not started" if never else ""))

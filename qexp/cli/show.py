@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result
+from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result, warning
+
+if TYPE_CHECKING:
+    from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.record.record import CodeState, Epochs, FoldCount, Imported, Record
 
 
 def show(
@@ -20,24 +24,24 @@ def show(
     from qexp.api import open_run
 
     opened = open_run(run, workspace=workspace)
-    record = opened.record
     if as_json:
-        print_json(record)
+        print_json(opened.record)
         return
-    spec = opened.spec
-    _print_head(record, _environment(opened.path))
+    directory, state = opened.directory, opened.state
+    record, spec = directory.record(), directory.spec()
+    _print_head(directory, record, state)
     result("\nspec")
     for key, text in _spec_lines(spec):
         result(f"  {key:<14} {in_one_line(text)}")
-    if record["overrides"]:
-        result(f"  {'set':<14} {in_one_line(' '.join(record['overrides']))}")
-    if record["results"]:
+    if record.overrides:
+        result(f"  {'set':<14} {in_one_line(' '.join(record.overrides))}")
+    if record.results:
         result("\nresults")
         print_results(record)
         print_estimators(record)
         print_field_errors(record)
     result("\nfiles")
-    for line in _files(opened.path):
+    for line in _files(directory.path):
         result(f"  {in_one_line(line)}")
 
 
@@ -64,48 +68,47 @@ def _files(run: Path) -> Iterator[str]:
             yield from (str(path.relative_to(run)) for path in paths)
 
 
-def _environment(path: Path) -> dict[str, Any]:
-    """What the last attempt wrote of its environment; nothing before there was one, or if that is damaged."""
-    from qexp import files
+def _environment(directory: RunDirectory) -> dict[str, Any]:
+    """What the last attempt wrote of its environment; nothing, and a warning, if that is damaged."""
     from qexp.errors import DamagedError
 
     try:
-        environment = files.read_json(path / "environment.json")
-    except (FileNotFoundError, DamagedError):
+        return directory.environment()
+    except DamagedError as damage:
+        warning(str(damage))
         return {}
-    return environment if isinstance(environment, dict) else {}
 
 
-def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
+def _print_head(directory: RunDirectory, record: Record, state: str) -> None:
     from qexp.runs.record.lineage import told
 
-    attempts, before = record["attempts"], told(record)
+    environment, attempts, before = _environment(directory), record.attempts, told(record.lineage)
     lines = [
-        ("run", record["name"]),
-        ("state", record["state"]),
-        ("error", record["error"]),
-        ("experience", f"{record['experience']}, seed {record['seed']}"),
-        ("dataset", record["dataset"]),
-        ("model", record["model"]),
-        ("caution", record["caution"]),
-        ("folds", _folds(record["folds"])),
-        ("epochs", _epochs(record["epochs"])),
-        ("stopped", record.get("stopped")),
-        ("created", record["created"]),
-        ("ended", record["ended"]),
-        ("training", f"{record['seconds']:.1f} s"),
-        ("attempts", f"{len(attempts)}, the last on {attempts[-1]['process']['host']}" if attempts else "none yet"),
-        ("code", _code(record["code"])),
+        ("run", record.name),
+        ("state", state),
+        ("error", record.error),
+        ("experience", f"{record.experience}, seed {record.seed}"),
+        ("dataset", record.dataset),
+        ("model", record.model),
+        ("caution", record.caution),
+        ("folds", _folds(record.folds)),
+        ("epochs", _epochs(record.epochs)),
+        ("stopped", record.stopped),
+        ("created", record.created),
+        ("ended", record.ended),
+        ("training", f"{record.seconds:.1f} s"),
+        ("attempts", f"{len(attempts)}, the last on {attempts[-1].process.host}" if attempts else "none yet"),
+        ("code", _code(record.code)),
         ("software", _software(environment)),
         ("machine", _machine(environment)),
-        ("settings", " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items())),
-        ("digest", record["digest"][:16]),
+        ("settings", " ".join(f"{name}={value}" for name, value in (environment.get("variables") or {}).items())),
+        ("digest", record.digest[:16]),
         ("pretrained", f"from {before}" if before else ""),
-        ("imported", _imported(record["imported"])),
-        ("matrices", ", ".join(record["matrices"])),
-        ("tags", ", ".join(record["tags"])),
-        ("note", record["note"]),
-        ("path", record["path"]),
+        ("imported", _imported(record.imported)),
+        ("matrices", ", ".join(directory.matrix_names())),
+        ("tags", ", ".join(record.tags)),
+        ("note", record.note),
+        ("path", str(directory.path)),
     ]
     for key, text in lines:
         if text:
@@ -113,51 +116,46 @@ def _print_head(record: dict[str, Any], environment: dict[str, Any]) -> None:
             result(f"{key:<12} {str(text).replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
 
 
-def _epochs(epochs: dict[str, Any]) -> str:
-    best = f", best {epochs['best']}" if epochs["best"] else ""
-    return f"{epochs['done']} of {epochs['of']}{best}"
+def _epochs(epochs: Epochs) -> str:
+    return f"{epochs.done} of {epochs.of}" + (f", best {epochs.best}" if epochs.best else "")
 
 
-def _folds(folds: dict[str, Any] | None) -> str:
+def _folds(folds: FoldCount | None) -> str:
     if folds is None:
         return ""
-    return f"{folds['done']} of {folds['of']}" + (f", failed: {', '.join(folds['failed'])}" if folds["failed"] else "")
+    return f"{folds.done} of {folds.of}" + (f", failed: {', '.join(folds.failed)}" if folds.failed else "")
 
 
-def _imported(imported: dict[str, Any] | None) -> str:
+def _imported(imported: Imported | None) -> str:
     if imported is None:
         return ""
-    of_code: dict[Any, str] = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted"}
-    return f"from {imported.get('archive')}, {imported.get('time')}{of_code.get(imported.get('code_trusted'), '')}"
+    of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted", None: ""}
+    return f"from {imported.archive}, {imported.time}{of_code[imported.code_trusted]}"
 
 
 def _software(environment: dict[str, Any]) -> str:
-    packages = environment.get("packages", {})
-    commit = environment.get("qexp", {}).get("commit")
+    packages = environment.get("packages") or {}
+    commit = (environment.get("qexp") or {}).get("commit")
     words = [f"qexp {packages.get('qexp', '')}" + (f" at {commit[:12]}" if commit else "")] if packages else []
-    words += [f"Python {environment['python'].split()[0]}"] if "python" in environment else []
+    words += [f"Python {environment['python'].partition(' ')[0]}"] if environment.get("python") else []
     words += [f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages]
     return ", ".join(words)
 
 
 def _machine(environment: dict[str, Any]) -> str:
-    if "processor" not in environment:
-        return ""
-    threads = environment["threads"]
-    device = "" if environment["device"] == "cpu" else f", {environment['device']}"
-    return (
-        f"{environment['processor'] or environment['machine']}, {environment['cores']} cores{device}, "
-        f"{threads} thread{'s' if threads != 1 else ''}"
-    )
+    device, threads, cores = (environment.get(key) for key in ("device", "threads", "cores"))
+    words = [environment.get("processor") or environment.get("machine")]
+    words += [f"{cores} cores" if cores else None, device if device != "cpu" else None]
+    words += [f"{threads} thread{'s' if threads != 1 else ''}" if threads else None]
+    return ", ".join(word for word in words if word)
 
 
-def _code(code: dict[str, Any]) -> str:
-    if code["commit"] is None:
+def _code(code: CodeState) -> str:
+    if code.commit is None:
         return "not in a git repository"
-    commit: str = code["commit"]
-    left_out = len(code.get("untracked_left_out", []))
+    left_out = len(code.untracked_left_out or ())
     without = f" but for {left_out} large files" if left_out else ""
-    return commit[:12] + (f", with changes (kept in code/{without})" if code["dirty"] else "")
+    return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
@@ -229,8 +227,7 @@ def _spectra_lines(spec: dict[str, Any]) -> dict[str, str]:
         "tested": _named(spec["split"]),
         "validation": _named(spec["inner"]) if spec["inner"] else "the part that the dataset has",
         "labelled": str(spec["labelled"]),
-        # Runs from before there were mixtures do not say.
-        **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset.get("mix") else {}),
+        **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
     }
 
 
@@ -252,58 +249,57 @@ def _named(description: dict[str, Any]) -> str:
     return f"{kind} ({parameters})" if parameters else kind
 
 
-def print_estimators(record: dict[str, Any]) -> None:
+def print_estimators(record: Record) -> None:
     """The network among its baselines, on the rows that were held out."""
-    if not record["comparison"]:
+    if not record.comparison:
         return
     from qexp.analysis.comparison.estimator_tables import estimator_tables, remarks
 
-    for table in estimator_tables(record["comparison"]):
+    rows = [row.document() for row in record.comparison]
+    for table in estimator_tables(rows):
         result(f"\n{table.title}")
         print_table(table.columns, table.rows, right=list(table.right))
-    for text in remarks(record["comparison"]):
+    for text in remarks(rows):
         result(text)
 
 
-def print_field_errors(record: dict[str, Any]) -> None:
+def print_field_errors(record: Record) -> None:
     """Errors of vectors on whole test frames, and how long the network takes for one."""
-    errors = record["errors"]
-    if not errors:
+    errors = record.errors
+    if errors is None:
         return
     rows = []
-    for vector, values in errors["vectors"].items():
-        unit = record["units"].get(vector.split(", ")[0], "")
-        lengths = [f"{number(values[name])} {unit}".strip() for name in ("mean_error", "mean_speed")]
-        rows.append([f"({vector})", *lengths, f"{number(values['percent'])} %"])
+    for vector, values in errors.vectors.items():
+        unit = record.units.get(vector.partition(", ")[0], "")
+        lengths = [f"{number(value)} {unit}".strip() for value in (values.mean_error, values.mean_speed)]
+        rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
     if rows:
         columns = ["vector", "mean error", "mean speed", "error / speed"]
         result("")
         print_table(columns, rows, right=columns[1:])
-    height, width = errors["frame"]
-    threads = (
-        f", {errors['threads']} thread{'s' if errors['threads'] != 1 else ''}" if errors["device"] == "cpu" else ""
-    )
-    milliseconds = number(1000 * errors["seconds_per_frame"])
+    height, width = errors.frame
+    threads = f", {errors.threads} thread{'s' if errors.threads != 1 else ''}" if errors.device == "cpu" else ""
+    milliseconds = number(1000 * errors.seconds_per_frame)
     result(
-        f"test frames whole, {errors['cells']:,} cells; the network takes {milliseconds} ms for a frame of "
-        f"{height} x {width} cells ({errors['device']}{threads})"
+        f"test frames whole, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "
+        f"{height} x {width} cells ({errors.device}{threads})"
     )
 
 
-def print_results(record: dict[str, Any]) -> None:
+def print_results(record: Record) -> None:
     """The results as a table with units, a row per output and part."""
     from qexp.metrics.recorded import meaning_of
 
     rows, columns = [], ["part", "output"]
-    for part, outputs in record["results"].items():
+    for part, outputs in record.results.items():
         for output, metrics in outputs.items():
             columns += [metric for metric in metrics if metric not in columns]
-            unit = record["units"].get(output, "")
+            unit = record.units.get(output, "")
             cells = {}
             for metric, value in metrics.items():
-                of = meaning_of(metric, [record])
+                of = meaning_of(metric, [record.metrics])
                 cells[metric] = NONE if value is None else f"{number(value, of)} {of.in_unit(unit)}".strip()
             rows.append({"part": part, "output": output, **cells})
     print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])
-    if record["caution"]:
-        result(record["caution"])
+    if record.caution:
+        result(record.caution)

@@ -51,7 +51,7 @@ def stop(
             if ask_to_stop(directory, now):
                 asked.append(directory)
             else:
-                message(f"{directory.name} is not running: {Watch().state(directory)}")
+                message(f"{directory.name} is not running: {Watch().state(directory).words}")
         except QexpError as mistake:
             mistakes.append(mistake)
     for directory in asked:

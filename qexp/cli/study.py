@@ -113,7 +113,7 @@ def study(
     else:
         _print_made(made, place)
     for name, state in made.unfinished.items():
-        warning(f"{name} is {state.replace('_', ' ')}, and does not count")
+        warning(f"{name} is {state.words}, and does not count")
     raise typer.Exit(4 if made.unfinished else 0)
 
 

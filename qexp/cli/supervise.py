@@ -15,10 +15,11 @@ def supervise(
 ) -> None:
     """Run the prepared runs of a launch."""
     from qexp.runs.launch import sweep
+    from qexp.runs.record.state import State
     from qexp.runs.state import launches
     from qexp.workspace import find
 
     place = find(workspace)
     states = sweep.supervise(launches.find(launch, place), place, PoolDisplay())
-    if set(states.values()) != {"done"}:
+    if set(states.values()) != {State.DONE}:
         raise typer.Exit(4)

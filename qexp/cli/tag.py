@@ -24,7 +24,7 @@ def tag(
 
     directories = chosen(runs, Catalog(find(workspace)))
     if not add and not remove:
-        print_table(["name", "tags"], [[one.name, " ".join(one.record()["tags"])] for one in directories])
+        print_table(["name", "tags"], [[one.name, " ".join(one.record().tags)] for one in directories])
     else:
         for directory in directories:
             retag(directory.path, add or [], remove or [])

@@ -8,21 +8,21 @@ from typing import Any
 from qexp.metrics.meaning import BEST, UNKNOWN, Meaning
 
 
-def meaning_of(name: str, records: Iterable[Mapping[str, Any]]) -> Meaning:
+def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
     """The meaning of a metric that some runs share: what their records say, else that of qexp's own metric.
 
     Unknown if they contradict each other: two extensions may call different metrics alike.
+    recorded  what each record says of `metrics`
     """
-    said = {one for record in records if (one := _recorded(name, record)) is not None}
+    said = {one for metrics in recorded if (one := _recorded(name, metrics)) is not None}
     if len(said) == 1:
         return said.pop()
     return UNKNOWN if said else _built_in(name)
 
 
-def _recorded(name: str, record: Mapping[str, Any]) -> Meaning | None:
+def _recorded(name: str, metrics: Mapping[str, Any]) -> Meaning | None:
     """What a record says, which may be from before records said it, or from elsewhere."""
-    metrics = record.get("metrics")
-    said = metrics.get(name) if isinstance(metrics, dict) else None
+    said = metrics.get(name)
     if not isinstance(said, dict):
         return None
     best, unit = said.get("best"), said.get("unit")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from qexp import files
 from qexp.runs.display import Display
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
 from qexp.tables import Tables
 
 
@@ -19,16 +19,16 @@ class OwnRecord:
     """The record of a run, changed by the one process that works on it."""
 
     directory: RunDirectory
-    document: dict[str, Any]
+    record: Record
 
     def keep(self, **changes: Any) -> None:
-        """Change keys; they are written with the next note."""
-        self.document = {**self.document, **changes}
+        """Change fields; they are written with the next note."""
+        self.record = replace(self.record, **changes)
 
     def note(self, **changes: Any) -> None:
-        """Change keys, and write the record."""
+        """Change fields, and write the record."""
         self.keep(**changes)
-        files.write_json(self.directory.record_file, self.document)
+        self.directory.write(self.record)
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,18 @@ class Attempt:
     processes: int
 
     @property
-    def record(self) -> dict[str, Any]:
-        return self.own.document
+    def record(self) -> Record:
+        return self.own.record
 
     @property
     def name(self) -> str:
-        name: str = self.record["name"]
-        return name
+        return self.record.name
 
     @property
     def seed(self) -> int:
-        seed: int = self.record["seed"]
-        return seed
+        return self.record.seed
 
     @property
     def caution(self) -> str:
         """What every output of the run must say."""
-        caution: str = self.record["caution"]
-        return caution
+        return self.record.caution

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from qexp.errors import DamagedError
 from qexp.files import write_bytes
 
 OPTIMIZER = "optimizer"
@@ -23,15 +25,56 @@ def write(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
+    """What was written. Raises DamagedError."""
+    with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        return tensors, json.loads(file.metadata()["qexp"])
+        return tensors, _document(path, (file.metadata() or {}).get("qexp"))
 
 
 def shapes(path: Path) -> dict[str, list[int]]:
-    """Name → shape of the tensors in a file, from its header alone."""
-    with safe_open(path, framework="pt") as file:
+    """Name → shape of the tensors in a file, from its header alone. Raises DamagedError."""
+    with _opened(path) as file:
         return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
+
+
+def load(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a model the weights that a file held. Raises DamagedError if they are not those of such a model."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:  # of several lines, the first without a word on what is wrong
+        said = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise DamagedError(f"{path} is damaged: its weights do not fit the run's model: {said}") from None
+    require_numbers(model.state_dict(), path)
+
+
+def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise DamagedError if a value is NaN: nothing can be estimated with it."""
+    for name, tensor in tensors.items():
+        if tensor.isnan().any():
+            raise DamagedError(f"{path} is damaged: '{name}' holds values that are no numbers (NaN)")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if path.exists() and not path.is_file():
+        raise DamagedError(f"{path} is damaged: it is not a plain file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is gone") from None
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+
+
+def _document(path: Path, text: str | None) -> dict[str, Any]:
+    try:
+        document = json.loads(text or "")
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise DamagedError(f"{path} is damaged: it was not written by qexp")
+    return document
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import evaluate
 from qexp.models.inversion import Inversion
 from qexp.models.network import layers_above
@@ -113,10 +113,13 @@ class Trainer:
         if not path.exists():
             return 0
         tensors, document = checkpoint.read(path)
+        if "progress" not in document or "progress.batch_losses" not in tensors:
+            raise DamagedError(f"{path} is damaged: it does not say how far training had come")
         self.progress = Progress(**document["progress"])
         for callback, state in zip(self.recipe.callbacks, self.progress.callbacks, strict=True):
             callback.restore(state)
-        self.model.load_state_dict({name: tensors[name] for name in self.model.state_dict()})
+        own = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
+        checkpoint.load(self.model, own, path)
         checkpoint.restore_optimizer(self.optimizer, tensors)
         self._batch_losses = list(tensors["progress.batch_losses"].to(self.device))
         self._dropout_state = {

@@ -18,11 +18,12 @@ from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
 from qexp.figures.bands import FEW, learning_bands, middle_and_band
 from qexp.files import json_bytes
 from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.record.directory import EMPTY_RECORD
 from qexp.runs.record.process import this_process
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.spec.digest import digest
 from qexp.workspace import find
-from tests.conftest import SOUND, put
+from tests.conftest import RESOLVED, put
 
 PNG = b"\x89PNG"
 
@@ -36,9 +37,9 @@ def write(specs) -> Write:
     def written(name: str, seed: int, *, spec: dict[str, Any] | None = None, epochs: int = 4, **given: Any) -> Path:
         experience = spec or experience_with()
         results = {key: given.pop(key) for key in ("mae", "bias", "r2") if key in given}
-        record = {
-            **EMPTY_RECORD, "name": name, "experience": name.rpartition("_")[0], "dataset": "sound", "model": "sound",
-            "seed": seed, "state": "done", "digest": digest(experience), "units": {"depth": "km"},
+        record = Record(name=name, seed=seed, state=State.DONE).document() | {
+            "experience": name.rpartition("_")[0], "dataset": "sound", "model": "sound",
+            "digest": digest(experience), "units": {"depth": "km"},
             "results": {"test": {"depth": results}} if results else {}, **given,
         }  # fmt: skip
         folder = specs.root / "runs" / name
@@ -53,7 +54,7 @@ def write(specs) -> Write:
 
 def experience_with(*changes: tuple[str, Any]) -> dict[str, Any]:
     """A resolved spec, with changes, each a path and a value."""
-    document = {**SOUND["experience"], "dataset": SOUND["dataset"], "model": SOUND["model"]}
+    document = RESOLVED
     for path, value in changes:
         document = put(document, path, value)
     return document
@@ -178,7 +179,12 @@ def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qe
     for arguments in (["one_*"], ["one_0", "one_1"]):
         code, stdout, stderr = qexp("compare", *arguments)
         assert (code, stdout) == (5, "")
-        assert "runs/one_1/run.json is damaged: 'results'" in stderr
+        assert "runs/one_1/run.json is damaged: $.results.test" in stderr
+    write("one_2", 2, mae=0.2)
+    code, stdout, stderr = qexp("compare", "one_*")
+    assert (code, "0, 2" in stdout) == (0, True)
+    assert "warning: " in stderr
+    assert "runs/one_1/run.json is damaged" in stderr
 
 
 # What counts

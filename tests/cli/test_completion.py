@@ -20,7 +20,7 @@ from qexp.assemble import BUILT_IN
 from qexp.assemble.datasets import DATASETS
 from qexp.cli import app, completion
 from qexp.quantities import QUANTITIES
-from qexp.runs.catalog.filter import STATES
+from qexp.runs.record.state import LISTED
 from tests.test_imports import HEAVY, said_by_a_new_process
 
 Completed = Callable[..., list[str]]
@@ -114,7 +114,7 @@ def offered(names: completion.Completion, incomplete: str) -> list[str]:
 
 
 def test_states_and_columns_are_offered(named):
-    assert offered(completion.states, "") == sorted(STATES)
+    assert offered(completion.states, "") == sorted(LISTED)
     assert offered(completion.states, "pre") == ["preempted"]
     assert offered(completion.columns, "see") == ["seed"]
     assert offered(completion.columns, "name,seed,test.depth.m") == [

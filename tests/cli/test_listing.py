@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from qexp.runs.record.directory import RunDirectory
+from tests.conftest import RESOLVED
 from tests.runs.test_catalog import write_record
 
 
@@ -47,9 +48,9 @@ def test_columns_are_fields_metrics_and_keys_of_the_spec(listed, finished):
             zip(
                 columns,
                 [
-                    record["name"], record["seed"], record["epochs"]["best"], record["code"]["commit"],
-                    record["results"]["test"]["depth"]["mae"], record["results"]["validation"]["depth"]["r2"],
-                    spec["learning_rate"], spec["epochs"], spec["dataset"]["fixed"]["noise"], record["dataset"],
+                    record.name, record.seed, record.epochs.best, record.code.commit,
+                    record.results["test"]["depth"]["mae"], record.results["validation"]["depth"]["r2"],
+                    spec["learning_rate"], spec["epochs"], spec["dataset"]["fixed"]["noise"], record.dataset,
                     spec["sizes"], spec["sizes"][0], spec["optimizer"]["type"],
                 ],
                 strict=True,
@@ -108,7 +109,7 @@ def test_columns_of_no_runs_are_a_head_and_nothing_below(workspace, qexp):
 
 
 def test_a_run_whose_spec_is_gone_or_damaged_has_empty_cells_and_hides_no_other(workspace, qexp):
-    for name, content in {"a": '{"dataset": {}, "model": {}, "outputs": [], "rate": 5}', "b": "{", "c": None}.items():
+    for name, content in {"a": json.dumps({**RESOLVED, "rate": 5}), "b": "{", "c": None}.items():
         directory = write_record(workspace, name)
         if content is not None:
             (directory / "spec.json").write_text(content)
@@ -167,7 +168,7 @@ def test_runs_are_ordered_by_any_column(workspace, qexp):
 
 def test_a_limit_takes_the_newest_or_the_first_of_an_order(workspace, qexp):
     for index, day in enumerate([3, 1, 2]):
-        write_record(workspace, f"run_{index}", seed=-index, created=f"2026-01-0{day}T00:00:00.000+00:00")
+        write_record(workspace, f"run_{index}", seed=9 - index, created=f"2026-01-0{day}T00:00:00.000+00:00")
     assert qexp("ls", "-q", "--limit", "2").stdout.split() == ["run_0", "run_2"]
     assert qexp("ls", "-q", "--limit", "2", "--sort", "seed").stdout.split() == ["run_2", "run_1"]
     assert qexp("ls", "-q", "--limit", "9").stdout.split() == ["run_0", "run_1", "run_2"]

@@ -1,7 +1,8 @@
 import pytest
 
 from qexp.errors import QexpError
-from qexp.runs.catalog.filter import STATES, condition, field, ordered, select
+from qexp.runs.catalog.filter import condition, field, ordered, select
+from qexp.runs.record.state import LISTED
 
 RUNS = [
     {
@@ -120,7 +121,7 @@ def test_a_state_and_an_expression_must_both_hold():
 def test_a_state_that_there_is_not_is_answered_with_the_nearest():
     assert complaint(select, RUNS, status="finished").startswith("--status finished: no such state; known: created, ")
     assert complaint(select, RUNS, status="dome") == "--status dome: no such state; did you mean 'done'?"
-    for state in STATES:
+    for state in LISTED:
         select(RUNS, status=state)
 
 

@@ -209,12 +209,12 @@ def test_what_a_metric_of_ones_own_gives_wrongly_is_an_error_that_says_so(comput
     assert message in str(refused.value)
 
 
-HIGHER = {"metrics": {"r": {"best": "highest", "unit": ""}}}
+HIGHER = {"r": {"best": "highest", "unit": ""}}
 
 
 def test_records_tell_how_a_metric_is_read_and_older_ones_leave_it_to_qexps_own():
     assert meaning_of("r", [HIGHER]) == Meaning("highest", "")
-    assert meaning_of("r", [{}, HIGHER, {"metrics": {}}]) == Meaning("highest", "")
+    assert meaning_of("r", [{}, HIGHER, {}]) == Meaning("highest", "")
     assert meaning_of("r2", [{}]) == METRICS["r2"].build().meaning
     assert meaning_of("rmse", []) == Meaning("lowest", "{unit}")
 
@@ -226,13 +226,13 @@ def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit():
 
 
 def test_two_metrics_of_one_name_that_are_read_otherwise_cannot_be_compared():
-    lower = {"metrics": {"r": {"best": "lowest", "unit": "{unit}"}}}
+    lower = {"r": {"best": "lowest", "unit": "{unit}"}}
     assert meaning_of("r", [HIGHER, lower]) == UNKNOWN
 
 
-@pytest.mark.parametrize("said", [None, [], "highest", {"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
+@pytest.mark.parametrize("said", [{"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
 def test_what_a_damaged_record_says_of_a_metric_is_not_known(said):
-    assert meaning_of("r", [{"metrics": said}]) == UNKNOWN
+    assert meaning_of("r", [said]) == UNKNOWN
 
 
 def test_braces_of_a_foreign_record_are_plain_text():

@@ -26,13 +26,12 @@ import qexp as package
 from qexp.runs.record.process import this_process
 from qexp.runs.upkeep import archive as exporting
 from qexp.runs.upkeep import unpacking
+from tests.conftest import RESOLVED
 from tests.runs.conftest import until
 
 SUFFIXES = [".tar.zst", ".tar.gz", ".tar"]
 
 RECORD = {"name": "one", "state": "done", "seed": 0}
-
-SPEC = {"dataset": {}, "model": {}, "outputs": []}
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def write_archive(path: Path, *members: Member, manifest: bool | dict[str, objec
     return path
 
 
-def run_of(name: str = "one", record: object = RECORD, spec: object = SPEC) -> list[Member]:
+def run_of(name: str = "one", record: object = RECORD, spec: object = RESOLVED) -> list[Member]:
     return [(f"{name}/run.json", json.dumps(record).encode()), (f"{name}/spec.json", json.dumps(spec).encode())]
 
 

@@ -75,8 +75,9 @@ def test_one_damaged_record_does_not_hide_the_others(workspace, qexp):
     write_record(workspace, "a")
     (write_record(workspace, "b") / "run.json").write_text("{ torn")
     code, stdout, stderr = qexp("ls", "-q")
-    assert (code, stdout) == (0, "a\n")
+    assert (code, stdout) == (0, "a\nb\n")
     assert "runs/b/run.json" in stderr
+    assert [one["state"] for one in json.loads(qexp("ls", "--json").stdout)] == ["done", "damaged"]
     code, _, stderr = qexp("show", "b")
     assert code == 5
 

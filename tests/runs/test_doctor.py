@@ -16,6 +16,7 @@ import qexp as package
 from qexp.runs.record.process import this_process
 from qexp.runs.upkeep import doctor, leftovers
 from tests import stones
+from tests.conftest import mounted
 
 Examine = Callable[..., tuple[int, list[dict[str, Any]]]]
 
@@ -129,11 +130,11 @@ def lose_disk(run: Path) -> None:
         (remove_predictions, "results/test_predictions.nc", "says it is done, but it is not there"),
         (cut_predictions, "results/test_predictions.nc", "says it is done, but it cannot be read"),
         (tear_record, "", "run.json cannot be read"),
-        (spoil_record, "", "'results' is not what a run writes there"),
+        (spoil_record, "", "$.results is [], not an object"),
         (remove_record, "", "no record"),
         (tear_spec, "", "spec.json cannot be read"),
         (remove_spec, "", "spec.json is gone"),
-        (break_metrics, "metrics.jsonl", "line 1 of 2 cannot be read"),
+        (break_metrics, "metrics.jsonl", "line 1: is not a JSON object"),
         (lose_disk, "", "is a link to /nowhere/sound_0, which is not there"),
     ],
 )
@@ -242,7 +243,8 @@ def test_a_catalog_that_fell_behind_is_built_again(place, examine, qexp):
 
 def test_a_catalog_that_cannot_be_mended_stays_reported(place, examine):
     (place / "runs/catalog.json").mkdir()
-    code, (finding,) = examine("--fix")
+    with mounted("-t", "tmpfs", "none", str(place / "runs/catalog.json")):  # it cannot be renamed
+        code, (finding,) = examine("--fix")
     assert (code, finding["mended"]) == (5, False)
     assert "(" in finding["advice"]
 

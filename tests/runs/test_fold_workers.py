@@ -24,6 +24,7 @@ from qexp.runs.folds.workers import train_in_processes
 from qexp.runs.planning import plans
 from qexp.runs.planning.prepare import prepare
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import FoldCount
 from qexp.workspace import Workspace
 from tests.runs.conftest import until
 from tests.runs.test_folds import LONG, files_of, run, write
@@ -64,7 +65,7 @@ def test_several_processes_come_to_the_bits_of_one(prepared, workspace):
     qexp.run("stones", device="cpu", resume=True)  # finds nothing to train
     whole = qexp.run("stones", name="whole", device="cpu")
     assert files_of(prepared) == files_of(RunDirectory(whole.path))
-    assert prepared.record()["folds"] == {"done": 24, "of": 24, "failed": []}
+    assert prepared.record().folds == FoldCount(done=24, of=24)
 
 
 def test_an_interrupted_run_takes_its_processes_with_it(prepared):

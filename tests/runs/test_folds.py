@@ -18,6 +18,7 @@ import xarray
 import qexp as package
 from qexp.errors import QexpError, RunFailedError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import FoldCount
 from qexp.runs.upkeep.verify import verify
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
@@ -73,7 +74,7 @@ def test_held_out_rows_reach_no_transform_no_callback_no_choice_and_no_weight(ru
     sound, bad = run(None, "sound", **changes), run(poisoned(), "bad", **changes)
     assert weights(sound, "001") == weights(bad, "001")
     assert all(weights(sound, fold) != weights(bad, fold) for fold in ("002", "003", "004"))
-    chosen = [one.fold("001").record()["fold"]["chosen"] for one in (sound, bad)]
+    chosen = [one.fold("001").record().fold.chosen for one in (sound, bad)]
     assert chosen[0] == chosen[1]
 
 
@@ -84,10 +85,10 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     assert code == 0, stderr
     assert stdout.splitlines()[2] == CAUTION  # below the one row of the table
     honest = run(None, "honest")
-    assert sound.record()["caution"] == sound.fold("002").record()["caution"] == CAUTION
-    assert honest.record()["caution"] == ""
+    assert sound.record().caution == sound.fold("002").record().caution == CAUTION
+    assert honest.record().caution == ""
     assert CAUTION in xarray.load_dataset(sound.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"]
-    assert [row["note"] for row in sound.record()["comparison"] if row["estimator"] == "network"] == [CAUTION]
+    assert [row.note for row in sound.record().comparison if row.estimator == "network"] == [CAUTION]
     for fold in sound.all_folds():
         lines = list(csv.DictReader((fold.path / "predictions.csv").open(newline="")))
         assert {line["caution"] for line in lines} == {CAUTION}
@@ -113,15 +114,15 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     assert sorted(line["stone"] for line in lines) == sorted(row[0] for row in table())
     assert sorted(int(line["row"]) for line in lines) == list(range(2, ROWS + 2))
     error = [float(line["iron_estimate"]) - float(line["iron"]) for line in lines]
-    metrics = made.record()["results"]["test"]["iron"]
+    metrics = made.record().results["test"]["iron"]
     assert metrics["rmse"] == pytest.approx(math.sqrt(np.mean(np.square(error))))
     assert metrics["bias"] == pytest.approx(np.mean(error))
-    low, high = made.record()["intervals"]["test"]["iron"]["rmse"]
+    low, high = made.record().intervals["test"]["iron"]["rmse"]
     assert low < metrics["rmse"] < high
-    estimators = {row["estimator"]: row for row in made.record()["comparison"]}
+    estimators = {row.estimator: row for row in made.record().comparison}
     assert set(estimators) == {"network", "mean", "ridge"}
-    assert estimators["network"]["rmse"] == pytest.approx(metrics["rmse"])
-    assert estimators["ridge"]["difference"] == pytest.approx(estimators["ridge"]["rmse"] - metrics["rmse"])
+    assert estimators["network"].rmse == pytest.approx(metrics["rmse"])
+    assert estimators["ridge"].difference == pytest.approx(estimators["ridge"].rmse - metrics["rmse"])
     table_of_all = xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf")
     assert table_of_all["iron_estimate"].attrs["units"] == "wt%"
     assert list(table_of_all["stone"].values) == [row[0] for row in table()]
@@ -158,7 +159,7 @@ def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_be
 
 def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused(run, write, qexp):
     made = run(baselines=["ridge", {"type": "ridge", "parameters": {"penalties": [1e6]}}], epochs=2)
-    rmse = {row["estimator"]: row["rmse"] for row in made.record()["comparison"]}
+    rmse = {row.estimator: row.rmse for row in made.record().comparison}
     assert rmse["ridge"] < rmse["ridge (penalties 1000000)"]  # which hardly looks at the inputs
     write(baselines=["mean", "ridge", {"type": "ridge"}])
     code, _, stderr = qexp("validate")
@@ -168,19 +169,19 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
 
 def test_networks_of_the_inner_parts_are_averaged_or_new_ones_trained_on_all_training_rows(run):
     def networks(made: RunDirectory) -> list[str]:
-        return [network["name"] for network in made.fold("003").record()["fold"]["networks"]]
+        return [network.name for network in made.fold("003").record().fold.networks]
 
     averaged = run(None, "averaged", members=2)
     assert networks(averaged) == [f"003/{part}/{member}" for part in ("001", "002", "003") for member in (0, 1)]
     refitted = run(None, "refitted", keep="last", inner=None, members=2)
     assert networks(refitted) == ["003/all/0", "003/all/1"]
-    assert all(one["epoch"] == 8 for one in refitted.fold("003").record()["fold"]["networks"])
+    assert all(one.epoch == 8 for one in refitted.fold("003").record().fold.networks)
 
 
 def test_what_is_selected_is_what_does_better_on_the_inner_parts(run):
     made = run(select={"learning_rate": [1e-7, 0.02]}, keep="last")
-    assert {fold.record()["fold"]["chosen"]["learning_rate"] for fold in made.all_folds()} == {0.02}
-    assert made.record()["results"]["test"]["iron"]["r2"] > 0
+    assert {fold.record().fold.chosen["learning_rate"] for fold in made.all_folds()} == {0.02}
+    assert made.record().results["test"]["iron"]["r2"] > 0
 
 
 def test_several_repeats_judge_each_row_several_times(run):
@@ -192,9 +193,9 @@ def test_several_repeats_judge_each_row_several_times(run):
 def test_groups_are_held_out_whole_and_drawn_whole(run):
     made = run(split={"type": "group_k_fold", "parameters": {"by": "quarry"}}, epochs=2)
     assert [fold.name for fold in made.all_folds()] == ["A", "B", "C", "D"]
-    held = made.fold("B").record()["fold"]["held_out"]
+    held = made.fold("B").record().fold.held_out
     assert {stone[0] for stone in held.values()} == {"B"}
-    assert made.record()["comparison"][0]["groups"] == 4
+    assert made.record().comparison[0].groups == 4
 
 
 LONG = {"split": "leave_one_out", "inner": {"type": "k_fold", "parameters": {"folds": 4}}, "members": 20, "epochs": 12}
@@ -228,7 +229,7 @@ def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_
     code, _, stderr = start("run", "stones", "--device", "cpu", "--resume").end()
     assert code == 0, stderr
     assert files_of(run) == files_of(RunDirectory(whole))
-    assert run.record()["results"] == RunDirectory(whole).record()["results"]
+    assert run.record().results == RunDirectory(whole).record().results
     assert not (run.folds / ".stacks").exists()
 
 
@@ -249,10 +250,10 @@ def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):
     with pytest.raises(RunFailedError, match=r"3 of 4 folds failed: 002, 003, 004; the first: .*002/all/0"):
         package.run("stones", device="cpu")
     run = RunDirectory(workspace / "runs" / "stones_0")
-    assert {fold.name: fold.record()["state"] for fold in run.all_folds()} == {
+    assert {fold.name: fold.record().state for fold in run.all_folds()} == {
         "001": "done", "002": "failed", "003": "failed", "004": "failed",
     }  # fmt: skip
-    assert run.record()["folds"] == {"done": 1, "of": 4, "failed": ["002", "003", "004"]}
+    assert run.record().folds == FoldCount(done=1, of=4, failed=("002", "003", "004"))
 
 
 def test_a_run_with_folds_is_proved_like_any_other(run, workspace):

@@ -10,7 +10,9 @@ import pytest
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.runs.record.directory import EMPTY_RECORD
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def make(workspace: Path) -> Callable[[str], Path]:
         folder = workspace / "runs" / name
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
-        (folder / "run.json").write_text(json.dumps({**EMPTY_RECORD, "name": name, "seed": 0, "state": "failed"}))
+        RunDirectory(folder).write(Record(name=name, seed=0, state=State.FAILED))
         return folder
 
     return made
@@ -66,6 +68,6 @@ def test_the_catalog_is_built_again_and_a_warning_names_what_cannot_be_read(work
     (workspace / "runs/catalog.json").write_text("{")
     with pytest.warns(UserWarning, match="two/run.json cannot be read"):
         assert package.reindex() == 1
-    assert [run["name"] for run in package.runs()] == ["one"]
+    assert [(run["name"], run["state"]) for run in package.runs()] == [("one", "failed"), ("two", "damaged")]
     torn.unlink()
     assert package.reindex(workspace=workspace) == 1

@@ -7,20 +7,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from qexp import files
 from qexp.errors import QexpError
 from qexp.runs.record import tagging
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.state import State
 from tests.conftest import mounted
 from tests.runs.test_catalog import write_record
 
 
 def tags(directory) -> list[str]:
-    return RunDirectory(directory).record()["tags"]
+    return list(RunDirectory(directory).record().tags)
 
 
 def test_tags_are_added_removed_and_listed(workspace, qexp):
@@ -127,7 +128,7 @@ def test_a_note_that_is_no_text_is_refused(workspace, qexp):
 def test_a_note_leaves_the_tags_alone_and_the_other_way_round(workspace):
     run = write_record(workspace, "a", tags=["from", "start"], note="from the start")
     tagging.retag(run, remove=["start"])
-    assert RunDirectory(run).record()["note"] == "from the start"
+    assert RunDirectory(run).record().note == "from the start"
     tagging.annotate(run, "new")
     assert tags(run) == ["from"]
 
@@ -137,9 +138,9 @@ def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written
     held_by_the_process = run.record()
     tagging.retag(run.path, add=["good"])
     tagging.annotate(run.path, "looks well")
-    files.write_json(run.record_file, {**held_by_the_process, "state": "done", "seconds": 7.0})
+    run.write(replace(held_by_the_process, state=State.DONE, seconds=7.0))
     record = run.record()
-    assert (record["state"], record["seconds"], record["tags"], record["note"]) == ("done", 7.0, ["good"], "looks well")
+    assert (record.state, record.seconds, record.tags, record.note) == (State.DONE, 7.0, ("good",), "looks well")
 
 
 def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
@@ -159,7 +160,8 @@ def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content
         write_record(workspace, name)
     (workspace / "runs/b/labels.json").write_text(content)
     code, stdout, stderr = qexp("ls", "-q")
-    assert (code, stdout) == (0, "a\n")
+    assert (code, stdout) == (0, "a\nb\n")
+    assert qexp("ls", "-q", "--status", "damaged").stdout == "b\n"
     assert "runs/b/labels.json" in stderr
     code, _, stderr = qexp("tag", "b", "--add", "x")
     assert code == 5

@@ -131,7 +131,7 @@ def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(pause
     assert code == 0, stderr
     stopped_without_harm(older, directory)
     assert contents(directory.path) == whole
-    assert [one["state"] for one in directory.record()["attempts"]] == ["lost", "done"]
+    assert [one.state for one in directory.record().attempts] == ["lost", "done"]
 
 
 def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, whole):
@@ -325,7 +325,7 @@ def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tm
             code, _, stderr = qexp(*started, "--resume")
             assert (code, "No space left on device" in stderr) == (2, True), stderr
             (runs / "filler").unlink()
-            assert (directory.record()["state"], list((directory.path / "attempts").iterdir())) == ("created", [])
+            assert (directory.record().state, list((directory.path / "attempts").iterdir())) == ("created", [])
         code, _, stderr = qexp(*started, "--resume")
         assert code == 0, stderr
-        assert directory.record()["state"] == "done"
+        assert directory.record().state == "done"

@@ -163,7 +163,7 @@ def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt(finis
     for key in ("host", "platform", "processor", "instructions", "device", "threads", "variables", "accelerator"):
         assert key in environment
     assert environment["qexp"].keys() == provenance.own_code().keys()
-    assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory", "process"}
+    assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory"}
 
 
 def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_path, monkeypatch, qexp):

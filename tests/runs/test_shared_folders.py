@@ -38,7 +38,7 @@ def test_another_user_tags_and_notes_a_run_also_where_its_owner_did_before(share
     assert qexp("tag", "one", "--add", "ours", *here) == (0, "", "")
     assert as_nobody("note", "one", "looks well", *here) == (0, "", "")
     record = shared_run.record()
-    assert (record["tags"], record["note"]) == (["theirs", "ours"], "looks well")
+    assert (record.tags, record.note) == (("theirs", "ours"), "looks well")
     assert shared_run.record_file.read_bytes() == before
     assert as_nobody("ls", "-q", "--tag", "theirs", *here) == (0, "one\n", "")
     assert qexp("ls", "-q", "--tag", "ours", *here) == (0, "one\n", "")

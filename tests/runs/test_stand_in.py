@@ -26,7 +26,7 @@ def stood_in(workspace, monkeypatch):
 
 def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qexp):
     made = RunDirectory(package.run("stones", device="cpu").path)
-    assert made.record()["caution"] == made.fold("002").record()["caution"] == WORDS
+    assert made.record().caution == made.fold("002").record().caution == WORDS
     assert "stand-in data are used, 'made_up.csv'" in (made.path / "attempts/01/log.txt").read_text()
     assert xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"] == WORDS
     for command in (
@@ -43,7 +43,7 @@ def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qe
 def test_a_run_that_has_both_cautions_gives_both(stood_in):
     changes = {"protocol": "as_published", "inner": None}
     made = RunDirectory(package.run("stones", overrides=changes, device="cpu").path)
-    assert made.record()["caution"] == f"{WORDS}; {stones.CAUTION}"
+    assert made.record().caution == f"{WORDS}; {stones.CAUTION}"
 
 
 def test_when_the_file_is_there_after_all_the_run_of_the_stand_in_stands_for_itself(stood_in, qexp):
@@ -53,4 +53,4 @@ def test_when_the_file_is_there_after_all_the_run_of_the_stand_in_stands_for_its
     assert code == 2
     assert "of another spec" in stderr
     measured = RunDirectory(package.run("stones", name="measured", device="cpu").path)
-    assert measured.record()["caution"] == ""
+    assert measured.record().caution == ""

@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qexp import open_run
 from qexp.errors import QexpError, RunFailedError
-from qexp.runs.record.process import Process, alive, boot_id, process_start, this_process
+from qexp.runs.record.process import alive, process_start, this_process
 
 BREAKING_LOSS = """
 from qexp.tables import Entry
@@ -219,26 +220,24 @@ def test_the_size_of_a_run_does_not_grow_with_epochs_but_for_its_lines(train):
 
 
 def test_this_process_is_alive_and_one_of_another_boot_is_not(tmp_path):
-    me = this_process().document()
+    me = this_process()
     assert alive(me, tmp_path / "none")
-    assert not alive({**me, "boot_id": "another"}, tmp_path / "none")
-    assert not alive({**me, "start": "another"}, tmp_path / "none")
+    assert not alive(replace(me, boot_id="another"), tmp_path / "none")
+    assert not alive(replace(me, start="another"), tmp_path / "none")
 
 
 def test_a_process_that_has_ended_is_not_alive_even_before_its_parent_looks(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
-    record = Process(
-        os.uname().nodename, boot_id(), this_process().pid_namespace, child.pid, process_start(child.pid) or ""
-    )
+    process = replace(this_process(), pid=child.pid, start=process_start(child.pid) or "")
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
-    assert not alive(record.document(), tmp_path / "none")
+    assert not alive(process, tmp_path / "none")
     child.wait()
-    assert not alive(record.document(), tmp_path / "none")
+    assert not alive(process, tmp_path / "none")
 
 
 def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path):
     heartbeat: Path = tmp_path / "heartbeat"
-    elsewhere = {**this_process().document(), "host": "another-machine", "pid": 1, "start": "0"}
+    elsewhere = replace(this_process(), host="another-machine", pid=1, start="0")
     assert not alive(elsewhere, heartbeat)
     heartbeat.touch()
     assert alive(elsewhere, heartbeat)

@@ -17,8 +17,9 @@ import pytest
 from qexp import files
 from qexp.errors import QexpError
 from qexp.runs.planning.prepare import Plan, prepare
-from qexp.runs.record.directory import EMPTY_RECORD
 from qexp.runs.record.process import this_process
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.runs.upkeep import purging, trash
 from qexp.workspace import Workspace
 
@@ -35,7 +36,7 @@ def make(workspace: Path) -> Make:
         folder = (place or workspace / "runs") / name
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints/best.safetensors").write_bytes(b"w" * 1000)
-        record = {**EMPTY_RECORD, "name": name, "seed": 0, "state": "done", **fields}
+        record = Record(name=name, seed=0, state=State.DONE).document() | fields
         (folder / "run.json").write_text(json.dumps(record))
         if place is not None:
             (workspace / "runs").mkdir(exist_ok=True)

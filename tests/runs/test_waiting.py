@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qexp.errors import NotFoundError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import Process, boot_id, pid_namespace, process_start
+from qexp.runs.record.process import process_start, this_process
 from qexp.runs.state import logs
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.stopping import ask_to_stop, stop
@@ -37,7 +38,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def attempt_of(pid: int, number: int = 1, **of_process: object) -> dict[str, object]:
     """An attempt's entry in a record, as if a process of this machine worked on it."""
-    process = Process(os.uname().nodename, boot_id(), pid_namespace(), pid, process_start(pid) or "")
+    process = replace(this_process(), pid=pid, start=process_start(pid) or "")
     return {"number": number, "process": {**process.document(), **of_process}, "ended": None, "state": "running"}
 
 

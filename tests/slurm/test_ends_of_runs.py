@@ -11,9 +11,10 @@ import pytest
 from qexp import assemble
 from qexp.runs.planning import plans, prepare
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import JobRecord
 from qexp.runs.schedulers import LAUNCHERS, options_of
 from qexp.runs.schedulers.slurm import Slurm
-from qexp.runs.state.states import process_of, state_now
+from qexp.runs.state.states import state_now
 from qexp.workspace import Workspace
 from tests.conftest import call
 from tests.runs.conftest import has_lines
@@ -79,7 +80,7 @@ class Submitted:
         words = Slurm().states(self.jobs.values())
         records = {name: self.run(name).record() for name in self.jobs}
         return {
-            name: state_now(self.run(name), record["state"], process_of(record), words.get(self.jobs[name]))
+            name: state_now(self.run(name), record.state, record.open_attempt, words.get(self.jobs[name]))
             for name, record in records.items()
         }
 
@@ -122,14 +123,14 @@ def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_s
     # What Slurm sends a minute before the limit, and to the script alone.
     administrator("scancel", "--batch", "--signal=USR1", submitted.jobs["parted"])
     until(lambda: submitted.word("parted") == "queued", "requeueing")
-    assert submitted.run("parted").record()["state"] == "interrupted"
+    assert submitted.run("parted").record().state == "interrupted"
     assert submitted.states()["parted"] == "queued"
     # Slurm holds a requeued job back for two minutes; it needs but a second to be rid of the first start.
     administrator("scontrol", "update", f"JobId={submitted.jobs['parted']}", "StartTime=now+3")
     until(submitted.has_ended("parted"), "the end")
     until(submitted.has_ended("whole"), "the end")
     record = submitted.run("parted").record()
-    assert [attempt["state"] for attempt in record["attempts"]] == ["interrupted", "done"]
+    assert [attempt.state for attempt in record.attempts] == ["interrupted", "done"]
     assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
 
 
@@ -145,12 +146,12 @@ def test_of_twenty_runs_each_ends_in_its_own_state(submitted):
 
 def test_a_run_knows_which_job_it_was(submitted):
     until(submitted.has_ended("run_7"), "the end")
-    assert submitted.run("run_7").record()["job"] == {
-        "launcher": "slurm",
-        "id": submitted.jobs["run_7"],
-        "cluster": LAUNCHERS["slurm"].cluster(),
-        "workspace": str(submitted.workspace.root),
-    }
+    assert submitted.run("run_7").record().job == JobRecord(
+        launcher="slurm",
+        id=submitted.jobs["run_7"],
+        cluster=LAUNCHERS["slurm"].cluster(),
+        workspace=str(submitted.workspace.root),
+    )
 
 
 def test_a_job_ends_with_the_exit_code_of_its_run(submitted):
@@ -165,7 +166,7 @@ def test_a_job_ends_with_the_exit_code_of_its_run(submitted):
 def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoint(submitted):
     until(submitted.has_ended("warned"), "the end")
     assert submitted.states()["warned"] == "timeout"
-    assert submitted.run("warned").record()["state"] == "interrupted"
+    assert submitted.run("warned").record().state == "interrupted"
     assert (submitted.run("warned").path / "checkpoints/last.safetensors").is_file()
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.runs.state.stopping import ask_to_stop
+from tests.conftest import RESOLVED
 
 RUN = ("run", "mogi_quick", "--launcher", "slurm")
 
@@ -87,9 +90,8 @@ def test_an_imported_run_has_no_job_here(workspace, called, qexp, tmp_path, stat
 
 def make(folder: Path, **fields: object) -> None:
     folder.mkdir(parents=True)
-    spec = {"dataset": {"type": "generated"}, "model": {}, "outputs": []}
-    (folder / "spec.json").write_text(json.dumps(spec))
-    record = {**EMPTY_RECORD, "name": folder.name, "seed": 0, "state": "created", **fields}
+    (folder / "spec.json").write_text(json.dumps(RESOLVED))
+    record = Record(name=folder.name, seed=0, state=State.CREATED).document() | fields
     (folder / "run.json").write_text(json.dumps(record))
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ import pytest
 from qexp.errors import QexpError, SchedulerError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.process import this_process
+from qexp.runs.record.record import AttemptRecord, JobRecord
+from qexp.runs.record.state import State
 from qexp.runs.schedulers import options_of, this_job
-from qexp.runs.schedulers.scheduler import PASSING
 from qexp.runs.schedulers.slurm import Slurm, scripts
 from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
 from qexp.runs.schedulers.slurm.words import STATES
@@ -126,7 +127,7 @@ def test_the_accounting_is_enough_when_the_controller_is_out_of_reach(says, name
     assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
 
 
-@pytest.mark.parametrize("name", [name for name, state in MEANT.items() if state not in PASSING])
+@pytest.mark.parametrize("name", [name for name, state in MEANT.items() if not State(state).at_work])
 def test_how_a_job_ended_is_known_when_the_controller_has_forgotten_it(says, name):
     recording = Recording.read(name)
     says("squeue", *UNKNOWN)
@@ -221,42 +222,44 @@ def directory(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "run")
 
 
-ELSEWHERE = {**this_process().document(), "host": "a-node", "pid": 1, "start": "0", "attempt": 1}
+ELSEWHERE = AttemptRecord(
+    number=1, process=replace(this_process(), host="a-node", pid=1, start="0"), state=State.RUNNING
+)
 
 
 @pytest.mark.parametrize("word", ["failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost", "queued"])
 def test_the_scheduler_is_believed_where_the_record_has_no_last_word(directory, word):
-    assert state_now(directory, "running", ELSEWHERE, word) == word
-    assert state_now(directory, "queued", None, word) == word
+    assert state_now(directory, State.RUNNING, ELSEWHERE, State(word)) == word
+    assert state_now(directory, State.QUEUED, None, State(word)) == word
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "out_of_memory"])
 def test_a_record_that_says_how_the_run_ended_is_believed(directory, state):
-    for word in ("running", "failed", "done", "timeout", FORGOTTEN, None):
-        assert state_now(directory, state, None, word) == state
+    for report in (State.RUNNING, State.FAILED, State.DONE, State.TIMEOUT, FORGOTTEN, None):
+        assert state_now(directory, State(state), None, report) == state
 
 
 def test_the_scheduler_knows_why_a_run_was_interrupted(directory):
-    found = {word: state_now(directory, "interrupted", None, word) for word in ("timeout", "preempted", "queued")}
-    assert all(word == state for word, state in found.items())
-    assert state_now(directory, "interrupted", None, "failed") == "interrupted"
+    for report in (State.TIMEOUT, State.PREEMPTED, State.QUEUED):
+        assert state_now(directory, State.INTERRUPTED, None, report) is report
+    assert state_now(directory, State.INTERRUPTED, None, State.FAILED) is State.INTERRUPTED
 
 
 def test_a_job_that_is_done_without_a_record_of_it_is_lost_but_not_at_once(directory):
     heartbeat = directory.attempt(1) / "heartbeat"
     heartbeat.touch()
-    assert state_now(directory, "running", ELSEWHERE, "done") == "running"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, State.DONE) == "running"
     os.utime(heartbeat, times=(time.time() - 90, time.time() - 90))
-    assert state_now(directory, "running", ELSEWHERE, "done") == "lost"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, State.DONE) == "lost"
 
 
 def test_of_a_forgotten_job_the_heartbeat_tells(directory):
-    assert state_now(directory, "queued", None, FORGOTTEN) == "lost"
-    assert state_now(directory, "queued", None) == "queued"
+    assert state_now(directory, State.QUEUED, None, FORGOTTEN) == "lost"
+    assert state_now(directory, State.QUEUED, None) == "queued"
     heartbeat = directory.attempt(1) / "heartbeat"
-    assert state_now(directory, "running", ELSEWHERE, FORGOTTEN) == "lost"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, FORGOTTEN) == "lost"
     heartbeat.touch()
-    assert state_now(directory, "running", ELSEWHERE, FORGOTTEN) == "running"
+    assert state_now(directory, State.RUNNING, ELSEWHERE, FORGOTTEN) == "running"
 
 
 def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
@@ -265,10 +268,10 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     assert this_job(Path("/here")) is None
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    job = {"launcher": "slurm", "id": "12_3", "workspace": "/here"}
+    job = JobRecord(launcher="slurm", id="12_3", workspace="/here")
     assert this_job(Path("/here")) == job
     monkeypatch.setenv("SLURM_CLUSTER_NAME", "alpha")
-    assert this_job(Path("/here")) == {**job, "cluster": "alpha"}
+    assert this_job(Path("/here")) == replace(job, cluster="alpha")
 
 
 def test_a_task_trains_on_the_device_that_was_named():

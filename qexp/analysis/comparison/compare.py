@@ -15,7 +15,8 @@ from qexp.files import make_folder
 from qexp.metrics.meaning import Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.record.directory import RunDirectory, name_with_caution
+from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.record import Record
 from qexp.workspace import Workspace
 
 
@@ -73,22 +74,22 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Compar
         raise QexpError("the same run is named twice")
     records = [directory.record() for directory in directories]
     return Comparison(
-        [name_with_caution(record) for record in records],
-        {kind: [record[kind] for record in records] for kind in ("model", "dataset")},
+        [with_caution(record.name, record.caution) for record in records],
+        {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
         list(_rows(records)),
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
     )
 
 
-def _rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
-    tests = [record["results"].get("test", {}) for record in records]
+def _rows(records: Sequence[Record]) -> Iterator[Row]:
+    tests = [record.results.get("test", {}) for record in records]
     outputs = dict.fromkeys(output for test in tests for output in test)
     for output in outputs:
-        units = [record["units"].get(output) for record in records if output in record["units"]]
+        units = [record.units[output] for record in records if output in record.units]
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
             values = [test.get(output, {}).get(name) for test in tests]
-            of = meaning_of(name, records)
+            of = meaning_of(name, [record.metrics for record in records])
             badness = [None if value is None else of.badness(value) for value in values]
             least = min((value for value in badness if value is not None), default=None)
             comparable = sum(value is not None for value in values) > 1
@@ -103,11 +104,14 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     make_folder(folder)
     drawn = []
     records = [directory.record() for directory in directories]
-    names = {directory: name_with_caution(record) for directory, record in zip(directories, records, strict=True)}
+    names = {
+        directory: with_caution(record.name, record.caution)
+        for directory, record in zip(directories, records, strict=True)
+    }
     curves = {names[directory]: directory.metrics() for directory in directories}
     if all(curves.values()):
         drawn.append(folder / "learning_curves.png")
-        units = {output: unit for record in records for output, unit in record["units"].items()}
+        units = {output: unit for record in records for output, unit in record.units.items()}
         learning_curves(curves, drawn[-1], units)
     shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
     for matrix in sorted(shared):

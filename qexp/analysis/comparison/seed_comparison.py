@@ -194,7 +194,7 @@ def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
     units = units_of(groups)
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
-            of = meaning_of(name, records)
+            of = meaning_of(name, [record.metrics for record in records])
             for group in groups:
                 found = {seed: one.test.get(output, {}).get(name) for seed, one in group.counted.items()}
                 if not any(name in one.test.get(output, {}) for one in group.counted.values()):

@@ -11,7 +11,8 @@ from typing import Any
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.references import is_pattern, matching
-from qexp.runs.record.directory import RunDirectory, name_with_caution
+from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 
 
@@ -42,7 +43,8 @@ class Chosen:
     @property
     def test(self) -> dict[str, dict[str, float | None]]:
         """output → metric → value on the test part."""
-        return (self.summary["results"] or {}).get("test") or {}
+        test: dict[str, dict[str, float | None]] = self.summary["results"].get("test", {})
+        return test
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class Group:
 
 
 def _objection(one: Chosen) -> str | None:
-    if one.summary["state"] != "done":
-        return str(one.summary["state"]).replace("_", " ")
+    state = State(one.summary["state"])
+    if state is not State.DONE:
+        return state.words
     return None if one.test else "done without results on a test part"
 
 
@@ -98,30 +101,29 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
     chosen: dict[Path, Chosen] = {}
+    damaged: list[str] = []
+    """Why runs are left out that a pattern matches, of which the catalog warns."""
     for argument in arguments:
-        before = len(chosen)
+        before = len(chosen) + len(damaged)
         for one in _named(argument, summaries, catalog):
-            _require_numbers(one)
-            chosen.setdefault(one.directory.path.resolve(), one)
-        if len(chosen) == before:
+            if one.summary["state"] == State.DAMAGED:
+                damaged.append(one.summary["error"])
+            else:
+                chosen.setdefault(one.directory.path.resolve(), one)
+        if len(chosen) + len(damaged) == before:
             raise QexpError(f"the same run is named twice: '{argument}' names none that is not named before it")
     if len(chosen) < 2:
+        if damaged:
+            raise DamagedError(damaged[0])
         only = "".join(f", and '{argument}' names only {one.name}" for one in chosen.values() for argument in arguments)
         raise QexpError(f"compare needs at least two runs{only}")
     return list(chosen.values())
 
 
-def _require_numbers(one: Chosen) -> None:
-    results = (one.summary["results"] or {}).get("test") or {}
-    metrics = list(results.values()) if isinstance(results, dict) else [results]
-    if not all(isinstance(of, dict) and all(isinstance(v, int | float | None) for v in of.values()) for of in metrics):
-        raise DamagedError(f"{one.directory.record_file} is damaged: 'results' is not what a run writes there")
-
-
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[Chosen]:
     if not is_pattern(argument):
         directory = catalog.find(argument)
-        yield Chosen(directory, {**directory.record(), "state": Watch().state(directory)}, None)
+        yield Chosen(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
         return
     by_name = {one["name"]: one for one in summaries}
     for name in matching(argument, by_name):
@@ -157,7 +159,7 @@ def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
 def _possible_names(first: Chosen, shared: Collection[str]) -> Iterator[str]:
     own = [change for change in first.summary["overrides"] if change not in shared]
     words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
-    plain = name_with_caution(first.summary, words)
+    plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]
     yield plain
     yield f"{plain} ({pattern})"

@@ -51,9 +51,9 @@ def told(directory: RunDirectory, models: Sequence[Inversion], format: str, phys
     record, spec = directory.record(), directory.spec()
     return {
         "run": directory.name,
-        "digest": record["digest"],
-        "seed": record["seed"],
-        **({"caution": record["caution"]} if record["caution"] else {}),
+        "digest": record.digest,
+        "seed": record.seed,
+        **({"caution": record.caution} if record.caution else {}),
         "qexp": metadata.version("qexp"),
         "torch": torch.__version__,
         "format": format,
@@ -61,7 +61,8 @@ def told(directory: RunDirectory, models: Sequence[Inversion], format: str, phys
         "networks": len(models),
         "transforms_inside": physical,
         "trained_on": {
-            **{key: record[key] for key in ("experience", "dataset", "model", "features")},
+            **{key: getattr(record, key) for key in ("experience", "dataset", "model")},
+            "features": [one.document() for one in record.features],
             # Where its file lay is nobody's business elsewhere.
             "document": {key: value for key, value in spec["dataset"].items() if key != "found"},
         },

@@ -123,9 +123,9 @@ def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[lis
     groups: dict[str, list[Inversion]] = {}
     rest = iter(models)
     for fold in directory.all_folds():
-        told = fold.record()["fold"]
-        for _ in told["networks"]:
-            groups.setdefault(json.dumps(told["chosen"], sort_keys=True), []).append(next(rest))
+        told = fold.record().fold
+        for _ in (told.networks if told else None) or ():
+            groups.setdefault(json.dumps(told.chosen if told else None, sort_keys=True), []).append(next(rest))
     return list(groups.values())
 
 

@@ -30,11 +30,11 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     dataset = spec["dataset"]
     return FieldModel(
         inputs=inputs,
-        outputs={name: record["units"].get(name, "") for name in outputs},
+        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         refusal=lambda height, width: refusal(model.network, height, width),
         file=dataset["file"],
         resample=dataset["resample"],
         spacings=dataset.get("spacing", []),
-        origin={"run": directory.name, "digest": record["digest"], "caution": record["caution"]},
+        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )

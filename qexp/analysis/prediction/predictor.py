@@ -38,7 +38,8 @@ def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion
         models = directories.load_networks(directory)
     else:
         weights, _ = checkpoint.read(directory.best_weights)
-        models = [assemble.trained_model(directory.spec(), tables_of(directory), weights)]
+        tables = tables_of(directory)
+        models = [assemble.trained_model(directory.spec(), tables, weights, directory.best_weights)]
     return [model.to(device) for model in models]
 
 

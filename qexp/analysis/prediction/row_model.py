@@ -33,11 +33,11 @@ def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
         means, spreads = zip(*(made[name] for name in outputs), strict=True)
         return torch.cat(means, dim=1).cpu().numpy(), torch.cat(spreads, dim=1).cpu().numpy()
 
-    features = record["features"]
+    features = record.features
     return RowModel(
-        features=[one["column"] for one in features],
-        ranges=np.array([[one["least"], one["greatest"]] for one in features]),
-        outputs={name: record["units"].get(name, "") for name in outputs},
+        features=[one.column for one in features],
+        ranges=np.array([[one.least, one.greatest] for one in features]),
+        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        origin={"run": directory.name, "digest": record["digest"], "caution": record["caution"]},
+        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )

@@ -36,8 +36,8 @@ def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumMod
     dataset = spec["dataset"]
     return SpectrumModel(
         layout=Layout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
-        outputs={name: record["units"].get(name, "") for name in outputs},
+        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
-        origin={"run": directory.name, "digest": record["digest"], "caution": record["caution"]},
+        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )

@@ -15,6 +15,7 @@ from qexp.assemble.spectra import divided
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import QexpError
 from qexp.figures.studies import Line, Spot, study_panels
+from qexp.runs.record.state import State
 from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 
@@ -44,7 +45,7 @@ def _run_rows(
     members: Sequence[Member], axes: Sequence[Axis], runs: Mapping[str, Chosen]
 ) -> tuple[list[str], list[list[Any]]]:
     """A row for each run, with all that it was judged by."""
-    tests = {name: one.test if one.summary["state"] == "done" else {} for name, one in runs.items()}
+    tests = {name: one.test if one.summary["state"] == State.DONE else {} for name, one in runs.items()}
     judged = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
     columns = [
         "experience", *(axis.column for axis in axes), "seed", "run", "start", "state",
@@ -53,7 +54,7 @@ def _run_rows(
     rows = []
     for one in members:
         name, parent = one.plan.name, one.plan.parent
-        state = runs[name].summary["state"] if name in runs else "gone"
+        state = runs[name].summary["state"] if name in runs else State.GONE
         told = [one.seed, name, parent.name if parent else None, state]
         values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in judged]
         rows.append([one.plan.experience, *one.point, *told, *values])

@@ -14,7 +14,8 @@ from qexp.analysis.comparison.seed_groups import Chosen, Group
 from qexp.analysis.comparison.typesetting import Table
 from qexp.analysis.studies.axes import Axis, Point, holds, points
 from qexp.analysis.studies.members import Member
-from qexp.runs.record.directory import name_with_caution
+from qexp.runs.record.directory import with_caution
+from qexp.runs.record.state import State
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Study:
     metric: str
     unit: str
     found: list[Found]
-    unfinished: dict[str, str]
+    unfinished: Mapping[str, State]
     """Run → state of those that are not done."""
     folder: Path
     files: list[Path]
@@ -83,7 +84,7 @@ class Study:
                 {"values": dict(zip(self.axes, one.point, strict=True)), **one.comparison.document()}
                 for one in self.found
             ],
-            "unfinished": self.unfinished,
+            "unfinished": dict(self.unfinished),
             "folder": str(self.folder),
             "files": [str(path) for path in self.files],
         }
@@ -123,4 +124,4 @@ def _of_metric(whole: SeedComparison, output: str, metric: str) -> SeedCompariso
 
 def _shown(chosen: Sequence[Chosen]) -> str:
     """The experience, with what must be said wherever its numbers are."""
-    return name_with_caution(chosen[0].summary, chosen[0].summary["experience"])
+    return with_caution(chosen[0].summary["experience"], chosen[0].summary["caution"])

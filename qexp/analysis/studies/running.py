@@ -18,6 +18,7 @@ from qexp.runs.launch.local import Unwatched, Watcher
 from qexp.runs.launch.sweep import Prepared
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch, endings
 from qexp.workspace import Workspace
 
@@ -86,18 +87,18 @@ def _run(
     most: int | None,
     watched: Callable[[], Watcher],
     tell: Callable[[str], None],
-) -> dict[str, str]:
+) -> dict[str, State]:
     """Run what is to be run, wait for what others run, and say in what state everything is then."""
     choice = prepared.choice
     if choice.done:
         tell(f"{len(choice.done)} done already")
-    if failed := [name for name, state in choice.left.items() if state in ("failed", "out_of_memory")]:
+    if failed := [name for name, state in choice.left.items() if state.without_result and not state.resumable]:
         tell(f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; --only-failed runs them again")
     made = sweep.launched(prepared, workspace, watched=watched, tell=tell, most=most)
     if made is not None and made.stopped:
         raise InterruptedRunError("the study was interrupted; the same command goes on")
     all_of_them = [RunDirectory(workspace.runs / plan.name) for plan in prepared.plans]
-    under_way = [one for one, state in Watch().states(all_of_them).items() if state in ("queued", "running")]
+    under_way = [one for one, state in Watch().states(all_of_them).items() if state.at_work]
     if under_way:
         tell(f"waiting for {len(under_way)} run{'s' * (len(under_way) != 1)}")
         for _ in endings(under_way):
@@ -105,8 +106,8 @@ def _run(
     return {directory.name: state for directory, state in Watch().states(all_of_them).items()}
 
 
-def _require_done(states: dict[str, str]) -> None:
-    if unfinished := [(name, state) for name, state in states.items() if state != "done"]:
+def _require_done(states: dict[str, State]) -> None:
+    if unfinished := [(name, state) for name, state in states.items() if state is not State.DONE]:
         raise RunFailedError(f"nothing can start from runs that are not done: {_listed(unfinished)}; see qexp logs")
 
 
@@ -117,12 +118,12 @@ def _written(
     directories = [RunDirectory(workspace.runs / one.plan.name) for one in members]
     states = Watch().states(directories)
     runs = {
-        directory.name: Chosen(directory, {**directory.record(), "state": state}, None)
+        directory.name: Chosen(directory, {**directory.record().document(), "state": state}, None)
         for directory, state in states.items()
-        if state not in ("gone", "damaged")
+        if state.readable
     }
     found = list(found_in(runs, members, axes, *measured))
-    unfinished = {directory.name: state for directory, state in states.items() if state != "done"}
+    unfinished = {directory.name: state for directory, state in states.items() if state is not State.DONE}
     if not found:
         raise RunFailedError(f"no run of the study is done: {_listed(list(unfinished.items())[:3])}")
     units = [row.unit for one in found for row in one.comparison.results]
@@ -139,5 +140,5 @@ def _written(
     return made
 
 
-def _listed(states: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{name} is {state.replace('_', ' ')}" for name, state in states)
+def _listed(states: Iterable[tuple[str, State]]) -> str:
+    return ", ".join(f"{name} is {state.words}" for name, state in states)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.stamps import lasting_stamp_of, stamp_of
 from qexp.runs.catalog.storage import LockedStorage
-from qexp.runs.record.directory import FOLDS, UNFINISHED, RunDirectory
+from qexp.runs.record.directory import FOLDS, RunDirectory
 from qexp.runs.record.names import NAME
+from qexp.runs.record.record import AttemptRecord, JobRecord, Record
+from qexp.runs.record.state import State
 from qexp.runs.state.jobs import Reports, jobs_of
-from qexp.runs.state.states import process_of, state_now
+from qexp.runs.state.states import Report, state_now
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
@@ -33,10 +36,10 @@ KEPT = (
 )  # fmt: skip
 """What the catalog holds of a record."""
 
-SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "process"))
+SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "attempt"))
 
-STILL_WITH_A_SCHEDULER = (*UNFINISHED, "interrupted")
-"""A run that was interrupted may be started again by its scheduler; in all other states a record has the last word."""
+OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
+"""In all other states a record has the last word."""
 
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
@@ -55,6 +58,8 @@ class Catalog:
 
     def runs(self, refresh: bool = True) -> list[dict[str, Any]]:
         """A summary of every run, by name; states are those of this moment.
+
+        A run whose record cannot be read is `damaged`, and a warning says why.
 
         refresh  look at the stamp of every record; without it the catalog is taken as it is
         """
@@ -76,9 +81,9 @@ class Catalog:
         self._refreshed()
 
     def reindex(self) -> int:
-        """Throw the catalog away and build it again. Returns the number of runs."""
+        """Throw the catalog away and build it again. Returns the number of runs that it holds."""
         self._discard()
-        return len(self._refreshed())
+        return sum(row["summary"]["state"] != State.DAMAGED for row in self._refreshed().values())
 
     def find(self, reference: str) -> RunDirectory:
         """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
@@ -89,7 +94,7 @@ class Catalog:
         if "/" in reference and (by_path / "run.json").is_file():
             return RunDirectory(by_path.absolute())
         directory = RunDirectory(self.workspace.runs / reference)
-        if reference and "/" not in reference and (directory.path / "run.json").is_file():
+        if reference and "/" not in reference and directory.holds_record:
             return directory
         run, of_run, fold = reference.partition(f"/{FOLDS}/")
         if run and of_run and "/" not in run:
@@ -107,7 +112,7 @@ class Catalog:
         """The directories that may be runs, in no order."""
         try:
             with os.scandir(self.workspace.runs) as entries:
-                return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+                return [entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -116,24 +121,34 @@ class Catalog:
     def _refreshed(self) -> dict[str, dict[str, Any]]:
         """The catalog's rows after a look at the stamps of every run; only changed ones are read."""
         known = self._usable()
-        stamps, place = {}, str(self.workspace.runs)
-        for name in self.names():
-            stamp = stamp_of(f"{place}/{name}")
-            if NAME.fullmatch(name):
-                stamps[name] = stamp
-            elif stamp is not None:
-                self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
+        stamps, damaged = self._stamps()
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
-        changed = [name for name, stamp in stamps.items() if name not in rows and stamp is not None]
-        fresh = self._read(changed)
+        fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
+        damaged |= damaged_inside
+        self.warnings += damaged.values()
         gone = known.keys() - rows.keys() - fresh.keys()
         if fresh or gone:
             self._save(fresh, gone)
-        return {**rows, **fresh}
+        return {**rows, **fresh, **{name: _damaged(name, why) for name, why in damaged.items()}}
 
-    def _read(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Rows as the run directories tell them now."""
-        rows = {}
+    def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
+        """Run → the stamp of its record; and run → why its record cannot be looked at."""
+        stamps, damaged, place = {}, {}, str(self.workspace.runs)
+        for name in self.names():
+            try:
+                stamp = stamp_of(f"{place}/{name}")
+            except OSError as error:
+                damaged[name] = f"{place}/{name} cannot be read: {error.strerror}"
+                continue
+            if stamp is not None and NAME.fullmatch(name):
+                stamps[name] = stamp
+            elif stamp is not None:
+                self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
+        return stamps, damaged
+
+    def _read(self, names: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """Run → its row, as its directory tells it now; and run → why that cannot be read."""
+        rows, damaged = {}, {}
         times: dict[int, float] = {}
         for name in names:
             directory = RunDirectory(self.workspace.runs / name)
@@ -142,11 +157,11 @@ class Catalog:
                 if device not in times:
                     times[device] = clocks.now_at(directory.record_file)
                 rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
-            except (DamagedError, NotFoundError) as error:
-                self.warnings.append(str(error))
-            except FileNotFoundError:
+            except DamagedError as error:
+                damaged[name] = str(error)
+            except (NotFoundError, FileNotFoundError):
                 continue  # removed at this moment
-        return rows
+        return rows, damaged
 
     def _usable(self) -> dict[str, dict[str, Any]]:
         """What the catalog knows; nothing, and a warning, if it is damaged."""
@@ -158,11 +173,10 @@ class Catalog:
             return {}
 
     def _known(self) -> dict[str, dict[str, Any]]:
-        data = LockedStorage(self.path).read() or {}
-        rows = data.get("runs", {})
-        if not isinstance(rows, dict) or not all(number.isdecimal() and _sound(row) for number, row in rows.items()):
-            raise DamagedError(f"{self.path} is damaged: a row is not of a run")
-        return {row["summary"]["name"]: row for row in rows.values()}
+        rows = (LockedStorage(self.path).read() or {}).get("runs", {}).values()
+        if not all(row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows):
+            raise DamagedError(f"{self.path} is of another version of qexp")
+        return {row["summary"]["name"]: row for row in rows}
 
     def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
         """Bring the file up to date. Listing goes on without it where it cannot be written."""
@@ -179,17 +193,20 @@ class Catalog:
             self.warnings.append(f"the catalog could not be brought up to date: {error}")
 
     def _discard(self) -> None:
+        """Remove the file; a folder in its place, which may hold anything, is moved aside."""
         try:
+            if self.path.is_dir() and not self.path.is_symlink():
+                self.path.rename(self.path.with_name(f"{self.path.name}.{time.time_ns()}"))
             self.path.unlink(missing_ok=True)
         except OSError as error:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
-    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, Report]:
         """What launchers report of the runs that they may still start, stop or know the end of."""
         open_ended = {
-            RunDirectory(self.workspace.runs / name): row["summary"]
+            RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
             for name, row in rows.items()
-            if row["summary"]["state"] in STILL_WITH_A_SCHEDULER
+            if row["summary"]["state"] in OPEN_ENDED
         }
         words = Reports().words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
@@ -214,29 +231,47 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
-def _as_of_now(row: dict[str, Any], runs: str, word: str | None) -> dict[str, Any]:
+def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str, Any]:
     summary: dict[str, Any] = row["summary"]
     path = f"{runs}/{summary['name']}"
-    if summary["state"] in STILL_WITH_A_SCHEDULER:
-        state = state_now(RunDirectory(Path(path)), summary["state"], row["process"], word)
-        return {**summary, "state": state, "path": path}
+    if summary["state"] in OPEN_ENDED:
+        attempt = None if row["attempt"] is None else AttemptRecord.from_document(row["attempt"])
+        state = state_now(RunDirectory(Path(path)), State(summary["state"]), attempt, word)
+        return {**summary, "state": state.value, "path": path}
     return {**summary, "path": path}
+
+
+@dataclass(frozen=True)
+class _HandedOver:
+    state: State
+    job: JobRecord | None
+    launch: str | None
+
+
+def _handed_over(summary: Mapping[str, Any]) -> _HandedOver:
+    job = None if summary["job"] is None else JobRecord.from_document(summary["job"])
+    return _HandedOver(State(summary["state"]), job, summary["launch"])
 
 
 def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
     record = directory.record()
-    summary = {**{key: record.get(key) for key in KEPT}, "name": directory.name}
-    return {"stamp": stamp, "summary": summary, "process": process_of(record)}
+    document, attempt = record.document(), record.open_attempt
+    summary = {**{key: document[key] for key in KEPT}, "name": directory.name}
+    return {"stamp": stamp, "summary": summary, "attempt": attempt and attempt.document()}
 
 
-def _sound(row: Any) -> bool:
-    """Whether a row is one that `_row` made."""
-    return (
-        isinstance(row, dict)
-        and row.keys() >= ROW_KEYS
-        and isinstance(row["summary"], dict)
-        and row["summary"].keys() >= SUMMARY_KEYS
-    )
+def _damaged(name: str, why: str) -> dict[str, Any]:
+    """The row of a run whose record cannot be read. It is kept in no file: the record is looked at each time."""
+    blank = Record(name=name, seed=0, state=State.LOST).document()
+    unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
+    return {"stamp": None, "summary": {key: blank[key] for key in KEPT} | unknown, "attempt": None}
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True  # it leads to a place that this user may not look at
 
 
 def natural(name: str) -> list[str | int]:

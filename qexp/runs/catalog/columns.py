@@ -6,6 +6,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.runs.catalog.filter import Summary
-from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
 from qexp.spec.resolve import is_index
 from qexp.tables import nearest, suggestion
 
 PARTS = ("test", "validation")
+
+FIELDS = frozenset(one.name for one in fields(Record)) - {"others"}
 
 _NOTHING = object()
 """What is found where there is no such thing, which is not the same as one that is null."""
@@ -38,7 +42,7 @@ class Columns:
         self.warnings: list[str] = []
         """What could not be read; the cells of such a run are empty."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
-        self._record = cache(lambda path: self._read(RunDirectory(Path(path)).record))
+        self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
 
     def values(self, column: str) -> list[Any]:
         """A value per run, None where it has none. Raises QexpError with near names if no run could have it."""
@@ -61,9 +65,9 @@ class Columns:
         if first in summary and not (rest and isinstance(summary[first], str)):
             return lambda run: _below(run, steps)
         if first in PARTS:
-            return lambda run: _below(run["results"] or {}, steps)
+            return lambda run: _below(run["results"], steps)
         # What the record says of `metrics` is for those who read results; as a column it is the spec's.
-        if first in EMPTY_RECORD and first not in (*summary, "metrics"):
+        if first in FIELDS and first not in (*summary, "metrics"):
             return lambda run: _below(self._record(run["path"]), steps)
         return lambda run: _below(self._spec(run["path"]), steps)
 
@@ -78,7 +82,7 @@ class Columns:
         """Whether it is a metric that one of the runs will have once it is done."""
         part, _, rest = column.removeprefix("results.").partition(".")
         output, _, metric = rest.partition(".")
-        with_output = any(output in (one["units"] or {}) for one in self.runs)
+        with_output = any(output in one["units"] for one in self.runs)
         return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
 
     def meaning(self, metric: str) -> Meaning:
@@ -87,16 +91,16 @@ class Columns:
         from qexp.metrics.recorded import meaning_of
 
         records = [] if metric in METRICS else [self._record(one["path"]) for one in self.runs]
-        return meaning_of(metric, [record for record in records if isinstance(record, dict)])
+        return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
 
     def _suggestion(self, column: str) -> str:
-        fields = {*EMPTY_RECORD, *self.runs[0], "size"}
+        known = {*FIELDS, *self.runs[0], "size"}
         specs = [path for one in self.runs[:20] for path in _paths(self._spec(one["path"]))]
         prefix = "spec." if column.startswith("spec.") else ""
-        known = {*fields, *(f"{prefix}{path}" for path in specs)}
+        deep = {*known, *(f"{prefix}{path}" for path in specs)}
         for one in self.runs:
-            known |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
-        return suggestion(column, known if nearest(column, known) else fields)
+            deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
+        return suggestion(column, deep if nearest(column, deep) else known)
 
 
 def _below(document: Any, steps: Sequence[str]) -> Any:
@@ -145,7 +149,7 @@ def groups(runs: Sequence[Summary], values: Sequence[Any]) -> list[dict[str, Any
 def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]]:
     errors: dict[str, list[float]] = {}
     for one in runs:
-        for output, metrics in ((one["results"] or {}).get("test") or {}).items():
+        for output, metrics in one["results"].get("test", {}).items():
             if metrics.get("mae") is not None:
                 errors.setdefault(output, []).append(metrics["mae"])
     return {

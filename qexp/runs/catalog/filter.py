@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qexp.errors import QexpError, shortened
+from qexp.runs.record.state import LISTED
 from qexp.tables import suggestion
 
 Summary = dict[str, Any]
-
-STATES = (
-    "created", "queued", "running", "done", "failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost",
-)  # fmt: skip
 
 DEEPEST = 50
 """Levels of an expression; a field with a dozen dots and a few brackets has twenty."""
@@ -40,8 +37,8 @@ def select(
 
     Raises QexpError for an expression that cannot be understood, and for a state that there is not.
     """
-    if status is not None and status not in STATES:
-        raise QexpError(f"--status {status}: no such state; {suggestion(status, STATES)}")
+    if status is not None and status not in LISTED:
+        raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
     holds = condition(where) if where is not None else lambda summary: True
     wanted = set(tags)
     return [

@@ -18,7 +18,7 @@ Stamp = list[int]
 def stamp_of(run: str) -> Stamp | None:
     """Time, size and inode of the record and, if there are any, of the labels; None if there is no record.
 
-    Both files are always replaced, so that their inodes change.
+    Raises OSError where that cannot be looked at. Both files are always replaced, so that their inodes change.
     """
     # Texts and no Paths: for 10,000 runs it is this that takes time. For the same reason a file is asked for before
     # its status: an error that is raised takes longer than both.
@@ -48,6 +48,6 @@ def lasting_stamp_of(run: str, now: float) -> Stamp | None:
 def _of_file(path: str) -> Stamp | None:
     try:
         status = os.stat(path)  # noqa: PTH116
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return [status.st_mtime_ns, status.st_size, status.st_ino]

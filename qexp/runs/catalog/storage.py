@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +20,18 @@ LOCK_SECONDS = 10.0
 """A listing waits so long for another process, and then goes on without bringing the file up to date."""
 
 
+FORM = 2
+"""Of the rows; a catalog whose rows have another form is built again."""
+
+HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
+"""How the file begins: a table of one row, with the checksum of all that follows."""
+
+
 class LockedStorage(Storage):
     """TinyDB's storage as one file that is replaced atomically, changed only under a lock, and read without one.
 
-    TinyDB reads and writes in separate calls; `transaction` holds the lock around them all.
+    TinyDB reads and writes in separate calls; `transaction` holds the lock around them all. A checksum in the file
+    tells whether it is what this class has written: then its rows need not be checked one by one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +47,7 @@ class LockedStorage(Storage):
                 try:
                     yield
                     if self._changed:
-                        files.write_bytes(self._path, orjson.dumps(self._pending))
+                        files.write_bytes(self._path, _with_head(self._pending))
                 finally:
                     self._pending = None
         except OSError as error:
@@ -54,16 +64,33 @@ class LockedStorage(Storage):
             self._pending, self._changed = data, True
 
     def _load(self) -> dict[str, dict[str, Any]]:
+        """What was written; nothing if that was by a version of qexp whose rows have another form."""
         try:
-            content = self._path.read_bytes()
+            content = files.read_bytes(self._path)
         except FileNotFoundError:
             return {}
-        except OSError as error:
-            raise DamagedError(f"{self._path} cannot be read: {error.strerror}") from None
-        try:
-            data = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            raise DamagedError(f"{self._path} is damaged: {error}") from None
-        if not isinstance(data, dict):
-            raise DamagedError(f"{self._path} is damaged: it is no table")
+        head = HEAD.match(content)
+        if head is None or int(head[1]) != FORM:
+            _require_tables(self._path, content)
+            return {}
+        if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
+            raise DamagedError(f"{self._path} is damaged: its content is not what its checksum says")
+        data: dict[str, dict[str, Any]] = orjson.loads(content)
+        del data["written"]
         return data
+
+
+def _with_head(tables: dict[str, dict[str, Any]]) -> bytes:
+    body = orjson.dumps(tables)[1:]
+    return b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body)) + b"," * (body != b"}") + body
+
+
+def _require_tables(path: Path, content: bytes) -> None:
+    """Raise DamagedError unless a content may be that of a catalog."""
+    try:
+        tables = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+    rows = tables.get("runs", {}) if isinstance(tables, dict) else None
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) and "summary" in row for row in rows.values()):
+        raise DamagedError(f"{path} is damaged: it is no table of runs")

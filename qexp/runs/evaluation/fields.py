@@ -22,6 +22,7 @@ from qexp.runs.evaluation import field_errors
 from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import FIELD_ERRORS, RunDirectory
+from qexp.runs.record.record import FieldErrors, Record
 from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")
@@ -62,13 +63,13 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
     Memory depends on the size of the frames and not on their number.
     """
     directory, record, device = attempt.directory, attempt.record, attempt.device
-    outputs, units = model.network.outputs, record["units"]
+    outputs, units = model.network.outputs, record.units
     vectors = [pair for pair in dataset.vectors if set(pair) <= set(outputs)]
     tallies: dict[str, Tally] = {}
     with deterministic():
         for frames in dataset.parts["test"]:
             tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
-            moments = _Moments(frames, dataset.threshold, record["caution"])
+            moments = _Moments(frames, dataset.threshold, record.caution)
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
                     return None
@@ -81,8 +82,8 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
     _write(directory, errors, record)
     timing = seconds_per_frame(dataset.parts["test"][0], model, device)
     whole = errors["overall"]
-    timed = {"cells": whole["cells"], "vectors": whole["vectors"], **timing}
-    return Results({"test": total.whole.metrics()}, errors=timed)
+    brief = FieldErrors.from_document({"cells": whole["cells"], "vectors": whole["vectors"], **timing})
+    return Results({"test": total.whole.metrics()}, errors=brief)
 
 
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
@@ -197,14 +198,14 @@ class _Moments:
         return f"{frames.name}, {when}" + (f" ({self._caution})" if self._caution else "")
 
 
-def _write(directory: RunDirectory, errors: dict[str, Any], record: Mapping[str, Any]) -> None:
+def _write(directory: RunDirectory, errors: dict[str, Any], record: Record) -> None:
     """Tables and figures of all folders together; `errors.json`, by which a run is known to be judged, at the end."""
     from qexp.figures import curves, thickness
 
     figures = directory.results / "figures"
     lines = directory.metrics()
     for name in ("learning_curve.png", "Learning-curve.pdf"):
-        curves.learning_curves({directory.name: lines}, figures / name, record["units"], record["caution"])
+        curves.learning_curves({directory.name: lines}, figures / name, record.units, record.caution)
     files.write_bytes(directory.results / "history.csv", history(lines).encode())
     classes = errors["thickness"]
     if classes:
@@ -216,7 +217,7 @@ def _write(directory: RunDirectory, errors: dict[str, Any], record: Mapping[str,
                 for output, of_output in errors["overall"]["outputs"].items()
             },
             {name: [one["vectors"][name]["percent"] for one in classes] for name in errors["overall"]["vectors"]},
-            record["units"],
+            record.units,
             figures / "errors_by_thickness.png",
         )
     files.write_bytes(directory.results / "errors.csv", field_errors.table(errors).encode())

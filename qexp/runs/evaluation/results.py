@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from qexp.runs.record.record import ComparisonRow, Feature, FieldErrors, Intervals, Numbers
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,8 @@ class Results:
     features    of rows: the input columns in order, with the range of the training data
     """
 
-    results: Mapping[str, Any]
-    intervals: Mapping[str, Any] = field(default_factory=dict)
-    comparison: Sequence[Mapping[str, Any]] = ()
-    errors: Mapping[str, Any] | None = None
-    features: Sequence[Mapping[str, Any]] = ()
-
-    def document(self) -> dict[str, Any]:
-        """As the record holds them."""
-        return {
-            "results": self.results,
-            "intervals": self.intervals,
-            "comparison": list(self.comparison),
-            "errors": self.errors,
-            "features": list(self.features),
-        }
+    results: Numbers
+    intervals: Intervals = field(default_factory=dict)
+    comparison: tuple[ComparisonRow, ...] = ()
+    errors: FieldErrors | None = None
+    features: tuple[Feature, ...] = ()

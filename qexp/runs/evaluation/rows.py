@@ -22,6 +22,7 @@ from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.record import ComparisonRow, Feature
 from qexp.tables import built
 
 Array = NDArray[np.float64]
@@ -91,18 +92,18 @@ def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]
     return estimates, spreads, np.flatnonzero(times)
 
 
-def _features(plan: Folds, rows: Rows) -> list[dict[str, Any]]:
+def _features(plan: Folds, rows: Rows) -> tuple[Feature, ...]:
     """The input columns in the order in which networks take them, and the range of what was trained on."""
-    return [
-        {"column": column, "least": float(values.min()), "greatest": float(values.max())}
+    return tuple(
+        Feature(column=column, least=float(values.min()), greatest=float(values.max()))
         for name in plan.spec["inputs"]
         for column, values in zip(plan.dataset.columns[name], plan.dataset.values[name][rows].T, strict=True)
-    ]
+    )
 
 
 def _compared(
     plan: Folds, seed: int, estimates: Array, truth: Array, groups: NDArray[Any] | None
-) -> list[dict[str, Any]]:
+) -> tuple[ComparisonRow, ...]:
     """The network among the experience's baselines, on the same folds."""
     inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
     estimators = {comparison.NETWORK: estimates}
@@ -115,7 +116,8 @@ def _compared(
         estimators[name] = made.values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     notes = {**dict.fromkeys(estimators, caution_of_data(plan.spec)), comparison.NETWORK: plan.caution}
-    return comparison.compared(estimators, truth, units, seed, groups, notes)
+    compared = comparison.compared(estimators, truth, units, seed, groups, notes)
+    return tuple(map(ComparisonRow.from_document, compared))
 
 
 def _as_pair(plan: Folds, output: str) -> cross_validation.Transform | None:
@@ -200,5 +202,5 @@ def _curve(place: RunDirectory) -> Any:
     return FoldCurve(
         np.array([line["train"]["loss"] for line in lines], dtype=np.float64),
         np.array([line["validation"]["loss"] for line in lines], dtype=np.float64),
-        place.record()["epochs"]["best"] if lines[0]["validation"]["losses"] else None,
+        place.record().epochs.best if lines[0]["validation"]["losses"] else None,
     )

@@ -25,6 +25,7 @@ from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.record import ComparisonRow
 from qexp.seeds import Seeds
 from qexp.tables import built
 from qexp.training.determinism import deterministic
@@ -84,7 +85,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
-    compared: list[dict[str, Any]] = []
+    compared: list[ComparisonRow] = []
     columns: dict[str, tuple[Any, str, str]] = {}
     """Of the file of predictions: values, unit and what they are."""
     if reconstructed is not None:
@@ -103,7 +104,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         columns[f"{name}_estimate"] = (estimates, unit, f"{name}: estimated")
         _draw_numbers(directory, subject, name, estimates, attempt.caution)
     _write_predictions(directory, subject, columns, attempt.caution)
-    return Results({"test": results}, {"test": intervals}, compared)
+    return Results({"test": results}, {"test": intervals}, tuple(compared))
 
 
 def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -135,7 +136,7 @@ def _intervals(subject: Subject, name: str, estimates: Array, truth: Array, seed
     return bootstrap.intervals(subject.metrics[name], estimates, truth, seed, subject.dataset.cores[subject.test])
 
 
-def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -> list[dict[str, Any]] | None:
+def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -> list[ComparisonRow] | None:
     """The network among baselines that learnt from the same spectra, transformed alike; None if interrupted.
 
     The experience's baselines come with all their parameters.
@@ -164,7 +165,8 @@ def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -
         estimators[called] = made.values[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
-    return comparison.compared(estimators, targets[split[1]], units, attempt.seed, cores, notes)
+    compared = comparison.compared(estimators, targets[split[1]], units, attempt.seed, cores, notes)
+    return list(map(ComparisonRow.from_document, compared))
 
 
 def inner_parts(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
@@ -232,8 +234,7 @@ class _Reconstructed:
     squared: Array
     squared_of_guess: Array
     counts: Array
-    of_spectra: list[float] = field(default_factory=list)
-    """RMSE of the channels of each that were hidden."""
+    of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
     pictures: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
     """Position among the test spectra, counts, reconstruction, and what was hidden."""
 
@@ -345,6 +346,5 @@ def _finite(value: Any) -> Any:
 
 
 def _figures(directory: RunDirectory) -> Path:
-    folder = directory.results / "figures"
-    files.make_folder(folder)
+    files.make_folder(folder := directory.results / "figures")
     return folder

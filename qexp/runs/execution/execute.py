@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +27,8 @@ from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.lease import HEARTBEAT, Lease, withdraw
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
+from qexp.runs.record.record import AttemptRecord
+from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, tables_of
 from qexp.runs.schedulers import this_job
 from qexp.runs.signals import handled
@@ -43,7 +46,7 @@ def execute(
     anything is written, UntrustedCodeError.
     """
     record = directory.record()
-    if record["state"] == "done":
+    if record.state is State.DONE:
         return
     require_trust(directory)
     # From here on a signal cannot leave a record that says "running".
@@ -52,23 +55,23 @@ def execute(
             state, error = _carry_out(held, device, display or Silent(), interrupted, threads)
         except TakenOverError:
             raise held.lost() from None
-    if state == "interrupted":
+    if state is State.INTERRUPTED:
         raise InterruptedRunError(f"{directory.name} was interrupted; go on with --resume")
     if error is not None:
         raise RunFailedError(
-            f"{directory.name} {state.replace('_', ' ')}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"
+            f"{directory.name} {state.words}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"
         ) from error
 
 
 def _carry_out(
     held: Lease, device: str, display: Display, interrupted: Callable[[], bool], threads: int | None
-) -> tuple[str, BaseException | None]:
+) -> tuple[State, BaseException | None]:
     """Work on a run, and write down how that ended. Returns the state, and the error if it was one."""
     directory = held.directory
     own = OwnRecord(directory, directory.record())  # as it is now: who had the lease before may have written meanwhile
-    if own.document["state"] == "done":
+    if own.record.state is State.DONE:
         withdraw(held)
-        return "done", None
+        return State.DONE, None
     _begin(own, held)
     lost = threading.Event()
 
@@ -89,8 +92,8 @@ def _carry_out(
                 own.keep(error=_last_line(error))
                 log.error("%s", "".join(traceback.format_exception(error)))
             log.info("%s", state)
-            *before, last = own.document["attempts"]
-            own.note(attempts=[*before, {**last, "ended": now(), "state": state}], state=state, ended=now())
+            *before, last = own.record.attempts
+            own.note(attempts=(*before, replace(last, ended=now(), state=state)), state=state, ended=now())
         except TakenOverError:
             log.error("%s", held.lost())
             raise
@@ -100,18 +103,15 @@ def _carry_out(
 def _begin(own: OwnRecord, held: Lease) -> None:
     """Write down that the run is running."""
     before = [
-        {**one, "state": "lost"} if one["state"] == "running" else one  # its process could not write more
-        for one in own.document["attempts"]
+        replace(one, state=State.LOST) if one.state is State.RUNNING else one  # its process could not write more
+        for one in own.record.attempts
     ]
-    this = {
-        "number": held.number, "process": this_process().document(), "started": now(), "ended": None,
-        "state": "running",
-    }  # fmt: skip
+    this = AttemptRecord(number=held.number, process=this_process(), started=now(), state=State.RUNNING)
     try:
         own.note(
-            attempts=[*before, this],
-            state="running",
-            started=own.document["started"] or now(),
+            attempts=(*before, this),
+            state=State.RUNNING,
+            started=own.record.started or now(),
             ended=None,
             error=None,
             job=this_job(held.directory.path.absolute().parent.parent),
@@ -121,16 +121,16 @@ def _begin(own: OwnRecord, held: Lease) -> None:
         raise
 
 
-def _outcome(train: Callable[[], bool]) -> tuple[str, BaseException | None]:
+def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
     """The state in which training ends, and the error if it was one."""
     try:
-        return ("done" if train() else "interrupted"), None
+        return (State.DONE if train() else State.INTERRUPTED), None
     except KeyboardInterrupt:
-        return "interrupted", None
+        return State.INTERRUPTED, None
     except TakenOverError:
         raise
     except BaseException as error:
-        return ("out_of_memory" if machine.ran_out_of_memory(error) else "failed"), error
+        return (State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED), error
 
 
 def _work(
@@ -154,7 +154,13 @@ def _work(
     results = train(attempt)
     if results is None:
         return False
-    own.keep(**results.document())
+    own.keep(
+        results=results.results,
+        intervals=results.intervals,
+        comparison=results.comparison,
+        errors=results.errors,
+        features=results.features,
+    )
     return True
 
 

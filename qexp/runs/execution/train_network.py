@@ -6,12 +6,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
-
-import torch
 
 from qexp import assemble, files
 from qexp.datasets.gridded import GriddedDataset
@@ -56,7 +53,7 @@ def _prepared(attempt: Attempt, dataset: assemble.Dataset) -> Trainer:
     model = assemble.initial_model(spec, attempt.tables, seeds).to(attempt.device)
     pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
     if pretrained.exists():
-        _start_from(checkpoint.read(pretrained)[0], model, data, spec, attempt.record)
+        _start_from(pretrained, model, data, attempt)
     else:
         assemble.fit_transforms(model, data)
     recipe = assemble.recipe_of(spec, attempt.tables)
@@ -72,7 +69,7 @@ def _trained(attempt: Attempt, trainer: Trainer) -> bool:
     _cut_metrics(directory.metrics_file, done)
     if done:
         log.info("goes on after epoch %d", done)
-    started, seconds_before = time.perf_counter(), attempt.record["seconds"]
+    started, seconds_before = time.perf_counter(), attempt.record.seconds
     with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
         listener = _Listener(lines, events, attempt)
         attempt.display.start(attempt.name, attempt.spec["epochs"], done)
@@ -96,19 +93,16 @@ def _evaluated(attempt: Attempt, dataset: assemble.Dataset, trainer: Trainer) ->
     return images.evaluate(attempt, trainer)
 
 
-def _start_from(
-    tensors: Mapping[str, torch.Tensor], model: Inversion, data: Data, spec: dict[str, Any], record: dict[str, Any]
-) -> None:
+def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> None:
     """Give a model what another run learned, all or those operations that are asked for; the rest is fitted here."""
-    operations = lineage.operations_taken(spec)
+    tensors, operations = checkpoint.read(file)[0], lineage.operations_taken(attempt.spec)
     if operations is None:
-        model.load_state_dict(tensors)
+        checkpoint.load(model, tensors, file)
         return
-    # Runs from before transforms were taken over with operations have none, and fit all of them.
-    transforms = record["lineage"][0].get("transforms", []) if record["lineage"] else []
+    transforms = attempt.record.lineage[0].transforms
     assemble.fit_transforms(model, data, known=transforms)
     taken = {**lineage.of_operations(tensors, operations), **lineage.of_transforms(tensors, transforms)}
-    model.load_state_dict({**model.state_dict(), **taken})
+    checkpoint.load(model, {**model.state_dict(), **taken}, file)
 
 
 class _Listener:
@@ -137,8 +131,8 @@ class _Listener:
 
     def checkpoint_written(self, progress: Progress) -> None:
         self._events.flush()
-        done = {"done": progress.epoch - 1, "best": progress.best_epoch or None}
-        self._own.note(epochs={**self._own.document["epochs"], **done})
+        epochs = replace(self._own.record.epochs, done=progress.epoch - 1, best=progress.best_epoch or None)
+        self._own.note(epochs=epochs)
 
 
 def _cut_metrics(path: Path, epochs: int) -> None:

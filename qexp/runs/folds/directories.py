@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from qexp.files import write_lines
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
 from qexp.runs.evaluation import rows
-from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.directory import FOLDS, RunDirectory
 from qexp.runs.record.names import now
+from qexp.runs.record.record import Epochs, FoldRecord, NetworkRecord, Numbers, Record
+from qexp.runs.record.state import State
 from qexp.runs.record.trust import tables_of
 from qexp.training import checkpoint
 from qexp.training.epoch_lines import Line, line_of
@@ -60,10 +62,10 @@ class Trained:
 def done(fold: RunDirectory) -> bool:
     """Whether a fold is trained and judged, and all of that is there."""
     try:
-        state = fold.record()["state"]
+        state = fold.record().state
     except (NotFoundError, DamagedError):
         return False
-    return state == "done" and fold.best_weights.is_file() and (fold.path / rows.PREDICTIONS).is_file()
+    return state is State.DONE and fold.best_weights.is_file() and (fold.path / rows.PREDICTIONS).is_file()
 
 
 def require_done(directory: RunDirectory) -> None:
@@ -82,63 +84,81 @@ def load_networks(directory: RunDirectory) -> list[Inversion]:
     models = []
     for fold in directory.all_folds():
         tensors, document = checkpoint.read(fold.best_weights)
+        chosen = documents.get(json.dumps(document.get("chosen")))
+        if chosen is None or not isinstance(document.get("networks"), list):
+            raise DamagedError(f"{fold.best_weights} is damaged: it does not say which networks it holds")
         for index in range(len(document["networks"])):
             prefix = f"{index}."
             own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            models.append(assemble.trained_model(documents[json.dumps(document["chosen"])], tables, own))
+            models.append(assemble.trained_model(chosen, tables, own, fold.best_weights))
     return models
 
 
-def open_fold(directory: RunDirectory, run: dict[str, Any], fold: Fold, dataset: TabularDataset) -> None:
+def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: TabularDataset) -> None:
     place = directory.fold(fold.name)
     files.make_folder(place.checkpoints)
     held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
-    record = {
-        **EMPTY_RECORD,
-        **{
-            key: run[key] for key in ("experience", "dataset", "model", "seed", "digest", "units", "metrics", "caution")
-        },
-        "name": f"{run['name']}/folds/{fold.name}",
-        "state": "queued",
-        "created": now(),
-        "epochs": {"done": 0, "of": run["epochs"]["of"], "best": None},
-        "fold": {"name": fold.name, "training_rows": len(fold.train), "held_out": held},
-    }
-    files.write_json(place.record_file, record)
+    place.write(
+        Record(
+            name=f"{run.name}/{FOLDS}/{fold.name}",
+            experience=run.experience,
+            dataset=run.dataset,
+            model=run.model,
+            seed=run.seed,
+            digest=run.digest,
+            units=run.units,
+            metrics=run.metrics,
+            caution=run.caution,
+            state=State.QUEUED,
+            created=now(),
+            epochs=Epochs(of=run.epochs.of),
+            fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held),
+        )
+    )
 
 
 def write_fold(place: RunDirectory, trained: Trained, plan: Folds, fold: Fold) -> None:
     """Weights, curves and held-out estimates of a fold, and its record last."""
-    record = place.record()
-    networks = [
-        {
-            "name": network.task.name, "epoch": network.outcome.best_epoch, "stopped": network.outcome.stopped,
-            "loss": network.outcome.best_loss if math.isfinite(network.outcome.best_loss) else None,
-        }
+    networks = tuple(
+        NetworkRecord(
+            name=network.task.name,
+            epoch=network.outcome.best_epoch,
+            stopped=network.outcome.stopped,
+            loss=network.outcome.best_loss if math.isfinite(network.outcome.best_loss) else None,
+        )
         for network in trained.networks
-    ]  # fmt: skip
+    )
     lines = _mean_of_networks(trained.networks, plan.spec["outputs"])
     write_lines(place.metrics_file, map(files.with_marks, lines))
-    record["fold"] |= {"chosen": trained.chosen, "networks": networks, "inner_loss": trained.inner_loss}
-    record["epochs"] |= {
-        "done": len(lines),
-        "best": median_epoch(network.outcome.best_epoch for network in trained.networks),
-    }
-    record["error"] = trained.failed
+    results: Numbers = {}
     if trained.failed is None:
         tensors = {
             f"{index}.{name}": tensor
             for index, network in enumerate(trained.networks)
             for name, tensor in network.task.model.state_dict().items()
         }
-        checkpoint.write(place.best_weights, tensors, {"networks": networks, "chosen": trained.chosen})
+        document = {"networks": [one.document() for one in networks], "chosen": trained.chosen}
+        checkpoint.write(place.best_weights, tensors, document)
         ensemble = Ensemble([network.task.model for network in trained.networks])
-        record["results"] = rows.write_fold(place, ensemble, plan, fold)
+        results = rows.write_fold(place, ensemble, plan, fold)
         log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _said(trained.chosen))
     else:
         log.error("fold %s failed: %s", fold.name, trained.failed)
-    record |= {"state": "failed" if trained.failed else "done", "ended": now()}
-    files.write_json(place.record_file, record)
+    record = place.record()
+    assert record.fold is not None, "open_fold writes it"
+    best = median_epoch(network.outcome.best_epoch for network in trained.networks)
+    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss)
+    place.write(
+        replace(
+            record,
+            fold=of_fold,
+            epochs=replace(record.epochs, done=len(lines), best=best),
+            results=results,
+            error=trained.failed,
+            state=State.FAILED if trained.failed else State.DONE,
+            ended=now(),
+        )
+    )
 
 
 def _said(chosen: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from qexp import files
 from qexp.assemble.folds import Folds, folds_of
@@ -27,6 +27,7 @@ from qexp.runs.folds.directories import done, mean_lines, median_epoch, open_fol
 from qexp.runs.folds.progress import DisplayedSteps
 from qexp.runs.folds.workers import train_in_processes
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import FoldCount, Record
 
 log = logging.getLogger("qexp.run")
 
@@ -46,8 +47,8 @@ def train_folds(attempt: Attempt) -> Results | None:
     if not _trained(attempt, plan):
         return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
-    if failed := attempt.record["folds"]["failed"]:
-        why = directory.fold(failed[0]).record()["error"]
+    if failed := attempt.record.folds.failed if attempt.record.folds else ():
+        why = directory.fold(failed[0]).record().error
         raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
     _write_metrics(attempt, plan)
     return rows.evaluate(attempt, plan)
@@ -62,7 +63,7 @@ def _trained(attempt: Attempt, plan: Folds) -> bool:
     count = _Count(attempt.own, batches, before)
     progress = DisplayedSteps(attempt.display)
     progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
-    started, seconds_before = time.perf_counter(), attempt.record["seconds"]
+    started, seconds_before = time.perf_counter(), attempt.record.seconds
     attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0)
     try:
         processes = min(attempt.processes, len(todo))
@@ -79,7 +80,7 @@ def _trained(attempt: Attempt, plan: Folds) -> bool:
         attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
 
 
-def open_folds(directory: RunDirectory, record: dict[str, Any], plan: Folds) -> set[str]:
+def open_folds(directory: RunDirectory, record: Record, plan: Folds) -> set[str]:
     """Write down what folds there are, before any of them is trained. Returns the names of those that are done."""
     there = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
     for fold in plan.folds:
@@ -116,14 +117,14 @@ class _Count:
 
     def _write(self) -> None:
         names = [name for batch in self._batches for name in batch]
-        failed = [name for name in names if name in self._failed]
-        self._own.note(folds={"done": len(self._done), "of": len(names), "failed": failed})
+        failed = tuple(name for name in names if name in self._failed)
+        self._own.note(folds=FoldCount(done=len(self._done), of=len(names), failed=failed))
 
 
 def _write_metrics(attempt: Attempt, plan: Folds) -> None:
     """A line per epoch, the mean over the folds."""
     places = [attempt.directory.fold(fold.name) for fold in plan.folds]
     lines = mean_lines([place.metrics() for place in places])
-    best = median_epoch(place.record()["epochs"]["best"] for place in places)
-    attempt.own.keep(epochs={**attempt.record["epochs"], "done": len(lines), "best": best})
+    best = median_epoch(place.record().epochs.best for place in places)
+    attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     write_lines(attempt.directory.metrics_file, map(files.with_marks, lines))

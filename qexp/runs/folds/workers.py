@@ -155,7 +155,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     """Train the batches that are ordered, until no more are; False if it was told to stop."""
     torch.set_num_threads(1)
     record = directory.record()
-    plan = folds_of(directory.spec(), tables_of(directory), record["seed"], torch.device("cpu"))
+    plan = folds_of(directory.spec(), tables_of(directory), record.seed, torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()

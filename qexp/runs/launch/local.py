@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.provenance import usable_cores
+from qexp.runs.record.state import State
 from qexp.runs.signals import handled
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
@@ -38,7 +39,7 @@ class Watcher(Protocol):
     def start(self, runs: Sequence[str]) -> None: ...
     def run_started(self, run: str) -> None: ...
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
-    def run_ended(self, run: str, state: str, seconds: float) -> None: ...
+    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
     def not_started(self, run: str, why: str) -> None: ...
     def stopping(self) -> None: ...
     def stop(self) -> None: ...
@@ -50,7 +51,7 @@ class Unwatched:
     def start(self, runs: Sequence[str]) -> None: ...
     def run_started(self, run: str) -> None: ...
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None: ...
-    def run_ended(self, run: str, state: str, seconds: float) -> None: ...
+    def run_ended(self, run: str, state: State, seconds: float) -> None: ...
     def not_started(self, run: str, why: str) -> None:
         log.warning("%s was not started: %s", run, why)
 
@@ -68,7 +69,7 @@ class _Job:
 @dataclass(frozen=True)
 class _End:
     run: str
-    state: str = ""
+    state: State = State.CREATED
     seconds: float = 0.0
     trouble: str = ""
     """Why it was not started, if it was not."""
@@ -100,9 +101,9 @@ class Pool:
         self._lock = threading.Lock()
         self._signals = 0
 
-    def run(self, watcher: Watcher) -> dict[str, str]:
+    def run(self, watcher: Watcher) -> dict[str, State]:
         """Run all; returns the state of each at the end. Those that were never started keep theirs and are left out."""
-        states: dict[str, str] = {}
+        states: dict[str, State] = {}
         watcher.start(self._names)
         with handled((signal.SIGINT, signal.SIGTERM), self._note):
             workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]

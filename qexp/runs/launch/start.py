@@ -15,6 +15,7 @@ from qexp.runs.planning.plans import overrides_of, plan
 from qexp.runs.planning.prepare import prepare
 from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.state import State
 from qexp.runs.record.trust import trust
 from qexp.runs.state.waiting import Watch
 from qexp.workspace import Workspace
@@ -59,13 +60,12 @@ def start(
     return directory, True
 
 
-def _goes_on(name: str, state: str | None, resume: bool) -> bool:
+def _goes_on(name: str, state: State | None, resume: bool) -> bool:
     """Whether the run that has the name already is to be worked on. Raises QexpError where that needs a decision."""
-    if state == "done":
+    if state is State.DONE:
         return False
-    if state in ("queued", "running"):
+    if state is not None and state.at_work:
         raise QexpError(f"{name} is {state}; follow it with: qexp logs -f {name}")
-    if resume or state == "created":
+    if resume or state is State.CREATED:
         return True
-    what = (state or "gone").replace("_", " ")
-    raise QexpError(f"{name} is {what}; go on with --resume, or start anew with another --name")
+    raise QexpError(f"{name} is {(state or State.GONE).words}; go on with --resume, or start anew with another --name")

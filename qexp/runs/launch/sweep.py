@@ -23,6 +23,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
+from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, trust
 from qexp.runs.schedulers import LAUNCHERS, LOCAL, options_of, scheduler_of
 from qexp.runs.schedulers.options import Given
@@ -32,12 +33,6 @@ from qexp.runs.state.jobs import note
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
 from qexp.workspace import VARIABLE, Workspace
-
-TO_CONTINUE = ("interrupted", "preempted", "timeout", "lost")
-"""Ended through no fault of their own: `--resume` continues them."""
-
-TO_REPEAT = ("failed", "out_of_memory", *TO_CONTINUE)
-"""Ended without a result: `--only-failed` runs them again, from their last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Choice:
     again: list[Plan]
     """There already and not done: prepared before, interrupted, or failed."""
     done: list[Plan]
-    left: dict[str, str]
+    left: dict[str, State]
     """Name → state of those that are neither done nor to be run now."""
 
 
@@ -119,7 +114,6 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
 
 def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
     """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
-    again = ("created", *(TO_REPEAT if only_failed else TO_CONTINUE if resume else ()))
     choice = Choice([], [], [], {})
     mistakes = []
     # All at once: a scheduler is asked once, and not for every run.
@@ -133,9 +127,9 @@ def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False,
         if state is None:
             if not only_failed:
                 choice.new.append(plan)
-        elif state == "done":
+        elif state is State.DONE:
             choice.done.append(plan)
-        elif state in again:
+        elif state is State.CREATED or (state.without_result if only_failed else resume and state.resumable):
             choice.again.append(plan)
         else:
             choice.left[plan.name] = state
@@ -179,7 +173,7 @@ class Launched:
     launch: Launch
     jobs: dict[str, str] | None = None
     """Run → job, where a scheduler starts them."""
-    states: dict[str, str] | None = None
+    states: dict[str, State] | None = None
     """Run → state at the end, where they ran in a pool of this process; those that were never started are left out."""
     stopped: bool = False
     """Whether a signal ended the pool."""
@@ -221,7 +215,7 @@ def launched(
 
 def run_here(
     launch: Launch, directories: Sequence[RunDirectory], watcher: local.Watcher
-) -> tuple[dict[str, str], bool]:
+) -> tuple[dict[str, State], bool]:
     """Run the launch in a pool of this process. Returns the states at the end, and whether a signal ended it."""
     jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
     gpus = local.visible_gpus() if device in ("auto", "cuda") else []
@@ -238,14 +232,14 @@ def submit(
     order = prepared.order
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():
-        files.write_json(directory.record_file, {**record, "state": "queued"})
+        directory.write(replace(record, state=State.QUEUED))
     try:
         jobs = scheduler.submit(
             launch.folder, directories, prepared.settings["options"], order.jobs, launch.id, order.device
         )
     except BaseException:
         for directory, record in before.items():
-            files.write_json(directory.record_file, record)
+            directory.write(record)
         raise
     note(launch, jobs, scheduler.cluster())
     return jobs
@@ -265,7 +259,7 @@ def detach(launch: Launch, workspace: Workspace) -> int:
     return process.pid
 
 
-def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, str]:
+def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, State]:
     """Run what a launch that was detached has prepared."""
     directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
     return run_here(launch, directories, watcher)[0]

@@ -6,7 +6,6 @@ Run → core → hashes of the spectra in its training and validation parts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
@@ -14,6 +13,7 @@ from qexp import files
 from qexp.errors import DamagedError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.provenance import fingerprint
+from qexp.runs.record.record import Record
 
 FILE = "seen.json"
 
@@ -29,7 +29,7 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
     record = directory.record()
     if trouble := trouble_with(directory, record):
         raise DamagedError(f"{directory.path / FILE} {trouble}; take it from a copy")
-    if record["seen"] is None:
+    if record.seen is None:
         if directory.spec()["dataset"]["type"] == "spectra":
             raise DamagedError(f"{directory.record_file} does not tell what spectra the run saw; take it from a copy")
         return {}
@@ -37,10 +37,9 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
     return seen
 
 
-def trouble_with(directory: RunDirectory, record: Mapping[str, Any]) -> str | None:
+def trouble_with(directory: RunDirectory, record: Record) -> str | None:
     """What is wrong with the file, if anything: a run that says nothing of it has none."""
-    expected = record["seen"]
-    if expected is None:
+    if record.seen is None:
         return None
     try:
         found = fingerprint(directory.path / FILE)
@@ -48,7 +47,7 @@ def trouble_with(directory: RunDirectory, record: Mapping[str, Any]) -> str | No
         return "is gone"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if found == expected else "was changed after the run was prepared"
+    return None if found == record.seen else "was changed after the run was prepared"
 
 
 def joined(name: str, own: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:

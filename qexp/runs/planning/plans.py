@@ -12,7 +12,7 @@ from typing import Any
 from qexp import assemble
 from qexp.assemble import Experience
 from qexp.datasets.spectra.dataset import MASK
-from qexp.errors import QexpError, shortened
+from qexp.errors import DamagedError, QexpError, shortened
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.leakage.check import Exposures
 from qexp.runs.planning.existing import require_done
@@ -20,11 +20,10 @@ from qexp.runs.planning.prepare import Plan
 from qexp.runs.record import lineage
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import require_name
+from qexp.runs.record.record import LARGEST_SEED
 from qexp.spec.digest import digest
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
-
-LARGEST_SEED = 2**63 - 1
 
 MOST_DIGITS = 30
 """Of a number that is read at all; those of seeds are 19 at most, without zeros before them."""
@@ -55,7 +54,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     pretrain = experience.document["pretrain"]
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     before = found.spec() if found else {}
-    texts = [experience.extensions, found.record()["digest"]] if found else [experience.extensions]
+    texts = [experience.extensions, found.record().digest] if found else [experience.extensions]
     units = assemble.units_of(experience.document, experience.tables["quantities"])
     of_any_seed = Plan(
         name="",
@@ -222,6 +221,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
         )
+    _require_own_weights(parent)
     model = assemble.model_of(experience.document, experience.tables)
     operations = lineage.operations_taken(experience.document)
     ours = lineage.of_operations({name: list(value.shape) for name, value in model.state_dict().items()}, operations)
@@ -239,6 +239,24 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
                 f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
             )
     return parent
+
+
+def _require_own_weights(parent: RunDirectory) -> None:
+    """Raise DamagedError unless a run's best weights are numbers, and those of its own model.
+
+    Of a model with modules of the run's extensions that is not known without executing them.
+    """
+    file = parent.best_weights
+    checkpoint.require_numbers(checkpoint.read(file)[0], file)
+    if parent.extensions.exists():
+        return
+    model = assemble.model_of(parent.spec(), assemble.BUILT_IN)
+    wanted = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
+    found = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            here, there = (shapes.get(name, "nothing") for shapes in (found, wanted))
+            raise DamagedError(f"{file} is damaged: '{name}' is {here}, but the run's model has {there}")
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:

@@ -16,8 +16,10 @@ from qexp import files
 from qexp.errors import QexpError
 from qexp.runs.leakage import hashes
 from qexp.runs.record import lineage, nesting, provenance
-from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
+from qexp.runs.record.record import Ancestor, Epochs, Record
+from qexp.runs.record.state import State
 from qexp.workspace import Workspace
 
 
@@ -93,10 +95,10 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         code = provenance.keep_code_state(workspace.root, draft / "code")
     else:
         shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
-        code = like.record()["code"]
+        code = like.record().code
     if plan.extensions:
         (draft / "code" / "extensions.py").write_text(plan.extensions, encoding="utf-8")
-    before = []
+    before: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
         pretrained = draft / "checkpoints" / "pretrained.safetensors"
         shutil.copyfile(plan.parent.best_weights, pretrained)
@@ -106,28 +108,27 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
     saw = hashes.joined(plan.name, plan.seen, hashes.read(plan.parent) if plan.parent else {})
     if saw:
         files.write_bytes(draft / hashes.FILE, hashes.content(saw))
-    record = {
-        **EMPTY_RECORD,
-        "name": plan.name,
-        "experience": plan.experience,
-        "dataset": plan.dataset,
-        "model": plan.model,
-        "seed": plan.seed,
-        "state": "queued" if plan.launch else "created",
-        "created": now(),
-        "digest": plan.digest,
-        "overrides": list(plan.overrides),
-        "launch": plan.launch,
-        "parents": [plan.parent.name] if plan.parent else [],
-        "caution": plan.caution,
-        "lineage": before,
-        "seen": provenance.fingerprint(draft / hashes.FILE) if saw else None,
-        "units": dict(plan.units),
-        "metrics": dict(plan.metrics),
-        "code": code,
-        "epochs": {"done": 0, "of": plan.spec["epochs"], "best": None},
-    }
-    files.write_json(draft / "run.json", record)
+    record = Record(
+        name=plan.name,
+        experience=plan.experience,
+        dataset=plan.dataset,
+        model=plan.model,
+        seed=plan.seed,
+        state=State.QUEUED if plan.launch else State.CREATED,
+        created=now(),
+        digest=plan.digest,
+        overrides=plan.overrides,
+        launch=plan.launch,
+        parents=(plan.parent.name,) if plan.parent else (),
+        caution=plan.caution,
+        lineage=before,
+        seen=provenance.fingerprint(draft / hashes.FILE) if saw else None,
+        units=plan.units,
+        metrics=plan.metrics,
+        code=code,
+        epochs=Epochs(of=plan.spec["epochs"]),
+    )
+    RunDirectory(draft).write(record)
 
 
 def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qexp import files
-from qexp.errors import DamagedError, NotFoundError
-from qexp.runs.record import tagging
-
-SCHEMA_VERSION = 1
+from qexp.errors import DamagedError
+from qexp.runs.record import epochs, tagging, upgrade
+from qexp.runs.record.environment import Environment
+from qexp.runs.record.parts import MisfitError
+from qexp.runs.record.record import Record
 
 FOLDS = "folds"
 
@@ -21,31 +21,6 @@ FIELD_ERRORS = "errors.json"
 
 SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
 """What lies beside the record of every run, or was there once."""
-
-UNFINISHED = ("created", "queued", "running")
-"""States of which a run still has to get out."""
-
-
-EMPTY_RECORD: dict[str, Any] = {
-    "schema": SCHEMA_VERSION, "experience": "", "dataset": "", "model": "", "digest": "",
-    "created": "", "started": None, "ended": None, "seconds": 0.0, "stopped": None, "error": None,
-    "launch": None, "job": None, "note": "",
-    "overrides": [], "tags": [], "parents": [], "attempts": [], "units": {}, "metrics": {}, "results": {},
-    "intervals": {}, "comparison": [], "errors": None, "folds": None, "caution": "", "features": [],
-    "lineage": [], "seen": None, "imported": None,
-    "code": {"commit": None, "dirty": None}, "epochs": {"done": 0, "of": 0, "best": None},
-}  # fmt: skip
-"""A record before anything happened. What a record lacks is taken from here."""
-
-RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("name", "state", "experience", "dataset", "model", "created", "digest", "note", "caution"), str),
-    **{key: (str, type(None)) for key in ("started", "ended", "stopped", "error", "launch")},
-    **dict.fromkeys(("job", "folds", "errors", "seen", "imported"), (dict, type(None))),
-    **dict.fromkeys(("overrides", "tags", "parents", "lineage", "attempts", "comparison", "features"), list),
-    **dict.fromkeys(("units", "metrics", "code", "epochs", "results", "intervals"), dict),
-    "seed": int,
-    "seconds": (int, float),
-}
 
 
 @dataclass(frozen=True)
@@ -121,45 +96,69 @@ class RunDirectory:
     def attempt(self, number: int) -> Path:
         return self.path / "attempts" / f"{number:02d}"
 
-    def record(self) -> dict[str, Any]:
-        """The record, as it was last written, with its labels. Raises NotFoundError or DamagedError."""
+    @property
+    def holds_record(self) -> bool:
+        """Whether there is a record, even one that this user may not look at."""
         try:
-            record = files.read_json(self.record_file)
-        except FileNotFoundError:
-            raise NotFoundError(f"{self.path} holds no run: there is no run.json") from None
-        if not isinstance(record, dict) or not {"name", "state", "seed"} <= record.keys():
-            raise DamagedError(f"{self.record_file} is not the record of a run")
-        whole = {**EMPTY_RECORD, **record, **tagging.read(self.path)}
-        wrong = [key for key, kinds in RECORD_TYPES.items() if not isinstance(whole[key], kinds)]
-        wrong += [] if all(map(_is_attempt, whole["attempts"])) else ["attempts"]
-        wrong += [] if all(isinstance(one, dict) and "name" in one for one in whole["lineage"]) else ["lineage"]
-        if wrong:
-            raise DamagedError(f"{self.record_file} is damaged: '{wrong[0]}' is not what a run writes there")
-        return whole
+            self.record_file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def record(self) -> Record:
+        """The record, as it was last written, with its labels. Raises NotFoundError or DamagedError."""
+        record = upgrade.read_record(self.record_file)
+        labels = tagging.read(self.path)
+        return replace(record, tags=tuple(labels.get("tags", record.tags)), note=labels.get("note", record.note))
+
+    def write(self, record: Record) -> None:
+        """Replace the record."""
+        files.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:
-        """The resolved experience, with its dataset and model."""
+        """The resolved experience, with its dataset and model, in the form of today. Raises DamagedError."""
+        from qexp.runs.record import resolved  # many classes, which listing runs should not wait for
+
+        document = self.spec_as_written()
+        try:
+            spec = upgrade.spec(document)
+            resolved.check(spec)
+        except MisfitError as misfit:
+            raise DamagedError(f"{self.spec_file} is damaged: {misfit}") from None
+        return spec
+
+    def spec_as_written(self) -> dict[str, Any]:
+        """The same in the form in which it was written, of which the record has the digest."""
         try:
             spec = files.read_json(self.spec_file)
         except FileNotFoundError:
             raise DamagedError(f"{self.spec_file} is gone") from None
-        if not isinstance(spec, dict) or not {"dataset", "model", "outputs"} <= spec.keys():
-            raise DamagedError(f"{self.spec_file} is not a spec")
+        if not isinstance(spec, dict):
+            raise DamagedError(f"{self.spec_file} is damaged: $ is not an object")
         return spec
 
+    def environment(self) -> dict[str, Any]:
+        """Code, packages and machine of the last attempt; empty before there was one. Raises DamagedError."""
+        file = self.path / "environment.json"
+        try:
+            document = files.read_json(file)
+            Environment.from_document(document)
+        except FileNotFoundError:
+            return {}
+        except MisfitError as misfit:
+            raise DamagedError(f"{file} is damaged: {misfit}") from None
+        return dict(document)
+
     def metrics(self) -> list[dict[str, Any]]:
-        """A line per epoch. A last line that is torn is left out."""
-        return list(files.read_lines(self.metrics_file))
+        """A line per epoch; a last line that is torn is left out. Raises DamagedError for any other wrong line."""
+        return epochs.read(self.metrics_file)
 
     def matrix_names(self) -> list[str]:
         return sorted(path.parent.name for path in self.matrices.glob("*/record.json"))
 
 
-def name_with_caution(record: Mapping[str, Any], name: str | None = None) -> str:
-    """A run's name, or another one of it, with what must be said wherever its numbers are."""
-    shown: str = name or record["name"]
-    return f"{shown} ({record['caution']})" if record["caution"] else shown
-
-
-def _is_attempt(attempt: Any) -> bool:
-    return isinstance(attempt, dict) and {"number", "process", "ended", "state"} <= attempt.keys()
+def with_caution(name: str, caution: str) -> str:
+    """What a run is called, with what must be said wherever its numbers are."""
+    return f"{name} ({caution})" if caution else name

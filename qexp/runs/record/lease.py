@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError, TakenOverError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import SILENT_SECONDS, beat
-from qexp.runs.record.process import alive, in_view, this_process
+from qexp.runs.record.process import Process, alive, in_view, this_process
+from qexp.runs.record.state import State
 
 HEARTBEAT, COMMAND = "heartbeat", "command.json"
 
@@ -52,7 +52,7 @@ class Lease:
         later = [number for number in attempts(self.directory) if number > self.number]
         process = _claimant(self.directory.attempt(later[-1])) if later else None
         who = f"attempt {later[-1]} has taken over" if later else "it was moved away or deleted"
-        who += f", as process {process['pid']} on {process['host']}" if process else ""
+        who += f", as process {process.pid} on {process.host}" if process else ""
         return TakenOverError(
             f"{self.directory.name}: {who}; this process, attempt {self.number}, stopped without changing anything"
         )
@@ -90,31 +90,30 @@ def withdraw(lease: Lease) -> None:
 def _require_nobody(directory: RunDirectory) -> None:
     """Raise QexpError if the attempt that the record names last, or one that it does not name yet, is at work."""
     record = directory.record()
-    known = {attempt["number"]: attempt for attempt in record["attempts"]}
-    last = record["attempts"][-1] if record["attempts"] else None
-    if last is not None and last["state"] == "running":
-        _require_dead(last["process"], directory.attempt(last["number"]), record["name"], "is running already")
+    known = {attempt.number for attempt in record.attempts}
+    last = record.attempts[-1] if record.attempts else None
+    if last is not None and last.state is State.RUNNING:
+        _require_dead(last.process, directory.attempt(last.number), record.name, "is running already")
     for number in attempts(directory):
         attempt = directory.attempt(number)
         if number not in known and any(attempt.glob(f"{LEASE}*")) and (process := _claimant(attempt)):
-            _require_dead(process, attempt, record["name"], "is being started by another process")
+            _require_dead(process, attempt, record.name, "is being started by another process")
 
 
-def _require_dead(process: dict[str, Any], attempt: Path, name: str, what: str) -> None:
+def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None:
     if not alive(process, attempt / HEARTBEAT):
         return
     advice = "" if in_view(process) else f"; it counts as dead after {SILENT_SECONDS:.0f} s without a heartbeat"
-    raise QexpError(f"{name} {what}, as process {process.get('pid')} on {process.get('host')}{advice}")
+    raise QexpError(f"{name} {what}, as process {process.pid} on {process.host}{advice}")
 
 
-def _claimant(attempt: Path) -> dict[str, Any] | None:
+def _claimant(attempt: Path) -> Process | None:
     """The process that made an attempt; None for attempts of old, whose process the record alone tells."""
     try:
         command = files.read_json(attempt / COMMAND)
+        return Process.from_document(command.get("process")) if isinstance(command, dict) else None
     except (FileNotFoundError, DamagedError):
         return None
-    process = command.get("process") if isinstance(command, dict) else None
-    return process if isinstance(process, dict) and {"host", "pid"} <= process.keys() else None
 
 
 def _claimed(directory: RunDirectory, number: int) -> Lease:

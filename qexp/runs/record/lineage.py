@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from qexp.errors import DamagedError, NotFoundError
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Ancestor, Fingerprint
 
 Summary = dict[str, Any]
 """A run, as the catalog gives it."""
@@ -19,8 +20,7 @@ T = TypeVar("T")
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
     """The operations whose weights a resolved experience takes from another run; None for all, and the transforms."""
     pretrain = spec["pretrain"]
-    # Runs were once prepared with the name of the other run alone.
-    operations: list[str] | None = pretrain["operations"] if isinstance(pretrain, dict) else None
+    operations: list[str] | None = pretrain["operations"] if pretrain else None
     return operations
 
 
@@ -70,8 +70,8 @@ def _beginning_with(beginnings: Sequence[str], tensors: Mapping[str, T]) -> dict
 
 
 def chain(
-    parent: RunDirectory, weights: Mapping[str, Any], operations: Sequence[str] | None, transforms: Sequence[str]
-) -> list[dict[str, Any]]:
+    parent: RunDirectory, weights: Fingerprint, operations: Sequence[str] | None, transforms: Sequence[str]
+) -> tuple[Ancestor, ...]:
     """What identifies a run that another one starts from, and those before it, also when they are gone; nearest first.
 
     weights     fingerprint of what is taken over from it
@@ -79,32 +79,31 @@ def chain(
     transforms  variables that stay scaled as they were fitted there
     """
     record = parent.record()
-    nearest = {
-        "name": parent.name,
-        "experience": record["experience"],
-        "dataset": record["dataset"],
-        "seed": record["seed"],
-        "digest": record["digest"],
-        "created": record["created"],
-        "weights": dict(weights),
-        "operations": None if operations is None else list(operations),
-        "transforms": list(transforms),
-    }
-    return [nearest, *record["lineage"]]
+    nearest = Ancestor(
+        name=parent.name,
+        experience=record.experience,
+        dataset=record.dataset,
+        seed=record.seed,
+        digest=record.digest,
+        created=record.created,
+        weights=weights,
+        operations=None if operations is None else tuple(operations),
+        transforms=tuple(transforms),
+    )
+    return (nearest, *record.lineage)
 
 
-def told(record: Mapping[str, Any]) -> str:
+def told(lineage: Iterable[Ancestor]) -> str:
     """What a run was pretrained from: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty if it was not."""
-    known = record["lineage"] or [{"name": name} for name in record["parents"]]
-    return " <- ".join(_told(one) for one in known)
+    return " <- ".join(map(_told, lineage))
 
 
-def _told(one: Mapping[str, Any]) -> str:
-    words = [", ".join(one["operations"])] if one.get("operations") else []
-    if words and one.get("transforms"):
-        words.append(f"{', '.join(one['transforms'])} scaled as there")
-    words += [f"digest {one['digest'][:16]}"] if "digest" in one else []
-    return f"{one['name']} ({'; '.join(words)})" if words else str(one["name"])
+def _told(one: Ancestor) -> str:
+    words = [", ".join(one.operations)] if one.operations else []
+    if words and one.transforms:
+        words.append(f"{', '.join(one.transforms)} scaled as there")
+    words += [f"digest {one.digest[:16]}"] if one.digest is not None else []
+    return f"{one.name} ({'; '.join(words)})" if words else one.name
 
 
 @dataclass(frozen=True)
@@ -169,17 +168,16 @@ class _Before:
     def _parent(self, name: str, there: Summary) -> str | None:
         """The run that a run started from; `there` is the nearest one after it that is not gone."""
         if name in self._everything:
-            return next(iter(self._everything[name]["parents"] or []), None)
+            return next(iter(self._everything[name]["parents"]), None)
         if name not in self._of_gone:
-            names = [one["name"] for one in _lineage(there)]
+            names = [one.name for one in _lineage(there)]
             self._of_gone |= {name: None, **_each_with_the_next(names)}
         return self._of_gone[name]
 
 
-def _lineage(run: Summary) -> list[dict[str, Any]]:
+def _lineage(run: Summary) -> Sequence[Ancestor]:
     """What the record of a run says; nothing if it cannot be read, which a listing has told already."""
     try:
-        found: list[dict[str, Any]] = RunDirectory(Path(run["path"])).record()["lineage"]
+        return RunDirectory(Path(run["path"])).record().lineage
     except (DamagedError, NotFoundError):
-        return []
-    return found
+        return ()

@@ -5,34 +5,43 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from qexp.runs.record.heartbeat import fresh
+from qexp.runs.record.parts import MisfitError, Part
+
+LARGEST_PID = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Process:
+@dataclass(frozen=True, kw_only=True)
+class Process(Part):
     host: str
-    boot_id: str
-    pid_namespace: str
+    boot_id: str = ""
+    pid_namespace: str = ""
     """Containers on one machine count their processes separately."""
     pid: int
-    start: str
+    start: str = ""
     """When the process started: a number is soon given to another one."""
 
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if not 0 < self.pid <= LARGEST_PID:  # a signal to a number below means other processes
+            raise MisfitError(f"is {self.pid}, which is the number of no process", "pid")
 
 
 def this_process() -> Process:
     pid = os.getpid()
-    return Process(socket.gethostname(), boot_id(), pid_namespace(), pid, process_start(pid) or "")
+    return Process(
+        host=socket.gethostname(),
+        boot_id=boot_id(),
+        pid_namespace=pid_namespace(),
+        pid=pid,
+        start=process_start(pid) or "",
+    )
 
 
-def alive(process: dict[str, Any], heartbeat: Path) -> bool:
+def alive(process: Process, heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
     A process of this machine is asked for directly. One elsewhere, also on a machine that only has this one's name, and
@@ -40,17 +49,16 @@ def alive(process: dict[str, Any], heartbeat: Path) -> bool:
     """
     if not in_view(process):
         return fresh(heartbeat)
-    pid = int(process["pid"])
-    start = process_start(pid)
-    if start is None and _hidden(pid):
+    start = process_start(process.pid)
+    if start is None and _hidden(process.pid):
         return fresh(heartbeat)
-    return start is not None and start == process.get("start")
+    return start is not None and start == process.start
 
 
-def in_view(process: dict[str, Any]) -> bool:
+def in_view(process: Process) -> bool:
     """Whether a process is, or was, one of this machine since it was started, and of this container."""
-    here = {"host": socket.gethostname(), "boot_id": boot_id(), "pid_namespace": pid_namespace()}
-    return all(process.get(key) == value for key, value in here.items())
+    here = (socket.gethostname(), boot_id(), pid_namespace())
+    return (process.host, process.boot_id, process.pid_namespace) == here
 
 
 def _hidden(pid: int) -> bool:

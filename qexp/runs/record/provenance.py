@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from qexp.runs.record.record import CodeState, Fingerprint, LargeFile
 from qexp.workspace import PACKAGE
 
 LARGEST_COPY = 100_000
@@ -33,7 +34,7 @@ CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix
 """The same bytes, whatever a user's git is set to."""
 
 
-def keep_code_state(workspace: Path, folder: Path) -> dict[str, Any]:
+def keep_code_state(workspace: Path, folder: Path) -> CodeState:
     """Write diff and small untracked files of the workspace's repository to a folder; return what the record keeps.
 
     Outside a git repository the commit is null. Where qexp itself comes from another repository, its changes are
@@ -45,25 +46,25 @@ def keep_code_state(workspace: Path, folder: Path) -> dict[str, Any]:
         _keep_diff(PACKAGE, ["."], folder / "qexp.diff")
     commit = _git(workspace, "rev-parse", "HEAD") if repository else None
     if commit is None:
-        return {"commit": None, "dirty": None}
+        return CodeState()
     # What runs produce is no code.
     ours = [".", ":(exclude)runs", ":(exclude)comparisons", ":(exclude)data"]
     diff = _keep_diff(workspace, ours, folder / "changes.diff")
     listed = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
     kept, left_out = _copy_small(workspace, [os.fsdecode(name) for name in listed.split(b"\0") if name], folder)
-    return {
-        "commit": commit,
-        "dirty": bool(diff or kept or left_out),
-        "diff": diff,
-        "untracked": kept,
-        "untracked_left_out": left_out,
-    }
+    return CodeState(
+        commit=commit,
+        dirty=bool(diff or kept or left_out),
+        diff=diff,
+        untracked=tuple(kept),
+        untracked_left_out=tuple(left_out),
+    )
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
+def fingerprint(path: Path) -> Fingerprint:
     """SHA-256 and size of a file."""
     with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+        return Fingerprint(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
 
 
 NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
@@ -142,17 +143,17 @@ def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
     return hashlib.sha256(diff).hexdigest()
 
 
-def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
+def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[LargeFile]]:
     """Copy small files to `untracked/`. Returns the names of those, and names and sizes of the others."""
     kept: list[str] = []
-    left_out: list[dict[str, Any]] = []
+    left_out: list[LargeFile] = []
     room = LARGEST_COPIES
     for name in names:
         source = workspace / name
         size = _size(source)
         content = _content(source) if size is not None and size <= min(LARGEST_COPY, room) else None
         if content is None:
-            left_out.append({"name": _printable(name), "bytes": size})
+            left_out.append(LargeFile(name=_printable(name), bytes=size))
             continue
         target = folder / "untracked" / name
         target.parent.mkdir(parents=True, exist_ok=True)

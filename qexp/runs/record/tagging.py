@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qexp import files
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.locks import locked
+from qexp.runs.record import upgrade
 
 FILE = "labels.json"
 
@@ -73,15 +74,12 @@ def _change(folder: Path, changed: Callable[[Labels], Labels]) -> None:
     of_record = _of_record(folder / "run.json")
     try:
         with locked(file, LOCK_SECONDS):
-            files.write_json(file, changed({"tags": [], "note": "", **of_record, **read(folder)}))
+            files.write_json(file, changed({**of_record, **read(folder)}))
     except OSError as error:
         raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def _of_record(file: Path) -> Labels:
     """What a record itself says, which holds until somebody sets labels."""
-    try:
-        record = files.read_json(file)
-    except FileNotFoundError:
-        raise NotFoundError(f"{file.parent} holds no run: there is no run.json") from None
-    return {key: record[key] for key, sound in _SOUND.items() if isinstance(record, dict) and sound(record.get(key))}
+    record = upgrade.read_record(file)
+    return {"tags": list(record.tags), "note": record.note}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qexp import files
 from qexp.errors import UntrustedCodeError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.nesting import around
@@ -37,7 +37,7 @@ def require_trust(directory: RunDirectory) -> None:
         return
     for folder in dict.fromkeys((directory.path, *around(directory.path))):
         record = RunDirectory(folder).record()
-        if record["imported"] is not None and record["imported"].get("code_trusted") is not True:
+        if record.imported is not None and record.imported.code_trusted is not True:
             raise UntrustedCodeError(
                 f"{directory.name} was imported and brings code of its own, which is not executed unasked: "
                 f"{directory.extensions} ({summary(directory.extensions)}). Read it; if you trust it, repeat the "
@@ -47,10 +47,9 @@ def require_trust(directory: RunDirectory) -> None:
 
 def trust(directory: RunDirectory) -> None:
     """Write down that the code of an imported run may be executed."""
-    record = files.read_json(directory.record_file)
-    imported = record.get("imported")
-    if imported is not None:
-        files.write_json(directory.record_file, {**record, "imported": {**imported, "code_trusted": True}})
+    record = directory.record()
+    if record.imported is not None:
+        directory.write(replace(record, imported=replace(record.imported, code_trusted=True)))
 
 
 def summary(path: Path) -> str:

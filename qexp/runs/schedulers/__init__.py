@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.errors import QexpError
+from qexp.runs.record.record import JobRecord
 from qexp.runs.schedulers.options import Chosen, Given, chosen
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.schedulers.slurm import Slurm
@@ -42,7 +43,7 @@ def options_of(launcher: str, settings: Mapping[str, Any], given: Given) -> Chos
     return {}
 
 
-def this_job(workspace: Path) -> dict[str, str] | None:
+def this_job(workspace: Path) -> JobRecord | None:
     """The job as which this process runs, as the record of a run in a workspace names it.
 
     None if no scheduler started it.
@@ -50,6 +51,5 @@ def this_job(workspace: Path) -> dict[str, str] | None:
     for name, scheduler in LAUNCHERS.items():
         if scheduler is not None and (job := scheduler.this_job()) is not None:
             identifier, cluster = job
-            own = {"launcher": name, "id": identifier, "workspace": str(workspace)}
-            return {**own, "cluster": cluster} if cluster else own
+            return JobRecord(launcher=name, id=identifier, workspace=str(workspace), cluster=cluster or None)
     return None

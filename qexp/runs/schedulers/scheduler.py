@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.record.state import State
     from qexp.runs.schedulers.options import Option
-
-PASSING = ("queued", "running")
-"""The states that a job leaves again."""
 
 
 class Scheduler(Protocol):
     """Starts what is submitted to it when it can, and knows for some time what became of it.
 
-    A job is named by a text. The states of jobs are those of runs: "queued", "running", "done", "failed", "timeout",
-    "out_of_memory", "preempted", "interrupted" (cancelled) and "lost".
+    A job is named by a text. The states of jobs are those of runs; one that was cancelled is interrupted.
     """
 
     @property
@@ -56,17 +53,17 @@ class Scheduler(Protocol):
         Raises SchedulerError if the scheduler refuses; what it had accepted by then is cancelled.
         """
 
-    def states(self, jobs: Iterable[str]) -> dict[str, str]:
+    def states(self, jobs: Iterable[str]) -> dict[str, State]:
         """Job → state now; jobs that the scheduler has forgotten are left out.
 
         Raises SchedulerError if it does not answer, QexpError where it cannot be asked from.
         """
 
-    def cancel(self, jobs: Collection[str]) -> dict[str, str]:
+    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
         """End jobs that wait or run, and leave alone those that have ended.
 
         A run must get SIGTERM and the time to write a checkpoint.
-        Returns job → "interrupted" of those that had not started: no process will write that down.
+        Returns job → INTERRUPTED of those that had not started: no process will write that down.
         """
 
     def this_job(self) -> tuple[str, str | None] | None:

@@ -7,24 +7,35 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import JobRecord
+from qexp.runs.record.state import State
 from qexp.runs.schedulers import LAUNCHERS, LOCAL
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.state import memory
 from qexp.runs.state.launches import Launch
-from qexp.runs.state.states import FORGOTTEN
-
-Record = dict[str, Any]
+from qexp.runs.state.states import FORGOTTEN, Report
 
 PAUSE = 10.0
 """Seconds between two questions to a scheduler, which serves many."""
 
 FILE = "jobs.json"
 """In the folder of a launch: cluster, workspace, and the job of each run."""
+
+
+class HandedOver(Protocol):
+    """What a record, or a summary of it, says of who starts the run."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def job(self) -> JobRecord | None: ...
+    @property
+    def launch(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ def note(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
     files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 
-def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
+def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Job]:
     """The jobs of those runs that a scheduler may still report on, and of those that wait in a pool.
 
     A job is believed if it was submitted from this workspace: a run that came from elsewhere has none here, though some
@@ -66,7 +77,7 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
         directory: record
         for directory, record in records.items()
         # A process that was stopped does not know whether its job is started again.
-        if record["state"] == "queued" or (own[directory] and record["state"] in (*UNFINISHED, "interrupted"))
+        if record.state is State.QUEUED or (own[directory] and record.state.open_ended)
     }
     names: dict[Path, set[str]] = {}
     for directory in asked:
@@ -75,14 +86,14 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     jobs = {}
     for directory, record in asked.items():
         job, latest = own[directory], submitted[directory.path.parent].get(directory.name)
-        if latest is not None and (record["state"] == "queued" or (job is not None and latest.id == job.id)):
+        if latest is not None and (record.state is State.QUEUED or (job is not None and latest.id == job.id)):
             jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
-        elif job is not None and _is_of(directory.path.parent, record["job"].get("workspace")):
+        elif job is not None and record.job is not None and _is_of(directory.path.parent, record.job.workspace):
             jobs[directory] = job
-        elif record["state"] == "queued" and record["launch"] is not None:
-            launch = directory.path.parent / ".launches" / record["launch"]
-            jobs[directory] = Job(LOCAL, record["launch"], launch)
-        elif record["state"] == "queued" and job is not None:
+        elif record.state is State.QUEUED and record.launch is not None:
+            launch = directory.path.parent / ".launches" / record.launch
+            jobs[directory] = Job(LOCAL, record.launch, launch)
+        elif record.state is State.QUEUED and job is not None:
             jobs[directory] = NOBODYS
     return jobs
 
@@ -103,12 +114,12 @@ def of_schedulers(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Jo
             yield name, scheduler, own
 
 
-def remember(jobs: Collection[Job], states: Mapping[str, str]) -> None:
+def remember(jobs: Collection[Job], states: Mapping[str, State]) -> None:
     """Keep what a scheduler reports of its jobs in the folders of their launches.
 
     states  id → state
     """
-    by_launch: dict[Path, dict[str, str]] = {}
+    by_launch: dict[Path, dict[str, State]] = {}
     for job in jobs:
         if job.launch is not None and job.id in states:
             by_launch.setdefault(job.launch, {})[job.id] = states[job.id]
@@ -116,12 +127,12 @@ def remember(jobs: Collection[Job], states: Mapping[str, str]) -> None:
         memory.remember(folder, known)
 
 
-def _own(record: Record) -> Job | None:
+def _own(record: HandedOver) -> Job | None:
     """The job as which the run was last at work, if its scheduler is one of ours."""
-    match record["job"]:
-        case {"launcher": str(launcher), "id": str(identifier)} if LAUNCHERS.get(launcher) is not None:
-            return Job(launcher, identifier, None, _text(record["job"].get("cluster")))
-    return None
+    job = record.job
+    if job is None or LAUNCHERS.get(job.launcher) is None:
+        return None
+    return Job(job.launcher, job.id, None, job.cluster)
 
 
 def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
@@ -139,7 +150,7 @@ def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
             continue
         if not isinstance(noted.get("jobs"), dict):
             noted = {"jobs": noted}  # before clusters and workspaces were noted
-        own = {name: str(job) for name, job in noted["jobs"].items() if name in names}
+        own = {name: job for name, job in noted["jobs"].items() if name in names and isinstance(job, str)}
         if not own:
             continue
         if _is_of(runs, noted.get("workspace")) is False:
@@ -161,7 +172,7 @@ def _is_of(runs: Path, workspace: Any) -> bool | None:
     here = runs.absolute().parent
     try:
         return workspace == str(here) or here.samefile(workspace)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -182,11 +193,11 @@ class Reports:
     """What launchers report of jobs. A scheduler is asked for all of its jobs at once, and not each time."""
 
     def __init__(self) -> None:
-        self._words: dict[Job, str] = {}
+        self._words: dict[Job, Report] = {}
         self._asked = -math.inf
         self._clusters: dict[str, str | None] = {}
 
-    def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, str]:
+    def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, Report]:
         """Run → state reported by its launcher; FORGOTTEN if a scheduler no longer lists the job.
 
         Runs without a report are left out.
@@ -198,11 +209,12 @@ class Reports:
             self._asked = time.monotonic()
         waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
         at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
-        return {
+        words: dict[RunDirectory, Report] = {
             directory: word
             for directory, job in jobs.items()
             if job.submitted and (word := self._words.get(job)) is not None
-        } | {directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()}
+        }
+        return words | {directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()}
 
     def _is_elsewhere(self, name: str, scheduler: Scheduler, job: Job) -> bool:
         if job.cluster is None:
@@ -213,7 +225,7 @@ class Reports:
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
         """Hear of jobs: those of this cluster from the scheduler, all from what their launches remember."""
-        final = {job: word for job, word in self._words.items() if word not in UNFINISHED}
+        final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not word.unfinished}
         for folder in {job.launch for job in jobs if job.launch is not None}:
             remembered = memory.remembered(folder)
             final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
@@ -226,8 +238,8 @@ class Reports:
         remember(here, said)
 
 
-def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> str:
+def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
     """A run that waits in a pool that is gone will not be started, until somebody does."""
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
-        return "interrupted"
-    return "queued" if at_work else "created"
+        return State.INTERRUPTED
+    return State.QUEUED if at_work else State.CREATED

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from qexp import files
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.runs.record.process import alive
+from qexp.runs.record.parts import MisfitError, Part
+from qexp.runs.record.process import Process, alive
 from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 PREDICTION = "prediction.json"
 """The record of a folder among those of launches that has no runs: its jobs estimate files with one that is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRecord(Part):
+    """What `launch.json` holds."""
+
+    id: str
+    created: str = ""
+    argv: tuple[str, ...] = ()
+    launcher: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,9 +50,11 @@ class Launch:
             record = files.read_json(self.record_file)
         except FileNotFoundError:
             raise DamagedError(f"{self.record_file} is gone") from None
-        if not isinstance(record, dict) or not {"id", "launcher", "runs"} <= record.keys():
-            raise DamagedError(f"{self.record_file} is not the record of a launch")
-        return record
+        try:
+            LaunchRecord.from_document(record)
+        except MisfitError as misfit:
+            raise DamagedError(f"{self.record_file} is damaged: {misfit}") from None
+        return dict(record)
 
     @property
     def pool_file(self) -> Path:
@@ -50,13 +66,12 @@ class Launch:
         """What a pool touches, so that it is believed to live on other machines, too."""
         return self.folder / "heartbeat"
 
-    def pool(self) -> dict[str, Any] | None:
+    def pool(self) -> Process | None:
         """The process that runs or ran the launch, if it is one of a pool."""
         try:
-            process = files.read_json(self.pool_file)
+            return Process.from_document(files.read_json(self.pool_file))
         except (FileNotFoundError, DamagedError):
             return None
-        return process if isinstance(process, dict) and {"host", "pid", "pid_namespace"} <= process.keys() else None
 
     def pool_works(self) -> bool:
         """Whether a process is still at work on the launch, so that what waits in it will be started."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qexp.errors import NotFoundError
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.lease import attempts
 from qexp.runs.state.waiting import Watch
 
@@ -35,7 +35,7 @@ def follow(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]
     tail = _Tail(directory.attempt(number) / "log.txt")
     while True:
         # In this order: what ended or was superseded before its log is read will write no more into it.
-        ended = watch.state(directory) not in UNFINISHED
+        ended = not watch.state(directory).unfinished
         later = [other for other in attempts(directory) if other > number]
         yield from tail.grown()
         if later and attempt is None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError
-from qexp.runs.schedulers.scheduler import PASSING
+from qexp.runs.record.state import WRITTEN, State
 
 LOCK_SECONDS = 60.0
 """Who has waited so long for others that write gives up; what is not kept now can be asked again."""
 
 
-def remember(folder: Path, states: Mapping[str, str]) -> None:
+def remember(folder: Path, states: Mapping[str, State]) -> None:
     """Keep the states of jobs. Those that wait or run are not kept; a job that was requeued is forgotten again."""
     from filelock import FileLock
 
@@ -25,14 +25,15 @@ def remember(folder: Path, states: Mapping[str, str]) -> None:
         files.write_json(folder / "states.json", _merged(remembered(folder), states))
 
 
-def remembered(folder: Path) -> dict[str, str]:
+def remembered(folder: Path) -> dict[str, State]:
     """Job → its last known state. What cannot be read can be asked again."""
     try:
         states = files.read_json(folder / "states.json")
     except (FileNotFoundError, DamagedError):
         return {}
-    return {job: state for job, state in states.items() if isinstance(state, str)} if isinstance(states, dict) else {}
+    known = states.items() if isinstance(states, dict) else ()
+    return {job: State(state) for job, state in known if isinstance(state, str) and state in WRITTEN}
 
 
-def _merged(known: Mapping[str, str], states: Mapping[str, str]) -> dict[str, str]:
-    return {job: state for job, state in {**known, **states}.items() if state not in PASSING}
+def _merged(known: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
+    return {job: state for job, state in {**known, **states}.items() if not state.at_work}

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final, Literal
 
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.process import alive
+from qexp.runs.record.record import AttemptRecord
+from qexp.runs.record.state import State
 
-FORGOTTEN = "forgotten"
+FORGOTTEN: Final = "forgotten"
 """What a scheduler that answers says of a job that it does not know any more."""
+
+Report = State | Literal["forgotten"]
+"""What the launcher of a run says of it."""
 
 SECONDS_ACROSS_A_NETWORK = 60.0
 """What a compute node has written may take so long to be seen here."""
 
 
-def state_now(directory: RunDirectory, state: str, process: dict[str, Any] | None, word: str | None = None) -> str:
+def state_now(
+    directory: RunDirectory, state: State, attempt: AttemptRecord | None, report: Report | None = None
+) -> State:
     """The state that a record claims, if it can be believed: a run whose process is gone is lost.
 
-    word  what the scheduler says of the run's job now, one of our states or FORGOTTEN; None if none was asked
+    attempt  the last one, if its process has not written that it ended
+    report   what its launcher says of it now; None if none was asked
     """
-    if state == "interrupted" and word in ("queued", "timeout", "preempted"):
-        return word  # the process knows that it was stopped, but not why, nor whether it will be started again
-    if state not in UNFINISHED:
+    said = report if isinstance(report, State) else None
+    if state is State.INTERRUPTED and said in (State.QUEUED, State.TIMEOUT, State.PREEMPTED):
+        return said  # the process knows that it was stopped, but not why, nor whether it will be started again
+    if not state.unfinished:
         return state
-    if word == "done":
-        return state if _heard_just_now(directory) else "lost"
-    if word is not None and word != FORGOTTEN:
-        return word
-    if process is None:
-        return "lost" if word == FORGOTTEN and not _heard_just_now(directory) else state
-    heartbeat = directory.attempt(process["attempt"]) / "heartbeat"
-    return state if alive(process, heartbeat) else "lost"
-
-
-def process_of(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The process of a record's last attempt, if that has not ended."""
-    attempts = record.get("attempts") or []
-    if not attempts or attempts[-1]["ended"] is not None:
-        return None
-    return {**attempts[-1]["process"], "attempt": attempts[-1]["number"]}
+    if said is State.DONE:
+        return state if _heard_just_now(directory) else State.LOST
+    if said is not None:
+        return said
+    if attempt is None:
+        return State.LOST if report == FORGOTTEN and not _heard_just_now(directory) else state
+    heartbeat = directory.attempt(attempt.number) / "heartbeat"
+    return state if alive(attempt.process, heartbeat) else State.LOST
 
 
 def _heard_just_now(directory: RunDirectory) -> bool:

@@ -9,21 +9,21 @@ import socket
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from qexp.errors import QexpError
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
-from qexp.runs.record.process import alive, in_view, pid_namespace
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.process import Process, alive, in_view, pid_namespace
+from qexp.runs.record.record import AttemptRecord
+from qexp.runs.record.state import State
 from qexp.runs.state.jobs import Job, jobs_of, of_schedulers, remember, require_here
 from qexp.runs.state.launches import Launch
-from qexp.runs.state.states import process_of
 from qexp.runs.state.waiting import Watch, endings
 
 PAUSE = 0.1
 """Seconds between two looks whether a pool has ended."""
 
 
-def stop(directory: RunDirectory, now: bool = False) -> str:
+def stop(directory: RunDirectory, now: bool = False) -> State:
     """Stop a run if it is at work, wait until it has ended, and return its state.
 
     now  kill it instead of letting it write a checkpoint; it is lost then, and resumes from its last one
@@ -34,12 +34,15 @@ def stop(directory: RunDirectory, now: bool = False) -> str:
 
 
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
-    """Send the signal, or tell the scheduler; False if there is nothing at work that could be stopped."""
-    state = Watch().state(directory)
-    if state not in UNFINISHED:
-        return False
+    """Send the signal, or tell the scheduler; False if there is nothing at work that could be stopped.
+
+    Raises NotFoundError, or DamagedError for a record that does not say what is at work.
+    """
     record = directory.record()
-    job, process = jobs_of({directory: record}).get(directory), process_of(record)
+    state = Watch().state(directory)
+    if not state.unfinished:
+        return False
+    job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
     if job is not None and job.submitted:
         if now:
             raise QexpError(
@@ -48,17 +51,15 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         require_here(directory.name, job)
         _cancel([job])
         return True
-    if job is not None and job.launch is not None and state == "queued":
+    if job is not None and job.launch is not None and state is State.QUEUED:
         if Launch(job.launch).take(directory.name, "withdrawn"):
             return True
         _wait_for_start(directory)  # its turn has come at this moment
-        process = process_of(directory.record())
-    heartbeat = directory.attempt(process["attempt"]) / "heartbeat" if process is not None else Path()
-    number = signal.SIGKILL if now else signal.SIGTERM
-    return process is not None and _signal(directory.name, process, heartbeat, number)
+        attempt = directory.record().open_attempt
+    return attempt is not None and _signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
 
 
-def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
+def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
     """Let nothing more of a launch start, stop what runs, and wait for the end. Returns run → state.
 
     runs  the folder of the workspace's runs
@@ -68,7 +69,7 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
         while launch.pool_works():  # it ends when its runs have
             time.sleep(PAUSE)
-    at_work = [directory for directory, state in Watch().states(directories).items() if state in ("queued", "running")]
+    at_work = [directory for directory, state in Watch().states(directories).items() if state.at_work]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
     handed_over = {directory: job for directory, job in jobs.items() if job.submitted}
     for directory, job in handed_over.items():
@@ -82,13 +83,13 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, str]:
     return {directory.name: state for directory, state in Watch().states(directories).items()}
 
 
-def wait_for_end(directory: RunDirectory) -> str:
+def wait_for_end(directory: RunDirectory) -> State:
     return next(state for _, state in endings([directory]))
 
 
 def _wait_for_start(directory: RunDirectory) -> None:
     watch = Watch()
-    while watch.state(directory) == "queued":
+    while watch.state(directory) is State.QUEUED:
         time.sleep(PAUSE)
 
 
@@ -98,9 +99,13 @@ def _cancel(jobs: Collection[Job]) -> None:
         remember(own, scheduler.cancel([job.id for job in own]))
 
 
-def _signal(name: str, process: dict[str, Any], heartbeat: Path, number: signal.Signals) -> bool:
+def _signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: signal.Signals) -> bool:
+    return _signal(directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number)
+
+
+def _signal(name: str, process: Process, heartbeat: Path, number: signal.Signals) -> bool:
     """Whether the process of a run or launch was there to get the signal."""
-    pid = int(process["pid"])
+    pid = process.pid
     _require_here(name, process)
     try:
         handle = _handle(pid)
@@ -124,11 +129,11 @@ def _signal(name: str, process: dict[str, Any], heartbeat: Path, number: signal.
     return True
 
 
-def _require_here(name: str, process: dict[str, Any]) -> None:
-    host, pid = process["host"], process["pid"]
+def _require_here(name: str, process: Process) -> None:
+    host, pid = process.host, process.pid
     if host != socket.gethostname():
         raise QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
-    if process["pid_namespace"] != pid_namespace():
+    if process.pid_namespace != pid_namespace():
         raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
     if not in_view(process):
         raise QexpError(

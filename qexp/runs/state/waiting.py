@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.state import State
 from qexp.runs.state.jobs import Reports, jobs_of
-from qexp.runs.state.states import process_of, state_now
+from qexp.runs.state.states import state_now
 
 SECONDS_TO_START = 20.0
 """Who prepares a run starts it at once; one that is still untouched after so long, nobody will."""
@@ -25,29 +26,29 @@ class Watch:
     def __init__(self) -> None:
         self._reports = Reports()
 
-    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
-        """The states to be believed now; "gone" and "damaged" where there is no record to be read."""
+    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
+        """The states to be believed now; GONE and DAMAGED where there is no record that can be read."""
         records, unread = {}, {}
         for directory in directories:
             try:
                 records[directory] = directory.record()
             except NotFoundError:
-                unread[directory] = "gone"
+                unread[directory] = State.GONE
             except DamagedError:
-                unread[directory] = "damaged"
+                unread[directory] = State.DAMAGED
         words = self._reports.words(jobs_of(records))
         states = {
-            directory: state_now(directory, record["state"], process_of(record), words.get(directory))
+            directory: state_now(directory, record.state, record.open_attempt, words.get(directory))
             for directory, record in records.items()
         }
         return {directory: (states | unread)[directory] for directory in directories}
 
-    def state(self, directory: RunDirectory) -> str:
+    def state(self, directory: RunDirectory) -> State:
         return self.states([directory])[directory]
 
 
-def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, str]]:
-    """Each run once it has ended, with its state; or once it is clear that nobody will start it, as "created".
+def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, State]]:
+    """Each run once it has ended, with its state; or once it is clear that nobody will start it, as CREATED.
 
     Raises QexpError after a timeout, naming those that have not ended.
     """
@@ -57,7 +58,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
     pause = FIRST_PAUSE
     while True:
         states = watch.states(left)
-        ended = [directory for directory, state in states.items() if state not in UNFINISHED or _left(directory, state)]
+        ended = [directory for directory, state in states.items() if not state.unfinished or _left(directory, state)]
         yield from ((directory, states[directory]) for directory in ended)
         left = [directory for directory in left if directory not in ended]
         if not left:
@@ -70,9 +71,9 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
         pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
-def _left(directory: RunDirectory, state: str) -> bool:
+def _left(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared, and nobody has touched it for so long that nobody will."""
-    if state != "created":
+    if state is not State.CREATED:
         return False
     try:
         return clocks.age(directory.record_file) > SECONDS_TO_START

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.storage import LockedStorage
 from qexp.runs.leakage import hashes
 from qexp.runs.record import nesting
-from qexp.runs.record.directory import UNFINISHED, RunDirectory
+from qexp.runs.record.completeness import as_prepared
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 from qexp.runs.upkeep import leftovers, purging, trash
 from qexp.runs.upkeep.finding import Finding, treated
@@ -30,7 +33,7 @@ LEAST_ROOM = 1_000_000_000
 def findings(workspace: Workspace) -> Iterator[Finding]:
     """All that is wrong in a workspace. Nothing is changed."""
     paths = _listed(workspace.runs)
-    runs = [RunDirectory(path) for path in paths if not path.name.startswith(".") and (path / "run.json").exists()]
+    runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
     states = Watch().states(runs)  # a scheduler is asked for all of them at once
     for path in paths:
         try:
@@ -59,7 +62,7 @@ def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
 # What lies in runs/
 
 
-def _of_entry(path: Path, states: Mapping[RunDirectory, str]) -> Iterator[Finding]:
+def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
     if path.name.startswith((".", "catalog.json")):
         if leftovers.is_stale_temporary(path):
             yield leftovers.temporary(path)
@@ -78,7 +81,7 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, str]) -> Iterator[Findin
         yield from leftovers.of_lock(path)
 
 
-def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
+def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is no name of a run, so that no command finds it", "rename the folder")
     yield from leftovers.of_run(directory.path)
@@ -88,14 +91,11 @@ def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
     except NotFoundError:
         return  # removed at this moment
     except DamagedError as error:
-        yield Finding(
-            directory.path, str(error),
-            f"its other files are untouched; take the damaged one from a copy, or put the run away: "
-            f"qexp rm {directory.name}",
-            damaged=True,
-        )  # fmt: skip
+        yield Finding(directory.path, str(error), _advice_on(error, directory), damaged=True)
         return
-    yield from _of_spec(directory, record["digest"])
+    yield from _of_spec(directory, record)
+    yield from _of_environment(directory)
+    yield from _of_folds(directory)
     if trouble := hashes.trouble_with(directory, record):
         yield Finding(
             directory.path / hashes.FILE,
@@ -103,19 +103,19 @@ def _of_run(directory: RunDirectory, state: str) -> Iterator[Finding]:
             "take it from a copy; without it no run can start from this one, nor can it be verified",
             damaged=True,
         )
-    if record["state"] in UNFINISHED and state not in UNFINISHED:
+    if record.state.unfinished and not state.unfinished:
         yield Finding(
             directory.path,
-            f"says it is {record['state']}, but "
-            + ("its process is gone" if state == "lost" else f"its job has ended: {state}"),
+            f"says it is {record.state}, but "
+            + ("its process is gone" if state is State.LOST else f"its job has ended: {state}"),
             f"go on with it: {_resume_command(directory, record)}",
         )
-    if state not in UNFINISHED:
+    if not state.unfinished:
         yield from _of_name(directory, record)
-    if not {record["state"], state} & set(UNFINISHED):
+    if not (record.state.unfinished or state.unfinished):
         # Going on with a run cuts a torn line off by itself.
         yield from _of_metrics(directory)
-    if state == "done":
+    if state is State.DONE:
         yield from _of_results(directory)
 
 
@@ -129,11 +129,11 @@ def _inside(directory: RunDirectory) -> Iterator[Finding]:
         )
 
 
-def _resume_command(directory: RunDirectory, record: dict[str, Any]) -> str:
-    words = ["qexp", "run", record["experience"], "--seed", str(record["seed"])]
-    for override in record["overrides"]:
-        words += ["--set", str(override)]
-    if directory.name != f"{record['experience']}_{record['seed']}":
+def _resume_command(directory: RunDirectory, record: Record) -> str:
+    words = ["qexp", "run", record.experience, "--seed", str(record.seed)]
+    for override in record.overrides:
+        words += ["--set", override]
+    if directory.name != f"{record.experience}_{record.seed}":
         words += ["--name", directory.name]
     return shlex.join([*words, "--resume"])
 
@@ -149,55 +149,77 @@ def _without_record(directory: RunDirectory) -> Iterator[Finding]:
         )
 
 
-def _of_spec(directory: RunDirectory, digest: str) -> Iterator[Finding]:
+def _advice_on(error: DamagedError, directory: RunDirectory) -> str:
+    if isinstance(error.__cause__, PermissionError):
+        return "look at its owner and permissions"
+    return (
+        "its other files are untouched; take the damaged one from a copy, or put the run away: "
+        f"qexp rm {directory.name}"
+    )
+
+
+def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    advice = f"take spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
     try:
         directory.spec()
+        if as_prepared(directory, record) is False:
+            changed = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
+            yield Finding(directory.path, f"{changed} was changed after the run was prepared", advice, damaged=True)
     except DamagedError as error:
-        yield Finding(
-            directory.path,
-            str(error),
-            f"take spec.json from a copy, or from another run whose digest begins with {digest[:16]}",
-            damaged=True,
-        )
+        yield Finding(directory.path, str(error), advice, damaged=True)
 
 
-def _of_name(directory: RunDirectory, record: dict[str, Any]) -> Iterator[Finding]:
-    if record["name"] == directory.name or not NAME.fullmatch(directory.name):
+def _of_environment(directory: RunDirectory) -> Iterator[Finding]:
+    try:
+        directory.environment()
+    except DamagedError as error:
+        advice = "take it from a copy; without it nobody can say what the run was made with"
+        yield Finding(directory.path / "environment.json", str(error), advice, damaged=True)
+
+
+def _of_folds(directory: RunDirectory) -> Iterator[Finding]:
+    for fold in directory.all_folds():
+        try:
+            fold.record()
+        except DamagedError as error:
+            advice = "take it from a copy; with --resume a run that is not done trains the fold again"
+            yield Finding(fold.path, str(error), advice, damaged=True)
+
+
+def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
+    if record.name == directory.name or not NAME.fullmatch(directory.name):
         return
 
     def rename() -> None:
         _require_idle(directory)
-        files.write_json(directory.record_file, {**files.read_json(directory.record_file), "name": directory.name})
+        directory.write(replace(directory.record(), name=directory.name))
 
     yield Finding(
         directory.record_file,
-        f"calls the run {record['name']!r}, but its folder is {directory.name}",
+        f"calls the run {record.name!r}, but its folder is {directory.name}",
         "write the folder's name into the record",
         # A process that seems lost may still be there, on another machine, and it alone writes its record.
-        mend=None if record["state"] in UNFINISHED else rename,
+        mend=None if record.state.unfinished else rename,
     )
 
 
 def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
     file = directory.metrics_file
-    if not file.exists():
-        return
 
     def cut_off() -> None:
         _require_idle(directory)
         files.write_bytes(file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True))))
 
-    lines = file.read_bytes().splitlines(keepends=True)
-    whole = _without_torn_line(lines)
-    broken = [number for number, line in enumerate(whole, 1) if not _is_whole(line)]
-    if broken:
-        yield Finding(
-            file,
-            f"line {broken[0]} of {len(lines)} cannot be read, so that it and all after it are lost",
-            "take the file from a copy; results and weights do not depend on it",
-            damaged=True,
-        )
-    elif len(whole) < len(lines):
+    advice = "take the file from a copy; results and weights do not depend on it"
+    try:
+        lines = files.read_bytes(file).splitlines(keepends=True)
+        directory.metrics()
+    except FileNotFoundError:
+        return
+    except DamagedError as error:
+        yield Finding(file, str(error), advice, damaged=True)
+        return
+    if len(_without_torn_line(lines)) < len(lines):
         yield Finding(
             file,
             f"its last line, the {len(lines)}th, is torn; readers leave it out",
@@ -213,14 +235,7 @@ def _require_idle(directory: RunDirectory) -> None:
 
 
 def _without_torn_line(lines: list[bytes]) -> list[bytes]:
-    return lines if not lines or _is_whole(lines[-1]) else lines[:-1]
-
-
-def _is_whole(line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+    return lines if not lines or files.whole_line(lines[-1]) is not None else lines[:-1]
 
 
 def _of_results(directory: RunDirectory) -> Iterator[Finding]:
@@ -271,7 +286,7 @@ def _open_errors(file: Path) -> str | None:
 
 
 def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
-    if not catalog.path.exists():
+    if not os.path.lexists(catalog.path):
         return
     advice = "build it again from the run directories, as the next listing does: qexp reindex"
 
@@ -302,7 +317,7 @@ def _has_record(path: Path) -> bool:
     """Whether there is a run that a catalog can hold."""
     try:
         RunDirectory(path).record()
-    except (DamagedError, NotFoundError, OSError):
+    except (DamagedError, NotFoundError):
         return False
     return True
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from qexp.runs.record import provenance
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
 from qexp.workspace import Workspace
 
 BY_VALUE = ("python", "platform", "machine", "processor", "instructions", "cores", "usable_cores", "host", "device",
@@ -27,11 +28,11 @@ class Change:
     now: str | None
 
 
-def code_then_and_now(record: dict[str, Any], then: dict[str, Any], today: dict[str, Any]) -> tuple[bool | None, str]:
+def code_then_and_now(record: Record, then: dict[str, Any], today: dict[str, Any]) -> tuple[bool | None, str]:
     """Whether this is the code that made the run, and the same in words."""
     before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
     if "source" not in before:
-        commit = record["code"].get("commit")
+        commit = record.code.commit
         made = f"; its workspace was at commit {commit[:12]}" if commit else ""
         return None, f"the run does not say which source of qexp made it{made}"
     same = before["source"] == here["source"]
@@ -47,8 +48,8 @@ def code_then_and_now(record: dict[str, Any], then: dict[str, Any], today: dict[
 
 def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Workspace) -> Iterator[Change]:
     """What differs in the workspace's code, as far as the run kept it."""
-    then, today = directory.record()["code"], again.record()["code"]
-    yield from _change("commit of the workspace", then.get("commit"), today.get("commit"))
+    then, today = directory.record().code, again.record().code
+    yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
         yield from _change(f"code/{name}", *(_short_hash(one.path / "code" / name) for one in (directory, again)))
     files_then, files_now = (_untracked(one) for one in (directory, again))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.errors import DamagedError
+from qexp.runs.record.record import Numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ def largest_of_weights(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDAr
     return Largest(name, found if math.isfinite(found) else None)
 
 
-def largest_of_results(one: dict[str, Any], other: dict[str, Any]) -> Largest:
+def largest_of_results(one: Numbers, other: Numbers) -> Largest:
     """The result that differs most, in relation to its size."""
     a, b = _flat(one), _flat(other)
 
@@ -72,11 +73,11 @@ def largest_of_results(one: dict[str, Any], other: dict[str, Any]) -> Largest:
     return Largest(name, None if x is None or y is None else abs(x - y))
 
 
-def _flat(results: dict[str, Any], path: str = "") -> dict[str, float | None]:
+def _flat(results: Mapping[str, Any], path: str = "") -> dict[str, float | None]:
     """`{"test.depth.mae": 0.1}`"""
     found: dict[str, float | None] = {}
     for key, value in results.items():
-        found |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+        found |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
     return found
 
 

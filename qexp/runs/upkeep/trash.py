@@ -94,11 +94,11 @@ def chosen(references: Iterable[str], workspace: Workspace) -> list[RunDirectory
 
 def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
     """The runs that some process or scheduler counts on, so that they cannot be moved, and their states."""
-    busy = {}
+    busy: dict[RunDirectory, str] = {}
     for directory, state in Watch().states(directories).items():
-        if state in ("queued", "running"):
+        if state.at_work:
             busy[directory] = state
-        elif state in ("damaged", "gone") and _heard(directory):
+        elif not state.readable and _heard(directory):
             # Without a record nobody knows whom to ask; but a process at work is heard.
             busy[directory] = f"{state}, but something worked on it in the last minutes"
     return busy

@@ -12,7 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -25,6 +25,8 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.lease import LEASE
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.nesting import place_of
+from qexp.runs.record.record import Imported
+from qexp.runs.record.state import State
 from qexp.runs.upkeep.archive import COMPRESSIONS, MANIFEST, MOST, require_harmless
 from qexp.runs.upkeep.tar_stream import LATEST, Member, UnsafeError, members, shown
 from qexp.workspace import Workspace
@@ -242,7 +244,10 @@ def _written(member: Member, place: Path) -> str:
 
 def _require_readable(directory: RunDirectory, archive: Path) -> None:
     try:
-        directory.record()
+        for run in (directory, *directory.all_folds()):
+            run.record()
+            run.metrics()
+            run.environment()
         directory.spec()
     except (DamagedError, NotFoundError) as error:
         said = str(error).replace(f"{directory.path.parent}/", "")
@@ -255,28 +260,23 @@ def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool)
     """
     for lease in directory.path.glob(f"attempts/*/{LEASE}*"):
         shutil.rmtree(lease, ignore_errors=True)
-    record = files.read_json(directory.record_file)
-    elsewhere = {key: record.get(key) for key in ("name", "state", "job", "launch")}
-    imported = {
-        "archive": os.fsencode(archive.name).decode(errors="replace"),
-        "time": now(),
-        "was": elsewhere,
-        "before": record.get("imported"),
-        "code_trusted": trust_code if directory.extensions.is_file() else None,
-    }
-    attempts = record.get("attempts", [])
-    if attempts and attempts[-1]["state"] == "running":
-        attempts[-1] = {**attempts[-1], "state": "lost"}
-    idle = {"running": "lost", "queued": "interrupted" if attempts else "created"}
-    settled = {
-        "name": name,
-        "state": idle.get(record["state"], record["state"]),
-        "attempts": attempts,
-        "job": None,
-        "launch": None,
-        "imported": imported,
-    }
-    files.write_json(directory.record_file, {**record, **settled})
+    record = directory.record()
+    document = record.document()
+    imported = Imported(
+        archive=os.fsencode(archive.name).decode(errors="replace"),
+        time=now(),
+        was={key: document[key] for key in ("name", "state", "job", "launch")},
+        before=document["imported"],
+        code_trusted=trust_code if directory.extensions.is_file() else None,
+    )
+    attempts = record.attempts
+    if attempts and attempts[-1].state is State.RUNNING:
+        attempts = (*attempts[:-1], replace(attempts[-1], state=State.LOST))
+    idle = {State.RUNNING: State.LOST, State.QUEUED: State.INTERRUPTED if attempts else State.CREATED}
+    state = idle.get(record.state, record.state)
+    directory.write(
+        replace(record, name=name, state=state, attempts=attempts, job=None, launch=None, imported=imported)
+    )
 
 
 def _claim(arrived: Path, target: Path) -> None:

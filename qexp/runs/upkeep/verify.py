@@ -10,19 +10,22 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qexp import files
-from qexp.errors import DamagedError, InterruptedRunError, QexpError
+from qexp.errors import InterruptedRunError, QexpError
 from qexp.runs.leakage import hashes
 from qexp.runs.record import nesting, provenance
-from qexp.runs.record.directory import EMPTY_RECORD, RunDirectory
+from qexp.runs.record.completeness import as_prepared
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
+from qexp.runs.record.record import Epochs, Record
+from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust
 from qexp.runs.signals import terminable
-from qexp.runs.state.states import process_of, state_now
+from qexp.runs.state.states import state_now
 from qexp.runs.upkeep.environment_diff import Change, code_changes, code_then_and_now, environment_changes
 from qexp.runs.upkeep.output_diff import (
     Largest,
@@ -32,7 +35,6 @@ from qexp.runs.upkeep.output_diff import (
     same_bytes,
     tensors,
 )
-from qexp.spec.digest import digest
 from qexp.workspace import Workspace
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
@@ -87,7 +89,7 @@ def verify(
     record = directory.record()
     require_trust(directory)
     _require_whole(directory, record)
-    then = _environment(directory)
+    then = directory.environment()
     device = _device(device, then)
     with terminable(), _place(directory.name, keep) as folder:
         again = RunDirectory(folder)
@@ -112,45 +114,32 @@ def _products(directory: RunDirectory) -> dict[str, list[str]]:
     }
 
 
-def _require_whole(directory: RunDirectory, record: dict[str, Any]) -> None:
+def _require_whole(directory: RunDirectory, record: Record) -> None:
     """Raise QexpError unless the run is done, all is there to compare, and its inputs are those that it had."""
     name = directory.name
-    state = state_now(directory, record["state"], process_of(record))
-    if state != "done":
-        raise QexpError(f"{name} is {state.replace('_', ' ')}, not done; only a finished run can be verified")
-    pretrained = [PRETRAINED] if record["parents"] else []
+    state = state_now(directory, record.state, record.open_attempt)
+    if state is not State.DONE:
+        raise QexpError(f"{name} is {state.words}, not done; only a finished run can be verified")
+    pretrained = [PRETRAINED] if record.lineage else []
     products = [file for of_one in _products(directory).values() for file in of_one]
     gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
-    if gone or not record["results"]:
+    if gone or not record.results:
         raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'its results'} gone from {directory.path}")
     for file in products:
         if file.endswith(WEIGHTS):
             tensors(directory.path / file)
-    lineage = record["lineage"]
-    if lineage and provenance.fingerprint(directory.path / PRETRAINED) != lineage[0]["weights"]:
+    parent = record.lineage[0] if record.lineage else None
+    weights = parent.weights if parent else None
+    if weights is not None and provenance.fingerprint(directory.path / PRETRAINED) != weights:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
     if trouble := hashes.trouble_with(directory, record):
         raise QexpError(f"{name} cannot be verified: {hashes.FILE} {trouble}")
-    if record["parents"] and not lineage:
-        return  # made before runs wrote down their parents' digests, which are part of their own
-    texts = [_text(directory.extensions), *(one["digest"] for one in lineage[:1])]
-    if digest(directory.spec(), *[text for text in texts if text]) != record["digest"]:
+    if as_prepared(directory, record) is False:
         inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
         raise QexpError(
             f"{name} cannot be verified: {inputs} was changed after the run, or is gone; "
-            f"the record's digest is {record['digest'][:16]}…, theirs is another"
+            f"the record's digest is {record.digest[:16]}…, theirs is another"
         )
-
-
-def _environment(directory: RunDirectory) -> dict[str, Any]:
-    """What the run wrote of its environment; empty if it did not come so far."""
-    try:
-        environment = files.read_json(directory.path / "environment.json")
-    except FileNotFoundError:
-        return {}
-    if not isinstance(environment, dict):
-        raise DamagedError(f"{directory.path / 'environment.json'} is not what a run writes there")
-    return environment
 
 
 def _device(asked: str | None, then: Mapping[str, Any]) -> str:
@@ -205,7 +194,7 @@ def _place(name: str, keep: Path | None) -> Iterator[Path]:
 
 
 def _copy_what_it_starts_from(
-    directory: RunDirectory, again: RunDirectory, record: dict[str, Any], workspace: Workspace
+    directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace
 ) -> None:
     """Spec, seed, extensions, first weights and what spectra they have seen, and nothing else of the run."""
     try:
@@ -217,11 +206,18 @@ def _copy_what_it_starts_from(
                 shutil.copyfile(directory.path / file, again.path / file)
     except OSError as refused:
         raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
-    epochs = {"done": 0, "of": record["epochs"]["of"], "best": None}
-    own = {"state": "created", "created": now(), "code": code, "epochs": epochs, "note": f"verifies {directory.path}"}
-    if record["imported"]:  # with code that is trusted by whoever has it repeated
-        own["imported"] = {**record["imported"], "code_trusted": True}
-    files.write_json(again.record_file, {**EMPTY_RECORD, **{key: record[key] for key in KEPT}, **own})
+    trusted = record.imported and replace(record.imported, code_trusted=True)  # by whoever has it repeated
+    again.write(
+        Record(
+            **{key: getattr(record, key) for key in KEPT},
+            state=State.CREATED,
+            created=now(),
+            code=code,
+            epochs=Epochs(of=record.epochs.of),
+            note=f"verifies {directory.path}",
+            imported=trusted,
+        )
+    )
 
 
 def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> str | None:
@@ -234,25 +230,25 @@ def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> 
         raise InterruptedRunError("the repeated run was interrupted; nothing was verified")
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
-    return again.record()["error"] or f"it ended with exit code {code}"
+    return again.record().error or f"it ended with exit code {code}"
 
 
 def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
     record, record_now = directory.record(), again.record()
-    then, today = _environment(directory), _environment(again)
+    then, today = directory.environment(), again.environment()
     differing = {
         name: [file for file in of_one if not same_bytes(directory.path / file, again.path / file)]
         for name, of_one in _products(directory).items()
     }
     identical = {name: not of_one for name, of_one in differing.items()}
-    identical["results"] = record["results"] == record_now["results"]
+    identical["results"] = record.results == record_now.results
     largest = {}
     if error is None:
         for name, of_one in differing.items():
             for file in [file for file in of_one if file.endswith(WEIGHTS)][:1]:
                 largest[name] = largest_of_weights(tensors(directory.path / file), tensors(again.path / file))
         if not identical["results"]:
-            largest["results"] = largest_of_results(record["results"], record_now["results"])
+            largest["results"] = largest_of_results(record.results, record_now.results)
     same_code, code = code_then_and_now(record, then, today)
     return Verification(
         run=directory.name,
@@ -260,12 +256,8 @@ def _compared(directory: RunDirectory, again: RunDirectory, workspace: Workspace
         code=code,
         same_code=same_code,
         changes=[*code_changes(directory, again, workspace), *environment_changes(then, today)],
-        epochs=record["epochs"]["done"],
+        epochs=record.epochs.done,
         first_epoch=first_difference(directory.metrics_file, again.metrics_file),
         largest=largest,
         error=error,
     )
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -10,6 +10,7 @@ from qexp.runs.schedulers.slurm.options import OPTIONS
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.record.state import State
     from qexp.runs.schedulers.options import Option
 
 
@@ -46,12 +47,12 @@ class Slurm:
 
         return submission.submit_commands(folder, commands, options, at_most, name)
 
-    def states(self, jobs: Iterable[str]) -> dict[str, str]:
+    def states(self, jobs: Iterable[str]) -> dict[str, State]:
         from qexp.runs.schedulers.slurm import jobs as tasks
 
         return tasks.states(jobs)
 
-    def cancel(self, jobs: Collection[str]) -> dict[str, str]:
+    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
         from qexp.runs.schedulers.slurm import jobs as tasks
 
         return tasks.cancel(list(jobs))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from qexp.errors import SchedulerError
-from qexp.runs.schedulers.scheduler import PASSING
+from qexp.runs.record.state import State
 from qexp.runs.schedulers.slurm.programs import CLUSTER, ask, parts
 from qexp.runs.schedulers.slurm.words import read
 
@@ -16,7 +16,7 @@ JOBS_PER_CALL = 1000
 """A command line has an end."""
 
 
-def states(jobs: Iterable[str]) -> dict[str, str]:
+def states(jobs: Iterable[str]) -> dict[str, State]:
     """Job → state now, of those that Slurm still knows.
 
     The controller alone knows what waits and runs, and forgets what has ended after some minutes; the accounting
@@ -35,19 +35,19 @@ def states(jobs: Iterable[str]) -> dict[str, str]:
     return listed | _ended(forgotten, dict(_accounted(_arrays(forgotten))))
 
 
-def _ended(forgotten: Iterable[str], said: Mapping[str, str]) -> dict[str, str]:
+def _ended(forgotten: Iterable[str], said: Mapping[str, State]) -> dict[str, State]:
     """Job → how it ended, of jobs that the controller does not know any more.
 
     said  what the accounting says of these jobs and their arrays
     """
     arrays = {_array(job) for job in said if "_" in job}
-    ends = {}
+    ends: dict[str, State] = {}
     for job in forgotten:
-        state = said.get(job, "queued" if _array(job) in arrays else None)
+        state = said.get(job, State.QUEUED if _array(job) in arrays else None)
         # That a task was cancelled before it began the accounting never hears: it waits there for ever, or is left out.
-        if state == "queued":
-            ends[job] = "interrupted"
-        elif state is not None and state not in PASSING:
+        if state is State.QUEUED:
+            ends[job] = State.INTERRUPTED
+        elif state is not None and not state.at_work:
             ends[job] = state
     return ends
 
@@ -65,7 +65,7 @@ LISTED = ("squeue", "--array", "--states=all", "--noheader", "--Format=jobarrayi
 ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=JobID,State,ExitCode")
 
 
-def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
     """What squeue says: of jobs that wait, run, or ended some minutes ago at most."""
     for part in parts(jobs, JOBS_PER_CALL):
         try:
@@ -75,14 +75,14 @@ def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
                 raise
 
 
-def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
     """What sacct says; nothing where there is no accounting."""
     for part in parts(jobs if shutil.which("sacct") else [], JOBS_PER_CALL):
         with suppress(SchedulerError):
             yield from read(ask(*ACCOUNTED, f"--jobs={','.join(part)}"))
 
 
-def cancel(jobs: Sequence[str]) -> dict[str, str]:
+def cancel(jobs: Sequence[str]) -> dict[str, State]:
     """End jobs that wait or run; those that have ended are left alone.
 
     Returns the state of those that waited, to be remembered: without accounting Slurm forgets them at once.
@@ -90,7 +90,7 @@ def cancel(jobs: Sequence[str]) -> dict[str, str]:
     before = states(jobs)
     for part in parts(jobs, JOBS_PER_CALL):
         ask("scancel", "--quiet", *part)
-    return {job: "interrupted" for job, state in before.items() if state == "queued"}
+    return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
 
 def this_job() -> tuple[str, str | None] | None:

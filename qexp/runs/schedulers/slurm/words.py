@@ -5,32 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from qexp.runs.record.state import State
+
 TIME_IS_UP = 124
 """Exit code of a job whose run was stopped before the time limit; the run's own, 130, is 2 in the words of sacct."""
 
-STATES: dict[str, str] = {
+STATES: dict[str, State] = {
     **dict.fromkeys(
         ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT",
          "POWER_UP_NODE"),
-        "queued",
+        State.QUEUED,
     ),
     # One that is completing may still be requeued: how it ended is said afterwards.
     **dict.fromkeys(
         ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT", "EXPEDITING"),
-        "running",
+        State.RUNNING,
     ),
-    "COMPLETED": "done",
-    "FAILED": "failed",
-    "TIMEOUT": "timeout",
-    "DEADLINE": "timeout",
-    "OUT_OF_MEMORY": "out_of_memory",
-    "PREEMPTED": "preempted",
-    "CANCELLED": "interrupted",
-    **dict.fromkeys(("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"), "lost"),
+    "COMPLETED": State.DONE,
+    "FAILED": State.FAILED,
+    "TIMEOUT": State.TIMEOUT,
+    "DEADLINE": State.TIMEOUT,
+    "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
+    "PREEMPTED": State.PREEMPTED,
+    "CANCELLED": State.INTERRUPTED,
+    **dict.fromkeys(("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"), State.LOST),
 }  # fmt: skip
 
 
-def read(answer: str) -> Iterator[tuple[str, str]]:
+def read(answer: str) -> Iterator[tuple[str, State]]:
     """Lines such as `123_[4-9%2]|PENDING|0:0`, of sacct or squeue; a state of which nothing is known is left out."""
     for line in answer.splitlines():
         job, _, rest = line.strip().partition("|")
@@ -40,16 +42,16 @@ def read(answer: str) -> Iterator[tuple[str, str]]:
             yield from ((one, state) for one in _tasks(job.strip()))
 
 
-def _state(word: str, ending: str) -> str | None:
+def _state(word: str, ending: str) -> State | None:
     """The state that a word of Slurm means, such as `CANCELLED by 1000`, with the exit code of the script."""
     state = STATES.get(word.split()[0].rstrip("+") if word.split() else "")
-    if state != "failed":
+    if state is not State.FAILED:
         return state
     code, signal = _ending(ending)
     if code == TIME_IS_UP:
-        return "timeout"
+        return State.TIMEOUT
     # Without cgroups Slurm kills the whole job when it takes too much memory, and calls that a failure.
-    return "out_of_memory" if signal == 9 else "failed"
+    return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
 
 
 def _ending(text: str) -> tuple[int, int]:

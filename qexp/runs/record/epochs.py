@@ -1,0 +1,70 @@
+"""The metrics of a run, `metrics.jsonl`: a line per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qexp import files
+from qexp.errors import DamagedError
+from qexp.runs.record.parts import MisfitError, Part
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses(Part):
+    """Of one part of the data; beside them, by output, its metrics."""
+
+    loss: float | None
+    losses: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for output, metrics in self.others.items():
+            if not isinstance(metrics, dict) or not all(map(_is_number, metrics.values())):
+                raise MisfitError("is not an object of numbers", output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch(Part):
+    epoch: int
+    learning_rate: float | None = None
+    train: Losses
+    validation: Losses
+    best: bool
+
+
+def read(file: Path) -> list[Line]:
+    """All lines; none if there is no file yet. A last line that is torn is left out.
+
+    Raises DamagedError for any other line that no run writes.
+    """
+    try:
+        written = files.read_bytes(file).splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    lines = []
+    for number, text in enumerate(written, start=1):
+        line = files.whole_line(text)
+        if line is None and number == len(written):
+            break
+        if problem := "is not a JSON object" if line is None else trouble_with(line):
+            raise DamagedError(f"{file} is damaged: line {number}: {problem}")
+        assert line is not None
+        lines.append(line)
+    return lines
+
+
+def trouble_with(line: Line) -> str | None:
+    """What is wrong with an epoch's line, if anything."""
+    try:
+        Epoch.from_document(line)
+    except MisfitError as misfit:
+        return str(misfit)
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -1,0 +1,177 @@
+"""The resolved spec of a run, `spec.json`, as far as commands that read runs depend on its form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qexp.runs.record.parts import MisfitError, Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Part):
+    """An entry of a table, with its parameters."""
+
+    type: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Part):
+    module: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch(Part):
+    x_name: str | tuple[str, ...]
+    y_name: str | tuple[str, ...]
+    operations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Part):
+    inputs: Mapping[str, Mapping[str, Any]]
+    outputs: tuple[str, ...]
+    operations: Mapping[str, Operation]
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(Part):
+    run: str
+    operations: tuple[str, ...] | None
+    freeze: tuple[str, ...]
+    epochs_frozen: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experience(Part):
+    """What experiences on all kinds of datasets have."""
+
+    model: Model
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    epochs: int
+    batch_size: int
+    optimizer: Choice
+    learning_rate: float
+    schedule: Choice
+    losses: Mapping[str, Choice]
+    metrics: Mapping[str, tuple[str, ...]]
+    transforms: Mapping[str, Choice]
+    additional_callbacks: tuple[Choice, ...]
+    gradient_clip: float | None
+    precision: str
+    keep: str
+    pretrain: Pretraining | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated(Part):
+    generation_type: str
+    size: tuple[int, int]
+    fixed: Mapping[str, float]
+    varyings: Mapping[str, tuple[tuple[float, float], ...]]
+    distributions: Mapping[str, Choice]
+    noise_model: Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnGenerated(Experience):
+    dataset: Generated
+    split: tuple[float, float]
+    sizes: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabular(Part):
+    path: str
+    stand_in: str | None = None
+    stood_in: bool = False
+    fingerprint: str
+    inputs: Mapping[str, str | tuple[str, ...]]
+    outputs: Mapping[str, str | tuple[str, ...]]
+    units: Mapping[str, str]
+    identifiers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.stood_in and self.stand_in is None:
+            raise MisfitError("is missing, although the run was made with it", "stand_in")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnTabular(Experience):
+    dataset: Tabular
+    split: Choice
+    inner: Choice | None
+    select: Mapping[str, tuple[Any, ...]]
+    members: int
+    protocol: str
+    baselines: tuple[str | Choice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gridded(Part):
+    path: str
+    fingerprint: str
+    inputs: Mapping[str, float]
+    outputs: Mapping[str, float]
+    units: Mapping[str, str]
+    vectors: tuple[tuple[str, str], ...] | None = None
+    patch_size: int
+    threshold: float | None
+    stepping: int
+    resample: float
+    augment: bool
+    include_test_in_train: bool
+    spacing: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnGridded(Experience):
+    dataset: Gridded
+    split: Choice
+    patches: tuple[int, int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectra(Part):
+    path: str
+    fingerprint: str
+    channels: int
+    patch_size: int
+    target: str | None
+    units: Mapping[str, str]
+    mix: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnSpectra(Experience):
+    dataset: Spectra
+    split: Choice
+    inner: Choice | None
+    labelled: str | int
+    allow_leak: bool
+    baselines: tuple[str | Choice, ...]
+
+
+KINDS: Mapping[str, type[Experience]] = {
+    "generated": OnGenerated,
+    "tabular": OnTabular,
+    "gridded": OnGridded,
+    "spectra": OnSpectra,
+}
+"""By the type of the dataset."""
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Raise MisfitError where a resolved spec is not what a run writes."""
+    dataset = spec.get("dataset")
+    if not isinstance(dataset, dict):
+        raise MisfitError("is missing" if "dataset" not in spec else "is not an object", "dataset")
+    kind = dataset.get("type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise MisfitError(f"is not one of {', '.join(KINDS)}", "dataset", "type")
+    KINDS[kind].from_document(spec)

@@ -1,0 +1,76 @@
+"""The states of a run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What a run is doing, or how it ended; in JSON the word itself."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    PREEMPTED = "preempted"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    DAMAGED = "damaged"
+    """Its record cannot be read."""
+    GONE = "gone"
+    """There is no record; no run in a listing has this state."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the run has not ended yet."""
+        return self in _UNFINISHED
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process or a scheduler works on the run, or is going to."""
+        return self in _AT_WORK
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run ended through no fault of its own, so that `--resume` continues it."""
+        return self in _RESUMABLE
+
+    @property
+    def without_result(self) -> bool:
+        """Whether the run ended without a result, so that `--only-failed` runs it again."""
+        return self in _WITHOUT_RESULT
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether a scheduler or a process may know of a later state than the record does.
+
+        A run that was interrupted may be started again by its scheduler.
+        """
+        return self in _OPEN_ENDED
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a record that can be read."""
+        return self not in _UNREADABLE
+
+    @property
+    def words(self) -> str:
+        """As it stands in a sentence: `out of memory`."""
+        return self.value.replace("_", " ")
+
+
+_AT_WORK = frozenset((State.QUEUED, State.RUNNING))
+_UNFINISHED = _AT_WORK | {State.CREATED}
+_OPEN_ENDED = _UNFINISHED | {State.INTERRUPTED}
+_RESUMABLE = frozenset((State.INTERRUPTED, State.PREEMPTED, State.TIMEOUT, State.LOST))
+_WITHOUT_RESULT = _RESUMABLE | {State.FAILED, State.OUT_OF_MEMORY}
+_UNREADABLE = frozenset((State.DAMAGED, State.GONE))
+
+LISTED = tuple(state for state in State if state is not State.GONE)
+"""The states in which runs are listed."""
+
+WRITTEN = tuple(state for state in State if state not in _UNREADABLE)
+"""The states that a record may hold."""
