@@ -7,6 +7,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import qexp as package
 from qexp.errors import QexpError, RunFailedError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import FoldCount
+from qexp.runs.record.state import State
 from qexp.runs.upkeep.verify import verify
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
@@ -238,7 +240,7 @@ def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
     before = files_of(made)
     (made.fold("003").best_weights).unlink()
     record = made.record()
-    made.record_file.write_text(json.dumps({**record, "state": "failed"}))
+    made.write(replace(record, state=State.FAILED))
     package.run("stones", device="cpu", resume=True)
     assert files_of(made) == before
 

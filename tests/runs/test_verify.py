@@ -170,7 +170,7 @@ def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
         (lambda run: (run / "checkpoints/last.safetensors").unlink(), 2, "checkpoints/last.safetensors gone"),
         (lambda run: os.truncate(run / "checkpoints/last.safetensors", 999), 5, "last.safetensors is damaged"),
         (lambda run: (run / "environment.json").write_text("{"), 5, "environment.json cannot be read"),
-        (lambda run: (run / "environment.json").write_text("[]"), 5, "environment.json is not what a run writes"),
+        (lambda run: (run / "environment.json").write_text("[]"), 5, "environment.json is damaged"),
         (lambda run: edit(run / "environment.json", device="some other GPU"), 2, "the run was made on some other GPU"),
         (lambda run: edit(run / "run.json", parents=["gone"]), 2, "checkpoints/pretrained.safetensors gone"),
     ],

@@ -120,7 +120,7 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     state = state_now(directory, record.state, record.open_attempt)
     if state is not State.DONE:
         raise QexpError(f"{name} is {state.words}, not done; only a finished run can be verified")
-    pretrained = [PRETRAINED] if record.lineage else []
+    pretrained = [PRETRAINED] if record.parents else []
     products = [file for of_one in _products(directory).values() for file in of_one]
     gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
     if gone or not record.results:

@@ -1,0 +1,486 @@
+"""Whatever stands in the files of a run, no command ends in a traceback, and no other run is harmed.
+
+A small part of all changes is tried here, another for each seed; `changes` gives all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import qexp as package
+from qexp.errors import DamagedError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.process import this_process
+from tests import stones
+from tests.conftest import call
+from tests.runs.elsewhere import NOBODY
+from tests.runs.test_archive import run_of, write_archive
+from tests.runs.test_catalog import write_record
+from tests.runs.test_versions import STORED
+
+INSTEAD: list[Any] = [None, True, 5, -1.5, "x", [], {}, [1], {"a": 1}]
+
+MISSING = object()
+
+Place = tuple[str | int, ...]
+
+
+def places(document: Any, path: Place = ()) -> Iterator[Place]:
+    """The paths to all values of a document, at every depth."""
+    items = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def changes(document: Any) -> list[tuple[Place, Any]]:
+    return [(place, value) for place in places(document) for value in (*INSTEAD, MISSING)]
+
+
+def changed(document: Any, place: Place, value: Any) -> Any:
+    made = copy.deepcopy(document)
+    around = made
+    for step in place[:-1]:
+        around = around[step]
+    if value is MISSING:
+        del around[place[-1]]
+    else:
+        around[place[-1]] = value
+    return made
+
+
+def lines_of(document: Any) -> str:
+    return "".join(json.dumps(line) + "\n" for line in document)
+
+
+# One bad document among sound ones
+
+
+ATTEMPT = {"number": 1, "process": this_process().document(), "started": None, "ended": None, "state": "running"}
+
+RUNNING = {"state": "running", "ended": None, "attempts": [ATTEMPT]}
+
+QUEUED = {"state": "queued", "attempts": [], "launch": "20260101-000000", "job": {"launcher": "slurm", "id": "12_3"}}
+
+DOCUMENTS = {
+    "finished": ("today", "run.json", {}),
+    "running": ("today", "run.json", RUNNING),
+    "queued": ("today", "run.json", QUEUED),
+    "with folds": ("rows", "run.json", {}),
+    "fold": ("rows", "folds/001/run.json", {}),
+    "pretrained": ("spectra", "run.json", {}),
+    "on fields": ("fields", "run.json", {}),
+    "spec": ("today", "spec.json", {}),
+    "spec on rows": ("rows", "spec.json", {}),
+    "spec on fields": ("fields", "spec.json", {}),
+    "spec on spectra": ("spectra", "spec.json", {}),
+    "metrics": ("today", "metrics.jsonl", {}),
+    "labels": ("today", "labels.json", {}),
+}
+
+LABELS = {"tags": ["good"], "note": "looks well"}
+
+COMMANDS = (["show", "bad"], ["doctor"], ["logs", "bad"], ["tag", "bad"], ["wait", "bad", "--timeout", "0"])
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """`beside("today")`: a workspace, the current directory, with that stored run as `bad`; `good` is sound."""
+
+    def made(name: str) -> Path:
+        (tmp_path / "specs").mkdir()
+        for called, source in (("bad", name), ("good", "first")):
+            run = tmp_path / "runs" / called
+            shutil.copytree(next(STORED.glob(f"*/{source}")), run)
+            record = json.loads((run / "run.json").read_text())
+            (run / "run.json").write_text(json.dumps(record | {"name": called}))
+        (tmp_path / "runs/bad/attempts/01").mkdir(parents=True)
+        (tmp_path / "runs/bad/attempts/01/log.txt").write_text("trained\n")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+        return tmp_path / "runs/bad"
+
+    return made
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside, kind):
+    name, file, besides = DOCUMENTS[kind]
+    run = beside(name)
+    path = run / file
+    if file.endswith(".jsonl"):
+        original, written = [json.loads(line) for line in path.read_text().splitlines()], lines_of
+    else:
+        original, written = LABELS if file == "labels.json" else json.loads(path.read_text()) | besides, json.dumps
+    for place, value in random.Random(7).sample(changes(original), 12):
+        path.write_text(written(changed(original, place, value)))
+        os.utime(run / "run.json")
+        code, stdout, _ = call("ls")
+        assert code == 0
+        assert [line.split()[0] for line in stdout.splitlines()] == ["name", "bad", "good"], (place, value)
+        for command in COMMANDS:
+            code = call(*command).code
+            assert code in (0, 1, 2, 5), (command, place, value)
+            assert code != 1 or command[0] == "wait", (command, place, value)
+
+
+@pytest.mark.parametrize("kind", ["finished", "with folds", "metrics"])
+def test_no_change_of_a_document_ends_a_comparison_in_a_traceback(beside, kind):
+    name, file, _ = DOCUMENTS[kind]
+    path = beside(name) / file
+    lines = file.endswith(".jsonl")
+    original = [json.loads(line) for line in path.read_text().splitlines()] if lines else json.loads(path.read_text())
+    for place, value in random.Random(7).sample(changes(original), 4):
+        path.write_text((lines_of if lines else json.dumps)(changed(original, place, value)))
+        assert call("compare", "bad", "good").code in (0, 2, 5), (place, value)
+
+
+def test_a_damaged_run_is_listed_as_such_with_the_reason_and_can_be_chosen_by_that(beside, qexp):
+    run = beside("today")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(changed(record, ("attempts", 0, "process", "pid"), "many")))
+    code, stdout, stderr = qexp("ls", "--json")
+    bad, good = json.loads(stdout)
+    assert (code, bad["name"], bad["state"], bad["path"], good["state"]) == (0, "bad", "damaged", str(run), "done")
+    where = '$.attempts[0].process.pid is "many", not a whole number'
+    assert where in bad["error"]
+    assert stderr.startswith("warning: ")
+    assert where in stderr
+    assert qexp("ls", "-q", "--status", "damaged").stdout == "bad\n"
+    assert qexp("ls", "-q", "--where", "seed >= 0").stdout == "good\n"
+    for command in (["show"], ["compare", "good"], ["wait"], ["stop"], ["tag"], ["tag", "--add", "x"], ["note", "--"]):
+        code, _, stderr = qexp(command[0], "bad", *command[1:])
+        assert (code, where in stderr) == (5, True), command
+    assert qexp("wait", "good", "bad").code == 4
+    assert qexp("where", "bad").code == 0
+
+
+def test_the_doctor_names_all_that_is_wrong_with_a_run_and_goes_on(beside, qexp):
+    run = beside("rows")
+    (run / "environment.json").write_text('{"python": 3}')
+    (run / "folds/001/run.json").write_text("{}")
+    (run / "metrics.jsonl").write_text('{"epoch": 1}\n' * 2)
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps(spec | {"epochs": 7}))
+    code, stdout, _ = qexp("doctor")
+    assert code == 5
+    for said in (
+        "environment.json is damaged: $.python is 3, not a text",
+        "folds/001/run.json is damaged: $.name is missing",
+        "metrics.jsonl is damaged: line 1: $.train is missing",
+        "spec.json was changed after the run was prepared",
+        "runs/good/checkpoints/best.safetensors: the run says it is done, but it is not there",
+    ):
+        assert said in stdout
+
+
+@pytest.mark.parametrize("python", ["", "3.11", None])
+def test_an_environment_that_says_little_is_shown_as_far_as_it_goes(beside, qexp, python):
+    (beside("today") / "environment.json").write_text(json.dumps({"python": python, "processor": ""}))
+    code, _, stderr = qexp("show", "bad")
+    assert (code, stderr) == (0, "")
+
+
+def test_an_environment_that_no_run_writes_is_a_warning(beside, qexp):
+    (beside("today") / "environment.json").write_text(json.dumps({"python": ["3.11"]}))
+    code, stdout, stderr = qexp("show", "bad")
+    assert (code, "results" in stdout) == (0, True)
+    assert '$.python is ["3.11"], not a text' in stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"epoch": 1, "train": {"loss": NaN, "losses": {}}, "validation": {"loss": 1}, "best": true}', "not a JSON"),
+        ('{"epoch": 1, "train": {"loss": 1}, "best": true}', "$.validation is missing"),
+        ('{"epoch": 1, "train": [1], "validation": {"loss": 1}, "best": true}', "$.train is [1], not an object"),
+        ("[1, 2]", "not a JSON object"),
+    ],
+)
+def test_a_line_of_metrics_that_no_run_writes_is_named_by_its_number(beside, qexp, line, said):
+    run = beside("today")
+    whole = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(f"{line}\n{whole}")
+    code, _, stderr = qexp("compare", "bad", "good")
+    assert (code, "metrics.jsonl is damaged: line 1: " in stderr, said in stderr) == (5, True, True)
+    (run / "metrics.jsonl").write_text(whole + line[:20])  # torn, as by a process that was killed
+    assert qexp("compare", "bad", "good").code == 0
+
+
+@pytest.mark.parametrize("file", ["run.json", "spec.json", "labels.json", "metrics.jsonl"])
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(beside, qexp, file):
+    run = beside("today")
+    (run / file).unlink(missing_ok=True)
+    os.mkfifo(run / file)
+    assert qexp("ls", "-q").stdout == "bad\ngood\n"
+    assert qexp("show", "bad").code == (0 if file == "metrics.jsonl" else 5)
+    assert qexp("doctor").code == 5
+
+
+def test_a_document_that_is_nested_without_end_is_damage(beside, qexp):
+    run = beside("today")
+    record = json.loads((run / "run.json").read_text())
+    text = json.dumps({**record, "deep": 0}).replace('"deep": 0', '"deep": ' + "[" * 900 + "]" * 900)
+    (run / "run.json").write_text(text)
+    code, stdout, stderr = qexp("ls", "-q")
+    assert (code, stdout, "nested" in stderr) == (0, "bad\ngood\n", True)
+    assert qexp("show", "bad", "--json").code == 5
+
+
+# What a user may not look at
+
+
+@contextmanager
+def as_a_user_without_rights() -> Iterator[None]:
+    """This process as one whom permissions hold back, as they do not root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_run_that_may_not_be_looked_at_is_a_warning_and_a_finding(qexp, linked):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        root = Path(folder)
+        root.chmod(0o777)
+        (root / "specs").mkdir()
+        for name in ("closed", "open"):
+            write_record(root, name)
+        if linked:
+            (root / "elsewhere").mkdir()
+            (root / "runs/closed").rename(root / "elsewhere/closed")
+            (root / "runs/closed").symlink_to(root / "elsewhere/closed")
+        (root / "runs").chmod(0o777)
+        qexp("ls", "--workspace", root)  # loads what it needs, and makes the catalog
+        (root / "runs/catalog.json").unlink()
+        shut = root / "elsewhere" if linked else root / "runs/closed"
+        shut.chmod(0)
+        try:
+            with as_a_user_without_rights():
+                listed = qexp("ls", "--json", "--workspace", root)
+                shown = qexp("show", "closed", "--workspace", root)
+                found = qexp("doctor", "--json", "--workspace", root)
+        finally:
+            shut.chmod(0o755)
+    assert listed.code == 0
+    assert [(one["name"], one["state"]) for one in json.loads(listed.stdout)] == [
+        ("closed", "damaged"),
+        ("open", "done"),
+    ]
+    assert "Permission denied" in listed.stderr
+    assert (shown.code, "Permission denied" in shown.stderr) == (5, True)
+    assert found.code == 5
+    of_closed = [one for one in json.loads(found.stdout) if "closed" in one["where"]]
+    assert [one["advice"] for one in of_closed] == ["look at its owner and permissions"]
+    assert any("runs/open" in one["where"] for one in json.loads(found.stdout))  # what it lacks is found as well
+
+
+# Archives
+
+
+@pytest.mark.parametrize("kind", ["finished", "spec", "metrics", "labels"])
+def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_written(tmp_path, qexp, kind):
+    name, file, _ = DOCUMENTS[kind]
+    (tmp_path / "there/specs").mkdir(parents=True)
+    source = next(STORED.glob(f"*/{name}"))
+    record, spec = (json.loads((source / one).read_text()) for one in ("run.json", "spec.json"))
+    bad = {
+        "finished": ("run.json", json.dumps(changed(record, ("epochs", "done"), "2"))),
+        "spec": ("spec.json", json.dumps(changed(spec, ("dataset",), None))),
+        "metrics": ("metrics.jsonl", '{"epoch": 1}\n{"epoch": 2}\n'),
+        "labels": ("labels.json", '{"tags": 5}'),
+    }[kind]
+    members = dict(run_of(record=record | {"name": "one"}, spec=spec)) | {f"one/{bad[0]}": bad[1].encode()}
+    code, _, stderr = qexp(
+        "import", write_archive(tmp_path / "x.tar", *members.items()), "--workspace", tmp_path / "there"
+    )
+    assert (code, f"one/{file}" in stderr) == (5, True)
+    assert not list((tmp_path / "there").glob("runs/*/run.json"))
+
+
+# Weights
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def renamed(path: Path) -> None:
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file({f"{one}x" if one == name else one: value for one, value in tensors.items()}, path, {"qexp": "{}"})
+
+
+def of_another_shape(path: Path) -> None:
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file({**tensors, name: torch.cat([tensors[name]] * 2)}, path, {"qexp": "{}"})
+
+
+def without_numbers(path: Path) -> None:
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file({**tensors, name: torch.full_like(tensors[name], torch.nan)}, path, {"qexp": "{}"})
+
+
+def zipped(path: Path) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("weights", "1")
+    path.write_bytes(content.getvalue())
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "truncated": cut,
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(5000)),
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+    "zip": zipped,
+    "renamed tensor": renamed,
+    "another shape": of_another_shape,
+    "not a number": without_numbers,
+    "no metadata": lambda path: save_file(load_file(path), path),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_weights_that_are_not_the_runs_own_are_damage_wherever_they_are_used(here, qexp, spoil):
+    best = here / "runs/sound_0/checkpoints/best.safetensors"
+    SPOILED[spoil](best)
+    commands = [
+        ["matrix", "--run", "sound_0", "--dataset", "sound"],
+        ["export", "sound_0", "--to", here / "out"],
+        ["run", "sound", "--seed", "5", "--pretrain", "sound_0", "--device", "cpu"],
+    ]
+    for command in commands:
+        code, _, stderr = qexp(*command)
+        assert (code, "best.safetensors is damaged" in stderr) == (5, True), (command[0], stderr)
+    with pytest.raises(DamagedError, match=r"best\.safetensors is damaged"):
+        package.open_run("sound_0").predict(displacement=[[0.0] * 16] * 16)
+    assert not (here / "out").exists()
+    assert not (here / "runs/sound_5").exists()
+    assert not list((here / "runs/sound_0").glob("matrices/*/matrix.nc"))
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(here, qexp):
+    piped(here / "runs/sound_0/checkpoints/best.safetensors")
+    assert qexp("matrix", "--run", "sound_0", "--dataset", "sound").code in (2, 5)
+
+
+def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
+    stones.write(specs)
+    package.run("stones", device="cpu")
+    fold = RunDirectory(specs.root / "runs/stones_0").fold("002")
+    without_numbers(fold.best_weights)
+    table = next((specs.root / "data").glob("*.csv"))
+    code, _, stderr = qexp("predict", table, "--run", "stones_0", "--to", specs.root / "out.csv")
+    assert (code, "folds/002/checkpoints/best.safetensors is damaged" in stderr) == (5, True)
+    assert not (specs.root / "out.csv").exists()
+
+
+# The catalog
+
+
+@pytest.fixture
+def listed(workspace: Path, qexp: Callable[..., Any]) -> Callable[..., list[tuple[str, str]]]:
+    """`listed()`: name and state of the runs, and the same again by a reader who finds all well."""
+    for name, state in (("a", "done"), ("b", "failed")):
+        write_record(workspace, name, state=state)
+
+    def said(*options: str) -> list[tuple[str, str]]:
+        code, stdout, _ = qexp("ls", "--json", *options)
+        assert code == 0
+        return [(one["name"], one["state"]) for one in json.loads(stdout)]
+
+    return said
+
+
+TRUE = [("a", "done"), ("b", "failed")]
+
+
+def false_state(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"state":"failed"', b'"state":"done"'))
+
+
+def false_number(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"mae":0.5', b'"mae":0.1'))
+
+
+def wrong_type(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"epochs":{"done":1,"of":1,"best":1}', b'"epochs":7'))
+
+
+def row_without_number(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"runs":{"1"', b'"runs":{"%s"' % (b"9" * 6000)))
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "mine.txt").write_text("kept")
+
+
+@pytest.mark.parametrize("spoil", [false_state, false_number, wrong_type, row_without_number, pipe, folder])
+@pytest.mark.parametrize("command", ["ls", "reindex", "doctor"])
+def test_a_catalog_that_says_something_else_is_never_believed_and_is_built_again(
+    workspace, listed, qexp, spoil, command
+):
+    assert listed() == TRUE
+    catalog = workspace / "runs/catalog.json"
+    spoil(catalog)
+    if command == "doctor":
+        code, stdout, _ = qexp("doctor", "--json")
+        assert (code, [Path(one["where"]).name for one in json.loads(stdout) if one["damaged"]]) == (
+            5,
+            ["catalog.json"],
+        )
+        assert qexp("doctor", "--fix").code == 0
+    elif command == "reindex":
+        assert qexp("reindex").code == 0
+    assert listed() == TRUE
+    assert listed("--no-refresh") == TRUE
+    assert catalog.is_file()
+    assert [path.read_text() for path in workspace.glob("runs/catalog.json.*/mine.txt")] == ["kept"] * (spoil is folder)
+
+
+def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, listed, qexp):
+    assert listed() == TRUE
+    catalog = workspace / "runs/catalog.json"
+    old = {"runs": {"1": {"stamp": [1, 2, 3], "summary": {"name": "a", "state": "running"}, "process": None}}}
+    catalog.write_text(json.dumps(old))
+    code, stdout, stderr = qexp("ls", "-q")
+    assert (code, stdout, stderr) == (0, "a\nb\n", "")
+    assert listed() == TRUE

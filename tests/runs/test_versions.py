@@ -1,0 +1,138 @@
+"""Runs that older versions of qexp have made are listed, shown, compared and go on, as if they had been made today.
+
+`stored/version_1` has one of each kind that there was: `first` is from before specs said which epoch is kept,
+`parent_by_name` from before a record told more of the run that it started from.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from qexp import assemble
+from qexp.errors import QexpError
+from qexp.runs.execution.execute import execute
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import SCHEMA_VERSION, Ancestor, Record
+from qexp.runs.upkeep.verify import verify
+from qexp.workspace import Workspace
+
+STORED = Path(__file__).parent / "stored"
+
+NAMES = sorted(path.name for path in STORED.glob("version_*/*"))
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RunDirectory]:
+    """`stored("first")`: that run in a workspace which holds a copy of all of them, and is the current directory."""
+    (tmp_path / "specs").mkdir()
+    for run in STORED.glob("version_*/*"):
+        shutil.copytree(run, tmp_path / "runs" / run.name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return lambda name: RunDirectory(tmp_path / "runs" / name)
+
+
+def test_there_are_runs_of_every_version():
+    assert sorted(path.name for path in STORED.iterdir()) == [f"version_{n}" for n in range(1, SCHEMA_VERSION + 1)]
+
+
+def test_runs_of_all_versions_are_listed_with_their_results(stored, qexp):
+    code, stdout, stderr = qexp("ls", "--json")
+    assert (code, stderr) == (0, "")
+    listed = json.loads(stdout)
+    assert [one["name"] for one in listed] == NAMES
+    assert all(one["state"] == "done" and one["results"]["test"] for one in listed)
+    assert qexp("ls", "--columns", "name,layer_decay,keep,code.commit,attempts.0.process.host").code == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
+    code, stdout, stderr = qexp("show", name)
+    assert (code, stderr) == (0, "")
+    assert f"run          {name}\n" in stdout
+    document = json.loads(qexp("show", name, "--json").stdout)
+    today = {one.name for one in fields(Record)} - {"others", "fold"}
+    assert today <= document.keys()
+    assert document["schema"] == SCHEMA_VERSION
+    recipe = assemble.recipe_of(stored(name).spec(), assemble.BUILT_IN)
+    assert recipe.keep in ("best", "last")
+
+
+def test_runs_of_different_versions_are_compared(stored, qexp):
+    code, stdout, stderr = qexp("compare", "first", "today")
+    assert code == 0, stderr
+    assert "epochs" not in stdout.split("output")[0]  # both have two
+    assert "layer_decay" not in stdout
+
+
+def test_a_run_that_the_first_version_prepared_trains_today_to_the_same_epochs_and_is_written_in_the_form_of_today(
+    stored,
+):
+    first = stored("first")
+    for folder in ("attempts", "checkpoints"):
+        (first.path / folder).mkdir()
+    before = json.loads(first.record_file.read_text())
+    first.record_file.write_text(json.dumps({**before, "state": "interrupted", "attempts": [], "results": {}}))
+    lines = first.metrics_file.read_bytes()
+    execute(first, "cpu")
+    after = json.loads(first.record_file.read_text())
+    assert (after["schema"], after["state"], after["results"]) == (SCHEMA_VERSION, "done", before["results"])
+    assert first.metrics_file.read_bytes() == lines
+
+
+def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothing_else_is_known(stored, qexp):
+    record = stored("parent_by_name").record()
+    assert record.lineage == (Ancestor(name="mogi_quick_3"),)
+    assert stored("parent_by_name").spec()["pretrain"] == {
+        "run": "mogi_quick_3", "operations": None, "freeze": [], "epochs_frozen": None,
+    }  # fmt: skip
+    assert "pretrained   from mogi_quick_3\n" in qexp("show", "parent_by_name").stdout
+
+
+def test_what_a_spec_was_upgraded_by_changes_no_digest(stored):
+    for name in ("first", "today"):
+        run = stored(name)
+        written = json.loads((run.path / "spec.json").read_text())
+        assert run.spec_as_written() == written
+        assert written.items() <= run.spec().items()
+
+
+def test_keys_of_a_newer_version_are_kept_where_they_stand(stored):
+    run = stored("spectra")
+    document = json.loads(run.record_file.read_text()) | {"schema": SCHEMA_VERSION + 1, "colour": {"of": ["x", None]}}
+    document["attempts"][0]["lease"] = 7
+    document["attempts"][0]["process"]["cgroup"] = "a"
+    document["comparison"][0]["median"] = 0.5
+    run.record_file.write_text(json.dumps(document))
+    run.write(run.record())
+    assert json.loads(run.record_file.read_text()) == {"imported": None, **document}
+
+
+def test_what_a_newer_version_writes_in_another_way_is_damage_that_names_the_version(stored, qexp):
+    run = stored("first")
+    document = json.loads(run.record_file.read_text())
+    run.record_file.write_text(json.dumps({**document, "schema": 99, "epochs": [2, 2]}))
+    code, _, stderr = qexp("show", "first")
+    assert (code, "epochs is [2, 2], not an object" in stderr, "schema 99" in stderr) == (5, True, True)
+
+
+def test_a_record_is_written_as_it_was_read(stored):
+    for name in NAMES:
+        run = stored(name)
+        document = run.record().document()
+        run.write(run.record())
+        assert json.loads(run.record_file.read_text()) == document
+        assert list(json.loads(run.record_file.read_text())) == list(document)
+    today = json.loads((STORED / "version_2/today/run.json").read_text())
+    assert stored("today").record().document() == today
+
+
+def test_a_run_of_which_the_parents_digest_is_not_known_is_not_called_changed(stored):
+    with pytest.raises(QexpError, match="gone from"):  # its weights, and not its spec
+        verify(stored("parent_by_name"), Workspace(Path.cwd()))
