@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,14 +33,28 @@ from tests.runs.test_waiting import sleeper
 
 __all__ = ["prepared", "run", "sleeper", "write"]  # fixtures
 
-LONG = ("run", "sound", "--set", "epochs=80", "--device", "cpu")
+LONG = ("run", "sound", "--set", "epochs=100", "--device", "cpu")
 
 SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "results/test_predictions.nc")
 
-ALWAYS_WRITING = "from qexp.training import loop; loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0"
-"""A checkpoint after every epoch, so that a process is paused in the middle of one as likely as not."""
+PAUSED_IN_A_CHECKPOINT = """
+import os, signal
+from qexp.cli import main
+from qexp.training import loop
 
-Starter = Callable[..., subprocess.Popen[str]]
+written, sync = [], os.fsync
+
+def fsync(handle):
+    if "/.last.safetensors." in os.readlink(f"/proc/self/fd/{handle}"):
+        written.append(handle)
+        if len(written) == 5:
+            os.kill(os.getpid(), signal.SIGSTOP)
+    sync(handle)
+
+os.fsync, loop.SECONDS_BETWEEN_CHECKPOINTS = fsync, 0.0
+main()
+"""
+"""`qexp`, which writes a checkpoint after every epoch and is paused when the fifth is to be renamed into its place."""
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -57,22 +71,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     code, _, stderr = call(*LONG, "--workspace", root)
     assert code == 0, stderr
     return contents(root / "runs/sound_0")
-
-
-@pytest.fixture
-def start_elsewhere() -> Iterator[Starter]:
-    """`qexp ARGUMENTS` in a process that is to be believed dead on another machine; gone when the test ends."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*arguments: str) -> subprocess.Popen[str]:
-        script = f"{ALWAYS_WRITING}\nfrom qexp.cli import main\nmain()"
-        started.append(subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def declare_dead(directory: RunDirectory) -> None:
@@ -98,15 +96,16 @@ def everything_but(folder: Path, directory: RunDirectory) -> dict[Path, bytes]:
 
 
 @pytest.fixture
-def paused(specs: Specs, start_elsewhere: Starter) -> tuple[RunDirectory, subprocess.Popen[str]]:
-    """A run whose process is paused in the middle of training, and believed dead."""
+def paused(specs: Specs) -> Iterator[tuple[RunDirectory, subprocess.Popen[str]]]:
+    """A run whose process is paused while it writes a checkpoint, and believed dead."""
     directory = RunDirectory(specs.root / "runs/sound_0")
-    older = start_elsewhere(*LONG)
-    until(lambda: "epoch 10:" in log_of(directory, 1), "the 10th epoch")
-    older.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, older.pid, os.WSTOPPED | os.WNOWAIT)
+    older = subprocess.Popen([sys.executable, "-c", PAUSED_IN_A_CHECKPOINT, *LONG], stderr=subprocess.PIPE, text=True)
+    os.waitid(os.P_PID, older.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert list(directory.attempt(1).glob("lease-*/.last.safetensors.*"))
     declare_dead(directory)
-    return directory, older
+    yield directory, older
+    older.kill()
+    older.communicate()
 
 
 def stopped_without_harm(older: subprocess.Popen[str], directory: RunDirectory) -> None:

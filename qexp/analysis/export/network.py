@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from qexp import files
+from qexp import clocks, files
 from qexp.analysis.export import document
 from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, made_by
 from qexp.analysis.export.graphs import FORMATS, GraphError, Named, capture, takes_any_frame
@@ -186,6 +185,6 @@ def _clear(place: Path) -> None:
         for path in place.parent.iterdir():
             if not drafts.fullmatch(path.name) or not path.is_dir():
                 continue
-            stale = time.time() - path.stat().st_mtime > STALE_SECONDS
+            stale = clocks.age(path) > STALE_SECONDS
             if stale and {inside.name for inside in path.iterdir()} <= {NEW, OLD}:
                 shutil.rmtree(path)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qexp import files
+from qexp import clocks, files
 from qexp.errors import DamagedError, QexpError
 
 STALE_SECONDS = 3600.0
@@ -60,7 +59,7 @@ def clear(target: Path) -> None:
     half_written = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(target.suffix)}")
     with suppress(OSError):  # they are in nobody's way
         for path in target.absolute().parent.iterdir():
-            if half_written.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+            if half_written.fullmatch(path.name) and clocks.age(path) > STALE_SECONDS:
                 path.unlink()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError
+from qexp.locks import locked
 from qexp.runs.record.state import WRITTEN, State
 
 LOCK_SECONDS = 60.0
@@ -16,12 +17,10 @@ LOCK_SECONDS = 60.0
 
 def remember(folder: Path, states: Mapping[str, State]) -> None:
     """Keep the states of jobs. Those that wait or run are not kept; a job that was requeued is forgotten again."""
-    from filelock import FileLock
-
     if _merged(remembered(folder), states) == remembered(folder):
         return
-    lock = FileLock(folder / "states.json.lock", timeout=LOCK_SECONDS)
-    with suppress(OSError, QexpError), lock:  # whoever may only read asks again the next time
+    # Whoever may only read asks again the next time.
+    with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
         files.write_json(folder / "states.json", _merged(remembered(folder), states))
 
 

@@ -9,7 +9,6 @@ import io
 import itertools
 import os
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import IO, Any
 
 import zstandard
 
-from qexp import files
+from qexp import clocks, files
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.lease import CLAIMING, ENDED, LEASE
@@ -117,7 +116,7 @@ def _clear_drafts(target: Path) -> None:
         if match is None or match["whole"] != target.name or path.is_symlink() or not path.is_file():
             continue
         with suppress(OSError), path.open("rb") as draft:
-            new = not path.stat().st_size and time.time() - path.stat().st_mtime < ABANDONED_SECONDS
+            new = not path.stat().st_size and clocks.age(path) < ABANDONED_SECONDS
             if not new and _lock(draft):
                 path.unlink()
 

@@ -92,16 +92,16 @@ def _is_stale(path: Path) -> bool:
 
 
 def _last_change(path: Path) -> float:
-    """When a file, or anything below a folder, last changed. Unlike the time of writing, nobody can set it back."""
-    latest = 0.0
+    """When a file, or anything below a folder, last changed. Unlike the time of writing, nobody can set it back.
+
+    Raises OSError where somebody is at work, so that files vanish.
+    """
     below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
-    for one in (path, *below):
-        try:
-            latest = max(latest, one.lstat().st_ctime)
-        except FileNotFoundError:
-            return time.time()  # somebody is at work here
-    return latest
+    return max(one.lstat().st_ctime for one in (path, *below))
 
 
 def _ago(path: Path) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_change(path)))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_change(path)))
+    except OSError:
+        return "now"
