@@ -111,6 +111,32 @@ def mounted(*what: str) -> Iterator[None]:
         subprocess.run(["umount", what[-1]], check=True)
 
 
+class _Opened:
+    """Notes the files that Python opens while anybody asks for it; a hook, once there, cannot be taken away."""
+
+    def __init__(self) -> None:
+        self.noted: list[Path] | None = None
+        sys.addaudithook(self)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and self.noted is not None and isinstance(arguments[0], str | os.PathLike):
+            self.noted.append(Path(arguments[0]))
+
+
+@cache
+def _opened() -> _Opened:
+    return _Opened()
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Path]]:
+    """The files that this process has opened since the test began, in order; clear it to begin anew."""
+    hook = _opened()
+    hook.noted = []
+    yield hook.noted
+    hook.noted = None
+
+
 @pytest.fixture(scope="session")
 def qexp() -> Callable[..., Outcome]:
     """`code, stdout, stderr = qexp("ls", "--json")`."""

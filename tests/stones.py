@@ -44,6 +44,14 @@ EXPERIENCE: dict[str, Any] = {
     "losses": {"iron": "mse"},
 }
 
+MANY: dict[str, Any] = {
+    "split": "leave_one_out",
+    "inner": {"type": "k_fold", "parameters": {"folds": 4}},
+    "members": 20,
+    "epochs": 12,
+}
+"""Eighty networks for each of 24 folds, which are too many to be trained all at once."""
+
 AS_PUBLISHED = {"protocol": "as_published", "inner": None}
 CAUTION = "selected on the test data"
 

@@ -9,12 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import qexp
 from qexp import Run
+from qexp.runs.display import Silent
+from qexp.runs.record.directory import RunDirectory
+from tests import stones
 
 BRIEF = {"epochs": 3, "sizes": [96, 32, 32], "batch_size": 16}
 """Overrides that make any shipped experience a matter of a second."""
@@ -36,6 +41,40 @@ def train(workspace: Path) -> Train:
         return qexp.run(experience, overrides={**BRIEF, **changes}, device="cpu", **options)
 
     return brief
+
+
+@pytest.fixture
+def write(workspace: Path) -> Callable[..., None]:
+    """`write(rows, epochs=3)`: the table and the specs of an experience `stones`."""
+    return partial(stones.write, workspace)
+
+
+@pytest.fixture
+def run(write: Callable[..., None]) -> Callable[..., RunDirectory]:
+    """`run(rows, name="other", epochs=3)`: a finished run of `stones`, in this process."""
+
+    def finished(rows: list[list[Any]] | None = None, name: str | None = None, **changes: Any) -> RunDirectory:
+        write(rows, **changes)
+        return RunDirectory(qexp.run("stones", name=name, device="cpu").path)
+
+    return finished
+
+
+def files_of_folds(run: RunDirectory) -> dict[str, bytes]:
+    """What must be the same, byte for byte."""
+    names = ("best.safetensors", "predictions.csv", "metrics.jsonl")
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.name in names}
+
+
+class Interrupting(Silent):
+    """Presses Ctrl-C after a batch of an epoch, both counted from 1."""
+
+    def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
+        self._moment, self._number = (epoch, batch), number
+
+    def batch(self, epoch: int, batch: int, batches: int) -> None:
+        if (epoch, batch) == self._moment:
+            os.kill(os.getpid(), self._number)
 
 
 @pytest.fixture

@@ -26,19 +26,17 @@ from qexp.runs.planning.prepare import prepare
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import FoldCount
 from qexp.workspace import Workspace
-from tests.runs.conftest import until
-from tests.runs.test_folds import LONG, files_of, run, write
-
-__all__ = ["run", "write"]  # fixtures
+from tests.runs.conftest import files_of_folds, until
+from tests.stones import MANY
 
 BATCHES = [0, 1, 2, 3]
-"""Of `LONG`: six folds each."""
+"""Of `MANY`: six folds each."""
 
 
 @pytest.fixture
 def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
-    """A run of `LONG` whose folds are still to be trained."""
-    write(**{**LONG, "epochs": 4})
+    """A run of `MANY` whose folds are still to be trained."""
+    write(**{**MANY, "epochs": 4})
     place = Workspace(workspace)
     directory = prepare(plans.plan(assemble.experience("stones", [], place), 0, "stones_0", place), place)
     plan = folds_of(directory.spec(), assemble.tables_with(directory.extensions), 0, torch.device("cpu"))
@@ -64,7 +62,7 @@ def test_several_processes_come_to_the_bits_of_one(prepared, workspace):
     assert all(done(fold) for fold in prepared.all_folds())
     qexp.run("stones", device="cpu", resume=True)  # finds nothing to train
     whole = qexp.run("stones", name="whole", device="cpu")
-    assert files_of(prepared) == files_of(RunDirectory(whole.path))
+    assert files_of_folds(prepared) == files_of_folds(RunDirectory(whole.path))
     assert prepared.record().folds == FoldCount(done=24, of=24)
 
 

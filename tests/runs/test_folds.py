@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,29 +23,8 @@ from qexp.runs.record.state import State
 from qexp.runs.upkeep.verify import verify
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
-from tests import stones
-from tests.runs.conftest import Process, until
-from tests.stones import AS_PUBLISHED, CAUTION, ROWS, table
-
-Write = Callable[..., None]
-Run = Callable[..., RunDirectory]
-
-
-@pytest.fixture
-def write(workspace: Path) -> Write:
-    """`write(rows, epochs=3)`: the table and the specs of an experience `stones`."""
-    return partial(stones.write, workspace)
-
-
-@pytest.fixture
-def run(write: Write) -> Run:
-    """`run(rows, name="other", epochs=3)`: a finished run, in this process."""
-
-    def finished(rows: list[list[Any]] | None = None, name: str | None = None, **changes: Any) -> RunDirectory:
-        write(rows, **changes)
-        return RunDirectory(package.run("stones", name=name, device="cpu").path)
-
-    return finished
+from tests.runs.conftest import Process, files_of_folds, until
+from tests.stones import AS_PUBLISHED, CAUTION, MANY, ROWS, table
 
 
 def poisoned() -> list[list[Any]]:
@@ -200,25 +178,13 @@ def test_groups_are_held_out_whole_and_drawn_whole(run):
     assert made.record().comparison[0].groups == 4
 
 
-LONG = {"split": "leave_one_out", "inner": {"type": "k_fold", "parameters": {"folds": 4}}, "members": 20, "epochs": 12}
-"""Eighty networks for each of 24 folds, which are too many to be trained all at once."""
-
-
-def files_of(run: RunDirectory) -> dict[str, bytes]:
-    names = ("best.safetensors", "predictions.csv", "metrics.jsonl")
-    return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.name in names}
-
-
 def has_done(run: RunDirectory, least: int) -> bool:
     return sum(fold.best_weights.exists() for fold in run.all_folds()) >= least
 
 
 def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_bits(write, workspace, start):
-    write(**LONG)
-    process: Process = start("run", "stones", "--device", "cpu")
-    code, _, stderr = process.end()
-    assert code == 0, stderr
-    whole = RunDirectory(workspace / "runs" / "stones_0").path.rename(workspace / "runs" / "whole")
+    write(**MANY)
+    whole = package.run("stones", name="whole", device="cpu")
     run = RunDirectory(workspace / "runs" / "stones_0")
     for least, number, expected in ((1, signal.SIGINT, 130), (10, signal.SIGKILL, -9)):
         cut: Process = start("run", "stones", "--device", "cpu", "--resume")
@@ -228,21 +194,20 @@ def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_
         assert any(not fold.best_weights.exists() for fold in run.all_folds())
         with pytest.raises(QexpError, match=r"folds are not done: .*; go on with --resume"):
             package.open_run("stones_0").predict(colour=[[0.1, 0.2, 0.3]])
-    code, _, stderr = start("run", "stones", "--device", "cpu", "--resume").end()
-    assert code == 0, stderr
-    assert files_of(run) == files_of(RunDirectory(whole))
-    assert run.record().results == RunDirectory(whole).record().results
+    resumed = package.run("stones", device="cpu", resume=True)
+    assert files_of_folds(run) == files_of_folds(RunDirectory(whole.path))
+    assert resumed.results == whole.results
     assert not (run.folds / ".stacks").exists()
 
 
 def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
     made = run()
-    before = files_of(made)
+    before = files_of_folds(made)
     (made.fold("003").best_weights).unlink()
     record = made.record()
     made.write(replace(record, state=State.FAILED))
     package.run("stones", device="cpu", resume=True)
-    assert files_of(made) == before
+    assert files_of_folds(made) == before
 
 
 def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):

@@ -263,18 +263,16 @@ def test_a_chain_of_thousands_is_a_tree_too():
     assert len(lineage.tree(runs.values(), runs)) == 1500
 
 
-def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(workspace, monkeypatch):
+def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(workspace, opened):
     chain = [{"name": name, "digest": "0", "operations": None} for name in ("gone", "older")]
     for number in range(20):
         write_record(workspace, f"run_{number}", parents=["gone"], lineage=chain)
     runs = {one["name"]: one for one in package.runs()}
-    read = []
-    of_directory = lineage.RunDirectory.record
-    monkeypatch.setattr(lineage.RunDirectory, "record", lambda self: read.append(self) or of_directory(self))
+    opened.clear()
     tree = lineage.tree(runs.values(), runs)
     assert names(tree)[:3] == ["older", ".gone", "..run_0"]
     assert [one.run is None for one in tree[:3]] == [True, True, False]
-    assert len(read) == 1
+    assert len([path for path in opened if path.name == "run.json"]) == 1
 
 
 def test_options_that_make_no_tree_are_refused(grown, qexp):

@@ -29,10 +29,10 @@ from qexp import Run, assemble
 from qexp.assemble.spectra import divided, labelled
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError
-from qexp.runs.display import Silent
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from tests import cores
+from tests.runs.conftest import Interrupting
 
 LEAKED = "tested on spectra that were trained on"
 
@@ -85,20 +85,10 @@ def train(experience: str, **changes: object) -> Run:
 # The same bits
 
 
-class Interrupting(Silent):
-    """Presses Ctrl-C after a batch of an epoch, both counted from 1."""
-
-    def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
-        self._moment, self._number = (epoch, batch), number
-
-    def batch(self, epoch: int, batch: int, batches: int) -> None:
-        if (epoch, batch) == self._moment:
-            os.kill(os.getpid(), self._number)
-
-
 KILLED = """
 import json, signal, sys
-from tests.runs.test_spectra_runs import Interrupting, train
+from tests.runs.conftest import Interrupting
+from tests.runs.test_spectra_runs import train
 from qexp.training import loop
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal.SIGKILL), **json.loads(sys.argv[2]))

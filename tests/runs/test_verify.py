@@ -6,17 +6,20 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import qexp as package
 from qexp import open_run
+from qexp.errors import InterruptedRunError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.upkeep.environment_diff import environment_changes
 from qexp.runs.upkeep.output_diff import first_difference, largest_of_results, largest_of_weights
 from qexp.spec.digest import digest
-from tests.runs.conftest import has_lines, until
+from tests.runs.conftest import Interrupting, has_lines, until
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -60,17 +63,11 @@ def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, t
     assert left_in(tmp_path / "temporary") == []
 
 
-def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(run, start, qexp):
-    arguments = (
-        "run", "sound", "--name", "child", "--pretrain", "sound_0", "--device", "cpu",
-        "--set", "epochs=10", "--set", "sizes=[2048,16,16]",
-    )  # fmt: skip
-    interrupted = start(*arguments)
-    until(has_lines(run.parent / "child/metrics.jsonl", 3), "the third epoch")
-    interrupted.send(signal.SIGTERM)
-    assert interrupted.end()[0] == 130
-    code, _, stderr = start(*arguments, "--resume").end()
-    assert code == 0, stderr
+def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(run, qexp):
+    child = partial(package.run, "sound", name="child", pretrain="sound_0", device="cpu", overrides={"epochs": 3})
+    with pytest.raises(InterruptedRunError):
+        child(display=Interrupting(2, 1))
+    child(resume=True)
     shutil.rmtree(run)
     assert len(open_run("child").record["attempts"]) == 2
     said = json.loads(qexp("verify", "child", "--json").stdout)
