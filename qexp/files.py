@@ -21,7 +21,7 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the beginning of a formula."""
 
 TEMPORARY = re.compile(
-    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
 )
 """Names that `replacing` and `beside` give a file until it is whole, with the name that it gets then."""

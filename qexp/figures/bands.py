@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.figures.canvas import COLOURS, figure, plain_numbers
 from qexp.figures.wrapping import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLES = ("-", "--", "-.", ":")
 """Of groups whose colours come again."""
@@ -30,7 +30,7 @@ Lines = Sequence[Mapping[str, Any]]
 Array = NDArray[np.float64]
 
 
-def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str], path: Path) -> None:
+def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
 
     groups  name → for each run, the lines of its `metrics.jsonl`
@@ -55,7 +55,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
         loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=8, frameon=False,
     )  # fmt: skip
     made.suptitle(_explanation(groups), fontsize=9)
-    save(made, path)
+    return made
 
 
 def middle_and_band(table: Array) -> tuple[Array, Array, Array]:

@@ -121,10 +121,16 @@ DPI = 150
 """Of the files. Texts are not quite as wide in one resolution as in another: who measures them sets it before."""
 
 
+WITHOUT_TIME = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""Format → metadata that would else hold the time of drawing."""
+
+
 def save(made: Figure, path: Path) -> None:
-    """Write a figure as PNG or PDF, whichever the file is called."""
-    content = io.BytesIO()
-    # The hour at which it was drawn would make every PDF another one.
-    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-    made.savefig(content, dpi=DPI, format=path.suffix[1:], metadata=metadata)
+    """Write a figure as PNG, PDF or SVG, by the ending of the name; the same figure always gives the same bytes."""
+    import matplotlib
+
+    content, ending = io.BytesIO(), path.suffix[1:]
+    # Names of parts of an SVG are random unless they are derived from something.
+    with matplotlib.rc_context({"svg.hashsalt": "qexp"}):
+        made.savefig(content, dpi=DPI, format=ending, metadata=WITHOUT_TIME.get(ending))
     write_bytes(path, content.getvalue())

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.figures.canvas import COLOURS, LEFT, RIGHT, TITLE, panels, save, titled
+from qexp.figures.canvas import COLOURS, LEFT, RIGHT, TITLE, panels, titled
 from qexp.figures.panel_grid import panel_grid
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class Estimates:
         return f"{words} ({typeset(self.unit)})" if self.unit else words
 
 
-def estimates_by_core(estimates: Estimates, note: str, path: Path) -> None:
+def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     """Estimated against measured values with the identity line, and how far each core is off.
 
     note  what must be said wherever the numbers are, or nothing
@@ -103,10 +103,10 @@ def estimates_by_core(estimates: Estimates, note: str, path: Path) -> None:
             ncols=-(-len(names) // LISTED), alignment="left", handlelength=1.0, columnspacing=1.0,
         )  # fmt: skip
     titled(made, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
-    save(made, path)
+    return made
 
 
-def down_core(estimates: Estimates, note: str, path: Path) -> None:
+def down_core(estimates: Estimates, note: str) -> Figure:
     """A panel per core, depth downwards: the estimates as a line, measured values as dots.
 
     Where no depth is known, spectra follow each other in their order. Of many cores some are drawn, evenly spread
@@ -129,7 +129,7 @@ def down_core(estimates: Estimates, note: str, path: Path) -> None:
     titled(
         made, f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}", note
     )
-    save(made, path)
+    return made
 
 
 @dataclass(frozen=True)

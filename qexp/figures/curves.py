@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, save, whole_numbers
+from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, whole_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def learning_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
-    path: Path,
     units: Mapping[str, str],
     note: str = "",
-) -> None:
+) -> Figure:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
     runs   name → the lines of its `metrics.jsonl`
@@ -60,7 +61,7 @@ def learning_curves(
             legend(axis)
     if note:
         marked(made, note)
-    save(made, path)
+    return made
 
 
 def _outputs(line: Mapping[str, Any]) -> list[str]:

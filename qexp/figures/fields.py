@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import save
 from qexp.quantities import typeset
 
 if TYPE_CHECKING:
@@ -79,25 +77,25 @@ def draw_moments(
     units: Mapping[str, str],
     vectors: Sequence[tuple[str, str]],
     where: Extent,
-    files: Sequence[Path],
-) -> None:
+) -> Iterator[Figure]:
     """A figure per moment, with a row per output and per vector's length: truth, estimate, estimate − truth.
+
+    It is the same figure each time, drawn anew: save it before taking the next.
 
     units    output → its unit
     vectors  pairs of outputs that are x and y component
-    files    one per moment
     """
     rows = list(_rows(moments, units, vectors))
     made, heading, grid = _laid_out(len(rows), where, *_size(where))
     updates = [_begin(made, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
-    for index, (moment, file) in enumerate(zip(moments, files, strict=True)):
+    for index, moment in enumerate(moments):
         heading.set_text(moment.title)
         for (images, title), row in zip(updates, rows, strict=True):
             truth, estimate = row.truths[index], row.estimates[index]
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
             title.set_text(_summary(estimate - truth, row.unit))
-        save(made, file)
+        yield made
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import figure, save
+from qexp.figures.canvas import figure
 from qexp.rows.raster import Raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 POSITIONS: Sequence[Sequence[tuple[str, ...]]] = (
     (("longitude", "lon", "long"), ("latitude", "lat")),
@@ -36,7 +36,7 @@ def layers(outputs: Sequence[str]) -> list[str]:
     return [*(layer for name in outputs for layer in (name, f"{name}_spread")), "outside"]
 
 
-def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str, path: Path) -> None:
+def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:
     """A row per output: the estimate and its spread, each a mean over the rows of a cell.
 
     raster   of the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data
@@ -78,7 +78,7 @@ def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], 
         share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
         title = f"{title}\ngrey: outside the range of the training data ({share:.0f} % of the map)"
     made.suptitle(title, fontsize=10)
-    save(made, path)
+    return made
 
 
 def _label(axis: Axes, names: tuple[str, str], geographic: bool, stretch: float) -> None:

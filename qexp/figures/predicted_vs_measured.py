@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, DPI, panels, save, titled
+from qexp.figures.canvas import COLOURS, DPI, panels, titled
 from qexp.figures.point_labels import name_points
 from qexp.figures.wrapping import wrapped
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ class HeldOut:
     """(row,)"""
 
 
-def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note: str, path: Path) -> None:
+def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note: str) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
     spread  what the vertical lines are, for the title: "standard deviation over 10 networks"
@@ -62,10 +62,10 @@ def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note
         axis.set_ylabel(_label("estimated", output, rows.unit))
     lines = f"; lines: {spread}" if any(rows.spread for rows in outputs.values()) else ""
     titled(made, f"held-out rows{lines}", note)
-    save(made, path)
+    return made
 
 
-def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, path: Path) -> None:
+def residuals_by_group(outputs: Mapping[str, HeldOut], note: str) -> Figure:
     """A panel per output, a line per group in the order of their first rows: dots, and a box where there are many.
 
     Every output's rows must have the same groups.
@@ -87,7 +87,7 @@ def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, path: Path) ->
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.set_xlabel(_label("estimated − measured", output, rows.unit))
     titled(made, "held-out rows by group; diamond: mean; box: median, middle half", note)
-    save(made, path)
+    return made
 
 
 def _label(what: str, output: str, unit: str) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, save
+from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers
 from qexp.quantities import label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def estimates_against_truth(
     outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     units: Mapping[str, str],
     title: str,
-    path: Path,
-) -> None:
+) -> Figure:
     """A panel per output with the identity line.
 
     outputs  name → true values and estimates, (sample,) each, in the output's unit
@@ -42,4 +44,4 @@ def estimates_against_truth(
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
         axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=9, y=TITLE)
     made.suptitle(title, fontsize=10, y=0.99)
-    save(made, path)
+    return made

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.figures.canvas import COLOURS, figure, plain_numbers
 from qexp.figures.wrapping import wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ORDERS = 5.0
 """Values that span more than this factor are shown on a logarithmic axis."""
@@ -25,7 +28,7 @@ class Seeds:
     """Of the mean."""
 
 
-def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str], path: Path) -> None:
+def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str]) -> Figure:
     """A panel per output, a row per group: a dot per seed, and below them the mean with its interval.
 
     outputs  output → group → its errors
@@ -69,4 +72,4 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[s
     for axis in axes[0][1:]:
         axis.set_yticklabels([])
     made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=9)
-    save(made, path)
+    return made

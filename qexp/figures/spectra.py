@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, DPI, TITLE, plain_numbers, save, titled
+from qexp.figures.canvas import COLOURS, DPI, TITLE, plain_numbers, titled
 from qexp.figures.panel_grid import panel_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.floating]
 
@@ -51,7 +51,7 @@ def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | N
     return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
 
 
-def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str, path: Path) -> None:
+def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
     """A row per spectrum: its counts, what of them was seen, and the reconstruction over them.
 
     where  energies of the channels, (channel,) [keV], or None: drawn against their numbers
@@ -85,10 +85,10 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     if spectra:
         axes[2].legend(fontsize=7, loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
     titled(made, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
-    save(made, path)
+    return made
 
 
-def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str, path: Path) -> None:
+def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str) -> Figure:
     """Errors of hidden channels, as curves over the energy, with the elements that have their K alpha line there.
 
     errors  what is drawn, for the legend → root of the mean squared error, (channel,) [counts]; NaN where never hidden
@@ -112,7 +112,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
         _mark_elements(axis, dict(_lines(float(where[0]), float(where[-1]))))
     axis.legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     titled(made, "", note)
-    save(made, path)
+    return made
 
 
 def _drawable(values: Array) -> NDArray[np.bool_]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import COLOURS, figure, save
+from qexp.figures.canvas import COLOURS, figure
 from qexp.figures.wrapping import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SPAN = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
@@ -92,10 +92,9 @@ def study_panels(
     axis: str,
     values: Sequence[str],
     measured: str,
-    path: Path,
     numbers: Mapping[str, float] | None = None,
     floor: float | None = None,
-) -> None:
+) -> Figure:
     """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
 
     panels    title → experience → its values
@@ -132,7 +131,7 @@ def study_panels(
     words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
     told = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
     made.suptitle(words + told, fontsize=9)
-    save(made, path)
+    return made
 
 
 def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside: float) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.figures.canvas import COLOURS, figure, save
+from qexp.figures.canvas import COLOURS, figure
 from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Numbers = Sequence[float]
 
@@ -29,8 +29,7 @@ def errors_by_thickness(
     outputs: Mapping[str, Mapping[str, Numbers]],
     vectors: Mapping[str, Numbers],
     units: Mapping[str, str],
-    path: Path,
-) -> None:
+) -> Figure:
     """A panel per output: metrics class by class; and one of all vectors: mean error in percent of the mean length.
 
     classes  what the classes are called, from thin to thick
@@ -64,7 +63,7 @@ def errors_by_thickness(
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
     made.supxlabel("thickness, and its share of the cells", fontsize=9)
-    save(made, path)
+    return made
 
 
 def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from qexp.analysis.studies.results import Study
 from qexp.assemble.spectra import divided
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import QexpError
+from qexp.figures.canvas import save
 from qexp.figures.studies import Line, Spot, study_panels
 from qexp.runs.record.state import State
 from qexp.seeds import Seeds
@@ -87,7 +88,8 @@ def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> No
     unit = f" ({made.unit})" if made.unit else ""
     measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
     floor = FLOORS.get(made.metric)
-    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / FIGURE, numbers, floor)
+    drawn = study_panels(panels, axes[0].label, axes[0].values, measured, numbers, floor)
+    save(drawn, made.folder / FIGURE)
 
 
 def _numbers(axis: Axis, members: Iterable[Member], workspace: Workspace) -> dict[str, float]:
