@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
 from qexp.figures.wrapping import wrapped
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,14 +48,14 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
             style = STYLES[index // len(COLOURS) % len(STYLES)]
             _draw(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
         _describe(axis, list(tables.values()))
-        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(units.get(output)))
-        axis.set_title(f"{(output or 'loss').replace('_', ' ')}, validation", fontsize=10)
+        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(typeset(units.get(output, ""))))
+        axis.set_title(f"{(output or 'loss').replace('_', ' ')}, validation", fontsize=sized(10))
     handles, labels = axes[0][0].get_legend_handles_labels()
     made.legend(
         handles, [wrapped(label, WRAPPED) for label in labels],
-        loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=8, frameon=False,
+        loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=sized(8), frameon=False,
     )  # fmt: skip
-    made.suptitle(_explanation(groups), fontsize=9)
+    made.suptitle(_explanation(groups), fontsize=sized(9))
     return made
 
 
@@ -123,5 +124,5 @@ def _is_output(name: str) -> bool:
     return name not in ("loss", "losses")
 
 
-def _error_of(unit: str | None) -> str:
+def _error_of(unit: str) -> str:
     return f"mean absolute error ({unit})" if unit else "mean absolute error"

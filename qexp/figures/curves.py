@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, whole_numbers
+from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, sized, whole_numbers
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,9 +49,9 @@ def learning_curves(
                 axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
     axes[0].set_ylabel("loss (transformed values)")
     for axis, output in zip(axes[1:], outputs, strict=True):
-        unit = units.get(output)
+        unit = typeset(units.get(output, ""))
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
-        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10, y=TITLE)
+        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=sized(10), y=TITLE)
     for axis in axes:
         axis.set_xlabel("epoch")
         whole_numbers(axis.xaxis)

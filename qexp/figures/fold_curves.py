@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, panels, plain_numbers, titled, whole_numbers
+from qexp.figures.canvas import COLOURS, panels, plain_numbers, sized, titled, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str) -> Figure:
             label=f"chosen epoch, median {np.median(epochs):g}",
         )  # fmt: skip
     for axis in axes:
-        legend = axis.legend(fontsize=8, frameon=False)
+        legend = axis.legend(fontsize=sized(8), frameon=False)
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set_alpha(1)

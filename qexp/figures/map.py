@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import figure
+from qexp.figures.canvas import figure, sized
 from qexp.rows.raster import Raster
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], 
             beyond = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
             extend = beyond[int((finite < least).any()), int((finite > most).any())]
             axis.figure.colorbar(image, ax=axis, extend=extend, label=unit, shrink=min(1.0, max(tall, 0.4)))
-            axis.set_title(what, fontsize=10)
+            axis.set_title(what, fontsize=sized(10))
             _label(axis, axes, geographic, stretch)
     if outside.any():
         share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
         title = f"{title}\ngrey: outside the range of the training data ({share:.0f} % of the map)"
-    made.suptitle(title, fontsize=10)
+    made.suptitle(title, fontsize=sized(10))
     return made
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure
+from qexp.figures.canvas import COLOURS, figure, sized
 from qexp.quantities import label
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def matrix_panels(
         else:
             _draw_lines(row, name, panels, axes[0], units, held_out)
     outlined = any(name in held_out for name, _, _ in axes)
-    made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=11)
+    made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=sized(11))
     return made
 
 
@@ -84,8 +84,8 @@ def _draw_planes(
         )  # fmt: skip
         beyond = _beyond(values, least, most)
         bar = axis.figure.colorbar(image, ax=axis, extend=beyond)
-        bar.ax.tick_params(labelsize=8)
-        axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=10)
+        bar.ax.tick_params(labelsize=sized(8))
+        axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=sized(10))
         axis.set_xlabel(f"true {label(x_name, units[x_name])}")
         axis.set_ylabel(f"true {label(y_name, units[y_name])}")
         axis.spines[["top", "right"]].set_visible(True)
@@ -177,14 +177,14 @@ def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
                 plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest",
                 norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
             )  # fmt: skip
-            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=9)
+            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=sized(9))
             axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]))}")
             axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]))}")
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
         bar.set_label(f"{output.replace('_', ' ')}: relative error (%)")
-    made.suptitle(f"matrices on {dataset}", fontsize=11)
+    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made
 
 
@@ -196,8 +196,8 @@ def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], varia
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         axis.set_xlabel(f"true {label(variable, _unit(next(iter(tables.values()))[variable]))}")
         axis.set_ylabel(f"{output.replace('_', ' ')}: relative error (%)")
-        axis.legend(fontsize=8, frameon=False)
-    made.suptitle(f"matrices on {dataset}", fontsize=11)
+        axis.legend(fontsize=sized(8), frameon=False)
+    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made
 
 

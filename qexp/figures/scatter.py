@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers
+from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, sized
 from qexp.quantities import label
 
 if TYPE_CHECKING:
@@ -42,6 +42,6 @@ def estimates_against_truth(
         axis.set_xlabel(f"true {label(name, unit)}")
         axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=9, y=TITLE)
-    made.suptitle(title, fontsize=10, y=0.99)
+        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=sized(9), y=TITLE)
+    made.suptitle(title, fontsize=sized(10), y=0.99)
     return made

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
 from qexp.figures.wrapping import wrapped
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,13 +64,13 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[s
             axis.set_xlim(left, None)
             plain_numbers(axis.xaxis)
         axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_yticks(range(len(names)), labels, fontsize=8)
+        axis.set_yticks(range(len(names)), labels, fontsize=sized(8))
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-        unit = units.get(output)
+        unit = typeset(units.get(output, ""))
         axis.set_xlabel("mean absolute error" + (f" ({unit})" if unit else ""))
-        axis.set_title(f"{output.replace('_', ' ')}, test", fontsize=10)
+        axis.set_title(f"{output.replace('_', ' ')}, test", fontsize=sized(10))
     for axis in axes[0][1:]:
         axis.set_yticklabels([])
-    made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=9)
+    made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=sized(9))
     return made
