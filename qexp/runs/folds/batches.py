@@ -17,7 +17,8 @@ from qexp.runs.folds.directories import Network, Trained, done, write_fold
 from qexp.runs.folds.progress import Steps
 from qexp.runs.record.directory import RunDirectory
 from qexp.training.recipe import Recipe
-from qexp.training.stack import Stack, Task, stack_size
+from qexp.training.stack import Stack
+from qexp.training.stack_tasks import Task, stack_size
 
 STACKS = ".stacks"
 """Where the stacks under way have their checkpoints, in the run's folder of folds."""
