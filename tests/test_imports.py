@@ -25,7 +25,19 @@ LAYERS = [
     {"forward"},
     {"rows"},
     {"metrics"},
-    {"machine", "seeds", "tables", "threads", "quantities", "workspace", "files", "locks", "clocks", "errors"},
+    {
+        "machine",
+        "seeds",
+        "tables",
+        "did_you_mean",
+        "threads",
+        "quantities",
+        "workspace",
+        "files",
+        "locks",
+        "clocks",
+        "errors",
+    },
 ]
 """From high to low: a module imports from its own layer and those below it."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qexp.training import checkpoint
-from qexp.training.weight_layout import Layout
+from qexp.training.weight_layout import WeightLayout
 
 
 def is_kept(loss: float, best_loss: float, keep: str) -> bool:
@@ -50,7 +50,7 @@ class BestWeights:
 class BestRows:
     """The same for the networks of a stack: each network's weights at its best epoch are a row of one matrix."""
 
-    def __init__(self, layout: Layout, modules: Sequence[nn.Module], device: torch.device) -> None:
+    def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
         """modules  all of one layout, with their initial weights"""
         self._layout = layout
         self.weights = torch.stack([layout.row(one) for one in modules]).to(device)

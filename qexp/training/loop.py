@@ -35,7 +35,7 @@ class DivergedError(Exception):
     """The loss is no longer a number."""
 
 
-class Listener(Protocol):
+class TrainingListener(Protocol):
     """Hears how training goes."""
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
@@ -86,7 +86,7 @@ class Trainer:
         self._unwritten = False
         """Whether anything was trained since the last checkpoint."""
 
-    def run(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def run(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()`; leaves the best weights in the model. True if it got to the end.
 
         Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
@@ -183,7 +183,7 @@ class Trainer:
             for weight in weights:
                 weight.requires_grad_(name not in frozen)
 
-    def train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
         prepared = partial(transformed, self.model, recipe=recipe, part="training")
@@ -268,7 +268,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
 
-    def _write_checkpoint(self, listener: Listener) -> None:
+    def _write_checkpoint(self, listener: TrainingListener) -> None:
         if not self._unwritten:
             return
         self._best.write(self.progress.best_epoch, self.progress.best_loss)

@@ -30,12 +30,12 @@ from qexp.training.freed_memory import keep_freed_memory
 from qexp.training.loss_module import LossModule, with_norms_for_stacks
 from qexp.training.recipe import PRECISIONS, Recipe, Samples
 from qexp.training.stack_tasks import Outcome, Task, require_alike, row_count, stack_size
-from qexp.training.weight_layout import Layout
+from qexp.training.weight_layout import WeightLayout
 
 Tensors = dict[str, Tensor]
 
 
-class Listener(Protocol):
+class StackListener(Protocol):
     """Hears how training goes."""
 
     def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
@@ -72,13 +72,13 @@ class Stack:
             self._transformed(position, task.validation, "validation") if task.validation is not None else {}
             for position, task in enumerate(tasks)
         ]
-        self._layout = Layout(self._module)
+        self._layout = WeightLayout(self._module)
         self._best = BestRows(self._layout, [LossModule(task.model.network, recipe) for task in tasks], device)
         columns = 2 + len(recipe.losses) * (1 if tasks[0].validation is None else 2)
         self._history = torch.full((len(tasks), recipe.epochs, columns), math.nan, dtype=torch.float64)
         self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
 
-    def run(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def run(self, listener: StackListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()` between two epochs. True if it got to the end.
 
         Afterwards every model has the weights that its task keeps, and `outcomes` tell how it went.
@@ -307,7 +307,7 @@ class Stack:
         for position, task in enumerate(self.tasks):
             self._best.load_into(position, LossModule(task.model.network, self.recipe))
 
-    def _write_checkpoint(self, listener: Listener) -> None:
+    def _write_checkpoint(self, listener: StackListener) -> None:
         for task, outcome in zip(self.tasks, self.outcomes, strict=True):
             outcome.callbacks = [callback.state() for callback in task.callbacks]
         tensors = {"history": self._history, **self._best.tensors()}

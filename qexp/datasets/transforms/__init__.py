@@ -14,7 +14,8 @@ from qexp.datasets.transforms.elementwise import Anscombe, Asinh, Log, Log1p, Sc
 from qexp.datasets.transforms.fitted import MinMax, Standardize
 from qexp.datasets.transforms.transform import Transform
 from qexp.datasets.transforms.within_samples import LogRatios, PerSample
-from qexp.tables import Entry, built, suggestion
+from qexp.did_you_mean import suggestion
+from qexp.tables import Entry, built
 
 
 class Chain(Transform):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from qexp.models.modules.onednn_linear import Linear
 from qexp.models.modules.spectrum_patches import CHANNELS, EMBEDDINGS, picked_patches, seen_count, seen_patches
-from qexp.models.modules.transformer import EPSILON, Block, positions
+from qexp.models.modules.transformer import EPSILON, TransformerBlock, positions
 from qexp.models.shapes import Shape, ShapeError, written
 
 
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         self.embedding = EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
         self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON) if size.depth else nn.Identity()
         self.channels = CHANNELS[patches](length // patch_size, size.width, patch_size)
 

@@ -17,7 +17,7 @@ EPSILON = 1e-6
 """Added to variances before values are divided by their root."""
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a layer on each token; both on normalised values, and added to what came in.
 
     layer_scale  what both are multiplied by at first, by a weight for each number of a token; not at all if None.
