@@ -16,6 +16,7 @@ from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, Problem, SpecError
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import BranchError, Network, layers_above
@@ -23,7 +24,7 @@ from qexp.models.shapes import from_spec, written
 from qexp.quantities import Quantity, quantity
 from qexp.spec import resolve, validate
 from qexp.spec.resolve import Override
-from qexp.tables import Tables, built, suggestion
+from qexp.tables import Tables, built
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]

@@ -14,11 +14,12 @@ from qexp.datasets.gridded import GriddedDataset, alike, mappings
 from qexp.datasets.gridded.mappings import FieldMapping
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import Group, TabularDataset
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, QexpError
 from qexp.quantities import Quantities, quantity
 from qexp.rows.values import TableError
 from qexp.spec import resolve
-from qexp.tables import Tables, built, suggestion
+from qexp.tables import Tables, built
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]

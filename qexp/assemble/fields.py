@@ -14,12 +14,13 @@ from qexp.datasets.gridded import GriddedDataset, Patches
 from qexp.datasets.gridded.folders import FieldError
 from qexp.datasets.gridded.patches import Numbers
 from qexp.datasets.splits import Column, Rows, Split, SplitError
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
 from qexp.metrics.metric import Metric
 from qexp.models.network import Network, refusal
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate
-from qexp.tables import Tables, built, suggestion
+from qexp.tables import Tables, built
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]

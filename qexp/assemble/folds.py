@@ -18,13 +18,13 @@ from qexp.assemble.objects import model_of, recipe_of, transforms_of
 from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.models.inversion import Inversion
 from qexp.models.network import Network, initialise
 from qexp.seeds import Seeds
 from qexp.tables import Tables, built
 from qexp.training.recipe import Recipe
-from qexp.training.stack import Task
+from qexp.training.stack_tasks import Task
 
 Document = dict[str, Any]
 

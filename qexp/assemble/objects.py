@@ -17,7 +17,7 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.gridded import GriddedDataset
 from qexp.datasets.gridded.samples import PatchSamples
 from qexp.datasets.spectra import SpectraDataset
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.metric import Metric

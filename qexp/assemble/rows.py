@@ -15,7 +15,7 @@ from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Split, SplitError
 from qexp.datasets.tabular import TabularDataset
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
 from qexp.models.network import Network
 from qexp.rows.values import TableError

@@ -17,8 +17,9 @@ from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSample
 from qexp.datasets.spectra.rows import VALIDATION, some
 from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, SplitError
-from qexp.datasets.transforms import Transform
-from qexp.models.modules.masked_autoencoder import Encoder, hidden_channels, seen_count
+from qexp.datasets.transforms.transform import Transform
+from qexp.models.modules.masked_autoencoder import Encoder
+from qexp.models.modules.spectrum_patches import hidden_channels, seen_count
 from qexp.models.network import Network
 from qexp.seeds import Seeds
 from qexp.spec import resolve, validate

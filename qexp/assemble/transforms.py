@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.spec import resolve, validate
 from qexp.tables import Tables, built
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import Problem, QexpError, SpecError, shortened
 from qexp.spec import load
 from qexp.spec.schema import belongs_to
-from qexp.tables import Table, Tables, suggestion
+from qexp.tables import Table, Tables
 from qexp.workspace import Workspace
 
 LONGEST_INDEX = 9

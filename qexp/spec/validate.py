@@ -9,11 +9,12 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from qexp.did_you_mean import nearest, suggestion
 from qexp.quantities import Quantities, base_name, quantity
 from qexp.spec import old_forms
 from qexp.spec.load import described
 from qexp.spec.schema import belongs_to, whole_schema
-from qexp.tables import Tables, nearest, suggestion
+from qexp.tables import Tables
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
