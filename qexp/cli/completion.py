@@ -73,9 +73,9 @@ def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 @_offered
 def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.spec.schema import KINDS
+    from qexp.spec.schema import DOCUMENTS
 
-    return KINDS
+    return DOCUMENTS
 
 
 @_offered

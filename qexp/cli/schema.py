@@ -10,9 +10,9 @@ def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
     """Print the JSON Schema of a kind of spec, table parameters included, for editors."""
     from qexp.assemble import tables_here
     from qexp.errors import QexpError
-    from qexp.spec.schema import KINDS, whole_schema
+    from qexp.spec.schema import DOCUMENTS, whole_schema
     from qexp.tables import suggestion
 
-    if kind not in KINDS:
-        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, KINDS)}")
+    if kind not in DOCUMENTS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, DOCUMENTS)}")
     print_json(whole_schema(kind, tables_here(workspace)))
