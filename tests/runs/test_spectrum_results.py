@@ -23,6 +23,8 @@ from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
 from qexp.runs.evaluation.spectra import Subject, evaluate, inner_parts
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.seeds import Seeds
 from qexp.tables import Entry
 from tests import cores
@@ -113,7 +115,7 @@ def network(spec, dataset, train=None):
 
 
 def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
-    record = {"name": directory.name, "seed": seed, "caution": caution}
+    record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
         directory, OwnRecord(directory, record), {"baselines": baselines}, {"baselines": table},
         torch.device("cpu"), Silent(), interrupted, processes=1,
@@ -121,7 +123,7 @@ def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interr
 
 
 def evaluated(directory, of, *asked, **more):
-    return evaluate(attempt(directory, *asked, **more), of).document()
+    return evaluate(attempt(directory, *asked, **more), of)
 
 
 def lines_of(path):
@@ -137,9 +139,9 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
     found = evaluated(directory, of)
     estimates = of.model.estimate(of.data.test)["toc"][:, 0].double().numpy()
     truth = dataset.targets[of.test]
-    assert found["results"]["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
-    low, high = found["intervals"]["test"]["toc"]["rmse"]
-    assert low <= found["results"]["test"]["toc"]["rmse"] <= high
+    assert found.results["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
+    low, high = found.intervals["test"]["toc"]["rmse"]
+    assert low <= found.results["test"]["toc"]["rmse"] <= high
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
         np.testing.assert_array_equal(table["name"].values.astype(str), dataset.names[of.test])
         np.testing.assert_array_equal(table["core"].values.astype(str), dataset.cores[of.test])
@@ -158,13 +160,13 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
 def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):
     of = network(REGRESSOR, dataset)
     found = evaluated(directory, of, SIMPLE)
-    rows = {row["estimator"]: row for row in found["comparison"]}
+    rows = {row.estimator: row for row in found.comparison}
     assert list(rows) == ["network", "mean", "ridge"]
-    assert rows["network"]["rmse"] == pytest.approx(found["results"]["test"]["toc"]["rmse"])
+    assert rows["network"].rmse == pytest.approx(found.results["test"]["toc"]["rmse"])
     truth = dataset.targets[of.test]
-    assert rows["mean"]["bias"] == pytest.approx(dataset.targets[of.train].mean() - truth.mean())
-    assert all(row["n"] == len(truth) and row["groups"] == len(set(dataset.cores[of.test])) for row in rows.values())
-    assert rows["ridge"]["rmse"] < rows["mean"]["rmse"]
+    assert rows["mean"].bias == pytest.approx(dataset.targets[of.train].mean() - truth.mean())
+    assert all(row.n == len(truth) and row.groups == len(set(dataset.cores[of.test])) for row in rows.values())
+    assert rows["ridge"].rmse < rows["mean"].rmse
 
 
 def test_baselines_see_the_spectra_as_the_network_does_and_learn_from_the_same(dataset, directory):
@@ -220,7 +222,7 @@ def test_of_one_core_baselines_choose_by_its_spectra(rows, parts):
 def test_a_few_labelled_spectra_are_enough_for_baselines(dataset, directory, count):
     few = np.flatnonzero(dataset.part == "train")[:count]
     found = evaluated(directory, network(REGRESSOR, dataset, few), SIMPLE)
-    assert all(np.isfinite(row["rmse"]) for row in found["comparison"])
+    assert all(np.isfinite(row.rmse) for row in found.comparison)
 
 
 # Spectra
@@ -234,7 +236,7 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
     estimate = of.model.estimate(of.data.test)["spectrum"].double().numpy()
     truth = of.data.test["spectrum"].double().numpy()
     expected = evaluate_metrics(of.metrics["spectrum"], estimate[hidden], truth[hidden])
-    assert found["results"]["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert found.results["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
     lines = lines_of(directory.results / "errors_by_energy.csv")
     assert [float(line["energy"]) for line in lines] == pytest.approx(ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
     assert [int(line["times_hidden"]) for line in lines] == hidden.sum(axis=0).tolist()
@@ -299,9 +301,9 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
     monkeypatch.setattr(spectra, "AT_ONCE", 1)
     alone = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     (output,) = spec["outputs"]
-    assert alone["results"]["test"][output] == pytest.approx(together["results"]["test"][output], rel=1e-4, nan_ok=True)
-    for one, other in zip(alone["comparison"], together["comparison"], strict=True):
-        assert one["rmse"] == pytest.approx(other["rmse"], rel=1e-4)
+    assert alone.results["test"][output] == pytest.approx(together.results["test"][output], rel=1e-4, nan_ok=True)
+    for one, other in zip(alone.comparison, together.comparison, strict=True):
+        assert one.rmse == pytest.approx(other.rmse, rel=1e-4)
 
 
 # Files
@@ -312,7 +314,7 @@ def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec,
     drawn = {}
     for caution in ("", LEAKED):
         found = evaluated(directory, network(spec, dataset), caution=caution)
-        assert {row["note"] for row in found["comparison"]} <= {caution}
+        assert {row.note for row in found.comparison} <= {caution}
         for path in directory.results.glob("*.csv"):
             assert {line.get("caution", "") for line in lines_of(path)} == {caution}, path.name
         with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
