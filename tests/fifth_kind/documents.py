@@ -28,6 +28,9 @@ class ImageSpecs(SpecKind):
             if name == "image":
                 yield ("labels", index), "'image' is the image itself; rename the column"
 
+    def trouble_with(self, evaluation: Path) -> str | None:
+        return None if evaluation.stat().st_size else "it is empty"
+
     def summary(self, spec: dict[str, Any]) -> dict[str, str]:
         return {"images": f"{spec['dataset']['path']}, SHA-256 {spec['dataset']['fingerprint'][:16]}…"}
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qexp.errors import DamagedError
+from qexp.files import read_json
 from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
 from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
@@ -48,6 +50,13 @@ class GriddedSpecs(SpecKind):
                 ("batch_size",),
                 f"a batch of {experience['batch_size']} is larger than the {patches[0]} training patches",
             )
+
+    def trouble_with(self, evaluation: Path) -> str | None:
+        try:
+            errors = read_json(evaluation)
+        except DamagedError as error:
+            return str(error)
+        return None if isinstance(errors, dict) and "overall" in errors else "it holds no errors"
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]

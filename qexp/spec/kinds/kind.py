@@ -62,6 +62,16 @@ class SpecKind(ABC):
         """Units of variables of a resolved dataset."""
         return {name: dataset["units"].get(name, "") for name in names}
 
+    def trouble_with(self, evaluation: Path) -> str | None:
+        """Why the file that says that a run was evaluated cannot be used; it is there."""
+        import h5py
+
+        try:
+            with h5py.File(evaluation, "r") as opened:
+                return None if len(opened) else "it holds no predictions"
+        except OSError as error:
+            return f"it cannot be read: {error}"
+
     @abstractmethod
     def summary(self, spec: Document) -> dict[str, str]:
         """What `qexp show` says of the data of a resolved experience: name of the line → text."""
