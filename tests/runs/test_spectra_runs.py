@@ -26,7 +26,7 @@ from safetensors.numpy import load_file
 
 import qexp as package
 from qexp import Run, assemble
-from qexp.assemble.spectra import divided, labelled
+from qexp.assemble.kinds.spectra import divided, labelled
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError
 from qexp.seeds import Seeds
