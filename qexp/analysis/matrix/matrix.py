@@ -14,6 +14,7 @@ from qexp.analysis.matrix.axes import LARGEST, Axis, checked
 from qexp.analysis.matrix.table import matrix_table, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.figures.canvas import save
 from qexp.models.shapes import written
@@ -23,7 +24,6 @@ from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -84,8 +84,9 @@ class RunDirectory:
 
     def judgement(self) -> Path:
         """The file in `results` without which the run has not been judged on its test part. Raises DamagedError."""
-        kind = self.spec()["dataset"].get("type")
-        return self.results / (FIELD_ERRORS if kind == "gridded" else TEST_PREDICTIONS)
+        from qexp.spec.kinds import kind_of  # which listing runs should not wait for
+
+        return self.results / kind_of(self.spec()["dataset"]).evaluated_by
 
     @property
     def matrices(self) -> Path:
