@@ -1,4 +1,4 @@
-"""The distributions that a varying variable can follow. A sample is the quantile function at a random quantile."""
+"""Distributions of varying variables. Samples are drawn by inversion: the quantile function of uniform numbers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ Array = NDArray[np.float64]
 class Distribution:
     """A continuous distribution of one variable, in the variable's own unit.
 
-    quantile  probability → the value below which that share of the samples lies
-    support   the least and the greatest value
+    quantile  probability → the value below which a sample lies with that probability
+    support   smallest and largest possible value
     """
 
     def __init__(self, quantile: Callable[[Array], Array], support: tuple[float, float]) -> None:
         self._quantile, self._support = quantile, support
 
     def quantile(self, probability: Array) -> Array:
-        """The values below which a share `probability` of the samples lies."""
+        """The quantiles of probabilities from 0 to 1, in the same shape; the bounds of the support at 0 and 1."""
         share, (low, high) = np.asarray(probability, dtype=np.float64), self._support
         with np.errstate(divide="ignore"):
             values = self._quantile(share)
         return np.asarray(np.where(share == 0, low, np.where(share == 1, high, values)), dtype=np.float64)
 
     def support(self) -> tuple[float, float]:
+        """Smallest and largest possible value; may be infinite."""
         return self._support
 
 
@@ -63,7 +64,9 @@ def log_normal(mu: float, sigma: float) -> Distribution:
     try:
         scale = math.exp(mu)
     except OverflowError:
-        raise ValueError(f"'mu' is the mean of the logarithm; exp({mu:g}) is too large a number") from None
+        raise ValueError(
+            f"'mu' is the mean of the logarithm; exp({mu:g}) is too large to compute; use a smaller one"
+        ) from None
     return Distribution(lambda share: np.exp(sigma * ndtri(share)) * scale, (0.0, math.inf))
 
 

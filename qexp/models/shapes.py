@@ -8,11 +8,11 @@ Shape = tuple[int, ...]
 
 
 class ShapeError(ValueError):
-    """Something does not fit; the message says what would."""
+    """An operation does not fit the shape of its input; the message says what would."""
 
 
 def from_spec(size: list[int]) -> Shape:
-    """Specs write channels last, as VDI does: [height, width, channels]."""
+    """A shape as specs write it, channels last (VDI): [height, width, channels]."""
     return (size[-1], *size[:-1])
 
 

@@ -1,4 +1,4 @@
-"""What it takes for torch to make the same bits again: its random state, and algorithms that do not vary."""
+"""Reproducible bits: torch's random state, and deterministic algorithms."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def set_random_state(states: Mapping[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def own_random_state(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random state as it was."""
+    """Restore the caller's random state on leaving."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Ask torch for deterministic algorithms, and undo it for the caller."""
+    """Use torch's deterministic algorithms; restore the caller's setting on leaving."""
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

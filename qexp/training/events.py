@@ -12,7 +12,7 @@ from typing import Any, Self
 class EventWriter:
     """Writes an epoch's numbers as scalars: `validation/depth/mae` and so on.
 
-    epochs_kept  epochs of earlier attempts that stay; what TensorBoard has after them is superseded
+    epochs_kept  epochs of earlier attempts that stay; TensorBoard discards its later ones
     """
 
     def __init__(self, folder: Path, epochs_kept: int) -> None:

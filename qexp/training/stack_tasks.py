@@ -1,4 +1,4 @@
-"""The networks of a stack: what each is trained on, how far it has come, and which can be trained together."""
+"""The tasks of a stack: a network and its data, how its training ended, and which tasks can share a stack."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Task:
 
 @dataclass
 class Outcome:
-    """How far one task has come, and how it ended."""
+    """The state of one task: its best epoch, and how it ended."""
 
     best_epoch: int = 0
     """The epoch whose weights are kept."""

@@ -1,4 +1,4 @@
-"""Operations that make images smaller."""
+"""Pooling of images."""
 
 from __future__ import annotations
 
