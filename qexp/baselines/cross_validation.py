@@ -25,6 +25,8 @@ Transform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
 
 @dataclass(frozen=True)
 class HeldOutEstimates:
+    """Estimates of held-out rows, and the selected hyper-parameters."""
+
     values: Array
     """(row, output) in the outputs' own units: the mean over the folds that hold out a row; NaN if none does."""
     chosen: list[list[Choice]]

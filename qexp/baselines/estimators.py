@@ -36,6 +36,8 @@ class Baseline:
 
 
 def mean() -> Baseline:
+    """The mean of the training target."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         return np.full((len(choices), len(others)), target.mean())
 
@@ -46,6 +48,8 @@ def mean() -> Baseline:
 def ridge(
     penalties: Sequence[float] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
 ) -> Baseline:
+    """Ridge regression for several `penalties`."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.linear_model import Ridge
 
@@ -58,6 +62,8 @@ def ridge(
 
 
 def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
+    """Partial least squares for several numbers of `components`."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.cross_decomposition import PLSRegression
 
@@ -82,6 +88,8 @@ def svr(
     gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     epsilons: Sequence[float] = (0.1,),
 ) -> Baseline:
+    """Support vector regression for all pairs of cost and epsilon."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.svm import SVR
 
@@ -102,6 +110,8 @@ MOST_ROWS = 5000
 
 
 def gaussian_process(restarts: int = 1) -> Baseline:
+    """Gaussian process regression. Its estimates raise ValueError for more than `MOST_ROWS` rows."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -125,6 +135,8 @@ def gaussian_process(restarts: int = 1) -> Baseline:
 
 
 def extra_trees(trees: int = 100) -> Baseline:
+    """Extremely randomized trees."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 

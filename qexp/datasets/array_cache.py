@@ -93,6 +93,7 @@ class CachedArray:
     shape: tuple[int, ...]
 
     def opened(self) -> Mapped:
+        """The array, mapped into memory."""
         return Mapped(self)
 
 

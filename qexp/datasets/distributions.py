@@ -37,21 +37,25 @@ class Distribution:
 
 
 def uniform(a: float, b: float) -> Distribution:
+    """Uniform between `a` and `b`."""
     _require_order("a", a, "b", b)
     return Distribution(lambda share: share * (b - a) + a, (float(a), float(a + (b - a))))
 
 
 def log_uniform(low: float, high: float) -> Distribution:
+    """Uniform in the logarithm between `low` and `high`."""
     _require_order("low", low, "high", high)
     first, last = np.log(low), np.log(high)
     return Distribution(lambda share: np.exp(first + share * (last - first)), (float(low), float(high)))
 
 
 def normal(mu: float, sigma: float) -> Distribution:
+    """Gaussian with mean `mu` and standard deviation `sigma`."""
     return Distribution(lambda share: ndtri(share) * sigma + mu, (-math.inf, math.inf))
 
 
 def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distribution:
+    """Gaussian with mean `mu` and standard deviation `sigma`, restricted to `low` ... `high`."""
     import scipy.stats
 
     _require_order("low", low, "high", high)
@@ -61,6 +65,7 @@ def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distri
 
 
 def log_normal(mu: float, sigma: float) -> Distribution:
+    """The natural logarithm is Gaussian with mean `mu` and standard deviation `sigma`."""
     try:
         scale = math.exp(mu)
     except OverflowError:
@@ -71,6 +76,7 @@ def log_normal(mu: float, sigma: float) -> Distribution:
 
 
 def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate
+    """Exponential with rate `l`, mean 1/l."""
     return Distribution(lambda share: -log1p(-share) * (1 / l) + 0.0, (0.0, math.inf))
 
 

@@ -25,6 +25,8 @@ KEPT_GRIDS = 8
 
 
 class Noise(Protocol):
+    """A noise model of unit variance."""
+
     def draw(
         self, count: int, height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, generator: torch.Generator
     ) -> Tensor:

@@ -24,6 +24,8 @@ Column = Callable[[str], NDArray[np.str_]]
 
 @dataclass(frozen=True)
 class Fold:
+    """Training and test rows, with a name."""
+
     name: str
     """Valid as the name of a folder."""
     train: Rows
@@ -41,6 +43,8 @@ class SplitError(QexpError, ValueError):
 
 
 class Split(Protocol):
+    """A way to divide rows into folds."""
+
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         """The folds of the given rows. Raises SplitError."""
         ...

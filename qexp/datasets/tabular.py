@@ -98,6 +98,7 @@ class TabularDataset:
 
     @property
     def variables(self) -> list[str]:
+        """Names of inputs and outputs."""
         return list(self.columns)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

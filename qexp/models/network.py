@@ -19,6 +19,8 @@ from qexp.seeds import Seeds
 
 @dataclass(frozen=True)
 class Operation:
+    """A named operation: how its module is built, and its weight penalty."""
+
     build: Callable[..., nn.Module]
     """Makes the module for the shape of its input; one that joins gets a list of shapes."""
     joins: bool = False

@@ -77,6 +77,8 @@ class PlainSequenceNorm(nn.Module):
 
 
 class PlainMeanOfPositions(nn.Module):
+    """`MeanOfPositions` without its own gradient."""
+
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=-1)
 

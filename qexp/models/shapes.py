@@ -22,10 +22,12 @@ def written(shape: Shape) -> str:
 
 
 def features(shape: Shape) -> int:
+    """The number of values of a sample."""
     return math.prod(shape)
 
 
 def require_image(shape: Shape) -> Shape:
+    """Raises ShapeError unless the shape is (channel, height, width)."""
     if len(shape) != 3:
         raise ShapeError(f"needs an image [height, width, channels], but its input is {written(shape)}")
     return shape

@@ -17,9 +17,14 @@ class Epoch(Protocol):
     learning_rate: float
     """At the epoch's last step."""
 
-    def scale_learning_rate(self, factor: float) -> None: ...
-    def stop(self, reason: str) -> None: ...
-    def evaluate_test(self) -> dict[str, dict[str, float]]: ...
+    def scale_learning_rate(self, factor: float) -> None:
+        """Multiply the learning rate of all later steps by `factor`."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch; `reason` goes into the record."""
+
+    def evaluate_test(self) -> dict[str, dict[str, float]]:
+        """Output → metric → value over the test part."""
 
 
 class Callback:
@@ -33,6 +38,7 @@ class Callback:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Set the state that `state` returned."""
         vars(self).update(state)
 
 

@@ -36,7 +36,7 @@ class DivergedError(Exception):
 
 
 class TrainingListener(Protocol):
-    """Receives the progress of training."""
+    """Receives the progress of training: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch."""
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...

@@ -21,6 +21,8 @@ def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 def huber(delta: float = 1.0) -> Loss:
+    """Huber's loss: squared error up to `delta`, absolute error beyond."""
+
     def loss(estimate: Tensor, truth: Tensor) -> Tensor:
         return functional.huber_loss(estimate, truth, delta=delta)
 
@@ -28,6 +30,8 @@ def huber(delta: float = 1.0) -> Loss:
 
 
 def power(exponent: float) -> Loss:
+    """Mean of |estimate − truth| to the power `exponent`, ()."""
+
     def loss(estimate: Tensor, truth: Tensor) -> Tensor:
         return (estimate - truth).abs().pow(exponent).mean()
 

@@ -22,6 +22,7 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
+    """Adam; weight decay is added to the gradient (L2)."""
     return torch.optim.Adam(
         weights,
         lr=learning_rate,
@@ -40,6 +41,7 @@ def adamw(
     epsilon: float = 1e-7,
     weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay."""
     return torch.optim.AdamW(
         weights,
         lr=learning_rate,
@@ -58,6 +60,7 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
+    """Gradient descent. Raises ValueError for `nesterov` without momentum."""
     if nesterov and momentum <= 0:
         raise ValueError("'nesterov' needs a 'momentum' greater than 0")
     return torch.optim.SGD(

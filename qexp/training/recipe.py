@@ -56,11 +56,17 @@ class Data(Protocol):
     """The samples. Training samples may differ from epoch to epoch; validation and test samples never do."""
 
     @property
-    def train_size(self) -> int: ...
+    def train_size(self) -> int:
+        """Training samples per epoch."""
+
     @property
-    def validation(self) -> Samples: ...
+    def validation(self) -> Samples:
+        """The validation samples, the same at each call."""
+
     @property
-    def test(self) -> Samples: ...
+    def test(self) -> Samples:
+        """The test samples, the same at each call."""
+
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch, counted from 0 → its samples, to which `prepared` was applied."""
         ...

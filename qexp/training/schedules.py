@@ -14,6 +14,7 @@ Schedule = Callable[[float], float]
 
 
 def constant() -> Schedule:
+    """Always 1."""
     return lambda progress: 1.0
 
 

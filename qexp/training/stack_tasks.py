@@ -54,6 +54,7 @@ class Outcome:
 
     @property
     def ended(self) -> bool:
+        """Whether the task is no longer trained."""
         return self.stopped is not None or self.failed is not None
 
 
@@ -74,6 +75,7 @@ def stack_size(network: Network, batch_size: int) -> int:
 
 
 def row_count(samples: Samples) -> int:
+    """The number of samples."""
     return len(next(iter(samples.values())))
 
 

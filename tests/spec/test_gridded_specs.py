@@ -117,7 +117,7 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         (
             "dataset",
             [("mapping", ...), ("inputs", {"thk": 0, "slopsurfx": 1, "slopsurfy": 1}), ("outputs", {"ubar": 1})],
-            "$.inputs.thk: a typical value must not be 0; give one in the field's unit",
+            "$.inputs.thk: a field cannot be divided by 0; give a typical value",
         ),
         (
             "dataset",

@@ -96,6 +96,7 @@ class GriddedDataset:
 
     @property
     def variables(self) -> list[str]:
+        """Names of inputs and outputs."""
         return list(self.scales)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -186,7 +187,7 @@ class GriddedDataset:
         for kind, names in (("inputs", self.inputs), ("outputs", self.outputs)):
             for name in names:
                 if self.scales[name] == 0 or not math.isfinite(self.scales[name]):
-                    yield (kind, name), "a typical value must not be 0; give one in the field's unit"
+                    yield (kind, name), "a field cannot be divided by 0; give a typical value, in its own unit"
         for index, pair in enumerate(vectors or []):
             for name in pair:
                 if name not in self.scales:

@@ -45,6 +45,7 @@ class CoordinateAxis:
 
     @property
     def spacing(self) -> float:
+        """Distance between neighbouring cells."""
         return float((self.values[-1] - self.values[0]) / (len(self.values) - 1))
 
 
@@ -86,6 +87,7 @@ class FieldFolder:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.name
 
     @property
@@ -135,14 +137,17 @@ class FieldFolder:
 
     @cached_property
     def x(self) -> CoordinateAxis | None:
+        """Coordinates along x, or None if the folder has none."""
         return self._axis("x")
 
     @cached_property
     def y(self) -> CoordinateAxis | None:
+        """Coordinates along y, or None if the folder has none."""
         return self._axis("y")
 
     @cached_property
     def time(self) -> NDArray[np.float64] | None:
+        """Time of each frame, or None if the folder has none."""
         values = self._coordinate("time")
         return None if values is None else np.asarray(values, dtype=np.float64)
 

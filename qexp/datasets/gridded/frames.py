@@ -48,6 +48,7 @@ class Frames:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.name
 
     def __len__(self) -> int:
@@ -67,6 +68,7 @@ class Frames:
 
     @cached_property
     def fields(self) -> Mapped:
+        """The mapped array, (time, y, x, variable)."""
         return self.cached.opened()
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:

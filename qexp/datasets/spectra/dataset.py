@@ -105,6 +105,7 @@ class SpectraDataset:
 
     @property
     def rows(self) -> NDArray[np.int64]:
+        """Numbers of all rows, (row,)."""
         return np.arange(len(self), dtype=np.int64)
 
     @property

@@ -29,6 +29,7 @@ def denses(
 
 
 def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
+    """Batch normalisation of (batch, channel, ...), for images or rows of values."""
     layer = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     return layer(shape[0], eps=epsilon, momentum=momentum)
 
@@ -41,14 +42,18 @@ def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
 
 
 def dropout(shape: Shape, /, rate: float) -> nn.Module:
+    """Dropout of a fraction `rate` of the values."""
     return nn.Dropout(rate)
 
 
 def flatten(shape: Shape, /) -> nn.Module:
+    """(batch, ...) → (batch, value)."""
     return nn.Flatten()
 
 
 class Concatenate(nn.Module):
+    """Concatenates tensors along their channels."""
+
     def forward(self, tensors: list[Tensor]) -> Tensor:
         return torch.cat(tensors, dim=1)
 

@@ -85,6 +85,7 @@ class Encoder(nn.Module):
 
     @property
     def layers(self) -> int:
+        """The number of layers: the embedding, and one for each block."""
         return 1 + len(self.blocks)
 
 
@@ -147,12 +148,16 @@ class Decoder(nn.Module):
 
 
 class ClassToken(nn.Module):
+    """The class token of a sample."""
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → (sample, width)."""
         return tokens[:, 0]
 
 
 class MeanToken(nn.Module):
+    """The mean of a sample's other tokens."""
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → (sample, width): the mean of the patches' tokens."""
         return tokens[:, 1:].mean(dim=1)

@@ -113,6 +113,8 @@ class AsSequence(nn.Module):
 
 
 class MeanOfPositions(nn.Module):
+    """The mean over positions: (sample, channel, position) → (sample, channel)."""
+
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _applied(_Mean, x[None]).squeeze(0)
         return y
