@@ -125,7 +125,12 @@ class TabularDataset:
 
     def row_numbers(self, rows: Sequence[int]) -> list[int]:
         """Row numbers in the file; the header of a CSV file is row 1."""
-        return self._file.row_numbers([int(self._kept[row]) for row in rows])
+        return [self._row_numbers[row] for row in rows]
+
+    @cached_property
+    def _row_numbers(self) -> list[int]:
+        """Of all rows: the file is read for it, and every fold asks."""
+        return self._file.row_numbers(self._kept.tolist())
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Some rows as a network takes them: variable → (row, column)."""
