@@ -11,9 +11,8 @@ import pytest
 
 import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.runs.figures import FIGURES, draw
+from qexp.runs.figures import draw
 from qexp.runs.record.directory import RunDirectory
-from qexp.spec.kinds import KINDS
 from tests import cores, domes, stones
 from tests.conftest import Specs, call
 from tests.runs.conftest import Interrupting
@@ -83,10 +82,6 @@ def drawn_by(*arguments: str | Path) -> set[str]:
     assert code == 0, stderr
     assert all(Path(line).is_file() for line in stdout.splitlines())
     return {Path(line).name for line in stdout.splitlines()}
-
-
-def test_there_are_figures_for_every_kind_of_dataset():
-    assert FIGURES.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", DRAWN)

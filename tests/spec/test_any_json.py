@@ -72,12 +72,10 @@ def check(file, document, place):
     file.write_text(json.dumps(document))
     try:
         assemble.awaited_in(file, place)
-        problems = assemble.problems_in(file, place)
-        assert all(str(problem) for problem in problems)
-        if not problems:
-            assemble.warnings_in(file, place)
-            if file.parent.name == "experiences":
-                json_bytes(assemble.experience(str(file), [], place).document)
+        found = assemble.examined(file, assemble.datasets_of(place))
+        assert all(str(problem) for problem in [*found.problems, *found.warnings])
+        if not found.problems and file.parent.name == "experiences":
+            json_bytes(assemble.experience(str(file), [], place).document)
     finally:
         file.write_text(before)
 
