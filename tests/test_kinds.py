@@ -9,6 +9,7 @@ import pytest
 
 from qexp import assemble
 from qexp.analysis.prediction import files
+from qexp.runs import figures
 from qexp.runs.execution import kinds as execution
 from qexp.runs.record import resolved
 from qexp.spec import kinds
@@ -20,6 +21,7 @@ TABLES = {
     "assemble.kinds": assemble.KINDS,
     "runs.record.resolved": resolved.KINDS,
     "runs.execution.kinds": execution.KINDS,
+    "runs.figures": figures.FIGURES,
     "analysis.prediction.files": files.KINDS,
 }
 """Module → its table by kind."""

@@ -11,9 +11,11 @@ from typing import Any
 from qexp.analysis.prediction.files import KINDS as PREDICTIONS
 from qexp.assemble.kinds import KINDS as OBJECTS
 from qexp.runs.execution.kinds import KINDS as EXECUTIONS
+from qexp.runs.figures import FIGURES
 from qexp.runs.record.resolved import KINDS as RESOLVED
 from qexp.spec.kinds import KINDS as DOCUMENTS
 from tests.fifth_kind.documents import ImageSpecs, OnImages
+from tests.fifth_kind.figures import OF_IMAGES
 from tests.fifth_kind.objects import ImageKind
 from tests.fifth_kind.prediction import PREDICTION
 from tests.fifth_kind.runs import train
@@ -23,6 +25,7 @@ LINES: list[tuple[Mapping[str, Any], Any]] = [
     (OBJECTS, ImageKind()),
     (RESOLVED, OnImages),
     (EXECUTIONS, train),
+    (FIGURES, OF_IMAGES),
     (PREDICTIONS, PREDICTION),
 ]
 """Table → what it has for `images`."""

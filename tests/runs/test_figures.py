@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import qexp as package
-from qexp.assemble.datasets import DATASETS
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.runs.figures import FIGURES, draw
+from qexp.runs.figures import draw
 from qexp.runs.record.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import Specs, call
@@ -83,10 +82,6 @@ def drawn_by(*arguments: str | Path) -> set[str]:
     assert code == 0, stderr
     assert all(Path(line).is_file() for line in stdout.splitlines())
     return {Path(line).name for line in stdout.splitlines()}
-
-
-def test_there_are_figures_for_every_kind_of_dataset():
-    assert FIGURES.keys() == DATASETS.keys()
 
 
 @pytest.mark.parametrize("name", DRAWN)
