@@ -17,7 +17,7 @@ from tests import cores, domes, stones
 from tests.conftest import Specs, call
 from tests.runs.conftest import Interrupting
 
-FRAMES = {f"{folder}/frame_00{number}" for folder in ("d0", "d1") for number in range(2)}
+FRAMES = {f"d0/frame_00{number}" for number in range(2)}
 
 DRAWN = {
     "sound_0": {"learning_curve", "test_estimates", "matrix"},
@@ -37,7 +37,7 @@ def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("all_kinds") / "workspace"
     Specs(root)
     cores.write(root)
-    domes.write_folders(root / "data/domes", test=2, frames=2)
+    domes.write_folders(root / "data/domes", test=1, frames=2)
     for experience in (domes, stones):
         experience.write(root)
     for name in DRAWN:
@@ -222,7 +222,7 @@ def test_a_style_file_or_a_format_that_does_not_exist_is_refused(here):
 
 
 def test_a_file_of_numbers_that_is_damaged_is_named(here):
-    for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d1.nc")):
+    for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d0.nc")):
         (here / "runs" / name / file).write_bytes(b"none")
         code, _, stderr = call("figures", name)
         assert code == 5
