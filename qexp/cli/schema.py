@@ -11,8 +11,8 @@ def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
     from qexp.assemble import tables_here
     from qexp.did_you_mean import suggestion
     from qexp.errors import QexpError
-    from qexp.spec.schema import KINDS, whole_schema
+    from qexp.spec.schema import DOCUMENTS, whole_schema
 
-    if kind not in KINDS:
-        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, KINDS)}")
+    if kind not in DOCUMENTS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, DOCUMENTS)}")
     print_json(whole_schema(kind, tables_here(workspace)))
