@@ -1,4 +1,4 @@
-"""What a resolved experience says of layers and frozen operations; one from before there were such keys has none."""
+"""The rates by layer and the frozen operations that a resolved experience asks for."""
 
 from qexp import assemble
 from qexp.workspace import find
