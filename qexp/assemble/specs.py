@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,15 @@ class Experience:
         return digest(self.document, *([self.extensions] if self.extensions else []))
 
 
-def experience(reference: str, overrides: Iterable[str], workspace: Workspace, memory: int | None = None) -> Experience:
+def experience(
+    reference: str, overrides: resolve.Overrides, workspace: Workspace, memory: int | None = None
+) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all that is wrong with it.
 
-    memory  bytes that the machine has which will train it; those of this one if left out
+    overrides  dotted key → value
+    memory     bytes that the machine has which will train it; those of this one if left out
     """
-    changes = [resolve.override(text) for text in overrides]
+    changes = [resolve.override(key, value) for key, value in overrides.items()]
     tables = tables_with(workspace.extensions)
     available = machine.memory() if memory is None else memory
     loaded, problems = checked(reference, changes, workspace, tables, available)

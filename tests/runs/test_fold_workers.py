@@ -38,7 +38,7 @@ def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
     """A run of `MANY` whose folds are still to be trained."""
     write(**{**MANY, "epochs": 4})
     place = Workspace(workspace)
-    directory = prepare(plans.plan(assemble.experience("stones", [], place), 0, "stones_0", place), place)
+    directory = prepare(plans.plan(assemble.experience("stones", {}, place), 0, "stones_0", place), place)
     plan = folds_of(directory.spec(), assemble.tables_with(directory.extensions), 0, torch.device("cpu"))
     open_folds(directory, directory.record(), plan)
     return directory

@@ -77,7 +77,7 @@ def check(file, document, place):
         if not problems:
             assemble.warnings_in(file, place)
             if file.parent.name == "experiences":
-                json_bytes(assemble.experience(str(file), [], place).document)
+                json_bytes(assemble.experience(str(file), {}, place).document)
     finally:
         file.write_text(before)
 

@@ -92,7 +92,7 @@ def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> No
 
 def _numbers(axis: Axis, members: Iterable[Member], workspace: Workspace) -> dict[str, float]:
     """How many `all` labelled spectra are; nothing where that is not known, or no matter."""
-    if axis.keys != [LABELLED] or ALL not in axis.values:
+    if list(axis.keys) != [LABELLED] or ALL not in axis.values:
         return {}
     plan = next(one.plan for one in members if one.point[0] == ALL)
     tables = assemble.tables_with(workspace.extensions)
