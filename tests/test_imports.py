@@ -152,8 +152,9 @@ def test_only_the_package_and_the_commands_import_the_api():
     assert {part(module) for module in users} <= {"__init__", "api", "cli"}
 
 
-PROCESSES = {"cli.execute", "cli.supervise", "cli.train_folds"}
-"""Hidden commands, the starting points of processes that runs, pools and schedulers start: not for Python."""
+PROCESSES = {"cli.execute", "cli.supervise", "cli.train_folds", "cli.names"}
+"""Hidden commands, the starting points of processes that runs, pools and schedulers start; and the one that writes the
+names for completion. None is called from Python."""
 
 PRINTING = {
     "analysis.comparison.compare": "the two types of comparison, which are printed differently",
@@ -173,7 +174,7 @@ PRINTING = {
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""
 
-COMPLETING = {"runs.catalog.catalog", "runs.record.directory", "spec.schema"}
+COMPLETING = {"runs.catalog.catalog", "runs.record.directory"}
 """What completion reads besides, within the time of a keystroke: names only."""
 
 

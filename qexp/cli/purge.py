@@ -54,7 +54,7 @@ def purge(
 def _confirm(doomed: Sequence[Trashed]) -> None:
     size = in_bytes(sum(size_of(entry.data) for entry in doomed))
     names = ", ".join(entry.name for entry in doomed[:8]) + (", …" if len(doomed) > 8 else "")
-    question = f"delete {len(doomed)} runs permanently ({size}): {names}"
+    question = f"delete {len(doomed)} run{'s' * (len(doomed) != 1)} permanently ({size}): {names}"
     if not sys.stdin.isatty():
         raise QexpError(f"this would {question}; without a terminal to ask on, add --yes")
     ask(f"{question}?")
