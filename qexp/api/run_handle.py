@@ -114,7 +114,7 @@ class Run:
         return "".join(self.log_pieces(attempt))
 
     def log_pieces(self, attempt: int | None = None, *, follow: bool = False) -> Iterator[str]:
-        """The log of an attempt, the last one if left out, in pieces; `follow` goes on until the run ends."""
+        """The log of an attempt, the last one if left out, in pieces; with `follow` until the run ends."""
         from qexp.runs.state import logs
 
         return (logs.follow if follow else logs.read)(self.directory, attempt)

@@ -1,6 +1,6 @@
 """Printing: results to stdout, messages and progress to stderr, colours and bars on a terminal only.
 
-Records, specs and logs may be somebody else's, so that no text reaches a terminal without being `cleaned` here.
+Records, specs and logs may come from others, so no text reaches a terminal without being `cleaned` here.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def ls(
     ] = True,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """List runs."""
+    """List runs with their states and test errors."""
     chosen = _chosen(columns, group=group, size=size, names=names)
     if lineage and (chosen is not None or group is not None or as_csv or names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")

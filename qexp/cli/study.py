@@ -64,7 +64,9 @@ def study(
     ] = None,
     pretrain_seed: Annotated[
         str,
-        typer.Option(metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its seed."),
+        typer.Option(
+            metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."
+        ),
     ] = "0",
     metric: Annotated[
         str | None,
