@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
+from qexp.api.warn import Report, as_warning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,6 +141,25 @@ class Run:
 
         place = workspaces.Workspace(self.path.parent.parent)
         return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
+
+    def figures(
+        self,
+        formats: Sequence[str] = ("png",),
+        *,
+        style: str | Path | None = None,
+        only: Collection[str] = (),
+        warn: Report = as_warning,
+    ) -> list[Path]:
+        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`.
+
+        formats  "png", "pdf", "svg"
+        style    a matplotlib style file
+        only     names of figures; all if left out
+        warn     receives why a figure is left out
+        """
+        from qexp.runs.figures import draw
+
+        return draw(self.directory, formats, None if style is None else Path(style), only, left_out=warn)
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""

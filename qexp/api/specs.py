@@ -73,11 +73,11 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
     """The JSON Schema of a kind of spec: dataset, model or experience."""
     from qexp.assemble import tables_here
-    from qexp.spec.schema import KINDS, whole_schema
-    from qexp.tables import suggestion
+    from qexp.did_you_mean import suggestion
+    from qexp.spec.schema import DOCUMENTS, whole_schema
 
-    if kind not in KINDS:
-        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, KINDS)}")
+    if kind not in DOCUMENTS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, DOCUMENTS)}")
     return whole_schema(kind, tables_here(workspace))
 
 

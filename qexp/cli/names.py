@@ -13,13 +13,13 @@ FILE = Path(__file__).with_name("names.json")
 
 def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
-    from qexp.analysis.export.network import FORMATS
+    from qexp.analysis.export.graphs import FORMATS
     from qexp.assemble import BUILT_IN
     from qexp.runs.record.state import LISTED
-    from qexp.spec.schema import KINDS, dataset_types
+    from qexp.spec.schema import DOCUMENTS, dataset_types
 
     tables = {**BUILT_IN, "datasets": dataset_types(BUILT_IN)}
-    choices = {"export formats": FORMATS, "kinds of specs": KINDS, "states": LISTED}
+    choices = {"export formats": FORMATS, "kinds of specs": DOCUMENTS, "states": LISTED}
     return {
         "tables": {name: sorted(entries) for name, entries in sorted(tables.items())},
         "choices": {name: sorted(values) for name, values in choices.items()},

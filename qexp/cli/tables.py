@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qexp import api
 from qexp.cli.arguments import EntryArgument, TableArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
+from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError
-from qexp.tables import suggestion
 
 if TYPE_CHECKING:
     from qexp.quantities import Quantities

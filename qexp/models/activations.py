@@ -1,4 +1,4 @@
-"""Activation functions by the names that Keras, and so VDI's specs, give them."""
+"""Activation functions, by their names in Keras, which VDI's specs use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Asinh(nn.Module):
-    """Linear near zero, logarithmic far from it, of both signs: for features that span orders of magnitude."""
+class AsinhActivation(nn.Module):
+    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of many magnitudes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.asinh(x)
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
-    "asinh": Asinh,
+    "asinh": AsinhActivation,
 }
 
 ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}

@@ -36,6 +36,7 @@ class Attempt:
     """What training and evaluation of a run need.
 
     own          the record, as this process writes it
+    dataset      the spec's, opened; which class it is of depends on its kind
     interrupted  whether the process was asked to end
     processes    at most so many may be used, each on one core
     """
@@ -43,6 +44,7 @@ class Attempt:
     directory: RunDirectory
     own: OwnRecord
     spec: dict[str, Any]
+    dataset: Any
     tables: Tables
     device: torch.device
     display: Display

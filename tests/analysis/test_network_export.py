@@ -22,7 +22,9 @@ from qexp.analysis.export.graphs import FORMATS, Graph, GraphError, Named, captu
 from qexp.analysis.export.network import export_network
 from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.row_model import row_model
-from qexp.datasets.transforms import TRANSFORMS, Scale, Standardize
+from qexp.datasets.transforms import TRANSFORMS
+from qexp.datasets.transforms.elementwise import Scale
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
@@ -485,7 +487,7 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     about = export_network(run_of(finished, "sound_1"), tmp_path / "sound").about
     record = run_of(finished, "sound_1").record()
     assert about == json.loads((tmp_path / "sound" / "network.json").read_text())
-    assert (about["run"], about["seed"], about["digest"]) == ("sound_1", 1, record["digest"])
+    assert (about["run"], about["seed"], about["digest"]) == ("sound_1", 1, record.digest)
     assert (about["qexp"], about["transforms_inside"], about["networks"]) == (qexp.__version__, False, 1)
     assert about["trained_on"]["document"]["varyings"] == SOUND["dataset"]["varyings"]
     [image] = about["inputs"]
@@ -498,7 +500,7 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     ]
     assert about["outputs"][1]["transform"] is None
     kept = onnx.load(tmp_path / "sound" / "model.onnx")
-    assert {one.key: one.value for one in kept.metadata_props} == {"run": "sound_1", "digest": record["digest"]}
+    assert {one.key: one.value for one in kept.metadata_props} == {"run": "sound_1", "digest": record.digest}
     assert "in m, transformed by `asinh`" in kept.graph.input[0].doc_string
     about = export_network(run_of(several, "alike_0"), tmp_path / "stones", physical=True).about
     assert about["inputs"][0]["columns"] == list(stones.COLUMNS)

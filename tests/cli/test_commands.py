@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from qexp.assemble import BUILT_IN
-from qexp.assemble.datasets import DATASETS
+from qexp.assemble import BUILT_IN, KINDS
 from qexp.cli import app
 from qexp.runs.planning.prepare import Plan, prepare
 from qexp.spec.validate import findings
@@ -154,7 +153,7 @@ def test_a_folder_that_is_no_workspace_is_refused_wherever_it_is_named(qexp, tmp
     for line in ((*arguments, "--workspace", tmp_path), ("--workspace", tmp_path, *arguments)):
         code, stdout, stderr = qexp(*line)
         assert (code, stdout) == (3, "")
-        assert f"{tmp_path} is no workspace" in stderr
+        assert f"{tmp_path} is not a workspace" in stderr
 
 
 @pytest.mark.parametrize("arguments", [("tables", "losses"), ("schema", "model")], ids=lambda arguments: arguments[0])
@@ -200,7 +199,7 @@ def test_every_entry_of_a_table_is_listed_and_described(qexp, table):
 
 
 def test_the_types_of_datasets_are_described_like_a_table_by_the_keys_of_their_specs(qexp):
-    assert [line.split()[0] for line in qexp("tables", "datasets").stdout.splitlines()[1:]] == list(DATASETS)
+    assert [line.split()[0] for line in qexp("tables", "datasets").stdout.splitlines()[1:]] == list(KINDS)
     for name, of_type in json.loads(qexp("tables", "datasets", "--json").stdout).items():
         assert findings("dataset", of_type["example"], BUILT_IN) == []
         stdout = qexp("tables", "datasets", name).stdout
@@ -548,16 +547,18 @@ def test_a_name_that_another_spec_has_taken_is_refused(finished, qexp):
 # Damage
 
 
-def test_a_damaged_record_is_skipped_by_a_listing_with_a_warning_and_an_error_when_asked_for(workspace, qexp):
+def test_a_damaged_record_is_listed_as_damaged_and_an_error_when_asked_for(workspace, qexp):
     for name, content in {"torn": '{"name": "torn", "sta', "foreign": "[1, 2]", "empty": ""}.items():
         (workspace / "runs" / name).mkdir(parents=True)
         (workspace / "runs" / name / "run.json").write_text(content)
         code, stdout, stderr = qexp("show", name)
         assert (code, stdout) == (5, "")
         assert f"runs/{name}/run.json" in stderr
-    code, stdout, stderr = qexp("ls", "-q")
-    assert (code, stdout) == (0, "")
-    assert stderr.count("warning: ") == 3
+    code, stdout, _ = qexp("ls", "--json")
+    assert code == 0
+    assert {run["name"]: run["state"] for run in json.loads(stdout)} == dict.fromkeys(
+        ("torn", "foreign", "empty"), "damaged"
+    )
 
 
 def test_a_catalog_that_is_damaged_or_gone_makes_no_difference_but_a_warning(specs, qexp):

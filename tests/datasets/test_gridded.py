@@ -232,7 +232,7 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
 def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
     one = dataset(folders).parts["train"][0]
     expected = fields(one, ["thk"])["thk"]
-    one.prepared.path.write_bytes(one.prepared.path.read_bytes()[:1000])
+    one.cached.path.write_bytes(one.cached.path.read_bytes()[:1000])
     again = dataset(folders).parts["train"][0]
     np.testing.assert_array_equal(fields(again, ["thk"])["thk"], expected)
 
@@ -263,7 +263,7 @@ def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders,
     assert len(set(expected.values())) == 4
     for bare in (False, True):  # the second time there is no ice to count
         if bare:
-            frames.prepared.path.write_bytes(bytes(frames.prepared.path.stat().st_size))
+            frames.cached.path.write_bytes(bytes(frames.cached.path.stat().st_size))
         for (threshold, size), count in expected.items():
             assert places(threshold=threshold, patch_size=size) == count
     rewritten(folders / "test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] * 2))
@@ -331,7 +331,7 @@ def test_a_mapping_is_read_as_it_is_written(tmp_path):
         ("thk 0.0", "line 2: the scale of 'thk' is 0; it must not be zero"),
         ("thk nan", "line 2: the scale of 'thk' is nan"),
         ("thk 2000 m", "line 2: more than a field and its scale"),
-        ("usurf 2000", "line 2: 'usurf' stands in the file twice"),
+        ("usurf 2000", "line 2: 'usurf' is listed twice; remove one"),
     ],
 )
 def test_a_line_that_is_no_mapping_is_named(tmp_path, line, complaint):
@@ -363,17 +363,17 @@ def uneven(data):
         (
             without("usurf"),
             {},
-            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes are computed where there is a surface 'usurf'",
+            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes can be computed from a surface 'usurf'",
         ),
         (
             without("x"),
             {},
-            r"d1/ex\.nc has no coordinate 'x' of two or more cells, without which 'slopsurfx' cannot be computed",
+            r"d1/ex\.nc has no coordinate 'x' of two or more cells, which is needed to compute 'slopsurfx' from",
         ),
         (
             without("y"),
             {},
-            r"d1/ex\.nc has no coordinate 'y' of two or more cells, without which 'slopsurfy' cannot be computed",
+            r"d1/ex\.nc has no coordinate 'y' of two or more cells, which is needed to compute 'slopsurfy' from",
         ),
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
         (
@@ -382,11 +382,11 @@ def uneven(data):
             r"d1 has no thickness 'thk' to compare with; leave 'threshold' out",
         ),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
-        (uneven, {}, r"d1/ex\.nc: 'x' is not even: its steps go from 160 to 240"),
+        (uneven, {}, r"d1/ex\.nc: 'x' is not evenly spaced: its steps range from 160 to 240"),
         (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
         (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),
-        (lambda data: data, {"resample": 1.5}, "cells become wider by whole numbers"),
-        (lambda data: data, {"resample": 30}, "nothing is left of 20 x 24 cells"),
+        (lambda data: data, {"resample": 1.5}, r"must be a whole number \(wider cells\), or less than 1"),
+        (lambda data: data, {"resample": 30}, "20 x 24 cells cannot be resampled by 30: no cell is left"),
         (lambda data: data, {"vectors": [["ubar", "vba"]]}, "no variable 'vba'; did you mean 'vbar'"),
     ],
 )
@@ -450,7 +450,7 @@ def test_fields_without_time_are_one_frame(folders):
 
 def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
-    one, *others = (frames.prepared.path for part in dataset(folders).parts.values() for frames in part)
+    one, *others = (frames.cached.path for part in dataset(folders).parts.values() for frames in part)
     for path in others:
         os.utime(path, (0, 0))
     code, _, stderr = qexp("purge", "--cache", "--older-than", "30d")

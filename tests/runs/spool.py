@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.state import State
 from qexp.runs.schedulers import LAUNCHERS
 from qexp.runs.schedulers.options import Option
 from tests.runs.conftest import until
@@ -29,7 +30,7 @@ for job; do
 done
 """
 
-ENDS = {"0": "done", "130": "interrupted"}
+ENDS = {"0": State.DONE, "130": State.INTERRUPTED}
 """Exit code → state; all others are failures."""
 
 
@@ -46,7 +47,7 @@ class Spool:
         at_most: int | None,
         name: str,
         device: str = "auto",
-    ) -> dict[str, str]:
+    ) -> dict[str, State]:
         start = [sys.executable, "-m", "tests.runs.spool", "execute", "--device", device]
         commands = [[*start, str(run.path)] for run in runs]
         jobs = self.submit_commands(folder, commands, options, at_most, name)
@@ -76,28 +77,28 @@ class Spool:
             )
         return [str(job) for job in jobs]
 
-    def states(self, jobs: Iterable[str]) -> dict[str, str]:
+    def states(self, jobs: Iterable[str]) -> dict[str, State]:
         return {job: self._state(Path(job)) for job in jobs if Path(job).exists()}
 
-    def _state(self, job: Path) -> str:
+    def _state(self, job: Path) -> State:
         if (job / "code").exists():
-            return ENDS.get((job / "code").read_text().strip(), "failed")
+            return ENDS.get((job / "code").read_text().strip(), State.FAILED)
         if (job / "cancelled").exists():
-            return "interrupted"
-        return "running" if (job / "turn").exists() else "queued"
+            return State.INTERRUPTED
+        return State.RUNNING if (job / "turn").exists() else State.QUEUED
 
-    def cancel(self, jobs: Collection[str]) -> dict[str, str]:
+    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
         waited = {}
         for job in map(Path, jobs):
             try:
                 (job / "turn").mkdir()
             except FileExistsError:
-                if self._state(job) == "running":
+                if self._state(job) is State.RUNNING:
                     until((job / "pid").exists, "the start of a job whose turn has come")
                     os.kill(int((job / "pid").read_text()), signal.SIGTERM)
             else:
                 (job / "cancelled").touch()
-                waited[str(job)] = "interrupted"
+                waited[str(job)] = State.INTERRUPTED
         return waited
 
     def this_job(self) -> tuple[str, str | None] | None:

@@ -27,11 +27,10 @@ from tests.conftest import Specs, mounted
 from tests.runs.conftest import until
 from tests.runs.test_catalog import write_record
 from tests.runs.test_fold_workers import prepared
-from tests.runs.test_folds import run, write
 from tests.runs.test_many_at_once import fill
 from tests.runs.test_waiting import sleeper
 
-__all__ = ["prepared", "run", "sleeper", "write"]  # fixtures
+__all__ = ["prepared", "sleeper"]  # fixtures
 
 LONG = ("run", "sound", "--set", "epochs=100", "--device", "cpu")
 

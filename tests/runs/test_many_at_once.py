@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ from qexp.runs.planning.prepare import Plan, prepare
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
+from qexp.runs.record.record import AttemptRecord
+from qexp.runs.record.state import State
 from qexp.workspace import Workspace
 from tests.conftest import mounted
 
@@ -35,6 +38,9 @@ PROCESSES, RUNS_EACH = 20, 10
 KILLS, AT_ONCE = 60, 4
 
 WEIGHTS, PREDICTIONS = b"w" * 10_000, b"p" * 5_000
+
+SPEC = Path(__file__).parent / "stored" / "version_2" / "today" / "spec.json"
+"""Of a run on generated images."""
 
 BARELY = 100_000
 """Bytes that a few runs take: with so much room or less, any file of any of them may be the first without."""
@@ -47,20 +53,19 @@ Mishap = Callable[[random.Random], None]
 
 def create_and_finish(root: Path, name: str) -> None:
     """A run from its preparation to its results, without the training between. What the disk refuses is raised."""
-    spec = {"outputs": ["depth"], "epochs": 1, "dataset": {}, "model": {}}
-    directory = prepare(Plan(name, "made", "made", "made", 0, spec, digest=name), Workspace(root))
-    attempt = {"number": 1, "process": this_process().document(), "started": now(), "ended": None, "state": "running"}
-    record = directory.record() | {"state": "running", "attempts": [attempt]}
+    directory = prepare(Plan(name, "made", "made", "made", 0, files.read_json(SPEC), digest=name), Workspace(root))
+    attempt = AttemptRecord(number=1, process=this_process(), started=now(), state=State.RUNNING)
+    record = replace(directory.record(), state=State.RUNNING, attempts=(attempt,))
     try:
-        files.write_json(directory.record_file, record)
+        directory.write(record)
         Catalog(Workspace(root)).runs()
         files.write_bytes(directory.best_weights, WEIGHTS)
         files.make_folder(directory.results)
         files.write_bytes(directory.results / "test_predictions.nc", PREDICTIONS)
-        record |= {"state": "done", "results": {"test": {"depth": {"mae": 0.5}}}}
-        files.write_json(directory.record_file, record)
+        record = replace(record, state=State.DONE, results={"test": {"depth": {"mae": 0.5}}})
+        directory.write(record)
     except QexpError:
-        files.write_json(directory.record_file, record | {"state": "failed"})
+        directory.write(replace(record, state=State.FAILED))
         raise
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from qexp import open_run
 from qexp.runs.record import provenance
+from qexp.runs.record.record import CodeState
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -43,7 +44,7 @@ def folder(tmp_path) -> Path:
 def test_of_a_clean_checkout_the_commit_says_all(repository, folder):
     state = provenance.keep_code_state(repository, folder)
     commit = git(repository, "rev-parse", "HEAD").strip()
-    assert state == {"commit": commit, "dirty": False, "diff": None, "untracked": [], "untracked_left_out": []}
+    assert state == CodeState(commit=commit, dirty=False, untracked=(), untracked_left_out=())
     assert not (folder / "changes.diff").exists()
 
 
@@ -51,12 +52,12 @@ def test_commit_diff_and_small_files_bring_the_code_back(repository, folder, tmp
     (repository / "specs/a.json").write_text('{"a": "größer als 1"}\n')
     (repository / "specs/b.json").write_text('{"b": 2}\n')
     state = provenance.keep_code_state(repository, folder)
-    assert state["dirty"] is True
-    assert state["diff"] == hashlib.sha256((folder / "changes.diff").read_bytes()).hexdigest()
+    assert state.dirty is True
+    assert state.diff == hashlib.sha256((folder / "changes.diff").read_bytes()).hexdigest()
 
     again = tmp_path / "again"
     git(tmp_path, "clone", "-q", str(repository), str(again))
-    git(again, "checkout", "-q", state["commit"])
+    git(again, "checkout", "-q", state.commit)
     git(again, "apply", str(folder / "changes.diff"))
     shutil.copytree(folder / "untracked", again, dirs_exist_ok=True)
     for name in ("a.json", "b.json"):
@@ -65,11 +66,11 @@ def test_commit_diff_and_small_files_bring_the_code_back(repository, folder, tmp
 
 def test_a_diff_is_the_same_whatever_the_users_git_is_set_to(repository, folder, tmp_path):
     (repository / "specs/a.json").write_text("{}\n")
-    plain = provenance.keep_code_state(repository, folder)["diff"]
+    plain = provenance.keep_code_state(repository, folder).diff
     for key, value in [("color.diff", "always"), ("diff.noprefix", "true"), ("diff.external", "echo")]:
         git(repository, "config", key, value)
     (tmp_path / "other").mkdir()
-    assert provenance.keep_code_state(repository, tmp_path / "other")["diff"] == plain
+    assert provenance.keep_code_state(repository, tmp_path / "other").diff == plain
 
 
 def test_what_is_too_large_to_copy_is_listed_with_its_size(repository, folder, monkeypatch):
@@ -81,8 +82,8 @@ def test_what_is_too_large_to_copy_is_listed_with_its_size(repository, folder, m
     (repository / "nested").mkdir()
     git(repository / "nested", "init", "-q")
     state = provenance.keep_code_state(repository, folder)
-    assert state["untracked"] == ["a", "c", "e"]
-    left_out = {one["name"]: one["bytes"] for one in state["untracked_left_out"]}
+    assert state.untracked == ("a", "c", "e")
+    left_out = {one.name: one.bytes for one in state.untracked_left_out}
     assert {"b": 101, "d": 60, "link": None}.items() <= left_out.items()
     assert sorted(path.name for path in (folder / "untracked").iterdir()) == ["a", "c", "e"]
 
@@ -94,7 +95,7 @@ def test_names_that_are_no_text_or_hold_odd_characters_are_kept(repository, fold
     for name in names:
         (repository / os.fsdecode(name)).write_bytes(name)
     state = provenance.keep_code_state(repository, folder)
-    assert len(state["untracked"]) == len(names)
+    assert len(state.untracked) == len(names)
     assert {path.read_bytes() for path in (folder / "untracked").iterdir()} == set(names)
     json_bytes(state)
 
@@ -104,13 +105,13 @@ def test_what_runs_produce_and_what_git_ignores_is_no_code(repository, folder):
     for name in ("runs/one/run.json", "comparisons/a.png", "data/table.csv", "secret"):
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text("x")
-    assert provenance.keep_code_state(repository, folder)["untracked"] == [".gitignore"]
+    assert provenance.keep_code_state(repository, folder).untracked == (".gitignore",)
 
 
 def test_outside_of_a_repository_and_before_its_first_commit_there_is_no_commit(tmp_path, folder):
-    assert provenance.keep_code_state(tmp_path, folder) == {"commit": None, "dirty": None}
+    assert provenance.keep_code_state(tmp_path, folder) == CodeState()
     git(tmp_path, "init", "-q")
-    assert provenance.keep_code_state(tmp_path, folder) == {"commit": None, "dirty": None}
+    assert provenance.keep_code_state(tmp_path, folder) == CodeState()
 
 
 OWN_CODE = "import json; from qexp.runs.record.provenance import own_code; print(json.dumps(own_code()))"
@@ -163,7 +164,7 @@ def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt(finis
     for key in ("host", "platform", "processor", "instructions", "device", "threads", "variables", "accelerator"):
         assert key in environment
     assert environment["qexp"].keys() == provenance.own_code().keys()
-    assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory"}
+    assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory", "process"}
 
 
 def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_path, monkeypatch, qexp):

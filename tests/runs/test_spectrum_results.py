@@ -1,4 +1,4 @@
-"""What a run on spectra leaves: numbers of test spectra beside baselines, spectra that were filled in, figures."""
+"""What a run on spectra leaves: numbers of test spectra beside baselines, and spectra that were filled in."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 import torch
 import xarray
-from matplotlib.figure import Figure
 
 from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.modules.masked_autoencoder import hidden_channels
+from qexp.models.modules.spectrum_patches import hidden_channels
 from qexp.models.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
 from qexp.runs.evaluation.spectra import Subject, evaluate, inner_parts
 from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
 from qexp.seeds import Seeds
 from qexp.tables import Entry
 from tests import cores
@@ -113,7 +114,7 @@ def network(spec, dataset, train=None):
 
 
 def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
-    record = {"name": directory.name, "seed": seed, "caution": caution}
+    record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
         directory, OwnRecord(directory, record), {"baselines": baselines}, {"baselines": table},
         torch.device("cpu"), Silent(), interrupted, processes=1,
@@ -121,7 +122,7 @@ def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interr
 
 
 def evaluated(directory, of, *asked, **more):
-    return evaluate(attempt(directory, *asked, **more), of).document()
+    return evaluate(attempt(directory, *asked, **more), of)
 
 
 def lines_of(path):
@@ -137,9 +138,9 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
     found = evaluated(directory, of)
     estimates = of.model.estimate(of.data.test)["toc"][:, 0].double().numpy()
     truth = dataset.targets[of.test]
-    assert found["results"]["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
-    low, high = found["intervals"]["test"]["toc"]["rmse"]
-    assert low <= found["results"]["test"]["toc"]["rmse"] <= high
+    assert found.results["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
+    low, high = found.intervals["test"]["toc"]["rmse"]
+    assert low <= found.results["test"]["toc"]["rmse"] <= high
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
         np.testing.assert_array_equal(table["name"].values.astype(str), dataset.names[of.test])
         np.testing.assert_array_equal(table["core"].values.astype(str), dataset.cores[of.test])
@@ -150,21 +151,19 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
         assert (table.attrs["run"], table.attrs["part"]) == ("run_0", "test")
     lines = lines_of(directory.results / "predictions.csv")
     assert [float(line["toc_estimate"]) for line in lines] == estimates.tolist()
-    assert {path.name for path in (directory.results / "figures").iterdir()} == {
-        "estimates_by_core.png", "down_core.png", "learning_curve.png",
-    }  # fmt: skip
+    assert {path.name for path in directory.results.iterdir()} == {"predictions.csv", "test_predictions.nc"}
 
 
 def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):
     of = network(REGRESSOR, dataset)
     found = evaluated(directory, of, SIMPLE)
-    rows = {row["estimator"]: row for row in found["comparison"]}
+    rows = {row.estimator: row for row in found.comparison}
     assert list(rows) == ["network", "mean", "ridge"]
-    assert rows["network"]["rmse"] == pytest.approx(found["results"]["test"]["toc"]["rmse"])
+    assert rows["network"].rmse == pytest.approx(found.results["test"]["toc"]["rmse"])
     truth = dataset.targets[of.test]
-    assert rows["mean"]["bias"] == pytest.approx(dataset.targets[of.train].mean() - truth.mean())
-    assert all(row["n"] == len(truth) and row["groups"] == len(set(dataset.cores[of.test])) for row in rows.values())
-    assert rows["ridge"]["rmse"] < rows["mean"]["rmse"]
+    assert rows["mean"].bias == pytest.approx(dataset.targets[of.train].mean() - truth.mean())
+    assert all(row.n == len(truth) and row.groups == len(set(dataset.cores[of.test])) for row in rows.values())
+    assert rows["ridge"].rmse < rows["mean"].rmse
 
 
 def test_baselines_see_the_spectra_as_the_network_does_and_learn_from_the_same(dataset, directory):
@@ -220,7 +219,7 @@ def test_of_one_core_baselines_choose_by_its_spectra(rows, parts):
 def test_a_few_labelled_spectra_are_enough_for_baselines(dataset, directory, count):
     few = np.flatnonzero(dataset.part == "train")[:count]
     found = evaluated(directory, network(REGRESSOR, dataset, few), SIMPLE)
-    assert all(np.isfinite(row["rmse"]) for row in found["comparison"])
+    assert all(np.isfinite(row.rmse) for row in found.comparison)
 
 
 # Spectra
@@ -234,7 +233,7 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
     estimate = of.model.estimate(of.data.test)["spectrum"].double().numpy()
     truth = of.data.test["spectrum"].double().numpy()
     expected = evaluate_metrics(of.metrics["spectrum"], estimate[hidden], truth[hidden])
-    assert found["results"]["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert found.results["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
     lines = lines_of(directory.results / "errors_by_energy.csv")
     assert [float(line["energy"]) for line in lines] == pytest.approx(ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
     assert [int(line["times_hidden"]) for line in lines] == hidden.sum(axis=0).tolist()
@@ -248,27 +247,31 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
         each = [np.sqrt(np.mean((estimate - truth)[row][hidden[row]] ** 2)) for row in range(len(truth))]
         np.testing.assert_allclose(table["hidden_rmse"], each)
         assert table["hidden_rmse"].attrs["units"] == "counts"
-    assert {path.name for path in (directory.results / "figures").iterdir()} == {
-        "reconstructions.png", "errors_by_energy.png", "learning_curve.png",
+    assert {path.name for path in directory.results.iterdir()} == {
+        "predictions.csv", "test_predictions.nc", "errors_by_energy.csv", "reconstructions.nc",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 512])
-def test_pictures_show_the_spectra_that_their_titles_name(at_once, dataset, directory, monkeypatch):
-    figures, savefig = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda made, *own, **more: figures.append(made) or savefig(made, *own, **more)
-    )
+def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
+    at_once, dataset, directory, monkeypatch
+):
     monkeypatch.setattr(spectra, "AT_ONCE", at_once)
     of = network(AUTOENCODER, dataset)
     evaluated(directory, of)
-    (axes,) = (made.axes for made in figures if len(made.axes) == 9)
-    for row, (original, seen, _) in zip(of.test[[0, 8, 17]], (axes[:3], axes[3:6], axes[6:]), strict=True):
-        assert original.get_title() == f"{dataset.names[row]}, {dataset.cores[row]}, {dataset.depths[row]:g} mm"
-        counts = np.maximum(dataset.spectra[row], 0.5)
-        np.testing.assert_array_equal(original.lines[0].get_ydata(), counts)
-        hidden = of.data.counted("spectrum", of.data.test)[np.flatnonzero(of.test == row)[0]].numpy()
-        np.testing.assert_array_equal(seen.lines[0].get_ydata(), np.where(hidden, np.nan, counts))
+    positions = [0, 8, 17]
+    with xarray.open_dataset(directory.results / "reconstructions.nc") as kept:
+        rows = of.test[positions]
+        np.testing.assert_array_equal(kept["spectrum"], rows)
+        np.testing.assert_array_equal(kept["name"].values.astype(str), dataset.names[rows])
+        np.testing.assert_array_equal(kept["core"].values.astype(str), dataset.cores[rows])
+        np.testing.assert_array_equal(kept["depth"], dataset.depths[rows])
+        np.testing.assert_array_equal(kept["counts"], dataset.spectra[rows])
+        hidden = of.data.counted("spectrum", of.data.test)[positions].numpy()
+        np.testing.assert_array_equal(kept["hidden"], hidden)
+        np.testing.assert_allclose(kept["energy"], ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
+        made = of.model.estimate(of.data.test)["spectrum"][positions].double().numpy()
+        np.testing.assert_allclose(kept["reconstruction"], made, rtol=1e-4)
 
 
 def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(dataset, directory):
@@ -299,27 +302,24 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
     monkeypatch.setattr(spectra, "AT_ONCE", 1)
     alone = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     (output,) = spec["outputs"]
-    assert alone["results"]["test"][output] == pytest.approx(together["results"]["test"][output], rel=1e-4, nan_ok=True)
-    for one, other in zip(alone["comparison"], together["comparison"], strict=True):
-        assert one["rmse"] == pytest.approx(other["rmse"], rel=1e-4)
+    assert alone.results["test"][output] == pytest.approx(together.results["test"][output], rel=1e-4, nan_ok=True)
+    for one, other in zip(alone.comparison, together.comparison, strict=True):
+        assert one.rmse == pytest.approx(other.rmse, rel=1e-4)
 
 
 # Files
 
 
 @pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
-def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec, dataset, directory):
-    drawn = {}
+def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, directory):
     for caution in ("", LEAKED):
         found = evaluated(directory, network(spec, dataset), caution=caution)
-        assert {row["note"] for row in found["comparison"]} <= {caution}
+        assert {row.note for row in found.comparison} <= {caution}
         for path in directory.results.glob("*.csv"):
             assert {line.get("caution", "") for line in lines_of(path)} == {caution}, path.name
-        with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
-            assert table.attrs.get("caution", "") == caution
-        drawn[caution] = {path.name: path.read_bytes() for path in (directory.results / "figures").iterdir()}
-    for name in drawn[LEAKED]:
-        assert drawn[LEAKED][name] != drawn[""][name], name
+        for path in directory.results.glob("*.nc"):
+            with xarray.open_dataset(path) as table:
+                assert table.attrs.get("caution", "") == caution, path.name
 
 
 def test_a_judgement_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):

@@ -197,7 +197,7 @@ def test_an_operation_that_leaves_no_channels_is_told_where_it_is_used_so(specs,
         "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["tokens", "pool", "pool"]}],
     }
     (said,) = problems(specs.write("model", model))
-    assert "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] of 2 samples" in said
+    assert "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] from 2 samples" in said
 
 
 def test_a_wrong_spec_does_not_hide_what_is_wrong_with_the_others(specs, qexp):

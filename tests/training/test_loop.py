@@ -7,12 +7,14 @@ from functools import partial
 import pytest
 import torch
 
-from qexp.datasets.transforms import Log, PerSample, Standardize
+from qexp.datasets.transforms.elementwise import Log
+from qexp.datasets.transforms.fitted import Standardize
+from qexp.datasets.transforms.within_samples import PerSample
 from qexp.errors import QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
-from qexp.models.modules.masked_autoencoder import hidden_channels
+from qexp.models.modules.spectrum_patches import hidden_channels
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.seeds import Seeds
 from qexp.training import loop
@@ -736,7 +738,7 @@ def test_the_penalty_of_frozen_weights_does_not_move_them(tmp_path):
 
 @pytest.mark.parametrize("epochs_frozen", [None, 1])
 def test_a_network_of_which_all_is_frozen_is_refused(tmp_path, epochs_frozen):
-    with pytest.raises(QexpError, match="nothing is left to train: all weights are those of first, norm, head"):
+    with pytest.raises(QexpError, match="no weights are left to train: all belong to first, norm, head"):
         trainer(tmp_path / "run", frozen=["first", "norm", "head"], epochs_frozen=epochs_frozen)
 
 

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from qexp.datasets.transforms import Log, Standardize
+from qexp.datasets.transforms.elementwise import Log
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise
@@ -18,7 +19,8 @@ from qexp.training.losses import LOSSES
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.recipe import DrawnData, Recipe
 from qexp.training.schedules import SCHEDULES
-from qexp.training.stack import Stack, Task, stack_size, stackable
+from qexp.training.stack import Stack
+from qexp.training.stack_tasks import Task, stack_size, stackable
 
 CPU = torch.device("cpu")
 TRAIN, VALIDATION, BATCH = 22, 7, 8
@@ -249,7 +251,7 @@ def test_a_network_that_diverges_is_named_and_disturbs_no_other(tmp_path, number
     tasks[number].train["seen"][5, 0] = math.nan
     stack = trained(tmp_path / "ill", tasks, epochs=5)
     failed = [outcome.failed for outcome in stack.outcomes]
-    assert f"task {number}: the loss is no longer a number in epoch 1, batch" in failed[number]
+    assert f"task {number}: the loss is NaN or infinite in epoch 1, batch" in failed[number]
     sound = [position for position in range(3) if position != number]
     assert [failed[position] for position in sound] == [None, None]
     alone = [task(position) for position in sound]
@@ -262,7 +264,7 @@ def test_a_truth_that_its_transform_cannot_take_fails_that_network_alone(tmp_pat
     tasks = [task(0), task(1)]
     tasks[1].train["depth"][3] = -1.0
     stack = trained(tmp_path, tasks, epochs=2)
-    assert "task 1: the transform of 'depth' made NaN or infinity of training values" in stack.outcomes[1].failed
+    assert "task 1: the transform of 'depth' is NaN or infinite for some training values" in stack.outcomes[1].failed
     assert stack.outcomes[0].failed is None
     assert len(stack.lines(0)) == 2
 
@@ -358,7 +360,7 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
     ("spoil", "message"),
     [
         (lambda tasks: tasks.clear(), "at least one task"),
-        (lambda tasks: tasks.append(task(0)), "two of 'task 0'"),
+        (lambda tasks: tasks.append(task(0)), "two are called 'task 0'"),
         (lambda tasks: tasks.append(task(7, "mlp")), "task 7 has another architecture than task 0"),
         (lambda tasks: tasks.append(task(7, validated=False)), "7 training and no|22 training and no validation rows"),
         (lambda tasks: tasks[1].train.update(samples(TRAIN - 1, "fewer")), "task 1 has 21 training and 7 validation"),

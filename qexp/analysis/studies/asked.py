@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from qexp import assemble
 from qexp.analysis.studies.axes import Axis, axes_of, changes
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.metrics.built_in import asked_for
 from qexp.runs.launch.order import Order
@@ -16,7 +17,6 @@ from qexp.runs.launch.sweep import memory_of
 from qexp.runs.planning import plans
 from qexp.runs.planning.grid import Grid
 from qexp.spec.resolve import Overrides
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 STUDIED = "r2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qexp import assemble, files
@@ -11,18 +11,14 @@ from qexp.analysis.comparison.seed_groups import Chosen
 from qexp.analysis.studies.axes import Axis
 from qexp.analysis.studies.members import Member
 from qexp.analysis.studies.results import Study
-from qexp.assemble.spectra import divided
-from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import QexpError
+from qexp.figures.canvas import save
 from qexp.figures.studies import Line, Spot, study_panels
+from qexp.runs.planning.prepare import Plan
 from qexp.runs.record.state import State
-from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 
 FILES = RUNS, VALUES, FIGURE = "study.csv", "table.csv", "study.png"
-
-LABELLED, ALL = "labelled", "all"
-"""The key of an experience on spectra, and its value that stands for a number."""
 
 FLOORS = {"r2": -0.5}
 """Metric → what is too bad to be drawn: R² has no lower end."""
@@ -87,19 +83,27 @@ def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> No
     unit = f" ({made.unit})" if made.unit else ""
     measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
     floor = FLOORS.get(made.metric)
-    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / FIGURE, numbers, floor)
+    drawn = study_panels(panels, axes[0].label, axes[0].values, measured, numbers, floor)
+    save(drawn, made.folder / FIGURE)
 
 
-def _numbers(axis: Axis, members: Iterable[Member], workspace: Workspace) -> dict[str, float]:
-    """How many `all` labelled spectra are; nothing where that is not known, or no matter."""
-    if list(axis.keys) != [LABELLED] or ALL not in axis.values:
+def _numbers(axis: Axis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
+    """How many training samples a value such as `all` labelled spectra is; nothing where that is not known."""
+    plans = {one.point[0]: one.plan for one in reversed(members)}  # of several seeds the first
+    key = axis.keys[0] if len(axis.keys) == 1 else ""
+    words = [word for word, plan in plans.items() if word is not None and word == _whole(plan, key)]
+    if not words:
         return {}
-    plan = next(one.plan for one in members if one.point[0] == ALL)
+    plan = plans[words[0]]
     tables = assemble.tables_with(workspace.extensions)
     try:
         dataset = assemble.dataset_of(plan.spec["dataset"], tables, workspace)
     except QexpError:  # the data are gone, but not what was learned of them
         return {}
-    if not isinstance(dataset, SpectraDataset):
-        return {}
-    return {ALL: float(len(divided(plan.spec, dataset, tables, Seeds(plan.seed))[0]))}
+    size = assemble.kind_of(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
+    return {words[0]: float(size)}
+
+
+def _whole(plan: Plan, key: str) -> str | None:
+    """The value of a key of an experience that stands for the whole training part."""
+    return assemble.kind_of(plan.spec["dataset"]).whole.get(key)

@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets import array_cache
-from qexp.datasets.array_cache import MAPPED_AROUND, Array, Prepared
+from qexp.datasets.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.datasets.spectra.counts import hash_of
 from qexp.datasets.spectra.folders import Folders
-from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, Rows, Source, depths_of, some
+from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, SpectrumRows, SpectrumSource, depths_of, some
 from qexp.datasets.spectra.tables import SpectrumTable
 from qexp.datasets.splits import SplitError
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
 from qexp.rows.formats import FORMATS
-from qexp.tables import suggestion
 
 SPECTRUM, MASK = "spectrum", "mask"
 
 VERSION = 1
-"""Of the cached arrays: to be raised when the same files would give other values."""
+"""Version of the cached arrays, to be raised when the same files would give other values."""
 
 Texts = NDArray[np.str_]
 
@@ -36,16 +36,16 @@ class SpectraDataset:
     """Spectra of cores.
 
     path         holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
-    target       name of the number that each spectrum is labelled with; in a table its column
+    target       name of the variable that each spectrum is labelled with; in a table its column
     channels     counts of a spectrum
     patch_size   channels that are masked together
-    mix          largest share of another spectrum that one is mixed with in training
+    mix          largest fraction of another spectrum that is mixed into one in training (mixup)
     columns      of a table: prefix of the columns of counts, or a NetCDF file's variable
     core         column that names the core
     depth        column of the depth in the core; None if there is none
     energy       of the first channel, and the step between channels, in keV; None if not known
     units        variable or column → unit
-    fingerprint  SHA-256 that all that was read must have, if it is known
+    fingerprint  expected SHA-256 of all data, if it is known
     Raises DatasetError.
     """
 
@@ -72,7 +72,7 @@ class SpectraDataset:
         self._counts = kept.opened()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
         self.warnings: list[str] = list(read.warnings)
-        """Things that are allowed, but may be mistakes."""
+        """Properties of the data that are allowed but may be mistakes."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.hashes: Texts = np.array(read.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
@@ -105,11 +105,12 @@ class SpectraDataset:
 
     @property
     def rows(self) -> NDArray[np.int64]:
+        """Numbers of all rows, (row,)."""
         return np.arange(len(self), dtype=np.int64)
 
     @property
     def patches(self) -> int:
-        """Patches of a spectrum."""
+        """The number of patches of a spectrum."""
         return self.channels // self.patch_size
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -156,10 +157,13 @@ class SpectraDataset:
             )
         if self.target in (SPECTRUM, MASK):
             findings.add(
-                f"'{self.target}' is a variable of every spectrum; call the target otherwise", where=("target",)
+                f"'{self.target}' is already the name of a variable of every spectrum; give the target another name",
+                where=("target",),
             )
         if self.energy is not None and not (math.isfinite(self.energy[0]) and 0 < self.energy[1] < math.inf):
-            findings.add(f"energies must ascend, not by {self.energy[1]:g} keV a channel", where=("energy",))
+            findings.add(
+                f"energies must increase, but the step is {self.energy[1]:g} keV per channel", where=("energy",)
+            )
         findings.refuse()
 
     def _refuse_units(self, findings: Findings) -> None:
@@ -167,7 +171,7 @@ class SpectraDataset:
         for name in sorted(self._units.keys() - known):
             findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
 
-    def _source(self, columns: str) -> Source:
+    def _source(self, columns: str) -> SpectrumSource:
         if self.path.is_dir():
             return Folders(self.path, self.target is not None, self.channels)
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
@@ -175,7 +179,7 @@ class SpectraDataset:
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
         raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
-    def _cores(self, source: Source, findings: Findings) -> Texts:
+    def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
         texts = self._rows.columns.get(self._core)
         if texts is None:
             near = suggestion(self._core, self._rows.columns)
@@ -186,7 +190,7 @@ class SpectraDataset:
                 findings.add(f"{source.path}: {source.listed} has no core for spectra", name, ("core",))
         return np.array(texts)
 
-    def _depths(self, source: Source, findings: Findings) -> NDArray[np.float64]:
+    def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
         if self._depth is None:
             return np.full(len(self), np.nan)
         texts = self._rows.columns.get(self._depth)
@@ -204,15 +208,15 @@ class SpectraDataset:
         if not both:
             return []
         return [
-            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbours resemble each "
-            "other, so that the epoch is chosen by what is all but trained on"
+            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbouring spectra are "
+            "similar, so that the validation loss is too low to choose an epoch by"
         ]
 
 
 class _Reading:
     """Facts found while all spectra were read, cached so that they need not be read again."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: SpectrumRows) -> None:
         self.rows = rows
         self.hashes: list[str] = []
         self.without_spread: list[int] = []
@@ -240,14 +244,14 @@ class _Reading:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Reading:
-        reading = cls(Rows(**document["rows"]))
+        reading = cls(SpectrumRows(**document["rows"]))
         vars(reading).update({name: value for name, value in document.items() if name != "rows"})
         return reading
 
 
-def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
+def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]:
     """The array of all spectra and the facts about them, read from the files only if anything changed."""
-    key = ["what is told of spectra", VERSION, *source.state()]
+    key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
         reading = _Reading.of(document)
         if kept := array_cache.known(reading.key(), (len(reading.rows), channels)):
@@ -255,16 +259,19 @@ def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
     rows = source.rows()
     reading = _Reading(rows)
     shape = (len(rows), channels)
-    kept = array_cache.prepared_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
+    kept = array_cache.cached_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
     reading.end()
     array_cache.keep_note(key, reading.document())
     return kept, reading
 
 
-def _repeated(rows: Rows, hashes: Sequence[str]) -> list[str]:
+def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
     first: dict[tuple[str, str], str] = {}
     twice: dict[str, list[str]] = {}
     for name, part, told in zip(rows.names, rows.parts, hashes, strict=True):
         if (original := first.setdefault((part, told), name)) is not name:
             twice.setdefault(part, []).append(f"{name} (as {original})")
-    return [f"{len(names)} spectra of the {part} part are there before: {some(names)}" for part, names in twice.items()]
+    return [
+        f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"
+        for part, names in twice.items()
+    ]

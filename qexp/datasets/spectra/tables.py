@@ -1,4 +1,4 @@
-"""Spectra in one table, a row for each: CSV, Parquet or NetCDF."""
+"""Spectra in a table with a row for each: CSV, Parquet or NetCDF."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import numpy as np
 
 from qexp.datasets.array_cache import Array, content_hash
 from qexp.datasets.spectra.counts import trouble_with
-from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, Rows
+from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, SpectrumRows
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
-from qexp.rows.chunks import Chunk
-from qexp.rows.chunks import Rows as TableRows
+from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import open_table
 from qexp.rows.values import TableError, number
-from qexp.tables import suggestion
 
 NAMES = ("filename", "name")
 """Columns that may hold the names of spectra; without one, spectra are numbered from 1."""
@@ -29,7 +28,7 @@ CHUNK = 4 * BLOCK
 
 
 class CountTable:
-    """A table of spectra that was opened.
+    """An open table of spectra.
 
     columns  prefix of the columns of counts, before their number from 0; or the NetCDF variable that holds them all
     Raises TableError.
@@ -48,7 +47,7 @@ class CountTable:
         self.others: list[str] = self._table.others(self.counts) if self.counts else self._table.names
 
     def require_channels(self, findings: Findings) -> None:
-        """Find out whether every row has the right number of counts."""
+        """Add a finding if the rows do not have the right number of counts."""
         if self._width is not None:
             if self._width != self._channels:
                 what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
@@ -60,7 +59,7 @@ class CountTable:
             findings.add(f"{self.path} has {what}{said}", where=("channels",) if self.counts else ("columns",))
 
     def texts(self) -> dict[str, list[str]]:
-        """All columns but the counts."""
+        """All columns except the counts."""
         return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
 
     def chunks(self, texts: Iterable[str] = (), size: int = CHUNK) -> Iterator[Chunk]:
@@ -68,7 +67,7 @@ class CountTable:
         import pyarrow as pa
 
         kept = pa.schema([(name, pa.string()) for name in texts])
-        return TableRows(self._table, self.counts, kept, pa.float32()).chunks(size)
+        return Rows(self._table, self.counts, kept, pa.float32()).chunks(size)
 
     def _columns_by_number(self) -> dict[int, str]:
         numbered = re.compile(re.escape(self._columns) + r"(\d+)")
@@ -89,7 +88,7 @@ class SpectrumTable:
     def state(self) -> list[Any]:
         return [content_hash(self.path), self._target, self._channels, self._columns]
 
-    def rows(self) -> Rows:
+    def rows(self) -> SpectrumRows:
         findings = Findings()
         try:
             table = CountTable(self.path, self._channels, self._columns)
@@ -110,9 +109,11 @@ class SpectrumTable:
         called = next((name for name in NAMES if name in columns), None)
         targets = None if self._target is None else self._numbers(columns.pop(self._target), findings)
         findings.refuse()
-        return Rows(columns.pop(called) if called else [str(row + 1) for row in range(size)], parts, columns, targets)
+        return SpectrumRows(
+            columns.pop(called) if called else [str(row + 1) for row in range(size)], parts, columns, targets
+        )
 
-    def counts(self, rows: Rows) -> Iterator[Array]:
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings, start = Findings(), 0
         try:
             for chunk in CountTable(self.path, self._channels, self._columns).chunks():

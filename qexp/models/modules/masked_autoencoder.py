@@ -1,7 +1,7 @@
-"""A masked autoencoder of spectra: an encoder that sees some patches of neighbouring channels, and what reads it.
+"""A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and its decoder.
 
-Patches of a spectrum are seen by how small a random number each has, (sample, patch), which comes as an input: networks
-have no randomness of their own here, so that a mask can be drawn again, kept, and told to whoever judges.
+The mask comes as an input, a random number for each patch, (sample, patch): the patches with the smallest numbers are
+visible. Networks draw no random numbers themselves, so that a mask can be reproduced, stored, and used in evaluation.
 
 After He et al. (2022), Masked autoencoders are scalable vision learners, in one dimension.
 """
@@ -15,15 +15,16 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from qexp.models.modules.onednn_linear import Linear
+from qexp.models.modules.spectrum_patches import CHANNELS, EMBEDDINGS, picked_patches, seen_count, seen_patches
+from qexp.models.modules.transformer import EPSILON, TransformerBlock, positions
 from qexp.models.shapes import Shape, ShapeError, written
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a transformer."""
+    """The size of a transformer."""
 
     width: int
     depth: int
@@ -33,65 +34,15 @@ class Size:
 ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
 DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8, 16)}
 
-EXPANSION = 4
-"""Width of a block's hidden layer, in that of the block."""
-
-EPSILON = 1e-6
-"""Added to variances before values are divided by their root."""
-
-
-class Block(nn.Module):
-    """Attention, then a layer on each token; both on normalised values, and added to what came in.
-
-    layer_scale  what both are multiplied by at first, by a weight for each number of a token; not at all if None.
-                 A network of small ones begins as a nearly linear one (Touvron et al. 2021, section 3: LayerScale)
-    """
-
-    def __init__(self, width: int, heads: int, layer_scale: float | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before_attention = nn.LayerNorm(width, EPSILON)
-        self.queries_keys_values = Linear(width, 3 * width)
-        self.attended = Linear(width, width)
-        self.before_layers = nn.LayerNorm(width, EPSILON)
-        self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
-        self.scale_of_attention = _scale(width, layer_scale)
-        self.scale_of_layers = _scale(width, layer_scale)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(sample, token, width) → the same."""
-        samples, count, width = tokens.shape
-        split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
-        seen = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
-        attended = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
-        tokens = tokens + self.scale_of_attention(attended)
-        return cast(Tensor, tokens + self.scale_of_layers(self.layers(self.before_layers(tokens))))
-
-
-class LayerScale(nn.Module):
-    """Each number of a token times a weight of its own."""
-
-    def __init__(self, width: int, first: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((width,), first))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(..., width) → the same."""
-        return self.weight * tokens
-
-
-def _scale(width: int, first: float | None) -> nn.Module:
-    return nn.Identity() if first is None else LayerScale(width, first)
-
 
 class Encoder(nn.Module):
-    """Spectra → tokens: a class token, and one for each patch that is seen.
+    """Spectra → tokens: a class token, and one for each visible patch.
 
     length      channels of a spectrum
-    mask_ratio  share of the patches that are hidden, where random numbers come with the spectra
-    patches     "alike": all are embedded by the same weights; "own": each by its own
-    last_norm   whether tokens are normalised when they leave; without, their mean is nearly linear in a spectrum
-                where blocks change little
+    mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
+    patches     "alike": all are embedded with the same weights; "own": each has its own
+    last_norm   whether a last layer norm is applied; without it the tokens' mean is nearly linear in the spectrum as
+                long as the blocks change little
     """
 
     positions: Tensor
@@ -108,14 +59,14 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
-        self.embedding = _EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
+        self.embedding = EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
-        """(sample, length), or that and random numbers (sample, patch) → (sample, 1 + seen patch, width)."""
+        """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible patch, width)."""
         spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
         patches = spectra.unflatten(-1, (-1, self.patch_size))
         seen = None if numbers is None else seen_patches(numbers, self.mask_ratio)
@@ -126,7 +77,7 @@ class Encoder(nn.Module):
         return cast(Tensor, self.norm(tokens))
 
     def layer_of(self, weight: str) -> int:
-        """0 for what makes the first tokens, then a layer for each block; the last norm belongs to what follows."""
+        """0 for the embedding, then one layer for each block; the last norm belongs to the operation that follows."""
         first, *rest = weight.split(".")
         if first == "blocks":
             return 1 + int(rest[0])
@@ -134,17 +85,18 @@ class Encoder(nn.Module):
 
     @property
     def layers(self) -> int:
+        """The number of layers: the embedding, and one for each block."""
         return 1 + len(self.blocks)
 
 
 class Decoder(nn.Module):
-    """Tokens of the patches that are seen → the whole spectrum. Without a block it is linear in them.
+    """Tokens of the visible patches → the whole spectrum. Without blocks it is linear in the tokens.
 
-    token_width  of what the encoder makes
-    keeps_seen   whether patches that were seen come out as they went in, so that a loss is one of the hidden ones
-    patches      "alike": the channels of all are made by the same weights; "own": of each by its own
-    reads        "tokens": of all patches that were seen; "class": the class token alone, which has to tell all then;
-                 "mean": the mean of the others alone
+    token_width  width of the encoder's tokens
+    keeps_seen   whether visible patches are copied to the output, so that only masked ones contribute to the loss
+    patches      "alike": the channels of all patches are made with the same weights; "own": each has its own
+    reads        "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
+                 other tokens alone
     """
 
     positions: Tensor
@@ -166,9 +118,9 @@ class Decoder(nn.Module):
         self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON) if size.depth else nn.Identity()
-        self.channels = _CHANNELS[patches](length // patch_size, size.width, patch_size)
+        self.channels = CHANNELS[patches](length // patch_size, size.width, patch_size)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
@@ -186,118 +138,33 @@ class Decoder(nn.Module):
         tokens = torch.cat([of_class, patches + self.positions], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(spectra.dtype)  # bfloat16 would round what is kept
+        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(
+            spectra.dtype
+        )  # bfloat16 would round the patches that are copied
         if self.keeps_seen:
-            kept = _picked(spectra.unflatten(-1, (-1, self.patch_size)), seen)
+            kept = picked_patches(spectra.unflatten(-1, (-1, self.patch_size)), seen)
             made = made.scatter(1, seen[..., None].expand_as(kept), kept)
         return made.flatten(1)
 
 
-def seen_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
-    """The patches with the smallest of the random numbers, in their order: (sample, patch) → (sample, seen patch)."""
-    seen = seen_count(numbers.shape[1], mask_ratio)
-    return numbers.topk(seen, dim=1, largest=False).indices.sort(dim=1).values
-
-
-def seen_count(patches: int, mask_ratio: float) -> int:
-    """How many of the patches are not hidden; at least one."""
-    return max(patches - round(mask_ratio * patches), 1)
-
-
-def hidden_channels(numbers: Tensor, mask_ratio: float, patch_size: int) -> Tensor:
-    """Which channels an encoder does not see, (sample, patch) → (sample, channel) of truth values."""
-    hidden = torch.ones_like(numbers, dtype=torch.bool)
-    hidden.scatter_(1, seen_patches(numbers, mask_ratio), False)
-    return hidden.repeat_interleave(patch_size, dim=1)
-
-
-def _picked(patches: Tensor, which: Tensor) -> Tensor:
-    """(sample, patch, channel) and (sample, picked patch) → (sample, picked patch, channel)."""
-    return patches.gather(1, which[..., None].expand(-1, -1, patches.shape[-1]))
-
-
-class AlikePatches(Linear):
-    """One linear layer for all patches."""
-
-    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs)
-
-    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
-        return super().forward(values if picked is None else _picked(values, picked))
-
-
-class OwnPatches(nn.Module):
-    """A linear layer for each patch, where a patch is always of the same energies: one matrix for a whole spectrum.
-
-    What elements tell of each other is then nearly linear in what the network sees, and learned soon.
-    """
-
-    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
-        self.weight = nn.Parameter(torch.empty(self.matrix(patches, inputs, outputs)).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        """The shape of the matrix."""
-        raise NotImplementedError
-
-    def layers(self) -> Tensor:
-        """(patch, input, output), the matrix seen so."""
-        raise NotImplementedError
-
-    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
-        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
-        return made if picked is None else _picked(made, picked)
-
-
-class OwnEmbedding(OwnPatches):
-    """From the channels of each patch to its token: the matrix is (output, channel of the spectrum)."""
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        return outputs, patches * inputs
-
-    def layers(self) -> Tensor:
-        return cast(Tensor, self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0))
-
-
-class OwnChannels(OwnPatches):
-    """From the token of each patch to its channels: the matrix is (channel of the spectrum, input)."""
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        return patches * outputs, inputs
-
-    def layers(self) -> Tensor:
-        return cast(Tensor, self.weight.unflatten(0, (self.patches, -1)).mT)
-
-
-_EMBEDDINGS = {"alike": AlikePatches, "own": OwnEmbedding}
-_CHANNELS = {"alike": AlikePatches, "own": OwnChannels}
-
-
-def positions(count: int, width: int) -> Tensor:
-    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section 3.5."""
-    wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
-    angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
-    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
-
-
 class ClassToken(nn.Module):
+    """The class token of a sample."""
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → (sample, width)."""
         return tokens[:, 0]
 
 
 class MeanToken(nn.Module):
+    """The mean of a sample's other tokens."""
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """(sample, token, width) → (sample, width), of the patches' tokens."""
+        """(sample, token, width) → (sample, width): the mean of the patches' tokens."""
         return tokens[:, 1:].mean(dim=1)
 
 
 POOLS = {"class": ClassToken, "mean": MeanToken}
-"""What one vector is made of tokens by."""
+"""How tokens are reduced to one vector."""
 
 
 def masked_encoder(
@@ -313,7 +180,10 @@ def masked_encoder(
     depth: int | None = None,
     heads: int | None = None,
 ) -> nn.Module:
-    """An encoder of spectra: of all patches of one input, or of the patches that the second input does not hide."""
+    """An encoder of spectra: of all patches, or of those that the random numbers of the second input do not mask.
+
+    Raises ShapeError if the patches do not divide a spectrum.
+    """
     spectrum, numbers = (shape[0], shape[1:]) if isinstance(shape, list) else (shape, [])
     _require_patches(spectrum, patch_size, numbers)
     if len(numbers) > 1:
@@ -336,7 +206,10 @@ def masked_decoder(
     depth: int | None = None,
     heads: int | None = None,
 ) -> nn.Module:
-    """What makes whole spectra of an encoder's tokens; its inputs are those, the spectrum, and its mask."""
+    """A decoder of spectra; its inputs are an encoder's tokens, the spectrum, and the random numbers of its mask.
+
+    Raises ShapeError if they do not fit each other.
+    """
     if not isinstance(shape, list) or len(shape) != 3:
         raise ShapeError("takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask")
     tokens, spectrum, numbers = shape
@@ -345,7 +218,7 @@ def masked_decoder(
     seen = seen_count(count, mask_ratio)
     if len(tokens) != 2 or tokens[0] != 1 + seen:
         raise ShapeError(
-            f"with a mask_ratio of {mask_ratio:g} there are a class token and {seen} of {count} patches, but its "
+            f"a mask_ratio of {mask_ratio:g} leaves a class token and {seen} of {count} patches, but its "
             f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
         )
     of_size = _size(DECODERS[size], width, depth, heads)
@@ -373,7 +246,7 @@ def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape])
     if len(spectrum) != 1:
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
-        # Outwards from the size that is wanted; 1 comes last.
+        # By distance from the given size; 1 comes last.
         sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
         nearest = next(size for size in sizes if spectrum[0] % size == 0)
         raise ShapeError(f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest} would")

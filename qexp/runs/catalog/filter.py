@@ -7,9 +7,9 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError, shortened
 from qexp.runs.record.state import LISTED
-from qexp.tables import suggestion
 
 Summary = dict[str, Any]
 

@@ -13,11 +13,12 @@ import numpy as np
 from qexp import files
 from qexp.assemble.folds import Candidate, Folds, in_stacks
 from qexp.datasets.splits import Fold
-from qexp.runs.folds.directories import Network, Trained, done, write_fold
+from qexp.runs.folds.directories import Trained, TrainedNetwork, done, write_fold
 from qexp.runs.folds.progress import Steps
 from qexp.runs.record.directory import RunDirectory
 from qexp.training.recipe import Recipe
-from qexp.training.stack import Stack, Task, stack_size
+from qexp.training.stack import Stack
+from qexp.training.stack_tasks import Task, stack_size
 
 STACKS = ".stacks"
 """Where the stacks under way have their checkpoints, in the run's folder of folds."""
@@ -126,14 +127,14 @@ class _Batch:
 
     def _train(
         self, tasks: Mapping[str, Sequence[Task]], candidate: Candidate, purpose: str, steps: float
-    ) -> dict[str, list[Network]] | None:
+    ) -> dict[str, list[TrainedNetwork]] | None:
         """Fold → its networks, in the order of its tasks; None if interrupted.
 
         steps  what all of it counts for, of the epochs of the batch
         """
         plan, recipe = self._plan, self._plan.recipe(candidate)
         owners = {id(task): name for name, of_fold in tasks.items() for task in of_fold}
-        trained: dict[int, Network] = {}
+        trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
         stacks = list(in_stacks(everyone, lambda task: _stack_size(plan, task)))
         for number, members in enumerate(stacks):
@@ -144,7 +145,9 @@ class _Batch:
             trained |= {id(network.task): network for network in networks}
         return {name: [trained[id(task)] for task in everyone if owners[id(task)] == name] for name in tasks}
 
-    def _train_stack(self, members: Sequence[Task], recipe: Recipe, name: str, share: float) -> list[Network] | None:
+    def _train_stack(
+        self, members: Sequence[Task], recipe: Recipe, name: str, share: float
+    ) -> list[TrainedNetwork] | None:
         folder = self._folder / name
         files.make_folder(folder)
         stack = Stack(members, recipe, self._plan.device, folder)
@@ -155,12 +158,12 @@ class _Batch:
         if not finished:
             return None
         return [
-            Network(task, outcome, stack.curve(position).numpy())
+            TrainedNetwork(task, outcome, stack.curve(position).numpy())
             for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True))
         ]
 
 
-def _pooled_loss(networks: Sequence[Network]) -> float:
+def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
     """The loss of a candidate over all inner rows; infinite if one of its networks failed."""
     if any(network.outcome.failed for network in networks):
         return math.inf

@@ -27,7 +27,7 @@ from qexp.runs.record.state import State
 from qexp.runs.record.trust import tables_of
 from qexp.training import checkpoint
 from qexp.training.epoch_lines import Line, line_of
-from qexp.training.stack import Outcome, Task
+from qexp.training.stack_tasks import Outcome, Task
 
 log = logging.getLogger("qexp.run")
 
@@ -36,7 +36,7 @@ UNJUDGED: Line = {"validation": {"loss": None, "losses": {}}}
 
 
 @dataclass
-class Network:
+class TrainedNetwork:
     """One of a fold's networks, trained."""
 
     task: Task
@@ -50,7 +50,7 @@ class Trained:
     """What was trained for a fold."""
 
     chosen: dict[str, Any] = field(default_factory=dict)
-    networks: list[Network] = field(default_factory=list)
+    networks: list[TrainedNetwork] = field(default_factory=list)
     inner_loss: float | None = None
     """Of the chosen candidate, on the inner parts."""
 
@@ -179,7 +179,7 @@ def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
     return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
 
 
-def _mean_of_networks(networks: Sequence[Network], outputs: Sequence[str]) -> list[Line]:
+def _mean_of_networks(networks: Sequence[TrainedNetwork], outputs: Sequence[str]) -> list[Line]:
     """A line per epoch, over the networks that came so far."""
     lines = []
     for epoch in range(max((len(network.curve) for network in networks), default=0)):

@@ -46,7 +46,7 @@ def start(
             trust(directory)
     for text in planned.warnings:
         log.warning("%s", text)
-    execute(directory, order.device, display)
+    execute(directory, order.device, display, dataset=experience.dataset)
     return directory, True
 
 

@@ -19,6 +19,16 @@ TEST_PREDICTIONS = "test_predictions.nc"
 
 FIELD_ERRORS = "errors.json"
 
+FRAMES = "frames"
+"""The folder of the test frames that are drawn, a file per folder of the dataset."""
+
+RECONSTRUCTIONS = "reconstructions.nc"
+
+ERRORS_BY_ENERGY = "errors_by_energy.csv"
+
+MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
+"""Of a matrix, in its folder."""
+
 SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
 """What lies beside the record of every run, or was there once."""
 
@@ -74,8 +84,9 @@ class RunDirectory:
 
     def judgement(self) -> Path:
         """The file in `results` without which the run has not been judged on its test part. Raises DamagedError."""
-        kind = self.spec()["dataset"].get("type")
-        return self.results / (FIELD_ERRORS if kind == "gridded" else TEST_PREDICTIONS)
+        from qexp.spec.kinds import kind_of  # which listing runs should not wait for
+
+        return self.results / kind_of(self.spec()["dataset"]).evaluated_by
 
     @property
     def matrices(self) -> Path:
@@ -156,7 +167,7 @@ class RunDirectory:
         return epochs.read(self.metrics_file)
 
     def matrix_names(self) -> list[str]:
-        return sorted(path.parent.name for path in self.matrices.glob("*/record.json"))
+        return sorted(path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
 
 
 def with_caution(name: str, caution: str) -> str:

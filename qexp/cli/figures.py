@@ -1,0 +1,45 @@
+"""qexp figures"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qexp import api
+from qexp.cli.arguments import RunsArgument
+from qexp.cli.console import WorkspaceOption, error, result, warning
+from qexp.errors import QexpError
+from qexp.workspace import find
+
+
+def figures(
+    runs: RunsArgument,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="png|pdf|svg", help="File format; repeat for more. png if left out."),
+    ] = None,
+    style: Annotated[
+        Path | None, typer.Option(metavar="FILE.mplstyle", help="A matplotlib style file: fonts, sizes, lines.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw only the figure with this name; repeat for more."),
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Draw the figures of finished runs again, from the numbers in their directories."""
+    place = find(workspace)
+    opened = api.open_runs(runs, workspace=workspace)
+    failures = []
+    for one in opened:
+        try:
+            for path in one.figures(formats or ("png",), style=style, only=only or (), warn=warning):
+                result(place.shown(path))
+        except QexpError as failure:
+            failures.append(failure)
+    for text in dict.fromkeys(map(str, failures)):
+        error(text)
+    if failures:
+        raise typer.Exit(4 if len(failures) < len(opened) else failures[0].exit_code)
