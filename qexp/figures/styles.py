@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
-from qexp.tables import suggestion
 
 if TYPE_CHECKING:
     from matplotlib import RcParams

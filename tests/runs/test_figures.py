@@ -14,6 +14,7 @@ import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.runs.figures import FIGURES, draw
 from qexp.runs.record.directory import RunDirectory
+from qexp.spec.kinds import KINDS
 from tests import cores, domes, stones
 from tests.conftest import Specs, call
 from tests.runs.conftest import Interrupting
@@ -86,7 +87,7 @@ def drawn_by(*arguments: str | Path) -> set[str]:
 
 
 def test_there_are_figures_for_every_kind_of_dataset():
-    assert FIGURES.keys() == DATASETS.keys()
+    assert FIGURES.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", DRAWN)

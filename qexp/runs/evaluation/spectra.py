@@ -275,7 +275,7 @@ def _write_errors(directory: RunDirectory, subject: Subject, reconstructed: _Rec
 
 
 def _write_kept(
-    directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, energy: Array | None, note: str
+    directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, energy: NDArray[Any] | None, note: str
 ) -> None:
     """Counts, reconstruction and what was hidden of some test spectra, over channel and energy."""
     import xarray

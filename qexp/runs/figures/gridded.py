@@ -55,7 +55,8 @@ def _frames_of(kept: xarray.Dataset, folder: str, vectors: list[tuple[str, str]]
         )
         for index in range(kept.sizes["frame"])
     ]
-    where = Extent(*map(float, kept.attrs["extent"]), str(kept.attrs["extent_unit"]))
+    left, right, bottom, top = map(float, kept.attrs["extent"])
+    where = Extent(left, right, bottom, top, str(kept.attrs["extent_unit"]))
     digits = max(3, len(str(int(kept.attrs["frames"]) - 1)))
     made = draw_moments(moments, {name: unit(kept, name) for name in known}, vectors, where)
     for number, figure in zip(kept["frame"].values, made, strict=True):
