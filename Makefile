@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test quick lint types pytest bench format clean
+.PHONY: demo test quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
@@ -35,6 +35,10 @@ bench: $(VENV)/.installed
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What the shell completes; a test says when it is time.
+names: $(VENV)/.installed
+	$(BIN)/python -m qexp.cli.names
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

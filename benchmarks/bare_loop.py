@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ class SideBySide:
     loss  of every output in the bare loop
     """
 
-    def __init__(self, name: str, loss: Loss, overrides: Sequence[str] = ()) -> None:
-        self.spec, tables, seeds = assemble.experience(name, overrides, find()).document, assemble.BUILT_IN, Seeds(0)
+    def __init__(self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None) -> None:
+        tables, seeds = assemble.BUILT_IN, Seeds(0)
+        self.spec = assemble.experience(name, overrides or {}, find()).document
         self.data = assemble.data_of(self.spec, assemble.dataset_of(self.spec["dataset"], tables), tables, seeds, CPU)
         recipe = assemble.recipe_of(self.spec, tables)
         model = assemble.initial_model(self.spec, tables, seeds)

@@ -17,9 +17,9 @@ from benchmarks.timing import seconds
 from qexp.workspace import find
 
 TRAINED = {
-    "msm_small": [],
-    "ice_unet": ["patches=[256,64]"],
-    "mogi_standard": ["sizes=[512,64,64]"],
+    "msm_small": {},
+    "ice_unet": {"patches": [256, 64]},
+    "mogi_standard": {"sizes": [512, 64, 64]},
 }
 """Experience → changes that make an epoch short."""
 

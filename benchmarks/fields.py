@@ -49,7 +49,7 @@ def measure() -> list[Comparison]:
 
 def epoch(name: str) -> Comparison:
     """The bare loop has all patches of the epoch ready in memory."""
-    pair = SideBySide(name, functional.l1_loss, ["patches=[512,128]"])
+    pair = SideBySide(name, functional.l1_loss, {"patches": [512, 128]})
     ready = pair.ready()
 
     def bare_epoch() -> None:
@@ -78,7 +78,7 @@ def speed() -> Speed:
 
 
 def _emulator(name: str) -> float:
-    spec = assemble.experience(name, [], find()).document
+    spec = assemble.experience(name, {}, find()).document
     model = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
     frame = {one: torch.rand(1, 1, OPTIONS.size, OPTIONS.size) for one in model.network.inputs}
     model.estimate(frame)

@@ -45,7 +45,7 @@ def measure() -> list[Comparison]:
 
 def against_numpy(experience: str, limit: float) -> Comparison:
     """Images of the experience's dataset, with the noise that it has."""
-    document = assemble.experience(experience, [], find()).document
+    document = assemble.experience(experience, {}, find()).document
     dataset = assemble.dataset_of(document["dataset"], assemble.BUILT_IN)
     values = {
         name: dataset.distributions[name].quantile(Seeds(0).numpy(name).uniform(0.01, 0.99, IMAGES))

@@ -16,6 +16,7 @@ from qexp import assemble
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.launch import sweep
 from qexp.runs.launch.local import Unwatched
+from qexp.runs.launch.order import Order
 from qexp.runs.launch.start import start
 from qexp.seeds import Seeds
 from qexp.training.loop import Trainer
@@ -42,7 +43,7 @@ def overhead(others: int) -> tuple[float, float]:
 
 def _managed(place: Workspace, turn: int) -> float:
     started = time.perf_counter()
-    start("mogi_quick", place, seed=turn, device="cpu")
+    start(Order("mogi_quick", [turn], device="cpu"), place)
     Catalog(place).refresh_if_small()
     return time.perf_counter() - started
 
@@ -50,7 +51,7 @@ def _managed(place: Workspace, turn: int) -> float:
 def _alone(place: Workspace, turn: int) -> float:
     """The same samples, network and loop, and the test error at the end; no run directory, no figures."""
     started = time.perf_counter()
-    spec, tables = assemble.experience("mogi_quick", [], place).document, assemble.BUILT_IN
+    spec, tables = assemble.experience("mogi_quick", {}, place).document, assemble.BUILT_IN
     seeds, device = Seeds(turn), torch.device("cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(assemble.threads_for(spec, tables))
@@ -79,8 +80,8 @@ def busy_slots(jobs: int = 4, runs: int = 40) -> float:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "specs").symlink_to(find().specs)
         place, lives = Workspace(Path(folder)), Lives()
-        brief = ["epochs=2", "sizes=[96,32,32]"]
-        order = sweep.Order(["mogi_quick"], seeds=f"0:{runs}", overrides=brief, jobs=jobs, device="cpu")
+        brief = {"epochs": 2, "sizes": [96, 32, 32]}
+        order = Order("mogi_quick", seeds=range(runs), overrides=brief, jobs=jobs, device="cpu")
         launch, directories = sweep.open_launch(sweep.prepare(order, place), place)
         started = time.perf_counter()
         sweep.run_here(launch, directories, lives)

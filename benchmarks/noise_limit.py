@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this number")
     arguments = parser.parse_args()
 
-    experience = assemble.experience(arguments.dataset, [], find())
+    experience = assemble.experience(arguments.dataset, {}, find())
     document = experience.document["dataset"]
     dataset = assemble.dataset_of(document, assemble.BUILT_IN)
     posterior = Posterior(dataset, document)

@@ -3,6 +3,8 @@
 # Loading a subpackage binds its name here, once; loaded first, it leaves the name `runs` to the function.
 import qexp.runs  # noqa: F401
 from qexp.api import (
+    Order,
+    Pretraining,
     Run,
     compare,
     doctor,
@@ -28,6 +30,8 @@ wait_without_spinning()  # no import above loads torch
 __version__ = "0.1.0"
 
 __all__ = [
+    "Order",
+    "Pretraining",
     "Run",
     "compare",
     "doctor",

@@ -28,6 +28,12 @@ class RunFailedError(QexpError):
     exit_code = 1
 
 
+class PartlyFailedError(QexpError):
+    """Some of several files or runs failed; the others are done."""
+
+    exit_code = 4
+
+
 class DamagedError(QexpError):
     """The catalog or a run directory cannot be read."""
 

@@ -115,15 +115,6 @@ def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):
     assert "estimates.csv" in stdout + stderr
 
 
-def test_its_figures_are_drawn_again(trained, qexp):
-    figures = {path: path.read_bytes() for path in (trained.directory.results / "figures").iterdir()}
-    assert {path.name for path in figures} == {"learning_curve.png", "estimates.png"}
-    for path in figures:
-        path.unlink()
-    assert qexp("figures", "spots_1").code == 0
-    assert {path: path.read_bytes() for path in figures} == figures
-
-
 def test_it_estimates_files(trained, qexp, tmp_path):
     draw(tmp_path / "new", 5)
     code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")

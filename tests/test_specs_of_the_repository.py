@@ -24,7 +24,7 @@ def test_a_spec_of_the_repository_is_right(file):
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_an_experience_of_the_repository_can_be_made_whole(file):
-    whole = assemble.experience(str(file), [], REPOSITORY)
+    whole = assemble.experience(str(file), {}, REPOSITORY)
     assert whole.name == file.stem
     assert {whole.dataset_name, whole.model_name} <= {other.stem for other in FILES}
     assert len(whole.digest) == 64

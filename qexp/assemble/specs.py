@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,17 +44,18 @@ class Experience:
 
 def experience(
     reference: str,
-    overrides: Iterable[str],
+    overrides: resolve.Overrides,
     workspace: Workspace,
     memory: int | None = None,
     datasets: Datasets | None = None,
 ) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all that is wrong with it.
 
-    memory    bytes that the machine has which will train it; those of this one if left out
-    datasets  the workspace's that are open already, where more than one experience is read
+    overrides  dotted key → value
+    memory     bytes of the machine that will train it; of this one if left out
+    datasets   the workspace's datasets that are open already, where more than one experience is read
     """
-    changes = [resolve.override(text) for text in overrides]
+    changes = [resolve.override(key, value) for key, value in overrides.items()]
     datasets = datasets or datasets_of(workspace)
     tables = datasets.tables
     available = machine.memory() if memory is None else memory

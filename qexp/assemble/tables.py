@@ -131,7 +131,7 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     return None
 
 
-def tables_here(named: str | None = None) -> Tables:
+def tables_here(named: str | Path | None = None) -> Tables:
     """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
     try:
         return tables_with(find(named).extensions)

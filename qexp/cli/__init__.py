@@ -50,7 +50,7 @@ from qexp.workspace import VARIABLE
 
 class _Commands(CheckedGroup):
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; a mistake that the user can mend is printed without a traceback."""
+        """Run a command; a mistake of the user is printed without a traceback."""
         try:
             returned = super().invoke(ctx)
             sys.stdout.flush()
@@ -59,7 +59,7 @@ class _Commands(CheckedGroup):
         except OSError as refused:
             if ctx.params.get("debug"):
                 raise
-            error(f"the system refuses: {refused}")
+            error(f"the operating system reports: {refused}")
             raise typer.Exit(1) from None
         except QexpError as mistake:
             if ctx.params.get("debug"):
@@ -75,16 +75,16 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Declare experiments in JSON, train networks that invert models, see where they can be trusted.",
+    help="Declare experiments in JSON, train networks that invert models, and see where they can be trusted.",
 )
 
 
 @app.callback()
 def options(
     workspace: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The directory that holds specs/; found upwards otherwise.")
+        str | None, typer.Option(metavar="DIR", help="The directory that holds specs/; searched upwards if left out.")
     ] = None,
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if workspace == "":
         raise QexpError("--workspace is empty; give it a value, or leave it out")

@@ -13,6 +13,9 @@ from qexp.cli import completion
 from qexp.errors import QexpError
 from qexp.runs.schedulers import LAUNCHERS, LOCAL
 
+MANY = 10_000
+"""Starting more runs at once needs --yes."""
+
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
 RunsArgument = Annotated[
     list[str],
@@ -25,20 +28,26 @@ RunsArgument = Annotated[
 RunOption = Annotated[
     str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)
 ]
-PretrainOption = Annotated[
-    str | None,
-    typer.Option(metavar="RUN", help="Start from that run's best weights.", autocompletion=completion.runs),
-]
-AllowLeakOption = Annotated[
-    bool,
-    typer.Option("--allow-leak", help="Test on spectra that were trained on, too, and say so in every output."),
-]
 TrustCodeOption = Annotated[
     bool,
-    typer.Option("--trust-code", help="Execute the code that an imported run brings, its code/extensions.py."),
+    typer.Option("--trust-code", help="Execute the code of imported runs, code/extensions.py; only if you trust it."),
 ]
-ExperienceArgument = Annotated[
-    str, typer.Argument(help="Name or path of an experience spec.", autocompletion=completion.experiences)
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY.PATH=VALUE", help="Override a value of the spec, e.g. epochs=20; repeat for more."
+    ),
+]
+OnlyFailedOption = Annotated[
+    bool, typer.Option("--only-failed", help="Repeat the runs that ended without a result, and start no others.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the runs that would be started, and start none.")]
+JobsOption = Annotated[
+    int | None,
+    typer.Option("-j", "--jobs", metavar="N", help="Maximum number of runs at a time; on this machine 1 if left out."),
+]
+YesToManyOption = Annotated[
+    bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without this being an error.")
 ]
 ExperiencesArgument = Annotated[
     list[str],
@@ -46,33 +55,34 @@ ExperiencesArgument = Annotated[
         metavar="EXPERIENCE...", help="Names or paths of experience specs.", autocompletion=completion.experiences
     ),
 ]
-DatasetOption = Annotated[
-    str,
-    typer.Option(
-        help="Name or path of the dataset spec whose observations are inverted.", autocompletion=completion.datasets
-    ),
-]
 SpecFilesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(help="Spec files; all of specs/ if left out.", autocompletion=completion.spec_files),
+    typer.Argument(help="Spec files to check; all of specs/ if left out.", autocompletion=completion.spec_files),
 ]
-KindArgument = Annotated[str, typer.Argument(metavar="dataset|model|experience", autocompletion=completion.kinds)]
+KindArgument = Annotated[
+    str, typer.Argument(metavar="dataset|model|experience", help="The kind of spec.", autocompletion=completion.kinds)
+]
 TableArgument = Annotated[
     str | None,
-    typer.Argument(help="A table, such as modules; or quantities.", autocompletion=completion.tables),
+    typer.Argument(
+        help="A table, such as modules or quantities; all tables if left out.", autocompletion=completion.tables
+    ),
 ]
-EntryArgument = Annotated[str | None, typer.Argument(help="An entry of it.", autocompletion=completion.entries)]
-StatusOption = Annotated[str | None, typer.Option(help="Only runs in this state.", autocompletion=completion.states)]
-ColumnsOption = Annotated[
+EntryArgument = Annotated[
     str | None,
-    typer.Option(metavar="FIELD,FIELD...", help="The columns to list.", autocompletion=completion.columns),
+    typer.Argument(
+        help="An entry of the table, to show its parameters and an example.", autocompletion=completion.entries
+    ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)]
+StatusOption = Annotated[str | None, typer.Option(help="Only runs in this state.", autocompletion=completion.states)]
+DeviceOption = Annotated[
+    str, typer.Option(help="Compute device: auto, cpu or cuda.", autocompletion=completion.devices)
+]
 LauncherOption = Annotated[
     str,
     typer.Option(
         metavar="|".join(LAUNCHERS),
-        help=f"What starts them: {LOCAL}, which is this machine, or the scheduler of a cluster.",
+        help=f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.",
         autocompletion=completion.launchers,
     ),
 ]
@@ -81,13 +91,15 @@ LauncherOptionsOption = Annotated[
     typer.Option(
         "--option",
         metavar="KEY=VALUE",
-        help="An option of the launcher; it wins over the launcher's table in qexp.toml.",
+        help="Option of the scheduler; overrides its table in qexp.toml. Repeat for more.",
     ),
 ]
 LaunchOption = Annotated[
     str | None,
     typer.Option(
-        metavar="ID", help="Only runs of this launch; 'last' for the newest.", autocompletion=completion.launches
+        metavar="ID",
+        help="Only runs that were started together, by the id of their launch, or 'last'.",
+        autocompletion=completion.launches,
     ),
 ]
 TrashedArgument = Annotated[
@@ -99,9 +111,9 @@ TrashedArgument = Annotated[
 
 
 class CheckedGroup(TyperGroup):
-    """Commands whose options are refused where they are given with nothing in them.
+    """Commands that refuse options with an empty value.
 
-    A shell's variable that is not set comes so; an empty path would be the current folder.
+    A shell's variable that is not set gives one; an empty path would be the current folder.
     """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -112,7 +124,7 @@ class CheckedGroup(TyperGroup):
 
 
 def _require_values(command: click.Command, context: click.Context, words: list[str]) -> None:
-    """Raise QexpError for an option that is there and empty."""
+    """Raise QexpError for an option with an empty value."""
     options = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
     given: dict[str, Any] = command.make_parser(context).parse_args(list(words))[0]
     for name, value in given.items():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli import completion
 from qexp.cli.console import (
     JsonOption,
@@ -18,6 +19,8 @@ from qexp.cli.console import (
     result,
     warning,
 )
+from qexp.errors import QexpError
+from qexp.workspace import find
 
 if TYPE_CHECKING:
     from qexp.analysis.comparison.compare import Comparison
@@ -43,26 +46,20 @@ def compare(
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Compare runs: what differs in their specs, results side by side, curves and matrices in one picture.
+    """Compare runs: differences of their specs, results side by side, curves and matrices in one picture.
 
-    With a pattern, or with several seeds of each of several specs, groups of runs that differ by seed only are
-    compared: mean, standard deviation and Student's 95 % interval of each, and between each two the difference over
-    the seeds that both have. A group is called better only where the interval of that difference leaves 0 out.
+    With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
+    standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
+    that both have. A group is called better only if the interval of that difference excludes 0.
     """
     from qexp.analysis.comparison import typesetting
-    from qexp.analysis.comparison.compare import Comparison, compare_named
+    from qexp.analysis.comparison.compare import Comparison
     from qexp.analysis.comparison.comparison_tables import plain_rows, remarks, tables
-    from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.workspace import find
 
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
     place = find(workspace)
-    catalog = Catalog(place)
-    comparison = compare_named(runs, catalog)
-    for text in catalog.warnings:
-        warning(text)
+    comparison = api.compare(*runs, warn=warning, workspace=workspace)
     if as_json:
         print_json(comparison.document())
     elif as_csv:

@@ -1,13 +1,14 @@
 """What the shell completes: names of runs, specs, tables and their entries, states and columns.
 
-It looks at names of files and at the text of tables; it imports nothing that takes time, writes nothing, and where it
-cannot look it offers nothing: the line that somebody is typing is no place for an error.
+It reads names of files and a list of the names of tables; it imports nothing that takes time and writes nothing. Where
+it cannot read, it offers nothing: the line that is being typed is no place for an error.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,13 +18,12 @@ from typing import Any
 import typer
 
 from qexp.errors import QexpError
-from qexp.workspace import PACKAGE, Workspace, find
+from qexp.workspace import Workspace, find
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
 
-DATASETS = "datasets"
-"""What can be looked at like a table: the kinds of dataset."""
+NAMES = Path(__file__).with_name("names.json")
 
 Names = Callable[[typer.Context, str], Iterable[str]]
 Completion = Callable[[typer.Context, str], list[str]]
@@ -73,16 +73,12 @@ def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 @_offered
 def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.spec.schema import DOCUMENTS
-
-    return DOCUMENTS
+    return _names()["choices"]["kinds of specs"]
 
 
 @_offered
 def states(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.runs.record.state import LISTED
-
-    return LISTED
+    return _names()["choices"]["states"]
 
 
 @_offered
@@ -92,27 +88,24 @@ def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return ("onnx", "torchscript")
+    return _names()["choices"]["export formats"]
 
 
 @_offered
 def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return [*_table_files(), DATASETS]
+    return _names()["tables"]
 
 
 @_offered
 def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     table = ctx.params.get("table")
-    if table == DATASETS:
-        from qexp.spec.kinds import KINDS
-
-        return KINDS
-    files = _table_files()
-    if table not in files:
+    built_in = _names()["tables"]
+    if table not in built_in:
         return []
     own = _workspace_or_none(ctx)
-    paths = [files[table], *([own.extensions] if own is not None and own.extensions.is_file() else [])]
-    return [name for path in paths for name in _names_written(path, table.upper())]
+    if own is None or not own.extensions.is_file():
+        return built_in[table]
+    return [*built_in[table], *_own_entries(own.extensions, table.upper())]
 
 
 @_offered
@@ -194,39 +187,19 @@ def _specs(ctx: typer.Context, folder: str) -> Iterable[str]:
     return [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")]
 
 
-def _table_files() -> dict[str, Path]:
-    """Table → the file that it is written in, as `qexp/assemble/tables.py` says in its imports, which take seconds."""
-    tree = ast.parse((PACKAGE / "assemble" / "tables.py").read_text(encoding="utf-8"))
-    modules = {
-        alias.name: node.module
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-    return {name: _file(modules[name.upper()]) for name in _keys(tree, "BUILT_IN")}
+def _names() -> dict[str, dict[str, list[str]]]:
+    """The names of built-in tables and choices, which `qexp.cli.names` has written down."""
+    names: dict[str, dict[str, list[str]]] = json.loads(NAMES.read_bytes())
+    return names
 
 
-def _file(module: str) -> Path:
-    path = PACKAGE.parent.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _names_written(path: Path, table: str) -> list[str]:
-    """The names in a table, from the text of a file: what exists is what is written there."""
-    return _keys(ast.parse(path.read_text(encoding="utf-8")), table)
-
-
-def _keys(tree: ast.Module, variable: str) -> list[str]:
-    """The texts that are keys of the dictionary which a variable of a module is set to."""
-    for node in tree.body:
-        target = (
-            node.target
-            if isinstance(node, ast.AnnAssign)
-            else node.targets[0]
-            if isinstance(node, ast.Assign)
-            else None
-        )
-        value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id == variable and isinstance(value, ast.Dict):
-            return [key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+def _own_entries(path: Path, table: str) -> list[str]:
+    """The names in a table of a workspace's extensions, from the text of the file: its code is not executed."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys))
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys))
+            ) if name == table:
+                return [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
     return []

@@ -1,6 +1,6 @@
 """Printing: results to stdout, messages and progress to stderr, colours and bars on a terminal only.
 
-Records, specs and logs may be somebody else's, so that no text reaches a terminal without being `cleaned` here.
+Records, specs and logs may come from others, so no text reaches a terminal without being `cleaned` here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 WorkspaceOption = Annotated[
-    str | None, typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/.")
+    str | None,
+    typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/; searched upwards if left out."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
 
@@ -116,7 +117,7 @@ class TrainingDisplay:
     def start(self, name: str, epochs: int, done: int) -> None:
         self._epochs = epochs
         if done:
-            message(f"{name}: goes on after epoch {done} of {epochs}")
+            message(f"{name}: continues after epoch {done} of {epochs}")
         if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             return
         from rich.console import Console
@@ -141,8 +142,8 @@ class TrainingDisplay:
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
         epoch = line["epoch"]
         validation = line["validation"]["loss"]
-        judged = f"validation {validation:.4g}  " if validation is not None else ""
-        self._losses = f"loss {line['train']['loss']:.4g}  {judged}rate {line['learning_rate']:.2g}"
+        validated = f"validation {validation:.4g}  " if validation is not None else ""
+        self._losses = f"loss {line['train']['loss']:.4g}  {validated}rate {line['learning_rate']:.2g}"
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
             message(f"epoch {epoch}/{self._epochs}  {self._losses}  {seconds:.2f} s/epoch")
 

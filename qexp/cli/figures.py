@@ -7,40 +7,39 @@ from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli.arguments import RunsArgument
 from qexp.cli.console import WorkspaceOption, error, result, warning
+from qexp.errors import QexpError
+from qexp.workspace import find
 
 
 def figures(
     runs: RunsArgument,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", metavar="png|pdf|svg", help="Repeat for more; png if left out.")
+        list[str] | None,
+        typer.Option("--format", metavar="png|pdf|svg", help="File format; repeat for more. png if left out."),
     ] = None,
     style: Annotated[
         Path | None, typer.Option(metavar="FILE.mplstyle", help="A matplotlib style file: fonts, sizes, lines.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Draw this figure; repeat for more. All if left out.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw only the figure with this name; repeat for more."),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories."""
-    from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
-    from qexp.runs.figures import draw
-    from qexp.workspace import find
-
     place = find(workspace)
-    directories = chosen(runs, Catalog(place))
+    opened = api.open_runs(runs, workspace=workspace)
     failures = []
-    for directory in directories:
+    for one in opened:
         try:
-            for path in draw(directory, formats or ("png",), style, only or (), left_out=warning):
+            for path in one.figures(formats or ("png",), style=style, only=only or (), warn=warning):
                 result(place.shown(path))
         except QexpError as failure:
             failures.append(failure)
     for text in dict.fromkeys(map(str, failures)):
         error(text)
     if failures:
-        raise typer.Exit(4 if len(failures) < len(directories) else failures[0].exit_code)
+        raise typer.Exit(4 if len(failures) < len(opened) else failures[0].exit_code)

@@ -7,28 +7,26 @@ from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli.console import WorkspaceOption, message, warning
+from qexp.workspace import find
 
 
 def import_(
     file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")],
-    name: Annotated[str | None, typer.Option(help="What the run is called here; as it was if left out.")] = None,
+    name: Annotated[str | None, typer.Option(help="New name of the run; its own if left out.")] = None,
     trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Let commands execute the code that it brings, its extensions.py.")
+        bool, typer.Option("--trust-code", help="Allow commands to execute the run's code, code/extensions.py.")
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Take in the run of an archive, after all of it was checked."""
-    from qexp.runs.record import trust
-    from qexp.runs.upkeep.unpacking import unpack
-    from qexp.workspace import find
-
+    """Import the run of an archive; the whole archive is checked before anything is written."""
     place = find(workspace)
-    directory = unpack(file, place, name, trust_code=trust_code)
-    message(f"{directory.name} is in {place.shown(directory.path)}")
-    if directory.extensions.exists():
-        code = f"{place.shown(directory.extensions)} ({trust.summary(directory.extensions)})"
+    run = api.import_run(file, name=name, trust_code=trust_code, workspace=workspace)
+    message(f"{run.name} is in {place.shown(run.path)}")
+    if run.own_code:
+        code = f"{place.shown(run.directory.extensions)} ({run.own_code})"
         if trust_code:
-            warning(f"it brings code of its own, which commands execute from now on: {code}")
+            warning(f"the run contains code, which commands execute from now on: {code}")
         else:
-            warning(f"it brings code of its own, which is not executed unless a command is given --trust-code: {code}")
+            warning(f"the run contains code, which is not executed without --trust-code: {code}")

@@ -1,16 +1,18 @@
-"""Listings of runs as tables, CSV and JSON: with the usual columns, with those asked for, and by groups."""
+"""Listings of runs as tables, CSV and JSON: with the usual columns, with chosen ones, and by groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from qexp import api
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
 from qexp.files import in_bytes
 
 if TYPE_CHECKING:
     from qexp.runs.catalog.columns import Columns
+    from qexp.runs.record.lineage import Branch
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -18,16 +20,7 @@ Run = dict[str, Any]
 
 def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
     """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
-    from qexp.runs.catalog.columns import Columns
-
-    return _rows(Columns(runs), columns)
-
-
-def _rows(listing: Columns, columns: Sequence[str]) -> list[list[Any]]:
-    values = [listing.values(column) for column in columns]
-    for text in listing.warnings:
-        warning(text)
-    return [list(row) for row in zip(*values, strict=True)]
+    return api.rows(runs, columns, warn=warning)
 
 
 def documents(runs: list[Run], columns: list[str] | None, size: bool) -> list[Run]:
@@ -42,10 +35,8 @@ def documents(runs: list[Run], columns: list[str] | None, size: bool) -> list[Ru
 
 
 def with_ancestors(runs: list[Run], everything: list[Run]) -> list[Run]:
-    """Summaries with the names of what each run was pretrained from, and that one, and so on: nearest first."""
-    from qexp.runs.record.lineage import ancestors
-
-    before = ancestors(runs, {one["name"]: one for one in everything})
+    """Summaries with the names of the runs that each was pretrained from, directly and indirectly, nearest first."""
+    before = api.ancestors(runs, everything)
     return [{**one, "ancestors": before[one["name"]]} for one in runs]
 
 
@@ -55,7 +46,6 @@ def print_runs(runs: list[Run], size: bool) -> None:
 
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
     """The runs as a tree, each below the one that it was pretrained from, whether that is listed or gone."""
-    from qexp.runs.record.lineage import Branch, tree
 
     def label(branch: Branch) -> str:
         *above, here = branch.followed or [None]
@@ -63,7 +53,7 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
         line += "" if here is None else "├─ " if here else "└─ "
         return line + branch.name + (" (gone)" if branch.run is None else "")
 
-    branches = tree(runs, {one["name"]: one for one in everything})
+    branches = api.tree(runs, everything)
     columns, cells, right = _table_of([branch.run for branch in branches if branch.run is not None], size)
     of_runs = iter(cells)
     rows = [
@@ -100,15 +90,13 @@ def _table_of(runs: list[Run], size: bool) -> tuple[list[str], list[list[str]], 
 
 
 def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
-    """The columns, and what must be said of some runs' numbers, if anything."""
+    """The columns, with that of cautions if a run has one."""
     return columns if "caution" in columns or not any(one["caution"] for one in runs) else [*columns, "caution"]
 
 
 def print_columns(runs: list[Run], columns: list[str]) -> None:
-    from qexp.runs.catalog.columns import Columns
-
-    listing = Columns(runs)
-    rows = _rows(listing, columns)
+    listing = api.columns(runs)
+    rows = rows_of(runs, columns)
     units = _units(runs)
     titles = [_title(column, units, listing) for column in columns]
     numeric = [
@@ -122,9 +110,7 @@ def print_columns(runs: list[Run], columns: list[str]) -> None:
 
 def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, as_json: bool, as_csv: bool) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
-    from qexp.runs.catalog.columns import groups
-
-    found = groups(runs, [value for (value,) in rows_of(runs, [field])])[:limit]
+    found = api.groups(runs, field, warn=warning)[:limit]
     for one in found:
         members = one.pop("runs")
         if size:
@@ -244,7 +230,7 @@ def _time(stamp: str | None) -> str:
 
 
 def _progress(run: Run) -> str:
-    """Epochs that are done, or folds, and of how many."""
+    """Epochs, or folds, that are done, and their total number."""
     return f"{_epochs(run['folds'])} folds" if run["folds"] else _epochs(run["epochs"])
 
 

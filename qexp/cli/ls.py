@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli import completion
 from qexp.cli.arguments import LaunchOption, StatusOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_csv, print_json, result, warning
 from qexp.cli.listing import (
-    Run,
     documents,
     in_csv,
     metrics_of,
@@ -23,6 +23,7 @@ from qexp.cli.listing import (
     with_ancestors,
     with_cautions,
 )
+from qexp.errors import QexpError
 
 ON_TERMINAL = 50
 """Rows that a terminal gets without --all."""
@@ -34,10 +35,11 @@ IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", 
 def ls(
     status: StatusOption = None,
     tags: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat for more.")
+        list[str] | None,
+        typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat to require several."),
     ] = None,
     where: Annotated[
-        str | None, typer.Option(metavar="EXPRESSION", help='Only runs for which it holds: "seed < 5".')
+        str | None, typer.Option(metavar="EXPRESSION", help='Only runs that fulfil a condition, such as "seed < 5".')
     ] = None,
     launch: LaunchOption = None,
     sort: Annotated[
@@ -48,71 +50,58 @@ def ls(
             autocompletion=completion.columns,
         ),
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="No more than N: the first by --sort, else the newest.")
+        int | None, typer.Option(metavar="N", min=1, help="At most N runs: the first ones by --sort, else the newest.")
     ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
             metavar="FIELD,FIELD",
-            help="What to show: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
+            help="Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
             autocompletion=completion.columns,
         ),
     ] = None,
-    size: Annotated[bool, typer.Option("--size", help="Show the size of the run's directory, too.")] = False,
+    size: Annotated[bool, typer.Option("--size", help="Add the size of the run directory.")] = False,
     group: Annotated[
         str | None,
         typer.Option(
             metavar="FIELD",
-            help="A row for all runs that share a value, with their mean errors.",
+            help="One row per value of a field, with the mean test errors of its runs.",
             autocompletion=completion.columns,
         ),
     ] = None,
     lineage: Annotated[
-        bool, typer.Option("--lineage", help="As a tree, each run below the one that it was pretrained from.")
+        bool, typer.Option("--lineage", help="Show a tree, each run below the one that it was pretrained from.")
     ] = False,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help=f"On a terminal: not the newest {ON_TERMINAL} only.")
+        bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ON_TERMINAL} otherwise.")
     ] = False,
     refresh: Annotated[
-        bool, typer.Option("--refresh/--no-refresh", help="Look whether runs have changed, or trust the catalog.")
+        bool, typer.Option("--refresh/--no-refresh", help="Look for changed runs first, or print the catalog as it is.")
     ] = True,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """List runs."""
-    from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.filter import newest, select
-    from qexp.runs.state import launches
-    from qexp.workspace import find
-
+    """List runs with their states and test errors."""
     chosen = _chosen(columns, group=group, size=size, names=names)
     if lineage and (chosen is not None or group is not None or as_csv or names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
-    place = find(workspace)
-    catalog = Catalog(place)
-    everything_there = catalog.runs(refresh)
-    found = select(everything_there, where=where, status=status, tags=tags or [])
-    if launch is not None:
-        launched = set(launches.find(launch, place).record()["runs"])
-        found = [one for one in found if one["name"] in launched]
-    runs = _ordered(found, sort, reverse)
-    for text in catalog.warnings:
-        warning(text)
+    every_run = api.every_run(refresh=refresh, warn=warning, workspace=workspace)
+    found = api.select(every_run, where, status=status, tags=tags or [], launch=launch, workspace=workspace)
+    runs = api.ordered(found, sort, reverse, warn=warning)
     if chosen is not None or as_csv:
         chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)
     if group is not None:
         print_groups(runs, group, limit, size=size, as_json=as_json, as_csv=as_csv)
         return
     if limit is not None:
-        runs = newest(runs, limit) if sort is None else runs[:limit]
+        runs = api.newest(runs, limit) if sort is None else runs[:limit]
     if as_json:
         listed = documents(runs, chosen, size)
-        print_json(with_ancestors(listed, everything_there) if lineage else listed)
+        print_json(with_ancestors(listed, every_run) if lineage else listed)
     elif names:
         for one in runs:
             result(one["name"])
@@ -121,12 +110,12 @@ def ls(
         print_csv(shown, [[in_csv(value) for value in row] for row in rows_of(runs, shown)])
     elif not runs:
         message(
-            "no runs" + (" like that" if status or where or tags or launch else "; start one with: qexp run EXPERIENCE")
+            "no runs" + (" match" if status or where or tags or launch else "; start one with: qexp run EXPERIENCE")
         )
     else:
-        some = newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
+        some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:
-            print_tree(some, everything_there, size)
+            print_tree(some, every_run, size)
         elif chosen is None:
             print_runs(some, size)
         else:
@@ -136,9 +125,7 @@ def ls(
 
 
 def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
-    """The columns that are asked for. Raises QexpError where options exclude each other."""
-    from qexp.errors import QexpError
-
+    """The columns to show; None for the usual ones. Raises QexpError where options exclude each other."""
     if group is not None and columns is not None:
         raise QexpError("--columns is for rows of single runs, --group for rows of several; leave out one of them")
     if names and (group is not None or columns is not None or size):
@@ -149,11 +136,3 @@ def _chosen(columns: str | None, *, group: str | None, size: bool, names: bool) 
     if not all(chosen):
         raise QexpError(f"--columns {columns!r}: a name is empty; write, for example, name,seed,test.depth.mae")
     return chosen
-
-
-def _ordered(runs: list[Run], sort: str | None, reverse: bool) -> list[Run]:
-    from qexp.runs.catalog.filter import ordered
-
-    if sort is None or not runs or (sort in runs[0] or sort.startswith(("results.", "epochs."))):
-        return ordered(runs, sort, reverse)
-    return ordered(runs, sort, reverse, [value for (value,) in rows_of(runs, [sort])])

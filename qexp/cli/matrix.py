@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from qexp import api, files
 from qexp.analysis.comparison.rounding import number
-from qexp.cli.arguments import DatasetOption, DeviceOption, RunOption, TrustCodeOption
+from qexp.cli import completion, texts
+from qexp.cli.arguments import DeviceOption, RunOption, TrustCodeOption
 from qexp.cli.console import WorkspaceOption, message, print_table, result
+from qexp.workspace import find
 
 
 def matrix(
     run: RunOption,
-    dataset: DatasetOption,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="Name or path of a dataset spec, which generates the observations.", autocompletion=completion.datasets
+        ),
+    ],
     axes: Annotated[
         list[str] | None,
-        typer.Option("--axis", metavar="VARIABLE=LOW:HIGH:CELLS", help="An axis of true values; repeat for more."),
+        typer.Option(
+            "--axis",
+            metavar="VARIABLE=LOW:HIGH:CELLS",
+            help="Axis of true values; repeat for more. The axes of the dataset if left out.",
+        ),
     ] = None,
     fix: Annotated[
         list[str] | None,
-        typer.Option("--fix", metavar="VARIABLE=VALUE", help="The value of a variable that is no axis."),
+        typer.Option(
+            "--fix", metavar="VARIABLE=VALUE", help="Value of a variable that is not an axis; repeat for more."
+        ),
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Noise realisations per cell.")] = 1,
-    seed: Annotated[int, typer.Option(help="Where the noise comes from.")] = 0,
-    npy: Annotated[bool, typer.Option("--npy", help="Write VDI's arrays, too.")] = False,
+    repeats: Annotated[int, typer.Option(metavar="N", help="Noise realisations per cell.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed of the noise.")] = 0,
+    npy: Annotated[bool, typer.Option("--npy", help="Also write the .npy arrays of VDI.")] = False,
     trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Map where a run's network can and cannot invert: its estimates over a grid of true values."""
-    from qexp import files
-    from qexp.analysis.matrix.axes import axis, value
-    from qexp.analysis.matrix.matrix import matrix as make
-    from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.workspace import find
-
-    place = find(workspace)
-    grid = [axis(text) for text in axes or []]
-    fixed = dict(value(text) for text in fix or [])
-    if len(fixed) < len(fix or []):
-        raise QexpError("--fix: a variable is given twice")
-    directory = Catalog(place).find(run).trusting(trust_code)
-    folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
+    """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
+    grid, fixed = texts.axes(axes or []), texts.fixed(fix or [])
+    table = api.matrix(
+        run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, trust_code=trust_code,
+        workspace=workspace,
+    )  # fmt: skip
+    folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
     rows = [[name, number(error), record["units"][name]] for name, error in record["mean_absolute_error"].items()]
     print_table(["output", "mean |error|", "unit"], rows, right=["mean |error|"])
     message("matrix and picture:")
-    result(place.shown(folder / "matrix.nc"))
-    result(place.shown(folder / "matrix.png"))
+    for name in ("matrix.nc", "matrix.png"):
+        result(find(workspace).shown(folder / name))

@@ -6,22 +6,19 @@ from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import WorkspaceOption, result
 
 
 def note(
     run: RunArgument,
-    text: Annotated[str | None, typer.Argument(help="The new note; '' takes it away.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(help="The new note; '' deletes it. The note is printed if left out.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write a note on a run, also while it runs; without a text, print it."""
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.record.tagging import annotate
-    from qexp.workspace import find
-
-    directory = Catalog(find(workspace)).find(run)
-    if text is not None:
-        annotate(directory.path, text)
-    elif said := directory.record().note:
-        result(said)
+    """Write a note on a run, also while it is training; without a text, print it."""
+    written = api.open_run(run, workspace=workspace).note(text)
+    if text is None and written:
+        result(written)

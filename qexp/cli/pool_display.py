@@ -1,4 +1,4 @@
-"""How a pool of runs gets on: a live table on a terminal, otherwise a line per run."""
+"""The progress of a pool of runs: a live table on a terminal, otherwise a line per run."""
 
 from __future__ import annotations
 

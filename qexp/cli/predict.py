@@ -6,15 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp import api
+from qexp.cli import texts
 from qexp.cli.arguments import DeviceOption, LauncherOption, LauncherOptionsOption, RunOption, TrustCodeOption
 from qexp.cli.console import WorkspaceOption, error, message, result, warning
+from qexp.errors import PartlyFailedError, QexpError
 from qexp.runs.schedulers import LOCAL
+from qexp.workspace import find
 
 if TYPE_CHECKING:
     from qexp.analysis.prediction.files import Prediction
@@ -27,8 +30,8 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE|FOLDER",
-            help="Rows: CSV, Parquet or NetCDF, or a folder of such. Fields: NetCDF, or a folder with ex.nc or npy. "
-            "Spectra: a folder with spe/ or a file for each, or a table with one per row.",
+            help="Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, or a folder with "
+            "ex.nc or npy files. Spectra: a folder with spe/, a folder of files, or a table with one per row.",
         ),
     ],
     target: Annotated[
@@ -36,68 +39,55 @@ def predict(
         typer.Option(
             "--output",
             metavar="FILE|FOLDER",
-            help="Where the estimates go: a folder for a folder of rows, NetCDF for fields, a table for spectra.",
+            help="Output: a folder for a folder of rows, a NetCDF file for fields, a table for spectra.",
         ),
     ],
     chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows, frames or spectra in memory at a time.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace estimates that are there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
     launcher_options: LauncherOptionsOption = None,
     trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Estimate rows, fields or spectra of files, streamed through little memory; rows with the spread over networks.
+    """Estimate the rows, fields or spectra in files, in chunks that need little memory.
 
-    Columns are found by name, or by their number where a file has no names; fields by name, slopes are computed from
-    the surface; spectra get a figure down each core. Files that the same run has estimated already are left alone, so
-    that a command that was interrupted can be given again. A cluster gets a job for each file of a folder.
+    Columns are found by name, or by number in a file without names; fields by name, and slopes are computed from the
+    surface. Rows get the standard deviation over the networks of an ensemble, spectra a figure along each core. Files
+    that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
+    a job for each file of a folder.
     """
-    from qexp.analysis.prediction.files import kind_of, predict_files
-    from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.schedulers import options_of
-    from qexp.workspace import find
-
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
-    place = find(workspace)
-    settings = options_of(launcher, place.settings(), launcher_options or [])
-    directory = Catalog(place).find(run).trusting(trust_code)
-    kind = kind_of(directory)
-    pairs = kind.targets(source, target)
     if launcher != LOCAL:
-        from qexp.analysis.prediction.job_array import submit
-
-        options = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
-        options += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
-        submitted = submit(directory, pairs, place, launcher, settings, options)
+        submitted = api.submit_predictions(
+            run, source, target, launcher, options=texts.launcher_options(launcher_options or []), chunk=chunk,
+            overwrite=overwrite, trust_code=trust_code, device=device, workspace=workspace,
+        )  # fmt: skip
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
-        message(f"what the tasks say goes to {place.shown(submitted.folder / 'output')}")
+        message(f"output of the jobs: {find(workspace).shown(submitted.folder / 'output')}")
         return
-    failed = False
-    watched = partial(_bar, kind.counted)
-    for made in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, watched=watched):
-        if not isinstance(made, QexpError):
-            _say(made)
-        elif len(pairs) == 1:
-            raise made
-        else:
-            error(str(made))
-            failed = True
-    raise typer.Exit(4 if failed else 0)
+    if launcher_options:
+        raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
+    try:
+        api.predict(
+            run, source, target, chunk=chunk, overwrite=overwrite, trust_code=trust_code, device=device, watched=_bar,
+            each=_print_outcome, workspace=workspace,
+        )  # fmt: skip
+    except PartlyFailedError as failed:  # each error is printed already
+        raise typer.Exit(failed.exit_code) from None
 
 
-def _say(prediction: Prediction) -> None:
-    if not prediction.made:
-        message(f"{prediction.target} is there already")
-        return
-    for text in prediction.warnings:
-        warning(text)
-    message(f"{prediction.target}: {', '.join(prediction.remarks)}")
-    for file in prediction.files:
-        result(str(file))
+def _print_outcome(one: Prediction | QexpError) -> None:
+    if isinstance(one, QexpError):
+        error(str(one))
+    elif not one.made:
+        message(f"{one.target} exists already")
+    else:
+        for text in one.warnings:
+            warning(text)
+        message(f"{one.target}: {', '.join(one.remarks)}")
+        for file in one.files:
+            result(str(file))
 
 
 @contextmanager

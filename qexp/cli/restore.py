@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from qexp import api
 from qexp.cli.arguments import TrashedArgument
 from qexp.cli.console import WorkspaceOption, message, print_table
-from qexp.files import in_bytes
+from qexp.files import in_bytes, size_of
 
 
 def restore(
     run: TrashedArgument = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Bring a run back from the trash, the newest of that name; without a name, list the trash."""
-    from qexp.files import size_of
-    from qexp.runs.upkeep import trash
-    from qexp.workspace import find
-
-    place = find(workspace)
+    """Restore a run from the trash, the newest with that name; without a name, list the trash."""
     if run is not None:
-        message(f"{trash.restore(run, place).name} is back")
+        message(f"{api.restore(run, workspace=workspace).name} is restored")
         return
-    entries = trash.entries(place)
+    entries = api.trash(workspace=workspace)
     if not entries:
         message("the trash is empty")
         return

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli.arguments import RunsArgument
 from qexp.cli.console import WorkspaceOption, message
 
 
 def rm(
     runs: RunsArgument,
-    stop_them: Annotated[bool, typer.Option("--stop", help="Stop those that are running first.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    stop_them: Annotated[bool, typer.Option("--stop", help="Stop running ones first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Move runs to the trash, from where `restore` brings them back."""
-    from qexp.runs.state.stopping import ask_to_stop, wait_for_end
-    from qexp.runs.upkeep import trash
-    from qexp.workspace import find
+    """Move runs to the trash, from which `qexp restore` brings them back."""
+    for entry in api.remove(runs, stop=stop_them, confirm=None if yes else _confirm, workspace=workspace):
+        message(f"{entry.name} is in the trash; restore it with: qexp restore {entry.name}")
 
-    place = find(workspace)
-    directories = trash.chosen(runs, place)
-    names = ", ".join(directory.name for directory in directories[:8]) + (", …" if len(directories) > 8 else "")
-    if len(directories) > 1 and sys.stdin.isatty() and not yes:
-        ask(f"move {len(directories)} runs to the trash: {names}?")
-    if stop_them:
-        # What cannot be stopped is refused below.
-        for directory in [one for one in trash.in_use(directories) if ask_to_stop(one)]:
-            wait_for_end(directory)
-    for entry in trash.discard(directories, place):
-        message(f"{entry.name} is in the trash; bring it back with: qexp restore {entry.name}")
+
+def _confirm(names: Sequence[str]) -> None:
+    if len(names) > 1 and sys.stdin.isatty():
+        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        ask(f"move {len(names)} runs to the trash: {listed}?")
 
 
 def ask(question: str) -> None:
-    """End the command unless whoever sits at the terminal agrees."""
+    """Ask for confirmation on the terminal; without it the command ends."""
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
         agreed = False
     if not agreed:
-        message("nothing was done")
+        message("nothing was changed")
         raise typer.Exit(130)

@@ -10,113 +10,109 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp import api
+from qexp.cli import completion, texts
 from qexp.cli.arguments import (
-    AllowLeakOption,
+    MANY,
     DeviceOption,
+    DryRunOption,
     ExperiencesArgument,
+    JobsOption,
     LauncherOption,
     LauncherOptionsOption,
-    PretrainOption,
+    OnlyFailedOption,
+    SetOption,
     TrustCodeOption,
+    YesToManyOption,
 )
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
-from qexp.cli.launched import refresh_catalog
+from qexp.errors import QexpError
 from qexp.runs.schedulers import LOCAL
+from qexp.workspace import find
 
 if TYPE_CHECKING:
-    from qexp.runs.launch.sweep import Choice, Order
+    from qexp.runs.launch.sweep import Choice, Launched
     from qexp.runs.record.state import State
-    from qexp.workspace import Workspace
-
-MANY = 10_000
-"""A sweep of more runs is asked about."""
 
 
 def run(
     experiences: ExperiencesArgument,
-    seed: Annotated[int | None, typer.Option(help="Where all randomness of the run comes from; 0 if left out.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="A:B", help="A run for each seed: 0:10, or 0,2,5.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of the run; 0 if left out.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
+    ] = None,
     grid: Annotated[
-        list[str] | None, typer.Option(metavar="KEY.PATH=A,B", help="A run for each value; several --grid multiply.")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY.PATH=A,B", help="Train one run per value of a key; several --grid give all combinations."
+        ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change the spec for these runs.")
+    overrides: SetOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of a single run; <experience>_<seed> if left out.")] = None,
+    pretrain: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Start from the best weights of this run.", autocompletion=completion.runs),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The run's name; <experience>_<seed> if left out.")] = None,
-    pretrain: PretrainOption = None,
-    allow_leak: AllowLeakOption = False,
-    storage_path: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep runs there; runs/ gets links to them.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were interrupted.")] = False,
-    only_failed: Annotated[
-        bool, typer.Option("--only-failed", help="Of a sweep, only those that ended without a result.")
+    allow_leak: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leak", help="Allow test spectra that were also used for training; every output is marked."
+        ),
     ] = False,
+    storage_path: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the run directories; runs/ gets links to them.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue interrupted runs.")] = False,
+    only_failed: OnlyFailedOption = False,
     trust_code: TrustCodeOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
-    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
+    dry_run: DryRunOption = False,
+    jobs: JobsOption = None,
     launcher: LauncherOption = LOCAL,
     options: LauncherOptionsOption = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the runs go on by themselves.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")
+    ] = False,
+    yes: YesToManyOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Train experiences, and judge them on the test part: one run, or a sweep over seeds and a grid of changes."""
-    from qexp.errors import QexpError
-    from qexp.runs.launch.sweep import Order
-    from qexp.workspace import find
-
+    """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
     if seed is not None and seeds is not None:
-        raise QexpError("--seed and --seeds exclude each other; --seeds has a run for each of several")
-    place = find(workspace)
-    order = Order(
-        experiences=experiences, seeds=seeds or str(seed or 0), grid=grid or [], overrides=overrides or [],
-        pretrain=pretrain, allow_leak=allow_leak, storage=storage_path, resume=resume, only_failed=only_failed,
-        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, options=options or [],
+        raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
+    order = api.Order(
+        experiences, texts.seeds(seeds) if seeds is not None else [seed or 0], texts.grid(grid or []),
+        texts.overrides(overrides or []), pretrain=pretrain, allow_leak=allow_leak, storage_path=storage_path,
+        resume=resume, only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
+        options=texts.launcher_options(options or []),
     )  # fmt: skip
     single = len(experiences) == 1 and seeds is None and not grid
     if single and not (only_failed or dry_run or detach or options or launcher != LOCAL):
         if jobs not in (None, 1):
-            raise QexpError("-j is for several runs; name seeds or a grid")
-        _run_one(order, seed or 0, name, place)
+            raise QexpError("-j is for several runs; add --seeds or --grid")
+        _run_one(order, name, workspace)
         return
     if name is not None:
         raise QexpError("--name is for a single run; those of a sweep are named by experience, change and seed")
-    _run_sweep(order, place, dry_run=dry_run, detach=detach, yes=yes)
+    _run_sweep(order, workspace, dry_run=dry_run, detach=detach, most=None if yes else MANY)
 
 
-def _run_one(order: Order, seed: int, name: str | None, place: Workspace) -> None:
+def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
     from qexp.cli.show import print_estimators, print_field_errors, print_results
-    from qexp.runs.launch.start import start
 
     with _warnings_shown():
-        directory, worked = start(
-            order.experiences[0],
-            place,
-            seed=seed,
-            overrides=order.overrides,
-            name=name,
-            pretrain=order.pretrain,
-            allow_leak=order.allow_leak,
-            storage=order.storage,
-            resume=order.resume,
-            trust_code=order.trust_code,
-            device=order.device,
-            display=TrainingDisplay(),
-        )
-    refresh_catalog(place)
-    record = directory.record()
-    if not worked:
-        message(f"{directory.name} is done already; nothing to do")
+        trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
+    api.refresh(warn=warning, workspace=workspace)
+    record = trained.directory.record()
+    if not now:
+        message(f"{trained.name} is done already; nothing to do")
     print_results(record)
     print_estimators(record)
     print_field_errors(record)
-    message(f"{directory.name}: {record.seconds:.1f} s of training, in {place.shown(directory.path)}")
+    message(f"{trained.name}: {record.seconds:.1f} s of training, in {find(workspace).shown(trained.path)}")
 
 
 class _Shown(logging.Handler):
-    """Prints what a run warns of in its log, which few read of a run that went well; errors are told anyway."""
+    """Prints the warnings of a run's log, which few open when the run went well; errors are printed anyway."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:
@@ -134,59 +130,61 @@ def _warnings_shown() -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, yes: bool) -> None:
+def _run_sweep(order: api.Order, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None) -> None:
     from qexp.cli.pool_display import PoolDisplay
-    from qexp.runs.launch import sweep
 
-    prepared = sweep.prepare(order, place)
+    prepared = api.prepare(order, workspace=workspace)
     choice = prepared.choice
     for text in dict.fromkeys(text for plan in (*choice.again, *choice.new) for text in plan.warnings):
         warning(text)
-    _say_what_is_left(choice)
+    _print_left(choice)
     if dry_run:
         for plan in (*choice.again, *choice.new):
             result("  ".join([plan.name, *plan.overrides]))
         return
-    most = None if yes else MANY
-    made = sweep.launched(prepared, place, watched=PoolDisplay, tell=message, most=most, detached=detach)
-    if made is None:
+    launched = api.launch(prepared, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace)
+    if launched is None:
         message("nothing to run")
         raise typer.Exit(4 if choice.left else 0)
-    if made.jobs is not None:
-        for run, job in made.jobs.items():
+    _print_launched(launched, choice, workspace)
+
+
+def _print_launched(launched: Launched, choice: Choice, workspace: str | None) -> None:
+    if launched.jobs is not None:
+        for run, job in launched.jobs.items():
             result(f"{run}  {job}")
-    elif made.states is None:
-        message(f"it goes on without this terminal; look with: qexp ls --launch {made.launch.id}")
-        result(made.launch.id)
+    elif launched.states is None:
+        message(f"the launch continues in the background; follow it with: qexp ls --launch {launched.launch.id}")
+        result(launched.launch.id)
     else:
-        refresh_catalog(place)
-        _end(made.states, made.stopped, len(choice.new) + len(choice.again), choice)
+        api.refresh(warn=warning, workspace=workspace)
+        _end(launched.states, launched.stopped, len(choice.new) + len(choice.again), choice)
 
 
 def _end(states: dict[str, State], stopped: bool, count: int, choice: Choice) -> None:
-    """Say how the runs of a pool ended, and end with an exit code that says so, too."""
+    """Print how the runs of a pool ended, and exit with the matching code."""
     from qexp.runs.record.state import State
 
-    _say_how_it_ended(states, count)
+    _print_ends(states, count)
     if stopped:
         raise typer.Exit(130)
     if len(states) < count or set(states.values()) != {State.DONE} or choice.left:
         raise typer.Exit(1 if count == 1 and not choice.left else 4)
 
 
-def _say_what_is_left(choice: Choice) -> None:
+def _print_left(choice: Choice) -> None:
     if choice.done:
         message(f"{len(choice.done)} done already")
     by_state: dict[State, list[str]] = {}
     for name, state in choice.left.items():
         by_state.setdefault(state, []).append(name)
     for state, names in by_state.items():
-        hint = "" if state.at_work else "; run them again with --only-failed"
-        hint = "; go on with --resume" if state.resumable else hint
+        hint = "" if state.at_work else "; repeat with --only-failed"
+        hint = "; continue with --resume" if state.resumable else hint
         message(f"left alone, {state.words}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}{hint}")
 
 
-def _say_how_it_ended(states: dict[str, State], count: int) -> None:
+def _print_ends(states: dict[str, State], count: int) -> None:
     counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
     ended = ", ".join(f"{number} {state.words}" for state, number in counts.items())
     never = count - len(states)

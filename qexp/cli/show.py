@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexp import api
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result, warning
+from qexp.errors import DamagedError
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
@@ -21,15 +23,13 @@ def show(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show a run: its state, spec, results, files and lineage."""
-    from qexp.api import open_run
-
-    opened = open_run(run, workspace=workspace)
+    opened = api.open_run(run, workspace=workspace)
     if as_json:
         print_json(opened.record)
         return
     directory, state = opened.directory, opened.state
     record, spec = directory.record(), directory.spec()
-    _print_head(directory, record, state)
+    _print_head(directory, record, state, opened.pretrained_from)
     result("\nspec")
     for key, text in _spec_lines(spec):
         result(f"  {key:<14} {in_one_line(text)}")
@@ -70,8 +70,6 @@ def _files(run: Path) -> Iterator[str]:
 
 def _environment(directory: RunDirectory) -> dict[str, Any]:
     """What the last attempt wrote of its environment; nothing, and a warning, if that is damaged."""
-    from qexp.errors import DamagedError
-
     try:
         return directory.environment()
     except DamagedError as damage:
@@ -79,10 +77,8 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
         return {}
 
 
-def _print_head(directory: RunDirectory, record: Record, state: str) -> None:
-    from qexp.runs.record.lineage import told
-
-    environment, attempts, before = _environment(directory), record.attempts, told(record.lineage)
+def _print_head(directory: RunDirectory, record: Record, state: str, before: str) -> None:
+    environment, attempts = _environment(directory), record.attempts
     lines = [
         ("run", record.name),
         ("state", state),
@@ -154,7 +150,7 @@ def _code(code: CodeState) -> str:
     if code.commit is None:
         return "not in a git repository"
     left_out = len(code.untracked_left_out or ())
-    without = f" but for {left_out} large files" if left_out else ""
+    without = f" without {left_out} large files" if left_out else ""
     return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
 
 

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli import completion
 from qexp.cli.console import WorkspaceOption, error, message
+from qexp.errors import QexpError
 
 
 def stop(
@@ -19,45 +21,35 @@ def stop(
         str | None,
         typer.Option(
             metavar="ID",
-            help="All of a launch: nothing more of it starts.",
+            help="Stop all runs of a launch, and start no more of them; 'last' for the newest.",
             autocompletion=completion.launches,
         ),
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Kill them; the last checkpoint remains.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Kill them at once; the last checkpoint remains.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; --resume goes on with them."""
-    from qexp.errors import QexpError
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
-    from qexp.runs.state import launches
-    from qexp.runs.state.stopping import ask_to_stop, stop_launch, wait_for_end
-    from qexp.runs.state.waiting import Watch
-    from qexp.workspace import find
-
-    place = find(workspace)
+    """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; `run --resume` continues."""
     if launch is not None:
         if runs or now:
-            raise QexpError("--launch stops all of a launch; name no runs and no --now beside it")
-        for name, state in stop_launch(launches.find(launch, place), place.runs).items():
+            raise QexpError("--launch stops all runs of a launch; leave out run names and --now")
+        for name, state in api.stop_launch(launch, workspace=workspace).items():
             message(f"{name}: {state}")
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")
-    directories = chosen(runs, Catalog(place))
-    asked, mistakes = [], []
-    for directory in directories:
-        try:
-            if ask_to_stop(directory, now):
-                asked.append(directory)
-            else:
-                message(f"{directory.name} is not running: {Watch().state(directory).words}")
-        except QexpError as mistake:
-            mistakes.append(mistake)
-    for directory in asked:
-        message(f"{directory.name}: {wait_for_end(directory)}")
-    if len(directories) == len(mistakes) == 1:
-        raise mistakes[0]
-    for one in mistakes:
-        error(str(one))
-    raise typer.Exit(4 if mistakes else 0)
+    failed, count = [], 0
+    for one in api.stop(runs, now=now, workspace=workspace):
+        count += 1
+        if one.error is not None:
+            failed.append(one.error)
+        elif one.state is not None:
+            message(
+                f"{one.run.name}: {one.state}"
+                if one.was_running
+                else f"{one.run.name} is not running: {one.state.words}"
+            )
+    if count == len(failed) == 1:
+        raise failed[0]
+    for mistake in failed:
+        error(str(mistake))
+    raise typer.Exit(4 if failed else 0)

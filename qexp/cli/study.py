@@ -8,25 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexp.cli import completion
+from qexp import api
+from qexp.cli import completion, texts
 from qexp.cli.arguments import (
+    MANY,
     DeviceOption,
+    DryRunOption,
     ExperiencesArgument,
+    JobsOption,
     LauncherOption,
     LauncherOptionsOption,
+    OnlyFailedOption,
+    SetOption,
     TrustCodeOption,
+    YesToManyOption,
 )
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
-from qexp.cli.launched import refresh_catalog
+from qexp.errors import QexpError
 from qexp.runs.schedulers import LOCAL
+from qexp.workspace import find
 
 if TYPE_CHECKING:
     from qexp.analysis.studies import Study
     from qexp.runs.planning.prepare import Plan
-    from qexp.workspace import Workspace
-
-MANY = 10_000
-"""A study of more runs is asked about."""
 
 
 def study(
@@ -35,86 +39,113 @@ def study(
         list[str] | None,
         typer.Option(
             metavar="KEY.PATH=A,B",
-            help="Values to go through, the first key along the figure; a.b+c.d=A,B sets two keys at once.",
+            help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B sets two keys at once.",
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(metavar="A:B", help="A run for each seed: 0:5, or 0,2,5.")] = "0:5",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change the specs for these runs.")
-    ] = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
+    ] = "0:5",
+    overrides: SetOption = None,
     pretrain: Annotated[
         str | None,
         typer.Option(
             metavar="EXPERIENCE",
-            help="Run this first; experiences with 'pretrain' in their spec start from its run.",
+            help="Train this first; experiences with 'pretrain' in their spec start from its run.",
             autocompletion=completion.experiences,
         ),
     ] = None,
     pretrain_grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY.PATH=A,B", help="Values of pretraining to go through, before those of --grid."),
+        typer.Option(metavar="KEY.PATH=A,B", help="Values of a key of the pretraining; they precede those of --grid."),
     ] = None,
     pretrain_overrides: Annotated[
         list[str] | None,
-        typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Change the spec of --pretrain."),
+        typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Override a value of the spec of --pretrain."),
     ] = None,
     pretrain_seed: Annotated[
-        str, typer.Option(metavar="SEED", help="Of the run that all start from; 'same': each from one of its own seed.")
+        str,
+        typer.Option(
+            metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."
+        ),
     ] = "0",
     metric: Annotated[
         str | None,
-        typer.Option(metavar="OUTPUT.METRIC", help="What to draw; r2 of the first output if left out."),
+        typer.Option(metavar="OUTPUT.METRIC", help="The metric to draw; r2 of the first output if left out."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where it is written; studies/<experience>_<key> if left out."),
+        typer.Option(metavar="FOLDER", help="Folder for tables and figure; studies/<experience>_<key> if left out."),
     ] = None,
-    only_failed: Annotated[
-        bool, typer.Option("--only-failed", help="Run those again that ended without a result, and no others.")
-    ] = False,
+    only_failed: OnlyFailedOption = False,
     trust_code: TrustCodeOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
-    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="At most so many runs at a time.")] = None,
+    dry_run: DryRunOption = False,
+    jobs: JobsOption = None,
     launcher: LauncherOption = LOCAL,
     options: LauncherOptionsOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without asking.")] = False,
+    yes: YesToManyOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Run experiences over a grid and seeds, and draw what a metric is over it: one table, one figure.
+    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one figure.
 
-    What has run already is not run again, and what was interrupted goes on; the same command once more draws the same.
-    Jobs of a cluster are waited for.
+    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws the same.
+    The command waits for the jobs of a cluster.
     The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
     differences of every two experiences, and study.png.
     """
-    from qexp.analysis import studies
-    from qexp.cli.pool_display import PoolDisplay
-    from qexp.runs.launch.sweep import Order
-    from qexp.workspace import find
-
-    place = find(workspace)
-    runs = Order(
-        experiences=experiences, seeds=seeds, grid=grid or [], overrides=overrides or [], only_failed=only_failed,
-        trust_code=trust_code, jobs=jobs, device=device, launcher=launcher, options=options or [],
+    order = api.Order(
+        experiences, texts.seeds(seeds), texts.grid(grid or []), texts.overrides(overrides or []),
+        only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
+        options=texts.launcher_options(options or []),
     )  # fmt: skip
-    first = studies.pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
-    asked = studies.Asked(runs, first, metric)
+    pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     if dry_run:
-        _print_planned(*studies.planned(asked, place))
+        _print_planned(*api.planned_study(order, pretraining=pretraining, metric=metric, workspace=workspace))
         return
-    try:
-        made = studies.study(asked, place, out, most=None if yes else MANY, watched=PoolDisplay, tell=message)
-    finally:
-        refresh_catalog(place)
+    made = _studied(order, pretraining, metric, out, None if yes else MANY, workspace)
     if as_json:
         print_json(made.document())
     else:
-        _print_made(made, place)
+        _print_made(made, workspace)
     for name, state in made.unfinished.items():
-        warning(f"{name} is {state.words}, and does not count")
+        warning(f"{name} is {state.words}, and is not counted")
     raise typer.Exit(4 if made.unfinished else 0)
+
+
+def _pretraining(
+    experience: str | None, grid: Sequence[str], overrides: Sequence[str], seed: str
+) -> api.Pretraining | None:
+    if experience is None:
+        if grid or overrides or seed != "0":
+            raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
+        return None
+    return api.Pretraining(
+        experience,
+        texts.grid(grid, "--pretrain-grid"),
+        texts.overrides(overrides, "--pretrain-set"),
+        int(seed) if seed.isdecimal() and len(seed) <= texts.MOST_DIGITS else seed,
+    )
+
+
+def _studied(
+    order: api.Order,
+    pretraining: api.Pretraining | None,
+    metric: str | None,
+    out: Path | None,
+    most: int | None,
+    workspace: str | None,
+) -> Study:
+    from qexp.cli.pool_display import PoolDisplay
+
+    find(workspace)  # an error of its own, before the catalog is asked for
+    try:
+        return api.study(
+            order, pretraining=pretraining, metric=metric, out=out, watched=PoolDisplay, tell=message, most=most,
+            workspace=workspace,
+        )  # fmt: skip
+    finally:
+        api.refresh(warn=warning, workspace=workspace)
 
 
 def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
@@ -124,7 +155,7 @@ def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
         message("the runs that start from these are planned when they are done")
 
 
-def _print_made(made: Study, place: Workspace) -> None:
+def _print_made(made: Study, workspace: str | None) -> None:
     for table in (made.results(), *made.differences()):
         result(table.title)
         print_table(table.columns, table.rows, right=list(table.right))
@@ -132,4 +163,4 @@ def _print_made(made: Study, place: Workspace) -> None:
     for text in made.remarks():
         result(text)
     for path in made.files:
-        result(place.shown(path))
+        result(find(workspace).shown(path))

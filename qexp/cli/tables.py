@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from qexp import api
 from qexp.cli.arguments import EntryArgument, TableArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
+from qexp.did_you_mean import suggestion
+from qexp.errors import NotFoundError
 
 if TYPE_CHECKING:
     from qexp.quantities import Quantities
@@ -18,14 +21,8 @@ def tables(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show what specs can name: tables, their entries, parameters, defaults and an example."""
-    from qexp.assemble import tables_here
-    from qexp.did_you_mean import suggestion
-    from qexp.errors import NotFoundError
-    from qexp.spec.schema import dataset_types
-
-    known = tables_here(workspace)
-    known = {"datasets": dataset_types(known), **known}
+    """Show the names that specs may use: tables, their entries, parameters, defaults and an example."""
+    known = api.tables(workspace=workspace)
     if table == "quantities":
         _print_quantities(known["quantities"], name, as_json)
         return
@@ -88,9 +85,6 @@ def _range(schema: dict[str, Any]) -> str:
 
 
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
-    from qexp.did_you_mean import suggestion
-    from qexp.errors import NotFoundError
-
     if name is not None and name not in quantities:
         raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
     chosen = quantities if name is None else {name: quantities[name]}

@@ -6,25 +6,25 @@ from typing import Annotated
 
 import typer
 
+from qexp import api
 from qexp.cli.arguments import RunsArgument
 from qexp.cli.console import WorkspaceOption, print_table
 
 
 def tag(
     runs: RunsArgument,
-    add: Annotated[list[str] | None, typer.Option("--add", "-a", metavar="TAG", help="Add a tag.")] = None,
-    remove: Annotated[list[str] | None, typer.Option("--remove", "-r", metavar="TAG", help="Take a tag away.")] = None,
+    add: Annotated[
+        list[str] | None, typer.Option("--add", "-a", metavar="TAG", help="Add a tag; repeat for more.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", "-r", metavar="TAG", help="Remove a tag; repeat for more.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Add and remove tags of runs, also while they run; without options, print them. See `qexp ls --tag TAG`."""
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
-    from qexp.runs.record.tagging import retag
-    from qexp.workspace import find
-
-    directories = chosen(runs, Catalog(find(workspace)))
+    """Add and remove tags of runs, also during training; without options, print them. See `qexp ls --tag TAG`."""
+    opened = api.open_runs(runs, workspace=workspace)
     if not add and not remove:
-        print_table(["name", "tags"], [[one.name, " ".join(one.record().tags)] for one in directories])
+        print_table(["name", "tags"], [[one.name, " ".join(one.record["tags"])] for one in opened])
     else:
-        for directory in directories:
-            retag(directory.path, add or [], remove or [])
+        for one in opened:
+            one.tag(*(add or []), remove=remove or [])

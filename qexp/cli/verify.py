@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qexp import api
 from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, TrustCodeOption
@@ -23,23 +24,20 @@ LONGEST = 48
 def verify(
     run: RunArgument,
     keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the repeated run there; it must be new or empty.")
+        Path | None, typer.Option(metavar="DIR", help="New or empty folder in which the repeated run is kept.")
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="auto, cpu or cuda; as the run had it if left out.", autocompletion=completion.devices),
+        typer.Option(
+            help="Compute device: auto, cpu or cuda; that of the run if left out.", autocompletion=completion.devices
+        ),
     ] = None,
     trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Run a finished run again, elsewhere, and say whether the same bits come out; exit with 1 if not."""
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.upkeep.verify import verify as repeat
-    from qexp.workspace import find
-
-    place = find(workspace)
-    verification = repeat(Catalog(place).find(run).trusting(trust_code), place, keep=keep, device=device)
+    """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if they differ."""
+    verification = api.open_run(run, trust_code=trust_code, workspace=workspace).verify(keep=keep, device=device)
     if as_json:
         print_json(verification.document())
     else:
@@ -47,14 +45,14 @@ def verify(
     if keep is not None:
         message(f"the repeated run is kept in {keep}")
     elif verification.error:
-        message("its log is gone with it; look at it with --keep DIR")
+        message("the repeated run was deleted; keep it and its log with --keep DIR")
     raise typer.Exit(0 if verification.holds else 1)
 
 
 def _print(verification: Verification) -> None:
     verdict = "identical, bit for bit" if verification.holds else "NOT identical"
     if verification.error:
-        verdict = f"NOT repeated; it came to no end this time: {verification.error}"
+        verdict = f"NOT repeated; it failed this time: {verification.error}"
     result(f"{verification.run}: {verdict}\n")
     if not verification.error:
         print_table(["what", "then and now"], [[name, _outcome(verification, name)] for name in verification.identical])
@@ -65,7 +63,7 @@ def _print(verification: Verification) -> None:
         rows = [[one.what, _brief(one.then), _brief(one.now)] for one in verification.changes]
         print_table(["what", "then", "now"], rows)
     else:
-        result("packages, machine and settings: as they were")
+        result("packages, machine and settings: unchanged")
 
 
 def _brief(value: str | None) -> str:

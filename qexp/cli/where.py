@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qexp import api
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import WorkspaceOption, result
 
@@ -10,8 +11,5 @@ def where(
     run: RunArgument,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Print where a run lies: cd $(qexp where RUN)."""
-    from qexp.runs.catalog.catalog import Catalog
-    from qexp.workspace import find
-
-    result(str(Catalog(find(workspace)).find(run).path.resolve()))
+    """Print the directory of a run: cd $(qexp where RUN)."""
+    result(str(api.open_run(run, workspace=workspace).path.resolve()))

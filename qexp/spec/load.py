@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,35 @@ def parse_value(text: str, name: str) -> Any:
     if problems:
         raise SpecError(problems)
     return value
+
+
+def plain(value: Any, name: str) -> Any:
+    """A value of Python as JSON holds it: tuples become lists, numbers of numpy plain ones.
+
+    Raises SpecError for what JSON cannot hold, and for numbers and texts that no spec may contain.
+    """
+    problems: list[Problem] = []
+    try:
+        made = _plain(_json_types(value), (), name, problems)
+    except TypeError as error:
+        raise SpecError([Problem(name, (), str(error))]) from None
+    except RecursionError:
+        raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
+    if problems:
+        raise SpecError(problems)
+    return made
+
+
+def _json_types(value: Any) -> Any:
+    if value is None or (isinstance(value, bool | int | float | str) and not hasattr(value, "tolist")):
+        return value
+    if isinstance(value, Mapping):
+        return _Object([(str(key), _json_types(item)) for key, item in value.items()])
+    if isinstance(value, list | tuple | range):
+        return [_json_types(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        return _json_types(value.tolist())
+    raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
 
 
 def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,29 +26,49 @@ LONGEST_INDEX = 9
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
 
 
+Overrides = Mapping[str, Any]
+"""Dotted key → value, in the order in which they are applied: `{"epochs": 20, "dataset.fixed.noise": 0.01}`."""
+
+
 @dataclass(frozen=True)
 class Override:
-    """`--set key.path=value`."""
+    """A value that replaces one of a spec: `--set key.path=value`."""
 
-    text: str
+    key: str
     path: tuple[str | int, ...]
     value: Any
 
     @property
+    def text(self) -> str:
+        """As records keep it, and as `--set` reads it."""
+        return f"{self.key}={value_text(self.value)}"
+
+    @property
     def shown(self) -> str:
-        """The option as an error shows it, however long it is."""
+        """The option as an error shows it, shortened if it is long."""
         return f"--set {shortened(self.text)}"
 
 
-def override(text: str) -> Override:
-    """Read `key.path=value`; the value is JSON where it can be, else a text."""
-    key, equals, value = text.partition("=")
-    shown = shortened(text)
-    if not equals or not key or any(not step for step in key.split(".")):
-        raise QexpError(f"--set {shown}: write key.path=value, for example --set epochs=20")
-    if not text.isprintable():
-        raise QexpError(f"--set {shown!r}: has characters that cannot be printed")
-    return Override(text, steps(key), _override_value(value, f"--set {shortened(key)}"))
+def override(key: str, value: Any) -> Override:
+    """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON cannot hold."""
+    if not key or any(not step for step in key.split(".")):
+        raise QexpError(f"--set {shortened(key)}=…: a key is empty; write key.path=value, for example --set epochs=20")
+    made = Override(key, steps(key), load.plain(value, f"--set {shortened(key)}"))
+    if not made.text.isprintable():
+        raise QexpError(f"--set {shortened(made.text)!r}: has characters that cannot be printed")
+    return made
+
+
+def value_text(value: Any) -> str:
+    """A value as options write it: compact JSON, but a plain word without quotes."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except json.JSONDecodeError:
+            return value
+        except (ValueError, RecursionError):
+            pass
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def steps(key: str) -> tuple[str | int, ...]:
@@ -59,16 +79,6 @@ def steps(key: str) -> tuple[str | int, ...]:
 def is_index(step: str) -> bool:
     """Whether a step of a dotted path is the number of a list's item."""
     return step.isdecimal() and step.isascii() and len(step) <= LONGEST_INDEX
-
-
-def _override_value(text: str, name: str) -> Any:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    except (ValueError, RecursionError):
-        pass  # it is JSON, of a kind that `parse_value` refuses in words
-    return load.parse_value(text, name)
 
 
 def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:

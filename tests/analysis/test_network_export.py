@@ -341,7 +341,7 @@ def images(count: int) -> np.ndarray:
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, said, tmp_path):
     run = qexp.open_run("sound_0", workspace=finished)
-    folder = qexp.export_network(run, tmp_path / "out", format, physical=True)
+    folder = qexp.export_network(run, tmp_path / "out", format, physical=True).folder
     questions = [{"displacement": images(count)} for count in (1, 5)]
     for asked, theirs in zip(questions, said(folder, *questions), strict=True):
         ours = run.predict(displacement=asked["displacement"][:, 0])
@@ -351,7 +351,7 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, tmp_path):
     run = qexp.open_run("sound_0", workspace=finished)
-    folder = qexp.export_network(run, tmp_path / "out", format)
+    folder = qexp.export_network(run, tmp_path / "out", format).folder
     about = json.loads((folder / "network.json").read_text())
     asked = images(5)
     [seen] = about["inputs"]
@@ -404,7 +404,7 @@ def spectra(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", ["masked_0", "scratch_0"])
 def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(spectra, name, format, physical, said, tmp_path):
     run = qexp.open_run(name, workspace=spectra)
-    folder = qexp.export_network(run, tmp_path / "out", format, physical=physical)
+    folder = qexp.export_network(run, tmp_path / "out", format, physical=physical).folder
     about = json.loads((folder / "network.json").read_text())
     model = load_model(RunDirectory(run.path), torch.device("cpu"))
     module = Positional(model if physical else model.network, model.network.inputs, model.network.outputs)
@@ -427,7 +427,7 @@ def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it
     specs = Specs(tmp_path / "place")
     specs.spoil("experience", ("precision", "bfloat16"))
     run = qexp.run("sound", device="cpu", workspace=specs.root)
-    folder = qexp.export_network(run, tmp_path / "out", physical=True)
+    folder = qexp.export_network(run, tmp_path / "out", physical=True).folder
     [theirs] = said(folder, {"displacement": images(3)})
     require_close({name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0]))
 
@@ -470,7 +470,7 @@ def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, s
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
 def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said, tmp_path):
     directory = run_of(ice, name)
-    folder = qexp.export_network(name, tmp_path / "out", workspace=ice)
+    folder = qexp.export_network(name, tmp_path / "out", workspace=ice).folder
     before, after = (as_dle_reads((folder / file).read_text()) for file in ("fieldin.dat", "fieldout.dat"))
     assert (list(before), list(after)) == (domes.FIELDS, ["ubar", "vbar"])
     asked = frames_of_ice(2, 21, 30)

@@ -235,7 +235,7 @@ def test_estimates_that_the_same_run_made_of_the_same_fields_are_left_alone_and_
     data = written("fields.nc")
     assert predict("fields.nc", "made.nc").code == 0
     before = (here / "made.nc").stat()
-    assert predict("fields.nc", "made.nc") == (0, "", "made.nc is there already\n")
+    assert predict("fields.nc", "made.nc") == (0, "", "made.nc exists already\n")
     assert (here / "made.nc").stat().st_mtime_ns == before.st_mtime_ns
     code, _, stderr = predict("fields.nc", "made.nc", run="unet")
     assert (code, "made by another run; --overwrite replaces it" in stderr) == (2, True)

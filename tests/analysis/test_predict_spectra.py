@@ -381,7 +381,7 @@ def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_
         expected = dict(zip(data["name"].values, data["toc_estimate"].values, strict=True))
     for row in read(tmp_path / "made.csv"):
         assert float(row["toc_estimate"]) == pytest.approx(float(expected[row["name"]]), rel=1e-5)
-    assert "made.csv is there already" in call("predict", *options).stderr
+    assert "made.csv exists already" in call("predict", *options).stderr
 
 
 def test_a_run_that_fills_spectra_in_estimates_no_number_and_says_what_to_do(root, folder, tmp_path):

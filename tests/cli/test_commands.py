@@ -444,7 +444,7 @@ def test_runs_that_cannot_be_compared_are_refused(finished, qexp, monkeypatch, r
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (("sound", "--seed", "-1"), 2, "--seed -1: a seed is a whole number from 0 on"),
+        (("sound", "--seed", "-1"), 2, "seed -1: a seed is a whole number from 0 on"),
         (("sound", "--seed", "three"), 2, "--seed"),
         (("sound", "--seed", "1.5"), 2, "--seed"),
         (("sound", "--device", "tpu"), 2, "--device tpu: no such device; use auto, cpu or cuda"),

@@ -16,8 +16,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from qexp.analysis.export.graphs import FORMATS
 from qexp.assemble import BUILT_IN, KINDS
-from qexp.cli import app, completion
+from qexp.cli import app, completion, names
 from qexp.quantities import QUANTITIES
 from qexp.runs.record.state import LISTED
 from tests.test_imports import HEAVY, said_by_a_new_process
@@ -78,10 +79,15 @@ def test_specs_are_completed(named):
     assert "../specs/models/sound.json" in completed("qexp validate ../specs/m")
 
 
+def test_the_names_that_are_completed_are_those_of_the_code():
+    assert names.FILE.read_text(encoding="utf-8") == names.text(), "write them again with: make names"
+
+
 def test_kinds_of_specs_and_devices_are_completed():
     assert completed("qexp schema ") == ["dataset", "experience", "model"]
     assert completed("qexp schema m") == ["model"]
     assert completed("qexp matrix --device ") == ["auto", "cpu", "cuda"]
+    assert completed("qexp export sound_0 --format ") == sorted(FORMATS)
 
 
 def test_tables_are_completed(named):

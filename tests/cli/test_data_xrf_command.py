@@ -93,7 +93,7 @@ def test_a_notebook_makes_the_same_spectra(qexp, tmp_path: Path):
     import qexp as package
 
     assert qexp("data", "xrf", "--out", tmp_path / "shell", *QUICK, "--seed", "3", "--voltage", "10,30").code == 0
-    folders = package.make_xrf(tmp_path / "notebook", 4, spectra=3, labelled=2, seed=3, voltage=(10, 30))
+    folders = package.make_xrf(tmp_path / "notebook", 4, spectra=3, labelled=2, seed=3, voltage=(10, 30)).folders
     assert len(folders) == 6
     written = [path for path in (tmp_path / "notebook").rglob("*") if path.is_file()]
     assert len(written) > 40

@@ -76,7 +76,7 @@ def test_a_folder_gets_the_network_as_onnx_unless_told_otherwise(export, tmp_pat
 
 def test_python_does_the_same_as_the_command(export, tmp_path):
     export("--to", tmp_path / "by_command", "--physical")
-    folder = package.export_network("sound_0", tmp_path / "by_python", physical=True)
+    folder = package.export_network("sound_0", tmp_path / "by_python", physical=True).folder
     for file in (tmp_path / "by_command").iterdir():
         assert (folder / file.name).read_bytes() == file.read_bytes()
 

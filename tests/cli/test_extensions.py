@@ -169,9 +169,9 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
     from qexp.workspace import Workspace
 
     place = Workspace(extended.root)
-    before = assemble.experience("sound", [], place)
+    before = assemble.experience("sound", {}, place)
     place.extensions.write_text(EXTENSIONS + "\n# another remark\n")
-    after = assemble.experience("sound", [], place)
+    after = assemble.experience("sound", {}, place)
     assert after.document == before.document
     assert after.digest != before.digest
 

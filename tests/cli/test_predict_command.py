@@ -180,7 +180,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
     os.utime(left, (0, 0))  # as if the process had been killed long ago
     code, stdout, stderr = predict("tiles", "made")
     assert (code, stdout) == (0, "made/b.parquet\nmade/c.nc\n")
-    assert stderr.startswith("made/a.csv is there already\nmade/b.parquet: 3,000,000 rows\n")
+    assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows\n")
     assert (made / "a.csv").stat().st_mtime_ns == finished
     assert names(made) == {name + ending for name in ("a.csv", "b.parquet", "c.nc") for ending in ("", ".json")}
     assert len(column(made / "b.parquet")) == SEVERAL
@@ -269,7 +269,7 @@ def test_a_place_where_nothing_can_be_written_is_told(here, predict):
     ("options", "said"),
     [
         (("--launcher", "slum"), "--launcher slum: no such launcher; did you mean 'slurm'?"),
-        (("--option", "time=10"), "--launcher local has no options; --option is for: slurm"),
+        (("--option", "time=10"), "--option is for the scheduler of a cluster; name it with --launcher"),
         (("--chunk", "0"), "--chunk 0: at least 1"),
     ],
 )
@@ -318,7 +318,7 @@ def test_from_python_the_mistakes_of_several_files_are_raised_when_the_others_ar
         predict()
     write(here / "tiles/b.csv")
     (here / "tiles/a.csv").write_text("red,green,blue\n0.5,dark,0.5\n")
-    with pytest.raises(QexpError, match=r"^1 of 2 files have no estimates:\ntiles/a\.csv: row 2, column 'green'"):
+    with pytest.raises(QexpError, match=r"^1 of 2 files could not be estimated:\ntiles/a\.csv: row 2, column 'green'"):
         predict()
     assert (here / "made/b.csv").exists()
     (here / "tiles/b.csv").unlink()

@@ -62,7 +62,7 @@ def test_the_strength_of_the_templates_themselves_does_not_matter():
 
 
 def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace):
-    spec = assemble.experience("mogi_noisy", [], Workspace(workspace)).document
+    spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
     model = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
     filters = model.network.operations["sources"]
     quiet = {**spec["dataset"], "fixed": {**spec["dataset"]["fixed"], "noise": 0.0}}
@@ -74,7 +74,7 @@ def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace)
 
 
 def test_filters_are_kept_with_the_weights_and_are_not_trained(workspace):
-    spec = assemble.experience("mogi_noisy", [], Workspace(workspace)).document
+    spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
     one = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
     other = assemble.model_of(spec, assemble.BUILT_IN)
     name = "network.operations.sources.filters"

@@ -66,14 +66,14 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_of_a_workspace_that_is_well_nothing_is_found(place, qexp):
     before = content(place)
     for _ in range(2):
-        assert qexp("doctor") == (0, "", "all is well\n")
+        assert qexp("doctor") == (0, "", "no problems found\n")
         assert qexp("doctor", "--json").stdout == "[]\n"
         qexp("ls")  # now with a catalog
     assert content(place) == before
 
 
 def test_an_empty_workspace_is_well(workspace, qexp):
-    assert qexp("doctor") == (0, "", "all is well\n")
+    assert qexp("doctor") == (0, "", "no problems found\n")
 
 
 def remove_weights(run: Path) -> None:
@@ -153,7 +153,7 @@ def test_damage_is_named_with_advice_and_left_as_it_is(place, examine, qexp, dam
     code, stdout, stderr = qexp("doctor")
     assert code == 5
     assert stdout.startswith("runs/sound_0")
-    assert stderr == "1 found, 0 mended, 1 damaged\n"
+    assert stderr == "1 found, 0 repaired, 1 damaged\n"
 
 
 def test_the_advice_for_wrecks_works(place, examine, qexp):

@@ -39,7 +39,7 @@ def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
     """A run of `MANY` whose folds are still to be trained."""
     write(**{**MANY, "epochs": 4})
     place = Workspace(workspace)
-    directory = prepare(plans.plan(assemble.experience("stones", [], place), 0, "stones_0", place), place)
+    directory = prepare(plans.plan(assemble.experience("stones", {}, place), 0, "stones_0", place), place)
     spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
     plan = Folds(spec, assemble.dataset_of(spec["dataset"], tables), tables, Seeds(0), torch.device("cpu"))
     open_folds(directory, directory.record(), plan)

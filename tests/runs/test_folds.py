@@ -249,7 +249,7 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     assert float(named[0]["iron"]) == pytest.approx(estimate[0], rel=1e-6)
     assert len(made.all_folds()) == 4
     again = qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "named.csv")
-    assert (again.code, again.stderr) == (0, "named.csv is there already\n")
+    assert (again.code, again.stderr) == (0, "named.csv exists already\n")
 
 
 def test_weights_of_folds_are_nobody_s_first_ones_and_a_fold_is_shown_like_a_run(run, qexp):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_purge_tells_what_it_deleted_what_that_freed_and_what_it_could_not_del
         make(name)
         package.open_run(name).remove()
     (tmp_path / "workspace/runs/.trash/far--20260101T000000.000000Z").symlink_to(tmp_path / "not_mounted")
-    assert package.purge("1d").names == []
+    assert package.purge(timedelta(days=1)).names == []
     purged = package.purge()
     assert sorted(purged.names) == ["one", "two"]
     assert purged.freed > 2000
@@ -43,11 +44,14 @@ def test_a_purge_tells_what_it_deleted_what_that_freed_and_what_it_could_not_del
     assert package.purge(workspace=tmp_path / "workspace").problems == [problem]
 
 
-def test_an_age_that_is_none_deletes_nothing(make):
+def test_a_purge_that_is_not_confirmed_deletes_nothing(make):
+    def refuse(doomed):
+        raise QexpError(f"keep {doomed[0].name}")
+
     make("one")
     package.open_run("one").remove()
-    with pytest.raises(QexpError, match="write a number"):
-        package.purge("soon")
+    with pytest.raises(QexpError, match="keep one"):
+        package.purge(confirm=refuse)
     assert package.restore("one").state == "failed"
 
 

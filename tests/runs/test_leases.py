@@ -316,7 +316,7 @@ def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tm
     started = ("run", "sound", "--device", "cpu", "--workspace", specs.root)
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(runs)):
         place = Workspace(specs.root)
-        prepare(plan(assemble.experience("sound", [], place), 0, "sound_0", place), place)
+        prepare(plan(assemble.experience("sound", {}, place), 0, "sound_0", place), place)
         directory = RunDirectory(runs / "sound_0")
         for pages in range(3):  # so that it is another file each time for which there is none
             fill(runs, pages * 4096)

@@ -173,7 +173,7 @@ def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations(
     assert code == 0, stderr
     pretrain = package.open_run("another").spec["pretrain"]
     assert (pretrain["run"], pretrain["operations"]) == ("sound_1", ["block", "look"])
-    assert package.open_run("another").record["overrides"] == ['pretrain.run="sound_1"']
+    assert package.open_run("another").record["overrides"] == ["pretrain.run=sound_1"]
 
 
 @pytest.mark.parametrize("given", [..., None, "sound_0"])
@@ -182,11 +182,14 @@ def test_a_run_to_start_from_can_be_set_where_an_experience_has_none_or_the_name
     from qexp.workspace import find
 
     write(here, pretrain=given)
-    changes = ['pretrain.run="sound_1"', 'pretrain.operations=["block"]']
+    changes = {"pretrain.run": "sound_1", "pretrain.operations": ["block"]}
     pretrain = assemble.experience("other", changes, find()).document["pretrain"]
     assert pretrain == {"run": "sound_1", "operations": ["block"], "freeze": [], "epochs_frozen": None}
     if given == "sound_0":
-        assert assemble.experience("other", changes[1:], find()).document["pretrain"]["run"] == "sound_0"
+        assert (
+            assemble.experience("other", {"pretrain.operations": ["block"]}, find()).document["pretrain"]["run"]
+            == "sound_0"
+        )
 
 
 @pytest.mark.parametrize("state", ["failed", "created", "interrupted"])

@@ -254,7 +254,7 @@ def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
     from qexp.runs.planning.plans import sweep
     from qexp.workspace import find
 
-    plans = sweep(["few_finetune"], range(20), ["epochs=1,2"], [], find())
+    plans = sweep(["few_finetune"], range(20), {"epochs": [1, 2]}, {}, find())
     assert len(plans) == 40
     assert plans[0].seen
     assert all(plan.seen == plans[0].seen for plan in plans)

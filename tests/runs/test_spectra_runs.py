@@ -315,7 +315,7 @@ def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed
     from qexp.workspace import find
 
     def drawn(experience: str, count: int | str, seed: int) -> set[int]:
-        document = assemble.experience(experience, [f"labelled={count}"], find()).document
+        document = assemble.experience(experience, {"labelled": count}, find()).document
         dataset = assemble.dataset_of(document["dataset"], assemble.BUILT_IN)
         assert isinstance(dataset, SpectraDataset)
         train, _, _ = divided(document, dataset, assemble.BUILT_IN, Seeds(seed))

@@ -146,7 +146,7 @@ def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     )
     experience = assemble.experience(
         "mogi_quick",
-        ["epochs=1", "sizes=[32,16,16]", 'model.operations.silu={"module": "same"}'],
+        {"epochs": 1, "sizes": [32, 16, 16], "model.operations.silu": {"module": "same"}},
         find(),
     )
     plan = Plan(
@@ -257,7 +257,7 @@ def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_al
         assert torch.get_num_threads() == 2
         from qexp import assemble
 
-        assert assemble.threads_for(assemble.experience("mogi_standard", [], _here()).document, assemble.BUILT_IN) == 2
+        assert assemble.threads_for(assemble.experience("mogi_standard", {}, _here()).document, assemble.BUILT_IN) == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
         assert assemble.threads_for(run.spec, assemble.BUILT_IN) == 2
     finally:

@@ -360,7 +360,7 @@ def test_where_nobody_can_be_asked_a_purge_needs_a_yes(make, workspace, qexp):
     qexp("rm", "one")
     code, stdout, stderr = qexp("purge")
     assert (code, stdout) == (2, "")
-    assert "delete 1 runs for good" in stderr
+    assert "delete 1 run permanently" in stderr
     assert "--yes" in stderr
     assert in_trash(workspace) == ["one"]
 

@@ -91,7 +91,7 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
     code, _, stderr = qexp("import", archives / "sound_0.tar")
     assert code == 0
     for words in (
-        "brings code of its own",
+        "the run contains code",
         "is not executed unless a command is given --trust-code",
         "MODULES: 'halved'",
     ):

@@ -61,9 +61,7 @@ def submit(
     runs = [RunDirectory(folder / name / str(number)) for number in range(count)]
     for run in runs:
         run.path.mkdir(parents=True)
-    chosen = options_of(
-        "slurm", {"slurm": {"memory": "50M", "time": 5, **options}}, [f"setup={line}" for line in setup]
-    )
+    chosen = options_of("slurm", {"slurm": {"memory": "50M", "time": 5, **options}}, {"setup": setup})
     return [*Slurm().submit(folder / name / "launch", runs, chosen, at_most, name).values()]
 
 

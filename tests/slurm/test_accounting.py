@@ -65,7 +65,7 @@ def accounted(*jobs: str) -> list[str]:
 def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> list[str]:
     """An array of jobs that do nothing but their setup line; gives their names."""
     runs = folders(folder, count)
-    options = options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, [f"setup={setup}"])
+    options = options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, {"setup": [setup]})
     return [*Slurm().submit(folder / "launch", runs, options, at_most, "jobs").values()]
 
 

@@ -27,7 +27,7 @@ def folders(parent: Path, count: int) -> list[RunDirectory]:
 
 
 def options(setup: Sequence[str] = ("exit 0",)) -> dict[str, str | list[str]]:
-    return options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, [f"setup={line}" for line in setup])
+    return options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, {"setup": setup})
 
 
 def wait_for(jobs: Sequence[str]) -> dict[str, str]:
@@ -68,7 +68,7 @@ def test_a_code_of_the_setup_lines_is_the_jobs(slurm_cluster, tmp_path):
 
 
 def test_a_wrong_partition_is_refused_in_the_words_of_sbatch(slurm_cluster, tmp_path):
-    refused = options_of("slurm", {"slurm": {"partition": "nowhere"}}, [])
+    refused = options_of("slurm", {"slurm": {"partition": "nowhere"}}, {})
     with pytest.raises(SchedulerError, match="invalid partition specified: nowhere") as caught:
         Slurm().submit(tmp_path / "launch", folders(tmp_path, 2), refused, None, "refused")
     assert caught.value.exit_code == 6

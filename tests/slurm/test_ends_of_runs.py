@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qexp import assemble
+from qexp.cli import texts
 from qexp.runs.planning import plans, prepare
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import JobRecord
@@ -65,11 +66,11 @@ class Submitted:
         return RunDirectory(self.workspace.runs / name)
 
     def prepare(self, name: str, seed: int, *overrides: str) -> RunDirectory:
-        experience = assemble.experience("mogi_quick", overrides, self.workspace)
+        experience = assemble.experience("mogi_quick", texts.overrides(overrides), self.workspace)
         return prepare.prepare(plans.plan(experience, seed, name, self.workspace), self.workspace)
 
     def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:
-        chosen = options_of("slurm", {"slurm": {"time": 10, **options}}, [])
+        chosen = options_of("slurm", {"slurm": {"time": 10, **options}}, {})
         self.jobs |= Slurm().submit(self.workspace.runs / ".launches" / launch, runs, chosen, at_most, launch)
 
     def word(self, name: str) -> str | None:

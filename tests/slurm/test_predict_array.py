@@ -48,7 +48,7 @@ def ended(lines: str) -> dict[str, str]:
 
 def outputs(stderr: str) -> Sequence[str]:
     """What the tasks say, in the folder that the command named."""
-    folder = Path(stderr.removeprefix("what the tasks say goes to ").strip())
+    folder = Path(stderr.removeprefix("output of the jobs: ").strip())
     return [path.read_text() for path in sorted(folder.iterdir())]
 
 
@@ -61,7 +61,7 @@ def test_the_files_of_a_folder_are_estimated_by_an_array_as_they_are_here(slurm_
         assert (workspace / "made" / name).read_bytes() == (workspace / "here" / name).read_bytes()
     assert [f"made/{name}: 50 rows" in said for name, said in zip(TILES, outputs(stderr), strict=True)] == [True] * 3
     _, _, again = qexp(*PREDICT, "--output", "made")
-    assert again.splitlines() == [f"made/{name} is there already" for name in TILES]
+    assert again.splitlines() == [f"made/{name} exists already" for name in TILES]
 
 
 def test_a_bad_file_fails_alone_and_its_task_says_why(slurm_cluster, tiles, workspace, qexp):

@@ -26,7 +26,7 @@ def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluste
     code, stdout, stderr = qexp(*SWEEP)
     assert (code, stdout) == (4, "")
     assert "1 done already" in stderr
-    assert "run them again with --only-failed" in stderr
+    assert "repeat with --only-failed" in stderr
 
     code, stdout, stderr = qexp(*SWEEP, "--only-failed")
     assert code == 0, stderr

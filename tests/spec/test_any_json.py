@@ -75,7 +75,7 @@ def check(file, document, place):
         found = assemble.examined(file, assemble.datasets_of(place))
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":
-            json_bytes(assemble.experience(str(file), [], place).document)
+            json_bytes(assemble.experience(str(file), {}, place).document)
     finally:
         file.write_text(before)
 

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from qexp import assemble
+from qexp.cli import texts
 from qexp.workspace import Workspace
 from tests import domes
 from tests.conftest import Specs
@@ -25,7 +26,7 @@ def spoil(specs, place):
 
 
 def resolved(place, *overrides):
-    return assemble.experience("domes", overrides, place)
+    return assemble.experience("domes", texts.overrides(overrides), place)
 
 
 def said(qexp, place):
@@ -93,7 +94,7 @@ def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, plac
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
     first = resolved(place)
     specs.write("experience", first.document, "again")
-    again = assemble.experience("again", [], place)
+    again = assemble.experience("again", {}, place)
     assert again.document == first.document
     assert again.digest == first.digest
 

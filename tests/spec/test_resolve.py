@@ -1,9 +1,11 @@
 import json
 import os
 
+import numpy
 import pytest
 
 from qexp import assemble
+from qexp.cli import texts
 from qexp.errors import QexpError, SpecError
 from qexp.spec import resolve
 from qexp.workspace import Workspace
@@ -19,7 +21,7 @@ def resolved(place):
     """The whole, checked document of the sound experience under overrides."""
 
     def of(*overrides, reference="sound"):
-        return assemble.experience(reference, overrides, place)
+        return assemble.experience(reference, texts.overrides(overrides), place)
 
     return of
 
@@ -130,7 +132,8 @@ def test_an_override_sets_one_value_of_the_whole_experience(resolved, override, 
     for step in path.split("."):
         found = found[int(step) if isinstance(found, list) else step]
     assert found == value
-    assert whole.overrides == (override,)
+    (kept,) = whole.overrides
+    assert texts.overrides([kept]) == texts.overrides([override])
 
 
 def test_an_override_changes_nothing_else(resolved):
@@ -198,14 +201,14 @@ def test_an_override_is_held_to_the_schema_like_the_file_itself(resolved, overri
 
 @pytest.mark.parametrize("override", ["epochs", "=20", ".epochs=20", "dataset..noise=1", "epochs.=3", "", "="])
 def test_an_override_that_is_not_written_as_a_path_and_a_value_says_how_to(override):
-    assert complaints(resolve.override, override) == [
+    assert complaints(texts.overrides, [override]) == [
         f"--set {override}: write key.path=value, for example --set epochs=20"
     ]
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": Infinity}'])
 def test_an_override_with_a_number_that_json_does_not_know_is_refused(value):
-    assert "give a finite one" in complaints(resolve.override, f"learning_rate={value}")[0]
+    assert "give a finite one" in complaints(texts.overrides, [f"learning_rate={value}"])[0]
 
 
 @pytest.mark.parametrize("override", ["learning_rate=1e999", "dataset.fixed.noise=1e999", "gradient_clip=1e999"])
@@ -222,7 +225,22 @@ def test_an_override_with_a_key_given_twice_is_refused(resolved):
 
 @pytest.mark.parametrize("override", ["x=" + "1" * 5000, "x=" + "[" * 100_000])
 def test_an_absurd_override_is_refused_in_words(override):
-    assert complaints(resolve.override, override)
+    assert complaints(texts.overrides, [override])
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [((1, 2), [1, 2]), (numpy.float64(0.5), 0.5), (numpy.arange(2), [0, 1]), ({"a": (3.0,)}, {"a": [3]}), ("1", "1")],
+)
+def test_an_override_of_python_becomes_what_json_holds_and_its_text_means_the_same(value, kept):
+    change = resolve.override("key", value)
+    assert change.value == kept
+    assert texts.overrides([change.text]) == {"key": kept}
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), b"x"])
+def test_an_override_that_json_cannot_hold_is_refused(value):
+    assert complaints(resolve.override, "key", value)
 
 
 @pytest.mark.parametrize(

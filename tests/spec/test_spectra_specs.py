@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from qexp import assemble
+from qexp.cli import texts
 from qexp.workspace import Workspace
 from tests import cores
 from tests.conftest import Specs
@@ -47,7 +48,7 @@ def spoil(of_names):
 
 
 def resolved(place, name, *overrides):
-    return assemble.experience(name, overrides, place)
+    return assemble.experience(name, texts.overrides(overrides), place)
 
 
 def test_experiences_on_spectra_are_right(place, qexp):
@@ -63,7 +64,7 @@ def test_every_default_of_spectra_is_written_out_and_none_of_other_data(place):
     assert whole["pretrain"] == {"run": "masked_0", "operations": ["encoder"], "freeze": [], "epochs_frozen": None}
     assert not {"sizes", "select", "members", "protocol", "patches"} & set(whole)
     assert whole["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "mm", "toc": "wt%"}
-    assert not {"labelled", "allow_leak"} & set(assemble.experience("sound", [], place).document)
+    assert not {"labelled", "allow_leak"} & set(assemble.experience("sound", {}, place).document)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from qexp import assemble
+from qexp.cli import texts
 from qexp.errors import DatasetError
 from qexp.quantities import QUANTITIES
 from qexp.spec.schema import whole_schema
@@ -82,7 +83,7 @@ def data(place):
 
 
 def resolved(place, *overrides):
-    return assemble.experience("rows", overrides, place)
+    return assemble.experience("rows", texts.overrides(overrides), place)
 
 
 def test_the_schema_and_the_builders_know_the_same_types_of_datasets():
@@ -110,14 +111,14 @@ def test_every_default_of_rows_is_written_out_and_none_of_generated_data(place):
 
 
 def test_keys_for_rows_are_in_no_resolved_experience_on_generated_data(place):
-    whole = assemble.experience("sound", [], place).document
+    whole = assemble.experience("sound", {}, place).document
     assert not {"inner", "select", "members", "protocol", "baselines"} & set(whole)
 
 
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place):
     whole = resolved(place)
     specs.write("experience", whole.document, "whole")
-    again = assemble.experience("whole", [], place)
+    again = assemble.experience("whole", {}, place)
     assert (again.document, again.digest) == (whole.document, whole.digest)
 
 
@@ -241,7 +242,7 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, dat
 
 def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(place, spoil):
     assert assemble.units_of(resolved(place).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
-    assert assemble.units_of(assemble.experience("sound", [], place).document, QUANTITIES)["depth"] == "km"
+    assert assemble.units_of(assemble.experience("sound", {}, place).document, QUANTITIES)["depth"] == "km"
 
 
 # What is wrong, where, and what would work

@@ -106,7 +106,7 @@ def test_specs_in_vdi_style_are_right(vdi, qexp):
 
 
 def test_what_vdi_leaves_out_is_written_out(vdi):
-    whole = assemble.experience("once", [], Workspace(vdi.root)).document
+    whole = assemble.experience("once", {}, Workspace(vdi.root)).document
     assert whole["dataset"]["size"] == [64, 64]
     assert whole["dataset"]["fixed"]["noise"] == 0.0
     assert whole["optimizer"]["type"] == "adam"
@@ -119,7 +119,7 @@ def test_what_vdi_leaves_out_is_written_out(vdi):
 
 def test_two_views_give_a_network_of_two_inputs_that_share_their_weights(vdi):
     place = Workspace(vdi.root)
-    whole = assemble.experience("twice", [], place).document
+    whole = assemble.experience("twice", {}, place).document
     tables = assemble.tables_with(place.extensions)
     dataset, model = assemble.dataset_of(whole["dataset"], tables), assemble.model_of(whole, tables)
     assert list(model.network.inputs) == ["displacement", "displacement_1"]

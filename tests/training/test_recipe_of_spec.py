@@ -5,7 +5,7 @@ from qexp.workspace import find
 
 
 def recipe(**changes):
-    spec = {**assemble.experience("mogi_quick", [], find()).document, **changes}
+    spec = {**assemble.experience("mogi_quick", {}, find()).document, **changes}
     return assemble.recipe_of({key: value for key, value in spec.items() if value is not ...}, assemble.BUILT_IN)
 
 

@@ -6,6 +6,7 @@ import torch
 import xarray
 
 from qexp import assemble
+from qexp.cli import texts
 from qexp.seeds import Seeds
 from qexp.training.loop import Trainer
 from qexp.workspace import Workspace
@@ -39,7 +40,7 @@ def place(specs):
 
 
 def trainer(place, folder, *overrides):
-    spec = assemble.experience("domes", overrides, place).document
+    spec = assemble.experience("domes", texts.overrides(overrides), place).document
     seeds = Seeds(4)
     dataset = assemble.dataset_of(spec["dataset"], assemble.BUILT_IN)
     data = assemble.data_of(spec, dataset, assemble.BUILT_IN, seeds, CPU)

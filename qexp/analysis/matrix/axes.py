@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,30 +25,6 @@ class Axis:
     @property
     def centres(self) -> NDArray[np.float64]:
         return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
-
-
-def axis(text: str) -> Axis:
-    """Read `depth=0:4:128`."""
-    match = re.fullmatch(r"(?P<variable>[A-Za-z_]\w*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
-    try:
-        if match is None:
-            raise ValueError
-        made = Axis(match["variable"], float(match["low"]), float(match["high"]), int(match["cells"]))
-    except ValueError:
-        raise QexpError(f"--axis {text}: write variable=low:high:cells, for example depth=0:4:128") from None
-    return checked(made, f"--axis {text}")
-
-
-def value(text: str) -> tuple[str, float]:
-    """Read `x=0.5`."""
-    name, _, number = text.partition("=")
-    try:
-        made = float(number)
-        if not np.isfinite(made):
-            raise ValueError
-    except ValueError:
-        raise QexpError(f"--fix {text}: write variable=number, for example x=0") from None
-    return name, made
 
 
 def checked(one: Axis, source: str) -> Axis:

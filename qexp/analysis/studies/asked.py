@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,52 +11,16 @@ from qexp.analysis.studies.axes import Axis, axes_of, changes
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.metrics.built_in import asked_for
-from qexp.runs.launch.sweep import Order
+from qexp.runs.launch.order import Order
+from qexp.runs.launch.pretraining import Pretraining
+from qexp.runs.launch.sweep import memory_of
 from qexp.runs.planning import plans
+from qexp.runs.planning.grid import Grid
+from qexp.spec.resolve import Overrides
 from qexp.workspace import Workspace
-
-SAME = "same"
-"""As the seed of pretraining: each run starts from one of its own seed."""
 
 STUDIED = "r2"
 """What is drawn if nothing else is asked for."""
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """What is run first, for others to start from."""
-
-    experience: str
-    grid: Sequence[str] = ()
-    overrides: Sequence[str] = ()
-    seed: str = "0"
-    """A seed, or `SAME`."""
-
-    def seeds(self, of_others: str) -> str:
-        """The seeds that it is run with, for those of the runs that start from it.
-
-        Raises QexpError if its own is neither a seed nor `SAME`.
-        """
-        if not re.fullmatch(rf"\d+|{SAME}", self.seed):
-            raise QexpError(f"--pretrain-seed {self.seed}: a seed, or '{SAME}' for that of each run")
-        return of_others if self.seed == SAME else self.seed
-
-
-def pretraining(
-    experience: str | None, grid: Sequence[str] = (), overrides: Sequence[str] = (), seed: str = "0"
-) -> Pretraining | None:
-    """The pretraining that options ask for; None if they name no experience for it.
-
-    grid       texts such as `epochs=10,20`
-    overrides  texts such as `epochs=10`
-    seed       a seed, or `SAME`
-    Raises QexpError for a grid, overrides or a seed without the experience that they are of.
-    """
-    if experience is not None:
-        return Pretraining(experience, grid, overrides, seed)
-    if grid or overrides or seed != Pretraining.seed:
-        raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
-    return None
 
 
 @dataclass(frozen=True)
@@ -73,9 +36,9 @@ class Asked:
 
     def axes(self) -> list[Axis]:
         """Those of pretraining first. Raises QexpError if there are none."""
-        return axes_of(self.pretraining.grid if self.pretraining else (), self.runs.grid)
+        return axes_of(self.pretraining.grid if self.pretraining else {}, self.runs.grid)
 
-    def order(self, experience: str, seeds: str, grid: Sequence[str], overrides: Sequence[str]) -> Order:
+    def order(self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides) -> Order:
         """Some of its runs. Those that were interrupted go on, so that asking for a study again completes it."""
         return replace(self.runs, experiences=[experience], seeds=seeds, grid=grid, overrides=overrides, resume=True)
 
@@ -94,22 +57,21 @@ def studied(asked: Asked, axes: Sequence[Axis], workspace: Workspace) -> tuple[s
     not reported, or pretraining that nothing starts from.
     """
     first, runs = asked.pretraining, asked.runs
-    plans.require_few(
-        len(plans.seeds_of(runs.seeds)) * len(runs.experiences) * math.prod(len(axis.changes) for axis in axes)
-    )
-    if twice := next((name for name in runs.experiences if list(runs.experiences).count(name) > 1), None):
+    plans.require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.changes) for axis in axes))
+    plans.checked_seeds(runs.seeds)
+    if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
     if first is not None:
         for point in changes([axis for axis in axes if axis.of_pretraining]):
-            assemble.experience(first.experience, [*first.overrides, *point], workspace, runs.memory)
+            assemble.experience(first.experience, {**first.overrides, **point}, workspace, memory_of(runs))
     documents = {}
-    for reference in runs.experiences:
+    for reference in runs.references:
         for point in changes([axis for axis in axes if not axis.of_pretraining]):
-            experience = assemble.experience(reference, [*runs.overrides, *point], workspace, runs.memory)
+            experience = assemble.experience(reference, {**runs.overrides, **point}, workspace, memory_of(runs))
             documents[reference] = experience.document
     name = asked.metric or STUDIED
     output, dot, metric = name.rpartition(".")
-    output = output if dot else documents[runs.experiences[0]]["outputs"][0]
+    output = output if dot else documents[runs.references[0]]["outputs"][0]
     for reference, document in documents.items():
         if output not in document["outputs"]:
             raise QexpError(
@@ -120,6 +82,6 @@ def studied(asked: Asked, axes: Sequence[Axis], workspace: Workspace) -> tuple[s
             raise QexpError(f"--metric {name}: {reference} reports no '{metric}'; {suggestion(metric, known)}")
     if first is not None and not any(document["pretrain"] for document in documents.values()):
         raise QexpError(
-            f"--pretrain {first.experience}: none of {', '.join(runs.experiences)} has 'pretrain' in its spec"
+            f"--pretrain {first.experience}: none of {', '.join(runs.references)} has 'pretrain' in its spec"
         )
     return output, metric

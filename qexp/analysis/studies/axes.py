@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from qexp.errors import QexpError
-from qexp.runs.planning import plans
+from qexp.runs.planning import grid as grids
+from qexp.runs.planning.grid import Grid
+from qexp.spec.resolve import Overrides, value_text
 
 Point = tuple[str | None, ...]
-"""A value for each axis, as it was written; None where an experience does not depend on the axis."""
+"""A value for each axis, as a text; None where an experience does not depend on the axis."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,10 @@ class Axis:
     """Values that are gone through."""
 
     keys: Sequence[str]
-    changes: Sequence[Sequence[str]]
+    changes: Sequence[Overrides]
     """For each value what is set."""
+    values: Sequence[str]
+    """As texts, which label tables and figures."""
     of_pretraining: bool
     called: str = ""
 
@@ -40,25 +45,24 @@ class Axis:
         """In files, which are read without the command: its keys in full."""
         return "+".join(self.keys)
 
-    @property
-    def values(self) -> list[str]:
-        return [first.partition("=")[2] for first, *_ in self.changes]
 
-
-def axes_of(pretraining_grid: Sequence[str], grid: Sequence[str]) -> list[Axis]:
+def axes_of(pretraining_grid: Grid, grid: Grid) -> list[Axis]:
     """Those of pretraining first. Raises QexpError if there are none."""
-    given = [(text, True) for text in pretraining_grid] + [(text, False) for text in grid]
+    given = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [(axis, False) for axis in grids.axes_of(grid)]
     if not given:
         raise QexpError("a study goes through the values of a key; give --grid, for example --grid labelled=10,100,all")
-    axes = [Axis(*plans.axis(text), of_pretraining) for text, of_pretraining in given]
+    axes = [
+        Axis(one.keys, one.changes, [value_text(value) for value in one.values], of_pretraining)
+        for one, of_pretraining in given
+    ]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
 
 
-def changes(axes: Sequence[Axis]) -> Iterator[list[str]]:
+def changes(axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
     """What is set at each combination of values, the last axis fastest."""
     for of_axes in itertools.product(*(axis.changes for axis in axes)):
-        yield list(itertools.chain(*of_axes))
+        yield {key: value for change in of_axes for key, value in change.items()}
 
 
 def points(axes: Sequence[Axis]) -> Iterator[tuple[str, ...]]:

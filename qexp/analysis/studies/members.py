@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qexp.analysis.studies.asked import SAME, Asked
+from qexp.analysis.studies.asked import Asked
 from qexp.analysis.studies.axes import Axis, Point, points
 from qexp.errors import QexpError
 from qexp.runs.launch import sweep
-from qexp.runs.launch.sweep import Choice, Order, Prepared
-from qexp.runs.planning import plans
+from qexp.runs.launch.order import Order
+from qexp.runs.launch.pretraining import SAME
+from qexp.runs.launch.sweep import Choice, Prepared
 from qexp.runs.planning.prepare import Plan
 from qexp.spec import resolve
+from qexp.spec.resolve import Overrides
 from qexp.workspace import Workspace
 
 
@@ -42,8 +43,8 @@ def parents_of(asked: Asked, axes: Sequence[Axis], pretrained: Sequence[Plan]) -
     pretrained  the runs of pretraining, seeds fastest
     """
     assert asked.pretraining is not None
-    seeds = plans.seeds_of(asked.runs.seeds)
-    theirs = plans.seeds_of(asked.pretraining.seeds(asked.runs.seeds))
+    seeds = asked.runs.seeds
+    theirs = asked.pretraining.seeds(seeds)
     starts = itertools.product(points([axis for axis in axes if axis.of_pretraining]), theirs)
     names: dict[tuple[Point, int], str] = {start: plan.name for start, plan in zip(starts, pretrained, strict=True)}
     if asked.pretraining.seed == SAME:
@@ -65,9 +66,9 @@ def members_of(
     for before, order in _orders(asked, (None,) * (len(axes) - len(own)), parents, workspace):
         one = sweep.prepare(order, workspace)
         prepared.append(one)
-        values = (point for point in points(own) for _ in plans.seeds_of(order.seeds))
+        values = (point for point in points(own) for _ in order.seeds)
         members.extend(
-            Member(order.experiences[0], (*before, *point), plan) for plan, point in zip(one.plans, values, strict=True)
+            Member(order.references[0], (*before, *point), plan) for plan, point in zip(one.plans, values, strict=True)
         )
     return members, _merged(prepared)
 
@@ -77,22 +78,22 @@ def _orders(asked: Asked, independent: Point, parents: Parents, workspace: Works
 
     independent  those values where an experience starts from none
     """
-    runs, seeds = asked.runs, plans.seeds_of(asked.runs.seeds)
-    for reference in runs.experiences:
+    runs, seeds = asked.runs, asked.runs.seeds
+    for reference in runs.references:
         key = _pretrain_key(reference, runs.overrides, workspace) if parents else None
         if key is None:
             yield independent, asked.order(reference, runs.seeds, runs.grid, runs.overrides)
             continue
         for before in dict.fromkeys(point for point, _ in parents):
             for name in dict.fromkeys(parents[before, seed] for seed in seeds):
-                listed = ",".join(str(seed) for seed in seeds if parents[before, seed] == name)
-                started = [*runs.overrides, f"{key}={json.dumps(name)}"]
+                listed = [seed for seed in seeds if parents[before, seed] == name]
+                started = {**runs.overrides, key: name}
                 yield before, asked.order(reference, listed, runs.grid, started)
 
 
-def _pretrain_key(reference: str, overrides: Sequence[str], workspace: Workspace) -> str | None:
+def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) -> str | None:
     """What is to be set for an experience to start from another run; None for one that starts from none."""
-    changes = [resolve.override(text) for text in overrides]
+    changes = [resolve.override(*change) for change in overrides.items()]
     written = resolve.experience(reference, changes, workspace).document.get("pretrain")
     if written is None:
         return None

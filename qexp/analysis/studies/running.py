@@ -77,7 +77,7 @@ def planned(asked: Asked, workspace: Workspace) -> tuple[list[Plan], bool]:
 
 
 def _name(asked: Asked, axes: Sequence[Axis]) -> str:
-    name = f"{Path(asked.runs.experiences[0]).stem}_{axes[0].name}"
+    name = f"{Path(asked.runs.references[0]).stem}_{axes[0].name}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 

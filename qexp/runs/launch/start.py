@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from pathlib import Path
 
 from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.display import Display
 from qexp.runs.execution.execute import execute
+from qexp.runs.launch.order import Order
 from qexp.runs.planning.existing import standing
-from qexp.runs.planning.plans import overrides_of, plan
+from qexp.runs.planning.plans import plan, with_pretrain
 from qexp.runs.planning.prepare import prepare
 from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
@@ -24,44 +23,35 @@ log = logging.getLogger("qexp.run")
 
 
 def start(
-    reference: str,
-    workspace: Workspace,
-    *,
-    seed: int = 0,
-    overrides: Iterable[str] = (),
-    name: str | None = None,
-    pretrain: str | None = None,
-    allow_leak: bool = False,
-    storage: Path | None = None,
-    resume: bool = False,
-    trust_code: bool = False,
-    device: str = "auto",
-    display: Display | None = None,
+    order: Order, workspace: Workspace, name: str | None = None, display: Display | None = None
 ) -> tuple[RunDirectory, bool]:
-    """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do.
+    """Prepare and execute the only run of an order. Returns it, and whether it was trained now.
 
-    trust_code  whether to execute the code that it brings if it was imported
+    order  of one experience and one seed, without a grid
+    name   `<experience>_<seed>` if left out
     """
-    nesting.place_of(storage, workspace)
-    assemble.device_of(device)
-    experience = assemble.experience(reference, [*overrides, *overrides_of(pretrain, allow_leak)], workspace)
+    (reference,), (seed,) = order.references, order.seeds
+    nesting.place_of(order.storage, workspace)
+    assemble.device_of(order.device)
+    overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
+    experience = assemble.experience(reference, overrides, workspace)
     planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
-        directory = prepare(planned, workspace, storage)
+        directory = prepare(planned, workspace, order.storage)
     except FileExistsError:
-        if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), resume):
+        if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
             return directory, False
-        if trust_code:
+        if order.trust_code:
             trust(directory)
     for text in planned.warnings:
         log.warning("%s", text)
-    execute(directory, device, display, dataset=experience.dataset)
+    execute(directory, order.device, display, dataset=experience.dataset)
     return directory, True
 
 
 def _goes_on(name: str, state: State | None, resume: bool) -> bool:
-    """Whether the run that has the name already is to be worked on. Raises QexpError where that needs a decision."""
+    """Whether to train a run that exists already. Raises QexpError where the user has to decide."""
     if state is State.DONE:
         return False
     if state is not None and state.at_work:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from qexp import assemble, files, machine
 from qexp.errors import QexpError
 from qexp.runs.launch import local
+from qexp.runs.launch.order import Order
 from qexp.runs.planning import plans
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.prepare import Plan
@@ -25,43 +25,13 @@ from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, trust
-from qexp.runs.schedulers import LAUNCHERS, LOCAL, options_of, scheduler_of
-from qexp.runs.schedulers.options import Given
+from qexp.runs.schedulers import LAUNCHERS, options_of, scheduler_of
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.state import launches
 from qexp.runs.state.jobs import note
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
 from qexp.workspace import VARIABLE, Workspace
-
-
-@dataclass(frozen=True)
-class Order:
-    """What somebody wants to have run."""
-
-    experiences: Sequence[str]
-    seeds: str = "0"
-    grid: Sequence[str] = ()
-    overrides: Sequence[str] = ()
-    pretrain: str | None = None
-    allow_leak: bool = False
-    """Go on where test spectra were trained on, and mark every output."""
-    storage: Path | None = None
-    resume: bool = False
-    only_failed: bool = False
-    trust_code: bool = False
-    """Execute the code that imported runs among these bring."""
-    jobs: int | None = None
-    """How many may run at a time; 1 here and no limit for a scheduler if left out."""
-    device: str = "auto"
-    launcher: str = LOCAL
-    options: Given = ()
-    """Of the launcher."""
-
-    @property
-    def memory(self) -> int | None:
-        """Bytes that the machine has which will train; None: this one. That of a cluster is not known here."""
-        return None if scheduler_of(self.launcher) is None else machine.LARGEST
 
 
 @dataclass(frozen=True)
@@ -98,18 +68,23 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         assemble.require_device_name(order.device)  # whether a node has it is seen there
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
     planned = plans.sweep(
-        order.experiences,
-        plans.seeds_of(order.seeds),
+        order.references,
+        order.seeds,
         order.grid,
-        [*order.overrides, *plans.overrides_of(order.pretrain, order.allow_leak)],
+        plans.with_pretrain(order.overrides, order.pretrain, order.allow_leak),
         workspace,
-        order.memory,
+        memory_of(order),
     )
     choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
     if not order.trust_code:
         for plan in choice.again:
             require_trust(RunDirectory(workspace.runs / plan.name))
     return Prepared(order, planned, choice, settings)
+
+
+def memory_of(order: Order) -> int | None:
+    """Bytes of memory of the machine that will train; None for this one. That of a cluster is not known here."""
+    return None if scheduler_of(order.launcher) is None else machine.LARGEST
 
 
 def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from qexp import assemble
 from qexp.assemble import Experience
-from qexp.errors import DamagedError, QexpError, shortened
+from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.leakage.check import Exposures
 from qexp.runs.planning.existing import require_done
+from qexp.runs.planning.grid import Grid, axes_of, points_of
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.record import lineage
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import require_name
 from qexp.runs.record.record import LARGEST_SEED
 from qexp.spec.digest import digest
+from qexp.spec.resolve import Overrides
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
-
-MOST_DIGITS = 30
-"""Of a number that is read at all; those of seeds are 19 at most, without zeros before them."""
 
 LARGEST_SWEEP = 1_000_000
 """Runs of one sweep; more are a slip of the keyboard."""
@@ -48,8 +48,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     names  seed → name of its run
     """
     for seed in names:
-        if not 0 <= seed <= LARGEST_SEED:
-            raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on, less than 2^63")
+        _require_seed(seed)
     pretrain = experience.document["pretrain"]
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     before = found.spec() if found else {}
@@ -96,27 +95,23 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
 def sweep(
     references: Sequence[str],
     seeds: Sequence[int],
-    grid: Iterable[str],
-    overrides: Iterable[str],
+    grid: Grid,
+    overrides: Overrides,
     workspace: Workspace,
     memory: int | None = None,
 ) -> list[Plan]:
     """All combinations, seeds fastest.
 
     A run is named `<experience>_<seed>`, with a short digest between them where the spec is changed.
-    grid    texts such as `learning_rate=1e-3,3e-3`
     memory  bytes that the machine has which will train; those of this one if left out
     """
-    axes = [axis(text) for text in grid]
-    keys = [key for of_axis, _ in axes for key in of_axis]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
-    total = len(references) * math.prod(len(changes) for _, changes in axes) * len(seeds)
+    axes = axes_of(grid)
+    total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
     require_few(total)
-    points = [list(itertools.chain(*point)) for point in itertools.product(*(changes for _, changes in axes))]
+    seeds = checked_seeds(seeds)
     plans, datasets = [], assemble.datasets_of(workspace)
-    for reference, point in itertools.product(references, points):
-        experience = assemble.experience(reference, [*overrides, *point], workspace, memory, datasets)
+    for reference, point in itertools.product(references, points_of(axes)):
+        experience = assemble.experience(reference, {**overrides, **point}, workspace, memory, datasets)
         plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):
@@ -136,76 +131,33 @@ def _name(experience: Experience, seed: int) -> str:
     return f"{experience.name}{changed}_{seed}"
 
 
-def seeds_of(text: str) -> list[int]:
-    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
-    shown = f"--seeds {shortened(text)}"
-    ranges = [_range_of(part.strip(), shown) for part in text.split(",")]
-    count = sum(one.stop - one.start for one in ranges)
-    if count > LARGEST_SWEEP:
-        raise QexpError(f"{shown}: {count:,} seeds are too many; at most {LARGEST_SWEEP:,}")
-    seeds = list(itertools.chain(*ranges))
-    if len(set(seeds)) < len(seeds):
-        raise QexpError(f"{shown}: a seed is named twice")
-    return seeds
+def checked_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given twice."""
+    require_few(len(seeds))
+    if not len(seeds):
+        raise QexpError("seeds: there is none; give at least one")
+    listed = [int(seed) for seed in seeds]
+    seed, times = Counter(listed).most_common(1)[0]
+    if times > 1:
+        raise QexpError(f"seeds: {seed} is given twice")
+    for seed in listed:
+        _require_seed(seed)
+    return listed
 
 
-def _range_of(part: str, shown: str) -> range:
-    """shown  the option as an error repeats it"""
-    first, colon, end = part.partition(":")
-    if not first.isdecimal() or (colon and not end.isdecimal()):
-        raise QexpError(f"{shown}: write 0:10 for 0 to 9, or a list such as 0,2,5")
-    if max(len(first), len(end)) > MOST_DIGITS:
-        raise QexpError(f"{shown}: a seed is less than 2^63")
-    low, high = int(first), int(end) if colon else int(first) + 1
-    if high <= low:
-        raise QexpError(
-            f"{shown}: {part} holds no seed; the first comes before the colon, the one after the last behind it"
-        )
-    if high - 1 > LARGEST_SEED:
-        raise QexpError(f"{shown}: a seed is less than 2^63")
-    return range(low, high)
+def _require_seed(seed: int) -> None:
+    if not 0 <= seed <= LARGEST_SEED:
+        raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
 
 
-def axis(text: str) -> tuple[list[str], list[list[str]]]:
-    """`learning_rate=1e-3,3e-3` → the key, and for each value the change, `["learning_rate=1e-3"]` and so on.
-
-    Keys with + between them, `a.b+c.d=1,2`, all get the same value. Commas inside [], {} and "" stay.
-    """
-    key, equals, values = text.partition("=")
-    keys = key.split("+")
-    if not equals or not all(keys) or not values:
-        raise QexpError(
-            f"--grid {text}: write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; "
-            "a.b+c.d=1,2 gives two keys the same values"
-        )
-    parts = list(_split(values))
-    if not all(parts):
-        raise QexpError(f"--grid {text}: a value is empty")
-    if len(set(parts)) < len(parts):
-        raise QexpError(f"--grid {text}: a value is there twice")
-    return keys, [[f"{key}={part}" for key in keys] for part in parts]
-
-
-def _split(text: str) -> Iterator[str]:
-    depth, quoted, part = 0, False, ""
-    for character, before in zip(text, " " + text, strict=False):
-        quoted ^= character == '"' and before != "\\"
-        depth += 0 if quoted else (character in "[{") - (character in "]}")
-        if character == "," and not depth and not quoted:
-            yield part.strip()
-            part = ""
-        else:
-            part += character
-    yield part.strip()
-
-
-def overrides_of(pretrain: str | None, allow_leak: bool) -> list[str]:
-    """`--pretrain RUN` and `--allow-leak` as the overrides that they are."""
-    return [
-        # The run alone: of which operations an experience wants the weights is its own matter.
-        *([f"pretrain.run={json.dumps(pretrain)}"] if pretrain else []),
-        *(["allow_leak=true"] if allow_leak else []),
-    ]
+def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:
+    """Overrides with those that `--pretrain RUN` and `--allow-leak` stand for."""
+    return {
+        **overrides,
+        # The run alone: which operations take its weights is stated in the experience.
+        **({"pretrain.run": pretrain} if pretrain else {}),
+        **({"allow_leak": True} if allow_leak else {}),
+    }
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:

@@ -12,7 +12,7 @@ from typing import Any
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.runs.record.record import JobRecord
-from qexp.runs.schedulers.options import Chosen, Given, chosen
+from qexp.runs.schedulers.options import Chosen, chosen
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.schedulers.slurm import Slurm
 
@@ -32,7 +32,7 @@ def scheduler_of(launcher: str) -> Scheduler | None:
     return LAUNCHERS[launcher]
 
 
-def options_of(launcher: str, settings: Mapping[str, Any], given: Given) -> Chosen:
+def options_of(launcher: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Chosen:
     """The options of a launch, see `chosen`; the local pool has none. Raises QexpError for wrong ones."""
     scheduler = scheduler_of(launcher)
     if scheduler is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,10 @@ class Option:
         return re.fullmatch(self.pattern, text) is not None and (self.largest is None or int(text) <= self.largest)
 
 
-Given = Mapping[str, Any] | Sequence[str]
-"""Options as a mapping, or as texts `key=value`."""
-
 Chosen = dict[str, str | list[str]]
 
 
-def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, Any], given: Given) -> Chosen:
+def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, Any], given: Mapping[str, Any]) -> Chosen:
     """The options of a launch, checked and with defaults. All mistakes are reported together.
 
     settings  of the workspace, from qexp.toml: the options are in the table that is named as the launcher
@@ -48,7 +45,7 @@ def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, An
     for key, value in table.items():
         options |= _checked(f"qexp.toml at [{launcher}]", known, key, value, mistakes)
     lists: dict[str, list[str]] = {}
-    for key, value in _pairs(known, given, mistakes):
+    for key, value in given.items():
         for name, accepted in _checked("--option", known, key, value, mistakes).items():
             if isinstance(accepted, list):
                 lists.setdefault(name, []).extend(accepted)
@@ -57,18 +54,6 @@ def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, An
     if mistakes:
         raise QexpError("\n".join(mistakes))
     return {**options, **lists}
-
-
-def _pairs(known: Mapping[str, Option], given: Given, mistakes: list[str]) -> Iterator[tuple[str, Any]]:
-    if isinstance(given, Mapping):
-        yield from given.items()
-        return
-    for text in given:
-        key, equals, value = text.partition("=")
-        if equals:
-            yield key, value
-        else:
-            mistakes.append(f"--option {text}: write KEY=VALUE; the keys are {', '.join(known)}")
 
 
 def _checked(where: str, known: Mapping[str, Option], key: str, value: Any, mistakes: list[str]) -> Chosen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,8 +18,6 @@ from qexp.workspace import Workspace
 
 DOOMED = ".purging-"
 """Begins the name of what is being deleted: after a crash nobody restores half a run."""
-
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass
@@ -46,14 +43,6 @@ def half_purged(workspace: Workspace) -> list[Trashed]:
 def older_than(known: Iterable[Trashed], age: timedelta) -> list[Trashed]:
     now = datetime.now(UTC)
     return [entry for entry in known if now - entry.since > age]
-
-
-def duration(text: str) -> timedelta:
-    """The time that '30d' or '12h' means."""
-    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if not match:
-        raise QexpError(f"--older-than {text}: write a number and one of m, h, d, w, as in 30d or 12h")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:

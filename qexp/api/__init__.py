@@ -1,0 +1,104 @@
+"""What `import qexp` offers, and what the commands call: Python can do all that the shell can.
+
+Importing it is quick; each function loads what it needs when it is called.
+"""
+
+from qexp.api.data import make_ice, make_xrf
+from qexp.api.inversion import export_network, matrix, predict, submit_predictions
+from qexp.api.keeping import (
+    PurgedCache,
+    doctor,
+    import_run,
+    is_archive,
+    purge,
+    purge_cache,
+    reindex,
+    remove,
+    restore,
+    trash,
+)
+from qexp.api.looking import (
+    Summary,
+    ancestors,
+    columns,
+    compare,
+    every_run,
+    groups,
+    newest,
+    ordered,
+    rows,
+    runs,
+    select,
+    tree,
+)
+from qexp.api.run_handle import Run, open_run, open_runs
+from qexp.api.specs import Validation, init, schema, tables, validate
+from qexp.api.training import (
+    Stopped,
+    launch,
+    planned_study,
+    prepare,
+    refresh,
+    run,
+    stop,
+    stop_launch,
+    study,
+    sweep,
+    train,
+    wait,
+)
+from qexp.runs.launch.order import Order
+from qexp.runs.launch.pretraining import Pretraining
+
+__all__ = [
+    "Order",
+    "Pretraining",
+    "PurgedCache",
+    "Run",
+    "Stopped",
+    "Summary",
+    "Validation",
+    "ancestors",
+    "columns",
+    "compare",
+    "doctor",
+    "every_run",
+    "export_network",
+    "groups",
+    "import_run",
+    "init",
+    "is_archive",
+    "launch",
+    "make_ice",
+    "make_xrf",
+    "matrix",
+    "newest",
+    "open_run",
+    "open_runs",
+    "ordered",
+    "planned_study",
+    "predict",
+    "prepare",
+    "purge",
+    "purge_cache",
+    "refresh",
+    "reindex",
+    "remove",
+    "restore",
+    "rows",
+    "run",
+    "runs",
+    "schema",
+    "select",
+    "stop",
+    "stop_launch",
+    "study",
+    "submit_predictions",
+    "sweep",
+    "tables",
+    "train",
+    "trash",
+    "tree",
+    "validate",
+    "wait",
+]

@@ -1,0 +1,174 @@
+"""Using trained networks: matrices, estimates of files, and networks for use without qexp."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp import workspace as workspaces
+from qexp.api.run_handle import Run, directory_of
+from qexp.errors import PartlyFailedError, QexpError
+
+if TYPE_CHECKING:
+    import xarray
+
+    from qexp.analysis.export.network import Exported
+    from qexp.analysis.prediction.files import Prediction
+    from qexp.analysis.prediction.job_array import Submitted
+    from qexp.analysis.prediction.progress import Progress
+
+
+def matrix(
+    run: Run | str,
+    dataset: str,
+    *,
+    axes: Mapping[str, tuple[float, float, int]] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    npy: bool = False,
+    trust_code: bool = False,
+    workspace: str | Path | None = None,
+) -> xarray.Dataset:
+    """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
+
+    axes        variable → (low, high, cells); those of the dataset if left out
+    fixed       variable → value, of variables that vary and are no axis
+    repeats     noise realisations per cell
+    trust_code  execute the code in `code/extensions.py` of an imported run
+    returns     the matrix, which is also kept in the run: `Path(matrix.encoding["source"])`
+    """
+    import xarray
+
+    from qexp.analysis.matrix.axes import Axis, checked
+    from qexp.analysis.matrix.matrix import matrix as make
+
+    place = workspaces.find(workspace)
+    directory = directory_of(run, workspace, trust_code)
+    grid = [checked(Axis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
+    folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
+    return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+
+
+Watched = Callable[[str, Path], "AbstractContextManager[Progress]"]
+"""From what is counted, such as "rows", and a file that is estimated, what is shown its progress."""
+
+
+def predict(
+    run: Run | str,
+    source: str | Path,
+    target: str | Path,
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    trust_code: bool = False,
+    device: str = "auto",
+    watched: Watched | None = None,
+    each: Callable[[Prediction | QexpError], None] | None = None,
+    workspace: str | Path | None = None,
+) -> list[Prediction]:
+    """Estimate the rows, fields or spectra of a file or folder into new files; see `qexp predict`.
+
+    source      rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
+    target      rows: a file for a file, a folder for a folder; fields: a NetCDF file. Files that the same run has
+                estimated already are left as they are
+    chunk       rows or frames in memory at a time
+    trust_code  execute the code in `code/extensions.py` of an imported run
+    watched     makes what is shown the progress of a file
+    each        receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued
+                for cells whose width differs from that of the training data
+    returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
+                range of the training data, how many are `missing` a feature, and the `map` if there is one; for fields
+                the number of `frames` and their `size`
+    Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
+    """
+    from qexp.analysis.prediction.files import kind_of, predict_files
+
+    if chunk is not None and chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least 1")
+    directory = directory_of(run, workspace, trust_code)
+    kind = kind_of(directory)
+    pairs = kind.targets(Path(source), Path(target))
+    given = {} if watched is None else {"watched": partial(watched, kind.counted)}
+    made, mistakes = [], []
+    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, **given):
+        if isinstance(one, QexpError) and len(pairs) == 1:
+            raise one
+        (each or _warn_of)(one)
+        if isinstance(one, QexpError):
+            mistakes.append(one)
+        else:
+            made.append(one)
+    if mistakes:
+        raise PartlyFailedError(
+            "\n".join([f"{len(mistakes)} of {len(pairs)} files could not be estimated:", *map(str, mistakes)])
+        )
+    return made
+
+
+def _warn_of(one: Prediction | QexpError) -> None:
+    for text in () if isinstance(one, QexpError) else one.warnings:
+        warnings.warn(text, stacklevel=3)
+
+
+def submit_predictions(
+    run: Run | str,
+    source: str | Path,
+    target: str | Path,
+    launcher: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    trust_code: bool = False,
+    device: str = "auto",
+    workspace: str | Path | None = None,
+) -> Submitted:
+    """Estimate the files of a folder on a cluster, a job for each; see `predict`.
+
+    launcher  a scheduler, such as "slurm"
+    options   of the scheduler, such as `{"time": "2:00:00"}`
+    returns   `jobs`: file → job, and the `folder` of the launch
+    """
+    from qexp.analysis.prediction.files import kind_of
+    from qexp.analysis.prediction.job_array import submit
+    from qexp.runs.schedulers import options_of
+
+    if chunk is not None and chunk < 1:
+        raise QexpError(f"--chunk {chunk}: at least 1")
+    place = workspaces.find(workspace)
+    settings = options_of(launcher, place.settings(), options or {})
+    directory = directory_of(run, workspace, trust_code)
+    pairs = kind_of(directory).targets(Path(source), Path(target))
+    words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
+    words += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
+    return submit(directory, pairs, place, launcher, settings, words)
+
+
+def export_network(
+    run: Run | str,
+    to: str | Path,
+    format: str = "onnx",
+    *,
+    physical: bool = False,
+    overwrite: bool = False,
+    trust_code: bool = False,
+    workspace: str | Path | None = None,
+) -> Exported:
+    """Write the network of a finished run to a folder, for use without qexp; see `qexp export`.
+
+    format      "onnx" or "torchscript"
+    physical    transforms are inside the network: units in, units out; needed for a run with networks of several folds
+    overwrite   replace a folder that an export has written before
+    trust_code  execute the code in `code/extensions.py` of an imported run
+    returns     the `folder`, the sizes of its `files`, and `about`: what its network.json says
+    """
+    from qexp.analysis.export import network as networks
+
+    directory = directory_of(run, workspace, trust_code)
+    return networks.export_network(directory, Path(to), format, physical=physical, overwrite=overwrite)

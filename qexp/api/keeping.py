@@ -1,0 +1,149 @@
+"""Keeping runs: trash, archives, and the state of the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qexp import workspace as workspaces
+from qexp.api.run_handle import Run
+from qexp.api.warn import Report, as_warning
+
+if TYPE_CHECKING:
+    from qexp.runs.upkeep.finding import Finding
+    from qexp.runs.upkeep.purging import Purged
+    from qexp.runs.upkeep.trash import Trashed
+
+
+def remove(
+    references: Iterable[str],
+    *,
+    stop: bool = False,
+    confirm: Callable[[Sequence[str]], None] | None = None,
+    workspace: str | Path | None = None,
+) -> list[Trashed]:
+    """Move runs to the trash, from which `restore` brings them back.
+
+    references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    stop        stop runs that are at work first
+    confirm     receives the names before anything is changed; an exception that it raises ends the call
+    """
+    from qexp.runs.state.stopping import ask_to_stop, wait_for_end
+    from qexp.runs.upkeep import trash as trashes
+
+    place = workspaces.find(workspace)
+    directories = trashes.chosen(references, place)
+    if confirm is not None:
+        confirm([directory.name for directory in directories])
+    if stop:
+        # What cannot be stopped is refused below.
+        for directory in [one for one in trashes.in_use(directories) if ask_to_stop(one)]:
+            wait_for_end(directory)
+    return trashes.discard(directories, place)
+
+
+def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
+    """The runs in the trash, the oldest first: `name`, `since`, and the `data` on the disk."""
+    from qexp.runs.upkeep import trash as trashes
+
+    return trashes.entries(workspaces.find(workspace))
+
+
+def restore(name: str, *, workspace: str | Path | None = None) -> Run:
+    """Bring back the newest run of that name in the trash."""
+    from qexp.runs.upkeep import trash as trashes
+
+    return Run(trashes.restore(name, workspaces.find(workspace)))
+
+
+def purge(
+    older_than: timedelta | None = None,
+    *,
+    confirm: Callable[[Sequence[Trashed]], None] | None = None,
+    workspace: str | Path | None = None,
+) -> Purged:
+    """Delete the runs in the trash permanently; see `qexp purge`.
+
+    older_than  delete only runs that were removed longer ago than this
+    confirm     receives the runs before any is deleted, if there are any; an exception that it raises ends the call
+    returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could not be deleted, and
+                `gone`: runs that another process restored or deleted in the meantime
+    """
+    from qexp.runs.upkeep import purging
+
+    place = workspaces.find(workspace)
+    doomed = purging.doomed(place, older_than)
+    if confirm is not None and doomed:
+        confirm(doomed)
+    return purging.purge(doomed, place)
+
+
+@dataclass(frozen=True)
+class PurgedCache:
+    """What was deleted from the cache of prepared arrays."""
+
+    folder: Path
+    files: int
+    freed: int
+    """Bytes."""
+
+
+def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
+    """Delete cached arrays, which are made again when training needs them.
+
+    older_than  delete only files that were last used longer ago than this
+    """
+    from qexp.datasets.array_cache import cache_folder, unused_for
+
+    doomed = unused_for(older_than or timedelta())
+    freed = sum(path.stat().st_size for path in doomed)
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    return PurgedCache(cache_folder(), len(doomed), freed)
+
+
+def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
+    """The problems of the workspace, each with advice; an empty list if there are none. See `qexp doctor`.
+
+    fix  repair what can be repaired without loss; such findings are `mended`
+    """
+    from qexp.runs.upkeep.doctor import examine
+
+    return examine(workspaces.find(workspace), fix)
+
+
+def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -> int:
+    """Build the catalog again from the run directories; returns the number of runs.
+
+    warn  receives a line for each run that cannot be read, and if the catalog cannot be written
+    """
+    from qexp.runs.catalog.catalog import Catalog
+
+    catalog = Catalog(workspaces.find(workspace))
+    count = catalog.reindex()
+    for text in catalog.warnings:
+        warn(text)
+    return count
+
+
+def is_archive(path: str | Path) -> bool:
+    """Whether a path has the name of an archive, such as run.tar.zst."""
+    from qexp.runs.upkeep import archive
+
+    return archive.is_archive(Path(path))
+
+
+def import_run(
+    file: str | Path, *, name: str | None = None, trust_code: bool = False, workspace: str | Path | None = None
+) -> Run:
+    """Import the run of an archive; the whole archive is checked before anything is written.
+
+    name        a new name for the run
+    trust_code  allow qexp to execute the code in its `code/extensions.py` from now on
+    """
+    from qexp.runs.upkeep.unpacking import unpack
+
+    return Run(unpack(Path(file), workspaces.find(workspace), name, trust_code=trust_code))

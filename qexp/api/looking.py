@@ -1,0 +1,144 @@
+"""Looking at runs: listings, columns, groups, lineage, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp import workspace as workspaces
+from qexp.api.warn import Report, as_warning, ignore
+
+if TYPE_CHECKING:
+    from qexp.analysis.comparison.compare import Comparison
+    from qexp.analysis.comparison.seed_comparison import SeedComparison
+    from qexp.runs.catalog.columns import Columns
+    from qexp.runs.record.lineage import Branch
+
+Summary = dict[str, Any]
+"""What the catalog holds of a run."""
+
+
+def runs(
+    where: str | None = None,
+    *,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    launch: str | None = None,
+    sort: str | None = None,
+    reverse: bool = False,
+    workspace: str | Path | None = None,
+) -> list[Summary]:
+    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
+
+    tags    all of which a run must have
+    launch  the id of a launch, or "last"
+    sort    a field to order by, such as "created" or "test.depth.mae"
+    """
+    found = select(
+        every_run(warn=ignore, workspace=workspace),
+        where, status=status, tags=tags, launch=launch, workspace=workspace,
+    )  # fmt: skip
+    return ordered(found, sort, reverse)
+
+
+def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> list[Summary]:
+    """Summaries of all runs.
+
+    refresh  look for runs that have changed; else the catalog is taken as it is
+    warn     receives a line for each run that cannot be read
+    """
+    from qexp.runs.catalog.catalog import Catalog
+
+    catalog = Catalog(workspaces.find(workspace))
+    found = catalog.runs(refresh)
+    for text in catalog.warnings:
+        warn(text)
+    return found
+
+
+def select(
+    summaries: Iterable[Summary],
+    where: str | None = None,
+    *,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    launch: str | None = None,
+    workspace: str | Path | None = None,
+) -> list[Summary]:
+    """The summaries that fulfil all conditions; see `runs`."""
+    from qexp.runs.catalog.filter import select as fulfilling
+    from qexp.runs.state import launches
+
+    found = fulfilling(summaries, where=where, status=status, tags=tags)
+    if launch is None:
+        return found
+    launched = set(launches.find(launch, workspaces.find(workspace)).record()["runs"])
+    return [one for one in found if one["name"] in launched]
+
+
+def ordered(
+    summaries: list[Summary], sort: str | None = None, reverse: bool = False, *, warn: Report = as_warning
+) -> list[Summary]:
+    """Summaries in the order of a field, by name if it is left out; runs without the field come last."""
+    from qexp.runs.catalog import filter as filters
+
+    if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
+        return filters.ordered(summaries, sort, reverse)
+    return filters.ordered(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
+
+
+def newest(summaries: list[Summary], count: int) -> list[Summary]:
+    """The summaries of the `count` runs that were created last, in the order in which they are given."""
+    from qexp.runs.catalog.filter import newest as created_last
+
+    return created_last(summaries, count)
+
+
+def columns(summaries: Sequence[Summary]) -> Columns:
+    """Values of any field of runs: of summaries, records, results, and keys of specs."""
+    from qexp.runs.catalog.columns import Columns
+
+    return Columns(summaries)
+
+
+def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = as_warning) -> list[list[Any]]:
+    """Per run the values of fields; `warn` receives what cannot be read."""
+    listing = columns(summaries)
+    values = [listing.values(field) for field in fields]
+    for text in listing.warnings:
+        warn(text)
+    return [list(row) for row in zip(*values, strict=True)]
+
+
+def groups(summaries: Sequence[Summary], field: str, *, warn: Report = as_warning) -> list[dict[str, Any]]:
+    """Groups of runs with the same value of a field: number, states, and mean test errors of each."""
+    from qexp.runs.catalog import columns as catalog_columns
+
+    return catalog_columns.groups(summaries, [value for (value,) in rows(summaries, [field], warn=warn)])
+
+
+def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:
+    """Per run the names of the runs that it was pretrained from, directly and indirectly, the nearest first."""
+    from qexp.runs.record import lineage
+
+    return lineage.ancestors(summaries, {one["name"]: one for one in among})
+
+
+def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[Branch]:
+    """The runs as a tree, each below the one that it was pretrained from."""
+    from qexp.runs.record import lineage
+
+    return list(lineage.tree(summaries, {one["name"]: one for one in among}))
+
+
+def compare(*runs: str, warn: Report = as_warning, workspace: str | Path | None = None) -> Comparison | SeedComparison:
+    """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`."""
+    from qexp.analysis.comparison.compare import compare_named
+    from qexp.runs.catalog.catalog import Catalog
+
+    catalog = Catalog(workspaces.find(workspace))
+    comparison = compare_named(list(runs), catalog)
+    for text in catalog.warnings:
+        warn(text)
+    return comparison

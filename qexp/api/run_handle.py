@@ -1,0 +1,206 @@
+"""A run as Python sees it, and how to open one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp import workspace as workspaces
+from qexp.api.warn import Report, as_warning
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray
+    from numpy.typing import ArrayLike, NDArray
+
+    from qexp.analysis.prediction.predictor import Predictor
+    from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.upkeep.verify import Verification
+
+
+class Run:
+    """A run: its record, its files, and its trained network ready to predict."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"<run {self.name}: {self.state}>"
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The document that `qexp show RUN --json` prints, with the present state."""
+        from qexp.runs.state.waiting import Watch
+
+        record = self.directory.record().document()
+        state = Watch().state(self.directory).value
+        return {**record, "state": state, "path": str(self.path), "matrices": self.directory.matrix_names()}
+
+    @property
+    def state(self) -> str:
+        from qexp.runs.state.waiting import Watch
+
+        self.directory.record()  # raises NotFoundError or DamagedError
+        return Watch().state(self.directory).value
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The resolved experience, with its dataset and model."""
+        return self.directory.spec()
+
+    @property
+    def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """part → output → metric → value, in the output's unit."""
+        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()["results"]
+        return results
+
+    @property
+    def pretrained_from(self) -> str:
+        """The run that its weights started from, with that one's own start; empty for random initialisation."""
+        from qexp.runs.record.lineage import told
+
+        return told(self.directory.record().lineage)
+
+    @property
+    def own_code(self) -> str:
+        """A summary of the code in its `code/extensions.py`, without executing it; empty if there is none."""
+        from qexp.runs.record import trust
+
+        return trust.summary(self.directory.extensions) if self.directory.extensions.exists() else ""
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """A line per epoch."""
+        return self.directory.metrics()
+
+    def matrix(self, dataset: str) -> xarray.Dataset:
+        """A matrix that was computed for this run with a dataset."""
+        import xarray
+
+        return xarray.load_dataset(self.directory.matrices / dataset / "matrix.nc", engine="h5netcdf")
+
+    def predict(self, **inputs: ArrayLike) -> dict[str, NDArray[np.float32]]:
+        """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
+
+        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars
+        returns  output → (sample,)
+        Raises QexpError for a missing input or one of another shape.
+        """
+        return self._predictor.predict(inputs)
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
+        from qexp.runs.state.waiting import endings
+
+        return next(state for _, state in endings([self.directory], timeout)).value
+
+    def stop(self, now: bool = False) -> str:
+        """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
+        from qexp.runs.state.stopping import stop
+
+        return stop(self.directory, now).value
+
+    def logs(self, attempt: int | None = None) -> str:
+        """The log of an attempt, the last one if left out."""
+        return "".join(self.log_pieces(attempt))
+
+    def log_pieces(self, attempt: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        """The log of an attempt, the last one if left out, in pieces; with `follow` until the run ends."""
+        from qexp.runs.state import logs
+
+        return (logs.follow if follow else logs.read)(self.directory, attempt)
+
+    def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
+        """Add and remove tags; returns the tags afterwards."""
+        from qexp.runs.record import tagging
+
+        tagging.retag(self.path, add, remove)
+        return list(self.directory.record().tags)
+
+    def note(self, text: str | None = None) -> str:
+        """Set the note of the run, an empty text to delete it; returns the note afterwards."""
+        from qexp.runs.record import tagging
+
+        if text is not None:
+            tagging.annotate(self.path, text)
+        return self.directory.record().note
+
+    def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
+        """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""
+        from qexp.runs.upkeep.verify import verify
+
+        place = workspaces.Workspace(self.path.parent.parent)
+        return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
+
+    def figures(
+        self,
+        formats: Sequence[str] = ("png",),
+        *,
+        style: str | Path | None = None,
+        only: Collection[str] = (),
+        warn: Report = as_warning,
+    ) -> list[Path]:
+        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`.
+
+        formats  "png", "pdf", "svg"
+        style    a matplotlib style file
+        only     names of figures; all if left out
+        warn     receives why a figure is left out
+        """
+        from qexp.runs.figures import draw
+
+        return draw(self.directory, formats, None if style is None else Path(style), only, left_out=warn)
+
+    def export(self, target: str | Path) -> Path:
+        """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
+        from qexp.runs.upkeep import archive
+
+        archive.export(self.directory, Path(target))
+        return Path(target)
+
+    def remove(self, stop: bool = False) -> None:
+        """Move the run to its workspace's trash, from which `restore` brings it back."""
+        from qexp.runs.upkeep import trash
+
+        if stop:
+            self.stop()
+        trash.discard([self.directory], workspaces.Workspace(self.path.parent.parent))
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        from qexp.analysis.prediction.predictor import Predictor
+
+        return Predictor(self.directory)
+
+
+def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
+    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError.
+
+    trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is verified
+    """
+    return Run(directory_of(reference, workspace, trust_code))
+
+
+def open_runs(references: Iterable[str], *, workspace: str | Path | None = None) -> list[Run]:
+    """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError."""
+    from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.references import chosen
+
+    return [Run(directory) for directory in chosen(references, Catalog(workspaces.find(workspace)))]
+
+
+def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
+    from qexp.runs.catalog.catalog import Catalog
+
+    found = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    return found.trusting(trust_code)

@@ -1,0 +1,133 @@
+"""Specs: a new workspace, checks, and the names and schemas that specs may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp import workspace as workspaces
+from qexp.errors import NotFoundError, Problem, QexpError
+from qexp.workspace import PACKAGE
+
+if TYPE_CHECKING:
+    from qexp.tables import Tables
+
+IGNORED = "/runs/\n/comparisons/\n/data/\n__pycache__/\n"
+
+STAND_INS = "*/stand_in_*.csv"
+"""The data that are shipped: synthetic, so that every example runs. Other files beside them are not shipped."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What checks of spec files have found."""
+
+    files: Sequence[Path]
+    problems: Sequence[Problem]
+    warnings: Sequence[Problem]
+    right: int
+    """Number of files without a problem."""
+    waiting: int
+    """Number of files that are right except that their data have yet to be made by a command."""
+
+    @property
+    def wrong(self) -> int:
+        """Number of files with problems."""
+        return len(self.files) - self.right - self.waiting
+
+
+def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | None = None) -> Validation:
+    """Check spec files for everything that can be checked without training; all of specs/ if left out.
+
+    Raises NotFoundError if there are none.
+    """
+    place = workspaces.find(workspace)
+    folders = ("datasets", "models", "experiences")
+    paths = list(files or sorted(path for kind in folders for path in (place.specs / kind).glob("*.json")))
+    if not paths:
+        raise NotFoundError(f"no specs in {place.specs}")
+
+    from qexp.assemble import awaited_in, datasets_of, examined  # loads torch
+
+    # A dataset is reported once, not again by every experience that uses it.
+    awaited = dict.fromkeys(waiting for path in paths for waiting in awaited_in(path, place))
+    datasets = datasets_of(place)
+    found = {path: examined(path, datasets) for path in paths}
+    problems = dict.fromkeys(one for of_spec in found.values() for one in of_spec.problems if one not in awaited)
+    right = [path for path, of_spec in found.items() if not of_spec.problems]
+    doubtful = dict.fromkeys(one for path in right for one in found[path].warnings)
+    wrong = len({problem.file for problem in problems})
+    return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
+
+
+def tables(*, workspace: str | Path | None = None) -> Tables:
+    """The tables of names that specs may use, with the entries of the workspace's own extensions."""
+    from qexp.assemble import tables_here
+    from qexp.spec.schema import dataset_types
+
+    known = tables_here(workspace)
+    return {"datasets": dataset_types(known), **known}
+
+
+def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
+    """The JSON Schema of a kind of spec: dataset, model or experience."""
+    from qexp.assemble import tables_here
+    from qexp.did_you_mean import suggestion
+    from qexp.spec.schema import DOCUMENTS, whole_schema
+
+    if kind not in DOCUMENTS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, DOCUMENTS)}")
+    return whole_schema(kind, tables_here(workspace))
+
+
+def init(directory: str | Path) -> None:
+    """Create a workspace with working examples. Raises QexpError if the directory is one already."""
+    import shutil
+    import tempfile
+
+    directory = Path(directory)
+    if (directory / "specs").exists():
+        raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".specs-", dir=directory))
+        try:
+            draft.chmod(0o755)
+            _copy((file for file in _examples().rglob("*") if "__pycache__" not in file.parts), _examples(), draft)
+            _copy(_example_data().glob(STAND_INS), _example_data(), directory / "data")
+            if not (directory / ".gitignore").exists():
+                (directory / ".gitignore").write_text(IGNORED)
+            draft.rename(directory / "specs")  # which makes it a workspace
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise QexpError(f"cannot write to {directory}: {error.strerror or error}") from error
+
+
+def _copy(found: Iterable[Path], source: Path, target: Path) -> None:
+    """Copy files to the same places below another folder, each whole or not at all."""
+    import shutil
+
+    for file in sorted(found):
+        if file.is_file():
+            copy = target / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(file, copy)
+            except BaseException:
+                copy.unlink(missing_ok=True)
+                raise
+
+
+def _examples() -> Path:
+    """The shipped specs: inside an installed package, at the root of a checkout."""
+    installed = PACKAGE / "examples"
+    return installed if installed.is_dir() else PACKAGE.parent / "specs"
+
+
+def _example_data() -> Path:
+    installed = PACKAGE / "example_data"
+    return installed if installed.is_dir() else PACKAGE.parent / "data"

@@ -1,0 +1,225 @@
+"""Training: single runs, sweeps, studies; waiting for runs and stopping them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp import workspace as workspaces
+from qexp.api.run_handle import Run, open_run, open_runs
+from qexp.api.warn import Report, as_warning, ignore
+from qexp.errors import QexpError
+from qexp.runs.launch.order import Order
+from qexp.runs.launch.pretraining import Pretraining
+
+if TYPE_CHECKING:
+    from qexp.analysis.studies import Study
+    from qexp.runs.display import Display
+    from qexp.runs.launch.local import Watcher
+    from qexp.runs.launch.sweep import Launched, Prepared
+    from qexp.runs.planning.prepare import Plan
+    from qexp.runs.record.state import State
+
+
+def run(
+    experience: str | Path,
+    *,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    pretrain: str | None = None,
+    allow_leak: bool = False,
+    storage_path: str | Path | None = None,
+    resume: bool = False,
+    trust_code: bool = False,
+    device: str = "auto",
+    workspace: str | Path | None = None,
+    display: Display | None = None,
+) -> Run:
+    """Train an experience with one seed in this process; a run that is done already is returned as it is.
+
+    name     `<experience>_<seed>` if left out
+    display  is shown the progress of training
+    For the other arguments see `Order`. Raises QexpError: SpecError for a wrong spec, RunFailedError,
+    InterruptedRunError.
+    """
+    order = Order(
+        experience, [seed], overrides=overrides or {}, pretrain=pretrain, allow_leak=allow_leak,
+        storage_path=storage_path, resume=resume, trust_code=trust_code, device=device,
+    )  # fmt: skip
+    return train(order, name=name, workspace=workspace, display=display)[0]
+
+
+def train(
+    order: Order, *, name: str | None = None, workspace: str | Path | None = None, display: Display | None = None
+) -> tuple[Run, bool]:
+    """Train the only run of an order in this process. Returns it, and False if it was done already.
+
+    Raises QexpError, as `run` does.
+    """
+    from qexp.runs.launch.start import start
+
+    directory, trained = start(order, workspaces.find(workspace), name, display)
+    return Run(directory), trained
+
+
+def prepare(order: Order, *, workspace: str | Path | None = None) -> Prepared:
+    """Check an order, and see which of its runs exist already; nothing is written.
+
+    returns  its `plans`; its `choice` of those that are new, to be repeated, done, and left alone
+    """
+    from qexp.runs.launch import sweep as sweeps
+
+    return sweeps.prepare(order, workspaces.find(workspace))
+
+
+def launch(
+    prepared: Prepared,
+    *,
+    watched: Callable[[], Watcher] | None = None,
+    tell: Report = ignore,
+    most: int | None = None,
+    detached: bool = False,
+    workspace: str | Path | None = None,
+) -> Launched | None:
+    """Run what was prepared, here or on a cluster; None if there is nothing to run.
+
+    watched   makes the object that is shown the progress of a local pool
+    tell      receives the id of the launch before anything starts
+    most      the largest number of runs that may be started; more are an error
+    detached  return at once; a process of its own runs the pool
+    """
+    from qexp.runs.launch import sweep as sweeps
+    from qexp.runs.launch.local import Unwatched
+
+    return sweeps.launched(
+        prepared, workspaces.find(workspace), watched=watched or Unwatched, tell=tell, most=most, detached=detached
+    )
+
+
+def sweep(
+    order: Order, *, watched: Callable[[], Watcher] | None = None, workspace: str | Path | None = None
+) -> list[Run]:
+    """Train all combinations of experiences, grid and seeds of an order: `sweep(Order("mogi", seeds=range(5)))`.
+
+    returns  all runs of the sweep, including those done before; with a cluster as soon as they are submitted
+    """
+    place = workspaces.find(workspace)
+    prepared = prepare(order, workspace=place.root)
+    launch(prepared, watched=watched, workspace=place.root)
+    return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
+
+
+def study(
+    order: Order,
+    *,
+    pretraining: Pretraining | None = None,
+    metric: str | None = None,
+    out: str | Path | None = None,
+    watched: Callable[[], Watcher] | None = None,
+    tell: Report = ignore,
+    most: int | None = None,
+    workspace: str | Path | None = None,
+) -> Study:
+    """Train the missing runs of an order, and draw a metric over its grid; see `qexp study`.
+
+    order        its `pretrain` is left out; the first key of its grid is the horizontal axis of the figure
+    pretraining  an experience that is trained first, for each value of a grid of its own; the experiences of the
+                 order that have `pretrain` in their spec start from its runs
+    metric       such as "toc.rmse"; r2 of the first output if left out
+    out          the folder for study.csv, table.csv and study.png; `studies/<experience>_<key>` if left out
+    tell         receives what is trained now and what is done already
+    returns      its `results()` and `differences()` are tables, its `document()` all numbers
+    """
+    from qexp.analysis import studies
+    from qexp.runs.launch.local import Unwatched
+
+    asked = studies.Asked(order, pretraining, metric)
+    folder = Path(out) if out is not None else None
+    place = workspaces.find(workspace)
+    return studies.study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell)
+
+
+def planned_study(
+    order: Order,
+    *,
+    pretraining: Pretraining | None = None,
+    metric: str | None = None,
+    workspace: str | Path | None = None,
+) -> tuple[list[Plan], bool]:
+    """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining."""
+    from qexp.analysis import studies
+
+    return studies.planned(studies.Asked(order, pretraining, metric), workspaces.find(workspace))
+
+
+def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:
+    """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that cannot be read."""
+    from qexp.runs.catalog.catalog import Catalog
+
+    catalog = Catalog(workspaces.find(workspace))
+    catalog.refresh_if_small()
+    for text in catalog.warnings:
+        warn(text)
+
+
+def wait(
+    references: Iterable[str], timeout: float | None = None, *, workspace: str | Path | None = None
+) -> Iterator[tuple[Run, State]]:
+    """Wait until runs have ended. Yields each with its state as it ends.
+
+    references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    Raises QexpError after `timeout` seconds.
+    """
+    from qexp.runs.state.waiting import endings
+
+    directories = [run.directory for run in open_runs(references, workspace=workspace)]
+    for directory, state in endings(directories, timeout):
+        yield Run(directory), state
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What came of the request to stop a run."""
+
+    run: Run
+    state: State | None
+    was_running: bool = True
+    error: QexpError | None = None
+    """Why it could not be stopped; there is no state then."""
+
+
+def stop(references: Iterable[str], *, now: bool = False, workspace: str | Path | None = None) -> Iterator[Stopped]:
+    """Stop runs, here or on a cluster, and wait for their ends; `now` kills them. Yields the outcome of each.
+
+    references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    """
+    from qexp.runs.state.stopping import ask_to_stop, wait_for_end
+    from qexp.runs.state.waiting import Watch
+
+    asked, failed = [], []
+    for one in open_runs(references, workspace=workspace):
+        try:
+            if ask_to_stop(one.directory, now):
+                asked.append(one)
+            else:
+                yield Stopped(one, Watch().state(one.directory), was_running=False)
+        except QexpError as error:
+            failed.append(Stopped(one, None, error=error))
+    for one in asked:
+        yield Stopped(one, wait_for_end(one.directory))
+    yield from failed
+
+
+def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str, State]:
+    """Start no more runs of a launch, stop those at work, and wait for their ends. Returns run → state.
+
+    launch  its id, or "last"
+    """
+    from qexp.runs.state import launches
+    from qexp.runs.state.stopping import stop_launch as stop_all
+
+    place = workspaces.find(workspace)
+    return dict(stop_all(launches.find(launch, place), place.runs))

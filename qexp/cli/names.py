@@ -1,0 +1,34 @@
+"""Names for shell completion, which has no time to load what defines them.
+
+`python -m qexp.cli.names` (or `make names`) writes them to `names.json`; a test checks that the file is current.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+FILE = Path(__file__).with_name("names.json")
+
+
+def document() -> dict[str, dict[str, list[str]]]:
+    """What `names.json` should hold: table → names of its entries, and other choices → their values."""
+    from qexp.analysis.export.graphs import FORMATS
+    from qexp.assemble import BUILT_IN
+    from qexp.runs.record.state import LISTED
+    from qexp.spec.schema import DOCUMENTS, dataset_types
+
+    tables = {**BUILT_IN, "datasets": dataset_types(BUILT_IN)}
+    choices = {"export formats": FORMATS, "kinds of specs": DOCUMENTS, "states": LISTED}
+    return {
+        "tables": {name: sorted(entries) for name, entries in sorted(tables.items())},
+        "choices": {name: sorted(values) for name, values in choices.items()},
+    }
+
+
+def text() -> str:
+    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

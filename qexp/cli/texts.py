@@ -1,0 +1,178 @@
+"""Texts of options as the values that they stand for: seeds, grids, overrides, axes, ages."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from qexp.errors import QexpError, shortened
+
+MOST_DIGITS = 30
+"""Digits of a number that is read at all; a seed has at most 19, apart from zeros before them."""
+
+LARGEST_COUNT = 1_000_000
+"""Seeds of one command; a range of more is not written out as a list."""
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+GRID = "write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; a.b+c.d=1,2 sets two keys at once"
+
+
+def seeds(text: str) -> list[int]:
+    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
+    shown = f"--seeds {shortened(text)}"
+    ranges = [_range(part.strip(), shown) for part in text.split(",")]
+    count = sum(one.stop - one.start for one in ranges)
+    if count > LARGEST_COUNT:
+        raise QexpError(f"{shown}: {count:,} seeds are too many; at most {LARGEST_COUNT:,}")
+    return list(itertools.chain(*ranges))
+
+
+def _range(part: str, shown: str) -> range:
+    """shown  the option as an error repeats it"""
+    first, colon, end = part.partition(":")
+    if not first.isdecimal() or (colon and not end.isdecimal()):
+        raise QexpError(f"{shown}: write 0:10 for 0 to 9, or a list such as 0,2,5")
+    if max(len(first), len(end)) > MOST_DIGITS:
+        raise QexpError(f"{shown}: a seed is less than 2^63")
+    low, high = int(first), int(end) if colon else int(first) + 1
+    if high <= low:
+        raise QexpError(f"{shown}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")
+    return range(low, high)
+
+
+def overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """`["epochs=20"]` → `{"epochs": 20}`; of a key given twice the last value counts."""
+    read: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        shown = shortened(text)
+        if not equals or not key or any(not step for step in key.split(".")):
+            raise QexpError(f"{option} {shown}: write key.path=value, for example {option} epochs=20")
+        if not text.isprintable():
+            raise QexpError(f"{option} {shown!r}: has characters that cannot be printed")
+        read.pop(key, None)  # the last one is applied last
+        read[key] = _value(value, f"{option} {shortened(key)}")
+    return read
+
+
+def _value(text: str, name: str) -> Any:
+    """JSON where it can be, else the text itself."""
+    from qexp.spec.load import parse_value
+
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError):
+        pass  # it is JSON, of a kind that `parse_value` refuses in words
+    return parse_value(text, name)
+
+
+def grid(texts: Sequence[str], option: str = "--grid") -> dict[str, list[Any]]:
+    """`["learning_rate=1e-3,3e-3"]` → `{"learning_rate": [0.001, 0.003]}`. Commas inside [], {} and "" stay."""
+    read: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, listed = text.partition("=")
+        shown = f"{option} {shortened(text)}"
+        if not equals or not listed or not all(key.split("+")):
+            raise QexpError(f"{shown}: {GRID}")
+        values = list(_split(listed))
+        if not all(values):
+            raise QexpError(f"{shown}: a value is empty")
+        if key in read:
+            raise QexpError(f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B")
+        read[key] = [_value(value, f"{option} {shortened(key)}") for value in values]
+    return read
+
+
+def _split(text: str) -> Iterator[str]:
+    depth, quoted, part = 0, False, ""
+    for character, before in zip(text, " " + text, strict=False):
+        quoted ^= character == '"' and before != "\\"
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == "," and not depth and not quoted:
+            yield part.strip()
+            part = ""
+        else:
+            part += character
+    yield part.strip()
+
+
+def launcher_options(texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its values."""
+    read: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise QexpError(f"--option {shortened(text)}: write KEY=VALUE, for example --option time=2:00:00")
+        read.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
+
+
+def axes(texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
+    """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
+    read: dict[str, tuple[float, float, int]] = {}
+    for text in texts:
+        match = re.fullmatch(r"(?P<name>[A-Za-z_]\w*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
+        try:
+            if match is None:
+                raise ValueError
+            axis = float(match["low"]), float(match["high"]), int(match["cells"])
+        except ValueError:
+            raise QexpError(
+                f"--axis {shortened(text)}: write variable=low:high:cells, for example depth=0:4:128"
+            ) from None
+        if match["name"] in read:
+            raise QexpError(f"--axis {match['name']} is given twice; keep one")
+        read[match["name"]] = axis
+    return read
+
+
+def fixed(texts: Sequence[str]) -> dict[str, float]:
+    """`["x=0.5"]` → `{"x": 0.5}`."""
+    read: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise QexpError(f"--fix {shortened(text)}: write variable=number, for example x=0") from None
+        if name in read:
+            raise QexpError("--fix: a variable is given twice")
+        read[name] = value
+    return read
+
+
+def age(text: str | None) -> timedelta | None:
+    """`30d` → 30 days; None where there is no text."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+    if not match:
+        raise QexpError(
+            f"--older-than {shortened(text)}: write a number and one of m, h, d, w (minutes, hours, days, weeks), "
+            "as in 30d or 12h"
+        )
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def low_and_high(option: str, text: str) -> tuple[float, float]:
+    """`20:80` → (20, 80), `78` → (78, 78)."""
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high or low)
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: a number, or two as LOW:HIGH, such as 20:80") from None
+
+
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """`10,30` → (10, 30)."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30") from None

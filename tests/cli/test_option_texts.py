@@ -1,0 +1,106 @@
+"""Texts of options become the values that they stand for, once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from qexp.cli import texts
+from qexp.errors import QexpError
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0:3", [0, 1, 2]), ("3", [3]), ("0,2,5", [0, 2, 5]), ("7:9,1", [7, 8, 1]), (" 4 , 2", [4, 2])],
+)
+def test_seeds_are_numbers_and_ranges_whose_end_is_left_out(text, seeds):
+    assert texts.seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("3:1", "is empty"),
+        ("3:3", "is empty"),
+        ("", "write 0:10"),
+        ("0:", "write 0:10"),
+        (":4", "write 0:10"),
+        ("-1", "write 0:10"),
+        ("a:b", "write 0:10"),
+        ("1,,2", "write 0:10"),
+        ("²", "write 0:10"),
+        ("1" * 31, "less than 2^63"),
+        ("0:99999999999", "too many"),
+    ],
+)
+def test_seeds_that_cannot_be_read_are_refused(text, complaint):
+    with pytest.raises(QexpError, match=complaint.replace("^", r"\^")):
+        texts.seeds(text)
+
+
+@pytest.mark.parametrize("seeds", ["0:3,2", "9223372036854775808"])
+def test_seeds_that_are_equal_or_too_large_are_refused_before_anything_is_written(specs, qexp, seeds):
+    code, _, stderr = qexp("run", "sound", "--seeds", seeds)
+    assert code == 2
+    assert "2 is given twice" in stderr or "less than 2^63" in stderr
+    assert not (specs.root / "runs").exists()
+
+
+def test_a_grid_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
+    assert texts.grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {"learning_rate": [1e-3, 3e-3], "rate": [1000]}
+    assert texts.grid(["sizes=[8,4,4],[16, 4,4]"]) == {"sizes": [[8, 4, 4], [16, 4, 4]]}
+    assert texts.grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {"a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]}
+    assert texts.grid(["a.b+c.d=0.5,[1,2]"]) == {"a.b+c.d": [0.5, [1, 2]]}
+
+
+@pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "a+=1", "+a=1"])
+def test_a_grid_without_keys_or_values_is_refused(text):
+    with pytest.raises(QexpError, match="--grid"):
+        texts.grid([text])
+
+
+def test_a_grid_key_that_is_given_twice_is_refused():
+    with pytest.raises(QexpError, match="--grid epochs is given twice"):
+        texts.grid(["epochs=2,3", "epochs=4"])
+
+
+def test_of_two_overrides_of_a_key_the_last_one_counts_and_is_applied_last():
+    assert list(texts.overrides(["a=1", "b=x", "a=null"]).items()) == [("b", "x"), ("a", None)]
+
+
+def test_an_option_of_a_launcher_that_is_repeated_is_a_list():
+    assert texts.launcher_options(["setup=b", "time=5", "setup=c=d"]) == {"setup": ["b", "c=d"], "time": "5"}
+    with pytest.raises(QexpError, match="write KEY=VALUE"):
+        texts.launcher_options(["partition"])
+
+
+def test_axes_and_values_of_a_matrix_are_numbers():
+    assert texts.axes(["depth=0:4:8"]) == {"depth": (0.0, 4.0, 8)}
+    assert texts.fixed(["x=0.5", "y=-1"]) == {"x": 0.5, "y": -1.0}
+    for wrong in ("depth", "depth=0:4", "depth=a:4:8", "depth=0:4:8.5", "=0:4:8"):
+        with pytest.raises(QexpError, match="write variable=low:high:cells"):
+            texts.axes([wrong])
+    for wrong in ("x", "x=", "x=a"):
+        with pytest.raises(QexpError, match="write variable=number"):
+            texts.fixed([wrong])
+    with pytest.raises(QexpError, match="given twice"):
+        texts.fixed(["x=1", "x=2"])
+
+
+def test_an_age_is_a_number_and_a_unit():
+    assert texts.age(None) is None
+    assert texts.age("30d") == timedelta(days=30)
+    for wrong in ("soon", "3", "-1d", "3y", "1234567d"):
+        with pytest.raises(QexpError, match="write a number"):
+            texts.age(wrong)
+
+
+def test_what_records_keep_of_an_override_is_read_as_the_same_value():
+    from qexp.spec.resolve import override
+
+    values = [1, 0.001, 1e-7, "word", "1", "null", "", "a,b", [1, [2]], {"type": "x"}, True, None, "ä"]
+    for value in values:
+        text = override("key", value).text
+        assert texts.overrides([text]) == {"key": value}, json.dumps(value)
