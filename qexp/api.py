@@ -242,9 +242,9 @@ def sweep(
         launcher=launcher,
         options=options if isinstance(options, Mapping) else list(options),
     )
-    prepared = sweeps.prepare(order, place)
-    sweeps.launched(prepared, place, watched=lambda: watcher or Unwatched())
-    return [open_run(plan.name, workspace=place.root) for plan in prepared.plans if (place.runs / plan.name).exists()]
+    checked = sweeps.check_order(order, place)
+    sweeps.launched(checked, place, watched=lambda: watcher or Unwatched())
+    return [open_run(plan.name, workspace=place.root) for plan in checked.plans if (place.runs / plan.name).exists()]
 
 
 def study(
@@ -337,7 +337,7 @@ def purge(older_than: str | None = None, *, workspace: str | Path | None = None)
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
     """What is wrong in the workspace, and what would help; nothing if all is well. See `qexp doctor`.
 
-    fix  mend what can be mended without loss; such findings are `mended`
+    fix  repair what can be repaired without data loss; such findings are `repaired`
     """
     from qexp.runs.upkeep.doctor import examine
 
@@ -393,12 +393,12 @@ def matrix(
     """
     import xarray
 
-    from qexp.analysis.matrix.axes import Axis
+    from qexp.analysis.matrix.axes import MatrixAxis
     from qexp.analysis.matrix.matrix import matrix as make
 
     place = workspaces.find(workspace)
     directory = _directory(run, workspace, trust_code)
-    grid: Sequence[Axis] = [Axis(name, *of_axis) for name, of_axis in (axes or {}).items()]
+    grid: Sequence[MatrixAxis] = [MatrixAxis(name, *of_axis) for name, of_axis in (axes or {}).items()]
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
 

@@ -10,7 +10,7 @@ from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, r
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without loss.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired without data loss.")] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -26,14 +26,14 @@ def doctor(
         for finding in found:
             shown = place.shown(finding.where)
             where = shown if shown.isprintable() else repr(shown)
-            result(f"{where}: {finding.what}\n    {'mended' if finding.mended else finding.advice}")
-    left = [finding for finding in found if not finding.mended]
+            result(f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}")
+    left = [finding for finding in found if not finding.repaired]
     damaged = sum(finding.damaged for finding in left)
-    mendable = sum(finding.mend is not None for finding in left)
+    repairable = sum(finding.repair is not None for finding in left)
     if found:
-        message(f"{len(found)} found, {len(found) - len(left)} mended, {damaged} damaged")
+        message(f"{len(found)} found, {len(found) - len(left)} repaired, {damaged} damaged")
     else:
         message("all is well")
-    if mendable and not fix:
-        message(f"--fix would mend {mendable}")
+    if repairable and not fix:
+        message(f"--fix would repair {repairable}")
     raise typer.Exit(5 if damaged else 0)

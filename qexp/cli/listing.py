@@ -55,9 +55,9 @@ def print_runs(runs: list[Run], size: bool) -> None:
 
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
     """The runs as a tree, each below the one that it was pretrained from, whether that is listed or gone."""
-    from qexp.runs.record.lineage import Branch, tree
+    from qexp.runs.record.lineage import TreeRun, tree
 
-    def label(branch: Branch) -> str:
+    def label(branch: TreeRun) -> str:
         *above, here = branch.followed or [None]
         line = "".join("│  " if more else "   " for more in above)
         line += "" if here is None else "├─ " if here else "└─ "

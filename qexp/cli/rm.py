@@ -23,7 +23,7 @@ def rm(
     from qexp.workspace import find
 
     place = find(workspace)
-    directories = trash.chosen(runs, place)
+    directories = trash.runs_to_remove(runs, place)
     names = ", ".join(directory.name for directory in directories[:8]) + (", …" if len(directories) > 8 else "")
     if len(directories) > 1 and sys.stdin.isatty() and not yes:
         ask(f"move {len(directories)} runs to the trash: {names}?")

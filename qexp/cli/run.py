@@ -24,7 +24,7 @@ from qexp.cli.launched import refresh_catalog
 from qexp.runs.schedulers import LOCAL
 
 if TYPE_CHECKING:
-    from qexp.runs.launch.sweep import Choice, Order
+    from qexp.runs.launch.sweep import Order, Workload
     from qexp.runs.record.state import State
     from qexp.workspace import Workspace
 
@@ -138,20 +138,20 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
     from qexp.cli.pool_display import PoolDisplay
     from qexp.runs.launch import sweep
 
-    prepared = sweep.prepare(order, place)
-    choice = prepared.choice
-    for text in dict.fromkeys(text for plan in (*choice.again, *choice.new) for text in plan.warnings):
+    checked = sweep.check_order(order, place)
+    workload = checked.workload
+    for text in dict.fromkeys(text for plan in (*workload.again, *workload.new) for text in plan.warnings):
         warning(text)
-    _say_what_is_left(choice)
+    _say_what_is_left(workload)
     if dry_run:
-        for plan in (*choice.again, *choice.new):
+        for plan in (*workload.again, *workload.new):
             result("  ".join([plan.name, *plan.overrides]))
         return
     most = None if yes else MANY
-    made = sweep.launched(prepared, place, watched=PoolDisplay, tell=message, most=most, detached=detach)
+    made = sweep.launched(checked, place, watched=PoolDisplay, tell=message, most=most, detached=detach)
     if made is None:
         message("nothing to run")
-        raise typer.Exit(4 if choice.left else 0)
+        raise typer.Exit(4 if workload.left else 0)
     if made.jobs is not None:
         for run, job in made.jobs.items():
             result(f"{run}  {job}")
@@ -160,25 +160,25 @@ def _run_sweep(order: Order, place: Workspace, *, dry_run: bool, detach: bool, y
         result(made.launch.id)
     else:
         refresh_catalog(place)
-        _end(made.states, made.stopped, len(choice.new) + len(choice.again), choice)
+        _end(made.states, made.stopped, len(workload.new) + len(workload.again), workload)
 
 
-def _end(states: dict[str, State], stopped: bool, count: int, choice: Choice) -> None:
+def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload) -> None:
     """Say how the runs of a pool ended, and end with an exit code that says so, too."""
     from qexp.runs.record.state import State
 
     _say_how_it_ended(states, count)
     if stopped:
         raise typer.Exit(130)
-    if len(states) < count or set(states.values()) != {State.DONE} or choice.left:
-        raise typer.Exit(1 if count == 1 and not choice.left else 4)
+    if len(states) < count or set(states.values()) != {State.DONE} or workload.left:
+        raise typer.Exit(1 if count == 1 and not workload.left else 4)
 
 
-def _say_what_is_left(choice: Choice) -> None:
-    if choice.done:
-        message(f"{len(choice.done)} done already")
+def _say_what_is_left(workload: Workload) -> None:
+    if workload.done:
+        message(f"{len(workload.done)} done already")
     by_state: dict[State, list[str]] = {}
-    for name, state in choice.left.items():
+    for name, state in workload.left.items():
         by_state.setdefault(state, []).append(name)
     for state, names in by_state.items():
         hint = "" if state.at_work else "; run them again with --only-failed"

@@ -29,7 +29,7 @@ def stop(
     """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; --resume goes on with them."""
     from qexp.errors import QexpError
     from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
+    from qexp.runs.catalog.references import named_runs
     from qexp.runs.state import launches
     from qexp.runs.state.stopping import ask_to_stop, stop_launch, wait_for_end
     from qexp.runs.state.waiting import Watch
@@ -44,7 +44,7 @@ def stop(
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")
-    directories = chosen(runs, Catalog(place))
+    directories = named_runs(runs, Catalog(place))
     asked, mistakes = [], []
     for directory in directories:
         try:

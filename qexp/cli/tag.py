@@ -18,11 +18,11 @@ def tag(
 ) -> None:
     """Add and remove tags of runs, also while they run; without options, print them. See `qexp ls --tag TAG`."""
     from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
+    from qexp.runs.catalog.references import named_runs
     from qexp.runs.record.tagging import retag
     from qexp.workspace import find
 
-    directories = chosen(runs, Catalog(find(workspace)))
+    directories = named_runs(runs, Catalog(find(workspace)))
     if not add and not remove:
         print_table(["name", "tags"], [[one.name, " ".join(one.record().tags)] for one in directories])
     else:

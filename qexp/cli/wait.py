@@ -20,14 +20,14 @@ def wait(
     """Wait until runs have ended: exit with 0 if all are done, 1 if the only one is not, 4 if one of several is not."""
     from qexp.errors import DamagedError
     from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
+    from qexp.runs.catalog.references import named_runs
     from qexp.runs.record.state import State
     from qexp.runs.state.waiting import endings
     from qexp.workspace import find
 
     states: list[State] = []
     damaged: list[DamagedError] = []
-    for directory, state in endings(chosen(runs, Catalog(find(workspace))), timeout):
+    for directory, state in endings(named_runs(runs, Catalog(find(workspace))), timeout):
         message(f"{directory.name}: {state.words}{', and nobody is going to start it' * (state is State.CREATED)}")
         states.append(state)
         if state is State.DAMAGED:

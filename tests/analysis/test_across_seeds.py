@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 from qexp.analysis.comparison.seed_comparison import compare_across_seeds
-from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
+from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.figures.bands import FEW, learning_bands, middle_and_band
 from qexp.files import json_bytes
 from qexp.runs.catalog.catalog import Catalog
@@ -81,9 +81,9 @@ def compared(specs) -> Callable[..., dict[str, Any]]:
     """What `qexp compare ARGUMENTS... --json` says of groups, without their figures."""
 
     def document(*arguments: str) -> dict[str, Any]:
-        chosen = choose(arguments, Catalog(find(specs.root)))
+        chosen = runs_to_compare(arguments, Catalog(find(specs.root)))
         assert differ_by_seed(chosen)
-        return json.loads(json_bytes(compare_across_seeds(groups(chosen)).document()))
+        return json.loads(json_bytes(compare_across_seeds(seed_groups(chosen)).document()))
 
     return document
 
@@ -127,7 +127,7 @@ def test_names_that_hold_several_seeds_of_each_of_several_specs_are_grouped_like
 @pytest.mark.parametrize("names", [("slow_0", "fast_0"), ("slow_0", "slow_1"), ("slow_0", "slow_1", "fast_0")])
 def test_other_names_are_compared_run_by_run(write, specs, names):
     two_groups(write, 2)
-    assert not differ_by_seed(choose(names, Catalog(find(specs.root))))
+    assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
 
 
 def test_a_pattern_and_a_name_can_be_mixed(write, compared):

@@ -156,7 +156,7 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
         ({"grid": ["epochs=1,2"], "pretrain": "sound"}, "has 'pretrain' in its spec"),
         ({"grid": ["epochs=1,2"], "pretrain": "soundd"}, "no experience 'soundd'"),
         ({"grid": ["epochs=1,2"], "pretrain": "sound", "experiences": ["tuned"], "pretrain_seed": "x"}, "or 'same'"),
-        ({"grid": ["epochs=1,1.0"]}, "would be the same"),
+        ({"grid": ["epochs=1,1.0"]}, "are the same"),
         ({"grid": ["epochs=1,2"], "experiences": ["sound", "sound"]}, "sound is named twice"),
         ({"grid": ["epochs=1,2"], "pretrain_seed": "same"}, "are for --pretrain EXPERIENCE"),
         (

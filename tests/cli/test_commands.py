@@ -371,7 +371,7 @@ def test_listings_are_chosen_and_ordered_by_option(finished, qexp):
         (("--where", "sead < 5"), "no field 'sead'; did you mean 'seed'?"),
         (("--where", "seed <"), "--where: cannot understand 'seed <'"),
         (("--where", "open('x')"), "--where: only comparisons"),
-        (("--sort", "results"), "--sort results: that is not a number or a text"),
+        (("--sort", "results"), "--sort results: the values are neither all numbers nor all texts"),
         (("--sort", "sead"), "no field 'sead'; did you mean 'seed'?"),
         (("--status", "dome"), "--status dome: no such state; did you mean 'done'?"),
     ],
@@ -396,7 +396,7 @@ def test_a_run_is_named_by_a_unique_beginning_or_a_path(finished, qexp, monkeypa
         assert json.loads(stdout)["name"] == "sound_1"
     code, stdout, stderr = qexp("show", "sound")
     assert (code, stdout) == (3, "")
-    assert "'sound' begins the names of 2 runs: sound_0, sound_1; write more of it" in stderr
+    assert "'sound' is a prefix of 2 run names: sound_0, sound_1; write more of it" in stderr
 
 
 def test_what_is_shown_of_a_run_holds_its_state_its_results_and_its_files(finished, qexp):
@@ -541,7 +541,7 @@ def test_a_name_that_another_spec_has_taken_is_refused(finished, qexp):
     before = everything_below(finished / "runs")
     code, stdout, stderr = qexp("run", "sound", "--set", "epochs=3", "--workspace", finished)
     assert (code, stdout) == (2, "")
-    assert "there is a run sound_0 already, of another spec; choose another name with --name" in stderr
+    assert "a run sound_0 with another spec exists already; choose another name with --name" in stderr
     assert everything_below(finished / "runs") == before
 
 

@@ -196,7 +196,7 @@ def test_of_several_gpus_each_run_gets_one(launched):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--seeds", "3:1"], "--seeds 3:1: 3:1 holds no seed"),
+        (["--seeds", "3:1"], "--seeds 3:1: 3:1 is empty"),
         (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
         (["--seeds", "0:2", "-j", "0"], "-j 0: at least one"),
         (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
@@ -205,7 +205,7 @@ def test_of_several_gpus_each_run_gets_one(launched):
         (["--launcher", "slurm", "--device", "gpu"], "--device gpu: no such device; use auto, cpu or cuda"),
         (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
         (["--grid", "learning_rat=1,2"], "did you mean 'learning_rate'?"),
-        (["--seeds", "0:10001"], "10,001 runs are many; start them with --yes"),
+        (["--seeds", "0:10001"], "10,001 runs would start; confirm with --yes"),
         (["-j", "4"], "-j is for several runs"),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_
     from qexp.runs.launch import sweep
 
     order = sweep.Order(["mogi_quick"], seeds="0:2")
-    launch, _ = sweep.open_launch(sweep.prepare(order, Workspace(workspace)), Workspace(workspace))
+    launch, _ = sweep.open_launch(sweep.check_order(order, Workspace(workspace)), Workspace(workspace))
     gone = {"host": os.uname().nodename, "boot_id": "another", "pid_namespace": "", "pid": 1, "start": "0"}
     launch.pool_file.write_text(json.dumps(gone))
     assert set(states().values()) == {"created"}

@@ -1,4 +1,4 @@
-"""A matrix as a table with units, as a picture, and as VDI's arrays."""
+"""A matrix as a table with units, as a figure, and as VDI's arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import assemble, files
-from qexp.analysis.matrix.axes import Axis
+from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.tables import Tables
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 def matrix_table(
     estimates: Mapping[str, tuple[Array, Array]],
-    grid: Sequence[Axis],
+    grid: Sequence[MatrixAxis],
     held: Mapping[str, float],
     repeats: int,
     directory: RunDirectory,
@@ -82,11 +82,11 @@ def _attributes(of: Quantity, words: str) -> dict[str, str]:
 
 
 def draw_matrix(
-    table: xarray.Dataset, grid: Sequence[Axis], directory: RunDirectory, path: Path, tables: Tables
+    table: xarray.Dataset, grid: Sequence[MatrixAxis], directory: RunDirectory, path: Path, tables: Tables
 ) -> None:
     from qexp.figures.matrix import Panels, draw
 
-    # More than two axes: the picture shows the middle of the others, the file has all.
+    # With more than two axes the figure shows the middle of the others; the file has all values.
     middle = {one.variable: one.cells // 2 for one in grid[2:]}
     shown = table.isel(middle)
     trained = assemble.generated_of(directory.spec()["dataset"], tables)
@@ -119,7 +119,7 @@ VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif
 
 
 def write_npy(table: xarray.Dataset, folder: Path) -> None:
-    """VDI's three arrays per output; its first variable runs fastest, so its axes are ours in reverse."""
+    """VDI's three arrays per output; VDI's first variable varies fastest, so the order of axes is reversed."""
     for output in _outputs(table):
         for ours, theirs in VDI_NAMES.items():
             content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What somebody wants to have studied: whether there is all of it, and what runs it orders."""
+"""The options of a study, their check, and the runs that the study orders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qexp import assemble
-from qexp.analysis.studies.axes import Axis, axes_of, changes
+from qexp.analysis.studies.axes import StudyAxis, changes, study_axes
 from qexp.errors import QexpError
 from qexp.metrics.built_in import asked_for
 from qexp.runs.launch.sweep import Order
@@ -17,15 +17,15 @@ from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 SAME = "same"
-"""As the seed of pretraining: each run starts from one of its own seed."""
+"""Value of --pretrain-seed: each run starts from a pretraining run with its own seed."""
 
 STUDIED = "r2"
-"""What is drawn if nothing else is asked for."""
+"""The metric that is studied by default."""
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What is run first, for others to start from."""
+    """The experience that is run first, to pretrain the others."""
 
     experience: str
     grid: Sequence[str] = ()
@@ -34,64 +34,65 @@ class Pretraining:
     """A seed, or `SAME`."""
 
     def seeds(self, of_others: str) -> str:
-        """The seeds that it is run with, for those of the runs that start from it.
+        """The seeds of pretraining.
 
-        Raises QexpError if its own is neither a seed nor `SAME`.
+        of_others  the seeds of the runs that start from it
+        Raises QexpError if its own seed is neither a number nor `SAME`.
         """
         if not re.fullmatch(rf"\d+|{SAME}", self.seed):
-            raise QexpError(f"--pretrain-seed {self.seed}: a seed, or '{SAME}' for that of each run")
+            raise QexpError(f"--pretrain-seed {self.seed}: give a seed, or '{SAME}' for the seed of each run")
         return of_others if self.seed == SAME else self.seed
 
 
 def pretraining(
     experience: str | None, grid: Sequence[str] = (), overrides: Sequence[str] = (), seed: str = "0"
 ) -> Pretraining | None:
-    """The pretraining that options ask for; None if they name no experience for it.
+    """The pretraining of a study from its options; None without an experience for it.
 
     grid       texts such as `epochs=10,20`
     overrides  texts such as `epochs=10`
     seed       a seed, or `SAME`
-    Raises QexpError for a grid, overrides or a seed without the experience that they are of.
+    Raises QexpError for a grid, overrides or a seed without an experience.
     """
     if experience is not None:
         return Pretraining(experience, grid, overrides, seed)
     if grid or overrides or seed != Pretraining.seed:
-        raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
+        raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed need --pretrain EXPERIENCE")
     return None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody wants to have studied."""
+    """The options of a study."""
 
     runs: Order
-    """All but those of pretraining, which are run in the same way. Its `pretrain` is left out: see `pretraining`."""
+    """The runs other than those of pretraining, which use the same settings; its `pretrain` is not used."""
     pretraining: Pretraining | None = None
-    """Those of the experiences that start from a run start from one of these."""
+    """Experiences with `pretrain` in their spec start from these runs."""
     metric: str | None = None
     """`output.metric`, or a metric of the first output."""
 
-    def axes(self) -> list[Axis]:
-        """Those of pretraining first. Raises QexpError if there are none."""
-        return axes_of(self.pretraining.grid if self.pretraining else (), self.runs.grid)
+    def axes(self) -> list[StudyAxis]:
+        """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
+        return study_axes(self.pretraining.grid if self.pretraining else (), self.runs.grid)
 
     def order(self, experience: str, seeds: str, grid: Sequence[str], overrides: Sequence[str]) -> Order:
-        """Some of its runs. Those that were interrupted go on, so that asking for a study again completes it."""
+        """An order for some of its runs. Interrupted runs are resumed, so that repeating a study completes it."""
         return replace(self.runs, experiences=[experience], seeds=seeds, grid=grid, overrides=overrides, resume=True)
 
     def pretraining_order(self) -> Order | None:
-        """The runs to start from; None if there is no pretraining. Raises QexpError for what is no seed of it."""
+        """The order of the pretraining runs; None without pretraining. Raises QexpError for an invalid seed of it."""
         if self.pretraining is None:
             return None
         first = self.pretraining
         return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
 
 
-def studied(asked: Asked, axes: Sequence[Axis], workspace: Workspace) -> tuple[str, str]:
-    """Output and metric; all specs of the study are checked on the way.
+def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
+    """The studied output and metric; checks all specs of the study.
 
-    Raises QexpError for a spec, a value or seeds that are wrong, an experience that is named twice, a metric that is
-    not reported, or pretraining that nothing starts from.
+    Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
+    reported, or pretraining that no experience uses.
     """
     first, runs = asked.pretraining, asked.runs
     plans.require_few(

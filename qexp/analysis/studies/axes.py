@@ -1,4 +1,4 @@
-"""The axes of a study: the values that it goes through, and their combinations."""
+"""The axes of a study: the varied keys with their values, and the combinations of values."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from qexp.errors import QexpError
 from qexp.runs.planning import plans
 
 Point = tuple[str | None, ...]
-"""A value for each axis, as it was written; None where an experience does not depend on the axis."""
+"""A value for each axis, as it was written; None if an experience does not depend on the axis."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Values that are gone through."""
+class StudyAxis:
+    """One or more keys of a spec that are varied together, with their values."""
 
     keys: Sequence[str]
     changes: Sequence[Sequence[str]]
-    """For each value what is set."""
+    """For each value, the overrides of the spec."""
     of_pretraining: bool
     called: str = ""
 
     @property
     def name(self) -> str:
-        """The last step of the keys, if it is the same of all and of no other axis."""
+        """The last step of the keys, if that is the same for all keys and not for another axis; else all keys."""
         if self.called:
             return self.called
         steps = dict.fromkeys(key.rpartition(".")[2] for key in self.keys)
@@ -37,7 +37,7 @@ class Axis:
 
     @property
     def column(self) -> str:
-        """In files, which are read without the command: its keys in full."""
+        """The axis' name in files: its full keys."""
         return "+".join(self.keys)
 
     @property
@@ -45,27 +45,27 @@ class Axis:
         return [first.partition("=")[2] for first, *_ in self.changes]
 
 
-def axes_of(pretraining_grid: Sequence[str], grid: Sequence[str]) -> list[Axis]:
-    """Those of pretraining first. Raises QexpError if there are none."""
+def study_axes(pretraining_grid: Sequence[str], grid: Sequence[str]) -> list[StudyAxis]:
+    """The axes of a study, those of pretraining first. Raises QexpError if there are none."""
     given = [(text, True) for text in pretraining_grid] + [(text, False) for text in grid]
     if not given:
-        raise QexpError("a study goes through the values of a key; give --grid, for example --grid labelled=10,100,all")
-    axes = [Axis(*plans.axis(text), of_pretraining) for text, of_pretraining in given]
+        raise QexpError("a study varies the value of a key; give --grid, for example --grid labelled=10,100,all")
+    axes = [StudyAxis(*plans.axis(text), of_pretraining) for text, of_pretraining in given]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
 
 
-def changes(axes: Sequence[Axis]) -> Iterator[list[str]]:
-    """What is set at each combination of values, the last axis fastest."""
+def changes(axes: Sequence[StudyAxis]) -> Iterator[list[str]]:
+    """The overrides for each combination of values; the last axis varies fastest."""
     for of_axes in itertools.product(*(axis.changes for axis in axes)):
         yield list(itertools.chain(*of_axes))
 
 
-def points(axes: Sequence[Axis]) -> Iterator[tuple[str, ...]]:
+def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
     """All combinations of values, in the order of `changes`."""
     return itertools.product(*(axis.values for axis in axes))
 
 
 def holds(own: Point, point: Point) -> bool:
-    """Whether a run with values of its own is one of a point: it has the same where it depends on the axis."""
+    """Whether a run belongs to a point: it has the same values on all axes that it depends on."""
     return all(mine is None or mine == value for mine, value in zip(own, point, strict=True))

@@ -1,4 +1,4 @@
-"""Starting a run in this process: what is done already is left alone, what was interrupted goes on if asked to."""
+"""Start of a run in this process: a finished run is left alone, an interrupted one is resumed on request."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def start(
     device: str = "auto",
     display: Display | None = None,
 ) -> tuple[RunDirectory, bool]:
-    """Prepare and execute the run of an experience with one seed. Returns it, and whether there was anything to do.
+    """Prepare and execute an experience's run with one seed. Returns the run, and False if it was done already.
 
-    trust_code  whether to execute the code that it brings if it was imported
+    trust_code  whether to execute the run's own code if it was imported
     """
     nesting.place_of(storage, workspace)
     assemble.device_of(device)
@@ -61,11 +61,13 @@ def start(
 
 
 def _goes_on(name: str, state: State | None, resume: bool) -> bool:
-    """Whether the run that has the name already is to be worked on. Raises QexpError where that needs a decision."""
+    """Whether to execute the existing run of that name. Raises QexpError if the user must decide."""
     if state is State.DONE:
         return False
     if state is not None and state.at_work:
         raise QexpError(f"{name} is {state}; follow it with: qexp logs -f {name}")
     if resume or state is State.CREATED:
         return True
-    raise QexpError(f"{name} is {(state or State.GONE).words}; go on with --resume, or start anew with another --name")
+    raise QexpError(
+        f"{name} is {(state or State.GONE).words}; go on with --resume, or start a new run with another --name"
+    )

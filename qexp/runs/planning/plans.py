@@ -1,4 +1,4 @@
-"""What would run: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
+"""Plans of runs: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from qexp.training import checkpoint
 from qexp.workspace import Workspace
 
 MOST_DIGITS = 30
-"""Of a number that is read at all; those of seeds are 19 at most, without zeros before them."""
+"""Largest number of digits that is parsed; seeds have at most 19 digits without leading zeros."""
 
 LARGEST_SWEEP = 1_000_000
-"""Runs of one sweep; more are a slip of the keyboard."""
+"""Largest number of runs in a sweep; more are assumed to be a typing error."""
 
 SHORT_DIGEST = 6
 """Characters of a spec's digest in the name of a run whose spec was changed: enough to tell a grid's points apart."""
 
 
 def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
-    """The run of an experience with one seed.
+    """The plan of an experience's run with one seed.
 
-    Raises QexpError if the run that it starts from does not fit, or if it would be tested on what was trained on.
+    Raises QexpError if the pretraining run does not fit, or if test data were used for training.
     """
     return _plans(experience, {seed: name}, workspace)[0]
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
-    """The runs of an experience; what does not depend on the seed is looked at once.
+    """The plans of an experience's runs; everything that does not depend on the seed is checked once.
 
     names  seed → name of its run
     """
@@ -102,11 +102,11 @@ def sweep(
     workspace: Workspace,
     memory: int | None = None,
 ) -> list[Plan]:
-    """All combinations, seeds fastest.
+    """The plans of all combinations; seeds vary fastest.
 
-    A run is named `<experience>_<seed>`, with a short digest between them where the spec is changed.
+    A run is named `<experience>_<seed>`, with a short digest in between if the spec is changed.
     grid    texts such as `learning_rate=1e-3,3e-3`
-    memory  bytes that the machine has which will train; those of this one if left out
+    memory  memory of the machine that will train [bytes]; default: of this machine
     """
     axes = [axis(text) for text in grid]
     keys = [key for of_axis, _ in axes for key in of_axis]
@@ -122,14 +122,14 @@ def sweep(
     names = [one.name for one in plans]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
-        raise QexpError(f"two runs of the sweep would be the same, {double}; name every experience and value once")
+        raise QexpError(f"two runs of the sweep are the same, {double}; name every experience and value once")
     return plans
 
 
 def require_few(runs: int) -> None:
-    """Raise QexpError if there are more runs than anybody can want; before they are listed, which would take hours."""
+    """Raise QexpError if there are more than `MOST` runs; checked before listing them, which could take hours."""
     if runs > LARGEST_SWEEP:
-        raise QexpError(f"{runs:,} runs are too many; at most {LARGEST_SWEEP:,}")
+        raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
 def _name(experience: Experience, seed: int) -> str:
@@ -138,20 +138,23 @@ def _name(experience: Experience, seed: int) -> str:
 
 
 def seeds_of(text: str) -> list[int]:
-    """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
+    """The seeds that a text lists: `0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
     shown = f"--seeds {shortened(text)}"
     ranges = [_range_of(part.strip(), shown) for part in text.split(",")]
     count = sum(one.stop - one.start for one in ranges)
     if count > LARGEST_SWEEP:
-        raise QexpError(f"{shown}: {count:,} seeds are too many; at most {LARGEST_SWEEP:,}")
+        raise QexpError(f"{shown}: {count:,} seeds are too many; the limit is {LARGEST_SWEEP:,}")
     seeds = list(itertools.chain(*ranges))
     if len(set(seeds)) < len(seeds):
-        raise QexpError(f"{shown}: a seed is named twice")
+        raise QexpError(f"{shown}: a seed is listed twice")
     return seeds
 
 
 def _range_of(part: str, shown: str) -> range:
-    """shown  the option as an error repeats it"""
+    """The seeds of one part of the list, a number or a range.
+
+    shown  the option as repeated in error messages
+    """
     first, colon, end = part.partition(":")
     if not first.isdecimal() or (colon and not end.isdecimal()):
         raise QexpError(f"{shown}: write 0:10 for 0 to 9, or a list such as 0,2,5")
@@ -159,18 +162,16 @@ def _range_of(part: str, shown: str) -> range:
         raise QexpError(f"{shown}: a seed is less than 2^63")
     low, high = int(first), int(end) if colon else int(first) + 1
     if high <= low:
-        raise QexpError(
-            f"{shown}: {part} holds no seed; the first comes before the colon, the one after the last behind it"
-        )
+        raise QexpError(f"{shown}: {part} is empty; write FIRST:END, where END is one more than the last seed")
     if high - 1 > LARGEST_SEED:
         raise QexpError(f"{shown}: a seed is less than 2^63")
     return range(low, high)
 
 
 def axis(text: str) -> tuple[list[str], list[list[str]]]:
-    """`learning_rate=1e-3,3e-3` → the key, and for each value the change, `["learning_rate=1e-3"]` and so on.
+    """The key and the overrides of each value: `learning_rate=1e-3,3e-3` → `["learning_rate=1e-3"]` and so on.
 
-    Keys with + between them, `a.b+c.d=1,2`, all get the same value. Commas inside [], {} and "" stay.
+    Keys joined by +, as in `a.b+c.d=1,2`, get the same value. Commas inside [], {} and "" do not separate values.
     """
     key, equals, values = text.partition("=")
     keys = key.split("+")
@@ -183,7 +184,7 @@ def axis(text: str) -> tuple[list[str], list[list[str]]]:
     if not all(parts):
         raise QexpError(f"--grid {text}: a value is empty")
     if len(set(parts)) < len(parts):
-        raise QexpError(f"--grid {text}: a value is there twice")
+        raise QexpError(f"--grid {text}: a value is listed twice")
     return keys, [[f"{key}={part}" for key in keys] for part in parts]
 
 
@@ -201,16 +202,16 @@ def _split(text: str) -> Iterator[str]:
 
 
 def overrides_of(pretrain: str | None, allow_leak: bool) -> list[str]:
-    """`--pretrain RUN` and `--allow-leak` as the overrides that they are."""
+    """`--pretrain RUN` and `--allow-leak` as overrides of the spec."""
     return [
-        # The run alone: of which operations an experience wants the weights is its own matter.
+        # Only the run: the experience itself says from which operations it takes weights.
         *([f"pretrain.run={json.dumps(pretrain)}"] if pretrain else []),
         *(["allow_leak=true"] if allow_leak else []),
     ]
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
-    """The run to start from; its weights must be there and fit."""
+    """The pretraining run, whose weights must exist and fit."""
     parent = Catalog(workspace).find(reference)
     require_done(parent)
     if parent.all_folds():
@@ -218,9 +219,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
             f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
         )
     if experience.document["dataset"]["type"] == "tabular":
-        raise QexpError(
-            f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
-        )
+        raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave --pretrain out")
     _require_own_weights(parent)
     model = assemble.model_of(experience.document, experience.tables)
     operations = lineage.operations_taken(experience.document)
@@ -242,9 +241,9 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
 
 
 def _require_own_weights(parent: RunDirectory) -> None:
-    """Raise DamagedError unless a run's best weights are numbers, and those of its own model.
+    """Raise DamagedError unless a run's best weights are numbers with the shapes of its own model.
 
-    Of a model with modules of the run's extensions that is not known without executing them.
+    A model with modules from the run's extensions is not checked, because that would execute them.
     """
     file = parent.best_weights
     checkpoint.require_numbers(checkpoint.read(file)[0], file)
@@ -260,9 +259,9 @@ def _require_own_weights(parent: RunDirectory) -> None:
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
-    """What the shapes of weights cannot tell: operations, such as heads, and inputs that are others than there.
+    """Warnings about operations (such as heads) and inputs that differ from the pretraining run despite equal shapes.
 
-    spec  the resolved experience of the other run
+    spec  the resolved experience of the pretraining run
     """
     ours, theirs = document["model"]["operations"], spec["model"]["operations"]
     without_effect = set() if MASK in document["inputs"] else {"mask_ratio"}
@@ -279,7 +278,7 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
         if name in spec["inputs"] and scaled[0] != scaled[1]:
             differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
     return (
-        [f"the weights of {parent} fit, but were trained with other parameters: {', '.join(differing)}"]
+        [f"the weights of {parent} fit, but were trained with different parameters: {', '.join(differing)}"]
         if differing
         else []
     )
