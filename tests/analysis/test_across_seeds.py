@@ -145,7 +145,7 @@ def test_a_run_belongs_to_the_first_argument_that_names_it(write, qexp, compared
     ]
     code, _, stderr = qexp("compare", "slow_*", "slow_1")
     assert code == 2
-    assert "'slow_1' names none that is not named before it" in stderr
+    assert "'slow_1' matches only runs that were already listed" in stderr
 
 
 def test_a_pattern_must_match_something_and_a_comparison_needs_two_runs(write, qexp):

@@ -387,5 +387,5 @@ def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_
 
 
 def test_a_run_that_fills_spectra_in_estimates_no_number_and_says_what_to_do(root, folder, tmp_path):
-    with pytest.raises(QexpError, match="estimates no number of them; start a run with a target from it"):
+    with pytest.raises(QexpError, match="estimates no other quantity; train a run with a target"):
         package.predict("autoencoder_0", folder, tmp_path / "made.csv", workspace=root)

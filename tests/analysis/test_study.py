@@ -152,13 +152,13 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
         ({"grid": ["epochs=1,all"]}, "must be a whole number"),
         ({"grid": ["epochs=1,2"], "metric": "dept.mae"}, "no output 'dept'; did you mean 'depth'"),
         ({"grid": ["epochs=1,2"], "metric": "depth.ma"}, "reports no 'ma'; did you mean 'mae'"),
-        ({"grid": ["epochs=1,2"], "pretrain_grid": ["epochs=1"]}, "are for --pretrain EXPERIENCE"),
+        ({"grid": ["epochs=1,2"], "pretrain_grid": ["epochs=1"]}, "need --pretrain EXPERIENCE"),
         ({"grid": ["epochs=1,2"], "pretrain": "sound"}, "has 'pretrain' in its spec"),
         ({"grid": ["epochs=1,2"], "pretrain": "soundd"}, "no experience 'soundd'"),
         ({"grid": ["epochs=1,2"], "pretrain": "sound", "experiences": ["tuned"], "pretrain_seed": "x"}, "or 'same'"),
         ({"grid": ["epochs=1,1.0"]}, "are the same"),
         ({"grid": ["epochs=1,2"], "experiences": ["sound", "sound"]}, "sound is named twice"),
-        ({"grid": ["epochs=1,2"], "pretrain_seed": "same"}, "are for --pretrain EXPERIENCE"),
+        ({"grid": ["epochs=1,2"], "pretrain_seed": "same"}, "need --pretrain EXPERIENCE"),
         (
             {"grid": ["epochs=1,2"], "pretrain": "sound", "experiences": ["tuned"], "seeds": "x"},
             "write 0:10 for 0 to 9",
@@ -195,7 +195,7 @@ def test_a_study_that_is_killed_goes_on_where_it_was(specs):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
-    assert "the same command goes on" in stderr
+    assert "repeat the command to continue" in stderr
     assert not Path("studies").exists()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
 
 @dataclass(frozen=True)
 class SpectrumLayout:
-    """How spectra are arranged in folders and tables."""
+    """The form of folders and tables of spectra."""
 
     channels: int
     columns: str

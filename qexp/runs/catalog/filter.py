@@ -55,7 +55,7 @@ def condition(text: str) -> Callable[[Summary], bool]:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last where brackets go too deep
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # MemoryError if brackets are nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         shown = repr(shortened(text))
         raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "seed < 5"') from None

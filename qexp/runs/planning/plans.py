@@ -32,7 +32,7 @@ LARGEST_SWEEP = 1_000_000
 """Largest number of runs in a sweep; more are assumed to be a typing error."""
 
 SHORT_DIGEST = 6
-"""Characters of a spec's digest in the name of a run whose spec was changed: enough to tell a grid's points apart."""
+"""Length of the digest in the name of a run with a changed spec; enough to distinguish the points of a grid."""
 
 
 def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:

@@ -70,7 +70,7 @@ def taken(directory: RunDirectory) -> Iterator[Lease]:
 
     Raises QexpError if a process is at work on the run. If several processes try at once, one succeeds.
     """
-    number = max(attempts(directory), default=0) + 1  # before the look: who looks at the same time wants the same one
+    number = max(attempts(directory), default=0) + 1  # before the check below, so that two processes that check at the same time claim the same number
     _require_nobody(directory)
     lease = _claimed(directory, number)
     try:
@@ -134,7 +134,7 @@ def _claimed(directory: RunDirectory, number: int) -> Lease:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:
-        if lease.held():  # a file server that was asked twice says the second time that it was done already
+        if lease.held():  # a file server that repeats a request reports that the file exists already
             return lease
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
             raise QexpError(f"{directory.name} is being started by another process") from None
@@ -160,5 +160,5 @@ def _end_others(lease: Lease) -> None:
             withdraw(lease)
             raise QexpError(f"cannot end {other.parent}: {error.strerror}") from error
     for ended in folder.glob(f"*/{ENDED}*"):
-        # Another machine may know the folder by more than its name: only what is deleted cannot be written to.
+        # Another machine may have the folder open under its old name: only a deleted folder cannot be written to.
         shutil.rmtree(ended, ignore_errors=True)

@@ -105,7 +105,7 @@ def _extension(header: tarfile.TarInfo, stream: IO[bytes]) -> dict[str, bytes]:
         found = RECORD.match(content, place)
         end = place + int(found["length"]) if found else 0
         if found is None or not found.end() < end <= len(content) or content[end - 1 : end] != b"\n":
-            raise tarfile.ReadError("an extended header is damaged")
+            raise tarfile.ReadError("one of its extended headers is damaged")
         key = _text(found["key"])
         if key.startswith("GNU.sparse") or key == "hdrcharset":
             raise UnsafeError(f"one of its headers contains {shown(key)}, which `qexp export` never writes")

@@ -98,7 +98,7 @@ class _Launch:
         command = self._sbatch(script, len(commands), f"{_pattern(self.folder / 'output')}/{number}_%a.txt", before)
         lines = [shlex.join(one) for one in commands]
         if broken := next((line for line in lines if "\n" in line), None):
-            raise QexpError(f"{broken!r}: a path with a line break cannot be handed to Slurm")
+            raise QexpError(f"{broken!r}: Slurm does not accept a path with a line break")
         files.write_bytes(self.folder / listed, os.fsencode("".join(f"{line}\n" for line in lines)))
         text = scripts.of_commands(self.name, listed, command, self.options)
         files.write_bytes(self.folder / script, os.fsencode(text))
@@ -145,7 +145,7 @@ class _Launch:
 def _line(path: Path) -> bytes:
     content = os.fsencode(path.absolute())
     if b"\n" in content or b"\r" in content:
-        raise QexpError(f"{path!r}: a path with a line break cannot be handed to Slurm; move the workspace")
+        raise QexpError(f"{path!r}: Slurm does not accept a path with a line break; move the workspace")
     return content + b"\n"
 
 
@@ -153,7 +153,7 @@ def _pattern(folder: Path) -> str:
     """The folder's path, escaped for sbatch, which replaces patterns such as %a in file names."""
     path = str(folder.absolute())
     if "\\" in path:
-        raise QexpError(f"{path}: a path with a backslash cannot be handed to Slurm; move the workspace")
+        raise QexpError(f"{path}: Slurm does not accept a path with a backslash; move the workspace")
     return path.replace("%", "%%")
 
 
