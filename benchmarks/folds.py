@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qexp.datasets.transforms import Standardize
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise
@@ -28,7 +28,8 @@ from qexp.training.losses import LOSSES
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.recipe import Recipe
 from qexp.training.schedules import SCHEDULES
-from qexp.training.stack import Stack, Task, stack_size
+from qexp.training.stack import Stack
+from qexp.training.stack_tasks import Task, stack_size
 
 FOLDS, FEATURES, EPOCHS, LEARNING_RATE = 55, 10, 100, 1e-3
 PROCESSES = 2

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import qexp
-from qexp.assemble.datasets import STAND_IN
 from qexp.errors import QexpError
+from qexp.spec.kinds.tabular import STAND_IN
 
 SEEDS = (0, 1, 2)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.timing import Comparison, at_least, seconds
 from qexp import assemble
 from qexp.analysis.prediction.rows import RowModel, predict_rows
-from qexp.datasets.transforms import Standardize
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
 from qexp.models.network import Branch, Network, Operation, initialise

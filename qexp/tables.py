@@ -7,9 +7,8 @@ and their defaults can be read from the signature.
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,44 +44,6 @@ Table = Mapping[str, Entry]
 
 Tables = Mapping[str, Mapping[str, Any]]
 """Name → table. That of `quantities` has a `quantities.Quantity` for each variable, all others have entries."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The known name that was probably meant, if any comes near."""
-    known = list(names)
-    close = difflib.get_close_matches(name, known, n=len(known) or 1, cutoff=0.6)
-    if close:
-        return min(close, key=lambda other: edits(name, other))  # of equally many edits, difflib's first
-    squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in known}
-    return squeezed.get(name.lower().replace("_", "").replace("-", ""))
-
-
-def edits(one: str, other: str) -> int:
-    """How many slips lead from one word to the other: a letter left out, added, mistaken, or two neighbours swapped.
-
-    Damerau (1964), Commun. ACM 7, 171-176, where no letter is touched twice.
-    """
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        before, above, row = row, before, [i]
-        for j, wanted in enumerate(other, 1):
-            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted)))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
-                row[j] = min(row[j], above[j - 2] + 1)
-    return row[-1]
-
-
-def suggestion(name: str, names: Iterable[str]) -> str:
-    """What to say after "no such thing": the nearest name, or all of them if none is near and they are few."""
-    known = sorted(names)
-    guess = nearest(name, known)
-    if guess is not None:
-        return f"did you mean '{guess}'?"
-    if not known:
-        return "there are none"
-    shown = ", ".join(known[:16]) + (", …" if len(known) > 16 else "")
-    return f"known: {shown}"
 
 
 def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:

@@ -25,7 +25,19 @@ LAYERS = [
     {"forward"},
     {"rows"},
     {"metrics"},
-    {"machine", "seeds", "tables", "threads", "quantities", "workspace", "files", "locks", "clocks", "errors"},
+    {
+        "machine",
+        "seeds",
+        "tables",
+        "did_you_mean",
+        "threads",
+        "quantities",
+        "workspace",
+        "files",
+        "locks",
+        "clocks",
+        "errors",
+    },
 ]
 """From high to low: a module imports from its own layer and those below it."""
 
@@ -124,9 +136,7 @@ def test_the_rooms_of_runs_and_of_analysis_point_one_way():
 LARGEST_FILE, LARGEST_FUNCTION = 350, 60
 """Lines."""
 
-STILL_TOO_LARGE = {
-    "api", "datasets.transforms", "models.modules.masked_autoencoder", "spec.validate", "training.stack",
-}  # fmt: skip
+STILL_TOO_LARGE = {"api"}
 """Files that have yet to be divided; none is added."""
 
 

@@ -5,8 +5,9 @@ import torch
 from jsonschema import Draft202012Validator
 
 from qexp.assemble import BUILT_IN
+from qexp.did_you_mean import edits, nearest, suggestion
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
-from qexp.tables import Entry, built, edits, nearest, suggestion
+from qexp.tables import Entry, built
 
 ENTRIES = [(table, name) for table, entries in BUILT_IN.items() if table != "quantities" for name in entries]
 BY_NAME = pytest.mark.parametrize(("table", "name"), ENTRIES)

@@ -1,18 +1,18 @@
 """From specs to objects: the only place that knows both."""
 
-from qexp.assemble.datasets import Dataset, dataset_of, generated_of, units_of
-from qexp.assemble.folds import Folds, caution
+from qexp.assemble.folds import Folds
+from qexp.assemble.kinds import KINDS, Dataset, kind_of
+from qexp.assemble.kinds.generated import generated_of
+from qexp.assemble.metrics import meanings_of
+from qexp.assemble.networks import model_of, network_of, trained_model
 from qexp.assemble.objects import (
     data_of,
+    dataset_of,
     device_of,
     fit_transforms,
     initial_model,
-    meanings_of,
-    model_of,
-    network_of,
     recipe_of,
     require_device_name,
-    trained_model,
 )
 from qexp.assemble.specs import (
     Experience,
@@ -25,9 +25,11 @@ from qexp.assemble.specs import (
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
 from qexp.assemble.threads import threads, threads_for, threads_to_predict
+from qexp.spec.kinds import caution, units_of
 
 __all__ = [
     "BUILT_IN",
+    "KINDS",
     "Dataset",
     "Experience",
     "Folds",
@@ -42,6 +44,7 @@ __all__ = [
     "fit_transforms",
     "generated_of",
     "initial_model",
+    "kind_of",
     "meanings_of",
     "model_of",
     "network_of",

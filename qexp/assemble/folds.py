@@ -13,23 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.assemble.datasets import STAND_IN, TRAINED_ON, dataset_of
-from qexp.assemble.objects import model_of, recipe_of, transforms_of
+from qexp.assemble.networks import model_of, transforms_of
+from qexp.assemble.objects import recipe_of
 from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.models.inversion import Inversion
 from qexp.models.network import Network, initialise
 from qexp.seeds import Seeds
+from qexp.spec.kinds import caution
 from qexp.tables import Tables, built
 from qexp.training.recipe import Recipe
-from qexp.training.stack import Task
+from qexp.training.stack_tasks import Task
 
 Document = dict[str, Any]
-
-AS_PUBLISHED = "selected on the test data"
-"""What every output of a run says whose choices were made on the rows that judge it."""
 
 JUDGES = 3
 """Members per inner part that tell candidates apart, where others are trained for the estimates."""
@@ -43,19 +41,6 @@ class Candidate:
 
     chosen: dict[str, Any]
     spec: Document
-
-
-def caution(spec: Document) -> str:
-    """What every table, figure and record of a run must say of its numbers, if anything."""
-    words = [caution_of_data(spec), AS_PUBLISHED if spec.get("protocol") == "as_published" else ""]
-    return "; ".join(word for word in words if word)
-
-
-def caution_of_data(spec: Document) -> str:
-    """What must be said of all numbers that come from the data, those of baselines, too."""
-    dataset = spec["dataset"]
-    words = [STAND_IN if dataset.get("stood_in") else "", TRAINED_ON if dataset.get("include_test_in_train") else ""]
-    return "; ".join(word for word in words if word)
 
 
 class Folds:
@@ -164,13 +149,6 @@ class Folds:
         So the order does not depend on which rows are held out, nor on who is trained beside.
         """
         return self._seeds.numpy("train", epoch, "order", member).random(len(self.dataset))
-
-
-def folds_of(spec: Document, tables: Tables, seed: int, device: torch.device) -> Folds:
-    """The folds of a resolved experience on rows, with one seed."""
-    dataset = dataset_of(spec["dataset"], tables)
-    assert isinstance(dataset, TabularDataset)
-    return Folds(spec, dataset, tables, Seeds(seed), device)
 
 
 def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:

@@ -9,29 +9,37 @@ from typing import Any
 import torch
 
 from qexp import machine
-from qexp.assemble.datasets import Dataset
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.gridded import GriddedDataset
 from qexp.files import in_bytes
 from qexp.models import footprint
 from qexp.models.network import Network
-from qexp.models.shapes import features
-from qexp.spec import resolve, validate
+from qexp.spec import defaults
+from qexp.spec.finding import Finding
 from qexp.tables import Tables, built
 
 Document = dict[str, Any]
-Finding = validate.Finding
 
 TOLERANCE = 2
 """How many times the machine's memory is let pass: it may be meant for a larger one."""
 
 WEIGHTS_AND_GRADIENTS = 2
 
-BYTES_OF_PLACE = 40
-"""Where a patch lies: five numbers."""
+NUMBER = torch.float32.itemsize
+"""Bytes of a number of a sample."""
 
 IN_EXPERIENCE, IN_MODEL = "experience", "model"
 """Whose finding it is."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of an experience."""
+
+    of_epoch: int
+    """How many there are for training, no fewer than in an epoch."""
+    kept: float = 0
+    """Bytes of those that are in memory at a time: all of an epoch, or those that are not for training."""
+    key: str = "batch_size"
+    """Key of the experience that says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ def of_model(network: Network, available: int) -> Iterator[Finding]:
 
 
 def of_experience(
-    document: Document, dataset: Dataset, network: Network, tables: Tables, available: int
+    document: Document, samples: Samples, network: Network, tables: Tables, available: int
 ) -> Iterator[tuple[str, Finding]]:
     """What is wrong with an experience that is right otherwise: in the experience, or in its model."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
@@ -65,10 +73,10 @@ def of_experience(
     needs = Needs(
         {name: members * size for name, size in _of_operations(network, copies).items()},
         {name: shrunk * size for name, size in footprint.kept_per_sample(network).items()},
-        min(document["batch_size"], _training_samples(document, dataset)),
-        _kept_samples(document, dataset),
+        min(document["batch_size"], samples.of_epoch),
+        samples.kept,
     )
-    yield from _too_large(needs, available, "sizes" if "sizes" in document else "patches")
+    yield from _too_large(needs, available, samples.key)
 
 
 def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, Finding]]:
@@ -118,29 +126,8 @@ def _state(document: Document, tables: Tables) -> float:
     """Numbers that the optimizer keeps for each weight, seen by a step with a few."""
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     weight.grad = torch.zeros_like(weight)
-    description = resolve.long_form(document["optimizer"], tables["optimizers"])
+    description = defaults.long_form(document["optimizer"], tables["optimizers"])
     optimizer = built(tables["optimizers"], description, [weight], 0.1)
     optimizer.step()
     kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
     return sum(value.numel() for value in kept if value.shape == weight.shape) / weight.numel()
-
-
-def _training_samples(document: Document, dataset: Dataset) -> int:
-    """No fewer than there are in an epoch."""
-    if isinstance(dataset, GeneratedDataset):
-        return int(document["sizes"][0])
-    if isinstance(dataset, GriddedDataset):
-        return int(document["patches"][0]) if document.get("patches") else dataset.patches(dataset.rows).tiles
-    return len(dataset)
-
-
-def _kept_samples(document: Document, dataset: Dataset) -> float:
-    """Bytes of the samples that are drawn to be kept: all of an epoch, or those that are not for training."""
-    number = torch.float32.itemsize
-    if isinstance(dataset, GeneratedDataset):
-        return number * sum(document["sizes"]) * sum(features(shape) for shape in dataset.shapes().values())
-    if isinstance(dataset, GriddedDataset) and document.get("patches"):
-        of_patch = number * sum(features(shape) for shape in dataset.shapes().values())
-        drawn, kept = document["patches"]
-        return float(drawn * BYTES_OF_PLACE + kept * of_patch)
-    return 0

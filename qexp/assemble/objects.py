@@ -1,96 +1,38 @@
-"""Objects made of documents that have been checked."""
+"""Objects made of documents that have been checked: models with weights, recipes, samples, devices."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from qexp.assemble.datasets import Dataset, Document, generated_of
-from qexp.assemble.fields import divided
-from qexp.assemble.spectra import hidden_of, samples_of
-from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.gridded import GriddedDataset
-from qexp.datasets.gridded.samples import PatchSamples
-from qexp.datasets.spectra import SpectraDataset
-from qexp.datasets.transforms import Transform
-from qexp.errors import DamagedError, QexpError
-from qexp.metrics.built_in import asked_for
-from qexp.metrics.metric import Metric
+from qexp.assemble.kinds import Dataset, kind_of
+from qexp.assemble.kinds.generated import generated_of
+from qexp.assemble.metrics import metrics_of
+from qexp.assemble.networks import matched_filters, model_of
+from qexp.datasets.transforms.transform import Transform
+from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
-from qexp.models.modules import JoiningEntry
-from qexp.models.modules.matched_filters import MatchedFilters
-from qexp.models.network import Branch, Network, Operation, initialise
-from qexp.models.shapes import Shape, from_spec, written
+from qexp.models.network import initialise
 from qexp.seeds import Seeds
-from qexp.tables import Table, Tables, built
-from qexp.training import checkpoint
-from qexp.training.recipe import Data, DrawnData, Recipe
+from qexp.tables import Tables, built
+from qexp.training.recipe import Data, Recipe
+from qexp.workspace import Workspace
+
+Document = dict[str, Any]
 
 
-def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
-    """The network of a checked model document, laid out without memory. Raises BranchError."""
-    sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
-    operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
-    branches = [
-        Branch(
-            _names(branch["x_name"]),
-            _names(branch["y_name"]),
-            tuple(branch["operations"]),
-        )
-        for branch in document["branches"]
-    ]
-    return Network(sizes, list(outputs), operations, branches)
+def dataset_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> Dataset:
+    """The dataset of a checked document; forms may be short or long.
 
-
-def _names(value: str | list[str]) -> tuple[str, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _operation(description: Document, modules: Table) -> Operation:
-    entry, parameters = modules[description["module"]], description.get("parameters", {})
-
-    def build(shape: Shape | list[Shape]) -> torch.nn.Module:
-        module = entry.build(shape, **parameters)
-        assert isinstance(module, torch.nn.Module)
-        return module
-
-    return Operation(build, isinstance(entry, JoiningEntry), float(parameters.get("l2", 0.0)))
-
-
-def model_of(spec: Document, tables: Tables) -> Inversion:
-    """The network of a resolved experience and its transforms; weights have no values yet."""
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return Inversion(network, transforms_of(spec, tables))
-
-
-def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
-    """Variable → its transform, not fitted yet."""
-    return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
-
-
-def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
-    """A model with weights that were kept in a file, ready to predict. Raises DamagedError if they are not its own."""
-    model = model_of(spec, tables)
-    initialise(model.network, Seeds(0))  # gives it memory; the values come from `weights`
-    checkpoint.load(model, weights, file)
-    for name, transform in model.transforms.items():
-        shape = model.network.inputs.get(name) or model.network.shapes[name]
-        if not _keeps(transform, shape):  # what was fitted has room for any number of channels
-            raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
-    return model.eval()
-
-
-def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
-    """Whether values of a shape have it still when they are transformed."""
-    try:
-        return tuple(transform(torch.ones(1, *shape)).shape[1:]) == tuple(shape)
-    except RuntimeError:
-        return False
+    workspace  where its files are looked for, besides where they were when it was prepared and in `QEXP_DATA`
+    Raises DatasetError.
+    """
+    dataset: Dataset = kind_of(document).dataset(document, tables, workspace)
+    return dataset
 
 
 def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
@@ -100,29 +42,6 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
     for operation, image in matched_filters(model.network):
         operation.match(*generated_of(spec["dataset"], tables).templates(image, operation.variable, operation.values))
     return model
-
-
-def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
-    """The network's matched filters, each with the variable that it sees."""
-    return [
-        (operation, branch.sources[0])
-        for branch in network.branches
-        if isinstance(operation := network.operations[branch.operations[0]], MatchedFilters)
-    ]
-
-
-def metrics_of(spec: Document, tables: Tables) -> dict[str, dict[str, Metric]]:
-    """output → the metrics that are reported of it."""
-    return {
-        output: {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))}
-        for output in spec["outputs"]
-    }
-
-
-def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
-    """How the numbers of all metrics of an experience are read, as its runs record it."""
-    metrics = metrics_of(spec, tables)
-    return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
 
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
@@ -147,33 +66,8 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
 
 
 def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
-    """Of a dataset that is simulated, gridded or of spectra: training samples on demand, the others drawn once."""
-    if isinstance(dataset, SpectraDataset):
-        network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-        return samples_of(spec, dataset, hidden_of(network), tables, seeds, device)
-    if isinstance(dataset, GriddedDataset):
-        return _patches_of(spec, dataset, tables, seeds, device)
-    assert isinstance(dataset, GeneratedDataset)
-    return _drawn_of(spec, dataset, seeds, device)
-
-
-def _drawn_of(spec: Document, dataset: GeneratedDataset, seeds: Seeds, device: torch.device) -> Data:
-    parts = dataset.parts(spec["split"], seeds)
-    train, validation, test = (int(size) for size in spec["sizes"])
-    return DrawnData(
-        train=lambda epoch: dataset.sample(parts["train"], train, seeds, ("train", epoch), device),
-        validation=dataset.sample(parts["validation"], validation, seeds, ("validation",), device),
-        test=dataset.sample(parts["test"], test, seeds, ("test",), device),
-        train_size=train,
-    )
-
-
-def _patches_of(
-    spec: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds, device: torch.device
-) -> PatchSamples:
-    train, validation = divided(spec["split"], dataset, tables, seeds)
-    counts = None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
-    return PatchSamples(dataset, train, validation, counts, seeds, device)
+    """The samples of a dataset on which one network is trained: training samples on demand, the others kept."""
+    return kind_of(spec["dataset"]).data(spec, dataset, tables, seeds, device)
 
 
 def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) -> None:

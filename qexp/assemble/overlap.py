@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.splits import Rows
-from qexp.spec.validate import Finding
+from qexp.spec.finding import Finding
 
 CAUTION = "tested on spectra that were trained on"
 """What every output says of a run that was let go on although some of its test spectra were."""

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from qexp import machine
-from qexp.assemble.checks import checked, findings_in
-from qexp.assemble.datasets import dataset_of, still_to_be_made, with_data_pinned
+from qexp.assemble import kinds
+from qexp.assemble.checks import checked, findings_in_model, opened_dataset
+from qexp.assemble.objects import dataset_of
 from qexp.assemble.tables import tables_with
 from qexp.errors import Problem, QexpError, SpecError
 from qexp.spec import load, resolve, validate
 from qexp.spec.digest import digest
+from qexp.spec.finding import Where
 from qexp.spec.resolve import FOLDERS
-from qexp.spec.schema import KINDS, whole_schema
+from qexp.spec.schema import DOCUMENTS, whole_schema
 from qexp.tables import Tables
 from qexp.workspace import Workspace
 
@@ -34,6 +36,8 @@ class Experience:
     extensions: str
     """The text of the workspace's own table entries."""
     tables: Tables = field(repr=False, compare=False)
+    dataset: kinds.Dataset = field(repr=False, compare=False)
+    """As it was opened to be checked."""
 
     @property
     def digest(self) -> str:
@@ -48,12 +52,13 @@ def experience(reference: str, overrides: Iterable[str], workspace: Workspace, m
     changes = [resolve.override(text) for text in overrides]
     tables = tables_with(workspace.extensions)
     available = machine.memory() if memory is None else memory
-    loaded, problems = checked(reference, changes, workspace, tables, available)
-    if problems or loaded is None:
-        raise SpecError(problems)
+    found = checked(reference, changes, workspace, tables, available)
+    loaded, dataset = found.loaded, found.dataset
+    if found.problems or loaded is None or dataset is None:
+        raise SpecError(found.problems)
     schemas = _schemas(tables)
     document = resolve.with_defaults(loaded.document, tables, schemas)
-    document["dataset"] = with_data_pinned(document["dataset"], workspace)
+    document["dataset"] = kinds.kind_of(document["dataset"]).pinned(document["dataset"], dataset, workspace)
     try:
         extensions = workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
     except UnicodeDecodeError:
@@ -66,6 +71,7 @@ def experience(reference: str, overrides: Iterable[str], workspace: Workspace, m
         tuple(change.text for change in changes),
         extensions,
         tables,
+        dataset,
     )
 
 
@@ -76,7 +82,7 @@ def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]
 
 
 def _schemas(tables: Tables) -> dict[str, Document]:
-    return {kind: whole_schema(kind, tables) for kind in KINDS}
+    return {kind: whole_schema(kind, tables) for kind in DOCUMENTS}
 
 
 def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
@@ -89,8 +95,12 @@ def _problems(path: Path, workspace: Workspace, tables: Tables) -> list[Problem]
     try:
         kind = kind_of(path)
         if kind == "experience":
-            return checked(str(path), [], workspace, tables, machine.memory())[1]
-        found = findings_in(kind, load.read(path, shown), tables, workspace, machine.memory())
+            return checked(str(path), [], workspace, tables, machine.memory()).problems
+        document = load.read(path, shown)
+        if kind == "model":
+            found = findings_in_model(document, tables, machine.memory())
+        else:
+            found = opened_dataset(document, tables, workspace)[1]
     except SpecError as error:
         return error.problems
     return [Problem(shown, where, message) for where, message in found]
@@ -107,7 +117,8 @@ def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
         return []
     if not isinstance(document, dict) or validate.findings("dataset", document, tables_with(workspace.extensions)):
         return []  # likewise
-    return [Problem(file, (*prefix, *where), message) for where, message in still_to_be_made(document, workspace)]
+    waiting = kinds.kind_of(document).awaited(document, workspace)
+    return [Problem(file, (*prefix, *where), message) for where, message in waiting]
 
 
 def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
@@ -121,7 +132,7 @@ def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
     return [Problem(file, prefix, text) for text in dataset.warnings]
 
 
-def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, validate.Path]:
+def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, Where]:
     """The dataset of a dataset spec or an experience, its file as it is shown, and where it stands in there.
 
     It may be no dataset yet: nothing of it is checked.

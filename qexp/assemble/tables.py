@@ -16,12 +16,13 @@ from qexp.datasets.generators import GENERATORS
 from qexp.datasets.noises import NOISES
 from qexp.datasets.splits import SPLITS
 from qexp.datasets.transforms import TRANSFORMS
+from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.metric import Additive, Metric
 from qexp.models.modules import MODULES
 from qexp.quantities import QUANTITIES, Quantity
-from qexp.tables import Entry, Tables, suggestion
+from qexp.tables import Entry, Tables
 from qexp.training.callbacks import CALLBACKS
 from qexp.training.losses import LOSSES
 from qexp.training.optimizers import OPTIMIZERS

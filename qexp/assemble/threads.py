@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
-from qexp.assemble.datasets import Document
-from qexp.assemble.objects import network_of
+from qexp.assemble.kinds import kind_of
+from qexp.assemble.kinds.kind import Document
+from qexp.assemble.networks import network_of
 from qexp.models.inversion import BATCH
 from qexp.models.network import operations_per_sample
 from qexp.tables import Tables
@@ -28,7 +29,7 @@ def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -
     batch_size  samples that go through the network at a time; the spec's, for training, if left out
     """
     available = torch.get_num_threads()
-    if spec["dataset"]["type"] == "tabular":
+    if kind_of(spec["dataset"]).several_networks:
         return 1
     if "OMP_NUM_THREADS" in os.environ or available == 1:
         return available
@@ -42,7 +43,7 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
 
     Rows of files are estimated several chunks at a time, each on one core.
     """
-    if device.type != "cpu" or spec["dataset"]["type"] == "tabular":
+    if device.type != "cpu" or kind_of(spec["dataset"]).several_networks:
         return torch.get_num_threads()
     return threads_for(spec, tables, BATCH)
 

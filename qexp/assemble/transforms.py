@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from qexp.datasets.transforms import Transform
-from qexp.spec import resolve, validate
+from qexp.datasets.transforms.transform import Transform
+from qexp.spec import defaults
+from qexp.spec.finding import Finding
 from qexp.tables import Tables, built
 
 Document = dict[str, Any]
-Finding = validate.Finding
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
@@ -20,7 +20,7 @@ def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Tran
     found: list[Finding] = []
     for name, value in document.get("transforms", {}).items():
         try:
-            made[name] = built(tables["transforms"], resolve.long_form(value, tables["transforms"]))
+            made[name] = built(tables["transforms"], defaults.long_form(value, tables["transforms"]))
         except ValueError as error:
             found.append((("transforms", name, "parameters"), str(error)))
     return made, found

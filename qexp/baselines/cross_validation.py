@@ -24,7 +24,7 @@ Transform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutEstimates:
     values: Array
     """(row, output) in the outputs' own units, the mean over the folds that hold a row out; NaN where none does."""
     chosen: list[list[Choice]]
@@ -39,7 +39,7 @@ def estimates(
     inner: InnerSplits,
     seed: int,
     transforms: Sequence[Transform | None] | None = None,
-) -> HeldOut:
+) -> HeldOutEstimates:
     """What a baseline says of every held-out row.
 
     inputs      (row, column)
@@ -63,7 +63,7 @@ def estimates(
         chosen.append(choices)
     values = np.full_like(true, np.nan)
     values[times > 0] = total[times > 0] / times[times > 0, None]
-    return HeldOut(values, chosen)
+    return HeldOutEstimates(values, chosen)
 
 
 def _columns(true: Array, transforms: Sequence[Transform | None] | None) -> list[tuple[Array, Transform | None]]:

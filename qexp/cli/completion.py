@@ -22,8 +22,8 @@ from qexp.workspace import PACKAGE, Workspace, find
 PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
 
-OTHER_TABLES = {"datasets": PACKAGE / "assemble" / "datasets.py"}
-"""What can be looked at like a table, and where its names are written."""
+DATASETS = "datasets"
+"""What can be looked at like a table: the kinds of dataset."""
 
 Names = Callable[[typer.Context, str], Iterable[str]]
 Completion = Callable[[typer.Context, str], list[str]]
@@ -73,9 +73,9 @@ def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 @_offered
 def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.spec.schema import KINDS
+    from qexp.spec.schema import DOCUMENTS
 
-    return KINDS
+    return DOCUMENTS
 
 
 @_offered
@@ -97,13 +97,17 @@ def formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return [*_table_files(), *OTHER_TABLES]
+    return [*_table_files(), DATASETS]
 
 
 @_offered
 def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     table = ctx.params.get("table")
-    files = {**_table_files(), **OTHER_TABLES}
+    if table == DATASETS:
+        from qexp.spec.kinds import KINDS
+
+        return KINDS
+    files = _table_files()
     if table not in files:
         return []
     own = _workspace_or_none(ctx)

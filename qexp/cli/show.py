@@ -159,94 +159,19 @@ def _code(code: CodeState) -> str:
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    from qexp.spec.kinds import entry_in_words, kind_of
+
     brief = {
         "inputs": ", ".join(spec["inputs"]),
         "outputs": ", ".join(spec["outputs"]),
-        **DATASETS[spec["dataset"]["type"]](spec),
+        **kind_of(spec["dataset"]).summary(spec),
         "batch size": str(spec["batch_size"]),
         "learning rate": f"{spec['learning_rate']:g}",
     }
-    brief |= {key: _named(spec[key]) for key in ("optimizer", "schedule")}
+    brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
     for key in ("losses", "transforms"):
         brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
     return list(brief.items())
-
-
-def _generated_lines(spec: dict[str, Any]) -> dict[str, str]:
-    dataset = spec["dataset"]
-    return {
-        "generator": f"{dataset['generation_type']}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
-        "varying": ", ".join(dataset["varyings"]),
-        "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
-    }
-
-
-def _tabular_lines(spec: dict[str, Any]) -> dict[str, str]:
-    dataset = spec["dataset"]
-    choices = {key: ", ".join(map(str, values)) for key, values in spec["select"].items()}
-    return {
-        "file": f"{dataset['stand_in' if dataset.get('stood_in') else 'path']}, SHA-256 {dataset['fingerprint'][:16]}…",
-        "held out": _named(spec["split"]),
-        "inner parts": _named(spec["inner"]) if spec["inner"] else "none",
-        "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "nothing but the epoch",
-        "members": str(spec["members"]),
-        "protocol": spec["protocol"].replace("_", " "),
-    }
-
-
-def _gridded_lines(spec: dict[str, Any]) -> dict[str, str]:
-    dataset = spec["dataset"]
-    side, threshold = dataset["patch_size"], dataset["threshold"]
-    counts = (
-        "as many as cover the frames"
-        if spec["patches"] is None
-        else "{} training, {} validation".format(*spec["patches"])
-    )
-    counted = "" if threshold is None else f", more than {threshold:g} m of ice in the centre"
-    cells = " and ".join(f"{y:g} x {x:g} m" for y, x in dataset.get("spacing", []))
-    changed = [f"every {dataset['stepping']}th frame"] if dataset["stepping"] > 1 else []
-    changed += [f"resampled by {dataset['resample']:g}"] if dataset["resample"] != 1 else []
-    return {
-        "folder": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
-        "fields": " → ".join(
-            ", ".join(f"{name} / {scale:g}" for name, scale in dataset[kind].items()) for kind in ("inputs", "outputs")
-        ),
-        "cells": ", ".join([cells or "of unknown width", *changed]),
-        "patches": f"{side} x {side} cells{counted}; {counts}",
-        "turned": "yes" if dataset["augment"] else "no",
-        "validation": _named(spec["split"]),
-        **({"trained on": "the test folders, too"} if dataset["include_test_in_train"] else {}),
-    }
-
-
-def _spectra_lines(spec: dict[str, Any]) -> dict[str, str]:
-    dataset = spec["dataset"]
-    return {
-        "spectra": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
-        "channels": f"{dataset['channels']} in patches of {dataset['patch_size']}",
-        "tested": _named(spec["split"]),
-        "validation": _named(spec["inner"]) if spec["inner"] else "the part that the dataset has",
-        "labelled": str(spec["labelled"]),
-        **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
-    }
-
-
-DATASETS = {
-    "generated": _generated_lines,
-    "tabular": _tabular_lines,
-    "gridded": _gridded_lines,
-    "spectra": _spectra_lines,
-}
-
-
-def _named(description: dict[str, Any]) -> str:
-    """A table's entry with its parameters: `k_fold (folds 5)`."""
-    import json
-
-    given = {name: value for name, value in description["parameters"].items() if value is not None}
-    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in given.items())
-    kind: str = description["type"]
-    return f"{kind} ({parameters})" if parameters else kind
 
 
 def print_estimators(record: Record) -> None:

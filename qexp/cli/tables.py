@@ -20,9 +20,9 @@ def tables(
 ) -> None:
     """Show what specs can name: tables, their entries, parameters, defaults and an example."""
     from qexp.assemble import tables_here
+    from qexp.did_you_mean import suggestion
     from qexp.errors import NotFoundError
     from qexp.spec.schema import dataset_types
-    from qexp.tables import suggestion
 
     known = tables_here(workspace)
     known = {"datasets": dataset_types(known), **known}
@@ -88,8 +88,8 @@ def _range(schema: dict[str, Any]) -> str:
 
 
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
+    from qexp.did_you_mean import suggestion
     from qexp.errors import NotFoundError
-    from qexp.tables import suggestion
 
     if name is not None and name not in quantities:
         raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")

@@ -86,7 +86,7 @@ MAPPED_AROUND = 2**16
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CachedArray:
     """An array of 32-bit numbers in a file."""
 
     path: Path
@@ -99,10 +99,10 @@ class Prepared:
 class Mapped:
     """The array of a file, read where it is looked at."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        with prepared.path.open("rb") as file:
+    def __init__(self, cached: CachedArray) -> None:
+        with cached.path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(prepared.shape)
+        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(cached.shape)
         self._read = 0
 
     def note_read(self, count: int) -> None:
@@ -116,22 +116,22 @@ class Mapped:
             self._read = 0
 
 
-def prepared(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterator[Array]]) -> Prepared:
+def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterator[Array]]) -> CachedArray:
     """The file of a key, made from blocks along the first axis if it is not there yet.
 
     Raises QexpError where it cannot be written.
     """
     if there := known(key, shape):
         return there
-    made = Prepared(_place(key, "f32"), shape)
+    made = CachedArray(_place(key, "f32"), shape)
     with _room_for(shape), files.replacing(made.path) as file:
         _write(file, blocks())
     return made
 
 
-def known(key: Sequence[Any], shape: tuple[int, ...]) -> Prepared | None:
+def known(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
     """The file of a key, if it is there."""
-    made = Prepared(_place(key, "f32"), shape)
+    made = CachedArray(_place(key, "f32"), shape)
     if not (made.path.is_file() and made.path.stat().st_size == 4 * math.prod(shape)):
         return None
     with contextlib.suppress(OSError):  # a cache of somebody else's
@@ -139,7 +139,7 @@ def known(key: Sequence[Any], shape: tuple[int, ...]) -> Prepared | None:
     return made
 
 
-def prepared_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> Prepared:
+def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> CachedArray:
     """The file of a key that is known only once all blocks have been read; one that is there already stays.
 
     Raises QexpError where it cannot be written.
@@ -159,7 +159,7 @@ def prepared_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Ca
             draft.replace(_place(found, "f32"))
         finally:
             draft.unlink(missing_ok=True)
-    return Prepared(_place(found, "f32"), shape)
+    return CachedArray(_place(found, "f32"), shape)
 
 
 def _write(file: IO[bytes], blocks: Iterable[Array]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from qexp.did_you_mean import nearest
 from qexp.rows.values import TableError
-from qexp.tables import nearest
 
 
 def find(path: str, folders: Iterable[Path]) -> Path:

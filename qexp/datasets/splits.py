@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.tables import Entry, suggestion
+from qexp.tables import Entry
 
 Rows = NDArray[np.int64]
 Column = Callable[[str], NDArray[np.str_]]

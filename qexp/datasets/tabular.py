@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.datasets import data_files
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, QexpError
 from qexp.rows.formats import open_table
 from qexp.rows.values import SHOWN, TableError, listed
-from qexp.tables import suggestion
 
 FORMATS = (".csv", ".parquet")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Asinh(nn.Module):
+class AsinhActivation(nn.Module):
     """Linear near zero, logarithmic far from it, of both signs: for features that span orders of magnitude."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
-    "asinh": Asinh,
+    "asinh": AsinhActivation,
 }
 
 ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.models.inversion import Inversion
 from qexp.models.network import Network
 

@@ -111,7 +111,7 @@ class Positional(nn.Module):
         return tuple(made[name] for name in self.outputs)
 
 
-class Row(nn.Module):
+class EnsembleLoop(nn.Module):
     """Networks one after another: output → (network, sample, ...)."""
 
     def __init__(self, models: Sequence[Inversion]) -> None:
@@ -123,7 +123,7 @@ class Row(nn.Module):
         return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
-class Stack(nn.Module):
+class StackedEnsemble(nn.Module):
     """Networks of one layout, each operation once for all of them: output → (network, sample, ...).
 
     A thousand small networks are then a graph of dozens of operations and not of thousands.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.did_you_mean import suggestion
 from qexp.rows.values import SHOWN, TableError, listed
-from qexp.tables import suggestion
 
 if TYPE_CHECKING:
     import pyarrow as pa

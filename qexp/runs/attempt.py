@@ -36,6 +36,7 @@ class Attempt:
     """The objects with which a run is trained and evaluated.
 
     own          the record, written by this process
+    dataset      the opened dataset of the spec; its class depends on the kind of dataset
     interrupted  returns whether the process was asked to end
     processes    largest number of processes to use, each on one core
     """
@@ -43,6 +44,7 @@ class Attempt:
     directory: RunDirectory
     own: OwnRecord
     spec: dict[str, Any]
+    dataset: Any
     tables: Tables
     device: torch.device
     display: Display

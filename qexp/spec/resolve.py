@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import Problem, QexpError, SpecError, shortened
 from qexp.spec import load
+from qexp.spec.defaults import defaults_in, long_form
+from qexp.spec.kinds import KINDS
 from qexp.spec.schema import belongs_to
-from qexp.tables import Table, Tables, suggestion
+from qexp.tables import Tables
 from qexp.workspace import Workspace
 
 LONGEST_INDEX = 9
@@ -175,7 +178,7 @@ def _apply(document: dict[str, Any], change: Override) -> None:
 def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The whole experience with every default written out, so that it means the same tomorrow."""
     whole = {
-        **_defaults(schemas["experience"], document["dataset"]["type"]),
+        **_experience_defaults(schemas["experience"], document["dataset"]["type"]),
         **copy.deepcopy(document),
     }
     whole.pop("$schema", None)
@@ -195,7 +198,7 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
         whole["baselines"] = [long_form(value, tables["baselines"]) for value in whole["baselines"]]
     if isinstance(whole["pretrain"], str | dict):
         given = {"run": whole["pretrain"]} if isinstance(whole["pretrain"], str) else whole["pretrain"]
-        whole["pretrain"] = {**_defaults(schemas["experience"]["properties"]["pretrain"]["then"]), **given}
+        whole["pretrain"] = {**defaults_in(schemas["experience"]["properties"]["pretrain"]["then"]), **given}
     for key in ("split", "inner"):
         if isinstance(whole.get(key), str | dict):
             whole[key] = long_form(whole[key], tables["splits"])
@@ -205,45 +208,9 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
 def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
     """A whole dataset with every default written out."""
     of_type = schema["$defs"][document["type"]]
-    whole = {**_defaults(of_type), **copy.deepcopy(document)}
+    whole = {**defaults_in(of_type), **copy.deepcopy(document)}
     whole.pop("$schema", None)
-    return DATASETS[document["type"]](whole, tables, of_type)
-
-
-def _generated(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
-    whole["fixed"] = {name: 0.0 if value is False else value for name, value in whole.get("fixed", {}).items()}
-    whole["distributions"] = {
-        name: long_form(value, tables["distributions"]) for name, value in whole["distributions"].items()
-    }
-    whole["noise_model"] = long_form(whole["noise_model"], tables["noises"])
-    if "matrix" in whole:
-        whole["matrix"] = {**_defaults(schema["properties"]["matrix"]), **whole["matrix"]}
-    return whole
-
-
-def _tabular(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
-    for key in ("inputs", "outputs"):
-        whole[key] = {name: [value] if isinstance(value, str) else value for name, value in whole[key].items()}
-    whole["units"] = {**{name: "" for key in ("inputs", "outputs") for name in whole[key]}, **whole["units"]}
-    whole["groups"] = {name: {"pattern": None, **value} for name, value in whole["groups"].items()}
-    return whole
-
-
-def _of_files(whole: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
-    return whole
-
-
-DATASETS = {"generated": _generated, "tabular": _tabular, "gridded": _of_files, "spectra": _of_files}
-
-
-def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
-    """`"adam"` or `["adam", {…}]` → `{"type": "adam", "parameters": {…}}`, every parameter written out."""
-    if isinstance(value, str):
-        value = {key: value}
-    elif isinstance(value, list):
-        value = {key: value[0], "parameters": value[1] if len(value) > 1 else {}}
-    defaults = json.loads(json.dumps(table[value[key]].defaults()))
-    return {key: value[key], "parameters": {**defaults, **value.get("parameters", {})}}
+    return KINDS[document["type"]].with_defaults(whole, tables, of_type)
 
 
 def replaced(document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -269,10 +236,7 @@ def candidates(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str,
     return found
 
 
-def _defaults(schema: dict[str, Any], dataset_type: str | None = None) -> dict[str, Any]:
+def _experience_defaults(schema: dict[str, Any], dataset_type: str) -> dict[str, Any]:
     """Key → default, without keys that belong to datasets of another type."""
-    return {
-        name: copy.deepcopy(value["default"])
-        for name, value in schema["properties"].items()
-        if "default" in value and (dataset_type is None or belongs_to(value, dataset_type))
-    }
+    own = {key: of_key for key, of_key in schema["properties"].items() if belongs_to(of_key, dataset_type)}
+    return defaults_in({"properties": own})

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from qexp.spec.kinds import KINDS
 from qexp.tables import Entry, Table, Tables
 
 COMMENTARY = ("$schema", "description")
 """Keys of every spec that are for readers and editors."""
 
-KINDS = ("dataset", "model", "experience")
+DOCUMENTS = ("dataset", "model", "experience")
+"""Kinds of spec."""
 
 
 def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
@@ -22,6 +24,10 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
     """
     text = (files("qexp.spec") / "schemas" / f"{kind}.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
+    if kind == "dataset":
+        schema = _with_datasets(schema)
+    elif kind == "experience":
+        schema = _with_experience_keys(schema)
     definitions = schema.get("$defs", {})
     places = {
         definition["x-table"]: f"#/$defs/{name}" for name, definition in definitions.items() if "x-table" in definition
@@ -33,6 +39,45 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
         for name, definition in definitions.items()
     }
     return schema
+
+
+def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of datasets with that of each kind, which holds where `type` names it."""
+    types = {**schema["properties"]["type"], "enum": list(KINDS)}
+    definitions = {name: kind.schemas["dataset"] for name, kind in KINDS.items()}
+    for kind in KINDS.values():
+        definitions |= kind.schemas.get("$defs", {})
+    return {
+        **schema,
+        "properties": {"type": types},
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": name}}, "required": ["type"]},
+                "then": {"$ref": f"#/$defs/{name}"},
+            }
+            for name in KINDS
+        ],
+        "$defs": definitions,
+    }
+
+
+def _with_experience_keys(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of experiences with the keys that not all kinds of dataset take; `x-dataset` says which do."""
+    schema = dict(schema)
+    takers = {
+        key: [name for name, kind in KINDS.items() if key in kind.schemas["shared"]] for key in schema["x-shared"]
+    }
+    keys = {key: {"x-dataset": takers[key], **of_key} for key, of_key in schema.pop("x-shared").items()}
+    for name, kind in KINDS.items():
+        keys |= {key: {"x-dataset": name, **of_key} for key, of_key in kind.schemas["experience"].items()}
+    properties: dict[str, Any] = {}
+    for key, of_key in schema["properties"].items():
+        properties[key] = of_key
+        if key == "split":
+            told = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in KINDS.items())
+            properties[key] = {"description": told, **of_key}
+            properties |= keys
+    return {**schema, "properties": properties}
 
 
 def _linked(schema: Any, places: Mapping[str, str]) -> Any:

@@ -59,7 +59,7 @@ class Glacier:
 
 
 @dataclass(frozen=True)
-class Kind:
+class GlacierKind:
     bed: Callable[[np.random.Generator, Map, Map, float], Map]
     covered: Range
     """Share of the massif that lies above the equilibrium line."""
@@ -102,7 +102,7 @@ def massif_width(size: int, spacing: float) -> float:
     return min(SHARE_OF_FRAME * size * spacing, LARGEST_MASSIF)
 
 
-def landscape(kind: Kind, random: np.random.Generator, size: int, spacing: float) -> Map:
+def landscape(kind: GlacierKind, random: np.random.Generator, size: int, spacing: float) -> Map:
     """A bed on square cells around the middle of the frame, turned anywhere."""
     centred = (np.arange(size) - (size - 1) / 2) * spacing
     x, y = np.meshgrid(centred, centred)
@@ -186,7 +186,9 @@ def lowest(surfaces: list[Map], rounding: float) -> Map:
     return np.asarray(least - rounding * np.log(np.exp(-(stacked - least) / rounding).sum(axis=0)))
 
 
-KINDS: dict[str, Kind] = {
-    "valley": Kind(valley, covered=(0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)),
-    "cap": Kind(cap, covered=(0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
+KINDS: dict[str, GlacierKind] = {
+    "valley": GlacierKind(
+        valley, covered=(0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)
+    ),
+    "cap": GlacierKind(cap, covered=(0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
 }

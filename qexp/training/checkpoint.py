@@ -38,13 +38,18 @@ def shapes(path: Path) -> dict[str, list[int]]:
 
 
 def load(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model the weights that a file held. Raises DamagedError if they are not those of such a model."""
+    """Give a model the weights read from `path`. Raises DamagedError if names or shapes differ, or for NaN."""
+    load_diverged(model, tensors, path)
+    require_numbers(model.state_dict(), path)
+
+
+def load_diverged(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """The same for weights that may be NaN, as after a step of a training that diverges."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:  # of several lines, the first without a word on what is wrong
         said = "; ".join(line.strip() for line in str(error).splitlines()[1:])
         raise DamagedError(f"{path} is damaged: its weights do not fit the run's model: {said}") from None
-    require_numbers(model.state_dict(), path)
 
 
 def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -20,6 +20,7 @@ from qexp.models.inversion import Inversion
 from qexp.models.network import layers_above
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
+from qexp.training.best_epoch import BestWeights, is_kept
 from qexp.training.determinism import deterministic, own_random_state, random_state, set_random_state
 from qexp.training.losses import total
 from qexp.training.recipe import PRECISIONS, Data, Recipe, Samples
@@ -34,7 +35,7 @@ class DivergedError(Exception):
     """The loss is no longer a number."""
 
 
-class Listener(Protocol):
+class TrainingListener(Protocol):
     """Hears how training goes."""
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
@@ -77,8 +78,7 @@ class Trainer:
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._validation: Samples | None = None
         """The validation samples as the network sees them, the same every epoch."""
-        self._best: dict[str, Tensor] | None = None
-        self._best_unwritten = False
+        self._best = BestWeights(folder / "best.safetensors")
         self._batch_losses: list[Tensor] = []
         """Of the epoch under way: every output's, batch by batch."""
         self._dropout_state: dict[str, Tensor] | None = None
@@ -86,7 +86,7 @@ class Trainer:
         self._unwritten = False
         """Whether anything was trained since the last checkpoint."""
 
-    def run(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def run(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()`; leaves the best weights in the model. True if it got to the end.
 
         Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
@@ -119,19 +119,21 @@ class Trainer:
         for callback, state in zip(self.recipe.callbacks, self.progress.callbacks, strict=True):
             callback.restore(state)
         own = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
-        checkpoint.load(self.model, own, path)
+        losses = tensors["progress.batch_losses"]
+        # After a loss that is no number weights are none either: the end of the epoch will name the batch.
+        load = checkpoint.load if torch.isfinite(losses).all() else checkpoint.load_diverged
+        load(self.model, own, path)
         checkpoint.restore_optimizer(self.optimizer, tensors)
-        self._batch_losses = list(tensors["progress.batch_losses"].to(self.device))
+        self._batch_losses = list(losses.to(self.device))
         self._dropout_state = {
             name: tensors[f"progress.random.{name}"] for name in ("cpu", "cuda") if f"progress.random.{name}" in tensors
         }
-        if (self.folder / "best.safetensors").exists():
-            self._best = checkpoint.read(self.folder / "best.safetensors")[0]
+        self._best.read()
         return self.progress.epoch - 1
 
     def load_best(self) -> None:
-        assert self._best is not None
-        self.model.load_state_dict(self._best)
+        """Give the model the weights of the epoch that is kept."""
+        self._best.load_into(self.model)
 
     def evaluate(self, samples: Samples) -> dict[str, dict[str, float]]:
         """output → metric → value, in the output's unit."""
@@ -181,7 +183,7 @@ class Trainer:
             for weight in weights:
                 weight.requires_grad_(name not in frozen)
 
-    def train_epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """The batches of the epoch that are still to do; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
         prepared = partial(transformed, self.model, recipe=recipe, part="training")
@@ -229,10 +231,9 @@ class Trainer:
         loss = line["validation"]["loss"]
         if not math.isfinite(loss):
             raise DivergedError(f"the validation loss of epoch {progress.epoch} is {loss}; try a lower learning rate")
-        if loss < progress.best_loss or self.recipe.keep == "last":
+        if is_kept(loss, progress.best_loss, self.recipe.keep):
             progress.best_loss, progress.best_epoch = loss, progress.epoch
-            self._best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-            self._best_unwritten = True
+            self._best.keep(self.model)
         line["best"] = progress.best_epoch == progress.epoch
         view = _EpochView(self, line, loss)
         for callback in self.recipe.callbacks:
@@ -267,16 +268,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
 
-    def _write_checkpoint(self, listener: Listener) -> None:
+    def _write_checkpoint(self, listener: TrainingListener) -> None:
         if not self._unwritten:
             return
-        if self._best is not None and self._best_unwritten:
-            checkpoint.write(
-                self.folder / "best.safetensors",
-                self._best,
-                {"epoch": self.progress.best_epoch, "loss": self.progress.best_loss},
-            )
-            self._best_unwritten = False
+        self._best.write(self.progress.best_epoch, self.progress.best_loss)
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
         extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
         if self.progress.batch:  # at the start of an epoch the state is set anew anyway

@@ -13,7 +13,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,84 +21,27 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from qexp.models.inversion import BATCH, Inversion
-from qexp.models.modules.sequence import SequenceNorm
-from qexp.models.network import Network, operations_per_sample
+from qexp.models.inversion import BATCH
 from qexp.training import checkpoint, loop
-from qexp.training.callbacks import Callback
+from qexp.training.best_epoch import BestRows, is_kept
 from qexp.training.determinism import deterministic, own_random_state
 from qexp.training.epoch_lines import EpochLines, Line, line_of
-from qexp.training.losses import total
+from qexp.training.freed_memory import keep_freed_memory
+from qexp.training.loss_module import LossModule, with_norms_for_stacks
 from qexp.training.recipe import PRECISIONS, Recipe, Samples
-from qexp.training.weight_layout import Layout
+from qexp.training.stack_tasks import Outcome, Task, require_alike, row_count, stack_size
+from qexp.training.weight_layout import WeightLayout
 
 Tensors = dict[str, Tensor]
 
 
-@dataclass
-class Task:
-    """One network to train: its first weights, its fitted transforms, its rows."""
-
-    name: str
-    model: Inversion
-    train: Samples
-    validation: Samples | None
-    order: Callable[[int], Tensor]
-    """Epoch → in which order the training rows are seen."""
-    callbacks: Sequence[Callback] = ()
-    """Its own, not shared with another task."""
-    dropout_seed: Callable[[int], int] | None = None
-    """Epoch → seed; for a network that cannot be stacked, see `stackable`."""
-
-
-@dataclass
-class Outcome:
-    """How far one task has come, and how it ended."""
-
-    best_epoch: int = 0
-    """Whose weights are kept."""
-    best_loss: float = math.inf
-    learning_rate_factor: float = 1.0
-    stopped: str | None = None
-    """Why training ended before the last epoch."""
-    failed: str | None = None
-    """What went wrong; the others went on."""
-    callbacks: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def ended(self) -> bool:
-        return self.stopped is not None or self.failed is not None
-
-
-class Listener(Protocol):
+class StackListener(Protocol):
     """Hears how training goes."""
 
     def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         """Lines by the task's position, of the tasks that are still trained."""
 
     def checkpoint_written(self, epoch: int) -> None: ...
-
-
-def stackable(network: nn.Module) -> bool:
-    """Whether it can be trained beside others: dropout draws from one stream, which then depends on who is there."""
-    return not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in network.modules())
-
-
-OPERATIONS_AT_ONCE = 3e9
-"""In the forward pass of a step: more of them at once are no faster, and what lies between leaves the cache."""
-
-LARGEST_STACK = 512
-
-KEPT_MEMORY = 31 * 2**20
-"""Bytes; glibc takes no notice of blocks of more than 32 MiB."""
-
-
-def stack_size(network: Network, batch_size: int) -> int:
-    """How many such networks to train together; 1 where it does not pay."""
-    if not stackable(network):
-        return 1
-    operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
-    return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
 
 
 class Stack:
@@ -113,15 +56,15 @@ class Stack:
     _optimizer: torch.optim.Optimizer
 
     def __init__(self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path) -> None:
-        _require_alike(tasks, recipe)
-        _keep_freed_memory()
+        require_alike(tasks, recipe)
+        keep_freed_memory()
         self.tasks, self.recipe, self.device, self.folder = list(tasks), recipe, device, folder
         self.outcomes = [Outcome() for _ in tasks]
         self.epochs_done = 0
-        self._train_size = _rows(tasks[0].train)
+        self._train_size = row_count(tasks[0].train)
         self.batches = math.ceil(self._train_size / recipe.batch_size)
         self._small = stack_size(tasks[0].model.network, recipe.batch_size) > 1
-        self._judged = _Judged(_with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe)
+        self._module = LossModule(with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe)
         for task in tasks:
             task.model.to(device)
         self._train = [self._transformed(position, task.train, "training") for position, task in enumerate(tasks)]
@@ -129,18 +72,13 @@ class Stack:
             self._transformed(position, task.validation, "validation") if task.validation is not None else {}
             for position, task in enumerate(tasks)
         ]
-        self._layout = Layout(self._judged)
-        states = [_Judged(task.model.network, recipe) for task in tasks]
-        self._kept = torch.stack([self._layout.row(one) for one in states]).to(device)
-        self._kept_buffers = {
-            name: torch.stack([dict(one.named_buffers())[name] for one in states]).to(device)
-            for name, _ in self._judged.named_buffers()
-        }
+        self._layout = WeightLayout(self._module)
+        self._best = BestRows(self._layout, [LossModule(task.model.network, recipe) for task in tasks], device)
         columns = 2 + len(recipe.losses) * (1 if tasks[0].validation is None else 2)
         self._history = torch.full((len(tasks), recipe.epochs, columns), math.nan, dtype=torch.float64)
         self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
 
-    def run(self, listener: Listener, interrupted: Callable[[], bool]) -> bool:
+    def run(self, listener: StackListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()` between two epochs. True if it got to the end.
 
         Afterwards every model has the weights that its task keeps, and `outcomes` tell how it went.
@@ -161,7 +99,7 @@ class Stack:
                     checkpointed_at, unwritten = time.monotonic(), False
             if unwritten:
                 self._write_checkpoint(listener)
-        self._load_kept()
+        self._load_best()
         return True
 
     def _goes_on(self) -> bool:
@@ -191,8 +129,7 @@ class Stack:
             for callback, state in zip(task.callbacks, outcome.callbacks, strict=True):
                 callback.restore(state)
         self._history = tensors["history"]
-        self._kept = tensors["kept"].to(self.device)
-        self._kept_buffers = {name: tensors[f"kept.{name}"].to(self.device) for name in self._kept_buffers}
+        self._best.restore(tensors)
         self._enter([position for position, outcome in enumerate(self.outcomes) if not outcome.ended])
         if self._goes_on():
             with torch.no_grad():
@@ -213,8 +150,8 @@ class Stack:
     def _enter(self, positions: list[int]) -> None:
         """Make these tasks the ones that are trained, from the weights that are kept of them."""
         self._positions, rows = positions, self._in_company(positions)
-        self._weights = nn.Parameter(self._kept[rows].clone())
-        self._buffers = {name: values[rows].clone() for name, values in self._kept_buffers.items()}
+        self._weights = nn.Parameter(self._best.weights[rows].clone())
+        self._buffers = {name: values[rows].clone() for name, values in self._best.buffers.items()}
         self._gather()
         if positions:
             self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
@@ -263,7 +200,7 @@ class Stack:
         seed = self.tasks[self._positions[0]].dropout_seed
         if seed is not None:
             torch.manual_seed(seed(epoch))
-        self._judged.train()
+        self._module.train()
         losses = []
         for batch in range(self.batches):
             rate = loop.scheduled_rate(self.recipe, epoch, batch, self.batches)
@@ -298,12 +235,12 @@ class Stack:
         return judged
 
     def _call(self, weights: Tensors, buffers: Tensors, samples: Tensors) -> Any:
-        return functional_call(self._judged, (weights, buffers), (samples,))
+        return functional_call(self._module, (weights, buffers), (samples,))
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
         """Losses, (network, output)."""
-        self._judged.eval()
+        self._module.eval()
         rows = next(iter(self._seen.values())).shape[1]
         parts = [
             (self._judge(self._views, {name: values[:, at : at + BATCH] for name, values in self._seen.items()})[1],
@@ -329,7 +266,7 @@ class Stack:
             if problem is not None:
                 outcome.failed = f"{task.name}: {problem}"
                 continue
-            if loss < outcome.best_loss or self.recipe.keep == "last":
+            if is_kept(loss, outcome.best_loss, self.recipe.keep):
                 outcome.best_loss, outcome.best_epoch = loss, epoch
                 better.append(row)
             judged = validated[row] if validated is not None else []
@@ -355,9 +292,8 @@ class Stack:
             return
         weights = self._weights.detach()
         for row in rows:
-            self._kept[self._positions[row]].copy_(weights[row])
-            for name, values in self._kept_buffers.items():
-                values[self._positions[row]].copy_(self._buffers[name][row])
+            buffers = {name: values[row] for name, values in self._buffers.items()}
+            self._best.keep(self._positions[row], weights[row], buffers)
 
     def _may_come_later(self) -> bool:
         """Whether another epoch will follow for all, so that there is no need to keep this one's weights yet."""
@@ -367,23 +303,14 @@ class Stack:
     def _line(self, numbers: Sequence[float], epoch: int) -> Line:
         return line_of(numbers, epoch, list(self.recipe.losses))
 
-    def _load_kept(self) -> None:
+    def _load_best(self) -> None:
         for position, task in enumerate(self.tasks):
-            views = self._layout.views(self._kept[position : position + 1])
-            state = {**views, **{name: values[position : position + 1] for name, values in self._kept_buffers.items()}}
-            network = _Judged(task.model.network, self.recipe)
-            with torch.no_grad():
-                for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-                    tensor.copy_(state[name][0])
+            self._best.load_into(position, LossModule(task.model.network, self.recipe))
 
-    def _write_checkpoint(self, listener: Listener) -> None:
+    def _write_checkpoint(self, listener: StackListener) -> None:
         for task, outcome in zip(self.tasks, self.outcomes, strict=True):
             outcome.callbacks = [callback.state() for callback in task.callbacks]
-        tensors = {
-            "history": self._history,
-            "kept": self._kept,
-            **{f"kept.{name}": values for name, values in self._kept_buffers.items()},
-        }
+        tensors = {"history": self._history, **self._best.tensors()}
         if self._goes_on():
             tensors |= {
                 "weights": self._weights,
@@ -397,28 +324,6 @@ class Stack:
         }
         checkpoint.write(self.folder / "stack.safetensors", tensors, document)
         listener.checkpoint_written(self.epochs_done)
-
-
-class _Judged(nn.Module):
-    """A network and the losses it is trained by, as one function of its weights."""
-
-    def __init__(self, network: Network, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self._recipe = network, recipe
-
-    def forward(self, samples: Tensors) -> tuple[Tensor, Tensor]:
-        made = self.network({name: samples[name] for name in self.network.inputs})
-        losses = [loss(made[name].float(), samples[name]) for name, loss in self._recipe.losses.items()]
-        return total(losses, self.network.penalty()), torch.stack(losses)
-
-
-def _with_norms_for_stacks(network: Network) -> Network:
-    """Torch's own normalisation of rows rounds by who is beside whom; the one that is written for stacks does not."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.BatchNorm1d:
-                setattr(module, name, SequenceNorm(child.num_features, child.eps, child.momentum))
-    return network
 
 
 class _EpochView:
@@ -436,51 +341,3 @@ class _EpochView:
 
     def evaluate_test(self) -> dict[str, dict[str, float]]:
         raise ValueError("a network of a stack has no test part to look at; leave out 'test_evaluate'")
-
-
-def _keep_freed_memory() -> None:
-    """Let what a step frees serve the next: glibc gives it back to the system until so large a block has been freed.
-
-    Getting it again, page by page, took a tenth of the time of a step of large networks.
-    """
-    torch.empty(KEPT_MEMORY, dtype=torch.uint8, device="cpu")
-
-
-def _rows(samples: Samples) -> int:
-    return len(next(iter(samples.values())))
-
-
-def _require_alike(tasks: Sequence[Task], recipe: Recipe) -> None:
-    if not tasks:
-        raise ValueError("a stack needs at least one task")
-    names = [task.name for task in tasks]
-    if len(set(names)) < len(names):
-        raise ValueError(f"tasks of a stack need names of their own, but there are two of {_repeated(names)}")
-    first = tasks[0]
-    for task in tasks:
-        sizes = _rows(task.train), None if task.validation is None else _rows(task.validation)
-        others = _rows(first.train), None if first.validation is None else _rows(first.validation)
-        if sizes != others:
-            raise ValueError(
-                f"{task.name} has {sizes[0]} training and {sizes[1] or 'no'} validation rows, {first.name} has "
-                f"{others[0]} and {others[1] or 'no'}; stack only tasks with equally many"
-            )
-        if _shapes(task.model.network) != _shapes(first.model.network):
-            raise ValueError(f"{task.name} has another architecture than {first.name}; stack only networks of one")
-        if len(tasks) > 1 and not stackable(task.model.network):
-            raise ValueError(
-                f"the network of {task.name} has dropout, which is not the same in a stack; train it alone"
-            )
-        if task.validation is None and (recipe.keep != "last" or task.callbacks):
-            raise ValueError(
-                f"{task.name} has no validation rows, which keep 'best' and callbacks need; "
-                "give it some, or keep the last epoch without callbacks"
-            )
-
-
-def _repeated(names: Sequence[str]) -> str:
-    return next(repr(name) for name in names if names.count(name) > 1)
-
-
-def _shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:
-    return [(name, tensor.shape) for name, tensor in network.state_dict().items()]

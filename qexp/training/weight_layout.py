@@ -9,7 +9,7 @@ ALIGNMENT = 16
 """Every weight begins at a multiple of so many numbers, so that all networks' are worked on in the same way."""
 
 
-class Layout:
+class WeightLayout:
     """Where each of a network's weights lies in its row."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -22,7 +22,9 @@ from qexp.analysis.export.graphs import FORMATS, Graph, GraphError, Named, captu
 from qexp.analysis.export.network import export_network
 from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.row_model import row_model
-from qexp.datasets.transforms import TRANSFORMS, Scale, Standardize
+from qexp.datasets.transforms import TRANSFORMS
+from qexp.datasets.transforms.elementwise import Scale
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry

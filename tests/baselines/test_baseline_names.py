@@ -4,7 +4,7 @@ import pytest
 
 from qexp.baselines.estimators import BASELINES
 from qexp.baselines.names import names, repeated
-from qexp.spec.resolve import long_form
+from qexp.spec.defaults import long_form
 
 
 def whole(*baselines):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from qexp.assemble import BUILT_IN
-from qexp.assemble.datasets import DATASETS
+from qexp.assemble import BUILT_IN, KINDS
 from qexp.cli import app
 from qexp.runs.planning.prepare import Plan, prepare
 from qexp.spec.validate import findings
@@ -200,7 +199,7 @@ def test_every_entry_of_a_table_is_listed_and_described(qexp, table):
 
 
 def test_the_types_of_datasets_are_described_like_a_table_by_the_keys_of_their_specs(qexp):
-    assert [line.split()[0] for line in qexp("tables", "datasets").stdout.splitlines()[1:]] == list(DATASETS)
+    assert [line.split()[0] for line in qexp("tables", "datasets").stdout.splitlines()[1:]] == list(KINDS)
     for name, of_type in json.loads(qexp("tables", "datasets", "--json").stdout).items():
         assert findings("dataset", of_type["example"], BUILT_IN) == []
         stdout = qexp("tables", "datasets", name).stdout

@@ -16,8 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from qexp.assemble import BUILT_IN
-from qexp.assemble.datasets import DATASETS
+from qexp.assemble import BUILT_IN, KINDS
 from qexp.cli import app, completion
 from qexp.quantities import QUANTITIES
 from qexp.runs.record.state import LISTED
@@ -97,7 +96,7 @@ def test_every_entry_of_a_table_is_completed_and_nothing_else(table, tmp_path, m
 
 def test_quantities_and_types_of_datasets_are_completed(named):
     assert completed("qexp tables quantities ") == sorted(QUANTITIES)
-    assert completed("qexp tables datasets ") == sorted(DATASETS)
+    assert completed("qexp tables datasets ") == sorted(KINDS)
 
 
 def test_entries_of_the_workspace_are_completed_without_running_its_code(named):

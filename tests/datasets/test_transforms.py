@@ -3,18 +3,11 @@ import math
 import pytest
 import torch
 
-from qexp.datasets.transforms import (
-    Anscombe,
-    Asinh,
-    Chain,
-    Log,
-    Log1p,
-    MinMax,
-    PerSample,
-    Scale,
-    Standardize,
-    Transform,
-)
+from qexp.datasets.transforms import Chain
+from qexp.datasets.transforms.elementwise import Anscombe, Asinh, Log, Log1p, Scale
+from qexp.datasets.transforms.fitted import MinMax, Standardize
+from qexp.datasets.transforms.transform import Transform
+from qexp.datasets.transforms.within_samples import PerSample
 
 
 def values(*shape, seed=1):

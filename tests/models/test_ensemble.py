@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qexp.datasets.transforms import Log, Standardize
+from qexp.datasets.transforms.elementwise import Log
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.ensemble import CACHED, Ensemble, batch_for
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES

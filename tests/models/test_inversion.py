@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from qexp.datasets.transforms import Asinh, Chain, Log, PerSample, Scale, Standardize
+from qexp.datasets.transforms import Chain
+from qexp.datasets.transforms.elementwise import Asinh, Log, Scale
+from qexp.datasets.transforms.fitted import Standardize
+from qexp.datasets.transforms.within_samples import PerSample
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise

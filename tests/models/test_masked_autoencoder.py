@@ -10,14 +10,12 @@ from qexp.models.modules.masked_autoencoder import (
     DECODERS,
     ENCODERS,
     Size,
-    hidden_channels,
     masked_decoder,
     masked_encoder,
-    positions,
-    seen_count,
-    seen_patches,
     token_pooling,
 )
+from qexp.models.modules.spectrum_patches import hidden_channels, seen_count, seen_patches
+from qexp.models.modules.transformer import positions
 from qexp.models.network import (
     Branch,
     BranchError,

@@ -14,7 +14,7 @@ import torch
 
 import qexp
 from qexp import assemble
-from qexp.assemble.folds import folds_of
+from qexp.assemble.folds import Folds
 from qexp.errors import QexpError
 from qexp.runs.display import Silent
 from qexp.runs.folds.directories import done
@@ -25,6 +25,7 @@ from qexp.runs.planning import plans
 from qexp.runs.planning.prepare import prepare
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import FoldCount
+from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 from tests.runs.conftest import files_of_folds, until
 from tests.stones import MANY
@@ -39,7 +40,8 @@ def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
     write(**{**MANY, "epochs": 4})
     place = Workspace(workspace)
     directory = prepare(plans.plan(assemble.experience("stones", [], place), 0, "stones_0", place), place)
-    plan = folds_of(directory.spec(), assemble.tables_with(directory.extensions), 0, torch.device("cpu"))
+    spec, tables = directory.spec(), assemble.tables_with(directory.extensions)
+    plan = Folds(spec, assemble.dataset_of(spec["dataset"], tables), tables, Seeds(0), torch.device("cpu"))
     open_folds(directory, directory.record(), plan)
     return directory
 

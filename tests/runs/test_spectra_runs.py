@@ -26,7 +26,7 @@ from safetensors.numpy import load_file
 
 import qexp as package
 from qexp import Run, assemble
-from qexp.assemble.spectra import divided, labelled
+from qexp.assemble.kinds.spectra import divided, labelled
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError
 from qexp.seeds import Seeds
@@ -332,7 +332,8 @@ def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed
     assert drawn("scratch", 5, 1) != of_counts[1]
 
 
-def test_a_batch_may_be_larger_than_what_is_labelled(here):
+def test_a_batch_may_be_larger_than_what_is_labelled(here, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the number of threads, and with it the last bit, follows batch_size
     run = train("scratch", name="two", labelled=2, batch_size=1000, epochs=2)
     assert [row["n"] for row in run.record["comparison"]] == [6, 6, 6]
     assert train("scratch", name="same", labelled=2, batch_size=2, epochs=2).metrics == run.metrics

@@ -16,7 +16,7 @@ from qexp.baselines.estimators import BASELINES, Baseline
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate as evaluate_metrics
-from qexp.models.modules.masked_autoencoder import hidden_channels
+from qexp.models.modules.spectrum_patches import hidden_channels
 from qexp.models.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
@@ -324,7 +324,7 @@ def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec,
         assert drawn[LEAKED][name] != drawn[""][name], name
 
 
-def test_a_judgement_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
+def test_an_evaluation_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
     of = network(REGRESSOR, dataset)
     for calls in (0, 2):
         asked = iter([*[False] * calls, *[True] * 9])

@@ -79,11 +79,15 @@ def test_a_run_that_the_first_version_prepared_trains_today_to_the_same_epochs_a
         (first.path / folder).mkdir()
     before = json.loads(first.record_file.read_text())
     first.record_file.write_text(json.dumps({**before, "state": "interrupted", "attempts": [], "results": {}}))
-    lines = first.metrics_file.read_bytes()
+    before_lines = first.metrics()
     execute(first, "cpu")
     after = json.loads(first.record_file.read_text())
-    assert (after["schema"], after["state"], after["results"]) == (SCHEMA_VERSION, "done", before["results"])
-    assert first.metrics_file.read_bytes() == lines
+    assert (after["schema"], after["state"]) == (SCHEMA_VERSION, "done")
+    # Other processors than the one that it was made on round differently.
+    for part, outputs in before["results"].items():
+        for output, values in outputs.items():
+            assert after["results"][part][output] == pytest.approx(values, rel=1e-3)
+    assert [line["epoch"] for line in first.metrics()] == [line["epoch"] for line in before_lines]
 
 
 def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothing_else_is_known(stored, qexp):
@@ -111,7 +115,7 @@ def test_keys_of_a_newer_version_are_kept_where_they_stand(stored):
     document["comparison"][0]["median"] = 0.5
     run.record_file.write_text(json.dumps(document))
     run.write(run.record())
-    assert json.loads(run.record_file.read_text()) == {"imported": None, **document}
+    assert json.loads(run.record_file.read_text()) == {"imported": None, "metrics": {}, **document}
 
 
 def test_what_a_newer_version_writes_in_another_way_is_damage_that_names_the_version(stored, qexp):

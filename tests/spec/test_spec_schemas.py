@@ -4,7 +4,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from qexp.assemble import BUILT_IN
-from qexp.spec.schema import KINDS, whole_schema
+from qexp.spec.schema import DOCUMENTS, whole_schema
 from qexp.spec.validate import findings
 from qexp.tables import Entry
 
@@ -36,7 +36,7 @@ def definition_of(kind, definition, tables=BUILT_IN):
     return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DOCUMENTS)
 def test_the_schema_of_every_kind_is_a_schema_itself(kind):
     schema = whole_schema(kind, BUILT_IN)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -44,7 +44,7 @@ def test_the_schema_of_every_kind_is_a_schema_itself(kind):
     assert json.loads(json.dumps(schema)) is not None
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DOCUMENTS)
 def test_no_table_is_left_to_be_filled_in(kind):
     assert "x-table" not in json.dumps(whole_schema(kind, BUILT_IN))
 

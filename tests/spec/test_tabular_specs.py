@@ -7,7 +7,6 @@ import random
 import pytest
 
 from qexp import assemble
-from qexp.assemble.datasets import DATASETS
 from qexp.errors import DatasetError
 from qexp.quantities import QUANTITIES
 from qexp.spec.schema import whole_schema
@@ -87,7 +86,7 @@ def resolved(place, *overrides):
 
 
 def test_the_schema_and_the_builders_know_the_same_types_of_datasets():
-    assert whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"] == list(DATASETS)
+    assert whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"] == list(assemble.KINDS)
 
 
 def test_an_experience_on_rows_is_right_and_its_dataset_is_made(place, qexp):

@@ -7,12 +7,14 @@ from functools import partial
 import pytest
 import torch
 
-from qexp.datasets.transforms import Log, PerSample, Standardize
+from qexp.datasets.transforms.elementwise import Log
+from qexp.datasets.transforms.fitted import Standardize
+from qexp.datasets.transforms.within_samples import PerSample
 from qexp.errors import QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
-from qexp.models.modules.masked_autoencoder import hidden_channels
+from qexp.models.modules.spectrum_patches import hidden_channels
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.seeds import Seeds
 from qexp.training import loop

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from qexp.datasets.transforms import Log, Standardize
+from qexp.datasets.transforms.elementwise import Log
+from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.network import Branch, Network, Operation, initialise
@@ -18,7 +19,8 @@ from qexp.training.losses import LOSSES
 from qexp.training.optimizers import OPTIMIZERS
 from qexp.training.recipe import DrawnData, Recipe
 from qexp.training.schedules import SCHEDULES
-from qexp.training.stack import Stack, Task, stack_size, stackable
+from qexp.training.stack import Stack
+from qexp.training.stack_tasks import Task, stack_size, stackable
 
 CPU = torch.device("cpu")
 TRAIN, VALIDATION, BATCH = 22, 7, 8
@@ -358,7 +360,7 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
     ("spoil", "message"),
     [
         (lambda tasks: tasks.clear(), "at least one task"),
-        (lambda tasks: tasks.append(task(0)), "two of 'task 0'"),
+        (lambda tasks: tasks.append(task(0)), "two are called 'task 0'"),
         (lambda tasks: tasks.append(task(7, "mlp")), "task 7 has another architecture than task 0"),
         (lambda tasks: tasks.append(task(7, validated=False)), "7 training and no|22 training and no validation rows"),
         (lambda tasks: tasks[1].train.update(samples(TRAIN - 1, "fewer")), "task 1 has 21 training and 7 validation"),

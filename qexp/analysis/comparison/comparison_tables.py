@@ -102,8 +102,8 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     if any(pair.rows for pair in comparison.pairs):
         share = round(1 / (1 - LEVEL))
         said.append(
-            f"better: if the interval of the paired difference excludes 0; between equal groups, this happens by chance "
-            f"in one row of {share}"
+            f"better: if the interval of the paired difference excludes 0; between equal groups, this happens by "
+            f"chance in one row of {share}"
         )
     return said
 

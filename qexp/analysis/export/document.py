@@ -12,7 +12,9 @@ from torch import nn
 
 from qexp import assemble
 from qexp.analysis.export.graphs import FORMATS, Graph, Sides
-from qexp.datasets.transforms import Chain, Scale, Transform
+from qexp.datasets.transforms import Chain
+from qexp.datasets.transforms.elementwise import Scale
+from qexp.datasets.transforms.transform import Transform
 from qexp.models.inversion import Inversion
 from qexp.models.portable import SPREAD
 from qexp.quantities import quantity

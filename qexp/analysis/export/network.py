@@ -21,12 +21,12 @@ from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, gra
 from qexp.analysis.export.graphs import FORMATS, GraphError, Named, capture, takes_any_frame
 from qexp.analysis.prediction.predictor import load_models
 from qexp.analysis.prediction.reuse import STALE_SECONDS
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
-from qexp.models.portable import MeanAndSpread, Positional, Row, Stack, portable
+from qexp.models.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, portable
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.signals import terminable
-from qexp.tables import suggestion
 
 ABOUT, README = "network.json", "README.md"
 
@@ -113,8 +113,10 @@ def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: boo
         yield Positional(models[0] if physical else network, network.inputs, network.outputs)
     else:
         outputs = [made.name for made in graph_outputs(models)]
-        yield Positional(MeanAndSpread([Stack(group) for group in groups], models[0]), network.inputs, outputs)
-        yield Positional(MeanAndSpread([Row(models)], models[0]), network.inputs, outputs)
+        yield Positional(
+            MeanAndSpread([StackedEnsemble(group) for group in groups], models[0]), network.inputs, outputs
+        )
+        yield Positional(MeanAndSpread([EnsembleLoop(models)], models[0]), network.inputs, outputs)
 
 
 def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[list[Inversion]]:

@@ -14,6 +14,7 @@ from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, checked
 from qexp.analysis.matrix.table import draw_matrix, matrix_table, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.shapes import written
 from qexp.quantities import quantity
@@ -21,7 +22,6 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:

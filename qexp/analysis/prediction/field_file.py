@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array
-from qexp.datasets.gridded.folders import Axis
+from qexp.datasets.gridded.folders import CoordinateAxis
 
 if TYPE_CHECKING:
     import xarray
@@ -45,8 +45,8 @@ class FieldGrid:
     frames: int
     size: tuple[int, int]
     """Height and width [cells]."""
-    y: Axis | None
-    x: Axis | None
+    y: CoordinateAxis | None
+    x: CoordinateAxis | None
     time: NDArray[np.float64] | None
     about_time: Mapping[str, Any]
     """Attributes of the time axis."""

@@ -17,7 +17,7 @@ from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded import alike
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
-from qexp.datasets.gridded.reading import Grid, grid_of, read_ready
+from qexp.datasets.gridded.reading import FrameGrid, grid_of, read_ready
 from qexp.errors import NotFoundError, QexpError
 from qexp.runs.signals import terminable
 
@@ -168,7 +168,7 @@ def _require_room(target: Path, size: int) -> None:
         )
 
 
-def _lies_at(fields: FieldFolder, grid: Grid, resample: float) -> FieldGrid:
+def _lies_at(fields: FieldFolder, grid: FrameGrid, resample: float) -> FieldGrid:
     """Times and coordinates of the estimates, with their attributes."""
     beside = fields.file if isinstance(fields, NetcdfFolder) else None
     attributes = fields.attributes("time")

@@ -60,7 +60,8 @@ class Kind:
     """Returns the estimator of a run on a device."""
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, Kind | None] = {
+    "generated": None,
     "tabular": Kind(
         "rows",
         rows.targets,
@@ -77,17 +78,20 @@ KINDS: Mapping[str, Kind] = {
         lambda directory, device: partial(spectra.predict_spectra, model=spectrum_model(directory, device)),
     ),
 }
+"""By the type of the dataset; None where there are no files to estimate, and predictions are made from arrays."""
 
 
 def kind_of(directory: RunDirectory) -> Kind:
     """How a run predicts files. Raises QexpError for a run that takes arrays only."""
     trained_on = directory.spec()["dataset"]["type"]
-    if trained_on not in KINDS:
+    kind = KINDS[trained_on]
+    if kind is None:
+        words = [kind.counted for kind in KINDS.values() if kind is not None]
         raise QexpError(
-            f"{directory.name} was trained on {trained_on} images, not on rows, fields or spectra from files; "
-            "use Run.predict with arrays in Python"
+            f"{directory.name} was trained on a dataset of the type '{trained_on}', not on {', '.join(words[:-1])} or "
+            f"{words[-1]} from files; use Run.predict with arrays in Python"
         )
-    return KINDS[trained_on]
+    return kind
 
 
 def predict_files(

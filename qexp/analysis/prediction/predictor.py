@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp import assemble
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
@@ -17,7 +18,6 @@ from qexp.runs.folds import directories
 from qexp.runs.planning.existing import require_done
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
-from qexp.tables import suggestion
 from qexp.training import checkpoint
 
 

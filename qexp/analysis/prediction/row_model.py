@@ -9,19 +9,13 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.prediction.predictor import load_models
 from qexp.analysis.prediction.rows import RowModel
-from qexp.errors import QexpError
 from qexp.models.ensemble import Ensemble
 from qexp.runs.record.directory import RunDirectory
 
 
 def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
-    """The model of a run for `predict_rows`. Raises QexpError if it is not done, or was not trained on rows."""
+    """The model of a run for `predict_rows`. Raises QexpError if the run is not done."""
     record, spec = directory.record(), directory.spec()
-    if spec["dataset"]["type"] != "tabular":
-        raise QexpError(
-            f"{directory.name} was trained on {spec['dataset']['type']} images, not on rows; "
-            "use Run.predict with arrays in Python"
-        )
     on = assemble.device_of(device)
     ensemble = Ensemble(load_models(directory, on))
     widths = [len(spec["dataset"]["inputs"][name]) for name in spec["inputs"]]

@@ -17,9 +17,9 @@ from qexp.analysis.prediction import reuse
 from qexp.datasets.spectra.folders import INFO, KEPT_FOR_VALIDATION, SPECTRA, compare, counts_of, described, files_in
 from qexp.datasets.spectra.rows import TEST, TRAIN, Findings, depths_of
 from qexp.datasets.spectra.tables import NAMES, CountTable, add_troubles
+from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.chunks import in_equal_chunks
-from qexp.tables import suggestion
 
 PARTS = (TRAIN, TEST)
 BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")

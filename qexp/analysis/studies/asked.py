@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from qexp import assemble
 from qexp.analysis.studies.axes import StudyAxis, changes, study_axes
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.metrics.built_in import asked_for
 from qexp.runs.launch.sweep import Order
 from qexp.runs.planning import plans
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 SAME = "same"

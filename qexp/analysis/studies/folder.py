@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qexp import assemble, files
@@ -11,18 +11,13 @@ from qexp.analysis.comparison.seed_groups import ComparedRun
 from qexp.analysis.studies.axes import StudyAxis
 from qexp.analysis.studies.members import Member
 from qexp.analysis.studies.results import Study
-from qexp.assemble.spectra import divided
-from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import QexpError
 from qexp.figures.studies import Line, Spot, study_panels
+from qexp.runs.planning.prepare import Plan
 from qexp.runs.record.state import State
-from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 
 FILES = RUNS, VALUES, FIGURE = "study.csv", "table.csv", "study.png"
-
-LABELLED, ALL = "labelled", "all"
-"""The key of an experience on spectra that limits labelled spectra, and its value for all of them."""
 
 FLOORS = {"r2": -0.5}
 """Metric → lower limit of the figure; R² has no lower bound."""
@@ -94,16 +89,23 @@ def _draw(made: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) 
     study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / FIGURE, numbers, floor)
 
 
-def _numbers(axis: StudyAxis, members: Iterable[Member], workspace: Workspace) -> dict[str, float]:
-    """`ALL` → number of labelled spectra; empty if that is unknown or not an axis of the study."""
-    if axis.keys != [LABELLED] or ALL not in axis.values:
+def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
+    """Value → number of training samples, for a value such as `all` labelled spectra; empty if that is unknown."""
+    plans = {one.point[0]: one.plan for one in reversed(members)}  # the first of several seeds
+    key = axis.keys[0] if len(axis.keys) == 1 else ""
+    words = [word for word, plan in plans.items() if word is not None and word == _whole(plan, key)]
+    if not words:
         return {}
-    plan = next(one.plan for one in members if one.point[0] == ALL)
+    plan = plans[words[0]]
     tables = assemble.tables_with(workspace.extensions)
     try:
         dataset = assemble.dataset_of(plan.spec["dataset"], tables, workspace)
     except QexpError:  # the data are missing, but the results are still valid
         return {}
-    if not isinstance(dataset, SpectraDataset):
-        return {}
-    return {ALL: float(len(divided(plan.spec, dataset, tables, Seeds(plan.seed))[0]))}
+    size = assemble.kind_of(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
+    return {words[0]: float(size)}
+
+
+def _whole(plan: Plan, key: str) -> str | None:
+    """The value of a key of an experience that stands for the whole training part."""
+    return assemble.kind_of(plan.spec["dataset"]).whole.get(key)

@@ -19,7 +19,7 @@ _OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
 
 
 @dataclass(frozen=True)
-class Source:
+class DeformationSource:
     """A kernel of `forward` and the names, in spec words, of the columns that it takes."""
 
     variables: tuple[str, ...]
@@ -32,7 +32,7 @@ class Source:
 class DeformationImages:
     """One image per view: `displacement` for the first, `displacement_1` for the view of `azimuth_1`, and on."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: DeformationSource) -> None:
         self.source = source
 
     def required(self, variables: Iterable[str]) -> list[str]:

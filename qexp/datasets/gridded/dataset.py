@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import content_hash
 from qexp.datasets.gridded.folders import FieldError, field_folders, open_folder
-from qexp.datasets.gridded.frames import THICKNESS, Frames, prepare
+from qexp.datasets.gridded.frames import THICKNESS, Frames, cached_frames
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
 from qexp.datasets.gridded.patches import Numbers, Part, Patches, Vector
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
-from qexp.tables import suggestion
 
 Where = tuple[str | int, ...]
 
@@ -79,7 +79,7 @@ class GriddedDataset:
             self.parts[part] = []
             for folder in of_part:
                 try:
-                    frames = prepare(folder, self.variables, file, resample, stepping)
+                    frames = cached_frames(folder, self.variables, file, resample, stepping)
                 except FieldError as error:
                     found_wrong.append((("path",), str(error)))
                     found_wrong += self._without_thickness(folder)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.tables import suggestion
 
 if TYPE_CHECKING:
     import xarray
@@ -35,7 +35,7 @@ class FieldError(QexpError):
 
 
 @dataclass(frozen=True)
-class Axis:
+class CoordinateAxis:
     """Coordinates of the cells' centres, ascending."""
 
     values: NDArray[np.float64]
@@ -134,11 +134,11 @@ class FieldFolder:
         return np.broadcast_to(values, (len(frames), *values.shape[-2:]))
 
     @cached_property
-    def x(self) -> Axis | None:
+    def x(self) -> CoordinateAxis | None:
         return self._axis("x")
 
     @cached_property
-    def y(self) -> Axis | None:
+    def y(self) -> CoordinateAxis | None:
         return self._axis("y")
 
     @cached_property
@@ -159,7 +159,7 @@ class FieldFolder:
     def _coordinate(self, name: str) -> NDArray[Any] | None:
         raise NotImplementedError
 
-    def _axis(self, name: str) -> Axis | None:
+    def _axis(self, name: str) -> CoordinateAxis | None:
         """Raises FieldError for coordinates that are not even."""
         raw = self._coordinate(name)
         if raw is None:
@@ -169,14 +169,14 @@ class FieldFolder:
             raise FieldError(f"{self._where(name)}: '{name}' must be a list of coordinates, one for each cell")
         steps = np.diff(values)
         if len(values) < 2:
-            return Axis(values, False, self.attributes(name))
+            return CoordinateAxis(values, False, self.attributes(name))
         if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
             raise FieldError(
                 f"{self._where(name)}: '{name}' is not even: its steps go from {steps.min():g} to {steps.max():g}; "
                 "interpolate the fields to a regular grid first"
             )
         descends = bool(steps[0] < 0)
-        return Axis(values[::-1] if descends else values, descends, self.attributes(name))
+        return CoordinateAxis(values[::-1] if descends else values, descends, self.attributes(name))
 
 
 class _Header(NamedTuple):

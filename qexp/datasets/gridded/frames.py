@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets import array_cache
-from qexp.datasets.array_cache import Array, Mapped, Prepared
+from qexp.datasets.array_cache import Array, CachedArray, Mapped
 from qexp.datasets.gridded.folders import FieldFolder, open_folder
 from qexp.datasets.gridded.reading import grid_of, read_ready
 
@@ -37,7 +37,7 @@ class Frames:
     """The frames of a folder, kept in a file of the cache."""
 
     folder: Path
-    prepared: Prepared
+    cached: CachedArray
     """(time, y, x, variable)"""
     variables: tuple[str, ...]
     x: tuple[float, ...] | None
@@ -51,12 +51,12 @@ class Frames:
         return self.folder.name
 
     def __len__(self) -> int:
-        return self.prepared.shape[0]
+        return self.cached.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, in cells."""
-        return self.prepared.shape[1], self.prepared.shape[2]
+        return self.cached.shape[1], self.cached.shape[2]
 
     @property
     def spacing(self) -> tuple[float, float] | None:
@@ -67,7 +67,7 @@ class Frames:
 
     @cached_property
     def fields(self) -> Mapped:
-        return self.prepared.opened()
+        return self.cached.opened()
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → (time, y, x), a copy."""
@@ -77,7 +77,7 @@ class Frames:
         return made
 
 
-def prepare(
+def cached_frames(
     folder: Path, names: Sequence[str], file: str | None = None, resample: float = 1, stepping: int = 1
 ) -> Frames:
     """The frames of a folder, made ready if that was not done before. Raises FieldError, and QexpError on a full disk.
@@ -101,7 +101,7 @@ def prepare(
         array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
-    kept = array_cache.prepared(key, shape, lambda: _blocks(source, variables, resample, stepping))
+    kept = array_cache.cached(key, shape, lambda: _blocks(source, variables, resample, stepping))
     coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
     return Frames(folder, kept, variables, attributes=about["attributes"], **coordinates)
 
@@ -154,7 +154,7 @@ def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
     """(frame,): at how many places a patch has more than a threshold in its centre; remembered once it is counted."""
-    key = ["counts", COUNTS_VERSION, frames.prepared.path.name, variable, threshold, patch_size]
+    key = ["counts", COUNTS_VERSION, frames.cached.path.name, variable, threshold, patch_size]
     known = (array_cache.note(key) or {}).get("counts", [])
     if len(known) == len(frames):
         return np.array(known, dtype=np.int64)

@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
-from qexp.datasets.gridded.folders import Axis, FieldError, FieldFolder, NetcdfFolder
-from qexp.tables import suggestion
+from qexp.datasets.gridded.folders import CoordinateAxis, FieldError, FieldFolder, NetcdfFolder
+from qexp.did_you_mean import suggestion
 
 
 @dataclass(frozen=True)
-class Grid:
+class FrameGrid:
     """Where fields lie once they are resampled."""
 
     frames: int
     size: tuple[int, int]
     """Height and width, in cells."""
-    y: Axis | None
-    x: Axis | None
+    y: CoordinateAxis | None
+    x: CoordinateAxis | None
     time: NDArray[np.float64] | None
 
 
-def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> Grid:
+def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> FrameGrid:
     """The grid that some variables share, found out without reading them.
 
     Raises FieldError, naming all variables that are not there, or the coordinate that does not fit them.
@@ -56,7 +56,7 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> G
         raise FieldError(
             f"{place(source)}: nothing is left of {height} x {width} cells by a resampling of {resample:g}"
         )
-    return Grid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), source.time)
+    return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), source.time)
 
 
 def read_ready(
@@ -96,5 +96,5 @@ def _resampled_side(count: int, factor: float) -> int:
     return len(resampled_axis(np.arange(count, dtype=np.float64), factor))
 
 
-def _resampled(axis: Axis | None, factor: float) -> Axis | None:
-    return axis and Axis(resampled_axis(axis.values, factor), axis.descends, axis.attributes)
+def _resampled(axis: CoordinateAxis | None, factor: float) -> CoordinateAxis | None:
+    return axis and CoordinateAxis(resampled_axis(axis.values, factor), axis.descends, axis.attributes)

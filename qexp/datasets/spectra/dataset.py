@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets import array_cache
-from qexp.datasets.array_cache import MAPPED_AROUND, Array, Prepared
+from qexp.datasets.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.datasets.spectra.counts import hash_of
 from qexp.datasets.spectra.folders import Folders
-from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, Rows, Source, depths_of, some
+from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, SpectrumRows, SpectrumSource, depths_of, some
 from qexp.datasets.spectra.tables import SpectrumTable
 from qexp.datasets.splits import SplitError
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
 from qexp.rows.formats import FORMATS
-from qexp.tables import suggestion
 
 SPECTRUM, MASK = "spectrum", "mask"
 
@@ -167,7 +167,7 @@ class SpectraDataset:
         for name in sorted(self._units.keys() - known):
             findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
 
-    def _source(self, columns: str) -> Source:
+    def _source(self, columns: str) -> SpectrumSource:
         if self.path.is_dir():
             return Folders(self.path, self.target is not None, self.channels)
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
@@ -175,7 +175,7 @@ class SpectraDataset:
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
         raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
-    def _cores(self, source: Source, findings: Findings) -> Texts:
+    def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
         texts = self._rows.columns.get(self._core)
         if texts is None:
             near = suggestion(self._core, self._rows.columns)
@@ -186,7 +186,7 @@ class SpectraDataset:
                 findings.add(f"{source.path}: {source.listed} has no core for spectra", name, ("core",))
         return np.array(texts)
 
-    def _depths(self, source: Source, findings: Findings) -> NDArray[np.float64]:
+    def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
         if self._depth is None:
             return np.full(len(self), np.nan)
         texts = self._rows.columns.get(self._depth)
@@ -212,7 +212,7 @@ class SpectraDataset:
 class _Reading:
     """Facts found while all spectra were read, cached so that they need not be read again."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: SpectrumRows) -> None:
         self.rows = rows
         self.hashes: list[str] = []
         self.without_spread: list[int] = []
@@ -240,12 +240,12 @@ class _Reading:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Reading:
-        reading = cls(Rows(**document["rows"]))
+        reading = cls(SpectrumRows(**document["rows"]))
         vars(reading).update({name: value for name, value in document.items() if name != "rows"})
         return reading
 
 
-def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
+def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]:
     """The array of all spectra and the facts about them, read from the files only if anything changed."""
     key = ["what is told of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
@@ -255,13 +255,13 @@ def _read(source: Source, channels: int) -> tuple[Prepared, _Reading]:
     rows = source.rows()
     reading = _Reading(rows)
     shape = (len(rows), channels)
-    kept = array_cache.prepared_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
+    kept = array_cache.cached_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
     reading.end()
     array_cache.keep_note(key, reading.document())
     return kept, reading
 
 
-def _repeated(rows: Rows, hashes: Sequence[str]) -> list[str]:
+def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
     first: dict[tuple[str, str], str] = {}
     twice: dict[str, list[str]] = {}
     for name, part, told in zip(rows.names, rows.parts, hashes, strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 
 from qexp.datasets.array_cache import Array
 from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
-from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, Rows, some
+from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, SpectrumRows, some
 from qexp.rows.csv import read_records
 from qexp.rows.values import TableError, number
 
@@ -45,7 +45,7 @@ class Folders:
                     digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
         return [str(self.path.absolute()), self._labelled, self._channels, digest.hexdigest()]
 
-    def rows(self) -> Rows:
+    def rows(self) -> SpectrumRows:
         findings = Findings()
         names: list[str] = []
         parts: list[str] = []
@@ -65,9 +65,9 @@ class Folders:
             for cells_of in columns.values():
                 cells_of += [""] * (len(names) - len(cells_of))
         findings.refuse()
-        return Rows(names, parts, columns, targets if self._labelled else None)
+        return SpectrumRows(names, parts, columns, targets if self._labelled else None)
 
-    def counts(self, rows: Rows) -> Iterator[Array]:
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings = Findings()
         folders = {TEST: self.path / TEST / SPECTRA}
         for start in range(0, len(rows), BLOCK):

@@ -24,7 +24,7 @@ Where = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Rows:
+class SpectrumRows:
     """Names, parts and metadata of all spectra as texts, in the order of the rows."""
 
     names: list[str]
@@ -36,7 +36,7 @@ class Rows:
         return len(self.names)
 
 
-class Source(Protocol):
+class SpectrumSource(Protocol):
     """A folder or file that spectra are read from."""
 
     path: Path
@@ -47,11 +47,11 @@ class Source(Protocol):
         """A value that changes when any file changes, found without reading the spectra."""
         ...
 
-    def rows(self) -> Rows:
+    def rows(self) -> SpectrumRows:
         """Raises DatasetError."""
         ...
 
-    def counts(self, rows: Rows) -> Iterator[Array]:
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
         ...
 

@@ -11,13 +11,12 @@ import numpy as np
 
 from qexp.datasets.array_cache import Array, content_hash
 from qexp.datasets.spectra.counts import trouble_with
-from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, Rows
+from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, SpectrumRows
+from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
-from qexp.rows.chunks import Chunk
-from qexp.rows.chunks import Rows as TableRows
+from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import open_table
 from qexp.rows.values import TableError, number
-from qexp.tables import suggestion
 
 NAMES = ("filename", "name")
 """Columns that may hold the names of spectra; without one, spectra are numbered from 1."""
@@ -68,7 +67,7 @@ class CountTable:
         import pyarrow as pa
 
         kept = pa.schema([(name, pa.string()) for name in texts])
-        return TableRows(self._table, self.counts, kept, pa.float32()).chunks(size)
+        return Rows(self._table, self.counts, kept, pa.float32()).chunks(size)
 
     def _columns_by_number(self) -> dict[int, str]:
         numbered = re.compile(re.escape(self._columns) + r"(\d+)")
@@ -89,7 +88,7 @@ class SpectrumTable:
     def state(self) -> list[Any]:
         return [content_hash(self.path), self._target, self._channels, self._columns]
 
-    def rows(self) -> Rows:
+    def rows(self) -> SpectrumRows:
         findings = Findings()
         try:
             table = CountTable(self.path, self._channels, self._columns)
@@ -110,9 +109,11 @@ class SpectrumTable:
         called = next((name for name in NAMES if name in columns), None)
         targets = None if self._target is None else self._numbers(columns.pop(self._target), findings)
         findings.refuse()
-        return Rows(columns.pop(called) if called else [str(row + 1) for row in range(size)], parts, columns, targets)
+        return SpectrumRows(
+            columns.pop(called) if called else [str(row + 1) for row in range(size)], parts, columns, targets
+        )
 
-    def counts(self, rows: Rows) -> Iterator[Array]:
+    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings, start = Findings(), 0
         try:
             for chunk in CountTable(self.path, self._channels, self._columns).chunks():

@@ -15,9 +15,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from qexp.models.modules.onednn_linear import Linear
+from qexp.models.modules.spectrum_patches import CHANNELS, EMBEDDINGS, picked_patches, seen_count, seen_patches
+from qexp.models.modules.transformer import EPSILON, TransformerBlock, positions
 from qexp.models.shapes import Shape, ShapeError, written
 
 
@@ -32,56 +33,6 @@ class Size:
 
 ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
 DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8, 16)}
-
-EXPANSION = 4
-"""Width of a block's hidden layer, in that of the block."""
-
-EPSILON = 1e-6
-"""Added to variances before values are divided by their root."""
-
-
-class Block(nn.Module):
-    """Attention, then a layer on each token; both on normalised values, and added to what came in.
-
-    layer_scale  what both are multiplied by at first, by a weight for each number of a token; not at all if None.
-                 A network of small ones begins as a nearly linear one (Touvron et al. 2021, section 3: LayerScale)
-    """
-
-    def __init__(self, width: int, heads: int, layer_scale: float | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before_attention = nn.LayerNorm(width, EPSILON)
-        self.queries_keys_values = Linear(width, 3 * width)
-        self.attended = Linear(width, width)
-        self.before_layers = nn.LayerNorm(width, EPSILON)
-        self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
-        self.scale_of_attention = _scale(width, layer_scale)
-        self.scale_of_layers = _scale(width, layer_scale)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(sample, token, width) → the same."""
-        samples, count, width = tokens.shape
-        split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
-        seen = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
-        attended = self.attended(seen.transpose(1, 2).reshape(samples, count, width))
-        tokens = tokens + self.scale_of_attention(attended)
-        return cast(Tensor, tokens + self.scale_of_layers(self.layers(self.before_layers(tokens))))
-
-
-class LayerScale(nn.Module):
-    """Each number of a token times a weight of its own."""
-
-    def __init__(self, width: int, first: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((width,), first))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(..., width) → the same."""
-        return self.weight * tokens
-
-
-def _scale(width: int, first: float | None) -> nn.Module:
-    return nn.Identity() if first is None else LayerScale(width, first)
 
 
 class Encoder(nn.Module):
@@ -108,10 +59,10 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
-        self.embedding = _EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
+        self.embedding = EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
@@ -166,9 +117,9 @@ class Decoder(nn.Module):
         self.embedding = Linear(token_width, size.width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
         self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads, layer_scale) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, EPSILON) if size.depth else nn.Identity()
-        self.channels = _CHANNELS[patches](length // patch_size, size.width, patch_size)
+        self.channels = CHANNELS[patches](length // patch_size, size.width, patch_size)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
@@ -188,100 +139,9 @@ class Decoder(nn.Module):
             tokens = block(tokens)
         made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(spectra.dtype)  # bfloat16 would round what is kept
         if self.keeps_seen:
-            kept = _picked(spectra.unflatten(-1, (-1, self.patch_size)), seen)
+            kept = picked_patches(spectra.unflatten(-1, (-1, self.patch_size)), seen)
             made = made.scatter(1, seen[..., None].expand_as(kept), kept)
         return made.flatten(1)
-
-
-def seen_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
-    """The patches with the smallest of the random numbers, in their order: (sample, patch) → (sample, seen patch)."""
-    seen = seen_count(numbers.shape[1], mask_ratio)
-    return numbers.topk(seen, dim=1, largest=False).indices.sort(dim=1).values
-
-
-def seen_count(patches: int, mask_ratio: float) -> int:
-    """How many of the patches are not hidden; at least one."""
-    return max(patches - round(mask_ratio * patches), 1)
-
-
-def hidden_channels(numbers: Tensor, mask_ratio: float, patch_size: int) -> Tensor:
-    """Which channels an encoder does not see, (sample, patch) → (sample, channel) of truth values."""
-    hidden = torch.ones_like(numbers, dtype=torch.bool)
-    hidden.scatter_(1, seen_patches(numbers, mask_ratio), False)
-    return hidden.repeat_interleave(patch_size, dim=1)
-
-
-def _picked(patches: Tensor, which: Tensor) -> Tensor:
-    """(sample, patch, channel) and (sample, picked patch) → (sample, picked patch, channel)."""
-    return patches.gather(1, which[..., None].expand(-1, -1, patches.shape[-1]))
-
-
-class AlikePatches(Linear):
-    """One linear layer for all patches."""
-
-    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs)
-
-    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
-        return super().forward(values if picked is None else _picked(values, picked))
-
-
-class OwnPatches(nn.Module):
-    """A linear layer for each patch, where a patch is always of the same energies: one matrix for a whole spectrum.
-
-    What elements tell of each other is then nearly linear in what the network sees, and learned soon.
-    """
-
-    def __init__(self, patches: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
-        self.weight = nn.Parameter(torch.empty(self.matrix(patches, inputs, outputs)).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        """The shape of the matrix."""
-        raise NotImplementedError
-
-    def layers(self) -> Tensor:
-        """(patch, input, output), the matrix seen so."""
-        raise NotImplementedError
-
-    def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
-        made = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
-        return made if picked is None else _picked(made, picked)
-
-
-class OwnEmbedding(OwnPatches):
-    """From the channels of each patch to its token: the matrix is (output, channel of the spectrum)."""
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        return outputs, patches * inputs
-
-    def layers(self) -> Tensor:
-        return cast(Tensor, self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0))
-
-
-class OwnChannels(OwnPatches):
-    """From the token of each patch to its channels: the matrix is (channel of the spectrum, input)."""
-
-    def matrix(self, patches: int, inputs: int, outputs: int) -> tuple[int, int]:
-        return patches * outputs, inputs
-
-    def layers(self) -> Tensor:
-        return cast(Tensor, self.weight.unflatten(0, (self.patches, -1)).mT)
-
-
-_EMBEDDINGS = {"alike": AlikePatches, "own": OwnEmbedding}
-_CHANNELS = {"alike": AlikePatches, "own": OwnChannels}
-
-
-def positions(count: int, width: int) -> Tensor:
-    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section 3.5."""
-    wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
-    angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
-    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
 class ClassToken(nn.Module):

@@ -15,6 +15,7 @@ from typing import Any
 from tinydb import TinyDB
 
 from qexp import clocks
+from qexp.did_you_mean import suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.stamps import lasting_stamp_of, stamp_of
 from qexp.runs.catalog.storage import LockedStorage
@@ -24,7 +25,6 @@ from qexp.runs.record.record import AttemptRecord, JobRecord, Record
 from qexp.runs.record.state import State
 from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import Report, state_now
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 SMALL = 1_000_000

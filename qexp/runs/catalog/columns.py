@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from qexp import files
+from qexp.did_you_mean import nearest, suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.runs.catalog.filter import Summary
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
 from qexp.spec.resolve import is_index
-from qexp.tables import nearest, suggestion
 
 PARTS = ("test", "validation")
 

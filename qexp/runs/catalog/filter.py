@@ -7,9 +7,9 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError, shortened
 from qexp.runs.record.state import LISTED
-from qexp.tables import suggestion
 
 Summary = dict[str, Any]
 
@@ -55,7 +55,12 @@ def condition(text: str) -> Callable[[Summary], bool]:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # MemoryError if brackets are nested too deep
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         shown = repr(shortened(text))
         raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "seed < 5"') from None

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError
 from qexp.runs.catalog.catalog import Catalog, natural
 from qexp.runs.record.directory import RunDirectory
-from qexp.tables import suggestion
 
 WILDCARD = re.compile(r"[*?[]")
 """Characters that mark a pattern; run names cannot contain them."""

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.assemble.folds import Folds, caution_of_data
+from qexp.assemble.folds import Folds
 from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
-from qexp.datasets.transforms import Transform
+from qexp.datasets.transforms.transform import Transform
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.ensemble import Ensemble
@@ -23,6 +23,7 @@ from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.runs.record.record import ComparisonRow, Feature
+from qexp.spec.kinds import caution_of_data
 from qexp.tables import built
 
 Array = NDArray[np.float64]

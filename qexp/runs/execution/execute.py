@@ -19,8 +19,7 @@ from qexp import assemble, files, machine
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, TakenOverError
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Display, Silent
-from qexp.runs.execution.train_network import train_network
-from qexp.runs.folds.train import train_folds
+from qexp.runs.execution.kinds import KINDS
 from qexp.runs.record import lease, provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beating
@@ -37,11 +36,16 @@ log = logging.getLogger("qexp.run")
 
 
 def execute(
-    directory: RunDirectory, device: str = "auto", display: Display | None = None, threads: int | None = None
+    directory: RunDirectory,
+    device: str = "auto",
+    display: Display | None = None,
+    threads: int | None = None,
+    dataset: assemble.Dataset | None = None,
 ) -> None:
     """Train and judge a prepared or interrupted run, in this process, from where it stands.
 
     threads  at most so many; all of the machine's if left out
+    dataset  the run's, if whoever prepared it has opened it; else it is opened here
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
     anything is written, UntrustedCodeError.
     """
@@ -52,7 +56,7 @@ def execute(
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, lease.taken(directory) as held:
         try:
-            state, error = _carry_out(held, device, display or Silent(), interrupted, threads)
+            state, error = _carry_out(held, device, display or Silent(), interrupted, threads, dataset)
         except TakenOverError:
             raise held.lost() from None
     if state is State.INTERRUPTED:
@@ -64,7 +68,12 @@ def execute(
 
 
 def _carry_out(
-    held: Lease, device: str, display: Display, interrupted: Callable[[], bool], threads: int | None
+    held: Lease,
+    device: str,
+    display: Display,
+    interrupted: Callable[[], bool],
+    threads: int | None,
+    dataset: assemble.Dataset | None,
 ) -> tuple[State, BaseException | None]:
     """Work on a run, and write down how that ended. Returns the state, and the error if it was one."""
     directory = held.directory
@@ -87,7 +96,7 @@ def _carry_out(
     with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on), as_before:
         log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), held.attempt.name)
         try:
-            state, error = _outcome(lambda: _work(own, device, display, ended, threads))
+            state, error = _outcome(lambda: _work(own, device, display, ended, threads, dataset))
             if error is not None:
                 own.keep(error=_last_line(error))
                 log.error("%s", "".join(traceback.format_exception(error)))
@@ -134,7 +143,12 @@ def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
 
 
 def _work(
-    own: OwnRecord, device_name: str, display: Display, interrupted: Callable[[], bool], threads: int | None
+    own: OwnRecord,
+    device_name: str,
+    display: Display,
+    interrupted: Callable[[], bool],
+    threads: int | None,
+    opened: assemble.Dataset | None,
 ) -> bool:
     """Train and evaluate; False if interrupted."""
     directory = own.directory
@@ -149,9 +163,11 @@ def _work(
     files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
     log.info("device %s, %d threads", called, torch.get_num_threads())
     processes = min(cores, threads or cores)
-    attempt = Attempt(directory, own, spec, tables, device, display, interrupted, processes)
-    train = train_folds if spec["dataset"]["type"] == "tabular" else train_network
-    results = train(attempt)
+    dataset = opened or assemble.dataset_of(spec["dataset"], tables)
+    for text in dataset.warnings:
+        log.warning("%s", text)
+    attempt = Attempt(directory, own, spec, dataset, tables, device, display, interrupted, processes)
+    results = KINDS[spec["dataset"]["type"]](attempt)
     if results is None:
         return False
     own.keep(

@@ -6,17 +6,15 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from qexp import assemble, files
-from qexp.datasets.gridded import GriddedDataset
-from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.files import read_lines, write_lines
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
-from qexp.runs.evaluation import fields, images, spectra
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record import lineage
 from qexp.seeds import Seeds
@@ -28,28 +26,29 @@ from qexp.training.recipe import Data
 log = logging.getLogger("qexp.run")
 
 
-def train_network(attempt: Attempt) -> Results | None:
+Evaluate = Callable[[Attempt, Trainer], Results | None]
+"""Evaluates a trained network on the test part; None if interrupted."""
+
+
+def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
     """From the first epoch, or the last checkpoint, to results; None if interrupted."""
-    dataset = assemble.dataset_of(attempt.spec["dataset"], attempt.tables)
-    for text in dataset.warnings:
-        log.warning("%s", text)
-    trainer = _prepared(attempt, dataset)
+    trainer = _prepared(attempt)
     if not _trained(attempt, trainer):
         return None
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
     attempt.own.keep(stopped=trainer.progress.stopped)
-    evaluated = _evaluated(attempt, dataset, trainer)
+    evaluated = evaluate(attempt, trainer)
     if evaluated is None:
         return None
     validation = trainer.evaluate(trainer.data.validation)
     return replace(evaluated, results={"validation": validation, **evaluated.results})
 
 
-def _prepared(attempt: Attempt, dataset: assemble.Dataset) -> Trainer:
+def _prepared(attempt: Attempt) -> Trainer:
     """Model and data, at the last checkpoint if there is one."""
     spec, seeds = attempt.spec, Seeds(attempt.seed)
-    data = assemble.data_of(spec, dataset, attempt.tables, seeds, attempt.device)
+    data = assemble.data_of(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
     model = assemble.initial_model(spec, attempt.tables, seeds).to(attempt.device)
     pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
     if pretrained.exists():
@@ -80,17 +79,6 @@ def _trained(attempt: Attempt, trainer: Trainer) -> bool:
             lines.flush()
             os.fsync(lines.fileno())
             attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
-
-
-def _evaluated(attempt: Attempt, dataset: assemble.Dataset, trainer: Trainer) -> Results | None:
-    """The test part, looked at once; None if interrupted."""
-    data = trainer.data
-    if isinstance(dataset, GriddedDataset):
-        return fields.evaluate(attempt, dataset, trainer.model, trainer.recipe.metrics)
-    if isinstance(dataset, SpectraDataset) and isinstance(data, SpectrumSamples):
-        rows = data.train_rows, data.test_rows
-        return spectra.evaluate(attempt, spectra.Subject(dataset, trainer.model, data, *rows, trainer.recipe.metrics))
-    return images.evaluate(attempt, trainer)
 
 
 def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> None:

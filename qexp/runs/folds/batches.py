@@ -17,7 +17,8 @@ from qexp.runs.folds.directories import TrainedFold, TrainedNetwork, done, write
 from qexp.runs.folds.progress import Steps
 from qexp.runs.record.directory import RunDirectory
 from qexp.training.recipe import Recipe
-from qexp.training.stack import Stack, Task, stack_size
+from qexp.training.stack import Stack
+from qexp.training.stack_tasks import Task, stack_size
 
 STACKS = ".stacks"
 """Folder, in the run's folder of folds, for checkpoints of unfinished stacks."""

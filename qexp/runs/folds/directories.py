@@ -27,7 +27,7 @@ from qexp.runs.record.state import State
 from qexp.runs.record.trust import tables_of
 from qexp.training import checkpoint
 from qexp.training.epoch_lines import Line, line_of
-from qexp.training.stack import Outcome, Task
+from qexp.training.stack_tasks import Outcome, Task
 
 log = logging.getLogger("qexp.run")
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qexp import files
-from qexp.assemble.folds import Folds, folds_of
+from qexp.assemble.folds import Folds
 from qexp.datasets.splits import Fold
 from qexp.errors import QexpError
 from qexp.files import write_lines
@@ -28,6 +28,7 @@ from qexp.runs.folds.progress import DisplayedSteps
 from qexp.runs.folds.workers import train_in_processes
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import FoldCount, Record
+from qexp.seeds import Seeds
 
 log = logging.getLogger("qexp.run")
 
@@ -41,9 +42,7 @@ WORTH_A_PROCESS = 12.0
 def train_folds(attempt: Attempt) -> Results | None:
     """Train all unfinished folds and evaluate the run; None if interrupted. Raises QexpError if folds failed."""
     directory = attempt.directory
-    plan = folds_of(attempt.spec, attempt.tables, attempt.seed, attempt.device)
-    for text in plan.dataset.warnings:
-        log.warning("%s", text)
+    plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
     if not _trained(attempt, plan):
         return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)

@@ -20,7 +20,8 @@ from typing import IO, Any
 import torch
 
 from qexp import machine
-from qexp.assemble.folds import folds_of
+from qexp.assemble.folds import Folds
+from qexp.assemble.kinds.tabular import TabularKind
 from qexp.errors import QexpError
 from qexp.files import drafts_of
 from qexp.runs.folds.batches import batches_of, train_batch
@@ -28,6 +29,7 @@ from qexp.runs.folds.progress import DisplayedSteps, Steps
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 from qexp.runs.signals import handled
+from qexp.seeds import Seeds
 from qexp.training.epoch_lines import Line
 
 log = logging.getLogger("qexp.run")
@@ -157,7 +159,9 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     """
     torch.set_num_threads(1)
     record = directory.record()
-    plan = folds_of(directory.spec(), tables_of(directory), record.seed, torch.device("cpu"))
+    spec, tables = directory.spec(), tables_of(directory)
+    dataset = TabularKind().dataset(spec["dataset"], tables, None)
+    plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()

@@ -56,7 +56,7 @@ def start(
             trust(directory)
     for text in planned.warnings:
         log.warning("%s", text)
-    execute(directory, device, display)
+    execute(directory, device, display, dataset=experience.dataset)
     return directory, True
 
 

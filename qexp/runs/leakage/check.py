@@ -5,19 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import numpy as np
-
-from qexp import assemble
-from qexp.assemble import Experience, overlap
-from qexp.assemble.spectra import divided
-from qexp.datasets.spectra import SpectraDataset
-from qexp.datasets.splits import Rows
+from qexp.assemble import Experience, kind_of, overlap
+from qexp.assemble.kinds import Exposed
 from qexp.errors import QexpError
 from qexp.runs.leakage import hashes
 from qexp.runs.leakage.hashes import Seen
 from qexp.runs.record.directory import RunDirectory
-from qexp.seeds import Seeds
-from qexp.workspace import Workspace
 
 ITSELF = "itself, in its training or validation part"
 
@@ -39,37 +32,31 @@ class Exposures:
     parent  the pretraining run; spectra that it or its ancestors were trained on may not be tested on
     """
 
-    def __init__(self, experience: Experience, parent: RunDirectory | None, workspace: Workspace) -> None:
+    def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
         self._experience = experience
+        self._kind = kind_of(experience.document["dataset"])
         self._before = hashes.read(parent) if parent else {}
         self._known: dict[bytes, Exposure] = {}
-        self._tables = experience.tables
-        self._dataset: SpectraDataset | None = None
-        if experience.document["dataset"]["type"] == "spectra":
-            dataset = assemble.dataset_of(experience.document["dataset"], self._tables, workspace)
-            assert isinstance(dataset, SpectraDataset)
-            self._dataset = dataset
 
     def of_seed(self, seed: int) -> Exposure:
         """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
-        dataset = self._dataset
-        if dataset is None:
+        one = self._experience
+        exposed = self._kind.exposed(one.document, one.dataset, one.tables, seed)
+        if exposed is None:
             return Exposure()
-        train, validation, test = divided(self._experience.document, dataset, self._tables, Seeds(seed))
-        trained = np.union1d(train, validation)
-        key = hashlib.sha256(b"|".join((trained.tobytes(), test.tobytes()))).digest()
+        key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()
         if key not in self._known:
-            self._known[key] = self._compared(dataset, trained, test, seed)
+            self._known[key] = self._compared(exposed, seed)
         return self._known[key]
 
-    def _compared(self, dataset: SpectraDataset, trained: Rows, test: Rows, seed: int) -> Exposure:
-        own = overlap.seen(dataset, trained)
+    def _compared(self, exposed: Exposed, seed: int) -> Exposure:
+        own = overlap.seen(exposed.spectra, exposed.trained)
         leaked: dict[str, list[overlap.Overlap]] = {}
         alike: dict[str, list[overlap.Overlap]] = {}
         for run, of_run in {ITSELF: own, **self._before}.items():
-            for one in overlap.overlaps(dataset, test, of_run):
+            for one in overlap.overlaps(exposed.spectra, exposed.test, of_run):
                 (leaked if one.seen or run == ITSELF else alike).setdefault(run, []).append(one)
-        if leaked and not self._experience.document["allow_leak"]:
+        if leaked and not self._experience.document.get("allow_leak"):
             parts = "\n".join(f"  {run}: {overlap.told(found)}" for run, found in leaked.items())
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"

@@ -14,6 +14,7 @@ from qexp.errors import DamagedError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.provenance import fingerprint
 from qexp.runs.record.record import Record
+from qexp.spec.kinds import kind_of
 
 FILE = "seen.json"
 
@@ -30,7 +31,7 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
     if trouble := trouble_with(directory, record):
         raise DamagedError(f"{directory.path / FILE} {trouble}; restore it from a copy")
     if record.seen is None:
-        if directory.spec()["dataset"]["type"] == "spectra":
+        if kind_of(directory.spec()["dataset"]).keeps_hashes:
             raise DamagedError(
                 f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
             )

@@ -11,7 +11,6 @@ from typing import Any
 
 from qexp import assemble
 from qexp.assemble import Experience
-from qexp.datasets.spectra.dataset import MASK
 from qexp.errors import DamagedError, QexpError, shortened
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.leakage.check import Exposures
@@ -77,7 +76,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     )
     caution = assemble.caution(experience.document)
     differences = _differences(found.name, before, experience.document) if found else []
-    exposures = Exposures(experience, found, workspace)
+    exposures = Exposures(experience, found)
     plans = []
     for seed, name in names.items():
         exposure = exposures.of_seed(seed)
@@ -218,7 +217,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         raise QexpError(
             f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
         )
-    if experience.document["dataset"]["type"] == "tabular":
+    if not assemble.kind_of(experience.document["dataset"]).pretrainable:
         raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave --pretrain out")
     _require_own_weights(parent)
     model = assemble.model_of(experience.document, experience.tables)
@@ -264,7 +263,7 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
     spec  the resolved experience of the pretraining run
     """
     ours, theirs = document["model"]["operations"], spec["model"]["operations"]
-    without_effect = set() if MASK in document["inputs"] else {"mask_ratio"}
+    without_effect = assemble.kind_of(document["dataset"]).without_effect(document)
     differing = []
     for name in lineage.operations_taken(document) or ours:
         here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})

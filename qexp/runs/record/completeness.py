@@ -10,7 +10,7 @@ from qexp.spec.digest import digest
 def valid(directory: RunDirectory) -> bool:
     """Whether all results of a finished run exist. Raises DamagedError if its spec is missing."""
     trained = directory.all_folds() or [directory]
-    return all(one.best_weights.is_file() for one in trained) and directory.judgement().is_file()
+    return all(one.best_weights.is_file() for one in trained) and directory.evaluation_file().is_file()
 
 
 def as_prepared(directory: RunDirectory, record: Record) -> bool | None:

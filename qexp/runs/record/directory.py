@@ -72,10 +72,11 @@ class RunDirectory:
     def results(self) -> Path:
         return self.path / "results"
 
-    def judgement(self) -> Path:
-        """The file in `results` without which the run has not been judged on its test part. Raises DamagedError."""
-        kind = self.spec()["dataset"].get("type")
-        return self.results / (FIELD_ERRORS if kind == "gridded" else TEST_PREDICTIONS)
+    def evaluation_file(self) -> Path:
+        """The file in `results` that exists once the run is evaluated on its test part. Raises DamagedError."""
+        from qexp.spec.kinds import kind_of  # slow to import; listings do not need it
+
+        return self.results / kind_of(self.spec()["dataset"]).evaluated_by
 
     @property
     def matrices(self) -> Path:

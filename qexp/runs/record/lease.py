@@ -70,7 +70,8 @@ def taken(directory: RunDirectory) -> Iterator[Lease]:
 
     Raises QexpError if a process is at work on the run. If several processes try at once, one succeeds.
     """
-    number = max(attempts(directory), default=0) + 1  # before the check below, so that two processes that check at the same time claim the same number
+    # Before the check below, so that two processes that check at the same time claim the same number.
+    number = max(attempts(directory), default=0) + 1
     _require_nobody(directory)
     lease = _claimed(directory, number)
     try:

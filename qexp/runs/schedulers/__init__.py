@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.runs.record.record import JobRecord
 from qexp.runs.schedulers.options import Chosen, Given, launch_options
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.schedulers.slurm import Slurm
-from qexp.tables import suggestion
 
 LOCAL = "local"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.tables import suggestion
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from qexp import files
+from qexp.did_you_mean import suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.record.parts import MisfitError, Part
 from qexp.runs.record.process import Process, alive
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 PREDICTION = "prediction.json"

@@ -243,12 +243,14 @@ def _of_results(directory: RunDirectory) -> Iterator[Finding]:
         f"qexp rm {directory.name}"
     )
     weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
+    from qexp.spec.kinds import kind_of
+
     try:
-        judgement = directory.judgement()
+        evaluation = directory.evaluation_file()
     except DamagedError:
         return  # already reported for the spec
-    looked_at = {".nc": _open_predictions, ".json": _open_errors}[judgement.suffix]
-    for file, opened in (*((one, _open_weights) for one in weights), (judgement, looked_at)):
+    looked_at = kind_of(directory.spec()["dataset"]).trouble_with
+    for file, opened in (*((one, _open_weights) for one in weights), (evaluation, looked_at)):
         trouble = opened(file) if file.is_file() else "it is missing"
         if trouble:
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
@@ -262,24 +264,6 @@ def _open_weights(file: Path) -> str | None:
             return None if opened.keys() else "it holds no weights"
     except (SafetensorError, OSError) as error:
         return f"it cannot be read: {error}"
-
-
-def _open_predictions(file: Path) -> str | None:
-    import h5py
-
-    try:
-        with h5py.File(file, "r") as opened:
-            return None if len(opened) else "it holds no predictions"
-    except OSError as error:
-        return f"it cannot be read: {error}"
-
-
-def _open_errors(file: Path) -> str | None:
-    try:
-        errors = files.read_json(file)
-    except DamagedError as error:
-        return str(error)
-    return None if isinstance(errors, dict) and "overall" in errors else "it holds no errors"
 
 
 # Catalog, trash, disk

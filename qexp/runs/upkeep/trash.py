@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qexp import files
+from qexp.did_you_mean import suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.locks import locked
 from qexp.runs.catalog.catalog import Catalog
@@ -27,7 +28,6 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.names import NAME
 from qexp.runs.state.waiting import Watch
-from qexp.tables import suggestion
 from qexp.workspace import Workspace
 
 STAMP = "%Y%m%dT%H%M%S.%fZ"

@@ -1,64 +1,94 @@
-"""Checks of experiences on rows of files, which need the rows: shapes, folds, transforms, and what `select` lists."""
+"""Datasets of rows of a file, and experiences on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from qexp.assemble import memory
-from qexp.assemble.objects import network_of
+from qexp.assemble import memory, places
+from qexp.assemble.kinds.kind import Document, Kind
+from qexp.assemble.networks import network_of
 from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Split, SplitError
-from qexp.datasets.tabular import TabularDataset
-from qexp.datasets.transforms import Transform
+from qexp.datasets.tabular import Group, TabularDataset
+from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
 from qexp.models.network import Network
 from qexp.rows.values import TableError
-from qexp.spec import resolve, validate
+from qexp.spec import defaults, resolve, validate
+from qexp.spec.finding import Finding, Where
 from qexp.tables import Tables, built
 from qexp.training.optimizers import OF_MATRICES
-
-Document = dict[str, Any]
-Finding = validate.Finding
+from qexp.workspace import Workspace
 
 FOLDS_LOOKED_INTO = 200
 """Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
 
 
-def findings(
-    document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
-) -> Iterator[Finding]:
-    """All that is wrong with an experience on these rows.
+class TabularKind(Kind[TabularDataset]):
+    pretrainable = False  # the networks of folds have first weights of their own
+    several_networks = True
 
-    network    what is trained, where inputs and outputs fit it
-    available  bytes of memory of the machine that will train
-    """
-    rows = np.arange(len(dataset), dtype=np.int64)
-    folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
-    yield from trouble
-    inner: list[Fold] = []
-    if document.get("inner") is not None:
-        for fold in folds[:FOLDS_LOOKED_INTO]:
-            parts, trouble = _folds(document["inner"], "inner", fold.train, dataset, tables)
-            if trouble:
-                ((where, message),) = trouble
-                yield where, f"in the fold '{fold.name}': {message}"
-                break
-            inner += parts
-    trained = [*inner, *folds] if document.get("keep", "best") == "last" else inner or folds
-    yield from _in_transforms(document, dataset, tables, trained)
-    if network is not None:
-        yield from _in_batches(document, network, trained)
-    if (optimizer := resolve.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
-        yield ("optimizer",), f"networks of folds are trained side by side, which '{optimizer}' cannot; use 'adamw'"
-    yield from _in_names(document, dataset)
-    yield from _in_baselines(document, tables)
-    yield from _in_select(document, tables, available)
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
+        found = places.data_file(document, workspace)
+        dataset = TabularDataset(
+            found.path,
+            _columns(document["inputs"]),
+            _columns(document["outputs"]),
+            document.get("identifiers", []),
+            document.get("missing", "error"),
+            document.get("units", {}),
+            {name: Group(group["column"], group.get("pattern")) for name, group in document.get("groups", {}).items()},
+            document.get("fingerprint"),
+        )
+        if found.stands_in:
+            dataset.warnings.append(
+                f"'{document['path']}' was not found, so that stand-in data are used, '{document['stand_in']}'; "
+                f"put the file into data/, or add its folder to {places.DATA}"
+            )
+        return dataset
+
+    def pinned(self, document: Document, dataset: TabularDataset, workspace: Workspace) -> Document:
+        pinned = {"fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+        stands_in = places.data_file(document, workspace).stands_in
+        return {**document, **pinned, **({"stood_in": True} if stands_in else {})}
+
+    def findings(
+        self, document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        rows = np.arange(len(dataset), dtype=np.int64)
+        folds, trouble = _folds(document["split"], "split", rows, dataset, tables)
+        yield from trouble
+        inner: list[Fold] = []
+        if document.get("inner") is not None:
+            for fold in folds[:FOLDS_LOOKED_INTO]:
+                parts, trouble = _folds(document["inner"], "inner", fold.train, dataset, tables)
+                if trouble:
+                    ((where, message),) = trouble
+                    yield where, f"in the fold '{fold.name}': {message}"
+                    break
+                inner += parts
+        trained = [*inner, *folds] if document.get("keep", "best") == "last" else inner or folds
+        yield from _in_transforms(document, dataset, tables, trained)
+        if network is not None:
+            yield from _in_batches(document, network, trained)
+        if (optimizer := defaults.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
+            yield ("optimizer",), f"networks of folds are trained side by side, which '{optimizer}' cannot; use 'adamw'"
+        yield from _in_names(document, dataset)
+        yield from _in_baselines(document, tables)
+        yield from _in_select(document, tables, available)
+
+    def samples(self, document: Document, dataset: TabularDataset) -> memory.Samples:
+        return memory.Samples(len(dataset))
+
+
+def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    return {name: [columns] if isinstance(columns, str) else columns for name, columns in variables.items()}
 
 
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
@@ -78,7 +108,7 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
 
 def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the table of results can tell the estimators apart."""
-    baselines = [resolve.long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
+    baselines = [defaults.long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
     for position, first in repeated(baselines):
         yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
     for position, baseline in enumerate(baselines):
@@ -100,10 +130,10 @@ def _folds(
     value: Any, key: str, rows: np.ndarray, dataset: TabularDataset, tables: Tables
 ) -> tuple[list[Fold], list[Finding]]:
     try:
-        split: Split = built(tables["splits"], resolve.long_form(value, tables["splits"]))
+        split: Split = built(tables["splits"], defaults.long_form(value, tables["splits"]))
         return split.folds(rows, dataset.column, np.random.default_rng(0)), []
     except SplitError as error:
-        where: validate.Path = (key, "parameters", error.parameter) if error.parameter else (key,)
+        where: Where = (key, "parameters", error.parameter) if error.parameter else (key,)
         return [], [(where, str(error))]
     except TableError as error:
         return [], [((key, "parameters", "by"), str(error))]
@@ -176,7 +206,7 @@ def _in_select(document: Document, tables: Tables, available: int) -> Iterator[F
     """Whether the experience is still right with every value of `select` in its place."""
     for key, values in document.get("select", {}).items():
         for index, value in enumerate(values):
-            where: validate.Path = ("select", key, index)
+            where: Where = ("select", key, index)
             try:
                 changed = resolve.replaced(document, key, value)
             except QexpError as error:

@@ -1,37 +1,95 @@
-"""Experiences on spectra: how their cores are divided, and checks that need the spectra."""
+"""Datasets of spectra of cores, and experiences on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qexp.assemble import overlap
-from qexp.assemble.fields import of_sums_only, one_fold
+from qexp.assemble import overlap, places
+from qexp.assemble.kinds.kind import Document, Exposed, Kind
+from qexp.assemble.memory import Samples
+from qexp.assemble.metrics import of_sums_only
+from qexp.assemble.networks import network_of
+from qexp.assemble.splits import one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.datasets.spectra.rows import VALIDATION, some
 from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, SplitError
-from qexp.datasets.transforms import Transform
-from qexp.models.modules.masked_autoencoder import Encoder, hidden_channels, seen_count
+from qexp.datasets.transforms.transform import Transform
+from qexp.models.modules.masked_autoencoder import Encoder
+from qexp.models.modules.spectrum_patches import hidden_channels, seen_count
 from qexp.models.network import Network
 from qexp.seeds import Seeds
-from qexp.spec import resolve, validate
+from qexp.spec import defaults
+from qexp.spec.finding import Finding
 from qexp.tables import Tables, built
-
-Document = dict[str, Any]
-Finding = validate.Finding
+from qexp.workspace import Workspace
 
 Hidden = Callable[[Tensor], Tensor]
 """Random numbers of masks, (sample, patch) → truth values, (sample, channel)."""
 
 LOOKED_AT = 256
 """Spectra by which it is seen whether transforms fit."""
+
+
+class SpectraKind(Kind[SpectraDataset]):
+    whole: ClassVar = {"labelled": "all"}
+
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
+        keys = (
+            "target", "channels", "patch_size", "mix", "columns", "core", "depth", "energy", "units", "fingerprint",
+        )  # fmt: skip
+        return SpectraDataset(_place(document, workspace), **{key: document[key] for key in keys if key in document})
+
+    def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
+        return places.still_to_be_made(document, lambda: _place(document, workspace))
+
+    def pinned(self, document: Document, dataset: SpectraDataset, workspace: Workspace) -> Document:
+        pinned = {"units": dataset.units, "fingerprint": dataset.fingerprint}
+        return {**document, **pinned, "found": str(_place(document, workspace).absolute())}
+
+    def findings(
+        self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        yield from _in_parts(document, dataset, tables)
+        yield from _in_transforms(document, dataset, tables)
+        yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
+        if network is not None:
+            yield from _in_masks(document, dataset, network)
+
+    def data(
+        self, spec: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> SpectrumSamples:
+        network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+        train, validation, test = divided(spec, dataset, tables, seeds)
+        used = labelled(spec, train, seeds)
+        others = np.setdiff1d(train, used)
+        return SpectrumSamples(dataset, used, validation, test, others, seeds, device, hidden_of(network))
+
+    def samples(self, document: Document, dataset: SpectraDataset) -> Samples:
+        return Samples(len(dataset))
+
+    def exposed(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> Exposed:
+        train, validation, test = divided(spec, dataset, tables, Seeds(seed))
+        return Exposed(dataset, np.union1d(train, validation), test)
+
+    def training_size(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> int:
+        return len(divided(spec, dataset, tables, Seeds(seed))[0])
+
+    def without_effect(self, spec: Document) -> Collection[str]:
+        return () if MASK in spec["inputs"] else ("mask_ratio",)
+
+
+def _place(document: Document, workspace: Workspace | None) -> Path:
+    """The folder or table of spectra. Raises DatasetError."""
+    return places.data_folder(document, workspace, Path.exists, "folder or table")
 
 
 def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds) -> tuple[Rows, Rows, Rows]:
@@ -59,18 +117,9 @@ def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
 def _one_fold(
     split: Any, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
 ) -> tuple[Rows, Rows]:
-    made = built(tables["splits"], resolve.long_form(split, tables["splits"]))
+    made = built(tables["splits"], defaults.long_form(split, tables["splits"]))
     advice = f"one is {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
     return one_fold(made, rows, dataset.column, random, advice)
-
-
-def samples_of(
-    spec: Document, dataset: SpectraDataset, hidden: Hidden | None, tables: Tables, seeds: Seeds, device: torch.device
-) -> SpectrumSamples:
-    """The spectra of a resolved experience, as training takes them."""
-    train, validation, test = divided(spec, dataset, tables, seeds)
-    used = labelled(spec, train, seeds)
-    return SpectrumSamples(dataset, used, validation, test, np.setdiff1d(train, used), seeds, device, hidden)
 
 
 def hidden_of(network: Network) -> Hidden | None:
@@ -88,18 +137,6 @@ def _masked_encoder(network: Network) -> Encoder | None:
         if isinstance(encoder, Encoder) and MASK in branch.sources:
             return encoder
     return None
-
-
-def findings(document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None) -> Iterator[Finding]:
-    """All that is wrong with an experience on these spectra.
-
-    network  what is trained, where inputs and outputs fit it
-    """
-    yield from _in_parts(document, dataset, tables)
-    yield from _in_transforms(document, dataset, tables)
-    yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
-    if network is not None:
-        yield from _in_masks(document, dataset, network)
 
 
 def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:

@@ -1,0 +1,196 @@
+"""Datasets that are simulated, and experiences on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from qexp.assemble.kinds.kind import Document, Kind
+from qexp.assemble.memory import NUMBER, Samples
+from qexp.assemble.transforms import built_transforms
+from qexp.datasets.distributions import Distribution
+from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset
+from qexp.did_you_mean import suggestion
+from qexp.errors import DatasetError, QexpError
+from qexp.models.modules.matched_filters import MatchedFilters
+from qexp.models.network import Network
+from qexp.models.shapes import features
+from qexp.quantities import Quantities, Quantity, base_name, quantity
+from qexp.seeds import Seeds
+from qexp.spec import defaults
+from qexp.spec.finding import Finding, Where
+from qexp.tables import Tables, built
+from qexp.training.recipe import Data, DrawnData
+from qexp.workspace import Workspace
+
+
+def generated_of(document: Document, tables: Tables) -> GeneratedDataset:
+    """The dataset of a document that must be a generated one's. Raises QexpError for others."""
+    if document["type"] != "generated":
+        raise QexpError(f"this needs a dataset that is simulated, but its type is '{document['type']}'")
+    return GeneratedKind().dataset(document, tables, None)
+
+
+class GeneratedKind(Kind[GeneratedDataset]):
+    makes = "makes"
+
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+        noise = defaults.long_form(document.get("noise_model", "white"), tables["noises"])
+        height, width = document.get("size", [64, 64])
+        return GeneratedDataset(
+            tables["generators"][document["generation_type"]].build(),
+            (int(height), int(width)),
+            {name: float(value) for name, value in document.get("fixed", {}).items()},
+            document["varyings"],
+            {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
+            built(tables["noises"], noise),
+            tables["quantities"],
+        )
+
+    def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+        if found := list(_in_document(document, tables)):
+            raise DatasetError(found)
+        return self.dataset(document, tables, workspace)
+
+    def findings(
+        self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        if network is not None:
+            yield from _in_batches(document, network)
+        yield from _in_transforms(document, dataset, tables)
+
+    def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+        return _in_matched_filters(dataset, network, tables)
+
+    def data(
+        self, spec: Document, dataset: GeneratedDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> Data:
+        parts = dataset.parts(spec["split"], seeds)
+        train, validation, test = (int(size) for size in spec["sizes"])
+        return DrawnData(
+            train=lambda epoch: dataset.sample(parts["train"], train, seeds, ("train", epoch), device),
+            validation=dataset.sample(parts["validation"], validation, seeds, ("validation",), device),
+            test=dataset.sample(parts["test"], test, seeds, ("test",), device),
+            train_size=train,
+        )
+
+    def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
+        of_one = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        return Samples(int(document["sizes"][0]), of_one * sum(document["sizes"]), "sizes")
+
+
+def _in_document(document: Document, tables: Tables) -> Iterator[Finding]:
+    quantities = tables["quantities"]
+    generator = tables["generators"][document["generation_type"]].build()
+    lacking = [told for name, told in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
+    if lacking:
+        yield ("generation_type",), f"the generator lacks a method, {lacking[0]}"
+        return
+    fixed, varyings = document.get("fixed", {}), document["varyings"]
+    mentioned = [*fixed, *varyings]
+    required = generator.required(mentioned)
+    known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
+    for name in required:
+        if name not in mentioned:
+            about = _about(quantity(name, quantities))
+            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about})"
+    for group in ("fixed", "varyings", "distributions"):
+        for name in document.get(group, {}):
+            if name not in known:
+                yield (group, name), _unknown_variable(name, known, quantities)
+    for name in document.get("matrix", {}).get("axes", {}):
+        if name not in {*required, "noise"}:
+            yield ("matrix", "axes", name), _unknown_variable(name, {*required, "noise"}, quantities)
+    for name, description in document["distributions"].items():
+        where = ("distributions", name)
+        try:
+            distribution: Distribution = built(tables["distributions"], description)
+        except ValueError as error:
+            yield (*where, "parameters"), str(error)
+            continue
+        if name in varyings:
+            limits = quantity(name, quantities)
+            yield from _outside_limits(name, limits, distribution, where, description["type"])
+    try:
+        built(tables["noises"], defaults.long_form(document.get("noise_model", "white"), tables["noises"]))
+    except ValueError as error:
+        yield ("noise_model", "parameters"), str(error)
+
+
+def _outside_limits(
+    name: str, limits: Quantity, distribution: Distribution, where: Where, kind: str
+) -> Iterator[Finding]:
+    low, high = distribution.support()
+    floor = limits.above if limits.above is not None else limits.at_least
+    if floor is not None and low < floor:
+        yield (
+            where,
+            (
+                f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
+                "use a log_normal, log_uniform or truncated_normal distribution, or other bounds"
+            ),
+        )
+    if limits.at_most is not None and high > limits.at_most:
+        yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}"
+
+
+def _about(known: Quantity) -> str:
+    return f"{known.description}, in {known.unit}" if known.unit else known.description
+
+
+def _in_batches(document: Document, network: Network) -> Iterator[Finding]:
+    normalises = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
+    if normalises and document["sizes"][0] % document["batch_size"] == 1:
+        yield (
+            ("batch_size",),
+            f"the last of the batches of {document['sizes'][0]} samples has a single one, which a 'batch_norm' "
+            "cannot normalise; choose another size",
+        )
+
+
+def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+    """Whether the dataset makes what a model's filters are matched to."""
+    images = dataset.generator.images(dataset.variables)
+    for index, branch in enumerate(network.branches):
+        for position, name in enumerate(branch.operations):
+            filters = network.operations[name]
+            if not isinstance(filters, MatchedFilters):
+                continue
+            if position > 0 or branch.sources[0] not in images:
+                yield (
+                    ("branches", index, "operations", position),
+                    f"'{name}' is matched to an image of the dataset; put it first in a branch from "
+                    f"{' or '.join(map(repr, images))}",
+                )
+            where: Where = ("operations", name, "parameters")
+            if filters.variable not in dataset.test:
+                yield (
+                    (*where, "variable"),
+                    f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
+                )
+            elif violation := quantity(filters.variable, tables["quantities"]).violation(float(filters.values[-1])):
+                yield (*where, "high"), violation
+
+
+def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
+    transforms, found = built_transforms(document, tables)
+    yield from found
+    for name, transform in transforms.items():
+        if name in dataset.fixed:
+            low = high = dataset.fixed[name]
+        elif name in dataset.distributions:
+            low, high = dataset.distributions[name].support()
+        else:
+            low, high = -math.inf, math.inf
+        trouble = transform.domain_error(low, high)
+        if trouble:
+            yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"
+
+
+def _unknown_variable(name: str, known: Iterable[str], quantities: Quantities) -> str:
+    """Why a dataset cannot have a variable of this name."""
+    if base_name(name) in quantities:
+        return f"this dataset has no '{name}'; {suggestion(name, known)}"
+    return f"no variable '{name}'; {suggestion(name, known)}"

@@ -1,0 +1,50 @@
+"""Metrics of experiences: those that are reported, and whether they can be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from qexp.did_you_mean import suggestion
+from qexp.metrics.built_in import asked_for
+from qexp.metrics.metric import Metric
+from qexp.spec.finding import Finding
+from qexp.tables import Tables
+
+Document = dict[str, Any]
+
+
+def metrics_of(spec: Document, tables: Tables) -> dict[str, dict[str, Metric]]:
+    """output → the metrics that are reported of it."""
+    return {
+        output: {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))}
+        for output in spec["outputs"]
+    }
+
+
+def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
+    """How the numbers of all metrics of an experience are read, as its runs record it."""
+    metrics = metrics_of(spec, tables)
+    return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
+
+
+def of_sums_only(document: Document, outputs: Sequence[str], judged: str, tables: Tables) -> Iterator[Finding]:
+    """What is wrong with metrics of outputs that are judged piece by piece: they must be a matter of sums.
+
+    judged  what the pieces are called
+    """
+    of_sums = [
+        name
+        for name, entry in tables["metrics"].items()
+        if isinstance(metric := entry.build(), Metric) and metric.additive is not None
+    ]
+    for output, names in document.get("metrics", {}).items():
+        if output not in outputs:
+            continue
+        for name in names if isinstance(names, list) else [names]:
+            if name not in of_sums:
+                yield (
+                    ("metrics", output),
+                    f"'{name}' needs all values at once, but {judged} are judged one by one; "
+                    f"{suggestion(name, of_sums)}",
+                )

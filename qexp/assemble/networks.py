@@ -1,0 +1,92 @@
+"""Networks of checked documents: laid out, with transforms, and with the weights of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qexp.datasets.transforms.transform import Transform
+from qexp.errors import DamagedError
+from qexp.models.inversion import Inversion
+from qexp.models.modules import JoiningEntry
+from qexp.models.modules.matched_filters import MatchedFilters
+from qexp.models.network import Branch, Network, Operation, initialise
+from qexp.models.shapes import Shape, from_spec, written
+from qexp.seeds import Seeds
+from qexp.tables import Table, Tables, built
+from qexp.training import checkpoint
+
+Document = dict[str, Any]
+
+
+def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
+    """The network of a checked model document, laid out without memory. Raises BranchError."""
+    sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
+    operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
+    branches = [
+        Branch(
+            _names(branch["x_name"]),
+            _names(branch["y_name"]),
+            tuple(branch["operations"]),
+        )
+        for branch in document["branches"]
+    ]
+    return Network(sizes, list(outputs), operations, branches)
+
+
+def _names(value: str | list[str]) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _operation(description: Document, modules: Table) -> Operation:
+    entry, parameters = modules[description["module"]], description.get("parameters", {})
+
+    def build(shape: Shape | list[Shape]) -> torch.nn.Module:
+        module = entry.build(shape, **parameters)
+        assert isinstance(module, torch.nn.Module)
+        return module
+
+    return Operation(build, isinstance(entry, JoiningEntry), float(parameters.get("l2", 0.0)))
+
+
+def model_of(spec: Document, tables: Tables) -> Inversion:
+    """The network of a resolved experience and its transforms; weights have no values yet."""
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
+    return Inversion(network, transforms_of(spec, tables))
+
+
+def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
+    """Variable → its transform, not fitted yet."""
+    return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
+
+
+def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
+    """A model with weights that were kept in a file, ready to predict. Raises DamagedError if they are not its own."""
+    model = model_of(spec, tables)
+    initialise(model.network, Seeds(0))  # gives it memory; the values come from `weights`
+    checkpoint.load(model, weights, file)
+    for name, transform in model.transforms.items():
+        shape = model.network.inputs.get(name) or model.network.shapes[name]
+        if not _keeps(transform, shape):  # what was fitted has room for any number of channels
+            raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
+    return model.eval()
+
+
+def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
+    """Whether values of a shape have it still when they are transformed."""
+    try:
+        return tuple(transform(torch.ones(1, *shape)).shape[1:]) == tuple(shape)
+    except RuntimeError:
+        return False
+
+
+def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
+    """The network's matched filters, each with the variable that it sees."""
+    return [
+        (operation, branch.sources[0])
+        for branch in network.branches
+        if isinstance(operation := network.operations[branch.operations[0]], MatchedFilters)
+    ]

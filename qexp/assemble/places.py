@@ -1,0 +1,97 @@
+"""Where the files and folders of datasets are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.datasets import data_files
+from qexp.errors import DatasetError
+from qexp.rows.values import TableError
+from qexp.spec.finding import Finding
+from qexp.workspace import Workspace
+
+Document = dict[str, Any]
+
+DATA = "QEXP_DATA"
+"""Folders in which data files are looked for after the workspace's own."""
+
+
+def data_folder(
+    document: Document,
+    workspace: Workspace | None,
+    is_there: Callable[[Path], bool] = Path.is_dir,
+    what: str = "folder",
+) -> Path:
+    """The folder of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
+
+    is_there, what  how a place is tested, and what is looked for in words, where it need not be a folder
+    Raises DatasetError, with the command that makes the folder if the dataset tells one.
+    """
+    found = Path(document.get("found", ""))
+    if document.get("found") and is_there(found):
+        return found
+    possible = candidates(document["path"], workspace)
+    for candidate in possible:
+        if is_there(candidate):
+            return candidate
+    places = ", ".join(dict.fromkeys(map(str, [*([found] if document.get("found") else []), *possible])))
+    command = document.get("made_by")
+    way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
+    raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {places}; {way_out}")])
+
+
+def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Finding]:
+    """What is said of a dataset whose folder is not there, if the dataset names the command that makes it.
+
+    find  looks for the folder, as `data_folder` does
+    """
+    if not document.get("made_by"):
+        return []
+    try:
+        find()
+    except DatasetError as error:
+        return list(error.findings)
+    return []
+
+
+def candidates(path: str, workspace: Workspace | None) -> list[Path]:
+    """Where a folder may be."""
+    given = Path(path)
+    return [given] if given.is_absolute() else [folder / given for folder in _data_folders(workspace)]
+
+
+def _data_folders(workspace: Workspace | None) -> list[Path]:
+    own = [workspace.root / "data"] if workspace is not None else []
+    return [*own, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    path: Path
+    stands_in: bool
+    """Whether it is the stand-in for another, which was not found."""
+
+
+def data_file(document: Document, workspace: Workspace | None) -> DataFile:
+    """The file of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
+
+    Its stand-in is looked for after it, but for a dataset that was prepared: that goes on with what it had.
+    """
+    stood_in = bool(document.get("stand_in") and document.get("stood_in"))
+    found = Path(document.get("found", ""))
+    if found.is_file():
+        return DataFile(found, stood_in)
+    keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
+    troubles = []
+    for key in keys:
+        if document.get(key) is None:
+            continue
+        try:
+            return DataFile(data_files.find(document[key], _data_folders(workspace)), key == "stand_in")
+        except TableError as error:
+            troubles.append(((key,), str(error)))
+    raise DatasetError(troubles)

@@ -1,0 +1,159 @@
+"""Transforms: the one place where values are scaled. Losses see transformed values, users never do.
+
+The table, and the chain, which builds its steps from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from qexp.datasets.transforms.elementwise import Anscombe, Asinh, Log, Log1p, Scale
+from qexp.datasets.transforms.fitted import MinMax, Standardize
+from qexp.datasets.transforms.transform import Transform
+from qexp.datasets.transforms.within_samples import LogRatios, PerSample
+from qexp.did_you_mean import suggestion
+from qexp.tables import Entry, built
+
+
+class Chain(Transform):
+    """Several transforms, one after the other.
+
+    of  their names, or descriptions with parameters, in the order in which they are applied
+    """
+
+    def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList([_named(one) for one in of])
+        self.needs_own = any(step.needs_own for step in self._transforms())
+
+    def fit(self, values: Tensor) -> None:
+        for step in self._transforms():
+            step.fit(values)
+            values = step(values)
+
+    def forward(self, values: Tensor) -> Tensor:
+        for step in self.steps:
+            values = step(values)
+        return values
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        befores: list[Tensor | None] = []  # what `own` is before each step
+        for step in self._transforms():
+            befores.append(own)
+            own = step(own) if own is not None and self.needs_own else None
+        for step, before in zip(reversed(self._transforms()), reversed(befores), strict=True):
+            values = step.inverse(values, before)
+        return values
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        for step in self._transforms():
+            if trouble := step.domain_error(low, high):
+                return trouble
+            low, high = step.bounds(low, high)
+        return None
+
+    def _transforms(self) -> list[Transform]:
+        return [step for step in self.steps if isinstance(step, Transform)]
+
+
+def _named(one: str | Mapping[str, Any]) -> Transform:
+    description = {"type": one} if isinstance(one, str) else one
+    name = description.get("type", "")
+    if name not in TRANSFORMS:
+        raise ValueError(f"no transform '{name}' to chain; {suggestion(name, TRANSFORMS)}")
+    try:
+        made: Transform = built(TRANSFORMS, description)
+    except TypeError as error:
+        raise ValueError(f"the transform '{name}' takes no such parameters: {error}") from None
+    return made
+
+
+TRANSFORMS: dict[str, Entry] = {
+    "asinh": Entry(
+        build=Asinh,
+        parameters={"properties": {"scale": {"type": "number", "exclusiveMinimum": 0}}},
+        help="asinh(value / scale): linear below the scale (in the variable's unit), logarithmic above.",
+        example={"type": "asinh", "parameters": {"scale": 0.01}},
+    ),
+    "log": Entry(
+        build=Log,
+        parameters={},
+        help="Natural logarithm, for positive variables that span orders of magnitude.",
+        example={"type": "log"},
+    ),
+    "log1p": Entry(
+        build=Log1p,
+        parameters={},
+        help="Natural logarithm of 1 + value: counts, zeros among them.",
+        example={"type": "log1p"},
+    ),
+    "anscombe": Entry(
+        build=Anscombe,
+        parameters={},
+        help="Twice the root of value + 3/8: counts, whose noise becomes as large everywhere.",
+        example={"type": "anscombe"},
+    ),
+    "per_sample": Entry(
+        build=PerSample,
+        parameters={},
+        help="Each sample to mean 0, standard deviation 1 over its own values; for what goes in.",
+        example={"type": "per_sample"},
+    ),
+    "log_ratios": Entry(
+        build=LogRatios,
+        parameters={"properties": {"reference": {"type": "integer", "minimum": 0, "description": "column, from 0"}}},
+        help="Logarithm of one column, and of the ratios of all others to it: brightness and colours.",
+        example={"type": "log_ratios", "parameters": {"reference": 1}},
+    ),
+    "chain": Entry(
+        build=Chain,
+        parameters={
+            "properties": {
+                "of": {
+                    "type": "array",
+                    "items": {"type": ["string", "object"], "x-entry-of": "transforms"},
+                    "minItems": 1,
+                    "description": "names or descriptions",
+                }
+            },
+            "required": ["of"],
+        },
+        help="Several transforms, one after the other.",
+        example={"type": "chain", "parameters": {"of": ["log", "standardize"]}},
+    ),
+    "scale": Entry(
+        build=Scale,
+        parameters={
+            "properties": {
+                "typical": {
+                    "type": "number",
+                    "not": {"const": 0},
+                    "x-message": "must not be 0",
+                    "description": "typical value",
+                }
+            },
+            "required": ["typical"],
+        },
+        help="Division by a typical value.",
+        example={"type": "scale", "parameters": {"typical": 2000.0}},
+    ),
+    "standardize": Entry(
+        build=Standardize,
+        parameters={
+            "properties": {
+                "deviation": {"enum": ["channel", "all"], "description": "of each channel, or one for all channels"}
+            }
+        },
+        help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
+        example={"type": "standardize"},
+    ),
+    "minmax": Entry(
+        build=MinMax,
+        parameters={},
+        help="From 0 to 1 per channel over the training part, to which it is fitted.",
+        example={"type": "minmax"},
+    ),
+}

@@ -1,0 +1,34 @@
+"""How a run is trained and evaluated, by the kind of its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from qexp.datasets.spectra import SpectrumSamples
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation import fields, images, spectra
+from qexp.runs.evaluation.results import Results
+from qexp.runs.execution.train_network import train_network
+from qexp.runs.folds.train import train_folds
+from qexp.training.loop import Trainer
+
+
+def _on_fields(attempt: Attempt, trainer: Trainer) -> Results | None:
+    return fields.evaluate(attempt, attempt.dataset, trainer.model, trainer.recipe.metrics)
+
+
+def _on_spectra(attempt: Attempt, trainer: Trainer) -> Results | None:
+    data = trainer.data
+    assert isinstance(data, SpectrumSamples)
+    rows = data.train_rows, data.test_rows
+    subject = spectra.Subject(attempt.dataset, trainer.model, data, *rows, trainer.recipe.metrics)
+    return spectra.evaluate(attempt, subject)
+
+
+KINDS: Mapping[str, Callable[[Attempt], Results | None]] = {
+    "generated": lambda attempt: train_network(attempt, images.evaluate),
+    "tabular": train_folds,
+    "gridded": lambda attempt: train_network(attempt, _on_fields),
+    "spectra": lambda attempt: train_network(attempt, _on_spectra),
+}
+"""By the type of the dataset: what trains a run and evaluates it, and returns its results; None if interrupted."""

@@ -1,0 +1,9 @@
+"""What is wrong at a place of a document."""
+
+from __future__ import annotations
+
+Where = tuple[str | int, ...]
+"""Keys and indices from the top of a document."""
+
+Finding = tuple[Where, str]
+"""Where in the document, and what is wrong there."""

@@ -1,0 +1,100 @@
+"""Documents of datasets that are simulated, and of experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from qexp.quantities import Quantities, quantity
+from qexp.spec.defaults import defaults_in, long_form
+from qexp.spec.finding import Finding, Where
+from qexp.spec.kinds.kind import Document, SpecKind
+from qexp.tables import Tables
+
+
+class GeneratedSpecs(SpecKind):
+    def __init__(self) -> None:
+        super().__init__(Path(__file__).with_suffix(".json"))
+
+    def wrong_split(self, split: Any) -> str | None:
+        if isinstance(split, list):
+            return None
+        return (
+            "a generated dataset is divided by shares of training and validation, for example [0.8, 0.2]; "
+            "its test part is what 'varyings' says"
+        )
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        fixed, varyings = dataset.get("fixed", {}), dataset["varyings"]
+        for name, value in fixed.items():
+            violation = None if value is False else quantity(name, quantities).violation(value)
+            if violation:
+                yield ("fixed", name), f"{violation}, but is {value:g}"
+            if name in varyings:
+                yield ("fixed", name), f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
+        for name, intervals in varyings.items():
+            yield from _in_intervals(name, intervals)
+            if name not in dataset["distributions"]:
+                yield (
+                    ("varyings", name),
+                    f"'{name}' varies but has no distribution; add $.distributions.{name}, "
+                    'for example {"type": "uniform", "parameters": {"a": 0, "b": 1}}',
+                )
+        for name, (low, high) in dataset.get("matrix", {}).get("axes", {}).items():
+            where: Where = ("matrix", "axes", name)
+            if not low < high:
+                yield where, f"the axis must rise, but goes from {low:g} to {high:g}"
+                continue
+            # Cells are centred, so that an end may lie on a limit that values must not reach.
+            of = quantity(name, quantities)
+            for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
+                yield where, f"{violation}, but the axis goes from {low:g} to {high:g}"
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        if abs(sum(experience["split"]) - 1) > 1e-9:
+            yield ("split",), f"the shares must add up to 1, but make {sum(experience['split']):g}"
+        if experience["batch_size"] > experience["sizes"][0]:
+            yield (
+                ("batch_size",),
+                (f"a batch of {experience['batch_size']} is larger than the {experience['sizes'][0]} training samples"),
+            )
+
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        fixed = {name: 0.0 if value is False else value for name, value in dataset.get("fixed", {}).items()}
+        distributions = {
+            name: long_form(value, tables["distributions"]) for name, value in dataset["distributions"].items()
+        }
+        noise_model = long_form(dataset["noise_model"], tables["noises"])
+        whole = {**dataset, "fixed": fixed, "distributions": distributions, "noise_model": noise_model}
+        if "matrix" in whole:
+            whole["matrix"] = {**defaults_in(schema["properties"]["matrix"]), **whole["matrix"]}
+        return whole
+
+    def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+        return {name: quantity(name, quantities).unit for name in names}
+
+    def summary(self, spec: Document) -> dict[str, str]:
+        dataset = spec["dataset"]
+        return {
+            "generator": f"{dataset['generation_type']}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
+            "varying": ", ".join(dataset["varyings"]),
+            "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
+        }
+
+
+def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
+    before, taken = 0.0, 0.0
+    for index, (low, high) in enumerate(intervals):
+        where: Where = ("varyings", name, index)
+        if not low < high:
+            yield where, f"the interval must rise, but goes from {low:g} to {high:g}"
+        elif low < 0 or high > 1:
+            yield where, f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}"
+        elif low < before:
+            yield where, f"starts at {low:g}, before the interval ahead of it ends at {before:g}; order and part them"
+        else:
+            taken += high - low
+        before = max(before, high)
+    if taken >= 1 - 1e-9:
+        yield ("varyings", name), "the test part takes all quantiles; leave some for training and validation"

@@ -1,0 +1,87 @@
+"""Documents of datasets of fields on a grid, and of experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qexp.errors import DamagedError
+from qexp.files import read_json
+from qexp.quantities import Quantities
+from qexp.spec.finding import Finding
+from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
+
+TRAINED_ON = "trained on the test data"
+"""What every output of a run says whose test part was among what it was trained on."""
+
+
+class GriddedSpecs(SpecKind):
+    evaluated_by = "errors.json"
+
+    def __init__(self) -> None:
+        super().__init__(Path(__file__).with_suffix(".json"))
+
+    def wrong_split(self, split: Any) -> str | None:
+        if not isinstance(split, list):
+            return None
+        return (
+            "frames of the train folders are kept for validation by folder or by time, for example "
+            '{"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type": "time_block"}'
+        )
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        given = [key for key in ("inputs", "outputs") if key in dataset]
+        if dataset.get("mapping") is not None:
+            for key in given:
+                yield (key,), "the mapping names inputs and outputs already; leave out one of the two"
+            return
+        for key in ("inputs", "outputs"):
+            if key not in given:
+                yield (), f"the key '{key}' is missing; list its variables, or name a 'mapping', for example \"f2\""
+        for name in dataset.get("outputs", {}):
+            if name in dataset.get("inputs", {}):
+                yield ("outputs", name), f"'{name}' is an input, too; a variable is one or the other"
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        patches = experience.get("patches")
+        if patches is not None and experience["batch_size"] > patches[0]:
+            yield (
+                ("batch_size",),
+                f"a batch of {experience['batch_size']} is larger than the {patches[0]} training patches",
+            )
+
+    def trouble_with(self, evaluation: Path) -> str | None:
+        try:
+            errors = read_json(evaluation)
+        except DamagedError as error:
+            return str(error)
+        return None if isinstance(errors, dict) and "overall" in errors else "it holds no errors"
+
+    def summary(self, spec: Document) -> dict[str, str]:
+        dataset = spec["dataset"]
+        side, threshold = dataset["patch_size"], dataset["threshold"]
+        counts = (
+            "as many as cover the frames"
+            if spec["patches"] is None
+            else "{} training, {} validation".format(*spec["patches"])
+        )
+        counted = "" if threshold is None else f", more than {threshold:g} m of ice in the centre"
+        cells = " and ".join(f"{y:g} x {x:g} m" for y, x in dataset.get("spacing", []))
+        changed = [f"every {dataset['stepping']}th frame"] if dataset["stepping"] > 1 else []
+        changed += [f"resampled by {dataset['resample']:g}"] if dataset["resample"] != 1 else []
+        return {
+            "folder": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+            "fields": " → ".join(
+                ", ".join(f"{name} / {scale:g}" for name, scale in dataset[kind].items())
+                for kind in ("inputs", "outputs")
+            ),
+            "cells": ", ".join([cells or "of unknown width", *changed]),
+            "patches": f"{side} x {side} cells{counted}; {counts}",
+            "turned": "yes" if dataset["augment"] else "no",
+            "validation": entry_in_words(spec["split"]),
+            **({"trained on": "the test folders, too"} if dataset["include_test_in_train"] else {}),
+        }
+
+    def cautions_of_data(self, spec: Document) -> list[str]:
+        return [TRAINED_ON] if spec["dataset"].get("include_test_in_train") else []

@@ -1,0 +1,93 @@
+"""What qexp has to know of a kind of dataset to read and check its documents, and to show its runs."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qexp.quantities import Quantities
+from qexp.spec.finding import Finding
+from qexp.tables import Tables
+
+Document = dict[str, Any]
+
+
+class SpecKind(ABC):
+    """A kind of dataset.
+
+    schemas  JSON file: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys of experiences
+             that this kind alone takes; `shared`, those that it takes of what several kinds do; `split`, what the
+             key `split` says, in words; `$defs`, further definitions
+    """
+
+    evaluated_by: str = "test_predictions.nc"
+    """The file in `results` without which a run has not been evaluated on its test part."""
+    keeps_hashes: bool = False
+    """Whether runs keep hashes of the samples that they were trained on."""
+
+    def __init__(self, schemas: Path) -> None:
+        self._file = schemas
+
+    @cached_property
+    def schemas(self) -> Document:
+        content: Document = json.loads(self._file.read_text(encoding="utf-8"))
+        return content
+
+    @property
+    def experience_keys(self) -> list[str]:
+        """Keys of experiences that not all kinds take, but this one does."""
+        return [*self.schemas["experience"], *self.schemas["shared"]]
+
+    def wrong_split(self, split: Any) -> str | None:
+        """Why a value of `split`, a list of shares or an entry of the table, is not for this kind."""
+        return None
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        """What is wrong with a dataset that its schema allows."""
+        return iter(())
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        """What is wrong with an experience that its schema allows."""
+        return iter(())
+
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        """A dataset that has the defaults of its schema, with short forms written out."""
+        return dataset
+
+    def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+        """Units of variables of a resolved dataset."""
+        return {name: dataset["units"].get(name, "") for name in names}
+
+    def trouble_with(self, evaluation: Path) -> str | None:
+        """Why the file that says that a run was evaluated cannot be used; it is there."""
+        import h5py
+
+        try:
+            with h5py.File(evaluation, "r") as opened:
+                return None if len(opened) else "it holds no predictions"
+        except OSError as error:
+            return f"it cannot be read: {error}"
+
+    @abstractmethod
+    def summary(self, spec: Document) -> dict[str, str]:
+        """What `qexp show` says of the data of a resolved experience: name of the line → text."""
+
+    def cautions_of_data(self, spec: Document) -> list[str]:
+        """What must be said of all numbers that come from the data, those of baselines, too."""
+        return []
+
+    def cautions(self, spec: Document) -> list[str]:
+        """What every table, figure and record of a run must say of its numbers."""
+        return self.cautions_of_data(spec)
+
+
+def entry_in_words(description: Mapping[str, Any]) -> str:
+    """A table's entry with its parameters: `k_fold (folds 5)`."""
+    given = {name: value for name, value in description["parameters"].items() if value is not None}
+    parameters = ", ".join(f"{name} {json.dumps(value)}" for name, value in given.items())
+    kind: str = description["type"]
+    return f"{kind} ({parameters})" if parameters else kind

@@ -1,0 +1,75 @@
+"""Documents of datasets of spectra of cores, and of experiences on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qexp.quantities import Quantities
+from qexp.spec.finding import Finding
+from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
+
+RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
+"""What a target cannot be called: variables of spectra, and columns of their tables."""
+
+
+class SpectraSpecs(SpecKind):
+    keeps_hashes = True
+
+    def __init__(self) -> None:
+        super().__init__(Path(__file__).with_suffix(".json"))
+
+    def wrong_split(self, split: Any) -> str | None:
+        if not isinstance(split, list):
+            return None
+        return (
+            'spectra are held out by core: "parts" for the test part that the dataset has, or for example '
+            '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
+        )
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        channels, patch_size = dataset.get("channels", 2048), dataset.get("patch_size", 16)
+        if channels % patch_size:
+            yield (
+                ("patch_size",),
+                f"patches of {patch_size} channels do not divide a spectrum of {channels}; "
+                f"{_nearest_divisor(channels, patch_size)} would",
+            )
+        if dataset.get("target") in RESERVED:
+            yield (
+                ("target",),
+                f"'{dataset['target']}' is what something else of a spectrum is called; choose another name",
+            )
+        energy = dataset.get("energy")
+        if energy is not None and not energy[1] > 0:
+            yield ("energy", 1), f"channels go on to higher energies, but by {energy[1]:g} keV"
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        for index, name in enumerate(experience["outputs"]):
+            if name in experience["inputs"] and name != "spectrum":
+                yield ("outputs", index), f"'{name}' is an input, too: the network would be told the answer"
+        if "spectrum" in experience["outputs"] and "mask" not in experience["inputs"]:
+            yield (
+                ("outputs",),
+                "a network that sees a whole spectrum can copy it; add the input 'mask', which hides patches from it",
+            )
+        if experience.get("baselines") and "spectrum" in experience["outputs"]:
+            yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
+
+    def summary(self, spec: Document) -> dict[str, str]:
+        dataset = spec["dataset"]
+        return {
+            "spectra": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
+            "channels": f"{dataset['channels']} in patches of {dataset['patch_size']}",
+            "tested": entry_in_words(spec["split"]),
+            "validation": entry_in_words(spec["inner"]) if spec["inner"] else "the part that the dataset has",
+            "labelled": str(spec["labelled"]),
+            **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
+        }
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """Searched outwards from the size that is wanted; 1 comes last."""
+    sizes = (size for distance in range(wanted) for size in (wanted - distance, wanted + distance))
+    return next(size for size in sizes if number % size == 0)

@@ -1,0 +1,149 @@
+"""Documents of datasets of rows of a file, and of experiences on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qexp.did_you_mean import suggestion
+from qexp.quantities import Quantities
+from qexp.spec.finding import Finding, Where
+from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
+from qexp.tables import Tables
+
+STAND_IN = "made with stand-in data"
+"""What every output of a run says whose data were made up in place of measured ones."""
+
+AS_PUBLISHED = "selected on the test data"
+"""What every output of a run says whose choices were made on the rows that judge it."""
+
+VALIDATED = ("early_stopping", "reduce_on_plateau")
+"""Callbacks that look at the error on rows that were not trained on."""
+
+SELECTABLE = (
+    "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses", "model", "optimizer",
+    "precision", "schedule", "transforms",
+)  # fmt: skip
+"""What can be chosen by inner error: all that changes how a network is made and trained, and not what it is asked."""
+
+MOST_COMBINATIONS = 10_000
+"""Of what `select` lists: each is trained on all inner parts of all folds."""
+
+INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}'
+
+
+class TabularSpecs(SpecKind):
+    def __init__(self) -> None:
+        super().__init__(Path(__file__).with_suffix(".json"))
+
+    def wrong_split(self, split: Any) -> str | None:
+        if not isinstance(split, list):
+            return None
+        return (
+            "the rows of a tabular dataset are held out in folds, for example "
+            '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}'
+        )
+
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+        inputs, outputs = dataset["inputs"], dataset["outputs"]
+        owners = {column: name for name, columns in inputs.items() for column in _listed(columns)}
+        for name, columns in outputs.items():
+            if name in inputs:
+                yield ("outputs", name), f"'{name}' is an input, too; a variable is one or the other"
+                continue
+            for column in _listed(columns):
+                if column in owners:
+                    yield (
+                        ("outputs", name),
+                        f"the column '{column}' belongs to the input '{owners[column]}', too: the network would be "
+                        "told the answer",
+                    )
+        for name in dataset.get("units", {}):
+            if name not in {**inputs, **outputs}:
+                yield ("units", name), f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}"
+
+    def in_experience(self, experience: Document) -> Iterator[Finding]:
+        """Whether what is chosen is chosen on rows that are neither trained on nor held out."""
+        for index, name in enumerate(experience["outputs"]):
+            if name in experience["inputs"]:
+                yield ("outputs", index), f"'{name}' is an input, too: the network would be told the answer"
+        callbacks = [_type(value) for value in experience.get("additional_callbacks", [])]
+        if "test_evaluate" in callbacks:
+            where: Where = ("additional_callbacks", callbacks.index("test_evaluate"))
+            yield where, "rows that are held out are not looked at before the end; leave out 'test_evaluate'"
+        validated = [(index, name) for index, name in enumerate(callbacks) if name in VALIDATED]
+        inner, keep = experience.get("inner"), experience.get("keep", "best")
+        if experience.get("protocol") == "as_published":
+            if inner is not None:
+                yield ("inner",), "the protocol 'as_published' chooses on the held-out rows; leave out one of the two"
+        elif keep == "last":
+            for index, name in validated:
+                yield (
+                    ("additional_callbacks", index),
+                    f'\'{name}\' looks at an error on rows that are not trained on, and with "keep": "last" all rows '
+                    'of a fold are; leave it out, or use "keep": "best" with $.inner',
+                )
+            if experience.get("select") and inner is None:
+                yield ("select",), f"there are no rows on which to choose; {INNER}"
+            if inner is not None and not experience.get("select") and not experience.get("baselines"):
+                yield ("inner",), 'nothing is chosen where "keep" is "last" and there is no $.select; leave it out'
+        elif inner is None:
+            yield (
+                ("keep",),
+                f"there are no rows on which to choose the best epoch without looking at those held out; {INNER}, or "
+                'use "keep": "last" with a number of epochs that is known to be good',
+            )
+        combinations = math.prod(len(values) for values in experience.get("select", {}).values())
+        if combinations > MOST_COMBINATIONS:
+            yield (
+                ("select",),
+                f"{combinations:,} combinations are too many to choose from; at most {MOST_COMBINATIONS:,}",
+            )
+        for key in experience.get("select", {}):
+            if (first := key.split(".")[0]) not in SELECTABLE:
+                yield ("select", key), f"'{first}' cannot be chosen by inner error; {suggestion(first, SELECTABLE)}"
+            elif key == "model":
+                yield (
+                    ("select", key),
+                    "choose among values in the model, for example model.operations.NAME.parameters.KEY",
+                )
+
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        variables = {
+            key: {name: _listed(value) for name, value in dataset[key].items()} for key in ("inputs", "outputs")
+        }
+        units = {**{name: "" for of_key in variables.values() for name in of_key}, **dataset["units"]}
+        groups = {name: {"pattern": None, **value} for name, value in dataset["groups"].items()}
+        return {**dataset, **variables, "units": units, "groups": groups}
+
+    def summary(self, spec: Document) -> dict[str, str]:
+        dataset = spec["dataset"]
+        choices = {key: ", ".join(map(str, values)) for key, values in spec["select"].items()}
+        path = dataset["stand_in" if dataset.get("stood_in") else "path"]
+        return {
+            "file": f"{path}, SHA-256 {dataset['fingerprint'][:16]}…",
+            "held out": entry_in_words(spec["split"]),
+            "inner parts": entry_in_words(spec["inner"]) if spec["inner"] else "none",
+            "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "nothing but the epoch",
+            "members": str(spec["members"]),
+            "protocol": spec["protocol"].replace("_", " "),
+        }
+
+    def cautions_of_data(self, spec: Document) -> list[str]:
+        return [STAND_IN] if spec["dataset"].get("stood_in") else []
+
+    def cautions(self, spec: Document) -> list[str]:
+        return [*self.cautions_of_data(spec), *([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])]
+
+
+def _listed(columns: str | list[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else columns
+
+
+def _type(value: Any) -> str:
+    """What a callback is called in any of its forms."""
+    if isinstance(value, list):
+        return str(value[0])
+    return str(value["type"]) if isinstance(value, dict) else str(value)

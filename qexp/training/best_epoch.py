@@ -1,0 +1,89 @@
+"""The weights of the epoch that is kept: that with the lowest validation loss, or the last (`Recipe.keep`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from qexp.training import checkpoint
+from qexp.training.weight_layout import WeightLayout
+
+
+def is_kept(loss: float, best_loss: float, keep: str) -> bool:
+    """Whether an epoch's weights replace the ones kept so far; `keep` is "best" or "last"."""
+    return loss < best_loss or keep == "last"
+
+
+class BestWeights:
+    """A copy of a model's weights at its best epoch, in memory and in `path` (`best.safetensors`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tensors: dict[str, Tensor] | None = None
+        self._unwritten = False
+
+    def keep(self, model: nn.Module) -> None:
+        """Copy the model's present weights."""
+        self._tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._unwritten = True
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give the model the weights that are kept. Some epoch must have been kept."""
+        assert self._tensors is not None
+        model.load_state_dict(self._tensors)
+
+    def write(self, epoch: int, loss: float) -> None:
+        """Write the weights, with their epoch and its validation loss, unless they are written already."""
+        if self._tensors is not None and self._unwritten:
+            checkpoint.write(self.path, self._tensors, {"epoch": epoch, "loss": loss})
+            self._unwritten = False
+
+    def read(self) -> None:
+        """Read the weights back, if they were written. Raises DamagedError."""
+        if self.path.exists():
+            self._tensors = checkpoint.read(self.path)[0]
+
+
+class BestRows:
+    """The same for the networks of a stack: each network's weights at its best epoch are a row of one matrix."""
+
+    def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
+        """modules  all of one layout, with their initial weights"""
+        self._layout = layout
+        self.weights = torch.stack([layout.row(one) for one in modules]).to(device)
+        """(network, number)"""
+        self.buffers = {
+            name: torch.stack([dict(one.named_buffers())[name] for one in modules]).to(device)
+            for name, _ in modules[0].named_buffers()
+        }
+        """Name → (network, ...)."""
+
+    def keep(self, position: int, weights: Tensor, buffers: Mapping[str, Tensor]) -> None:
+        """Copy the present weights of one network, (number,), and its buffers."""
+        self.weights[position].copy_(weights)
+        for name, values in self.buffers.items():
+            values[position].copy_(buffers[name])
+
+    def load_into(self, position: int, module: nn.Module) -> None:
+        """Give a module of the layout the weights that are kept of one network."""
+        row = slice(position, position + 1)
+        state = {
+            **self._layout.views(self.weights[row]),
+            **{name: values[row] for name, values in self.buffers.items()},
+        }
+        with torch.no_grad():
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                tensor.copy_(state[name][0])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        return {"kept": self.weights, **{f"kept.{name}": values for name, values in self.buffers.items()}}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take them from a checkpoint again."""
+        device = self.weights.device
+        self.weights = tensors["kept"].to(device)
+        self.buffers = {name: tensors[f"kept.{name}"].to(device) for name in self.buffers}

@@ -1,0 +1,28 @@
+"""A fifth kind of dataset, outside of qexp: images in a folder, with numbers in labels.csv.
+
+`LINES` are all that has to be said to qexp: a line for each of its tables by kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qexp.analysis.prediction.files import KINDS as PREDICTIONS
+from qexp.assemble.kinds import KINDS as OBJECTS
+from qexp.runs.execution.kinds import KINDS as EXECUTIONS
+from qexp.runs.record.resolved import KINDS as RESOLVED
+from qexp.spec.kinds import KINDS as DOCUMENTS
+from tests.fifth_kind.documents import ImageSpecs, OnImages
+from tests.fifth_kind.objects import ImageKind
+from tests.fifth_kind.prediction import PREDICTION
+from tests.fifth_kind.runs import train
+
+LINES: list[tuple[Mapping[str, Any], Any]] = [
+    (DOCUMENTS, ImageSpecs()),
+    (OBJECTS, ImageKind()),
+    (RESOLVED, OnImages),
+    (EXECUTIONS, train),
+    (PREDICTIONS, PREDICTION),
+]
+"""Table → what it has for `images`."""

@@ -1,0 +1,50 @@
+"""The documents of datasets of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qexp.quantities import Quantities
+from qexp.runs.record.parts import Part
+from qexp.runs.record.resolved import Experience
+from qexp.spec.finding import Finding
+from qexp.spec.kinds import SpecKind
+
+
+class ImageSpecs(SpecKind):
+    evaluated_by = "estimates.csv"
+
+    def __init__(self) -> None:
+        super().__init__(Path(__file__).with_suffix(".json"))
+
+    def wrong_split(self, split: Any) -> str | None:
+        return None if isinstance(split, list) else "images are divided by shares, for example [0.8, 0.2]"
+
+    def in_dataset(self, dataset: dict[str, Any], quantities: Quantities) -> Iterator[Finding]:
+        for index, name in enumerate(dataset["labels"]):
+            if name == "image":
+                yield ("labels", index), "'image' is the image itself; rename the column"
+
+    def trouble_with(self, evaluation: Path) -> str | None:
+        return None if evaluation.stat().st_size else "it is empty"
+
+    def summary(self, spec: dict[str, Any]) -> dict[str, str]:
+        return {"images": f"{spec['dataset']['path']}, SHA-256 {spec['dataset']['fingerprint'][:16]}…"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Part):
+    path: str
+    labels: tuple[str, ...]
+    units: Mapping[str, str]
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnImages(Experience):
+    dataset: Images
+    split: tuple[float, float]
+    turn: bool

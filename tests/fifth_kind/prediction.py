@@ -1,0 +1,55 @@
+"""Estimates for images in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from qexp import files
+from qexp.analysis.prediction.files import Kind
+from qexp.analysis.prediction.predictor import load_model
+from qexp.analysis.prediction.progress import Progress
+from qexp.errors import QexpError
+from qexp.models.inversion import Inversion
+from qexp.runs.record.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    target: Path
+    made: bool
+    remarks: list[str]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.target]
+
+
+def _targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    return [(source, target)]
+
+
+def _estimator(directory: RunDirectory, device: str) -> partial[ImagePrediction]:
+    return partial(_predict, model=load_model(directory, torch.device("cpu")))
+
+
+def _predict(
+    source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: Progress, model: Inversion
+) -> ImagePrediction:
+    images = sorted(source.glob("*.npy"))
+    if not images:
+        raise QexpError(f"{source} has no images")
+    if target.exists() and not overwrite:
+        return ImagePrediction(target, False, [])
+    made = model.estimate({"image": torch.from_numpy(np.stack([np.load(path) for path in images])).float()[:, None]})
+    rows = zip([path.name for path in images], *(values[:, 0].tolist() for values in made.values()), strict=True)
+    files.write_csv(target, ["file", *made], rows)
+    return ImagePrediction(target, True, [f"{len(images)} images"])
+
+
+PREDICTION = Kind("images", _targets, _estimator)

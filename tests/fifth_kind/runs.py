@@ -1,0 +1,24 @@
+"""Training on images, and what is written of the test images."""
+
+from __future__ import annotations
+
+from qexp import files
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
+from qexp.runs.execution.train_network import train_network
+from qexp.training.loop import Trainer
+
+
+def train(attempt: Attempt) -> Results | None:
+    return train_network(attempt, evaluate)
+
+
+def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
+    test = trainer.data.test
+    estimates = trainer.model.estimate(test)
+    names = list(estimates)
+    columns = [values[:, 0].tolist() for name in names for values in (test[name], estimates[name])]
+    header = [column for name in names for column in (name, f"{name}_estimate")]
+    attempt.directory.results.mkdir(exist_ok=True)
+    files.write_csv(attempt.directory.results / "estimates.csv", header, zip(*columns, strict=True))
+    return Results({"test": trainer.evaluate(test)})

@@ -1,0 +1,167 @@
+"""A kind of dataset is added from outside: new modules, and a line in each table by kind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qexp as package
+from qexp.errors import DamagedError, SpecError
+from qexp.runs.record.directory import RunDirectory
+from tests.conftest import Outcome, Specs, call
+from tests.fifth_kind import LINES
+from tests.fifth_kind.objects import ImageKind
+
+SPOTS: dict[str, dict[str, Any]] = {
+    "dataset": {"type": "images", "path": "spots", "labels": ["radius"], "units": {"radius": "mm"}},
+    "model": {
+        "inputs": {"image": {"size": [8, 8, 1]}},
+        "outputs": ["radius"],
+        "operations": {"look": {"module": "denses", "parameters": {"filters": [8, 1], "activation": "silu"}}},
+        "branches": [{"x_name": "image", "y_name": "radius", "operations": ["look"]}],
+    },
+    "experience": {
+        "model": "spots",
+        "dataset": "spots",
+        "inputs": ["image"],
+        "outputs": ["radius"],
+        "split": [0.75, 0.25],
+        "epochs": 3,
+        "batch_size": 4,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "losses": {"radius": "mse"},
+    },
+}
+
+UNKNOWN = "no dataset type 'images'; known: generated, gridded, spectra, tabular"
+
+
+def draw(folder: Path, count: int) -> None:
+    """Images of discs, an eighth of them for the test."""
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[-3.5:4, -3.5:4]
+    lines = ["file,part,radius"]
+    for number in range(count):
+        radius = 1 + 2 * number / count
+        np.save(folder / f"{number:02d}.npy", (np.hypot(y, x) < radius).astype(np.float32))
+        lines.append(f"{number:02d}.npy,{'test' if number % 8 == 3 else 'train'},{radius}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
+    """A workspace with an experience on images, which is the current directory; qexp does not know the kind yet."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    draw(tmp_path / "data/spots", 32)
+    return Specs(tmp_path, SPOTS, "spots")
+
+
+@pytest.fixture
+def known(spots: Specs, monkeypatch: pytest.MonkeyPatch) -> Specs:
+    """The same; qexp knows the kind."""
+    for table, line in LINES:
+        monkeypatch.setitem(table, "images", line)  # type: ignore[arg-type]
+    return spots
+
+
+@pytest.fixture
+def trained(known: Specs) -> package.Run:
+    return package.run("spots", seed=1, device="cpu")
+
+
+def test_it_trains_and_is_listed_and_shown(trained, qexp: Callable[..., Outcome]):
+    assert trained.state == "done"
+    assert trained.record["units"] == {"radius": "mm"}
+    assert {"mae", "rmse", "r2"} <= trained.results["test"]["radius"].keys()
+    (listed,) = json.loads(qexp("ls", "--json").stdout)
+    assert (listed["name"], listed["state"], listed["dataset"]) == ("spots_1", "done", "spots")
+    shown = qexp("show", "spots_1").stdout
+    assert f"images         spots, SHA-256 {trained.spec['dataset']['fingerprint'][:16]}…" in shown
+    assert trained.spec["turn"] is False
+    assert not {"sizes", "patches", "select"} & trained.spec.keys()
+
+
+def test_it_is_interrupted_and_resumed_to_the_same_bits(trained, qexp):
+    code, _, stderr = qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu")
+    assert code == 0, stderr
+    weights = [(Path("runs") / name / "checkpoints/best.safetensors").read_bytes() for name in ("spots_1", "again")]
+    assert weights[0] == weights[1]
+
+
+def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):
+    assert (trained.directory.results / "estimates.csv").is_file()
+    (trained.directory.results / "estimates.csv").unlink()
+    code, stdout, stderr = qexp("doctor")
+    assert code != 0
+    assert "estimates.csv" in stdout + stderr
+
+
+def test_it_estimates_files(trained, qexp, tmp_path):
+    draw(tmp_path / "new", 5)
+    code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")
+    assert code == 0, stderr
+    assert "5 images" in stderr
+    rows = list(csv.DictReader((tmp_path / "new.csv").read_text(encoding="utf-8").splitlines()))
+    image = np.load(tmp_path / "new/03.npy")
+    assert float(rows[3]["radius"]) == pytest.approx(float(trained.predict(image=image)["radius"]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "said"),
+    [
+        ("dataset", "labels", ["radius", "image"], "at $.labels[1]: 'image' is the image itself"),
+        ("dataset", "labels", ["height"], "at $.labels[0]: "),
+        ("dataset", "label", "radius", "at $.label: unknown key 'label'; did you mean 'labels'?"),
+        ("dataset", "path", "spot", "at $.path: there is no "),
+        ("experience", "split", "leave_one_out", "at $.split: images are divided by shares"),
+        ("experience", "batch_size", 40, "at $.batch_size: there are 21 training images"),
+        ("experience", "sizes", [8, 4, 4], "'sizes' is for generated datasets, but this one is of the type 'images'"),
+        ("experience", "members", 3, "'members' is for tabular datasets, but this one is of the type 'images'"),
+        ("experience", "inputs", ["picture"], "at $.inputs[0]: the dataset has no 'picture'"),
+    ],
+)
+def test_a_bad_spec_is_told(known, problems, kind, path, value, said):
+    known.spoil(kind, (path, value))
+    assert any(said in line for line in problems("specs/experiences/spots.json"))
+
+
+def test_its_schema_and_its_entry_are_printed(known, qexp):
+    assert "images" in json.loads(qexp("schema", "dataset").stdout)["properties"]["type"]["enum"]
+    assert json.loads(qexp("schema", "experience").stdout)["properties"]["turn"]["x-dataset"] == "images"
+    assert "labels" in qexp("tables", "datasets", "images").stdout
+
+
+def test_a_dataset_is_opened_once_by_a_run(known, monkeypatch):
+    kind = next(line for _, line in LINES if isinstance(line, ImageKind))
+    monkeypatch.setattr(kind, "opened", 0)
+    package.run("spots", device="cpu")
+    assert kind.opened == 1
+
+
+def test_without_its_lines_the_type_is_unknown_and_not_taken_for_another(spots, problems):
+    assert [line for line in problems("specs/datasets/spots.json") if UNKNOWN in line]
+    (said,) = problems("specs/experiences/spots.json")
+    assert UNKNOWN in said
+    with pytest.raises(SpecError, match="no dataset type 'images'"):
+        package.run("spots")
+
+
+def test_a_run_of_a_kind_that_is_not_known_any_more_is_listed_and_damaged_where_its_data_matter(
+    known, qexp, monkeypatch
+):
+    package.run("spots", seed=1, device="cpu")
+    for table, _ in LINES:
+        monkeypatch.delitem(table, "images")  # type: ignore[arg-type]
+    assert qexp("ls", "-q").stdout.split() == ["spots_1"]
+    with pytest.raises(DamagedError, match=r"\$\.dataset\.type is not one of generated, tabular, gridded, spectra"):
+        RunDirectory(Path("runs/spots_1")).spec()
+    assert call("show", "spots_1").code == 5

@@ -1,0 +1,88 @@
+"""Kinds of dataset stand in tables, one line each, and nothing else asks of which kind a dataset is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from qexp import assemble
+from qexp.analysis.prediction import files
+from qexp.runs.execution import kinds as execution
+from qexp.runs.record import resolved
+from qexp.spec import kinds
+from qexp.spec.schema import whole_schema
+from tests.test_imports import MODULES
+
+TABLES = {
+    "spec.kinds": kinds.KINDS,
+    "assemble.kinds": assemble.KINDS,
+    "runs.record.resolved": resolved.KINDS,
+    "runs.execution.kinds": execution.KINDS,
+    "analysis.prediction.files": files.KINDS,
+}
+"""Module → its table by kind."""
+
+
+@pytest.mark.parametrize("module", TABLES)
+def test_all_tables_have_the_kinds_that_the_schema_lists(module):
+    enumerated = whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"]
+    assert list(TABLES[module]) == enumerated
+
+
+def of_one_kind(module: str) -> bool:
+    """Whether a module is one kind's own, or holds a table of all kinds."""
+    return module in TABLES or module.startswith(("spec.kinds.", "assemble.kinds."))
+
+
+def names_of(node: ast.AST) -> set[str]:
+    """All texts in an expression."""
+    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def questions(tree: ast.Module) -> Iterator[ast.expr]:
+    """Expressions that ask of which kind a dataset is: by its class, by its type, or by a dictionary of kinds."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass", "type"):
+            if "Dataset" in ast.unparse(node):
+                yield node
+        elif isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+            types = any(ast.unparse(part).endswith(("['type']", ".get('type')")) for part in parts)
+            if (types and "dataset" in ast.unparse(node)) or any(names_of(part) & kinds.KINDS.keys() for part in parts):
+                yield node
+        elif isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            if len(keys & kinds.KINDS.keys()) > 1:
+                yield node
+        elif isinstance(node, ast.MatchValue) and names_of(node) & kinds.KINDS.keys():
+            yield node.value
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is(module):
+    found = list(questions(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
+    assert of_one_kind(module) or [f"line {one.lineno}: {ast.unparse(one)}" for one in found] == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "isinstance(dataset, GriddedDataset)",
+        "spec['dataset']['type'] == 'tabular'",
+        "document['type'] != 'generated'",
+        "dataset.get('type') in known",
+        "'spectra' == kind",
+        "{'tabular': rows, 'gridded': fields}[kind]",
+    ],
+)
+def test_such_questions_are_found(question):
+    assert len(list(questions(ast.parse(question)))) == 1
+
+
+def test_every_kind_has_a_module_and_its_schemas_beside_it():
+    for table in ("spec.kinds", "assemble.kinds"):
+        assert all(f"{table}.{name}" in MODULES for name in TABLES[table])
+    for name in kinds.KINDS:
+        assert MODULES[f"spec.kinds.{name}"].with_suffix(".json").is_file()
