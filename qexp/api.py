@@ -429,11 +429,11 @@ def predict(
     """
     import warnings
 
-    from qexp.analysis.prediction.files import kind_of, predict_files
+    from qexp.analysis.prediction.files import file_kind, predict_files
     from qexp.errors import QexpError
 
     directory = _directory(run, workspace, trust_code)
-    pairs = kind_of(directory).targets(Path(source), Path(target))
+    pairs = file_kind(directory).targets(Path(source), Path(target))
     made, mistakes = [], []
     for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite):
         if isinstance(one, QexpError):

@@ -53,7 +53,7 @@ def predict(
     the surface; spectra get a figure down each core. Files that the same run has estimated already are left alone, so
     that a command that was interrupted can be given again. A cluster gets a job for each file of a folder.
     """
-    from qexp.analysis.prediction.files import kind_of, predict_files
+    from qexp.analysis.prediction.files import file_kind, predict_files
     from qexp.errors import QexpError
     from qexp.runs.catalog.catalog import Catalog
     from qexp.runs.schedulers import options_of
@@ -64,7 +64,7 @@ def predict(
     place = find(workspace)
     settings = options_of(launcher, place.settings(), launcher_options or [])
     directory = Catalog(place).find(run).trusting(trust_code)
-    kind = kind_of(directory)
+    kind = file_kind(directory)
     pairs = kind.targets(source, target)
     if launcher != LOCAL:
         from qexp.analysis.prediction.job_array import submit

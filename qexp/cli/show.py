@@ -80,9 +80,9 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
 
 
 def _print_head(directory: RunDirectory, record: Record, state: str) -> None:
-    from qexp.runs.record.lineage import as_text
+    from qexp.runs.record.lineage import lineage_text
 
-    environment, attempts, before = _environment(directory), record.attempts, as_text(record.lineage)
+    environment, attempts, before = _environment(directory), record.attempts, lineage_text(record.lineage)
     lines = [
         ("run", record.name),
         ("state", state),

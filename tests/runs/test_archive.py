@@ -379,7 +379,7 @@ def test_code_that_comes_with_a_run_is_pointed_out(there, tmp_path, qexp):
     archive = write_archive(tmp_path / "x.tar", *run_of(), ("one/code/extensions.py", b"print('hello')"))
     code, _, stderr = qexp("import", archive, "--workspace", there)
     assert code == 0
-    assert "brings code of its own" in stderr
+    assert "has code of its own" in stderr
 
 
 # What is exported, and what is left of exports that were killed

@@ -1,7 +1,7 @@
 import pytest
 
 from qexp.errors import QexpError, SpecError
-from qexp.runs.planning.plans import axis, plan, seeds_of, sweep
+from qexp.runs.planning.plans import grid_axis, plan, seeds_of, sweep
 from qexp.workspace import Workspace
 
 
@@ -36,20 +36,20 @@ def test_seeds_that_are_none_are_refused(text, complaint):
 
 
 def test_a_grid_axis_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
-    assert axis("learning_rate=1e-3,3e-3") == (["learning_rate"], [["learning_rate=1e-3"], ["learning_rate=3e-3"]])
-    assert axis("sizes=[8,4,4],[16, 4,4]") == (["sizes"], [["sizes=[8,4,4]"], ["sizes=[16, 4,4]"]])
-    assert axis('a.b={"type":"x","p":[1,2]},"c,d"') == (["a.b"], [['a.b={"type":"x","p":[1,2]}'], ['a.b="c,d"']])
+    assert grid_axis("learning_rate=1e-3,3e-3") == (["learning_rate"], [["learning_rate=1e-3"], ["learning_rate=3e-3"]])
+    assert grid_axis("sizes=[8,4,4],[16, 4,4]") == (["sizes"], [["sizes=[8,4,4]"], ["sizes=[16, 4,4]"]])
+    assert grid_axis('a.b={"type":"x","p":[1,2]},"c,d"') == (["a.b"], [['a.b={"type":"x","p":[1,2]}'], ['a.b="c,d"']])
 
 
 def test_keys_with_a_plus_between_them_get_the_same_value():
-    assert axis("a.b+c.d=0.5,[1,2]") == (["a.b", "c.d"], [["a.b=0.5", "c.d=0.5"], ["a.b=[1,2]", "c.d=[1,2]"]])
-    assert axis("rate=1e+3") == (["rate"], [["rate=1e+3"]])
+    assert grid_axis("a.b+c.d=0.5,[1,2]") == (["a.b", "c.d"], [["a.b=0.5", "c.d=0.5"], ["a.b=[1,2]", "c.d=[1,2]"]])
+    assert grid_axis("rate=1e+3") == (["rate"], [["rate=1e+3"]])
 
 
 @pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "epochs=1,1", "a+=1", "+a=1"])
 def test_a_grid_axis_that_is_none_is_refused(text):
     with pytest.raises(QexpError, match="--grid"):
-        axis(text)
+        grid_axis(text)
 
 
 def planned(workspace, *, references=("mogi_quick",), seeds=(0,), grid=(), overrides=()):

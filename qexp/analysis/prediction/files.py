@@ -50,7 +50,7 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """How runs on one type of dataset predict files."""
 
     counted: str
@@ -60,28 +60,28 @@ class Kind:
     """Returns the estimator of a run on a device."""
 
 
-KINDS: Mapping[str, Kind | None] = {
+KINDS: Mapping[str, FileKind | None] = {
     "generated": None,
-    "tabular": Kind(
+    "tabular": FileKind(
         "rows",
         rows.targets,
         lambda directory, device: partial(rows.predict_rows, model=row_model(directory, device)),
     ),
-    "gridded": Kind(
+    "gridded": FileKind(
         "frames",
         fields.targets,
         lambda directory, device: partial(fields.predict_fields, model=field_model(directory, device)),
     ),
-    "spectra": Kind(
+    "spectra": FileKind(
         "spectra",
         spectra.targets,
         lambda directory, device: partial(spectra.predict_spectra, model=spectrum_model(directory, device)),
     ),
 }
-"""By the type of the dataset; None where there are no files to estimate, and predictions are made from arrays."""
+"""Type of dataset → how its runs predict files; None for a type whose runs predict from arrays only."""
 
 
-def kind_of(directory: RunDirectory) -> Kind:
+def file_kind(directory: RunDirectory) -> FileKind:
     """How a run predicts files. Raises QexpError for a run that takes arrays only."""
     trained_on = directory.spec()["dataset"]["type"]
     kind = KINDS[trained_on]
@@ -107,7 +107,7 @@ def predict_files(
 
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue
     """
-    estimate = kind_of(directory).estimator(directory, device)
+    estimate = file_kind(directory).estimator(directory, device)
     count = assemble.threads_to_predict(directory.spec(), tables_of(directory), assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError

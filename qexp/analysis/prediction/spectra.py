@@ -16,7 +16,7 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, WORDS
-from qexp.analysis.prediction.spectrum_sources import SpectrumLayout, SpectrumPiece, SpectrumSource, source_of
+from qexp.analysis.prediction.spectrum_sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.cores import Estimates, down_core
 from qexp.rows.formats import format_of, new_file_of_rows
@@ -165,7 +165,7 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
     return estimates
 
 
-def _schema(model: SpectrumModel, found: SpectrumSource, caution: str) -> pa.Schema:
+def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> pa.Schema:
     """The columns of the new file, with their units."""
     import pyarrow as pa
 

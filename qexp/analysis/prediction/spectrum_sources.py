@@ -54,7 +54,7 @@ class SpectrumPiece:
     """The fraction of the source that has been read."""
 
 
-class SpectrumSource(Protocol):
+class PredictionSource(Protocol):
     """A source of spectra: a folder or a table."""
 
     identity: Any
@@ -68,11 +68,11 @@ class SpectrumSource(Protocol):
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
 
 
-def source_of(path: Path, layout: SpectrumLayout) -> SpectrumSource:
+def source_of(path: Path, layout: SpectrumLayout) -> PredictionSource:
     """The spectra of a folder or table. Raises QexpError if there are none."""
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file or folder")
-    return SpectrumFolder(path, layout) if path.is_dir() else SpectrumRows(path, layout)
+    return FolderOfSpectra(path, layout) if path.is_dir() else TableOfSpectra(path, layout)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Group:
     info: Path | None
 
 
-class SpectrumFolder:
+class FolderOfSpectra:
     """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
@@ -165,7 +165,7 @@ class SpectrumFolder:
         return found
 
 
-class SpectrumRows:
+class TableOfSpectra:
     """A table with a spectrum per row; see `CountTable`."""
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:

@@ -50,7 +50,7 @@ def study_axes(pretraining_grid: Sequence[str], grid: Sequence[str]) -> list[Stu
     given = [(text, True) for text in pretraining_grid] + [(text, False) for text in grid]
     if not given:
         raise QexpError("a study varies the value of a key; give --grid, for example --grid labelled=10,100,all")
-    axes = [StudyAxis(*plans.axis(text), of_pretraining) for text, of_pretraining in given]
+    axes = [StudyAxis(*plans.grid_axis(text), of_pretraining) for text, of_pretraining in given]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
 

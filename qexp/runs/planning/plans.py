@@ -107,7 +107,7 @@ def sweep(
     grid    texts such as `learning_rate=1e-3,3e-3`
     memory  memory of the machine that will train [bytes]; default: of this machine
     """
-    axes = [axis(text) for text in grid]
+    axes = [grid_axis(text) for text in grid]
     keys = [key for of_axis, _ in axes for key in of_axis]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise QexpError(f"--grid {twice} is given twice; list all its values in one: --grid {twice}=A,B")
@@ -167,7 +167,7 @@ def _range_of(part: str, shown: str) -> range:
     return range(low, high)
 
 
-def axis(text: str) -> tuple[list[str], list[list[str]]]:
+def grid_axis(text: str) -> tuple[list[str], list[list[str]]]:
     """The key and the overrides of each value: `learning_rate=1e-3,3e-3` → `["learning_rate=1e-3"]` and so on.
 
     Keys joined by +, as in `a.b+c.d=1,2`, get the same value. Commas inside [], {} and "" do not separate values.

@@ -135,7 +135,7 @@ def _claimed(directory: RunDirectory, number: int) -> Lease:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:
-        if lease.held():  # a file server that repeats a request reports that the file exists already
+        if lease.held():  # a file server that repeats the request reports an error although it succeeded
             return lease
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
             raise QexpError(f"{directory.name} is being started by another process") from None

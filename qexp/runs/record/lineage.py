@@ -93,12 +93,12 @@ def chain(
     return (nearest, *record.lineage)
 
 
-def as_text(lineage: Iterable[Ancestor]) -> str:
+def lineage_text(lineage: Iterable[Ancestor]) -> str:
     """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without pretraining."""
-    return " <- ".join(map(_one_as_text, lineage))
+    return " <- ".join(map(_ancestor_text, lineage))
 
 
-def _one_as_text(one: Ancestor) -> str:
+def _ancestor_text(one: Ancestor) -> str:
     words = [", ".join(one.operations)] if one.operations else []
     if words and one.transforms:
         words.append(f"{', '.join(one.transforms)} scaled as there")
