@@ -23,7 +23,7 @@ from qexp.api import (
 )
 from qexp.threads import wait_without_spinning
 
-wait_without_spinning()  # nothing above has loaded torch
+wait_without_spinning()  # no import above loads torch
 
 __version__ = "0.1.0"
 

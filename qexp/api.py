@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +130,14 @@ class Run:
 
         place = workspaces.Workspace(self.path.parent.parent)
         return verify(self.directory, place, keep=Path(keep) if keep is not None else None, device=device)
+
+    def figures(
+        self, formats: Sequence[str] = ("png",), *, style: str | Path | None = None, only: Collection[str] = ()
+    ) -> list[Path]:
+        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`."""
+        from qexp.runs.figures import draw
+
+        return draw(self.directory, formats, None if style is None else Path(style), only)
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""

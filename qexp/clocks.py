@@ -1,6 +1,6 @@
 """The age of files by the clock of the file system that they lie on.
 
-On a network file system that clock is the server's. This machine's own, or another machine's, may be wrong.
+On a network file system that is the server's clock. The clock of this machine, or of another one, may be wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 FOLDERS_TRIED = 4
-"""A user who may only read a run's attempt may perhaps write to the attempts, the run, or the folder of all runs."""
+"""Levels above a file at which to try to write: a user may have write access to the run, but not to its attempt."""
 
 
 def age(file: Path) -> float:
@@ -21,12 +21,12 @@ def age(file: Path) -> float:
 
 
 def now_at(path: Path) -> float:
-    """The time that a file written beside `path` at this moment gets. Raises OSError."""
+    """The time that a file gets if it is written beside `path` now. Raises OSError."""
     return _now(path, path.stat().st_dev)
 
 
 def _now(path: Path, device: int) -> float:
-    """Where nothing can be written on that file system, this machine's own time must do."""
+    """The present time of the file system of `path`; this machine's own if nothing can be written there."""
     for folder in path.absolute().parents[:FOLDERS_TRIED]:
         try:
             with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as written:

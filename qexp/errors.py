@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a user can mend, and the exit code of each."""
+"""The errors that a user can fix, and their exit codes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 
 class QexpError(Exception):
-    """A mistake or a condition that the user can mend; `cli` prints it without a traceback."""
+    """A mistake or a condition that the user can fix; `cli` prints it without a traceback."""
 
     exit_code = 2
 
 
 class NotFoundError(QexpError):
-    """A run, spec or matrix was named that is not there."""
+    """A run, spec, file or matrix does not exist."""
 
     exit_code = 3
 
 
 class UntrustedCodeError(QexpError):
-    """A run was imported with code that would have to be executed, and nobody has said to trust it."""
+    """A command needs code that was imported with a run and is not trusted."""
 
 
 class RunFailedError(QexpError):
@@ -35,7 +35,7 @@ class DamagedError(QexpError):
 
 
 class SchedulerError(QexpError):
-    """The scheduler of a cluster refused, in its own words."""
+    """The scheduler of a cluster refused; with its own message."""
 
     exit_code = 6
 
@@ -47,12 +47,12 @@ class InterruptedRunError(QexpError):
 
 
 class TakenOverError(QexpError):
-    """Another process works on a run now; this one may not write to it any more."""
+    """Another process has taken over a run; this one must not write to it any more."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a document: where, what, and what would work."""
+    """One problem of a document: where, what, and what would work."""
 
     file: str
     path: tuple[str | int, ...]
@@ -63,7 +63,7 @@ class Problem:
 
 
 class SpecError(QexpError):
-    """A document is wrong; carries all its problems, not the first only."""
+    """A document has problems; `problems` holds all of them."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
@@ -71,7 +71,7 @@ class SpecError(QexpError):
 
 
 class DatasetError(QexpError):
-    """Data cannot be used as they are asked to be; carries all that is wrong, and in which argument."""
+    """Data cannot be used; carries all problems, each with the argument that it is about."""
 
     def __init__(self, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
         self.findings = list(findings)
@@ -79,11 +79,11 @@ class DatasetError(QexpError):
 
 
 LONGEST_SHOWN = 200
-"""Characters of what somebody typed that an error repeats."""
+"""The largest number of characters of a user's input that an error repeats."""
 
 
 def shortened(text: str) -> str:
-    """What somebody typed, as an error repeats it however long it is."""
+    """A user's input, shortened for an error."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 

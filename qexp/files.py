@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, synced, renamed."""
+"""Files that are complete or missing: written under another name, synced, renamed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from typing import IO, Any
 from qexp.errors import DamagedError, QexpError, TakenOverError
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for the beginning of a formula."""
+"""Characters with which a formula begins in a spreadsheet."""
 
 TEMPORARY = re.compile(
-    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
+    r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|csv|parquet|txt|sh|onnx|pt2?|tar(\.gz|\.zst)?)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
 )
-"""Names that `replacing` and `beside` give a file until it is whole, with the name that it gets then."""
+"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final name."""
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, if they are not there."""
+    """Make a folder and its parents, if they do not exist."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +36,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step; after a crash or a full disk the old one is still there."""
+    """Replace a file atomically: after a crash or on a full disk the old one is unchanged."""
     try:
         with replacing(path) as file:
             file.write(content)
@@ -46,7 +46,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to be written beside, which takes the place of `path` when all went well, and is gone otherwise."""
+    """An open temporary file, which replaces `path` at the end, or is deleted after an error."""
     with _draft(path, "") as (handle, temporary):
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -57,7 +57,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """The same for what opens its file itself, by name: a file beside, with the same ending."""
+    """The same for libraries that open a file by its name: the path of a temporary file with the same suffix."""
     with _draft(path, path.suffix) as (handle, temporary):
         os.close(handle)
         yield temporary
@@ -72,10 +72,10 @@ _DRAFTS: dict[Path, Path] = {}
 
 @contextmanager
 def drafted_in(folder: Path, below: Path) -> Iterator[None]:
-    """For as long as this lasts, files below `below` are written in `folder`, and renamed from there.
+    """A context in which files below `below` are first written in `folder`, then renamed.
 
-    Another process that deletes the folder ends this one's writing below `below`, between any two steps: what cannot
-    be renamed out of it replaces nothing, and TakenOverError is raised.
+    If another process deletes the folder, this one can no longer replace files below `below`: the renaming fails, and
+    TakenOverError is raised.
     """
     root = below.absolute()
     _DRAFTS[root] = folder
@@ -86,17 +86,17 @@ def drafted_in(folder: Path, below: Path) -> Iterator[None]:
 
 
 def drafts_of(path: Path) -> Path | None:
-    """The folder in which this process writes what lies below a path, if `drafted_in` named one."""
+    """The folder in which this process writes new files for a path, if `drafted_in` named one."""
     whole = path.absolute()
     return next((folder for root, folder in _DRAFTS.items() if whole.is_relative_to(root)), None)
 
 
 @contextmanager
 def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
-    """A new file that is to take the place of `path`, open, with its name; gone if it does not."""
+    """A new open file that is to replace `path`, and its name; deleted after an error."""
     drafts, parent = drafts_of(path), path.absolute().parent
     try:
-        # A folder of the run may be a link to another disk, to which nothing can be renamed.
+        # A folder of the run may be a link to another disk; files cannot be renamed across disks.
         shared = drafts is not None and drafts.stat().st_dev == parent.stat().st_dev
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=drafts if shared else parent)
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let what was renamed into a folder, or made there, survive a loss of power."""
+    """Sync a folder, so that renamed and new files in it survive a power failure."""
     with suppress(OSError):  # some file systems do not sync folders
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -141,7 +141,7 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A line with the names of the columns, then one for each row; None is left empty, and no cell is a formula."""
+    """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
@@ -149,7 +149,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _no_formula(cell: Any) -> Any:
-    """A text that a spreadsheet would compute, or run, behind an apostrophe, which tells it that it is a text."""
+    """A text that a spreadsheet would evaluate as a formula, escaped with an apostrophe."""
     if not isinstance(cell, str) or not cell.startswith(FORMULAS):
         return cell
     try:
@@ -172,7 +172,7 @@ def json_bytes(document: Any) -> bytes:
 
 
 def with_marks(document: Any) -> Any:
-    """The document with null for NaN and infinity, and a list of where they stood, if it has any."""
+    """The document with null for NaN and infinity, and, if there are any, a list of their places as `not_finite`."""
     marks: dict[str, str] = {}
 
     def cleaned(value: Any, path: str) -> Any:
@@ -190,7 +190,7 @@ def with_marks(document: Any) -> Any:
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file, or of all files below a folder that it is or links to; links inside count as themselves."""
+    """The size in bytes of a file, or of all files below a folder; links inside a folder are not followed."""
     try:
         if not path.is_dir():
             return path.lstat().st_size
@@ -201,12 +201,12 @@ def size_of(path: Path) -> int:
                 else entry.stat(follow_symlinks=False).st_size
                 for entry in entries
             )
-    except FileNotFoundError:  # what is being written there comes and goes
+    except FileNotFoundError:  # temporary files may vanish meanwhile
         return 0
 
 
 def in_bytes(size: float) -> str:
-    """A size as a reader wants it: 1.4 MB."""
+    """A size in readable form: 1.4 MB."""
     for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"
@@ -215,11 +215,11 @@ def in_bytes(size: float) -> str:
 
 
 DEEPEST = 100
-"""Objects and lists inside one another, in a JSON file that is read."""
+"""The largest depth of nested objects and lists in a JSON file that is read."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a plain file. Raises FileNotFoundError, and DamagedError for all else that cannot be read."""
+    """The content of a plain file. Raises FileNotFoundError if it is missing, DamagedError if it cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait until another process writes to it
             raise DamagedError(f"{path} cannot be read: it is not a plain file")
@@ -231,7 +231,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it cannot be one."""
+    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not JSON."""
     import orjson
 
     content = read_bytes(path)
@@ -259,7 +259,7 @@ def _too_deep(document: Any) -> bool:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole JSON lines of a file, up to the first that is torn."""
+    """The complete JSON lines of a file, up to the first torn one, whose writing was interrupted."""
     try:
         content = read_bytes(path)
     except FileNotFoundError:
@@ -272,7 +272,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def whole_line(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line; None if the line is torn or is none."""
+    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON object."""
     import orjson
 
     if not line.endswith(b"\n"):

@@ -23,9 +23,9 @@ PAUSE = 0.05
 
 @contextmanager
 def locked(file: Path, seconds: float) -> Iterator[None]:
-    """Hold the lock of a file, `<file>.lock`. Whoever may write to the folder can, whoever made the lock.
+    """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
 
-    Raises QexpError if another process holds it for so long, and OSError if the folder cannot be written to.
+    Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.
     """
     lock = file.with_name(f"{file.name}.lock")
     mode = 0o644 | (lock.parent.stat().st_mode & SHARED)
@@ -41,7 +41,7 @@ def locked(file: Path, seconds: float) -> Iterator[None]:
 def _remove(lock: Path, seconds: float) -> None:
     """Remove a lock file that only its owner can open for writing, once no process holds it.
 
-    A process that waits for it meanwhile sees that the file is gone, and takes the new one.
+    A process that is waiting for it notices that the file is gone, and uses the new one.
     """
     deadline = time.monotonic() + seconds
     with suppress(FileNotFoundError), lock.open("rb") as opened:
@@ -54,7 +54,7 @@ def _remove(lock: Path, seconds: float) -> None:
 
 
 def _is_free(lock: IO[bytes]) -> bool:
-    """Whether this process has the lock now, for as long as the file is open."""
+    """Try to take the lock; True if this process holds it now, until the file is closed."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The machine's memory: how much of it this process may use, and how it is told that none is left."""
+"""The memory that this process may use, and the errors that mean that it is exhausted."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 
 LARGEST = 64 * 10**12
-"""Bytes of memory that no machine has; what stands for one that cannot be asked."""
+"""More bytes than any machine has: the value if the memory is unknown."""
 
 NO_MEMORY = ("MemoryError", "DefaultCPUAllocator: ", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""How Python and torch say that there is none left; torch raises a mere RuntimeError for a processor's."""
+"""Messages of Python and torch when memory is exhausted; for the CPU torch raises a plain RuntimeError."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def memory() -> int:
-    """Bytes of memory: the machine's, or fewer where a container, a scheduler or `ulimit -v` allows fewer."""
+    """Bytes of memory: the machine's, or the limit of a container, a scheduler or `ulimit -v` if that is lower."""
     limits = [LARGEST, *cgroup_limits()]
-    with suppress(ValueError, OSError):  # a system that does not say
+    with suppress(ValueError, OSError):  # the system does not report it
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if address_space != resource.RLIM_INFINITY:
@@ -31,19 +31,19 @@ def memory() -> int:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was refused: to Python, to torch, or by the system to a library."""
+    """Whether an error means that memory is exhausted: Python's, torch's, or the system's."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_no_memory(str(error)))
 
 
 def says_no_memory(text: str) -> bool:
-    """Whether that is what an error of another process tells."""
+    """Whether the error text of another process means that memory was exhausted."""
     return any(words in text for words in NO_MEMORY)
 
 
 def cgroup_limits(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
-    """Bytes that this process's control groups, and those around them, allow: of version 2, and of version 1."""
+    """Memory limits of this process's control groups and their parents, in bytes; of cgroup versions 1 and 2."""
     try:
         lines = own.read_text().splitlines()
     except OSError:  # not Linux
@@ -60,5 +60,5 @@ def cgroup_limits(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int
         # In a container its own group may be mounted as the root, so that its path leads nowhere.
         for folder in (group, *group.parents):
             if folder.is_relative_to(hierarchy):
-                with suppress(OSError, ValueError):  # not there, or "max"
+                with suppress(OSError, ValueError):  # missing, or "max"
                     yield int((folder / file).read_text())

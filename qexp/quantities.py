@@ -1,4 +1,4 @@
-"""The physical quantities that specs speak of: unit, SI factor, limits. Their one home.
+"""The physical quantities of specs: unit, SI factor, limits. They are declared here alone.
 
 Specs, figures and NetCDF attributes use the units below; `forward` works in SI. A variable of a second
 view carries a suffix (`incidence_1`) and is the same quantity as the one without it.
@@ -22,7 +22,7 @@ class Quantity:
     at_most: float | None = None
 
     def violation(self, value: float) -> str | None:
-        """What the value breaks, in words, or None."""
+        """The limit that a value violates, as the end of an error message, or None."""
         if self.above is not None and not value > self.above:
             return f"must be greater than {self.above:g} {self.unit}"
         if self.at_least is not None and not value >= self.at_least:
@@ -33,7 +33,7 @@ class Quantity:
 
 
 Quantities = Mapping[str, Quantity]
-"""Variable → what it is: the built-in table, and what a workspace adds to it."""
+"""Variable → its quantity: the built-in table, with those that a workspace adds."""
 
 HALF_PI = 1.5707963267948966
 
@@ -65,7 +65,7 @@ def base_name(variable: str) -> str:
 
 
 def quantity(variable: str, quantities: Quantities) -> Quantity:
-    """The quantity of a variable; one without a declared quantity has no unit."""
+    """The quantity of a variable; without a unit if none is declared."""
     for name in (variable, base_name(variable)):
         if name in quantities:
             return quantities[name]
@@ -83,5 +83,5 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def typeset(unit: str) -> str:
-    """A unit as it is printed: `m year⁻¹` for the `m year-1` of NetCDF files."""
+    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it."""
     return _EXPONENT.sub(lambda found: found[0].translate(_SUPERSCRIPTS), unit)

@@ -1,6 +1,6 @@
-"""Random streams: each use of randomness has its own, derived from the seed, its purpose and the epoch.
+"""Random streams: each use of random numbers has its own, derived from the seed, its purpose and the epoch.
 
-Adding a use therefore changes no other, and an epoch can be made again without replaying those before it.
+Adding a use therefore changes no other, and an epoch can be reproduced without replaying earlier ones.
 """
 
 from __future__ import annotations

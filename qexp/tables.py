@@ -1,8 +1,7 @@
-"""What a table of named, buildable things is: an entry, and how names are looked up in it.
+"""Tables: literal dictionaries from a name in a spec to an `Entry`, which knows how to build an object.
 
-A table is a literal dictionary from the name used in a spec to an `Entry`. Builders take what comes from
-outside the spec as positional-only arguments and the spec's parameters as the others, so that parameters
-and their defaults can be read from the signature.
+The positional-only arguments of a builder come from the program, such as the shape of an input; all others are the
+parameters of the spec, so that they and their defaults can be read from the builder's signature.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ class Entry:
     """JSON Schema of the parameters: `properties`, and `required` where there is no default."""
     help: str
     example: Mapping[str, Any]
-    """A description as it stands in a spec; a test validates and builds it."""
+    """A description as in a spec; a test validates and builds it."""
 
     def defaults(self) -> dict[str, Any]:
-        """The parameters that may be left out, with the values that the builder gives them."""
+        """Optional parameter → its default, from the builder's signature."""
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.build).parameters.items()
@@ -43,9 +42,9 @@ class Entry:
 Table = Mapping[str, Entry]
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""Name → table. That of `quantities` has a `quantities.Quantity` for each variable, all others have entries."""
+"""Name → table. The table `quantities` maps a variable to its `quantities.Quantity`; all others hold entries."""
 
 
 def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
-    """Build what `{"type": …, "parameters": …}` describes; `context` goes before the parameters."""
+    """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the positional arguments."""
     return table[description["type"]].build(*context, **description.get("parameters", {}))

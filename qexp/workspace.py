@@ -1,4 +1,4 @@
-"""Where things are: the directory that holds `specs/`, and beside it `runs/` and `data/`."""
+"""The workspace: the directory that holds `specs/`, `runs/` and `data/`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Workspace:
         return self.specs / "extensions.py"
 
     def settings(self) -> dict[str, Any]:
-        """What `qexp.toml` says, nothing if there is none. Raises QexpError if it cannot be read."""
+        """The content of `qexp.toml`, empty if there is none. Raises QexpError if it cannot be read."""
         path = self.root / "qexp.toml"
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ class Workspace:
             raise QexpError(f"{self.shown(path)} cannot be read: {error}") from None
 
     def shown(self, path: Path) -> str:
-        """A path as messages show it: relative to the current directory where it lies below, else whole."""
+        """A path for messages: relative to the current directory if it lies below that, else absolute."""
         try:
             return str(path.absolute().relative_to(Path.cwd()))
         except ValueError:
@@ -57,7 +57,7 @@ def find(named: str | Path | None = None) -> Workspace:
     if given:
         root = Path(given).absolute()
         if not (root / "specs").is_dir():
-            raise NotFoundError(f"{root} is no workspace: it has no folder specs/; make one with: qexp init {given}")
+            raise NotFoundError(f"{root} is not a workspace: it has no folder specs/; make one with: qexp init {given}")
         return Workspace(root)
     here = Path.cwd()
     for directory in (here, *here.parents):

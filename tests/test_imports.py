@@ -185,6 +185,7 @@ READING = [
     "qexp.runs.upkeep.archive",
     "qexp.runs.upkeep.unpacking",
     "qexp.runs.record.trust",
+    "qexp.runs.figures",
     "qexp.analysis.comparison.compare",
     "qexp.metrics.built_in",
 ]
@@ -267,6 +268,17 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     assert loaded == {" ".join(command): [] for command in commands}
     compare = ["compare", "sound_0", "sound_1"]
     assert said_by_a_new_process(CALL_AND_LOOK, '["torch"]', json.dumps([compare])) == {" ".join(compare): []}
+
+
+def test_figures_are_drawn_without_torch_and_scipy(here):
+    commands = [["figures", "sound_0"], ["figures", "sound_0", "--format", "pdf", "--only", "test_estimates"]]
+    loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch", "scipy"]', json.dumps(commands))
+    assert loaded == {" ".join(command): [] for command in commands}
+
+
+def test_a_run_is_evaluated_without_matplotlib():
+    names = [f"qexp.{module}" for module in MODULES if module.startswith("runs.evaluation")]
+    assert said_by_a_new_process(IMPORT_AND_LOOK, '["matplotlib"]', json.dumps(names)) == {name: [] for name in names}
 
 
 COMPLETE_AND_LOOK = """

@@ -1,1 +1,1 @@
-"""What a network must beat: simple estimators, judged on exactly the same held-out rows."""
+"""Baselines: simple estimators that a network must beat on exactly the same held-out rows."""

@@ -1,4 +1,4 @@
-"""The network among its baselines, on the same held-out rows: what each is worth, and by how much they differ."""
+"""The network and its baselines compared on the same held-out rows: errors of each, and their differences."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def compared(
     estimators  name → (row, output) in the outputs' own units, NaN for rows that no fold held out; `NETWORK` among them
     truth       (row, output)
     units       output → unit, in the order of the columns
-    groups      (row,) what rows that resemble each other have in common
-    notes       name → what must be said wherever the estimator's numbers are: "selected on the test data"
+    groups      (row,) the group of each row, such as a sample that was measured several times
+    notes       name → a remark that is shown with the estimator's numbers: "selected on the test data"
 
     Keys: `output`, `unit`, `estimator`, `note`, `n` (rows), `groups` (their number, None where rows are drawn); `rmse`,
     `mae`, `r2`, `bias`, each with `…_interval`; `difference`, the RMSE less that of the network, and
-    `difference_interval`. Numbers are None for an estimator that does not have
-    a finite estimate of every row that another has one of, or that is the network itself.
+    `difference_interval`. Numbers are None for an estimator without a finite estimate of some row that another one has
+    an estimate of; differences are None for the network itself.
     """
     true = np.asarray(truth, dtype=np.float64)
     estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
@@ -105,5 +105,5 @@ def _usable(estimate: Array, truth: Array) -> bool:
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row with the least RMSE, if any has one."""
+    """The row with the lowest RMSE, or None if no row has one."""
     return min((row for row in rows if row["rmse"] is not None), key=lambda row: float(row["rmse"]), default=None)

@@ -1,4 +1,4 @@
-"""Estimates of held-out rows: in every fold a baseline is chosen, scaled and fitted on the training rows alone."""
+"""Nested cross-validation of baselines: each fold selects, scales and fits a baseline on its training rows alone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from qexp.seeds import Seeds
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Split = tuple[Rows, Rows]
-"""Training and test rows, numbers of the rows of the table."""
+"""Training and test rows, as row numbers of the table."""
 
 InnerSplits = int | Callable[[Rows], Sequence[Split]]
-"""How many shuffled parts, or what splits given rows: into numbers of the table's rows again."""
+"""The number of shuffled inner folds, or a function that splits row numbers into training and test rows."""
 
 Transform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
-"""From the target's own unit and back. What is linear makes no difference, since targets are standardized."""
+"""A transform of the target and its inverse. Linear ones have no effect, since targets are standardized."""
 
 
 @dataclass(frozen=True)
 class HeldOutEstimates:
+    """Estimates of held-out rows, and the selected hyper-parameters."""
+
     values: Array
-    """(row, output) in the outputs' own units, the mean over the folds that hold a row out; NaN where none does."""
+    """(row, output) in the outputs' own units: the mean over the folds that hold out a row; NaN if none does."""
     chosen: list[list[Choice]]
     """Hyper-parameters by fold and output."""
 
@@ -40,14 +42,15 @@ def estimates(
     seed: int,
     transforms: Sequence[Transform | None] | None = None,
 ) -> HeldOutEstimates:
-    """What a baseline says of every held-out row.
+    """A baseline's estimates of all held-out rows.
 
     inputs      (row, column)
-    targets     (row, output), each output estimated by itself
-    transforms  per output
+    targets     (row, output); each output is estimated separately
+    transforms  one per output
 
-    The hyper-parameters of a fold are those with the least squared error, in the target's own unit, over all estimates
-    of its inner splits. What comes out for a fold depends on no other fold.
+    The hyper-parameters of a fold are those with the lowest squared error, in the target's own unit, over all estimates
+    of its inner folds. The result of a fold does not depend on other folds.
+    Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
     known, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if known.ndim != 2 or true.ndim != 2 or len(known) != len(true):
@@ -72,7 +75,7 @@ def _columns(true: Array, transforms: Sequence[Transform | None] | None) -> list
 
 @dataclass(frozen=True)
 class _Output:
-    """One output of the table, and the baseline that estimates it."""
+    """A baseline, and the output of the table that it estimates."""
 
     baseline: Baseline
     inputs: Array
@@ -81,26 +84,26 @@ class _Output:
     seed: int
 
     def choose(self, train: Rows, inner: InnerSplits) -> Choice:
-        """The hyper-parameters that do best on inner splits of the training rows."""
+        """The hyper-parameters with the lowest error on the inner folds of the training rows."""
         choices = self.baseline.choices
         if len(choices) == 1:
             return choices[0]
         squared = np.zeros(len(choices))
         for part, rest in _inner(train, inner, self.seed):
             squared += np.square(self.estimate(part, rest, choices) - self.target[rest]).sum(axis=1)
-        # A transform's inverse can overflow where a choice fails altogether.
+        # A transform's inverse can overflow for a very bad choice.
         return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
 
     def estimate(self, train: Rows, test: Rows, choices: Sequence[Choice]) -> Array:
-        """(choice, test row), in the target's own unit, from the training rows."""
+        """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the training rows."""
         forward, inverse = self.transform if self.transform and self.baseline.transformed else (_same, _same)
         target = np.asarray(forward(self.target[train]))
         finite = np.isfinite(np.concatenate([self.inputs[train].sum(axis=1) + target, self.inputs[test].sum(axis=1)]))
         if not finite.all():
             row = np.concatenate([train, test])[~finite][0]
-            raise ValueError(f"row {row} has an input or target that is not a finite number, perhaps once transformed")
+            raise ValueError(f"row {row} has an input or target that is not a finite number, or whose transform is not")
         center, spread = target.mean(), target.std()
-        if np.ptp(target) == 0:  # the deviation of equal values may round to something else than 0
+        if np.ptp(target) == 0:  # the computed deviation of equal values may differ from 0
             scaled = np.zeros((len(choices), len(test)))
             center = target[0]
         else:
@@ -118,7 +121,7 @@ def _inner(train: Rows, inner: InnerSplits, seed: int) -> list[Split]:
             set(np.concatenate([rows for split in splits for rows in split]).tolist()) - set(train.tolist())
         )
         if strangers:
-            raise ValueError(f"the inner splits of a fold use rows that are not its training rows: {strangers[:5]}")
+            raise ValueError(f"the inner folds use rows that are not training rows of their fold: {strangers[:5]}")
         return splits
     order = Seeds(seed).numpy("baseline", "inner").permutation(train)
     parts = [np.sort(part) for part in np.array_split(order, min(inner, len(train)))]

@@ -1,7 +1,7 @@
-"""Baselines: scikit-learn's estimators of one output from a few columns, and the hyper-parameters that are tried.
+"""Baselines: scikit-learn's estimators of one output from a few columns, and the hyper-parameters to try.
 
-They see standardized inputs and a standardized target. The choices stand in the builders' defaults, as round numbers
-around what scikit-learn takes by itself, and few enough that dozens of folds take seconds.
+They get standardized inputs and a standardized target. The choices are the builders' defaults: round numbers around
+scikit-learn's own defaults, few enough that dozens of folds take seconds.
 """
 
 from __future__ import annotations
@@ -19,37 +19,41 @@ from qexp.tables import Entry
 
 Array = NDArray[np.float64]
 Choice = Mapping[str, float]
-"""A value for each hyper-parameter."""
+"""Hyper-parameter → its value."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """An estimator in as many forms as it has choices of hyper-parameters."""
+    """An estimator, with the choices of its hyper-parameters."""
 
     choices: Sequence[Choice]
-    """At least one; where two do equally well the first is taken, so that the simpler stand first."""
+    """At least one, simpler ones first: of two with equal errors the first is selected."""
     estimate: Callable[[Array, Array, Array, Sequence[Choice], int], Array]
     """inputs (row, column), target (row,), other inputs (other row, column), choices, seed → (choice, other row).
-    All choices at once, since some estimators get many for the price of one."""
+    All choices at once, since some estimators compute them together."""
     transformed: bool = True
-    """Whether it learns the transformed target, where the experience transforms it."""
+    """Whether it learns the transformed target, if the experience transforms it."""
 
 
 def mean() -> Baseline:
+    """The mean of the training target."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         return np.full((len(choices), len(others)), target.mean())
 
-    # The mean of logarithms is no mean of the values, and a worse constant.
+    # The mean of logarithms is not the mean of the values, and a worse constant.
     return Baseline([{}], estimate, transformed=False)
 
 
 def ridge(
     penalties: Sequence[float] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
 ) -> Baseline:
+    """Ridge regression for several `penalties`."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.linear_model import Ridge
 
-        # A target per penalty: all are solved with one decomposition of the inputs.
+        # One target per penalty: all are solved with a single decomposition of the inputs.
         targets = np.repeat(target[:, None], len(choices), axis=1)
         fitted = Ridge(alpha=[choice["penalty"] for choice in choices], solver="svd").fit(inputs, targets)
         return np.asarray(fitted.predict(others)).reshape(len(others), len(choices)).T
@@ -58,19 +62,21 @@ def ridge(
 
 
 def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
+    """Partial least squares for several numbers of `components`."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.cross_decomposition import PLSRegression
 
-        # No more components than the inputs have directions; in those of the rank itself, it is least squares.
+        # At most as many components as the rank of the inputs; with that many it is least squares.
         most = int(np.linalg.matrix_rank(inputs))
         wanted = [min(int(choice["components"]), most) for choice in choices]
         if most == 0:
             return np.full((len(choices), len(others)), target.mean())
         with warnings.catch_warnings():
-            # Components beyond those that explain the whole target are left at zero.
+            # Components after those that explain the whole target are zero.
             warnings.filterwarnings("ignore", message="y residual is constant", category=UserWarning)
             fitted = PLSRegression(max(wanted), scale=False).fit(inputs, target)
-        # The first components do not depend on how many follow: fitted once, all numbers of them are had.
+        # The first components do not depend on the later ones: one fit gives the estimates for all choices.
         scores, loadings = fitted.transform(others), fitted.y_loadings_[0]
         return np.asarray(target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted]))
 
@@ -82,6 +88,8 @@ def svr(
     gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     epsilons: Sequence[float] = (0.1,),
 ) -> Baseline:
+    """Support vector regression for all pairs of cost and epsilon."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.svm import SVR
 
@@ -98,10 +106,12 @@ def svr(
 
 
 MOST_ROWS = 5000
-"""For a Gaussian process, whose time grows with the cube of the rows, and its memory with their square."""
+"""Limit for a Gaussian process, whose time grows with the cube of the rows, and its memory with their square."""
 
 
 def gaussian_process(restarts: int = 1) -> Baseline:
+    """Gaussian process regression. Its estimates raise ValueError for more than `MOST_ROWS` rows."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -109,22 +119,24 @@ def gaussian_process(restarts: int = 1) -> Baseline:
 
         if len(target) > MOST_ROWS:
             raise ValueError(
-                f"gaussian_process: {len(target)} training rows, but its time grows with their cube; it takes at most "
-                f"{MOST_ROWS}: leave it out of the baselines"
+                f"gaussian_process: {len(target)} training rows, but at most {MOST_ROWS} are "
+                "possible, since its time grows with their cube; leave it out of the baselines"
             )
         kernel = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(3.0, (1e-1, 1e3)) + WhiteKernel(0.1, (1e-6, 1e1))
         process = GaussianProcessRegressor(kernel, n_restarts_optimizer=restarts, random_state=seed)
         with warnings.catch_warnings():
-            # That a kernel's parameter ends at its bound is an answer: no noise, say, or no effect.
+            # A kernel's parameter at its bound is a valid result: no noise, for example, or no effect.
             warnings.simplefilter("ignore", ConvergenceWarning)
             estimates = process.fit(inputs, target).predict(others)
         return np.tile(np.asarray(estimates), (len(choices), 1))
 
-    # Its kernel is fitted by the likelihood of the training rows: nothing is left to choose.
+    # Its kernel is fitted by maximum likelihood on the training rows: there are no choices.
     return Baseline([{}], estimate)
 
 
 def extra_trees(trees: int = 100) -> Baseline:
+    """Extremely randomized trees."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 
@@ -144,19 +156,19 @@ BASELINES: dict[str, Entry] = {
     "mean": Entry(
         build=mean,
         parameters={},
-        help="The mean of the training rows, whatever the inputs: what knowing nothing costs.",
+        help="The mean of the training rows, without use of the inputs: the error without any information.",
         example={"type": "mean"},
     ),
     "ridge": Entry(
         build=ridge,
         parameters={"properties": {"penalties": _several(POSITIVE)}},
-        help="Linear in the inputs, with a penalty on the squared coefficients.",
+        help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
         example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
     ),
     "pls": Entry(
         build=pls,
         parameters={"properties": {"components": _several({"type": "integer", "minimum": 1})}},
-        help="Partial least squares: linear in the few directions of the inputs that go with the target most.",
+        help="Partial least squares: linear in the few components of the inputs that covary most with the target.",
         example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
     ),
     "svr": Entry(
@@ -164,19 +176,19 @@ BASELINES: dict[str, Entry] = {
         parameters={
             "properties": {"costs": _several(POSITIVE), "gammas": _several(POSITIVE), "epsilons": _several(POSITIVE)}
         },
-        help="Support vectors with a Gaussian kernel; costs and the tolerated epsilon are of standardized values.",
+        help="Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized values.",
         example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
     ),
     "gaussian_process": Entry(
         build=gaussian_process,
         parameters={"properties": {"restarts": {"type": "integer", "minimum": 0}}},
-        help="Gaussian process with a squared-exponential kernel and noise, fitted by likelihood.",
+        help="Gaussian process with a squared-exponential kernel and noise, fitted by maximum likelihood.",
         example={"type": "gaussian_process", "parameters": {"restarts": 0}},
     ),
     "extra_trees": Entry(
         build=extra_trees,
         parameters={"properties": {"trees": {"type": "integer", "minimum": 1}}},
-        help="The mean of extremely randomized trees.",
+        help="Extremely randomized trees: the mean of many.",
         example={"type": "extra_trees", "parameters": {"trees": 20}},
     ),
 }

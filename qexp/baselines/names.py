@@ -1,4 +1,4 @@
-"""What the baselines of an experience are called in its tables."""
+"""Names of an experience's baselines in its tables."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from qexp.tables import Table
 
 Description = Mapping[str, Any]
-"""`type` and all `parameters`, those with defaults too."""
+"""`type`, and all `parameters` including defaults."""
 
 
 def names(baselines: Sequence[Description], table: Table) -> list[str]:
-    """Their types; where one is there several times, with what is not as it is by default: `ridge (penalties 1, 0.1)`.
+    """The types; if one occurs several times, with the parameters that are not defaults: `ridge (penalties 1, 0.1)`.
 
-    Two are called the same only if they are the same; see `repeated`.
+    Two names are equal only if the baselines are; see `repeated`.
     """
     types = [one["type"] for one in baselines]
     return [_told_apart(one, table) if types.count(one["type"]) > 1 else one["type"] for one in baselines]
 
 
 def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
-    """Baselines that are there already: the position of each, and of the first that is the same."""
+    """Duplicate baselines: the position of each, and that of its first occurrence."""
     for position, one in enumerate(baselines):
         if (first := list(baselines).index(one)) < position:
             yield position, first

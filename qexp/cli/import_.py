@@ -29,6 +29,6 @@ def import_(
     if directory.extensions.exists():
         code = f"{place.shown(directory.extensions)} ({trust.summary(directory.extensions)})"
         if trust_code:
-            warning(f"it brings code of its own, which commands execute from now on: {code}")
+            warning(f"it has code of its own, which commands execute from now on: {code}")
         else:
-            warning(f"it brings code of its own, which is not executed unless a command is given --trust-code: {code}")
+            warning(f"it has code of its own, which is not executed unless a command is given --trust-code: {code}")

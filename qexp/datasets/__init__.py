@@ -1,1 +1,1 @@
-"""Where samples come from: distributions, intervals, noise, transforms and datasets, made from plain arguments."""
+"""Datasets, and what they need: distributions, intervals, noise, splits, transforms; made from plain arguments."""

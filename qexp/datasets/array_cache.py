@@ -1,7 +1,7 @@
-"""Data made ready once, and kept: arrays in files, mapped into memory as they are needed.
+"""A cache of prepared arrays in files, which are mapped into memory.
 
-What is in a file is named by what it was made of, so that it never has to be thought of: other data, another spec or
-another version of this code makes another file. All of it can be deleted at any time.
+The name of a file is a hash of everything it was made from: other data, another spec or another version of this code
+gives another file. The cache can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from qexp.errors import QexpError
 Array = NDArray[np.float32]
 
 VARIABLE = "QEXP_CACHE"
-"""Environment variable: the folder in which prepared data are kept, if not `~/.cache/qexp`."""
+"""Environment variable: the folder of the cache, instead of `~/.cache/qexp`."""
 
 MAPPED_AT_ONCE = 64 * 2**20
-"""Bytes that are read before what is mapped is given back to the system."""
+"""Bytes that are read before mapped memory is returned to the system."""
 
 
 def cache_folder() -> Path:
-    """Where prepared data are kept: `QEXP_CACHE`, else qexp/ in the user's cache folder."""
+    """The folder of the cache: `QEXP_CACHE`, else qexp/ in the user's cache folder."""
     if given := os.environ.get(VARIABLE):
         return Path(given).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qexp"
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content; that of a file that has not changed since is remembered."""
+    """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or inode changes."""
     status = path.stat()
     seen = {"size": status.st_size, "changed": status.st_mtime_ns, "inode": status.st_ino}
     note = cache_folder() / "hashes" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json"
@@ -54,14 +54,14 @@ def content_hash(path: Path) -> str:
             return str(known["sha256"])
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    with contextlib.suppress(OSError, QexpError):  # it is then read again the next time
+    with contextlib.suppress(OSError, QexpError):  # the file is then hashed again the next time
         note.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(note, {"path": str(path.absolute()), "seen": seen, "sha256": found})
     return found
 
 
 def note(key: Sequence[Any]) -> dict[str, Any] | None:
-    """What was written down under a key, or None."""
+    """The JSON document that `keep_note` stored under a key, or None."""
     with contextlib.suppress(OSError, ValueError):
         document: dict[str, Any] = json.loads(_place(key, "json").read_text())
         return document
@@ -69,7 +69,7 @@ def note(key: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
-    """Write something down under a key; it is found out again where that cannot be done."""
+    """Store a JSON document under a key; a folder that cannot be written to is no error."""
     with contextlib.suppress(OSError, QexpError):
         path = _place(key, "json")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,22 +82,23 @@ def _place(key: Sequence[Any], suffix: str) -> Path:
 
 
 MAPPED_AROUND = 2**16
-"""Bytes: so much is mapped by the system wherever a single one is looked at."""
+"""Bytes that the system maps at once around a byte that is read."""
 
 
 @dataclass(frozen=True)
 class CachedArray:
-    """An array of 32-bit numbers in a file."""
+    """A file of the cache with an array in single precision."""
 
     path: Path
     shape: tuple[int, ...]
 
     def opened(self) -> Mapped:
+        """The array, mapped into memory."""
         return Mapped(self)
 
 
 class Mapped:
-    """The array of a file, read where it is looked at."""
+    """The mapped array of a file, of which only accessed parts are read."""
 
     def __init__(self, cached: CachedArray) -> None:
         with cached.path.open("rb") as file:
@@ -106,9 +107,9 @@ class Mapped:
         self._read = 0
 
     def note_read(self, count: int) -> None:
-        """Tell how many bytes were read; now and then all that is mapped is given back, so that memory does not fill.
+        """Count bytes that were read; from time to time mapped memory is returned, so that it does not grow.
 
-        The system keeps what it read for as long as it has room.
+        The system keeps the content in its file cache while it has free memory.
         """
         self._read += count
         if self._read > MAPPED_AT_ONCE:
@@ -117,9 +118,9 @@ class Mapped:
 
 
 def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterator[Array]]) -> CachedArray:
-    """The file of a key, made from blocks along the first axis if it is not there yet.
+    """The array of a key, written from blocks along the first axis if it is not in the cache yet.
 
-    Raises QexpError where it cannot be written.
+    Raises QexpError if it cannot be written.
     """
     if there := known(key, shape):
         return there
@@ -130,22 +131,22 @@ def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iter
 
 
 def known(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
-    """The file of a key, if it is there."""
+    """The array of a key, or None if it is not in the cache."""
     made = CachedArray(_place(key, "f32"), shape)
     if not (made.path.is_file() and made.path.stat().st_size == 4 * math.prod(shape)):
         return None
-    with contextlib.suppress(OSError):  # a cache of somebody else's
+    with contextlib.suppress(OSError):  # the cache belongs to another user
         os.utime(made.path)  # for `unused_for`
     return made
 
 
 def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> CachedArray:
-    """The file of a key that is known only once all blocks have been read; one that is there already stays.
+    """The array of a key that is known only after all blocks were read; an existing file of that key is kept.
 
-    Raises QexpError where it cannot be written.
+    Raises QexpError if it cannot be written.
     """
     with _room_for(shape) as folder:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)  # what is left of it is purged, too
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)  # an abandoned one is purged, too
         draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -169,7 +170,7 @@ def _write(file: IO[bytes], blocks: Iterable[Array]) -> None:
 
 @contextlib.contextmanager
 def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
-    """The folder of the arrays, with room for one of a shape; what goes wrong in writing it says what would help."""
+    """The folder of the arrays, with enough free space for one of a shape. Raises QexpError if writing fails."""
     folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,7 +183,7 @@ def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
 
 
 def unused_for(age: timedelta) -> list[Path]:
-    """Arrays that no run has looked for in so long."""
+    """Arrays that were not used for this long."""
     before = time.time() - age.total_seconds()
     arrays = (cache_folder() / "arrays").glob("*.f32")
     return sorted(path for path in arrays if path.stat().st_mtime < before)

@@ -1,4 +1,4 @@
-"""Files of data that a spec names: where they are, and a fingerprint of what is in them."""
+"""Data files that a spec names: where they are, and the fingerprint of their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qexp.rows.values import TableError
 
 
 def find(path: str, folders: Iterable[Path]) -> Path:
-    """The file of a relative path in the first folder that has it. Raises TableError, listing where it was sought."""
+    """The file of a relative path, from the first folder that has it. Raises TableError, listing these folders."""
     if Path(path).is_absolute():
         if Path(path).is_file():
             return Path(path)
@@ -25,7 +25,7 @@ def find(path: str, folders: Iterable[Path]) -> Path:
     hint = _nearest_neighbour(candidates)
     places = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
     raise TableError(
-        f"there is no file '{path}'{hint}; looked for {places}; put it there, or add its folder to QEXP_DATA"
+        f"there is no file '{path}'{hint}; looked for {places}; put the file there, or add its folder to QEXP_DATA"
     )
 
 

@@ -1,4 +1,4 @@
-"""The distributions that a varying variable can follow. A sample is the quantile function at a random quantile."""
+"""Distributions of varying variables. Samples are drawn by inversion: the quantile function of uniform numbers."""
 
 from __future__ import annotations
 
@@ -17,40 +17,45 @@ Array = NDArray[np.float64]
 class Distribution:
     """A continuous distribution of one variable, in the variable's own unit.
 
-    quantile  probability → the value below which that share of the samples lies
-    support   the least and the greatest value
+    quantile  probability → the value below which a sample lies with that probability
+    support   smallest and largest possible value
     """
 
     def __init__(self, quantile: Callable[[Array], Array], support: tuple[float, float]) -> None:
         self._quantile, self._support = quantile, support
 
     def quantile(self, probability: Array) -> Array:
-        """The values below which a share `probability` of the samples lies."""
+        """The quantiles of probabilities from 0 to 1, in the same shape; the bounds of the support at 0 and 1."""
         share, (low, high) = np.asarray(probability, dtype=np.float64), self._support
         with np.errstate(divide="ignore"):
             values = self._quantile(share)
         return np.asarray(np.where(share == 0, low, np.where(share == 1, high, values)), dtype=np.float64)
 
     def support(self) -> tuple[float, float]:
+        """Smallest and largest possible value; may be infinite."""
         return self._support
 
 
 def uniform(a: float, b: float) -> Distribution:
+    """Uniform between `a` and `b`."""
     _require_order("a", a, "b", b)
     return Distribution(lambda share: share * (b - a) + a, (float(a), float(a + (b - a))))
 
 
 def log_uniform(low: float, high: float) -> Distribution:
+    """Uniform in the logarithm between `low` and `high`."""
     _require_order("low", low, "high", high)
     first, last = np.log(low), np.log(high)
     return Distribution(lambda share: np.exp(first + share * (last - first)), (float(low), float(high)))
 
 
 def normal(mu: float, sigma: float) -> Distribution:
+    """Gaussian with mean `mu` and standard deviation `sigma`."""
     return Distribution(lambda share: ndtri(share) * sigma + mu, (-math.inf, math.inf))
 
 
 def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distribution:
+    """Gaussian with mean `mu` and standard deviation `sigma`, restricted to `low` ... `high`."""
     import scipy.stats
 
     _require_order("low", low, "high", high)
@@ -60,14 +65,18 @@ def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distri
 
 
 def log_normal(mu: float, sigma: float) -> Distribution:
+    """The natural logarithm is Gaussian with mean `mu` and standard deviation `sigma`."""
     try:
         scale = math.exp(mu)
     except OverflowError:
-        raise ValueError(f"'mu' is the mean of the logarithm; exp({mu:g}) is too large a number") from None
+        raise ValueError(
+            f"'mu' is the mean of the logarithm; exp({mu:g}) is too large to compute; use a smaller one"
+        ) from None
     return Distribution(lambda share: np.exp(sigma * ndtri(share)) * scale, (0.0, math.inf))
 
 
 def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate
+    """Exponential with rate `l`, mean 1/l."""
     return Distribution(lambda share: -log1p(-share) * (1 / l) + 0.0, (0.0, math.inf))
 
 

@@ -1,4 +1,4 @@
-"""Datasets that are simulated: values drawn from distributions, images made of them in whole batches."""
+"""Simulated datasets: parameters drawn from distributions, and images of them, simulated in batches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from qexp.quantities import QUANTITIES, Quantities, quantity
 from qexp.seeds import Seeds
 
 BLOCK = 128
-"""Images that noise is added to at a time: it then stays in the processor's cache."""
+"""Images to which noise is added at a time, so that it stays in the processor's cache."""
 
 Number = TypeVar("Number", float, Tensor)
 
 Part = Mapping[str, Sequence[Interval]]
-"""The quantile intervals of each varying variable that belong to a part."""
+"""Varying variable → its quantile intervals in one part (training, validation or test)."""
 
 
 class Generator(Protocol):
     """A simulator of images; those of qexp are in `generators/`.
 
-    Values are variable → (batch,) or, where it is the same for all, (1,), in SI units.
+    Values are variable → (batch,), or (1,) if all samples share the value; in SI units.
     """
 
     def required(self, variables: Iterable[str]) -> list[str]:
@@ -59,7 +59,7 @@ GENERATOR_METHODS = {
 class GeneratedDataset:
     """Samples of simulated images and the values that made them.
 
-    fixed          variable → value in the variable's unit; `noise` [m] may be among them
+    fixed          variable → value in the variable's unit; may include `noise` [m]
     test           varying variable → the quantile intervals of the test part, ordered and disjoint
     distributions  varying variable → its distribution
     quantities     the units of variables
@@ -83,15 +83,15 @@ class GeneratedDataset:
         self.noise = noise
         self.quantities = quantities
         self.warnings: list[str] = []
-        """What a user should know, and may have meant; of what is simulated as it is asked for, nothing."""
+        """Warnings about the data; none for simulated data."""
 
     @property
     def variables(self) -> list[str]:
-        """All that has a value: fixed and varying."""
+        """All variables that have a value, fixed and varying."""
         return [*self.fixed, *(name for name in self.test if name not in self.fixed)]
 
     def holding(self, fixed: Mapping[str, float]) -> GeneratedDataset:
-        """The same with these values fixed and none drawn: the others are given when something is observed."""
+        """The same dataset with only these values fixed; `observe` then takes the values of all other variables."""
         size = (self.height, self.width)
         return GeneratedDataset(self.generator, size, fixed, {}, self.distributions, self.noise, self.quantities)
 
@@ -101,7 +101,7 @@ class GeneratedDataset:
         return {**images, **dict.fromkeys(self.variables, (1,))}
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
-        """Divide the quantiles that are not test among training and validation."""
+        """Divide the quantiles outside the test intervals between training and validation."""
         divided = {name: intervals.divide(test, shares, seeds.numpy("split", name)) for name, test in self.test.items()}
         return {
             "train": {name: parts[0] for name, parts in divided.items()},
@@ -115,15 +115,15 @@ class GeneratedDataset:
         """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
         drawn = {}
         for name, ranges in part.items():
-            # Not 0 nor 1: there the quantile functions of many distributions are infinite.
+            # Neither 0 nor 1, where the quantile functions of many distributions are infinite.
             uniform = seeds.numpy(*purpose, name).uniform(1e-12, 1 - 1e-12, count)
             drawn[name] = self.distributions[name].quantile(intervals.sample(ranges, uniform))
         return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
 
     def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
-        """Simulate what is seen for given values of the varying variables, (count,) each in the variable's unit.
+        """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.
 
-        `random` draws the noise, and its device is where the samples are made.
+        `random` draws the noise; the samples are made on its device.
         """
         device = random.device
         count = len(next(iter(values.values())))
@@ -144,10 +144,10 @@ class GeneratedDataset:
         return {**images, **scalars}
 
     def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
-        """What `image` looks like without noise for values of one variable, and C⁻¹ times that.
+        """Noise-free images for values of one variable, and C⁻¹ times these, (value, 1, height, width) each.
 
-        Other varying variables have their medians; C is the noise's covariance between pixels, for unit variance.
-        returns  two of (value, 1, height, width)
+        The other varying variables have their medians; C is the covariance of the noise between pixels, at unit
+        variance.
         """
         medians = {name: float(one.quantile(np.array([0.5]))[0]) for name, one in self.distributions.items()}
         held = {**self.fixed, **medians, "noise": 0.0}

@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 
 
 def gaps(test: Sequence[Interval]) -> list[Interval]:
-    """What the ordered, disjoint test intervals leave of [0, 1], without gaps of no width."""
+    """The gaps that the ordered, disjoint test intervals leave in [0, 1], without empty ones."""
     edges = [0.0, *(edge for interval in test for edge in interval), 1.0]
     return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if high > low]
 
@@ -26,10 +26,10 @@ def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.
     """Divide the gaps between test intervals among the parts (training, validation), as VDI does.
 
     In every gap each part gets 1 + Poisson(8 · width · 100) sub-intervals with log-normal(0, 0.1) relative sizes that
-    add up to the part's share of the gap; all of them are then laid side by side in random order.
+    add up to the part's share of the gap; all of them then fill the gap in random order.
 
-    shares   of the parts, adding up to 1
-    returns  per part its intervals, in increasing order
+    shares   fractions of the parts, which add up to 1
+    returns  for each part its intervals, in increasing order
     """
     parts: list[list[Interval]] = [[] for _ in shares]
     for low, high in gaps(test):
@@ -51,8 +51,8 @@ def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.
 def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
     """Quantiles in the intervals: an interval with probability proportional to its width, then uniform in it.
 
-    uniform  values in (0, 1); one for each quantile, since a position along all intervals laid end to end
-             chooses the interval and the place in it at once
+    uniform  values in (0, 1), one for each quantile: positions along all intervals laid end to end, which choose
+             both the interval and the quantile in it
     """
     bounds = np.asarray(intervals, dtype=np.float64)
     ends = np.cumsum(bounds[:, 1] - bounds[:, 0])

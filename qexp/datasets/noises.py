@@ -1,4 +1,4 @@
-"""The noise models that a spec can name: unit variance, scaled by the dataset's `noise`."""
+"""Noise models, of unit variance; a dataset scales them by its `noise`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from qexp.quantities import QUANTITIES
 from qexp.tables import Entry
 
 KEPT_GRIDS = 8
-"""A dataset has a view or a few, each with its own size of pixels; what noise needs for one is made once."""
+"""Pixel sizes for which a noise model is cached: a dataset has one or a few views, each with its own."""
 
 
 class Noise(Protocol):
+    """A noise model of unit variance."""
+
     def draw(
         self, count: int, height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, generator: torch.Generator
     ) -> Tensor:
@@ -37,7 +39,7 @@ class Noise(Protocol):
 
 
 class WhiteNoise:
-    """Every pixel on its own."""
+    """White noise."""
 
     def draw(
         self, count: int, height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, generator: torch.Generator
@@ -49,7 +51,7 @@ class WhiteNoise:
 
 
 class ExponentialNoise:
-    """Neighbouring pixels resemble each other, as in the atmosphere: covariance exp(-distance / range)."""
+    """Noise with covariance exp(-distance / range) between pixels, like that of the atmosphere."""
 
     def __init__(self, range: float) -> None:
         self.range_in_metres = range * QUANTITIES["x"].si_factor

@@ -1,6 +1,6 @@
-"""Splits: which rows are held out together. Each fold judges what was trained on the others' rows.
+"""Splits: how rows are divided into folds. A network is evaluated on a fold's test rows and trained on the others.
 
-A split knows nothing but row numbers and the values of columns; inside a fold, another one can divide what is left.
+A split uses row numbers and the values of columns only; another split can divide the training rows of a fold again.
 """
 
 from __future__ import annotations
@@ -24,37 +24,41 @@ Column = Callable[[str], NDArray[np.str_]]
 
 @dataclass(frozen=True)
 class Fold:
+    """Training and test rows, with a name."""
+
     name: str
-    """Good as the name of a folder."""
+    """Valid as the name of a folder."""
     train: Rows
     test: Rows
-    """Row numbers, ascending; those in neither take no part."""
+    """Row numbers, ascending; rows in neither are not used."""
 
 
 class SplitError(QexpError, ValueError):
-    """The rows cannot be divided in this way."""
+    """The rows cannot be divided by this split."""
 
     def __init__(self, parameter: str | None, message: str) -> None:
         self.parameter = parameter
-        """What would have to change, if it is one parameter."""
+        """The parameter to change, if it is one."""
         super().__init__(message)
 
 
 class Split(Protocol):
+    """A way to divide rows into folds."""
+
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
-        """The folds of some of the rows; no others are in any. Raises SplitError."""
+        """The folds of the given rows. Raises SplitError."""
         ...
 
 
 class LeaveOneOut:
-    """Every row is held out once, by itself."""
+    """Leave-one-out: each fold holds out one row."""
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         return _holding_out(rows, [rows[[index]] for index in range(len(rows))])
 
 
 class KFold:
-    """The rows in `folds` parts of equal size, each held out once."""
+    """k-fold cross-validation: the rows in `folds` parts of equal size, each held out once."""
 
     def __init__(self, folds: int = 5, shuffle: bool = True, repeats: int = 1) -> None:
         if repeats > 1 and not shuffle:
@@ -72,7 +76,7 @@ class KFold:
 
 
 class GroupKFold:
-    """Rows of one group are held out together: a group at a time, or several in each of `folds` folds."""
+    """Group k-fold: rows of one group are held out together; each fold holds out one group, or several."""
 
     def __init__(self, by: str, folds: int | None = None) -> None:
         self._by, self._folds = by, folds
@@ -82,7 +86,7 @@ class GroupKFold:
         groups = list(np.unique(values))
         if len(groups) < 2:
             raise SplitError(
-                "by", f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves none to train on"
+                "by", f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves no training rows"
             )
         if self._folds is None:
             return _holding_out(rows, [rows[values == group] for group in groups], _folder_names(groups))
@@ -95,7 +99,7 @@ class GroupKFold:
     def _dealt_out(self, rows: Rows, values: NDArray[np.str_], random: np.random.Generator) -> list[Rows]:
         """Parts of about the same size: the largest group first, each to the part with the fewest rows so far."""
         groups, counts = np.unique(values, return_counts=True)
-        shuffled = random.permutation(len(groups))  # so that the seed decides among groups of one size
+        shuffled = random.permutation(len(groups))  # so that the seed decides between groups of equal size
         owners: list[list[str]] = [[] for _ in range(self._folds or 0)]
         sizes = np.zeros(len(owners), dtype=np.int64)
         for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
@@ -118,32 +122,32 @@ class HeldOut:
                 raise SplitError("values", f"no row has the {self._by} '{value}'; {suggestion(value, set(there))}")
         held = np.isin(there[rows], list(self._values))
         if held.all():
-            raise SplitError("values", f"all {len(rows)} rows are held out, and none is left to train on")
+            raise SplitError("values", f"all {len(rows)} rows are held out, which leaves no training rows")
         if not held.any():
             raise SplitError("values", f"none of the {len(rows)} rows is held out")
         return _holding_out(rows, [rows[held]], ["held_out"])
 
 
 class Parts:
-    """One fold: what the files themselves say is for the test or, if none of the rows is, for validation."""
+    """One fold: the rows that the files assign to the test part or, if there are none, to validation."""
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         parts = column("part")[rows]
         for part in ("test", "validation"):
             held = parts == part
             if held.all():
-                raise SplitError(None, f"all {len(rows)} rows belong to the {part} part, and none is left to train on")
+                raise SplitError(None, f"all {len(rows)} rows belong to the {part} part, which leaves no training rows")
             if held.any():
                 return _holding_out(rows, [rows[held]], ["held_out"])
         raise SplitError(
             None,
-            f"none of the {len(rows)} rows belongs to a test or a validation part by its file; say which are held out, "
-            'as by {"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
+            f"none of the {len(rows)} rows belongs to a test or a validation part by its file; choose another split, "
+            'such as {"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
         )
 
 
 class Random:
-    """A share of the rows, drawn anew in every repeat."""
+    """A random fraction of the rows, drawn again in every repeat."""
 
     def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
         self._share, self._repeats = share, repeats
@@ -158,7 +162,7 @@ class Random:
 
 
 class RandomGroups:
-    """One fold: a share of the groups, drawn by the seed, at least one."""
+    """One fold: a random fraction of the groups, at least one."""
 
     def __init__(self, by: str, share: float = 0.2) -> None:
         self._by, self._share = by, share
@@ -169,14 +173,14 @@ class RandomGroups:
         count = max(round(self._share * len(groups)), 1)
         if count >= len(groups):
             raise SplitError(
-                "share", f"{self._share:g} of {len(groups)} different '{self._by}' leaves none to train on"
+                "share", f"{self._share:g} of {len(groups)} different '{self._by}' leaves no training rows"
             )
         held = random.permutation(groups)[:count]
         return _holding_out(rows, [rows[np.isin(values, held)]], ["held_out"])
 
 
 class TimeBlock:
-    """One fold: the last rows of every group, or of all, in the order that they have."""
+    """One fold: the last rows of every group, or of the whole file, in the order of the file."""
 
     def __init__(self, by: str | None = None, share: float = 0.2) -> None:
         self._by, self._share = by, share
@@ -197,7 +201,7 @@ class TimeBlock:
 
 
 def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None) -> list[Fold]:
-    """A fold for each part; those without names are counted from 1."""
+    """A fold for each part; without names the parts are numbered from 1."""
     if len(rows) < 2:
         raise SplitError(None, f"{len(rows)} rows cannot be divided; at least two are needed")
     names = names or [f"{number:03d}" for number in range(1, len(parts) + 1)]
@@ -209,7 +213,7 @@ def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None 
 
 
 def _repeated(repeats: Sequence[Sequence[Fold]]) -> list[Fold]:
-    """The folds of all repeats; where there are several, their number comes first: `02-007`."""
+    """The folds of all repeats; with several repeats, names start with the number of the repeat: `02-007`."""
     if len(repeats) == 1:
         return list(repeats[0])
     return [
@@ -220,7 +224,7 @@ def _repeated(repeats: Sequence[Sequence[Fold]]) -> list[Fold]:
 
 
 def _folder_names(groups: Sequence[str]) -> list[str]:
-    """The groups' names as names of folders, no two the same on a disk that takes A for a."""
+    """The groups' names as names of folders, distinct even where upper and lower case are the same."""
     names: list[str] = []
     for group in groups:
         plain = re.sub(r"[^\w.+-]+", "_", group).strip("._-")[:60] or "unnamed"
@@ -232,8 +236,13 @@ def _folder_names(groups: Sequence[str]) -> list[str]:
     return names
 
 
-BY = {"type": "string", "description": "a column of the file, or a group of the dataset; of fields, folder or time"}
-REPEATS = {"type": "integer", "minimum": 1, "maximum": 99, "description": "how often all is done, each time drawn anew"}
+BY = {"type": "string", "description": "a column of the file, or a group of the dataset; for fields: folder or time"}
+REPEATS = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 99,
+    "description": "number of repetitions, each with new random folds",
+}
 SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 FOLDS = {"type": "integer", "minimum": 2, "description": "number of folds"}
 
@@ -241,7 +250,7 @@ SPLITS: dict[str, Entry] = {
     "leave_one_out": Entry(
         build=LeaveOneOut,
         parameters={},
-        help="Every row is held out once, by itself.",
+        help="Leave-one-out: every row is held out once, alone.",
         example={"type": "leave_one_out"},
     ),
     "k_fold": Entry(
@@ -249,11 +258,14 @@ SPLITS: dict[str, Entry] = {
         parameters={
             "properties": {
                 "folds": FOLDS,
-                "shuffle": {"type": "boolean", "description": "by the seed; false: in the order of the file"},
+                "shuffle": {
+                    "type": "boolean",
+                    "description": "in random order, by the seed; false: in the order of the file",
+                },
                 "repeats": REPEATS,
             }
         },
-        help="The rows in parts of equal size, each held out once.",
+        help="k-fold: the rows in parts of equal size, each held out once.",
         example={"type": "k_fold", "parameters": {"folds": 5}},
     ),
     "group_k_fold": Entry(
@@ -269,7 +281,7 @@ SPLITS: dict[str, Entry] = {
             },
             "required": ["by"],
         },
-        help="Rows of one group are held out together.",
+        help="Group k-fold: rows of one group are held out together.",
         example={"type": "group_k_fold", "parameters": {"by": "mission"}},
     ),
     "held_out": Entry(
@@ -282,7 +294,7 @@ SPLITS: dict[str, Entry] = {
                     "items": {"type": "string"},
                     "minItems": 1,
                     "uniqueItems": True,
-                    "description": "rows with one of these are held out",
+                    "description": "rows with one of these values are held out",
                 },
             },
             "required": ["by", "values"],
@@ -293,32 +305,39 @@ SPLITS: dict[str, Entry] = {
     "parts": Entry(
         build=Parts,
         parameters={},
-        help="One fold: what the files say is for the test or, if there is none, for validation.",
+        help="One fold: the rows that the files assign to the test part or, if there are none, to validation.",
         example={"type": "parts"},
     ),
     "random": Entry(
         build=Random,
         parameters={
             "properties": {
-                "share": {**SHARE, "description": "of the rows, held out in each repeat"},
+                "share": {**SHARE, "description": "fraction of the rows that is held out in each repeat"},
                 "repeats": REPEATS,
             }
         },
-        help="A share of the rows, drawn anew in every repeat.",
+        help="A random fraction of the rows, drawn again in every repeat.",
         example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
     ),
     "random_groups": Entry(
         build=RandomGroups,
-        parameters={"properties": {"by": BY, "share": {**SHARE, "description": "of the groups"}}, "required": ["by"]},
-        help="One fold: a share of the groups, drawn by the seed, at least one.",
+        parameters={
+            "properties": {"by": BY, "share": {**SHARE, "description": "fraction of the groups"}},
+            "required": ["by"],
+        },
+        help="One fold: a random fraction of the groups, at least one.",
         example={"type": "random_groups", "parameters": {"by": "folder", "share": 0.25}},
     ),
     "time_block": Entry(
         build=TimeBlock,
         parameters={
             "properties": {
-                "by": {**BY, "type": ["string", "null"], "description": "the last rows of each of its groups"},
-                "share": {**SHARE, "description": "of the rows of each group"},
+                "by": {
+                    **BY,
+                    "type": ["string", "null"],
+                    "description": "the last rows of each group in this column are held out; null: of the whole file",
+                },
+                "share": {**SHARE, "description": "fraction of the rows of each group"},
             }
         },
         help="One fold: the last rows of every group, or of all, in the order of the file.",

@@ -1,4 +1,4 @@
-"""Datasets that are measured: rows of a file, whose columns are variables."""
+"""Measured datasets: rows of a table whose columns are variables."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from qexp.rows.values import SHOWN, TableError, listed
 FORMATS = (".csv", ".parquet")
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Networks compute in this precision."""
+"""The largest number of the precision in which networks compute."""
 
 Where = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Group:
-    """What the rows of a group share: the value of a column, or what a regular expression finds in it."""
+    """A grouping of rows by the value of a column, or by the part of it that a regular expression matches."""
 
     column: str
     pattern: str | None = None
@@ -44,10 +44,10 @@ class TabularDataset:
     inputs       variable → its columns, in order
     outputs      variable → its columns
     identifiers  columns that name a row
-    missing      what to do with rows in which a number or a group is missing: `error` or `drop`
-    units        variable → unit, for those that have one
-    groups       name → how it is read from a column
-    fingerprint  SHA-256 that the file must have, if it is known
+    missing      how to treat rows in which a number or a group is missing: `error` or `drop`
+    units        variable → unit, for variables that have one
+    groups       name → grouping
+    fingerprint  expected SHA-256 of the file, if it is known
     Raises DatasetError.
     """
 
@@ -68,13 +68,11 @@ class TabularDataset:
         self.units = {name: (units or {}).get(name, "") for name in self.columns}
         self.groups = dict(groups or {})
         self.warnings: list[str] = []
-        """Things that are allowed, but may be mistakes."""
+        """Properties of the data that are allowed but may be mistakes."""
         with _argument("path"):
             self._file = open_table(path, FORMATS)
         if fingerprint is not None and fingerprint != self.fingerprint:
-            raise DatasetError(
-                [(("fingerprint",), f"{path} is another file than before: its SHA-256 is {self.fingerprint}")]
-            )
+            raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
         _refuse(self._unusable_columns(inputs, outputs, identifiers))
 
         numbers = [column for columns in self.columns.values() for column in columns]
@@ -85,7 +83,7 @@ class TabularDataset:
         gaps = {name: np.isnan(column) for name, column in found.items()}
         gaps |= {name: said[name] == "" for name in sources}
         self._kept = self._without_gaps(gaps, missing)
-        """The rows that are left, as records of the file."""
+        """The rows that are used, as record numbers of the file."""
         self.values = {
             name: np.stack([found[column][self._kept] for column in columns], axis=1)
             for name, columns in self.columns.items()
@@ -100,6 +98,7 @@ class TabularDataset:
 
     @property
     def variables(self) -> list[str]:
+        """Names of inputs and outputs."""
         return list(self.columns)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -113,22 +112,27 @@ class TabularDataset:
             return data_files.fingerprint(self.path)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """All rows' values of a group, or of any column of the file, as texts. Raises TableError."""
+        """The values of a group, or of any column of the file, as texts, (row,). Raises TableError."""
         if name not in self._texts:
             if name not in self._file.names:
                 near = suggestion(name, [*self.groups, *self._file.names])
-                raise TableError(f"{self.path} has no column '{name}', nor is there a group of that name; {near}")
+                raise TableError(f"{self.path} has no column '{name}', and the dataset has no such group; {near}")
             if trouble := self._file.trouble_with(name):
                 raise TableError(trouble)
             self._texts[name] = self._file.read([], [name])[1][name][self._kept]
         return self._texts[name]
 
     def row_numbers(self, rows: Sequence[int]) -> list[int]:
-        """Row numbers in the file; the header of a CSV file is row 1."""
-        return self._file.row_numbers([int(self._kept[row]) for row in rows])
+        """The rows' numbers in the file; the header of a CSV file is row 1."""
+        return [self._row_numbers[row] for row in rows]
+
+    @cached_property
+    def _row_numbers(self) -> list[int]:
+        """Row numbers of all rows, kept because the file is read for them and every fold asks."""
+        return self._file.row_numbers(self._kept.tolist())
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
-        """Some rows as a network takes them: variable → (row, column)."""
+        """Variable → the values of some rows in single precision, (row, column)."""
         return {name: torch.from_numpy(values[rows]).float().to(device) for name, values in self.values.items()}
 
     def _unusable_columns(
@@ -147,26 +151,26 @@ class TabularDataset:
                 yield where, trouble
         for name, group in self.groups.items():
             if name in self._file.names and name != group.column:
-                yield ("groups", name), f"{self.path} has a column '{name}', which is another one; rename the group"
+                yield ("groups", name), f"{self.path} has another column called '{name}'; rename the group"
             try:
                 re.compile(group.pattern or "")
             except re.error as error:
-                yield ("groups", name, "pattern"), f"no regular expression: {error}"
+                yield ("groups", name, "pattern"), f"not a regular expression: {error}"
 
     def _unusable_numbers(self, found: Mapping[str, NDArray[np.float64]]) -> Iterator[tuple[Where, str]]:
         for name, column in found.items():
-            records = np.flatnonzero(np.abs(column) > LARGEST)  # NaN is not
+            records = np.flatnonzero(np.abs(column) > LARGEST)  # False for NaN
             if len(records):
                 yield (
                     ("path",),
                     (
                         f"{self.path}, column '{name}', {self._file.rows_shown(records)}: "
-                        "too large a number for a network"
+                        "the number is too large for single precision"
                     ),
                 )
 
     def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: str) -> NDArray[np.int64]:
-        """The records in which nothing is missing."""
+        """The records without missing values."""
         some = np.logical_or.reduce(list(gaps.values()))
         if not some.any():
             return np.arange(len(some))
@@ -180,12 +184,12 @@ class TabularDataset:
                 [(("missing",), f'{self.path} has no value for {where}; add "missing": "drop" to leave these rows out')]
             )
         if some.all():
-            raise DatasetError([(("missing",), f"no row of {self.path} is whole: no value for {where}")])
+            raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
         self.warnings.append(f"{some.sum()} of {len(some)} rows are left out, because they have no value for {where}")
         return np.flatnonzero(~some)
 
     def _grouped(self) -> dict[str, NDArray[np.str_]]:
-        """The name of each row's group, for every grouping."""
+        """Grouping → the name of each row's group, (row,)."""
         named, findings = {}, []
         for name, group in self.groups.items():
             texts = self._texts[group.column]
@@ -196,7 +200,7 @@ class TabularDataset:
                 findings.append(
                     (
                         ("groups", name, "pattern"),
-                        f"'{group.pattern}' finds nothing in the {shown} of '{group.column}'; extend it by |…",
+                        f"'{group.pattern}' does not match the {shown} of '{group.column}'; add alternatives with |",
                     )
                 )
             named[name] = np.array([one or "" for one in found], dtype=np.str_)
@@ -219,7 +223,7 @@ class TabularDataset:
             for name, values in zip(self.columns[variable], self.values[variable].T, strict=True):
                 if len(values) > 1 and (values == values[0]).all():
                     why = (
-                        "a network can learn nothing from it"
+                        "it has no information for a network"
                         if variable in self.inputs
                         else "there is nothing to learn"
                     )
@@ -228,7 +232,7 @@ class TabularDataset:
 
 @contextmanager
 def _argument(name: str) -> Iterator[None]:
-    """Errors about a file become findings about one argument."""
+    """Turn errors about a file into findings about one argument."""
     try:
         yield
     except QexpError as error:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
 from qexp.figures.wrapping import wrapped
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLES = ("-", "--", "-.", ":")
 """Of groups whose colours come again."""
@@ -30,7 +31,7 @@ Lines = Sequence[Mapping[str, Any]]
 Array = NDArray[np.float64]
 
 
-def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str], path: Path) -> None:
+def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
 
     groups  name → for each run, the lines of its `metrics.jsonl`
@@ -47,15 +48,15 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
             style = STYLES[index // len(COLOURS) % len(STYLES)]
             _draw(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
         _describe(axis, list(tables.values()))
-        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(units.get(output)))
-        axis.set_title(f"{(output or 'loss').replace('_', ' ')}, validation", fontsize=10)
+        axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(typeset(units.get(output, ""))))
+        axis.set_title(f"{(output or 'loss').replace('_', ' ')}, validation", fontsize=sized(10))
     handles, labels = axes[0][0].get_legend_handles_labels()
     made.legend(
         handles, [wrapped(label, WRAPPED) for label in labels],
-        loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=8, frameon=False,
+        loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=sized(8), frameon=False,
     )  # fmt: skip
-    made.suptitle(_explanation(groups), fontsize=9)
-    save(made, path)
+    made.suptitle(_explanation(groups), fontsize=sized(9))
+    return made
 
 
 def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
@@ -123,5 +124,5 @@ def _is_output(name: str) -> bool:
     return name not in ("loss", "losses")
 
 
-def _error_of(unit: str | None) -> str:
+def _error_of(unit: str) -> str:
     return f"mean absolute error ({unit})" if unit else "mean absolute error"

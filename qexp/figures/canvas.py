@@ -31,8 +31,20 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     return made, [list(row) for row in axes]
 
 
+def sized(size: float) -> float:
+    """A length in a figure whose texts are as large as the style says, such as the size of a font [point].
+
+    size  the same for matplotlib's own size of texts, 10 points
+    """
+    import matplotlib
+
+    return float(size * matplotlib.rcParams["font.size"] / 10)
+
+
 LEFT, RIGHT, BOTTOM, TOP, BETWEEN = 0.7, 0.15, 0.5, 0.45, 0.75
-"""Margins of panels in a row, in inches: room for the labels of an axis with numbers of up to five characters."""
+"""Margins of panels in a row, in inches: room for the labels of an axis with numbers of up to five characters. They
+grow with the texts, see `sized`.
+"""
 
 
 TITLE = 1.0
@@ -48,12 +60,13 @@ def panels(count: int, width: float, height: float, left: float = LEFT) -> tuple
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    whole = count * width + left - LEFT
+    left, right, bottom, top, between = map(sized, (left, RIGHT, BOTTOM, TOP, BETWEEN))
+    whole = count * width + left - sized(LEFT)
     made = Figure(figsize=(whole, height))
     FigureCanvasAgg(made)
-    panel = (whole - left - RIGHT - (count - 1) * BETWEEN) / count
+    panel = (whole - left - right - (count - 1) * between) / count
     made.subplots_adjust(
-        left / whole, BOTTOM / height, 1 - RIGHT / whole, 1 - TOP / height, wspace=BETWEEN / panel, hspace=0
+        left / whole, bottom / height, 1 - right / whole, 1 - top / height, wspace=between / panel, hspace=0
     )
     axes = list(made.subplots(1, count, squeeze=False)[0])
     for axis in axes:
@@ -65,23 +78,23 @@ def titled(made: Figure, text: str, note: str = "") -> None:
     """A title over panels that have none of their own; below it, to be seen, what must be said of the numbers."""
     width, height = made.get_size_inches()
     # A character is half as wide as high, a little more with a margin.
-    size = min(9.0, 72 * width / (0.58 * max(len(text), 1)))
+    size = min(sized(9), 72 * width / (0.58 * max(len(text), 1)))
     made.text(0.5, 1 - 0.07 / height, text, ha="center", va="top", fontsize=size)
     if note:
-        marked(made, note, 0.24)
+        marked(made, note, sized(0.24))
 
 
 def marked(made: Figure, note: str, below: float = 0.04) -> None:
     """What must be said of the numbers of a figure, to be seen, some inches below its upper edge."""
     height = made.get_size_inches()[1]
-    made.text(0.5, 1 - below / height, note, ha="center", va="top", fontsize=9, color=COLOURS[1], weight="bold")
+    made.text(0.5, 1 - below / height, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold")
 
 
 def legend(axis: Axes) -> None:
     """A legend as wide as the panel at most, through which curves are seen; names of runs can be long."""
     longest = max(map(len, axis.get_legend_handles_labels()[1]))
     room = 72 * axis.get_window_extent().width / axis.figure.dpi - 40  # beside what a line of it looks like
-    size = min(8.0, room / (0.58 * longest))
+    size = min(sized(8), room / (0.58 * longest))
     axis.legend(fontsize=size, frameon=True, framealpha=0.6, edgecolor="none")
 
 
@@ -114,17 +127,33 @@ def whole_numbers(axis: XAxis | YAxis) -> None:
     """No label between two epochs."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
 
 
 DPI = 150
-"""Of the files. Texts are not quite as wide in one resolution as in another: who measures them sets it before."""
+
+
+def resolution() -> float:
+    """Of the files [dots per inch]: that of the style if it has one.
+
+    Texts are not quite as wide in one resolution as in another: who measures them sets it before.
+    """
+    import matplotlib
+
+    of_style = matplotlib.rcParams["savefig.dpi"]
+    return DPI if of_style == "figure" else float(of_style)
+
+
+WITHOUT_TIME = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""Format → metadata that would else hold the time of drawing."""
 
 
 def save(made: Figure, path: Path) -> None:
-    """Write a figure as PNG or PDF, whichever the file is called."""
-    content = io.BytesIO()
-    # The hour at which it was drawn would make every PDF another one.
-    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-    made.savefig(content, dpi=DPI, format=path.suffix[1:], metadata=metadata)
+    """Write a figure as PNG, PDF or SVG, by the ending of the name; the same figure always gives the same bytes."""
+    import matplotlib
+
+    content, ending = io.BytesIO(), path.suffix[1:]
+    # Names of parts of an SVG are random unless they are derived from something.
+    with matplotlib.rc_context({"svg.hashsalt": "qexp"}):
+        made.savefig(content, dpi=resolution(), format=ending, metadata=WITHOUT_TIME.get(ending))
     write_bytes(path, content.getvalue())

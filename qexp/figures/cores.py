@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.figures.canvas import COLOURS, LEFT, RIGHT, TITLE, panels, save, titled
+from qexp.figures.canvas import COLOURS, LEFT, RIGHT, TITLE, panels, sized, titled
 from qexp.figures.panel_grid import panel_grid
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class Estimates:
         return f"{words} ({typeset(self.unit)})" if self.unit else words
 
 
-def estimates_by_core(estimates: Estimates, note: str, path: Path) -> None:
+def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     """Estimated against measured values with the identity line, and how far each core is off.
 
     note  what must be said wherever the numbers are, or nothing
@@ -72,9 +72,9 @@ def estimates_by_core(estimates: Estimates, note: str, path: Path) -> None:
     made, (axis,) = panels(1, SIDE, SIDE)
     if told_apart:
         # Room for the legend, which takes none from the panel.
-        whole = SIDE + -(-len(names) // LISTED) * WIDTH_OF_LIST
+        whole = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
         made.set_size_inches(whole, SIDE)
-        made.subplots_adjust(LEFT / whole, right=(SIDE - RIGHT) / whole)
+        made.subplots_adjust(sized(LEFT) / whole, right=(SIDE - sized(RIGHT)) / whole)
     values = np.concatenate([estimated, measured]) if len(names) else np.array([0.0, 1.0])
     margin = 0.05 * np.ptp(values) or 0.5
     limits = (values.min() - margin, values.max() + margin)
@@ -99,14 +99,15 @@ def estimates_by_core(estimates: Estimates, note: str, path: Path) -> None:
     if told_apart:
         heading = f"core, and its RMSE ({typeset(estimates.unit)})" if estimates.unit else "core, and its RMSE"
         axis.legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8, title=heading, title_fontsize=8,
-            ncols=-(-len(names) // LISTED), alignment="left", handlelength=1.0, columnspacing=1.0,
+            loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, title=heading,
+            fontsize=sized(8), title_fontsize=sized(8), ncols=-(-len(names) // LISTED), alignment="left",
+            handlelength=1.0, columnspacing=1.0,
         )  # fmt: skip
     titled(made, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
-    save(made, path)
+    return made
 
 
-def down_core(estimates: Estimates, note: str, path: Path) -> None:
+def down_core(estimates: Estimates, note: str) -> Figure:
     """A panel per core, depth downwards: the estimates as a line, measured values as dots.
 
     Where no depth is known, spectra follow each other in their order. Of many cores some are drawn, evenly spread
@@ -119,17 +120,17 @@ def down_core(estimates: Estimates, note: str, path: Path) -> None:
     made, axes = panel_grid(max(len(drawn), 1), PROFILES_IN_A_ROW, 1.25, 3.0, across=0.5, down=0.8)
     for index, (axis, profile) in enumerate(zip(axes, drawn, strict=False)):
         _draw_profile(axis, profile)
-        axis.set_title(_shown(profile.core), fontsize=9, y=TITLE)
+        axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
         if index % PROFILES_IN_A_ROW == 0:
             axis.set_ylabel(f"depth ({typeset(estimates.depth_unit)})" if profile.depths_known else "spectrum")
         if index + PROFILES_IN_A_ROW >= len(drawn):
-            axis.set_xlabel(estimates.label(""), fontsize=9)
+            axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     dots = "; dots: measured" if estimates.measured is not None else ""
     titled(
         made, f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}", note
     )
-    save(made, path)
+    return made
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _draw_profile(axis: Axes, profile: _Profile) -> None:
     )  # fmt: skip
     axis.plot(profile.measured, profile.depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
     axis.invert_yaxis()
-    axis.tick_params(labelsize=8)
+    axis.tick_params(labelsize=sized(8))
     axis.locator_params(axis="x", nbins=3)
     axis.grid(alpha=0.25, linewidth=0.5)
 
@@ -184,7 +185,7 @@ def _write_numbers(axis: Axes, measured: Array, estimated: Array, unit: str) -> 
     x, y = (measured - low) / (high - low), (estimated - low) / (high - low)
     above, below = ((x < 0.4) & (y > 0.8)).sum(), ((x > 0.6) & (y < 0.2)).sum()
     place, vertical, horizontal = ((0.97, 0.03), "bottom", "right") if below < above else ((0.03, 0.97), "top", "left")
-    axis.text(*place, said, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=8.5, zorder=4)
+    axis.text(*place, said, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=sized(8.5), zorder=4)
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

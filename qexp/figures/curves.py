@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, save, whole_numbers
+from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, sized, whole_numbers
+from qexp.quantities import typeset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def learning_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
-    path: Path,
     units: Mapping[str, str],
     note: str = "",
-) -> None:
+) -> Figure:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
     runs   name → the lines of its `metrics.jsonl`
@@ -47,9 +49,9 @@ def learning_curves(
                 axis.plot(*zip(*tested, strict=True), "--", color=colour, linewidth=1.0, label=f"{name}, test")
     axes[0].set_ylabel("loss (transformed values)")
     for axis, output in zip(axes[1:], outputs, strict=True):
-        unit = units.get(output)
+        unit = typeset(units.get(output, ""))
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
-        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=10, y=TITLE)
+        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=sized(10), y=TITLE)
     for axis in axes:
         axis.set_xlabel("epoch")
         whole_numbers(axis.xaxis)
@@ -60,7 +62,7 @@ def learning_curves(
             legend(axis)
     if note:
         marked(made, note)
-    save(made, path)
+    return made
 
 
 def _outputs(line: Mapping[str, Any]) -> list[str]:

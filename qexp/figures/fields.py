@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import save
+from qexp.figures.canvas import sized
 from qexp.quantities import typeset
 
 if TYPE_CHECKING:
@@ -79,25 +78,25 @@ def draw_moments(
     units: Mapping[str, str],
     vectors: Sequence[tuple[str, str]],
     where: Extent,
-    files: Sequence[Path],
-) -> None:
+) -> Iterator[Figure]:
     """A figure per moment, with a row per output and per vector's length: truth, estimate, estimate − truth.
+
+    It is the same figure each time, drawn anew: save it before taking the next.
 
     units    output → its unit
     vectors  pairs of outputs that are x and y component
-    files    one per moment
     """
     rows = list(_rows(moments, units, vectors))
     made, heading, grid = _laid_out(len(rows), where, *_size(where))
     updates = [_begin(made, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
-    for index, (moment, file) in enumerate(zip(moments, files, strict=True)):
+    for index, moment in enumerate(moments):
         heading.set_text(moment.title)
         for (images, title), row in zip(updates, rows, strict=True):
             truth, estimate = row.truths[index], row.estimates[index]
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
             title.set_text(_summary(estimate - truth, row.unit))
-        save(made, file)
+        yield made
 
 
 @dataclass(frozen=True)
@@ -151,25 +150,26 @@ def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Fi
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lefts, at = [], LEFT
-    for across, gap in ((width, BETWEEN), (width, BAR_GAP), (BAR, BAR_LABELS), (width, BAR_GAP), (BAR, RIGHT)):
+    left, right, top, bottom, labels, between = map(sized, (LEFT, RIGHT, TOP, BOTTOM, BAR_LABELS, ROWS_BETWEEN))
+    lefts, at = [], left
+    for across, gap in ((width, BETWEEN), (width, BAR_GAP), (BAR, labels), (width, BAR_GAP), (BAR, right)):
         lefts.append((at, across))
         at += across + gap
-    tall = TOP + BOTTOM + rows * height + (rows - 1) * ROWS_BETWEEN
+    tall = top + bottom + rows * height + (rows - 1) * between
     made = Figure(figsize=(at, tall))
     FigureCanvasAgg(made)
     grid = []
     for row in range(rows):
-        bottom = BOTTOM + (rows - 1 - row) * (height + ROWS_BETWEEN)
-        grid.append([made.add_axes((left / at, bottom / tall, across / at, height / tall)) for left, across in lefts])
+        low = bottom + (rows - 1 - row) * (height + between)
+        grid.append([made.add_axes((start / at, low / tall, across / at, height / tall)) for start, across in lefts])
     for row, axes in enumerate(grid):
         for column, axis in enumerate((axes[0], axes[1], axes[3])):
-            axis.tick_params(labelsize=8, labelbottom=row == rows - 1, labelleft=column == 0)
+            axis.tick_params(labelsize=sized(8), labelbottom=row == rows - 1, labelleft=column == 0)
             axis.locator_params(nbins=5)
             if row == rows - 1:
-                axis.set_xlabel(f"x ({where.unit})", fontsize=9)
-        axes[0].set_ylabel(f"y ({where.unit})", fontsize=9)
-    return made, made.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=11), grid
+                axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
+        axes[0].set_ylabel(f"y ({where.unit})", fontsize=sized(9))
+    return made, made.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(11)), grid
 
 
 def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
@@ -191,13 +191,13 @@ def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tupl
         (images[2], difference_bar, differences, (-reach, reach)),
     ):
         drawn = made.colorbar(image, cax=bar, extend=_beyond(_finite(values), least, most), label=row.unit)
-        drawn.ax.tick_params(labelsize=8)
-        drawn.ax.yaxis.label.set_fontsize(9)
+        drawn.ax.tick_params(labelsize=sized(8))
+        drawn.ax.yaxis.label.set_fontsize(sized(9))
     for axis in (truth, estimate, difference):
         axis.set_facecolor(NO_ICE)
-    truth.set_title(f"{row.name}: truth", fontsize=9)
-    estimate.set_title("estimate", fontsize=9)
-    return images, difference.set_title("", fontsize=9)
+    truth.set_title(f"{row.name}: truth", fontsize=sized(9))
+    estimate.set_title("estimate", fontsize=sized(9))
+    return images, difference.set_title("", fontsize=sized(9))
 
 
 def _summary(difference: Array, unit: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, panels, plain_numbers, save, titled, whole_numbers
+from qexp.figures.canvas import COLOURS, panels, plain_numbers, sized, titled, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class FoldCurve:
     """The epoch whose weights are kept, from 1."""
 
 
-def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str, path: Path) -> None:
+def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str) -> Figure:
     """Training and validation loss over epochs: a thin line per fold, the median thick, chosen epochs as dots.
 
     loss  what the losses are taken of, for their axis
@@ -60,12 +60,12 @@ def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str, path: Path) ->
             label=f"chosen epoch, median {np.median(epochs):g}",
         )  # fmt: skip
     for axis in axes:
-        legend = axis.legend(fontsize=8, frameon=False)
+        legend = axis.legend(fontsize=sized(8), frameon=False)
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set_alpha(1)
     titled(made, f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", note)
-    save(made, path)
+    return made
 
 
 def _draw(axis: Axes, curves: Sequence[Array], colour: str) -> None:

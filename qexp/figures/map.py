@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import figure, save
+from qexp.figures.canvas import figure, sized
 from qexp.rows.raster import Raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 POSITIONS: Sequence[Sequence[tuple[str, ...]]] = (
     (("longitude", "lon", "long"), ("latitude", "lat")),
@@ -36,7 +36,7 @@ def layers(outputs: Sequence[str]) -> list[str]:
     return [*(layer for name in outputs for layer in (name, f"{name}_spread")), "outside"]
 
 
-def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str, path: Path) -> None:
+def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:
     """A row per output: the estimate and its spread, each a mean over the rows of a cell.
 
     raster   of the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data
@@ -72,13 +72,13 @@ def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], 
             beyond = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
             extend = beyond[int((finite < least).any()), int((finite > most).any())]
             axis.figure.colorbar(image, ax=axis, extend=extend, label=unit, shrink=min(1.0, max(tall, 0.4)))
-            axis.set_title(what, fontsize=10)
+            axis.set_title(what, fontsize=sized(10))
             _label(axis, axes, geographic, stretch)
     if outside.any():
         share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
         title = f"{title}\ngrey: outside the range of the training data ({share:.0f} % of the map)"
-    made.suptitle(title, fontsize=10)
-    save(made, path)
+    made.suptitle(title, fontsize=sized(10))
+    return made
 
 
 def _label(axis: Axes, names: tuple[str, str], geographic: bool, stretch: float) -> None:

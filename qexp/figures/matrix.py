@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, figure, save
+from qexp.figures.canvas import COLOURS, figure, sized
 from qexp.quantities import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 AxisCells = tuple[str, Array, tuple[float, float]]
@@ -32,14 +32,13 @@ class Panels:
     spread: Array | None = None
 
 
-def draw(
+def matrix_panels(
     outputs: Mapping[str, Panels],
     axes: Sequence[AxisCells],
     units: Mapping[str, str],
     held_out: Mapping[str, Sequence[tuple[float, float]]],
     title: str,
-    path: Path,
-) -> None:
+) -> Figure:
     """A row per output: estimate, error, relative error, and the spread over noise if there is one.
 
     units     variable → its unit, of outputs and axes
@@ -53,8 +52,8 @@ def draw(
         else:
             _draw_lines(row, name, panels, axes[0], units, held_out)
     outlined = any(name in held_out for name, _, _ in axes)
-    made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=11)
-    save(made, path)
+    made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=sized(11))
+    return made
 
 
 def _draw_planes(
@@ -85,8 +84,8 @@ def _draw_planes(
         )  # fmt: skip
         beyond = _beyond(values, least, most)
         bar = axis.figure.colorbar(image, ax=axis, extend=beyond)
-        bar.ax.tick_params(labelsize=8)
-        axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=10)
+        bar.ax.tick_params(labelsize=sized(8))
+        axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=sized(10))
         axis.set_xlabel(f"true {label(x_name, units[x_name])}")
         axis.set_ylabel(f"true {label(y_name, units[y_name])}")
         axis.spines[["top", "right"]].set_visible(True)
@@ -153,7 +152,7 @@ def _beyond(values: Array, least: float, most: float) -> str:
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
 
 
-def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
+def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
     """Relative errors of several runs on one scale, logarithmic beyond 1 %: a row per output, a column per run.
 
     tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
@@ -162,8 +161,7 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
     outputs = [str(name).removesuffix("_estimate") for name in first.data_vars if str(name).endswith("_estimate")]
     axes = [str(name) for name in first[f"{outputs[0]}_estimate"].dims]
     if len(axes) < 2:
-        _lines_side_by_side(tables, outputs, axes[0], dataset, path)
-        return
+        return _lines_side_by_side(tables, outputs, axes[0], dataset)
     from matplotlib.colors import SymLogNorm
 
     made, grid = figure(len(outputs), len(tables), 4.0, 3.6)
@@ -179,20 +177,18 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, path: Path) -> None:
                 plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest",
                 norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
             )  # fmt: skip
-            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=9)
+            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=sized(9))
             axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]))}")
             axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]))}")
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
         bar.set_label(f"{output.replace('_', ' ')}: relative error (%)")
-    made.suptitle(f"matrices on {dataset}", fontsize=11)
-    save(made, path)
+    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+    return made
 
 
-def _lines_side_by_side(
-    tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, path: Path
-) -> None:
+def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str) -> Figure:
     made, grid = figure(1, len(outputs), 4.2, 3.4)
     for axis, output in zip(grid[0], outputs, strict=True):
         for (name, table), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
@@ -200,9 +196,9 @@ def _lines_side_by_side(
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         axis.set_xlabel(f"true {label(variable, _unit(next(iter(tables.values()))[variable]))}")
         axis.set_ylabel(f"{output.replace('_', ' ')}: relative error (%)")
-        axis.legend(fontsize=8, frameon=False)
-    made.suptitle(f"matrices on {dataset}", fontsize=11)
-    save(made, path)
+        axis.legend(fontsize=sized(8), frameon=False)
+    made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+    return made
 
 
 def _unit(values: Any) -> str:

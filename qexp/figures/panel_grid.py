@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qexp.figures.canvas import BOTTOM, LEFT, RIGHT
+from qexp.figures.canvas import BOTTOM, LEFT, RIGHT, sized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +27,13 @@ def panel_grid(
 
     columns = min(count, columns)
     rows = -(-count // columns)
-    whole = LEFT + columns * width + (columns - 1) * across + RIGHT
-    tall = TOP + rows * height + (rows - 1) * down + BOTTOM
+    left, right, bottom, top, across, down = map(sized, (LEFT, RIGHT, BOTTOM, TOP, across, down))
+    whole = left + columns * width + (columns - 1) * across + right
+    tall = top + rows * height + (rows - 1) * down + bottom
     made = Figure(figsize=(whole, tall))
     FigureCanvasAgg(made)
     made.subplots_adjust(
-        LEFT / whole, BOTTOM / tall, 1 - RIGHT / whole, 1 - TOP / tall, wspace=across / width, hspace=down / height
+        left / whole, bottom / tall, 1 - right / whole, 1 - top / tall, wspace=across / width, hspace=down / height
     )
     axes = [made.add_subplot(rows, columns, number + 1) for number in range(count)]
     for axis in axes:

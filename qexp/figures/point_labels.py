@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.figures.canvas import sized
 from qexp.figures.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
     boxes = [_grown(_extent(artist, renderer), margin) for artist in taken]
     obstacles = axis.transData.transform(others)
     for name, point in zip(names, axis.transData.transform(points), strict=True):
-        text = axis.text(0, 0, _short(name), fontsize=7.5, transform=None, va="bottom", ha="left", zorder=4)
+        text = axis.text(0, 0, _short(name), fontsize=sized(7.5), transform=None, va="bottom", ha="left", zorder=4)
         left, bottom, right, top = _extent(text, renderer)
         places: list[tuple[int, float, int, Box]] = []
         for distance, box in _places(point, right - left, top - bottom, frame, dpi):

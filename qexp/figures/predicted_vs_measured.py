@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, DPI, panels, save, titled
+from qexp.figures.canvas import COLOURS, panels, resolution, sized, titled
 from qexp.figures.point_labels import name_points
 from qexp.figures.wrapping import wrapped
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 Array = NDArray[np.float64]
@@ -48,24 +49,24 @@ class HeldOut:
     """(row,)"""
 
 
-def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note: str, path: Path) -> None:
+def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note: str) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
     spread  what the vertical lines are, for the title: "standard deviation over 10 networks"
     note    what must be said wherever the numbers are, or nothing
     """
     made, axes = panels(len(outputs), 4.6, 4.6)
-    made.set_dpi(DPI)
+    made.set_dpi(resolution())
     for axis, (output, rows) in zip(axes, outputs.items(), strict=True):
         _draw_estimates(axis, rows)
         axis.set_xlabel(_label("measured", output, rows.unit))
         axis.set_ylabel(_label("estimated", output, rows.unit))
     lines = f"; lines: {spread}" if any(rows.spread for rows in outputs.values()) else ""
     titled(made, f"held-out rows{lines}", note)
-    save(made, path)
+    return made
 
 
-def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, path: Path) -> None:
+def residuals_by_group(outputs: Mapping[str, HeldOut], note: str) -> Figure:
     """A panel per output, a line per group in the order of their first rows: dots, and a box where there are many.
 
     Every output's rows must have the same groups.
@@ -75,24 +76,24 @@ def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, path: Path) ->
     labels = [f"{wrapped(group, 30)}  ({(first.groups or []).count(group)})" for group in groups]
     width = max((len(line) for label in labels for line in label.split("\n")), default=0) * WIDTH_OF_CHARACTER
     lines = sum(1 + 0.5 * label.count("\n") for label in labels)
-    made, axes = panels(len(outputs), 4.4, 1.1 + HEIGHT_OF_ROW * lines, left=0.15 + width)
+    made, axes = panels(len(outputs), 4.4, sized(1.1 + HEIGHT_OF_ROW * lines), left=0.15 + width)
     for axis, (output, rows) in zip(axes, outputs.items(), strict=True):
         residual = rows.estimated - rows.measured
         axis.axvline(0, color="0.6", linewidth=1, zorder=1)
         for line, group in enumerate(groups):
             _draw_group(axis, line, residual[np.asarray(rows.groups) == group])
         axis.set_ylim(len(groups) - 0.4, -0.6)
-        axis.set_yticks(range(len(groups)), labels if axis is axes[0] else [""] * len(groups), fontsize=8)
+        axis.set_yticks(range(len(groups)), labels if axis is axes[0] else [""] * len(groups), fontsize=sized(8))
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.set_xlabel(_label("estimated − measured", output, rows.unit))
     titled(made, "held-out rows by group; diamond: mean; box: median, middle half", note)
-    save(made, path)
+    return made
 
 
 def _label(what: str, output: str, unit: str) -> str:
     words = f"{what} {output.replace('_', ' ')}"
-    return f"{words} ({unit})" if unit else words
+    return f"{words} ({typeset(unit)})" if unit else words
 
 
 def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
@@ -123,13 +124,15 @@ def _describe(axis: Axes, measured: Array, estimated: Array, unit: str) -> Text:
     said = f"n = {len(measured)}"
     if len(measured):
         error = root_mean_squared_error(estimated, measured)
-        said += f"\nRMSE = {error:.3g} {unit}".rstrip()
+        said += f"\nRMSE = {error:.3g} {typeset(unit)}".rstrip()
         said += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
     x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
     above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
     if below < above:
-        return axis.text(0.97, 0.03, said, transform=axis.transAxes, ha="right", va="bottom", fontsize=8.5, zorder=4)
-    return axis.text(0.03, 0.97, said, transform=axis.transAxes, ha="left", va="top", fontsize=8.5, zorder=4)
+        return axis.text(
+            0.97, 0.03, said, transform=axis.transAxes, ha="right", va="bottom", fontsize=sized(8.5), zorder=4
+        )
+    return axis.text(0.03, 0.97, said, transform=axis.transAxes, ha="left", va="top", fontsize=sized(8.5), zorder=4)
 
 
 def _name_outliers(

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, save
+from qexp.figures.canvas import COLOURS, TITLE, panels, plain_numbers, sized
 from qexp.quantities import label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def estimates_against_truth(
     outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     units: Mapping[str, str],
     title: str,
-    path: Path,
-) -> None:
+) -> Figure:
     """A panel per output with the identity line.
 
     outputs  name → true values and estimates, (sample,) each, in the output's unit
@@ -40,6 +42,6 @@ def estimates_against_truth(
         axis.set_xlabel(f"true {label(name, unit)}")
         axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=9, y=TITLE)
-    made.suptitle(title, fontsize=10, y=0.99)
-    save(made, path)
+        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=sized(9), y=TITLE)
+    made.suptitle(title, fontsize=sized(10), y=0.99)
+    return made

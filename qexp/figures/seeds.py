@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import COLOURS, figure, plain_numbers, save
+from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
 from qexp.figures.wrapping import wrapped
+from qexp.quantities import typeset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ORDERS = 5.0
 """Values that span more than this factor are shown on a logarithmic axis."""
@@ -25,7 +29,7 @@ class Seeds:
     """Of the mean."""
 
 
-def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str], path: Path) -> None:
+def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str]) -> Figure:
     """A panel per output, a row per group: a dot per seed, and below them the mean with its interval.
 
     outputs  output → group → its errors
@@ -60,13 +64,13 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[s
             axis.set_xlim(left, None)
             plain_numbers(axis.xaxis)
         axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_yticks(range(len(names)), labels, fontsize=8)
+        axis.set_yticks(range(len(names)), labels, fontsize=sized(8))
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-        unit = units.get(output)
+        unit = typeset(units.get(output, ""))
         axis.set_xlabel("mean absolute error" + (f" ({unit})" if unit else ""))
-        axis.set_title(f"{output.replace('_', ' ')}, test", fontsize=10)
+        axis.set_title(f"{output.replace('_', ' ')}, test", fontsize=sized(10))
     for axis in axes[0][1:]:
         axis.set_yticklabels([])
-    made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=9)
-    save(made, path)
+    made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=sized(9))
+    return made

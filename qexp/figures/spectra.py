@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.figures.canvas import COLOURS, DPI, TITLE, plain_numbers, save, titled
+from qexp.figures.canvas import COLOURS, TITLE, plain_numbers, resolution, sized, titled
 from qexp.figures.panel_grid import panel_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.floating]
 
@@ -51,7 +51,7 @@ def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | N
     return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
 
 
-def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str, path: Path) -> None:
+def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
     """A row per spectrum: its counts, what of them was seen, and the reconstruction over them.
 
     where  energies of the channels, (channel,) [keV], or None: drawn against their numbers
@@ -73,22 +73,22 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
             reconstructed.plot(x, values, color=colour, linewidth=0.8, label=label)
         _shade(seen, x, spectrum.hidden)
         _share_counts((original, seen, reconstructed), counts, estimate[spectrum.hidden])
-        original.set_ylabel("counts", fontsize=9)
-        original.set_title(spectrum.title.replace("$", r"\$"), fontsize=9, y=TITLE)
-        seen.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=9, y=TITLE)
-        reconstructed.set_title("reconstructed", fontsize=9, y=TITLE)
+        original.set_ylabel("counts", fontsize=sized(9))
+        original.set_title(spectrum.title.replace("$", r"\$"), fontsize=sized(9), y=TITLE)
+        seen.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=sized(9), y=TITLE)
+        reconstructed.set_title("reconstructed", fontsize=sized(9), y=TITLE)
         for axis in (original, seen, reconstructed):
             _span(axis, x)
-            axis.tick_params(labelsize=8, labelleft=axis is original, labelbottom=row == len(spectra) - 1)
+            axis.tick_params(labelsize=sized(8), labelleft=axis is original, labelbottom=row == len(spectra) - 1)
             if row == len(spectra) - 1:
-                axis.set_xlabel(_label(where), fontsize=9)
+                axis.set_xlabel(_label(where), fontsize=sized(9))
     if spectra:
-        axes[2].legend(fontsize=7, loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
+        axes[2].legend(fontsize=sized(7), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
     titled(made, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
-    save(made, path)
+    return made
 
 
-def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str, path: Path) -> None:
+def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str) -> Figure:
     """Errors of hidden channels, as curves over the energy, with the elements that have their K alpha line there.
 
     errors  what is drawn, for the legend → root of the mean squared error, (channel,) [counts]; NaN where never hidden
@@ -96,7 +96,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     note    what must be said wherever the numbers are, or nothing
     """
     made, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
-    made.set_dpi(DPI)
+    made.set_dpi(resolution())
     for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
         x = _positions(where, len(values))
         axis.plot(x, np.where(_drawable(values), values, np.nan), color=colour, linewidth=0.9, label=name)
@@ -110,9 +110,9 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     axis.grid(alpha=0.25, linewidth=0.5, axis="y")
     if where is not None:
         _mark_elements(axis, dict(_lines(float(where[0]), float(where[-1]))))
-    axis.legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     titled(made, "", note)
-    save(made, path)
+    return made
 
 
 def _drawable(values: Array) -> NDArray[np.bool_]:
@@ -141,7 +141,14 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
     """Of each level, where its last symbol ends [pixel]."""
     for element, energy in of_elements.items():
         text = axis.text(
-            energy, 1, element, transform=axis.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="0.25"
+            energy,
+            1,
+            element,
+            transform=axis.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=sized(8),
+            color="0.25",
         )
         box = text.get_window_extent(renderer)
         level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.figures.canvas import COLOURS, figure, save
+from qexp.figures.canvas import COLOURS, figure, sized
 from qexp.figures.wrapping import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SPAN = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
@@ -92,10 +92,9 @@ def study_panels(
     axis: str,
     values: Sequence[str],
     measured: str,
-    path: Path,
     numbers: Mapping[str, float] | None = None,
     floor: float | None = None,
-) -> None:
+) -> Figure:
     """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
 
     panels    title → experience → its values
@@ -121,18 +120,18 @@ def study_panels(
         _label(one, place, axis)
         one.set_ylim(low, high)
         one.set_ylabel(measured)
-        one.set_title(wrapped(title, 48), fontsize=10)
+        one.set_title(wrapped(title, 48), fontsize=sized(10))
     for one in axes[len(panels) :]:
         one.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(
-        handles, [wrapped(label, 60) for label in labels], loc="outside lower center", fontsize=8, frameon=False,
-        ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
+        handles, [wrapped(label, 60) for label in labels], loc="outside lower center", frameon=False,
+        fontsize=sized(8), ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
     )  # fmt: skip
     words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
     told = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
-    made.suptitle(words + told, fontsize=9)
-    save(made, path)
+    made.suptitle(words + told, fontsize=sized(9))
+    return made
 
 
 def _draw(axis: Axes, name: str, line: Line, place: Places, colour: str, beside: float) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.figures.canvas import COLOURS, figure, save
+from qexp.figures.canvas import COLOURS, figure, sized
 from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Numbers = Sequence[float]
 
@@ -29,8 +29,7 @@ def errors_by_thickness(
     outputs: Mapping[str, Mapping[str, Numbers]],
     vectors: Mapping[str, Numbers],
     units: Mapping[str, str],
-    path: Path,
-) -> None:
+) -> Figure:
     """A panel per output: metrics class by class; and one of all vectors: mean error in percent of the mean length.
 
     classes  what the classes are called, from thin to thick
@@ -40,7 +39,7 @@ def errors_by_thickness(
     """
     count = len(outputs) + bool(vectors)
     columns = min(count, COLUMNS)
-    made, grid = figure(-(-count // columns), columns, max(3.0, 0.9 + 0.62 * len(classes)), 3.3)
+    made, grid = figure(-(-count // columns), columns, max(3.0, sized(0.9 + 0.62 * len(classes))), 3.3)
     axes = [axis for row in grid for axis in row]
     for unused in axes[count:]:
         unused.set_visible(False)
@@ -59,20 +58,20 @@ def errors_by_thickness(
         last.set_ylim(0, 1.08 * largest)
         _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
         if len(vectors) > 1:
-            last.legend(fontsize=8, frameon=False)
-            last.set_title("vectors", fontsize=10)
+            last.legend(fontsize=sized(8), frameon=False)
+            last.set_title("vectors", fontsize=sized(10))
     handles, labels = axes[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
-    made.supxlabel("thickness, and its share of the cells", fontsize=9)
-    save(made, path)
+    made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
+    made.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
+    return made
 
 
 def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
     shares = [100 * one / max(sum(cells), 1) for one in cells]
     names = [f"{name}\n{share:.2g} %" for name, share in zip(classes, shares, strict=True)]
-    axis.set_xticks(range(len(classes)), names, fontsize=7.5)
+    axis.set_xticks(range(len(classes)), names, fontsize=sized(7.5))
     axis.set_xlim(-0.4, len(classes) - 0.6)
-    axis.set_title(title, fontsize=10)
-    axis.set_ylabel(label, fontsize=9)
-    axis.tick_params(axis="y", labelsize=8)
+    axis.set_title(title, fontsize=sized(10))
+    axis.set_ylabel(label, fontsize=sized(9))
+    axis.tick_params(axis="y", labelsize=sized(8))
     axis.grid(alpha=0.25, axis="y", linewidth=0.5)

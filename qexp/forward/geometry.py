@@ -1,4 +1,4 @@
-"""How a satellite sees a displaced surface: pixel positions and the line of sight."""
+"""Viewing geometry of a satellite: pixel positions and the line of sight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Isothermal shallow ice on a plane grid: how fast it flows, and what becomes of its thickness.
+"""Isothermal shallow ice on a plane grid: its velocities, and the evolution of its thickness.
 
 Ice obeys Glen's law with exponent 3 and slides over its bed after Weertman, at the cube of the basal shear stress.
 Maps are (batch, row, column), rows along y and columns along x, with square cells; velocities and slopes have
@@ -11,7 +11,7 @@ c [m Pa-3 s-1], ice of thickness H and surface s has, below a driving stress rho
 
 Hutter (1983), Theoretical Glaciology; Greve and Blatter (2009), Dynamics of Ice Sheets and Glaciers, chapter 5 on the
 shallow ice approximation; Cuffey and Paterson (2010), The Physics of Glaciers, chapter 8. It holds for ice that
-is much wider than thick: stresses along the flow are left out.
+is much wider than thick: longitudinal stresses are neglected.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 DENSITY = 910.0
-"""Of ice [kg m-3]."""
+"""Density of ice [kg m-3]."""
 
 GRAVITY = 9.81
 """[m s-2]"""
 
 EXPONENT = 3
-"""Of Glen's flow law and of the sliding law."""
+"""The exponent of Glen's flow law and of the sliding law."""
 
 STEP_FRACTION = 0.16
-"""A time step as a share of dx^2 / (D + dx u). Diffusion alone would be stable up to about 0.23: of the waves that a
-grid carries, the hardest is as short as can be across the flow and three cells long along it, where the diffusivity,
-which goes with the square of the slope, adds its own response. On Halfar's dome rounding errors grow from 0.2 on, and
-at 0.17 do not."""
+"""A time step as a fraction of dx^2 / (D + dx u). Diffusion alone would be stable up to about 0.23: the least stable
+wave on the grid has the shortest wavelength across the flow and one of three cells along it, where the diffusivity,
+which depends on the square of the slope, adds its own response. On Halfar's dome rounding errors grow from 0.2 on, but
+not at 0.17."""
 
 LIMIT = 1e-30
 """Thickness [m] below which a cell is empty; keeps 0 / 0 out of the limiter and its gradient."""
 
 
 COUPLED_AT_A_TIME = 4096
-"""Cells whose fluxes are dealt out together: what bounds the memory on large frames."""
+"""Cells whose fluxes are distributed at a time, which limits the memory on large frames."""
 
 
 class Velocity(NamedTuple):
@@ -51,7 +51,7 @@ class Velocity(NamedTuple):
 
     basal: Tensor
     mean: Tensor
-    """Averaged over the depth: what carries the ice."""
+    """Averaged over the depth; this velocity transports the ice."""
     surface: Tensor
 
 
@@ -59,7 +59,7 @@ class Step(NamedTuple):
     thickness: Tensor
     """(batch, row, column) [m]"""
     gained: Tensor
-    """(batch, row, column) what came from above, less what melted [m]; never more melt than there was ice"""
+    """(batch, row, column) accumulation minus melt [m]; melt never exceeds the ice that is there"""
     duration: Tensor
     """(batch,) [s]"""
 
@@ -75,7 +75,7 @@ def slope(surface: Tensor, spacing: float) -> Tensor:
 
 
 def velocity(thickness: Tensor, slope: Tensor, arrhenius: Tensor, sliding: Tensor) -> Velocity:
-    """How ice of a thickness flows down the slope of its surface; ice that is not there does not move.
+    """Velocities of ice that flows down the slope of its surface; zero where there is no ice.
 
     thickness  (...)     [m]
     slope      (..., 2)  of the surface, along x and y
@@ -103,11 +103,11 @@ def step(
     thickness, bed, balance  (batch, row, column)  [m], [m], thickness of ice gained per time [m s-1]
     spacing                                        of the cells [m]
     arrhenius, sliding       (batch,)              [Pa-3 s-1], [m Pa-3 s-1]
-    at_most                  (batch,)              length of the step where a longer one would be stable, too [s]
+    at_most                  (batch,)              upper limit of the time step [s]
 
-    Explicit, each glacier with a step of its own. Diffusivities lie on the corners of the cells and fluxes on their
-    sides (Mahaffy 1976, J. Geophys. Res. 81, 1059-1066). Ice is conserved: a cell that would lose more than it has
-    loses what it has, by all its sides in proportion, and nothing melts that is not there. Nothing flows
+    Explicit, with a separate time step for each glacier. Diffusivities lie on the corners of the cells and fluxes on
+    their sides (Mahaffy 1976, J. Geophys. Res. 81, 1059-1066). Ice is conserved: a cell that would lose more than it
+    has loses what it has, through all its sides in proportion, and melt is limited to the ice present. Nothing flows
     through the edge of the grid.
     """
     surface = bed + thickness
@@ -125,7 +125,7 @@ def step(
         duration = torch.minimum(STEP_FRACTION * spacing**2 / hardest, at_most)
     share = (duration / (2 * spacing**2))[:, None, None]
     in_rows, in_columns = pad(diffusivity, (0, 0, 1, 1), "replicate"), pad(diffusivity, (1, 1), "replicate")
-    # Thickness that wants through a side: towards greater x and y.
+    # Thickness to move through a side, positive towards greater x and y.
     east = -share * (in_rows[..., 1:, :] + in_rows[..., :-1, :]) * across
     north = -share * (in_columns[..., 1:] + in_columns[..., :-1]) * along
     flowed = thickness + _inflow(*_affordable(east, north, thickness))
@@ -134,7 +134,7 @@ def step(
 
 
 def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor, Tensor]:
-    """The fluxes through the sides, less where the cell that they come from has not enough."""
+    """The fluxes through the sides, reduced where the cell that they come from has too little ice."""
     to_east, to_west = east.clamp(min=0), east.clamp(max=0)
     to_north, to_south = north.clamp(min=0), north.clamp(max=0)
     leaving = pad(to_east, (0, 1)) - pad(to_west, (1, 0)) + pad(to_north, (0, 0, 0, 1)) - pad(to_south, (0, 0, 1, 0))
@@ -146,7 +146,7 @@ def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor,
 
 
 def _inflow(east: Tensor, north: Tensor) -> Tensor:
-    """What a cell gets through its sides, less what leaves."""
+    """The net gain of each cell through its sides."""
     return pad(east, (1, 0)) - pad(east, (0, 1)) + pad(north, (0, 0, 1, 0)) - pad(north, (0, 0, 0, 1))
 
 
@@ -166,9 +166,9 @@ def evolve(
 
     balance     of a surface (batch, row, column) [m] at times (batch,) [s]: thickness of ice gained [m s-1]
     start, end  (batch,)  [s]
-    longest     of a step [s]: how long the balance may stay as it is while the surface rises
-    watch       is called with the times (batch,) after each step
-    returns     the thickness at the end, what was gained in all, and the time that has passed
+    longest     upper limit of a step [s], since the balance is constant within a step
+    watch       is called with the times, (batch,), after each step
+    returns     the thickness at the end, the total gain, and the elapsed time
     """
     time, gained = start, torch.zeros_like(thickness)
     while (time < end).any():
@@ -203,18 +203,18 @@ def halfar_time(centre: float, margin: float, arrhenius: float) -> float:
 
 
 def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -> Tensor:
-    """Velocities that are no longer local: what each cell carries is dealt out over the ice around it.
+    """Non-local velocities: the flux of each cell is distributed over the ice around it.
 
-    carried    (row, column, component)  velocities of each cell on its own [m s-1]
+    carried    (row, column, component)  local velocities of each cell [m s-1]
     thickness  (row, column)             [m]
     length     of the coupling, in thicknesses
     returns    as `carried`
 
     The flux H u of a cell goes to the cells of the frame in proportion to their thickness times a Gaussian of the
     distance, with a standard deviation of half of `length` times the thickness of the cell that it comes from. The
-    sum of H u over the frame stays what it was, and a velocity near a margin finite: thickness cancels. Ice pulls
-    its neighbours along over some 4 to 10 thicknesses (Kamb and Echelmeyer 1986, J. Glaciol. 32, 267-284), but this is
-    no solution of a stress balance: it is a map that needs neighbours, to try on networks whether they see them.
+    sum of H u over the frame is conserved, and velocities near a margin are finite: thickness cancels. Ice is coupled
+    over some 4 to 10 thicknesses (Kamb and Echelmeyer 1986, J. Glaciol. 32, 267-284), but this does not solve a stress
+    balance: it is a map that depends on neighbouring cells, to test whether networks use them.
     """
     rows, columns, components = carried.shape
     dealt = carried.new_zeros(components, rows, columns)
@@ -222,7 +222,7 @@ def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -
         *(cells.split(COUPLED_AT_A_TIME) for cells in thickness.nonzero(as_tuple=True)), strict=True
     ):
         depth = thickness[row, column]
-        # A Gaussian of the plane is one of x times one of y: two products of matrices are all the sums there are.
+        # A Gaussian in the plane is separable in x and y, so that two matrix products give all sums.
         step = 2 * spacing / (length * depth).clamp(min=LIMIT)
         near_y, near_x = _gaussian(row, rows, step), _gaussian(column, columns, step)
         receiving = ((near_y @ thickness) * near_x).sum(dim=-1)

@@ -9,19 +9,19 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from torch import Tensor
 
 COVARIANCE_TOLERANCE = 1e-3
-"""Largest share of the variance that may be lost where an embedding has negative eigenvalues."""
+"""Largest fraction of the variance that may be lost to negative eigenvalues of an embedding."""
 
 LARGEST_EMBEDDING = 16.0
-"""The torus grows to at most so many times the grid before negative eigenvalues are cut off regardless."""
+"""Largest size of the torus, in grids; on a torus of this size negative eigenvalues are cut off in any case."""
 
 LARGEST_BATCH_EMBEDDING = 4.0
-"""The same where every field of a batch has a torus of its own, which costs that much more memory and time."""
+"""The same if every field of a batch has a torus of its own, which takes more memory and time."""
 
 MOST_ROWS_TO_FACTOR = 128
-"""From more rows on, multiplying by their factors costs more than the random numbers of a torus."""
+"""For more rows than this, multiplying by their factors takes longer than drawing the random numbers of a torus."""
 
 LEAST_POWER = 1e-3
-"""What a preconditioner takes for zero, as a share of the largest power: the torus knows weaker waves badly."""
+"""Powers below this fraction of the largest are zero to a preconditioner: the torus has weaker waves inaccurately."""
 
 
 def white_field(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -69,9 +69,8 @@ def exponential_row_factors(
     returns                    (columns, height, height), a factor for each wave along a row
 
     Only the rows are embedded in a circle, of at least twice their length; between rows the covariance of each wave
-    is factored as it is. That takes half as many random numbers as a torus, and for images of up to
-    MOST_ROWS_TO_FACTOR rows is the faster way. The circle grows, and what is negative is cut off, as with
-    `exponential_amplitude`.
+    is factored directly. That takes half as many random numbers as a torus, and is faster for images of up to
+    MOST_ROWS_TO_FACTOR rows. The circle grows, and negative eigenvalues are cut off, as in `exponential_amplitude`.
     """
     factor = 2.0
     lags = torch.arange(height, dtype=torch.float64)
@@ -91,7 +90,7 @@ def exponential_row_factors(
 
 
 def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw fields of the covariance that was factored: (count, height, width), standard deviation 1 at every pixel.
+    """Draw fields with the factored covariance: (count, height, width), standard deviation 1 at every pixel.
 
     factors  (columns, height, height), see `exponential_row_factors`
     """
@@ -152,7 +151,7 @@ def without_correlation(images: Tensor, amplitude: Tensor) -> Tensor:
     for image in images.double().cpu().numpy():
         solution, unfinished = cg(covariance, image.ravel(), rtol=1e-6, maxiter=2000, M=preconditioner)
         if unfinished:
-            raise ValueError("the noise is too smooth for its covariance to be inverted; its range must be shorter")
+            raise ValueError("the noise is too smooth for its covariance to be inverted; use a shorter range")
         solutions.append(solution.reshape(height, width))
     return torch.from_numpy(np.stack(solutions)).to(images)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 128
-"""Images made at a time: what lies between is then still in the processor's cache."""
+"""Images made at a time, so that intermediate results stay in the processor's cache."""
 
 
 def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -29,7 +29,7 @@ def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
 
 
 def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `mogi` along a direction, on a grid of which all columns share an east, all rows a north.
+    """The displacement of `mogi` along a direction, on a grid: each column has one east, each row one north.
 
     source     (batch, 4)                 east, north, depth [m], volume change [m3]
     east       (batch or 1, width)        [m]

@@ -1,4 +1,4 @@
-"""What X-rays do in matter, element by element: the tables of xraydb in SI units.
+"""Interaction of X-rays with the elements: the tables of xraydb in SI units.
 
 Energies are in eV, cross-sections per mass in m2 kg-1. Attenuation, fluorescence yields, jump ratios, transition
 probabilities and Coster-Kronig transitions are those of Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63,
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 SHELLS = ("K", "L1", "L2", "L3")
-"""Whose lines are counted; those of outer shells are soft, or as weak as the elements that have them are rare."""
+"""Shells whose lines are included; lines of outer shells are soft, or weak and of rare elements."""
 
 FAINT = 0.002
-"""Share of a shell's lines below which a line is left out."""
+"""Smallest fraction of a shell's lines for which a line is included."""
 
 SQUARE_METRES_PER_KILOGRAM = 0.1
 """cm2 g-1 in m2 kg-1."""
@@ -44,7 +44,7 @@ class Line:
     name: str
     """After Siegbahn: Ka1, Lb1."""
     shell: str
-    """Where an electron is missing before."""
+    """The shell of the initial vacancy."""
     energy: float
     """[eV]"""
     photons: float
@@ -77,7 +77,7 @@ def attenuation(elements: Sequence[str], energies: Array) -> Array:
 def vacancies(element: str, energies: Array) -> dict[str, Array]:
     """Shell → (energy,) cross-section per mass for a vacancy in it by a photon [m2 kg-1].
 
-    A photon is absorbed by the innermost shells that it can ionise, in shares that the jump ratios tell; then
+    A photon is absorbed by the innermost shells that it can ionise, in proportions given by the jump ratios; then
     Coster-Kronig transitions move vacancies outwards among the L shells.
     """
     photoelectric = _elam(element, energies, "photo")
@@ -90,7 +90,7 @@ def vacancies(element: str, energies: Array) -> dict[str, Array]:
     for outer in ("L2", "L3"):
         for inner in ("L1", "L2"):
             if outer in made and inner in made and inner < outer:
-                # The probability from L1 to L3 counts the way over L2, too.
+                # The probability from L1 to L3 includes the path through L2.
                 moved[outer] += made[inner] * xraydb.ck_probability(element, inner, outer)
     return moved
 
@@ -107,7 +107,7 @@ def rayleigh(elements: Sequence[str], energies: Array, angle: float) -> Array:
 def compton(elements: Sequence[str], energies: Array, angle: float) -> Array:
     """(element, energy) inelastic scattering of unpolarised light through an angle, per solid angle [m2 kg-1 sr-1].
 
-    The cross-section of the atom, spread over the angles as that of a free electron (Klein and Nishina 1929).
+    The cross-section of the atom, with the angular distribution of a free electron (Klein and Nishina 1929).
     """
     whole = np.stack([_elam(element, energies, "incoh") for element in elements])
     angles = np.linspace(0, np.pi, 181)
@@ -123,7 +123,7 @@ def klein_nishina(energy: Array, angle: Array | float) -> Array:
 
 
 def compton_energy(energy: Array, angle: Array | float) -> Array:
-    """What a photon has left after a free electron at rest has scattered it through an angle [eV]."""
+    """Energy of a photon after a free electron at rest has scattered it through an angle [eV]."""
     left: Array = energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
     return left
 
@@ -135,7 +135,7 @@ def molar_mass(element: str) -> float:
 
 
 def mass_fractions(formula: str) -> dict[str, float]:
-    """Element → share of the mass of a compound: `mass_fractions("CaCO3")["Ca"]` is 0.4."""
+    """Element → mass fraction in a compound: `mass_fractions("CaCO3")["Ca"]` is 0.4."""
     masses = {element: count * molar_mass(element) for element, count in xraydb.chemparse(formula).items()}
     return {element: mass / sum(masses.values()) for element, mass in masses.items()}
 

@@ -1,4 +1,4 @@
-"""A silicon drift detector: what it lets in, what it stops, and what it makes of the energy of a photon.
+"""A silicon drift detector: transmission of its window, absorption in the silicon, and its energy response.
 
 Energies are in eV, areal densities in kg m-2, channels count from 0: channel k holds energies from offset + k gain
 to offset + (k + 1) gain.
@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from qexp.forward.xray_data import Array, attenuation, mass_fractions, vacancies
 
 FANO = 0.115
-"""Of silicon: variance of the number of pairs over its mean (Lechner and others 1996, NIM A 377, 206-208)."""
+"""Fano factor of silicon: variance of the number of pairs over its mean (Lechner et al. 1996, NIM A 377, 206-208)."""
 
 PAIR = 3.65
 """Energy that a pair of charges takes in cold silicon [eV]."""
@@ -32,7 +32,7 @@ REACH = 6.0
 class Layer(NamedTuple):
     formula: str
     areal_density: float
-    """Along the light [kg m-2]."""
+    """Areal density along the beam [kg m-2]."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Detector:
     offset: float
     """[eV]"""
     noise: float
-    """Of the electronics: full width at half maximum [eV]."""
+    """Electronic noise: full width at half maximum [eV]."""
     thickness: float
     """Areal density of the silicon [kg m-2]."""
     shelf: float
-    """Share of the counts whose charge is collected in part: any part is as likely as any other."""
+    """Fraction of the counts whose charge is collected incompletely; the collected part is uniformly distributed."""
 
 
 def transmission(layers: Sequence[Layer], energies: Array) -> Array:
-    """Share of the light that gets through all layers."""
+    """Fraction of the light that passes through all layers."""
     depth = np.zeros_like(energies)
     for formula, areal_density in layers:
         for element, fraction in mass_fractions(formula).items():
@@ -60,25 +60,25 @@ def transmission(layers: Sequence[Layer], energies: Array) -> Array:
 
 
 def efficiency(energies: Array, thickness: float) -> Array:
-    """Share of the photons that the silicon stops."""
+    """Fraction of the photons that the silicon absorbs."""
     stopped: Array = -np.expm1(-thickness * attenuation(["Si"], energies)[0])
     return stopped
 
 
 def full_width(energies: Array, noise: float) -> Array:
-    """Of a line at half maximum: electronic noise and that of the number of pairs, after Fano (1947) [eV]."""
+    """Full width of a line at half maximum, from electronic noise and that of the number of pairs, Fano (1947) [eV]."""
     width: Array = np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies)
     return width
 
 
 def escape_line() -> float:
-    """Mean energy of silicon's K alpha lines: what the detector loses when such a photon leaves it [eV]."""
+    """Mean energy of silicon's K alpha lines, which is lost if such a photon escapes [eV]."""
     energy: float = xraydb.xray_line("Si", "Ka").energy
     return energy
 
 
 def escaping(energies: Array) -> Array:
-    """Share of the stopped photons whose silicon K photon leaves through the face of the detector.
+    """Fraction of the absorbed photons whose silicon K photon escapes through the face of the detector.
 
     Reed and Ware (1972), J. Phys. E 5, 582-587, for light at a right angle: the escaping part of the K photons from
     the depths at which the light is absorbed.
@@ -92,9 +92,9 @@ def escaping(energies: Array) -> Array:
 
 
 def response(energies: Array, widths: Array, detector: Detector) -> Array:
-    """(energy, channel) where a stopped photon is counted: probabilities that add up to one but for what misses.
+    """(energy, channel) probabilities that an absorbed photon is counted; their sums are 1, but less near the edges.
 
-    widths  (energy,) standard deviation of the photons about their energies, before they are detected [eV]
+    widths  (energy,) standard deviation of the photons' energies before detection [eV]
     """
     variance = np.square(full_width(energies, detector.noise) / FULL_WIDTH) + np.square(widths)
     lost = escaping(energies)
@@ -103,7 +103,7 @@ def response(energies: Array, widths: Array, detector: Detector) -> Array:
     escaped = np.flatnonzero(lost)
     spread = np.square(full_width(left[escaped], detector.noise) / FULL_WIDTH) + np.square(widths[escaped])
     counted[escaped] += lost[escaped, None] * _peaks(left[escaped], np.sqrt(spread), detector)
-    # Charge that is lost lowers an energy to anywhere between zero and itself.
+    # Incomplete charge lowers an energy to any value between zero and itself.
     edges = np.clip(channel_edges(detector), 0, energies[:, None])
     lowered: Array = np.diff(edges, axis=1) / energies[:, None]
     counted *= 1 - detector.shelf
@@ -131,14 +131,14 @@ def _peaks(centres: Array, deviations: Array, detector: Detector) -> Array:
 
 
 def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
-    """What is counted where photons that come too close together count as one with the energy of both.
+    """Count rates with pile-up: photons that arrive too close together are counted as one with their total energy.
 
-    rates           (sample, channel)  photons per time that arrive, by their energy [s-1]
-    resolving_time  in which a second photon cannot be told from a first [s]
+    rates           (sample, channel)  photons that arrive per time, by their energy [s-1]
+    resolving_time  time within which two photons are not resolved [s]
     returns         (sample, channel)  [s-1]
 
-    Of the counts, 1 - exp(-rate time) are of two photons; three at once are left out. Photons are conserved: a sum
-    counts once and takes two. So is energy, but for the sums beyond the last channel.
+    A fraction 1 - exp(-rate time) of the counts are sums of two photons; sums of three are neglected. Photons are
+    conserved, a sum counting once for two, and so is energy, except for sums beyond the last channel.
     """
     total = rates.sum(axis=1, keepdims=True)
     double = -np.expm1(-total * resolving_time)
@@ -151,13 +151,13 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     part = beyond - whole
     moved = (1 - part) * _shifted(sums, whole) + part * _shifted(sums, whole + 1)
     counts = total / (1 + double)
-    # Of numbers that should be zero the transform makes some that are a little less.
+    # Rounding in the transform makes some zeros slightly negative.
     counted: Array = np.maximum(counts * ((1 - double) * share + double * moved[:, : detector.channels]), 0)
     return counted
 
 
 def _shifted(values: Array, by: int) -> Array:
-    """Values some channels higher, or lower; what leaves on one side does not come back on the other."""
+    """Values shifted by some channels, up or down; without wrapping around."""
     moved = np.zeros_like(values)
     if by >= 0:
         moved[:, by:] = values[:, : values.shape[1] - by]

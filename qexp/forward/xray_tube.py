@@ -2,7 +2,7 @@
 
 Ebel (1999), X-Ray Spectrom. 28, 255-266, for the continuum and the K lines, and Ebel (2003), X-Ray Spectrom. 32,
 46-51, for the L lines: Kramers' law with an exponent near one, electrons that are stopped and scattered back, and
-absorption on the way out of the anode. Their formulas are in keV, g cm-2 and mA; here all is in eV, kg m-2 and A.
+absorption on the way out of the anode. Their formulas are in keV, g cm-2 and mA; here all units are eV, kg m-2 and A.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STOPPING = {"K": (2, 0.35), "L": (8, 0.25)}
 
 
 class Beam(NamedTuple):
-    """Photons of discrete energies; a continuum stands for itself by the middles of its bins."""
+    """Photons of discrete energies; a continuum is represented by the centres of its bins."""
 
     energies: Array
     """(energy,) [eV]"""
@@ -56,7 +56,7 @@ def beam(anode: str, voltage: float, take_off: float, lowest: float, step: float
 
 
 def _ionised(anode: str, shell: str, voltage: float) -> float:
-    """Vacancies in a shell, as light in all directions would tell of them: [s-1 sr-1 A-1]."""
+    """Vacancies in a shell, per solid angle [s-1 sr-1 A-1]."""
     number, kind = xraydb.atomic_number(anode), shell[0]
     overvoltage = voltage / edge(anode, shell)
     electrons, constant = STOPPING[kind]
@@ -76,7 +76,7 @@ def _ionised(anode: str, shell: str, voltage: float) -> float:
 
 
 def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_off: float) -> Array:
-    """Share of the light that leaves the anode, made by electrons that still have the least energy."""
+    """Fraction of the light that leaves the anode; electrons emit it at energies of at least `least` [eV]."""
     number, volts = xraydb.atomic_number(anode), voltage / 1000
     power = 0.1382 - 0.9211 / np.sqrt(number)
     logarithm = np.log(number)

@@ -1,16 +1,15 @@
-"""X-ray fluorescence and scattering of a thick, flat, homogeneous sample: what leaves it towards a detector.
+"""X-ray fluorescence and scattering of a thick, flat, homogeneous sample, towards a detector.
 
-Fundamental parameters, after Sherman (1955), Spectrochim. Acta 7, 283-306, equation for primary fluorescence. Of an
-element with the mass fraction c, light of energies E and photons N(E) that comes in at an angle a and is seen at b
-makes the line i
+Fundamental parameters, after Sherman (1955), Spectrochim. Acta 7, 283-306, equation for primary fluorescence. For an
+element of mass fraction c, and N(E) incident photons of energy E at an angle a, the line i observed at an angle b is
 
     N_i = c / (4 pi) * sum over E of N(E) p_i v_i(E) / sin(a) / (mu(E) / sin(a) + mu(E_i) / sin(b))
 
 photons per solid angle, with the vacancies v_i per mass, p_i photons of the line per vacancy, and the attenuation mu of
 the whole sample. Scattering is single, by the same integral over the depth with differential cross-sections.
 
-Left out: fluorescence excited by fluorescence (some per cent of the lines of K beside much Ca, of Ti and Mn beside
-much Fe), light that scatters twice, roughness and grains, layers, the divergence of the beam.
+Neglected: secondary fluorescence (some per cent of the lines of K with much Ca, of Ti and Mn with much Fe), multiple
+scattering, roughness and grains, layers, the divergence of the beam.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from qexp.forward.xray_tube import Beam
 FINE_STRUCTURE = 1 / 137.036
 
 MOMENTUM = 0.65
-"""Standard deviation of an electron's momentum along the scattering vector, in atomic units: what widens the Compton
-peaks of the light elements that sediments are made of (about the width of oxygen's profile in Biggs, Mendelsohn and
+"""Standard deviation of an electron's momentum along the scattering vector, in atomic units, which widens the Compton
+peaks of the light elements in sediments (about the width of oxygen's profile in Biggs, Mendelsohn and
 Mann 1975, At. Data Nucl. Data Tables 16, 201-309)."""
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """What a beam does in samples of some elements; made once, for any number of samples."""
+    """Cross-sections of some elements for one beam; computed once for any number of samples."""
 
     elements: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -55,14 +54,14 @@ class Interactions:
     outward: Array
     """(element, line) attenuation of the lines along the depth"""
     elastic: Array
-    """(element, energy) photons scattered with their energy, per mass per area [s-1 sr-1 A-1 m2 kg-1]"""
+    """(element, energy) elastically scattered photons, per mass per area [s-1 sr-1 A-1 m2 kg-1]"""
     elastic_outward: Array
     inelastic: Array
     inelastic_outward: Array
     scattered_energies: Array
-    """(2 energy,) of the photons that are scattered: all elastic ones, then all inelastic ones [eV]"""
+    """(2 energy,) energies of scattered photons: all elastic ones, then all inelastic ones [eV]"""
     widths: Array
-    """(2 energy,) by which their energies spread: standard deviation [eV]"""
+    """(2 energy,) standard deviation of these energies [eV]"""
 
 
 def interactions(
@@ -110,7 +109,7 @@ def fluorescence(mass_fractions: Array, of: Interactions) -> Array:
 
 
 def scattering(mass_fractions: Array, of: Interactions) -> Array:
-    """Light of the beam that is scattered once: (sample, 2 energy), at `scattered_energies`, as in `fluorescence`."""
+    """Singly scattered light, (sample, 2 energy), at `scattered_energies`; arguments and units as in `fluorescence`."""
     inward = mass_fractions @ of.inward
     elastic = mass_fractions @ of.elastic / (inward + mass_fractions @ of.elastic_outward)
     inelastic = mass_fractions @ of.inelastic / (inward + mass_fractions @ of.inelastic_outward)

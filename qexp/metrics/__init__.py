@@ -1,1 +1,1 @@
-"""What estimates are judged by: metrics, and how far their numbers can be trusted."""
+"""Metrics, and their uncertainty: bootstrap and Student's intervals."""

@@ -1,7 +1,6 @@
-"""How far a metric over a few held-out rows can be trusted: bootstrap intervals, over rows or over whole groups.
+"""Bootstrap intervals of a metric over a few held-out rows, resampled by row or by group.
 
-Rows of one group resemble each other, so that a hundred of them are not a hundred witnesses: where rows belong to
-groups, groups are drawn, with all their rows.
+Rows of one group are not independent: if rows belong to groups, whole groups are resampled.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 DRAWS, FEWEST_DRAWS = 9999, 999
 MOST_DRAWN = 10**8
-"""Of large tables fewer resamples are drawn, so many values of rows in all."""
+"""Values that are resampled in all, at most: from large tables fewer resamples are drawn."""
 FEW = 2000
-"""Of more rows or groups the bias and skewness that BCa corrects are small, and its jackknife is not cheap."""
+"""With more rows or groups, the bias and skewness that BCa corrects are small, and its jackknife is slow."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much greater a metric is of one estimator than of another, over the same rows."""
+    """The difference of a metric between two estimators over the same rows, with its interval."""
 
     value: float
     interval: Interval | None
@@ -42,15 +41,16 @@ class Difference:
 def interval(
     metric: Metric, estimate: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
 ) -> Interval | None:
-    """The 95 % interval of an additive metric over rows that were held out; None if there are not two rows (or groups)
-    to draw, or where too many resamples have no value, as R² has none of a constant truth. Few of these count as the
-    worst that there are.
+    """The 95 % interval of an additive metric over held-out rows.
+
+    None if there are fewer than two rows (or groups), or if the metric is undefined for too many resamples, as R² is
+    for a constant truth; if it is undefined for few, these count as the worst value of the others.
 
     estimate, truth, groups  (row,)
 
-    Bias-corrected and accelerated (BCa: Efron 1987, J. Am. Stat. Assoc. 82, 171-185), of many rows or where that does
-    not exist the quantiles of the resamples. Of 55 normal errors it holds the true RMSE in 93 cases of 100, and in
-    fewer where a few errors are much larger than the others: a sample cannot tell of outliers that it has not seen.
+    Bias-corrected and accelerated (BCa: Efron 1987, J. Am. Stat. Assoc. 82, 171-185); for many rows, or where BCa does
+    not exist, the quantiles of the resamples. For 55 normal errors it contains the true RMSE in 93 of 100 cases; in
+    fewer if a few errors are much larger than the others, since a sample may lack such outliers.
     """
     one = _numbers(estimate, truth)
     additive = _additive(metric)
@@ -66,7 +66,7 @@ def interval(
 def intervals(
     metrics: Metrics, estimate: ArrayLike, truth: ArrayLike, seed: int, groups: ArrayLike | None = None
 ) -> dict[str, Interval | None]:
-    """The intervals of those of the metrics that are additive."""
+    """Metric → its interval, for all additive ones."""
     return {
         name: interval(metric, estimate, truth, seed, groups)
         for name, metric in metrics.items()
@@ -92,7 +92,7 @@ def difference(
 
 def _additive(metric: Metric) -> Additive:
     if metric.additive is None:
-        raise ValueError("no bootstrap interval of a metric that is not additive")
+        raise ValueError("a bootstrap interval needs an additive metric")
     return metric.additive
 
 
@@ -115,10 +115,10 @@ def _interval(
     seed: int,
     groups: ArrayLike | None,
 ) -> Interval | None:
-    """Of a value of sums.
+    """The interval of a function of sums over rows.
 
-    value       sums of each estimator's terms, number of rows → what the interval is of
-    estimators  the terms of each, (row,)
+    value       sums of each estimator's terms, number of rows → the number whose interval is computed
+    estimators  the terms of each estimator, (row,)
     """
     unit = np.arange(rows) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(unit) != rows:
@@ -138,13 +138,13 @@ def _interval(
 
 
 def _quantiles(statistic: Callable[..., Array], units: int, random: np.random.Generator) -> Interval | None:
-    import scipy.stats  # slow to load, which listing commands should not wait for
+    import scipy.stats  # slow to load; listing commands do not need it
 
     draws = int(np.clip(MOST_DRAWN // units, FEWEST_DRAWS, DRAWS))
     bootstrapped = None
     for method in ("BCa", "percentile") if units <= FEW else ("percentile",):
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-            # Where all resamples are the same, as of a perfect estimate, there is no BCa interval, but quantiles.
+            # If all resamples are equal, as for perfect estimates, there is no BCa interval, but there are quantiles.
             warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
             bootstrapped = scipy.stats.bootstrap(
                 (np.arange(units),), statistic, vectorized=True, paired=False, n_resamples=0 if bootstrapped else draws,

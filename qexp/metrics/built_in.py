@@ -1,4 +1,4 @@
-"""The metrics that qexp has. They need numpy alone, so that reading results never waits for torch."""
+"""qexp's own metrics. They need numpy alone, so that reading results does not load torch."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ METRICS: dict[str, Entry] = {
 }
 
 ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
-"""Reported of every output, whatever the experience asks for besides."""
+"""Metrics that are always reported for every output."""
 
 
 def asked_for(names: Iterable[str]) -> list[str]:
-    """The names of the metrics to report of an output, for those that an experience asks for."""
+    """The names of the metrics to report for an output: those of `ALWAYS`, and those of the experience."""
     return list(dict.fromkeys([*ALWAYS, *names]))

@@ -1,6 +1,6 @@
-"""How the numbers of a metric are read: which are better, and their unit.
+"""The meaning of a metric's values: which are better, and their unit.
 
-Records hold it, so that results of metrics that are not qexp's own are read rightly, too.
+Records contain it, so that results of metrics from extensions are read correctly, too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 LOWEST, HIGHEST, ZERO = "lowest", "highest", "zero"
 
 BEST = (LOWEST, HIGHEST, ZERO)
-"""Which values are better; `zero` where values on both sides of zero are worse."""
+"""Which values are better; `zero`: those closest to zero, from either side."""
 
 OUTPUT = "{unit}"
-"""What stands for the output's unit in that of a metric."""
+"""Placeholder of the output's unit in the unit of a metric."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Meaning:
     best: str | None = None
     """One of `BEST`; None: unknown."""
     unit: str = ""
-    """Such as `{unit}`, `({unit})²` or `%`."""
+    """The unit, such as `{unit}`, `({unit})²` or `%`."""
 
     def in_unit(self, unit: str) -> str:
         """The metric's unit for an output in `unit`."""
         return self.unit.replace(OUTPUT, unit) if unit or OUTPUT not in self.unit else ""
 
     def badness(self, value: float) -> float | None:
-        """Smaller is better; None where the direction is unknown."""
+        """A key by which better values sort first; None if the direction is unknown."""
         if self.best is None:
             return None
         return {LOWEST: value, HIGHEST: -value, ZERO: abs(value)}[self.best]

@@ -1,7 +1,7 @@
-"""What a metric is: a number by which the estimates of an output are judged, in the output's own unit.
+"""Metrics: numbers that measure the quality of an output's estimates, computed in the output's own unit.
 
-Most metrics are additive: a value of sums over the samples. From the terms that are added up and the value of their
-sums follow the plain form, the form for estimates that come piece by piece, and the bootstrap.
+Most metrics are additive: functions of sums over the samples. Their terms and that function determine the value for
+given estimates, for estimates that come in chunks, and for bootstrap resamples.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _UNSAID = "unsaid"
 
 @dataclass(frozen=True)
 class Additive:
-    """A metric as a value of sums over the samples."""
+    """A metric that is a function of sums over the samples."""
 
     terms: Callable[[Array, Array, float], Sequence[Array]]
-    """estimate, truth, centre → what is summed, each with a value per sample.
+    """estimate, truth, centre → the terms to sum, each with a value per sample.
 
-    The centre is a number near the truths, or 0 where they come piece by piece. Squares of `truth - centre` sum up with
-    more correct digits than those of the truth; the metric must not depend on it otherwise.
+    The centre is a number near the truths, or 0 if they come in chunks. Sums of squares of `truth - centre` have more
+    correct digits than those of the truth; apart from this the metric must not depend on it.
     """
     value: Callable[[Sequence[Any], Any], Any]
-    """Sums of the terms, number of samples → the metric, NaN if it has no value; of numbers and of arrays alike."""
+    """Sums of the terms, number of samples → the metric, NaN if it is undefined; for numbers and for arrays."""
 
     def __call__(self, estimate: ArrayLike, truth: ArrayLike) -> float:
         """The metric of all samples."""
@@ -40,7 +40,7 @@ class Additive:
         return self.of_sums(terms[0].size, [term.sum() for term in terms])
 
     def centred(self, estimate: ArrayLike, truth: ArrayLike) -> Sequence[Array]:
-        """The terms of all samples, about their mean truth."""
+        """The terms of all samples, with the mean truth as centre."""
         true = np.asarray(truth, dtype=np.float64)
         return self.pieces(estimate, true, float(true.mean()) if true.size else 0.0)
 
@@ -61,13 +61,13 @@ class Additive:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a table's entry builds it: `Metric(function, best="highest", unit="")`.
+    """A metric, as built by a table's entry: `Metric(function, best="highest", unit="")`.
 
-    compute  estimate, truth, both (sample, ...) → a number: an `Additive`, or a function for what cannot be added up,
-             such as a median
-    best     "lowest", "highest", or "zero" where values on both sides of zero are worse
-    unit     of its values, in which `{unit}` stands for the output's: "{unit}", "({unit})²", "%", "" for none
-    Raises ValueError if it does not say which of its values are better, or their unit.
+    compute  estimate, truth, both (sample, ...) → a number: an `Additive`, or any function if the metric is not
+             additive, such as a median
+    best     which values are better: "lowest", "highest", or "zero" (those closest to zero)
+    unit     unit of the values, with `{unit}` for the output's: "{unit}", "({unit})²", "%", "" for none
+    Raises ValueError if `best` or `unit` is missing or unknown.
     """
 
     compute: Callable[[Array, Array], float]
@@ -115,12 +115,12 @@ def evaluate(metrics: Metrics, estimate: ArrayLike, truth: ArrayLike) -> dict[st
 
 @dataclass(frozen=True)
 class Sums:
-    """What the additive ones of an output's metrics add up of estimates and truths that come piece by piece."""
+    """The sums of an output's additive metrics, over estimates and truths that come in chunks."""
 
     metrics: Metrics
     samples: int = 0
     totals: Mapping[str, tuple[int, tuple[float, ...]]] = field(default_factory=dict)
-    """Metric → number of values and the sums of its terms; empty before the first piece."""
+    """Metric → number of values and the sums of its terms; empty before the first chunk."""
 
     def with_piece(self, estimate: ArrayLike, truth: ArrayLike) -> Sums:
         estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
@@ -139,7 +139,7 @@ class Sums:
         return Sums(self.metrics, self.samples + other.samples, totals)
 
     def values(self) -> dict[str, float]:
-        """The metrics of all pieces together; NaN before the first."""
+        """The metrics of all chunks together; NaN before the first."""
         return {
             name: additive.of_sums(*self.totals[name]) if name in self.totals else float("nan")
             for name, additive in self._additive()

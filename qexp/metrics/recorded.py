@@ -1,4 +1,4 @@
-"""How a metric's numbers are read in results that are there: as the records of their runs say."""
+"""The meaning of a metric in existing results, from the records of their runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from qexp.metrics.meaning import BEST, UNKNOWN, Meaning
 
 
 def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
-    """The meaning of a metric that some runs share: what their records say, else that of qexp's own metric.
+    """The meaning of a metric of several runs: from their records, else that of qexp's own metric.
 
-    Unknown if they contradict each other: two extensions may call different metrics alike.
-    recorded  what each record says of `metrics`
+    Unknown if the records contradict each other: two extensions may use the same name for different metrics.
+    recorded  the `metrics` of each record
     """
     said = {one for metrics in recorded if (one := _recorded(name, metrics)) is not None}
     if len(said) == 1:
@@ -21,7 +21,7 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
 
 
 def _recorded(name: str, metrics: Mapping[str, Any]) -> Meaning | None:
-    """What a record says, which may be from before records said it, or from elsewhere."""
+    """The meaning in a record; None in older records, and in invalid ones."""
     said = metrics.get(name)
     if not isinstance(said, dict):
         return None
@@ -30,6 +30,6 @@ def _recorded(name: str, metrics: Mapping[str, Any]) -> Meaning | None:
 
 
 def _built_in(name: str) -> Meaning:
-    from qexp.metrics.built_in import METRICS  # with numpy, which listing many runs should not wait for
+    from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
 
     return METRICS[name].build().meaning if name in METRICS else UNKNOWN

@@ -1,4 +1,4 @@
-"""A few numbers of one kind, such as the errors of a model over seeds: their mean, and how well it is known."""
+"""The mean of a few numbers, such as a model's errors over seeds, with Student's confidence interval."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LEVEL = 0.95
-"""Of all intervals made in this way, this share holds the true mean."""
+"""Confidence level: the fraction of such intervals that contain the true mean."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sample tells of the mean that it was drawn around."""
+    """The mean of a sample, and its uncertainty."""
 
     n: int
     mean: float
     standard_deviation: float | None
-    """Of the sample, with n − 1; None for a single value."""
+    """Sample standard deviation, with n − 1; None for a single value."""
     interval: tuple[float, float] | None
-    """Of the mean, at `LEVEL`; None for a single value."""
+    """Confidence interval of the mean, at `LEVEL`; None for a single value."""
     least: float
     greatest: float
 
@@ -34,11 +34,11 @@ def estimate(values: Sequence[float]) -> Estimate:
 
     values  (n,), finite, at least one
     The interval is mean ± t · s / √n, t being the quantile of Student's distribution with n − 1 degrees of freedom: it
-    holds the true mean with probability `LEVEL` if the values are normally distributed. Of differences between pairs it
-    is the interval that goes with the paired t-test. Student (1908), Biometrika 6, 1-25.
+    contains the true mean with probability `LEVEL` if the values are normally distributed. For differences between
+    pairs it corresponds to the paired t-test. Student (1908), Biometrika 6, 1-25.
     """
     n = len(values)
-    # The statistics module adds without rounding: equal values have a deviation of exactly 0.
+    # The statistics module sums exactly: equal values have a deviation of exactly 0.
     mean = statistics.mean(values)
     deviation = statistics.stdev(values) if n > 1 else None
     interval = None
@@ -49,6 +49,6 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def _student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    from scipy.stats import t  # half a second, which listing commands should not wait for
+    from scipy.stats import t  # takes half a second to load; listing commands do not need it
 
     return float(t.ppf(probability, degrees_of_freedom))

@@ -1,4 +1,4 @@
-"""Activation functions by the names that Keras, and so VDI's specs, give them."""
+"""Activation functions, by their names in Keras, which VDI's specs use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class AsinhActivation(nn.Module):
-    """Linear near zero, logarithmic far from it, of both signs: for features that span orders of magnitude."""
+    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of many magnitudes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.asinh(x)

@@ -1,4 +1,4 @@
-"""Several trained networks of one kind as one estimator: their mean, and how far they are apart."""
+"""An ensemble of trained networks as one estimator: its mean and its standard deviation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from qexp.models.inversion import Inversion
 from qexp.models.network import Network
 
 CACHED = 1 << 16
-"""Numbers between two layers that a processor's cache holds beside the weights."""
+"""Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 BATCHES = (64, 4096)
-"""Least and most samples of a batch."""
+"""Smallest and largest batch, in samples."""
 
 
 class Ensemble:
     """Inversions with the same inputs and outputs, each with its own weights and transforms.
 
-    They take turns on batches that stay in the cache: on a processor no slower than products of stacked weights, and
-    faster than torch.func's vmap.
+    The networks take turns on batches that stay in the cache. On a CPU this is as fast as matrix products of stacked
+    weights, and faster than torch.func's vmap.
     """
 
     def __init__(self, models: Sequence[Inversion]) -> None:
@@ -43,8 +43,8 @@ class Ensemble:
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
 
-        The mean is that of transformed values, as the losses see them: of logarithms where a logarithm is learned. The
-        deviation is NaN where there is but one network.
+        The mean is taken of transformed values, as the losses are: of logarithms where a logarithm is learned. The
+        standard deviation is that of the estimates; NaN if there is only one network.
         """
         made: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
@@ -64,9 +64,10 @@ class Ensemble:
 
 
 def mean(model: Inversion, output: str, values: Tensor) -> Tensor:
-    """Of an output's values, (network, sample, ...), over the networks, one of which is `model`.
+    """The mean of an output's estimates, (network, sample, ...), over the networks, taken of transformed values.
 
-    What its transform was fitted to makes no difference, as that is linear.
+    model  any of the networks: fitted transforms differ by a linear function only, which does not change the mean
+    returns (sample, ...)
     """
     if len(values) == 1:
         return values[0]
@@ -79,7 +80,7 @@ def mean(model: Inversion, output: str, values: Tensor) -> Tensor:
 
 
 def spread(values: Tensor) -> Tensor:
-    """The standard deviation over the first dimension."""
+    """The sample standard deviation over the first dimension; NaN if its length is 1."""
     if len(values) == 1:
         return torch.full_like(values[0], torch.nan)
     # torch.std over a first dimension takes several times as long as the sums.
@@ -88,7 +89,7 @@ def spread(values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_for(network: Network) -> int:
-    """Samples whose widest layer fits into the cache: a power of two."""
+    """The batch size, a power of two, for which the network's widest layer fits into the cache."""
     widest = 1
 
     def measure(_: nn.Module, __: object, made: object) -> None:

@@ -1,6 +1,6 @@
-"""How much memory training a network takes, found out on the meta device: no memory, hardly any time.
+"""A lower bound of the memory that training a network takes, found on the meta device, in no memory and little time.
 
-What is counted is certain to be needed; what comes on top, such as a layer's workspace, is not.
+Not counted is, for example, the workspace of a layer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from qexp.models.network import Network
 
 SAMPLES = 2
-"""Of the batch that is counted; what a batch of another size keeps is in proportion."""
+"""Batch size for which memory is counted; it is proportional to the batch size."""
 
 
 def of_weights(network: Network) -> dict[str, int]:
@@ -26,14 +26,14 @@ def of_weights(network: Network) -> dict[str, int]:
 
 
 def of_constants(network: Network) -> dict[str, int]:
-    """Operation → bytes of what is beside its weights and does not learn."""
+    """Operation → bytes of its buffers, which are not trained."""
     return {name: sum(map(_bytes, operation.buffers())) for name, operation in network.operations.items()}
 
 
 def kept_per_sample(network: Network) -> dict[str, int]:
-    """Operation → bytes that its forward pass keeps for the backward pass, for each sample of a batch.
+    """Operation → bytes per sample that its forward pass keeps for the backward pass.
 
-    network  laid out on the meta device
+    network  on the meta device
     """
     counted = _Counted({_storage(tensor) for tensor in [*network.parameters(), *network.buffers()]})
     hooks = [
@@ -50,13 +50,13 @@ def kept_per_sample(network: Network) -> dict[str, int]:
 
 
 class _Counted:
-    """The bytes of what is kept, by operation; what several layers keep counts once, and weights do not."""
+    """Counts the bytes of tensors that are kept, by operation: without weights, and once if several layers keep one."""
 
     def __init__(self, known: set[int]) -> None:
         self.bytes: dict[str, int] = {}
         self._known, self._operation = known, ""
         self._kept: list[Tensor] = []
-        """Holds on to what was counted, so that nothing else gets its identity."""
+        """The tensors that were counted, kept alive so that no other one gets their id."""
 
     def entering(self, operation: str) -> Callable[..., None]:
         def note(*_: object) -> None:
@@ -77,7 +77,7 @@ class _Counted:
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Attention as processors compute it, which keep no matrix of all pairs of tokens; the meta device would."""
+    """Attention as CPUs compute it, without a matrix of all pairs of tokens, which the meta device would keep."""
 
     def __torch_function__(
         self, called: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -89,7 +89,7 @@ class _FusedAttention(TorchFunctionMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    """The same for tensors that are views of the same memory."""
+    """A key that is the same for tensors that are views of the same memory."""
     return int(tensor.untyped_storage()._cdata)
 
 

@@ -11,13 +11,13 @@ from qexp.datasets.transforms.transform import Transform
 from qexp.models.network import Network
 
 BATCH = 128
-"""Samples estimated at a time: what lies between the layers stays in the processor's cache."""
+"""Samples estimated at a time, so that activations stay in the processor's cache."""
 
 
 class Inversion(nn.Module):
     """Observations in their own units → estimates in theirs.
 
-    transforms  input or output → its transform; a variable without one is left as it is
+    transforms  input or output → its transform; variables without one are not transformed
     """
 
     def __init__(self, network: Network, transforms: Mapping[str, Transform]) -> None:
@@ -26,7 +26,7 @@ class Inversion(nn.Module):
         self.transforms = nn.ModuleDict(transforms)
 
     def transformed(self, name: str, values: Tensor) -> Tensor:
-        """Values of a variable as the network sees them."""
+        """Transformed values of an input or output, as the network sees them."""
         return self.transforms[name](values) if name in self.transforms else values
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -35,9 +35,9 @@ class Inversion(nn.Module):
         return self.in_units(made, samples)
 
     def in_units(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the network made of each output, back in the output's own unit.
+        """The network's transformed outputs in their own units, by the inverse transforms.
 
-        samples  what it was made of, in its own units: some transforms of an output that is an input, too, need that
+        samples  the inputs in their own units, which some inverse transforms need (of an output that is also an input)
         """
         return {name: self._inverse(name, values.float(), samples) for name, values in made.items()}
 
@@ -52,11 +52,11 @@ class Inversion(nn.Module):
         return torch.cat([transform.inverse(block, own) for block, own in blocks])
 
     def estimate(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
-        """Estimates of all outputs in their own units, in batches, without gradients, in predicting mode."""
+        """Estimates of all outputs, (sample, ...), in their units; batched, in evaluation mode, without gradients."""
         return self._in_batches(self, samples, batch_size)
 
     def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
-        """What the network makes of inputs that are transformed already, still transformed itself."""
+        """The network's outputs, still transformed, for inputs that are already transformed."""
         return self._in_batches(self.network, inputs, batch_size)
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
-"""Shapes of what the commonest operations make, without torch's own rules for tensors that have no memory.
+"""Shapes of the results of common operations on the meta device, without torch's own rules.
 
-Those rules are written for its compiler, which takes a second to load: longer than most networks take to predict.
-What has no rule here is left to torch.
+Those rules belong to its compiler, which takes a second to load: longer than most networks take to predict.
+Operations without a rule here use torch's.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Sizes = Sequence[int]
 
 
 class Layout(TorchFunctionMode):
-    """While it is entered, operations on the meta device get their shapes from the rules here.
+    """A context in which operations on the meta device get their shapes from the rules here.
 
-    operations  floating-point operations of matrix products and convolutions so far, two for a product and a sum,
-                as torch counts them
-    complete    whether these are all: nothing was left to torch that may compute
+    operations  floating-point operations of matrix products and convolutions so far; a multiply-add counts as two,
+                as in torch
+    complete    whether these are all: False once torch was called for an operation that may compute
     """
 
     def __init__(self) -> None:
@@ -48,10 +48,10 @@ OF_SHAPE = frozenset(
     ("__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous", "numel", "pad",
      "reshape", "size", "view")
 )  # fmt: skip
-"""Functions that only look at a tensor, or arrange it."""
+"""Functions that only read a tensor's properties, or change its view."""
 
 Made = tuple[Sizes, int] | None
-"""Shape of the result and operations; None where only torch can tell, or says best what is wrong."""
+"""Shape of the result, and floating-point operations; None if torch must decide, or gives the better error."""
 
 
 def _alike(x: Tensor, *more: Any, **options: Any) -> Made:
@@ -154,7 +154,7 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Made:
 def _windows(
     sides: Sizes, kernel: int | Sizes, stride: int | Sizes | None, padding: int | Sizes, dilation: int | Sizes = 1
 ) -> list[int]:
-    """How many windows fit along each side; they lie side by side if no stride is given."""
+    """The number of windows along each side; without a stride they do not overlap."""
     count, stride = len(sides), stride or kernel
     return [
         (side + 2 * around - apart * (wide - 1) - 1) // step + 1

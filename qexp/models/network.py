@@ -19,6 +19,8 @@ from qexp.seeds import Seeds
 
 @dataclass(frozen=True)
 class Operation:
+    """A named operation: how its module is built, and its weight penalty."""
+
     build: Callable[..., nn.Module]
     """Makes the module for the shape of its input; one that joins gets a list of shapes."""
     joins: bool = False
@@ -33,12 +35,12 @@ class Branch:
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    """Several share the channels of what is made equally, in order."""
+    """If there are several, the channels of the result are divided equally among them, in order."""
     operations: tuple[str, ...]
 
 
 MOST_LAYERS = 5_000
-"""One after another, of all operations together; to lay out more would take minutes."""
+"""Of all operations together; laying out more would take minutes."""
 
 
 class BranchError(ShapeError):
@@ -54,8 +56,8 @@ class Network(nn.Module):
 
     inputs    variable → shape (channel, height, width) or (feature,)
     outputs   names of values that branches make
-    Raises BranchError where shapes stop fitting. The network is laid out on the meta device; `initialise` gives
-    it memory and values.
+    Raises BranchError for the first operation that does not fit its input. The network is laid out on the meta device;
+    `initialise` gives it memory and initial weights.
     """
 
     def __init__(
@@ -69,10 +71,10 @@ class Network(nn.Module):
         self.inputs, self.outputs, self.branches = dict(inputs), list(outputs), list(branches)
         self.operations = nn.ModuleDict()
         self.builders: dict[str, Callable[[], nn.Module]] = {}
-        """What makes each operation again; see `initialise`."""
+        """Operation → a function that builds it again; see `initialise`."""
         self._penalties: dict[str, float] = {}
         self._layers = 0
-        """How many have been laid out."""
+        """Layers laid out so far."""
         values = {name: torch.empty(2, *shape, device="meta") for name, shape in inputs.items()}
         with torch.no_grad(), Layout():
             for index, branch in enumerate(branches):
@@ -84,7 +86,7 @@ class Network(nn.Module):
                         raise BranchError(index, position, _explained(name, value, error)) from error
                 if isinstance(value, list):
                     raise BranchError(
-                        index, 0, f"several inputs ({', '.join(branch.sources)}) and nothing that joins them"
+                        index, 0, f"several inputs ({', '.join(branch.sources)}) and no operation that joins them"
                     )
                 if value.shape[1] % len(branch.targets):
                     raise BranchError(
@@ -108,23 +110,21 @@ class Network(nn.Module):
                 self._penalties[name] = operation.l2
         self._layers += sum(1 for layer in self.operations[name].modules() if not any(True for _ in layer.children()))
         if self._layers > MOST_LAYERS:
-            raise ShapeError(
-                f"comes to {self._layers:,} layers one after another; a network has at most {MOST_LAYERS:,}"
-            )
+            raise ShapeError(f"brings the network to {self._layers:,} layers; at most {MOST_LAYERS:,} are possible")
         made = self.operations[name](value)
         if not isinstance(made, Tensor):
             raise ShapeError(f"must make one tensor, but makes a {type(made).__name__}")
         if made.numel() == 0:
-            raise ShapeError("nothing is left of its input")
+            raise ShapeError("its result has no values: the input is too small")
         samples = len(value[0] if isinstance(value, list) else value)
         if made.dim() < 2 or len(made) != samples:
             raise ShapeError(
-                f"makes a tensor of shape {list(made.shape)} of {samples} samples; a result is (sample, channel, ...)"
+                f"makes a tensor of shape {list(made.shape)} from {samples} samples, not (sample, channel, ...)"
             )
         return made
 
     def another(self) -> Network:
-        """A network of the same layout whose operations are still to be made by `initialise`."""
+        """A network of the same layout that is not yet initialised; see `initialise`."""
         made = copy.copy(self)
         made._modules = {}
         made.operations = nn.ModuleDict()
@@ -154,20 +154,20 @@ class Network(nn.Module):
 
 @runtime_checkable
 class Layered(Protocol):
-    """An operation that is made of layers, each on top of the one before."""
+    """An operation that consists of layers, such as a transformer, for a learning rate that decays by layer."""
 
     @property
     def layers(self) -> int:
-        """How many there are below whatever follows."""
+        """The number of layers."""
         ...
 
     def layer_of(self, weight: str) -> int:
-        """The layer of a weight, by its name: 0 for the lowest, `layers` for what belongs to whatever follows."""
+        """The layer of a weight, by its name: 0 for the lowest, `layers` if it belongs to the next operation."""
         ...
 
 
 def layers_above(network: Network) -> dict[str, int]:
-    """Weight → how many layers of its operation are above it; operations that have none to tell are left out."""
+    """Name of a weight → the number of layers of its operation above it; only for operations that are `Layered`."""
     return {
         f"operations.{name}.{weight}": operation.layers - operation.layer_of(weight)
         for name, operation in network.operations.items()
@@ -198,7 +198,7 @@ def _counted_by_torch(network: Network, state: Mapping[str, Tensor], samples: Ma
 
 
 def refusal(network: Network, height: int, width: int) -> str | None:
-    """Why a network cannot take frames of some height and width, or None; found out without computing anything."""
+    """Why a network cannot take frames of a height and width, or None; checked on the meta device."""
     state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     samples = {name: torch.empty(1, shape[0], height, width, device="meta") for name, shape in network.inputs.items()}
     frames = f"frames of {height} x {width} cells"
@@ -207,7 +207,7 @@ def refusal(network: Network, height: int, width: int) -> str | None:
             made = functional_call(network, state, (samples,))
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
-        return f"the network takes patches of {patch} cells, and no {frames}: {str(error).splitlines()[0]}"
+        return f"the network takes patches of {patch} cells, but not {frames}: {str(error).splitlines()[0]}"
     for name, value in made.items():
         if tuple(value.shape[2:]) != (height, width):
             return f"the network makes {' x '.join(map(str, value.shape[2:]))} cells of '{name}' from {frames}"
@@ -215,11 +215,11 @@ def refusal(network: Network, height: int, width: int) -> str | None:
 
 
 def initialise(network: Network, seeds: Seeds) -> None:
-    """Give every weight memory and its first value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
+    """Give every weight memory and its initial value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
 
-    Where an operation has an `initial_scale`, its first weights are uniform within ± initial_scale / √inputs instead;
-    1 is what torch takes by default. Modules that are neither convolution nor linear keep the values that they give
-    themselves. Each operation draws from its own stream, so that adding one changes no other.
+    If an operation has an `initial_scale`, its weights are uniform within ± initial_scale / √inputs instead; 1 is
+    torch's default. Modules that are neither convolutional nor linear keep their own initialisation. Each operation
+    draws from its own stream of random numbers, so that adding one does not change the others.
     """
     for name, build in network.builders.items():
         with torch.random.fork_rng(devices=[]):
@@ -246,7 +246,7 @@ def _gather(values: Mapping[str, Tensor], branch: Branch) -> Tensor | list[Tenso
 
 
 def _dealt(value: Tensor, branch: Branch) -> dict[str, Tensor]:
-    """What a branch has made, by the names that share it."""
+    """Name → its part of a branch's result."""
     if len(branch.targets) == 1:
         return {branch.targets[0]: value}
     return dict(zip(branch.targets, value.chunk(len(branch.targets), dim=1), strict=True))

@@ -1,7 +1,7 @@
-"""Trained networks as modules that can be written down for other programs: plain operations, tensors in and out.
+"""Trained networks as modules that can be exported: standard operations, tensors in and out.
 
-What is fast to train in qexp is not what other programs know: convolutions of stacks that write into memory of their
-own, padding that takes one way or another by the size of a frame. Here each has a plain counterpart.
+Some modules that are fast to train cannot be exported: convolutions of stacks that write into buffers, padding that
+branches on the size of a frame. Each has a plain counterpart here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Samples = Mapping[str, Tensor]
 
 
 class PlainSameConvolution(nn.Module):
-    """`SameConv2d` with one way for frames of all sizes."""
+    """`SameConv2d` with the same operations for frames of all sizes."""
 
     def __init__(self, of: SameConv2d) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class PlainSameConvolution(nn.Module):
 
 
 class PlainSequenceConvolution(nn.Module):
-    """`SequenceConvolution` as a product, which can be stacked; torch's own convolution cannot with a free batch."""
+    """`SequenceConvolution` as a matrix product: `vmap` of torch's convolution needs a fixed batch size."""
 
     def __init__(self, of: SequenceConvolution) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class PlainSequenceConvolution(nn.Module):
 
 
 class PlainSequenceNorm(nn.Module):
-    """`SequenceNorm` when predicting."""
+    """`SequenceNorm` in evaluation mode."""
 
     factor: Tensor
     shift: Tensor
@@ -77,6 +77,8 @@ class PlainSequenceNorm(nn.Module):
 
 
 class PlainMeanOfPositions(nn.Module):
+    """`MeanOfPositions` without its own gradient."""
+
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=-1)
 
@@ -87,11 +89,11 @@ PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
     SequenceNorm: PlainSequenceNorm,
     MeanOfPositions: lambda of: PlainMeanOfPositions(),
 }
-"""What does the same, by what it takes the place of."""
+"""Module → what builds its plain counterpart."""
 
 
 def portable(module: nn.Module) -> nn.Module:
-    """Replace in a module, in place, what other programs do not know; returns it, or what is to take its own place."""
+    """Replace, in place, all modules inside one that cannot be exported; returns the module, or its own counterpart."""
     if type(module) in PLAIN:
         return PLAIN[type(module)](module).eval()
     for name, held in module.named_children():
@@ -100,7 +102,7 @@ def portable(module: nn.Module) -> nn.Module:
 
 
 class Positional(nn.Module):
-    """Tensors in the order of the inputs → a tuple of tensors in the order of the outputs."""
+    """A module of named tensors with positional ones: inputs in order → a tuple of outputs in order."""
 
     def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class Positional(nn.Module):
 
 
 class EnsembleLoop(nn.Module):
-    """Networks one after another: output → (network, sample, ...)."""
+    """The networks of an ensemble, evaluated one after another: output → (network, sample, ...)."""
 
     def __init__(self, models: Sequence[Inversion]) -> None:
         super().__init__()
@@ -124,7 +126,7 @@ class EnsembleLoop(nn.Module):
 
 
 class StackedEnsemble(nn.Module):
-    """Networks of one layout, each operation once for all of them: output → (network, sample, ...).
+    """The networks of an ensemble, of one layout, in one batched computation: output → (network, sample, ...).
 
     A thousand small networks are then a graph of dozens of operations and not of thousands.
     """
@@ -135,7 +137,9 @@ class StackedEnsemble(nn.Module):
         self.names = [*weights, *buffers]
         for index, tensor in enumerate([*weights.values(), *buffers.values()]):
             self.register_buffer(f"state_{index}", tensor.detach())
-        self.layout = [copy.deepcopy(models[0]).to("meta")]  # in a list, lest its weights be taken for some of ours
+        self.layout = [
+            copy.deepcopy(models[0]).to("meta")
+        ]  # in a list, so that its weights are not registered as parameters
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
         def one(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -149,14 +153,14 @@ class StackedEnsemble(nn.Module):
 
 
 SPREAD = "_spread"
-"""What follows an output's name in the name of its standard deviation over networks."""
+"""Suffix of an output's name for its ensemble standard deviation."""
 
 
 class MeanAndSpread(nn.Module):
-    """What `Ensemble.mean_and_spread` says, with `<output>_spread` beside each output.
+    """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as `<output>_spread`.
 
-    groups  make output → (network, sample, ...) each
-    model   one of the networks, whose transforms tell of what the mean is taken
+    groups  modules that return output → (network, sample, ...)
+    model   one of the networks, by whose transforms the mean is taken
     """
 
     def __init__(self, groups: Sequence[nn.Module], model: Inversion) -> None:

@@ -8,11 +8,11 @@ Shape = tuple[int, ...]
 
 
 class ShapeError(ValueError):
-    """Something does not fit; the message says what would."""
+    """An operation does not fit the shape of its input; the message says what would."""
 
 
 def from_spec(size: list[int]) -> Shape:
-    """Specs write channels last, as VDI does: [height, width, channels]."""
+    """A shape as specs write it, channels last (VDI): [height, width, channels]."""
     return (size[-1], *size[:-1])
 
 
@@ -22,10 +22,12 @@ def written(shape: Shape) -> str:
 
 
 def features(shape: Shape) -> int:
+    """The number of values of a sample."""
     return math.prod(shape)
 
 
 def require_image(shape: Shape) -> Shape:
+    """Raises ShapeError unless the shape is (channel, height, width)."""
     if len(shape) != 3:
         raise ShapeError(f"needs an image [height, width, channels], but its input is {written(shape)}")
     return shape

@@ -20,19 +20,19 @@ class Chunk:
     """Some rows, in the order of the file."""
 
     features: NDArray[np.float32]
-    """(row, feature), in the order in which they were asked for; NaN where a number is missing."""
+    """(row, feature), in the requested order; NaN where a number is missing."""
     kept: pa.Table
     done: float
-    """The share of the file that has been read with it, from 0 to 1."""
+    """The fraction of the file that has been read with this chunk, from 0 to 1."""
 
 
 class Rows:
     """A table of which some columns are features and others are kept as they are.
 
-    features  columns of numbers; or one of vectors
-    kept      the other columns, and what they hold; all if left out
-    number    type in which text is read as a number before it is rounded to single precision
-    Raises TableError where a column is missing, or features are not numbers.
+    features  columns of numbers, or one column of vectors
+    kept      schema of the other columns to keep; None for all
+    number    type to which text is converted before it is rounded to single precision
+    Raises TableError if a column is missing, or a feature is not a number.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Rows:
 
 
 def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
-    """The same rows, exactly `size` at a time but for the last."""
+    """The same rows in chunks of exactly `size`, except for the last."""
     import pyarrow as pa
 
     features: list[NDArray[np.float32]] = []
@@ -77,14 +77,14 @@ def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
 
 
 def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
-    """Arrow columns of numbers → (row, column), NaN for nulls; or one of vectors. A column lies together in memory."""
+    """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls; each column is contiguous."""
     import pyarrow.types as types
 
     if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):
         values: NDArray[np.float32] = columns[0].combine_chunks().flatten().to_numpy()
         return values.reshape(len(columns[0]), -1)
     matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F")
-    with np.errstate(over="ignore"):  # too large for single precision is infinite
+    with np.errstate(over="ignore"):  # numbers that are too large for single precision become infinite
         for index, column in enumerate(columns):
             matrix[:, index] = column.to_numpy()
     return matrix

@@ -1,4 +1,4 @@
-"""CSV: UTF-8, separated by commas, a line of names first. Read in blocks by Arrow; cell by cell what Arrow refuses."""
+"""CSV: UTF-8, separated by commas, with a header. Read by Arrow, or by Python's reader if Arrow refuses the file."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SMALLEST, LARGEST = 1 << 18, 1 << 23
-"""Bytes of a block."""
+"""Bytes that Arrow reads at a time."""
 FIRST = 1 << 15
-"""Rows from which the types of the columns that are kept are inferred."""
+"""Rows from which the types of kept columns are inferred."""
 CELLS = 1 << 20
-"""Cells in memory, at most, where they are read one by one."""
+"""Largest number of cells in memory when they are read one by one."""
 INDEX = "index"
-"""The name of a first column that has none."""
+"""The name of a first column without a name."""
 LAST = "\0"
-"""Name of the last column where only others are wanted: it shows whether the file ends within quotation marks."""
+"""Name of the last column, which is always read: it shows whether the file ends within quotation marks."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 """Separators that are refused, by name."""
 WORDS = {
     "unexpected end of data": "a quotation mark is opened here and never closed",
-    "',' expected after '\"'": "text stands behind a closing quotation mark; is one before it not closed?",
+    "',' expected after '\"'": "text follows a closing quotation mark; is an earlier one not closed?",
     f"field larger than field limit ({csv.field_size_limit()})": (
         f"a cell has more than {csv.field_size_limit():,} characters; is a quotation mark not closed?"
     ),
 }
-"""Errors of Python's reader in plain words."""
+"""Error of Python's reader → a clearer message."""
 
 
 class CsvTable(Table):
-    """A CSV file with a line of names; or without one, as DL-IM writes its pixels, where the features are known."""
+    """A CSV file with a header, or, if the features are known, without one, as DL-IM writes its pixels."""
 
     def _open(self) -> None:
         with _text(self.path) as file:
@@ -56,12 +56,12 @@ class CsvTable(Table):
         self._lines_of_names, self._records_of_names = line, 1
 
     def assume_names(self, features: Sequence[str]) -> None:
-        """Name an index, and the features if the first line has numbers for names."""
+        """Name the index column, and the features if there is no header."""
         if all(map(is_number, self.names)) and not set(features) <= set(self.names):
             if len(self.names) != 1 + len(features):
                 shown = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
                 raise TableError(
-                    f"{self.path}: {len(self.names)} columns without names; without a line of names there must be "
+                    f"{self.path}: {len(self.names)} columns without names; without a header there must be "
                     f"{1 + len(features)}: an index, then {shown}"
                 )
             self.names = [INDEX, *features]
@@ -70,7 +70,7 @@ class CsvTable(Table):
             self.names[0] = INDEX
 
     def row_numbers(self, found: Sequence[int]) -> list[int]:
-        """As an editor counts: the line of names is row 1, and a record with line breaks ends in its row."""
+        """Row numbers as in an editor: the header is row 1; a record with line breaks has its last line's number."""
         wanted = dict.fromkeys(found, 0)
         last = max(found, default=-1)
         with _text(self.path) as file:
@@ -83,7 +83,7 @@ class CsvTable(Table):
         return [wanted[record] for record in found]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """Whole numbers, numbers, or text, as the first rows are; text where a number would be written otherwise."""
+        """Whole numbers, numbers or text, inferred from the first rows; text if rewriting changes a number."""
         import pyarrow as pa
 
         if not names:
@@ -103,7 +103,7 @@ class CsvTable(Table):
             yield from self._cell_by_cell(types, size, rows)
 
     def _in_blocks(self, types: Types, size: int) -> Iterator[Piece]:
-        """The fast way. Raises ArrowInvalid for what Arrow cannot read."""
+        """Read with Arrow, which is fast. Raises ArrowInvalid if it cannot read the file."""
         import pyarrow as pa
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
@@ -132,7 +132,7 @@ class CsvTable(Table):
             self._require_closed_quotes()
 
     def _require_closed_quotes(self) -> None:
-        """Raises TableError if the file ends within quotation marks; Arrow takes all rows from there on for a cell."""
+        """Raises TableError if the file ends within quotation marks; Arrow reads all rows after the mark as a cell."""
         end, last = "end", [""]
         before = row = 0
         with _text(self.path) as file:
@@ -142,7 +142,7 @@ class CsvTable(Table):
             raise TableError(f"{self.path}: row {before + 1}: {WORDS['unexpected end of data']}")
 
     def _cell_by_cell(self, types: Types, size: int, read: int) -> Iterator[Piece]:
-        """The slow way, which knows row and column of every cell; skips the rows that were read before."""
+        """Read with Python, which is slow but knows row and column of every cell; skips rows that were read already."""
         import pyarrow as pa
 
         whole = max(self.path.stat().st_size, 1)
@@ -187,8 +187,8 @@ def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] = ()) -> Iterator[tuple[int, list[str]]]:
     """Row number and cells of all lines that are not blank; the number is that of a record's last line.
 
-    strict  refuse what stands behind a closing quotation mark, and one that is not closed
-    more    lines that are read after those of the file
+    strict  refuse text after a closing quotation mark, and a mark that is not closed
+    more    lines to read after those of the file
     Raises TableError.
     """
     reader, row = csv.reader(chain(_lines(file, path), more), strict=strict), 0
@@ -202,7 +202,7 @@ def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] =
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    """The lines of a file; a limit on their length keeps them from filling the memory."""
+    """The lines of a file. Raises TableError for lines so long that they would fill the memory."""
     row = 0
     while line := file.readline(LARGEST):
         row += 1
@@ -212,19 +212,19 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _bytes_per_row(file: IO[bytes]) -> float:
-    """About, from the beginning of a file."""
+    """The approximate number of rows, from the beginning of a file."""
     head = file.read(SMALLEST)
     file.seek(0)
     return len(head) / max(head.count(b"\n"), 1)
 
 
 def _text(path: Path) -> TextIO:
-    """A file as text; bytes that are not UTF-8 are an error only in cells that are wanted."""
+    """A file opened as text; bytes that are not UTF-8 are an error only in columns that are read."""
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Callable[[str], Any]]:
-    """The type that Python values get first, and the function that converts a cell."""
+    """The type of Python values before conversion to Arrow, and the function that converts a cell."""
     import pyarrow as pa
 
     if pa.types.is_floating(kind):
@@ -252,7 +252,7 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
 
 
 class CsvSink:
-    """Rows as CSV, names first, the shortest digits that give the same number back."""
+    """Writes rows as CSV with a header; numbers with the fewest digits that restore the same value."""
 
     def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
         import pyarrow as pa

@@ -1,4 +1,4 @@
-"""The formats of files of rows, by the ending of their name."""
+"""The formats of files of rows, by the suffix of their name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """A file that rows are added to."""
+    """A file to which rows are added."""
 
     def write(self, rows: pa.Table) -> None: ...
 
@@ -41,7 +41,7 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
-    """The format of a file name. Raises TableError for another ending."""
+    """The format of a file by its suffix. Raises TableError for an unknown one."""
     ending = path.suffix.lower()
     if ending not in endings:
         raise TableError(f"{path}: a table must end in {', '.join(endings)}")
@@ -49,9 +49,9 @@ def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
 
 
 def open_table(path: Path, endings: Collection[str] = FORMATS.keys(), unnamed: Sequence[str] = ()) -> Table:
-    """A file of rows. Raises NotFoundError, or TableError for what cannot be read.
+    """Open a file of rows. Raises NotFoundError, or TableError if it cannot be read.
 
-    unnamed  features that a CSV file without a line of names holds, after an index
+    unnamed  features that a CSV file without a header contains, after an index
     """
     kind = format_of(path, endings)
     if not path.is_file():
@@ -63,15 +63,15 @@ def open_table(path: Path, endings: Collection[str] = FORMATS.keys(), unnamed: S
 
 
 def open_rows(path: Path, features: Sequence[str]) -> Rows:
-    """A file whose features are found by their names. Raises NotFoundError, or TableError for what cannot be read."""
+    """Open a file of rows with named columns. Raises NotFoundError, or TableError if it cannot be read."""
     return Rows(open_table(path, unnamed=features), features)
 
 
 @contextmanager
 def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> Iterator[Sink]:
-    """A file to add rows to; it appears once it is complete, and not at all after an error.
+    """A new file to add rows to, which appears once it is complete, and not at all after an error.
 
-    origin  run, digest and caution, written into the file where its format has room for them
+    origin  run, digest and caution, written into the file if its format has a place for them
     """
     kind = format_of(path)
     try:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW = "row"
-"""The dimension of a plain list of rows."""
+"""The dimension of rows without a grid."""
 PIECE = 1 << 14
-"""Rows of a piece of the file, where rows are a plain list."""
+"""Rows of one chunk of the file, for rows without a grid."""
 NETCDF_3 = b"CDF"
 """First bytes of files of the classic format; others are HDF5."""
 
@@ -32,7 +32,7 @@ DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError)
 class NetcdfTable(Table):
     """Variables along one dimension, or over a grid of two, whose cells are the rows.
 
-    The first column asked for decides which dimensions these are; others may lie along some of them.
+    The dimensions are those of the first requested column; other columns may have fewer of them.
     """
 
     def _open(self) -> None:
@@ -72,7 +72,7 @@ class NetcdfTable(Table):
         return int(self._data.variables[name].shape[1])
 
     def others(self, features: Sequence[str]) -> list[str]:
-        """Dimensions of a grid that have no values and are numbered from 0, and variables along these dimensions."""
+        """Dimensions of a grid without coordinates, which are numbered from 0, and variables along these dimensions."""
         dimensions = self._dimensions(features[0])
         counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
         beside = ((name, self._variable(name).dims) for name in super().others(features))
@@ -98,7 +98,7 @@ class NetcdfTable(Table):
         return [str(one) for one in self._data.variables[name].dims][: 1 if name in self._vectors else None]
 
     def _variable(self, name: str) -> Any:
-        """A variable of the file, or the indices of a dimension that has none."""
+        """A variable of the file, or the indices of a dimension without coordinates."""
         import xarray
 
         if name in self.names:
@@ -124,7 +124,7 @@ class NetcdfTable(Table):
             yield pa.table(columns, names=list(types)), stop / total
 
     def _column(self, name: str, kind: pa.DataType, lines: slice, sizes: Mapping[str, int]) -> pa.Array:
-        """The values of a column in some lines of the first dimension, one for each of their rows."""
+        """The values of a column for some lines of the first dimension, (row,)."""
         import pyarrow as pa
 
         variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
@@ -138,14 +138,14 @@ class NetcdfTable(Table):
         return pa.array(texts, kind)
 
     def _whole_pieces(self, lines: int, name: str) -> int:
-        """Lines to read at a time: a multiple of the file's compressed pieces, so that none is unpacked twice."""
+        """Lines to read at a time: a multiple of the file's compressed chunks, so that none is decompressed twice."""
         pieces = self._data.variables[name].encoding.get("chunksizes")
         step = int(pieces[0]) if pieces else 1
         return max(lines // step, 1) * step if step <= 4 * lines else lines
 
 
 class NetcdfSink:
-    """Rows as NetCDF 4: over the grid that they came from, otherwise along `row`."""
+    """Writes rows as NetCDF 4: over the grid that they were read from, otherwise along `row`."""
 
     def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
         import h5netcdf.legacyapi
@@ -211,13 +211,15 @@ def _numpy_type(kind: pa.DataType) -> Any:
 
 
 def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
-    """Plain values; what is missing becomes NaN, an empty text, or the least whole number."""
+    """Values as numpy types; missing ones become NaN, an empty text, or the smallest whole number."""
     import pyarrow as pa
 
     wanted = _numpy_type(kind)
     if wanted is str:
         texts = column.cast(pa.string()).fill_null("").to_pylist()
-        return np.array([text.replace("\0", "\ufffd") for text in texts], dtype=object)  # HDF5 ends texts there
+        return np.array(
+            [text.replace("\0", "\ufffd") for text in texts], dtype=object
+        )  # HDF5 texts end at a null character
     if column.null_count:
         least = float("nan") if pa.types.is_floating(kind) else int(np.iinfo(wanted).min)
         column = column.cast(pa.int8()) if pa.types.is_boolean(kind) else column

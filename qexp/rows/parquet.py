@@ -1,4 +1,4 @@
-"""Parquet: read and written in batches, whatever the size of its row groups."""
+"""Parquet: read and written in batches of any size, independent of row groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUFFER = 1 << 20
-"""Bytes of a column read at a time; without it a whole row group lies in memory."""
+"""Bytes of a column read at a time; without this limit a whole row group is in memory."""
 
 
 class ParquetTable(Table):
@@ -46,7 +46,7 @@ class ParquetTable(Table):
         return None
 
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """The types of the file; categories become their values, which every format can hold."""
+        """The types of the file; categories become their values, which every format can store."""
         import pyarrow as pa
 
         kinds = [self._schema.field(name).type for name in names]
@@ -67,17 +67,17 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     import pyarrow.types as types
 
     if types.is_floating(kind) and types.is_decimal(column.type):
-        return column.cast("float64")  # on the way to single precision Arrow rounds it twice
+        return column.cast("float64")  # Arrow would round it twice when converting to single precision
     if types.is_floating(kind) and (types.is_integer(column.type) or types.is_floating(column.type)):
         return column
     column = column.cast(kind, safe=False)
     if types.is_string(kind):
-        column.validate(full=True)  # whether it is UTF-8
+        column.validate(full=True)  # fails unless it is UTF-8
     return column
 
 
 class ParquetSink:
-    """Rows as Parquet; units stand in the columns' metadata, the origin in the file's."""
+    """Writes rows as Parquet, with units in the columns' metadata and the origin in the file's."""
 
     def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
         import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""Means over the cells of a map whose extent is not known before the last row was seen."""
+"""Means over the cells of a map whose extent is known only after the last row."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LARGEST = 1000
-"""Cells along an axis, at most."""
+"""Largest number of cells along an axis."""
 SPARSE = 4
-"""How many times more cells than rows a grid may have before the rows are taken to be scattered."""
+"""Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered points."""
 
 
 class Raster:
-    """Sums of values over cells. Cells are doubled whenever the rows reach further than `LARGEST` of them.
+    """Sums of values over cells, whose size is doubled whenever the rows extend over more than `LARGEST` cells.
 
-    A cell is one step of the grid that the first rows lie on, so that each gets its row and none stays empty between
-    two that are filled; of rows that lie scattered, about the area that one of them has.
+    A cell is one step of the grid on which the first rows lie, so that each cell inside gets a row; for scattered rows
+    it has about the mean area per row.
     """
 
     def __init__(self, values: int) -> None:
@@ -27,14 +27,14 @@ class Raster:
         self.step: Array | None = None
         """Width and height of a cell."""
         self._origin = np.zeros(2)
-        """Centre of the cell 0, 0 before any doubling; cells of it are halves, quarters … of later ones."""
+        """Centre of the cell 0, 0 before any doubling."""
         self._unit = np.ones(2)
         self._doubled = np.zeros(2, dtype=np.int64)
         self._first = np.zeros(2, dtype=np.int64)
-        """Number of the first column and row that are there."""
+        """Numbers of the first column and row in the sums."""
 
     def add(self, x: Array, y: Array, values: Array) -> None:
-        """Rows at (row,) positions with (row, value) values; those with anything that is not finite are left out."""
+        """Add rows at positions, (row,), with values, (row, value); rows with NaN or infinity are left out."""
         whole = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
         points, values = np.stack([x[whole], y[whole]]), values[whole]
         if not len(values):
@@ -58,12 +58,12 @@ class Raster:
             self.sums[index] += added.reshape(height, width)
 
     def means(self) -> NDArray[np.float64]:
-        """(value, y, x), NaN where no row lies."""
+        """The means, (value, y, x), NaN in cells without rows."""
         return np.divide(self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0)
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, lower and upper edge."""
+        """Left, right, lower and upper edge of the map."""
         sides: list[float] = []
         for axis in (0, 1):
             count = self.counts.shape[1 - axis]
@@ -79,7 +79,7 @@ class Raster:
         return high - low + 1
 
     def _double(self, axis: int) -> None:
-        """Join neighbours, an even cell with the odd one after it."""
+        """Add up pairs of neighbouring cells, an even one and the odd one after it."""
         along = 1 - axis  # of (y, x)
         self._doubled[axis] += 1
         count, odd = self.counts.shape[along], int(self._first[axis]) & 1
@@ -109,7 +109,7 @@ class Raster:
 
 
 def steps(points: Array) -> Array:
-    """The steps along x and y of the grid that (2, point) points lie on, or of one as dense as they are."""
+    """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the same density."""
     different = [np.unique(line) for line in points]
     if len(different[0]) * len(different[1]) <= SPARSE * points.shape[1]:
         found = np.array([_step(line) for line in different])
@@ -121,7 +121,7 @@ def steps(points: Array) -> Array:
 
 
 def _step(ascending: Array) -> float:
-    """0 for a single value. Of even steps their mean, which rounding moves less than it does a single one."""
+    """The step between sorted values; 0 for a single value. Even steps are averaged, which reduces rounding errors."""
     if len(ascending) < 2:
         return 0.0
     gaps = np.diff(ascending)

@@ -1,4 +1,4 @@
-"""A table: an opened file of rows and named columns, whatever its format."""
+"""A table: an open file of rows and named columns, of any format."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WHOLE = 1 << 16
-"""Rows read at a time where whole columns are wanted."""
+"""Rows read at a time when whole columns are read."""
 
 Types = Mapping[str, "pa.DataType"]
-"""Columns in the order in which they are wanted, and the types that they are read as. A floating type applies where
-text is read as a number; formats that store numbers give them as they are stored."""
+"""Requested columns in order → the types to read them as. A floating type applies only where text is converted;
+formats that store numbers return them in the stored type."""
 
 Piece = tuple["pa.Table", float]
-"""Some rows, and the share of the file that has been read with them, from 0 to 1."""
+"""Some rows, and the fraction of the file that has been read with them, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The raster whose cells are the rows, the last dimension fastest."""
+    """The raster whose cells are the rows, in row-major order: the last dimension varies fastest."""
 
     sizes: Mapping[str, int]
     coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
-    """Name → the dimension that it lies along, and its values."""
+    """Coordinate → its dimension, and its values."""
 
 
 class Table(ABC):
-    """A file of rows and named columns, opened: only the names have been read.
+    """An open file of rows and named columns, of which only the names have been read.
 
-    names  of all columns, in the order of the file
-    units  of columns, where the file says so
-    All methods raise TableError for what cannot be read, with row and column where they are known.
+    names  names of all columns, in the order of the file
+    units  column → unit, for columns whose unit is in the file
+    All methods raise TableError if the file cannot be read, with row and column if they are known.
     """
 
     names: list[str]
@@ -67,15 +67,15 @@ class Table(ABC):
 
     @abstractmethod
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """The types of columns that are kept as they are."""
+        """Column → the type in which it is kept without conversion."""
 
     def others(self, features: Sequence[str]) -> list[str]:
-        """All other columns that have a value for every row of the features."""
+        """All columns besides the features that have a value for each of their rows."""
         known = set(features)
         return [name for name in self.names if name not in known]
 
     def grid(self, features: Sequence[str]) -> Grid | None:
-        """The raster of the features; None for a plain list of rows."""
+        """The raster of the features; None if the rows have none."""
         return None
 
     def vector(self, name: str) -> int | None:
@@ -87,18 +87,18 @@ class Table(ABC):
         return [record + 1 for record in records]
 
     def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
-        """`rows 5, 9, 12 and 31 more`."""
+        """Records counted from 0, by their row numbers, for messages: `rows 5, 9, 12 and 31 more`."""
         return listed("row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records))
 
     def trouble_with(self, name: str) -> str | None:
-        """Why a name does not identify one column, or None."""
+        """Why a name does not identify a column (missing, or repeated), or None."""
         count = self.names.count(name)
         if count == 0:
             return f"{self.path} has no column '{name}'; {suggestion(name, set(self.names))}"
         return None if count == 1 else f"{self.path} has {count} columns called '{name}'; rename all but one"
 
     def require(self, names: Iterable[str]) -> None:
-        """Raises TableError where a name does not identify one column."""
+        """Raises TableError if a name does not identify a column."""
         counts = Counter(self.names)
         troubles = [str(self.trouble_with(name)) for name in names if counts[name] != 1]
         if troubles:
@@ -106,11 +106,11 @@ class Table(ABC):
             raise TableError("\n".join([*troubles[:SHOWN], *more]))
 
     def no_numbers(self, names: Sequence[str]) -> str | None:
-        """Why columns cannot be numbers, as far as the file tells before they are read, or None."""
+        """Why columns cannot be read as numbers, judged by their types alone, or None."""
         return None
 
     def require_numbers(self, names: Sequence[str]) -> None:
-        """Raises TableError where columns cannot be numbers."""
+        """Raises TableError if columns cannot be read as numbers."""
         self.require(names)
         if trouble := self.no_numbers(names):
             raise TableError(trouble)
@@ -129,14 +129,14 @@ class Table(ABC):
     def read(
         self, numbers: Iterable[str], texts: Iterable[str]
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.str_]]]:
-        """Whole columns of numbers, NaN where one is missing, and of texts without spaces around them."""
+        """Whole columns: of numbers, NaN where one is missing, and of texts, without surrounding spaces."""
         import pyarrow as pa
 
         found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
         said: dict[str, list[str]] = {name: [] for name in texts}
         self.require_numbers(list(found))
         self.require(said)
-        if found.keys() & said.keys():  # a column wanted as both
+        if found.keys() & said.keys():  # a column that is requested as both
             return self.read(found, [])[0], self.read([], said)[1]
         types = {**dict.fromkeys(found, pa.float64()), **dict.fromkeys(said, pa.string())}
         for rows, _ in self.pieces(types, WHOLE):
@@ -158,12 +158,12 @@ def _as_table_errors(path: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """Errors of the system, of encoding, and others, as a TableError that names the file."""
+    """Turn errors of the system, of encoding and of formats into a TableError that names the file."""
     known: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
     except UnicodeError:
-        raise TableError(f"{path} is not UTF-8 text; save it as that") from None
+        raise TableError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except known as error:
         said = getattr(error, "strerror", None) or str(error)
         raise TableError(f"{path} cannot be read: {said}") from None

@@ -11,10 +11,10 @@ MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL",
 """Spellings of a missing number in text files."""
 
 SHOWN = 5
-"""Cells, rows or names that an error lists; the rest is counted."""
+"""Number of cells, rows or names that an error lists; the rest is counted."""
 
 _NAN = re.compile(r"[+-]?nan(\([a-z0-9_]*\))?", re.IGNORECASE | re.ASCII)
-"""NaN as C libraries write it."""
+"""Spellings of NaN by C libraries."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
@@ -22,13 +22,13 @@ _WHOLE = range(-(2**63), 2**63)
 
 
 class TableError(QexpError):
-    """A table cannot be used as it is asked to be."""
+    """A table cannot be read or used."""
 
 
 def number(text: str) -> float | None:
-    """The number that a text is; NaN if it is missing, None if the text is something else."""
+    """The number in a text; NaN for the spelling of a missing number, None if it is not a number."""
     try:
-        return None if "_" in text else float(text)  # Python alone writes 1_000
+        return None if "_" in text else float(text)  # 1_000 is a number only in Python
     except ValueError:
         text = text.strip()
         return math.nan if text in MISSING or _NAN.fullmatch(text) else None
@@ -39,11 +39,11 @@ def is_number(text: str) -> bool:
     return bool(text.strip()) and number(text) is not None
 
 
-# Cells as values of a type. Raise ValueError that says what is wrong with the cell.
+# Conversions of cells to a type. They raise ValueError with what is wrong with the cell.
 
 
 def as_number(text: str) -> float:
-    """NaN if it is missing."""
+    """A number; NaN if it is missing."""
     found = number(text)
     if found is None:
         comma = " (write it with a point)" if _DECIMAL_COMMA.fullmatch(text.strip()) else ""
@@ -52,29 +52,29 @@ def as_number(text: str) -> float:
 
 
 def as_whole_number(text: str) -> int | None:
-    """None if it is missing."""
+    """A whole number; None if it is missing."""
     if math.isnan(as_number(text)):
         return None
     try:
         found = int(text)
     except ValueError:
-        raise ValueError("is not a whole number, as those in the rows before it are") from None
+        raise ValueError("is not a whole number, but the rows before it have whole numbers") from None
     if found not in _WHOLE:
         raise ValueError("is too large a number")
     return found
 
 
 def as_text(text: str) -> str:
-    """As it is."""
+    """A text, unchanged."""
     if not text.isascii():
         try:
             text.encode()
-        except UnicodeEncodeError:  # a byte that was kept as it was
-            raise ValueError("is not UTF-8 text; save the file as that") from None
+        except UnicodeEncodeError:  # an undecodable byte, kept as a surrogate
+            raise ValueError("is not UTF-8 text; save the file as UTF-8") from None
     return text
 
 
 def listed(word: str, shown: list[int] | list[str], count: int) -> str:
-    """`row 5`, or `rows 5, 9, 12 and 31 more`."""
+    """A list for messages: `row 5`, or `rows 5, 9, 12 and 31 more`."""
     more = f" and {count - len(shown)} more" if count > len(shown) else ""
     return f"{word}{'s' if count > 1 else ''} {', '.join(str(one) for one in shown)}{more}"

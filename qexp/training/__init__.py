@@ -1,1 +1,1 @@
-"""Training: losses, metrics, optimizers, schedules, callbacks, the loop and its checkpoints."""
+"""Training: losses, optimizers, schedules, callbacks, the training loop and its checkpoints."""

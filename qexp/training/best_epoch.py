@@ -1,4 +1,4 @@
-"""The weights of the epoch that is kept: that with the lowest validation loss, or the last (`Recipe.keep`)."""
+"""The weights of the epoch that is kept: the one with the lowest validation loss, or the last (`Recipe.keep`)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BestWeights:
         self._unwritten = True
 
     def load_into(self, model: nn.Module) -> None:
-        """Give the model the weights that are kept. Some epoch must have been kept."""
+        """Load the weights of the best epoch into the model. `keep` or `read` must have been called before."""
         assert self._tensors is not None
         model.load_state_dict(self._tensors)
 
@@ -48,10 +48,10 @@ class BestWeights:
 
 
 class BestRows:
-    """The same for the networks of a stack: each network's weights at its best epoch are a row of one matrix."""
+    """The weights at their best epoch of all networks of a stack, each in a row of one matrix."""
 
     def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
-        """modules  all of one layout, with their initial weights"""
+        """modules  the networks, all of one layout, with their initial weights"""
         self._layout = layout
         self.weights = torch.stack([layout.row(one) for one in modules]).to(device)
         """(network, number)"""
@@ -68,7 +68,7 @@ class BestRows:
             values[position].copy_(buffers[name])
 
     def load_into(self, position: int, module: nn.Module) -> None:
-        """Give a module of the layout the weights that are kept of one network."""
+        """Load the kept weights of one network into a module of the same layout."""
         row = slice(position, position + 1)
         state = {
             **self._layout.views(self.weights[row]),
@@ -79,11 +79,11 @@ class BestRows:
                 tensor.copy_(state[name][0])
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """All weights and buffers, by their names in a checkpoint."""
         return {"kept": self.weights, **{f"kept.{name}": values for name, values in self.buffers.items()}}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them from a checkpoint again."""
+        """Load the weights and buffers of a checkpoint."""
         device = self.weights.device
         self.weights = tensors["kept"].to(device)
         self.buffers = {name: tensors[f"kept.{name}"].to(device) for name in self.buffers}

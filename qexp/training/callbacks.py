@@ -1,4 +1,4 @@
-"""Callbacks: what happens after every epoch, besides validation. They carry plain state, so that a run can resume."""
+"""Callbacks: actions after every epoch, besides validation. Their state is plain JSON, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from qexp.tables import Entry
 
 
 class Epoch(Protocol):
-    """What a callback may look at and do after an epoch."""
+    """The interface through which a callback sees an epoch and acts on the training."""
 
     validation_loss: float
     line: dict[str, Any]
-    """The epoch's line of `metrics.jsonl`, still open."""
+    """The epoch's line of `metrics.jsonl`, to which a callback may add."""
     learning_rate: float
     """At the epoch's last step."""
 
-    def scale_learning_rate(self, factor: float) -> None: ...
-    def stop(self, reason: str) -> None: ...
-    def evaluate_test(self) -> dict[str, dict[str, float]]: ...
+    def scale_learning_rate(self, factor: float) -> None:
+        """Multiply the learning rate of all later steps by `factor`."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch; `reason` goes into the record."""
+
+    def evaluate_test(self) -> dict[str, dict[str, float]]:
+        """Output → metric → value over the test part."""
 
 
 class Callback:
-    """Does nothing; the others fill in what they need."""
+    """The base class, which does nothing; subclasses override what they need."""
 
     def after_epoch(self, epoch: Epoch) -> None:
         """Called after validation."""
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on as if never interrupted; plain JSON values."""
+        """Plain JSON values from which `restore` continues as if training had never been interrupted."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Set the state that `state` returned."""
         vars(self).update(state)
 
 
@@ -84,19 +90,23 @@ class EarlyStopping(Callback):
             return
         self.epochs_waited += 1
         if self.epochs_waited >= self._patience:
-            whose = "validation" if self._monitor == "validation" else "training"
-            epoch.stop(f"the {whose} loss has not improved for {self._patience} epochs")
+            monitored = "validation" if self._monitor == "validation" else "training"
+            epoch.stop(f"the {monitored} loss has not improved for {self._patience} epochs")
 
 
 class TestEvaluate(Callback):
-    """Add the test metrics to every epoch's line. They are only looked at: nothing is chosen by them."""
+    """Add the test metrics to every epoch's line. They choose nothing: not the epoch, not when to stop."""
 
     def after_epoch(self, epoch: Epoch) -> None:
         epoch.line["test"] = epoch.evaluate_test()
 
 
 PATIENCE = {"type": "integer", "minimum": 1, "description": "epochs without improvement"}
-MIN_DELTA = {"type": "number", "minimum": 0, "description": "a smaller improvement is none"}
+MIN_DELTA = {
+    "type": "number",
+    "minimum": 0,
+    "description": "smallest decrease of the loss that counts as an improvement",
+}
 
 CALLBACKS: dict[str, Entry] = {
     "reduce_on_plateau": Entry(
@@ -106,11 +116,15 @@ CALLBACKS: dict[str, Entry] = {
                 "factor": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
                 "patience": PATIENCE,
                 "min_delta": MIN_DELTA,
-                "cooldown": {"type": "integer", "minimum": 0, "description": "epochs before counting again"},
-                "min_lr": {"type": "number", "minimum": 0, "description": "the learning rate falls no lower"},
+                "cooldown": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "epochs to wait after a reduction before counting again",
+                },
+                "min_lr": {"type": "number", "minimum": 0, "description": "lower bound of the learning rate"},
             }
         },
-        help="Lower the learning rate when the validation loss stalls.",
+        help="Lower the learning rate when the validation loss stops improving.",
         example={"type": "reduce_on_plateau", "parameters": {"patience": 8}},
     ),
     "early_stopping": Entry(
@@ -119,16 +133,16 @@ CALLBACKS: dict[str, Entry] = {
             "properties": {
                 "patience": PATIENCE,
                 "min_delta": MIN_DELTA,
-                "monitor": {"enum": ["validation", "train"], "description": "whose loss it is"},
+                "monitor": {"enum": ["validation", "train"], "description": "part of the data whose loss is monitored"},
             }
         },
-        help="End the run when the validation loss, or the training loss, stalls.",
+        help="End the run when the validation loss, or the training loss, stops improving.",
         example={"type": "early_stopping", "parameters": {"patience": 20}},
     ),
     "test_evaluate": Entry(
         build=TestEvaluate,
         parameters={},
-        help="Test metrics after every epoch, for curves; nothing is chosen by them.",
+        help="Test metrics after every epoch, for learning curves; they choose nothing.",
         example={"type": "test_evaluate"},
     ),
 }

@@ -20,12 +20,13 @@ OPTIMIZER = "optimizer"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+    """Replace a checkpoint atomically; `document` is JSON. Raises QexpError if the disk is full."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(contiguous, {"qexp": json.dumps(document, sort_keys=True)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What was written. Raises DamagedError."""
+    """The tensors and the document of a checkpoint. Raises DamagedError if it is missing or was not written by qexp."""
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         return tensors, _document(path, (file.metadata() or {}).get("qexp"))
@@ -44,19 +45,19 @@ def load(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
 
 
 def load_diverged(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """The same for weights that may be NaN, as after a step of a training that diverges."""
+    """The same, but weights may be NaN, as they are after training has diverged."""
     try:
         model.load_state_dict(tensors)
-    except RuntimeError as error:  # of several lines, the first without a word on what is wrong
+    except RuntimeError as error:  # the first line only says that there is an error
         said = "; ".join(line.strip() for line in str(error).splitlines()[1:])
         raise DamagedError(f"{path} is damaged: its weights do not fit the run's model: {said}") from None
 
 
 def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise DamagedError if a value is NaN: nothing can be estimated with it."""
+    """Raise DamagedError if a value is NaN: a network with such a weight estimates nothing."""
     for name, tensor in tensors.items():
         if tensor.isnan().any():
-            raise DamagedError(f"{path} is damaged: '{name}' holds values that are no numbers (NaN)")
+            raise DamagedError(f"{path} is damaged: '{name}' contains NaN")
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def _document(path: Path, text: str | None) -> dict[str, Any]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's memory, flat: `optimizer.<weight>.<slot>`."""
+    """The optimizer's state as `optimizer.<index of the weight>.<slot>` → tensor."""
     return {
         f"{OPTIMIZER}.{index}.{slot}": value
         for index, slots in optimizer.state_dict()["state"].items()
@@ -93,6 +94,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Load the state that `optimizer_tensors` gave; other tensors are ignored."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(f"{OPTIMIZER}."):

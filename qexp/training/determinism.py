@@ -1,4 +1,4 @@
-"""What it takes for torch to make the same bits again: its random state, and algorithms that do not vary."""
+"""Reproducible bits: torch's random state, and deterministic algorithms."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's generators: `cpu`, and `cuda` on a GPU."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -18,6 +19,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor]) -> None:
+    """Restore the state that `random_state` returned."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
@@ -25,14 +27,14 @@ def set_random_state(states: Mapping[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def own_random_state(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random state as it was."""
+    """Restore the caller's random state on leaving."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Ask torch for deterministic algorithms, and undo it for the caller."""
+    """Use torch's deterministic algorithms; restore the caller's setting on leaving."""
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

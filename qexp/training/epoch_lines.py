@@ -1,4 +1,4 @@
-"""What is written of an epoch of a stack: a line for each network, kept as a row of numbers until it is looked at."""
+"""The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers until it is read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Line = dict[str, Any]
 
 
 def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
-    """An epoch's line, of its numbers: rate, training losses, validation losses if any, whether it is the best so far.
+    """An epoch's line from its numbers.
 
-    names  of the outputs
+    numbers  learning rate, training losses, validation losses if there are any, 1 if the epoch is the best so far
+    names    names of the outputs, in the order of the losses
     """
     rate, *losses, best = numbers
     parts = {"train": losses[: len(names)], "validation": losses[len(names) :]}
@@ -30,10 +31,10 @@ def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
 
 
 class EpochLines(Mapping[int, Line]):
-    """Lines of an epoch by the task's position, made when they are looked at."""
+    """Position of a task → its line of one epoch, made when it is read."""
 
     def __init__(self, names: Sequence[str], epoch: int, numbers: Mapping[int, Sequence[float]]) -> None:
-        """numbers  position → those of `line_of`"""
+        """numbers  position → the numbers that `line_of` takes"""
         self._names, self._epoch, self._numbers = list(names), epoch, numbers
 
     def __getitem__(self, position: int) -> Line:
@@ -46,7 +47,7 @@ class EpochLines(Mapping[int, Line]):
         return len(self._numbers)
 
     def mean(self) -> Line:
-        """Rate and losses on average; the best so far only if it is that of all."""
+        """Means of learning rate and losses over the networks; best only if it is the best epoch so far of them all."""
         *means, _ = torch.tensor(list(self._numbers.values()), dtype=torch.float64).mean(dim=0).tolist()
         best = all(numbers[-1] for numbers in self._numbers.values())
         return line_of([*means, float(best)], self._epoch, self._names)

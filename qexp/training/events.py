@@ -12,7 +12,7 @@ from typing import Any, Self
 class EventWriter:
     """Writes an epoch's numbers as scalars: `validation/depth/mae` and so on.
 
-    epochs_kept  epochs of earlier attempts that stay; what TensorBoard has after them is superseded
+    epochs_kept  epochs of earlier attempts that stay; TensorBoard discards its later ones
     """
 
     def __init__(self, folder: Path, epochs_kept: int) -> None:
@@ -27,12 +27,14 @@ class EventWriter:
             self._writer.add_event(Event(wall_time=time.time(), step=epochs_kept + 1, session_log=restart))
 
     def epoch(self, line: Mapping[str, Any]) -> None:
+        """Write the numbers of an epoch's line."""
         values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(line)]
         self._writer.add_event(
             self._event(wall_time=time.time(), step=line["epoch"], summary=self._summary(value=values))
         )
 
     def flush(self) -> None:
+        """Write all events to the file."""
         self._writer.flush()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The training loop: from the first epoch, or from a checkpoint, to the last, the same bits either way."""
+"""The training loop: whether it starts afresh or from a checkpoint, it ends with the same bits."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from qexp.training.recipe import PRECISIONS, Data, Recipe, Samples
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 TRANSFORM_BLOCK = 128
-"""Samples transformed at a time: what lies between stays in the processor's cache, and memory free."""
+"""Samples transformed at a time, so that intermediate results stay in the processor's cache."""
 
 
 class DivergedError(Exception):
-    """The loss is no longer a number."""
+    """The loss is NaN or infinite."""
 
 
 class TrainingListener(Protocol):
-    """Hears how training goes."""
+    """Receives the progress of training: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch."""
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
@@ -45,12 +45,12 @@ class TrainingListener(Protocol):
 
 @dataclass
 class Progress:
-    """All that a resumed run must know besides tensors."""
+    """The state of training besides tensors, kept in the checkpoint."""
 
     epoch: int = 1
-    """The epoch under way, counted from 1."""
+    """The current epoch, counted from 1."""
     batch: int = 0
-    """Batches of it that are done."""
+    """Batches of this epoch that are complete."""
     best_epoch: int = 0
     best_loss: float = math.inf
     learning_rate_factor: float = 1.0
@@ -63,7 +63,7 @@ class Trainer:
     """Trains a model and keeps its two checkpoints.
 
     folder  gets `best.safetensors` (the weights of the epoch that is kept, see Recipe) and
-            `last.safetensors` (weights, optimizer and progress: what it takes to go on)
+            `last.safetensors` (weights, optimizer and progress, from which training resumes)
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class Trainer:
         self.optimizer = recipe.optimizer(self._groups(), recipe.learning_rate)
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._validation: Samples | None = None
-        """The validation samples as the network sees them, the same every epoch."""
+        """The transformed validation samples, the same every epoch."""
         self._best = BestWeights(folder / "best.safetensors")
         self._batch_losses: list[Tensor] = []
-        """Of the epoch under way: every output's, batch by batch."""
+        """The losses of the current epoch, batch by batch; within a batch, output by output."""
         self._dropout_state: dict[str, Tensor] | None = None
         self._checkpointed_at = time.monotonic()
         self._unwritten = False
         """Whether anything was trained since the last checkpoint."""
 
     def run(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
-        """Train to the end, or until `interrupted()`; leaves the best weights in the model. True if it got to the end.
+        """Train to the end, then load the best weights; or until `interrupted()`. True if it got to the end.
 
         Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
         """
@@ -108,19 +108,19 @@ class Trainer:
         return True
 
     def resume(self) -> int:
-        """Go on from `last.safetensors`, if there is one. Returns the number of epochs that are complete."""
+        """Load `last.safetensors`, if it exists. Returns the number of complete epochs. Raises DamagedError."""
         path = self.folder / "last.safetensors"
         if not path.exists():
             return 0
         tensors, document = checkpoint.read(path)
         if "progress" not in document or "progress.batch_losses" not in tensors:
-            raise DamagedError(f"{path} is damaged: it does not say how far training had come")
+            raise DamagedError(f"{path} is damaged: the epoch and its batch losses are missing")
         self.progress = Progress(**document["progress"])
         for callback, state in zip(self.recipe.callbacks, self.progress.callbacks, strict=True):
             callback.restore(state)
         own = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
         losses = tensors["progress.batch_losses"]
-        # After a loss that is no number weights are none either: the end of the epoch will name the batch.
+        # After a loss of NaN the weights are NaN, too; `close_epoch` then names the batch in which training diverged.
         load = checkpoint.load if torch.isfinite(losses).all() else checkpoint.load_diverged
         load(self.model, own, path)
         checkpoint.restore_optimizer(self.optimizer, tensors)
@@ -150,8 +150,8 @@ class Trainer:
     def _groups(self) -> list[dict[str, Any]]:
         """Weights by the `factor` of their learning rate, and by whether they are frozen in some epochs.
 
-        Those that begin to move later have a group of their own, for torch's fused gradient descent with momentum
-        wants all weights of a group to have had a first step, or none.
+        Weights that are frozen at first need a group of their own: in torch's fused gradient descent with momentum
+        either all weights of a group have had a step, or none.
         """
         above = layers_above(self.model.network)
         freezable = {id(weight) for weights in self._freezable.values() for weight in weights}
@@ -163,7 +163,7 @@ class Trainer:
         return [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
 
     def _weights_to_freeze(self) -> dict[str, list[nn.Parameter]]:
-        """Operation that is frozen in some epochs → its weights. Raises QexpError if none are left to train."""
+        """Operation that is frozen in some epochs → its weights. Raises QexpError if no others are left to train."""
         operations = self.model.network.operations
         to_freeze = {
             name: [weight for weight in operations[name].parameters() if weight.requires_grad]
@@ -171,11 +171,13 @@ class Trainer:
         }
         left = {id(weight) for weight in self.weights} - {id(one) for group in to_freeze.values() for one in group}
         if to_freeze and not left:
-            raise QexpError(f"nothing is left to train: all weights are those of {', '.join(to_freeze)}; freeze fewer")
+            raise QexpError(
+                f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer operations"
+            )
         return to_freeze
 
     def _freeze(self) -> None:
-        """Set every operation to learning, but for those that are frozen in the epoch under way."""
+        """Put all operations into training mode except those that are frozen in the current epoch."""
         self.model.train()
         frozen = self.recipe.frozen_in(self.progress.epoch)
         for name, weights in self._freezable.items():
@@ -184,7 +186,7 @@ class Trainer:
                 weight.requires_grad_(name not in frozen)
 
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
-        """The batches of the epoch that are still to do; False if interrupted between two."""
+        """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
         progress, recipe = self.progress, self.recipe
         prepared = partial(transformed, self.model, recipe=recipe, part="training")
         batch = self.data.epoch(progress.epoch, recipe.batch_size, prepared)
@@ -217,7 +219,10 @@ class Trainer:
         return True
 
     def close_epoch(self) -> dict[str, Any]:
-        """Validate, let the callbacks act, and move on. Returns the epoch's line."""
+        """Validate, keep the weights if they are the best, run the callbacks. Returns the epoch's line.
+
+        Raises DivergedError if a loss is NaN or infinite.
+        """
         progress = self.progress
         batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
         self._require_finite(batch_losses)
@@ -274,7 +279,7 @@ class Trainer:
         self._best.write(self.progress.best_epoch, self.progress.best_loss)
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
         extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
-        if self.progress.batch:  # at the start of an epoch the state is set anew anyway
+        if self.progress.batch:  # an epoch starts from a seed of its own
             extra |= {f"progress.random.{name}": state for name, state in random_state(self.device).items()}
         checkpoint.write(
             self.folder / "last.safetensors",
@@ -287,46 +292,46 @@ class Trainer:
 
 @torch.no_grad()
 def transformed(model: Inversion, samples: Samples, recipe: Recipe, part: str) -> dict[str, Tensor]:
-    """Inputs and outputs as the network and the losses see them. Raises DivergedError for a truth that is no number."""
+    """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
     values = {
         name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
-        for name in {**model.network.inputs, **recipe.losses}  # an output may be an input, too
+        for name in {**model.network.inputs, **recipe.losses}  # an output may also be an input
     }
     for name in recipe.losses:
         if not torch.isfinite(values[name]).all():
-            raise DivergedError(f"the transform of '{name}' made NaN or infinity of {part} values")
+            raise DivergedError(f"the transform of '{name}' is NaN or infinite for some {part} values")
     return values
 
 
 def mean_losses(batch_losses: Tensor, batch_size: int, train_size: int) -> Tensor:
-    """(batch, ...) means over batches of which the last may be smaller → means over all samples, in float64."""
+    """Means over all samples, (...), in float64, from means over batches, (batch, ...); the last may be smaller."""
     per_batch = torch.full((len(batch_losses),), float(batch_size), dtype=torch.float64)
     per_batch[-1] = train_size - batch_size * (len(batch_losses) - 1)
     return (batch_losses.double() * per_batch.view(-1, *[1] * (batch_losses.dim() - 1))).sum(0) / train_size
 
 
 def divergence(batch_losses: Tensor, recipe: Recipe, epoch: int) -> str | None:
-    """Which of an epoch's losses, (batch, output), is the first that is no number, or None."""
+    """The message for the first of an epoch's losses, (batch, output), that is NaN or infinite, or None."""
     bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
     if not len(bad):
         return None
     batch = int(bad[0].item())
     values = dict(zip(recipe.losses, batch_losses[batch].tolist(), strict=True))
     return (
-        f"the loss is no longer a number in epoch {epoch}, batch {batch + 1} of {len(batch_losses)} "
+        f"the loss is NaN or infinite in epoch {epoch}, batch {batch + 1} of {len(batch_losses)} "
         f"({', '.join(f'{name}: {value}' for name, value in values.items())}); "
         "try a lower learning rate or gradient_clip"
     )
 
 
 def scheduled_rate(recipe: Recipe, epoch: int, batch: int, batches: int) -> float:
-    """The learning rate of one step by the schedule alone; epochs count from 1, batches from 0."""
+    """The learning rate that the schedule gives a step; epochs count from 1, batches from 0."""
     step = (epoch - 1) * batches + batch
     return recipe.learning_rate * recipe.schedule(step / max(recipe.epochs * batches - 1, 1))
 
 
 class _EpochView:
-    """What callbacks see of an epoch."""
+    """An epoch as callbacks see it."""
 
     def __init__(self, trainer: Trainer, line: dict[str, Any], validation_loss: float) -> None:
         self._trainer = trainer

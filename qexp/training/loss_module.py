@@ -1,4 +1,4 @@
-"""A network together with its losses, as the one function of its weights that a stack of networks differentiates."""
+"""A network together with its losses: the function whose gradient a stack of networks computes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LossModule(nn.Module):
         self.network, self._recipe = network, recipe
 
     def forward(self, samples: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Transformed samples, (sample, ...) each → the objective that is minimised, (), and the losses, (output,)."""
+        """The objective to minimise, (), and the losses, (output,), of transformed samples, (sample, ...) each."""
         made = self.network({name: samples[name] for name in self.network.inputs})
         losses = [loss(made[name].float(), samples[name]) for name, loss in self._recipe.losses.items()]
         return total(losses, self.network.penalty()), torch.stack(losses)

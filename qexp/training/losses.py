@@ -1,4 +1,4 @@
-"""Losses: what is made small, on transformed values. Each takes (batch, ...) estimate and truth, gives their mean."""
+"""Losses of transformed values. Each maps estimate and truth, (batch, ...), to the mean over all values, ()."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qexp.tables import Entry
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 SMALLEST_TRUTH = 1e-7
-"""Truths nearer to zero than this count as this in relative errors (as in Keras)."""
+"""Lower bound of |truth| in relative errors (as in Keras)."""
 
 
 def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -21,6 +21,8 @@ def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 def huber(delta: float = 1.0) -> Loss:
+    """Huber's loss: squared error up to `delta`, absolute error beyond."""
+
     def loss(estimate: Tensor, truth: Tensor) -> Tensor:
         return functional.huber_loss(estimate, truth, delta=delta)
 
@@ -28,6 +30,8 @@ def huber(delta: float = 1.0) -> Loss:
 
 
 def power(exponent: float) -> Loss:
+    """Mean of |estimate − truth| to the power `exponent`, ()."""
+
     def loss(estimate: Tensor, truth: Tensor) -> Tensor:
         return (estimate - truth).abs().pow(exponent).mean()
 
@@ -55,7 +59,7 @@ LOSSES: dict[str, Entry] = {
     "power": Entry(
         build=power,
         parameters={"properties": {"exponent": {"type": "number", "minimum": 1}}, "required": ["exponent"]},
-        help="Mean of the error's size to a power: 1 gives the conditional median, 2 the mean, more lies midway.",
+        help="Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers the mid-range.",
         example={"type": "power", "parameters": {"exponent": 3}},
     ),
     "huber": Entry(
@@ -68,7 +72,7 @@ LOSSES: dict[str, Entry] = {
 
 
 def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:
-    """The loss that is differentiated: the outputs' losses and the weight penalty, if there is one."""
+    """The objective that is minimised: the sum of the outputs' losses, and the weight penalty, if there is one."""
     summed = losses[0]
     for loss in losses[1:]:
         summed = summed + loss

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from qexp.tables import Entry
 
 Weights = Sequence[Parameter] | Sequence[dict[str, Any]]
-"""What an optimizer moves: weights, or groups of them as torch has them."""
+"""The weights that an optimizer trains, or groups of them as in torch."""
 
 
 def adam(
@@ -22,6 +22,7 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
+    """Adam; weight decay is added to the gradient (L2)."""
     return torch.optim.Adam(
         weights,
         lr=learning_rate,
@@ -40,6 +41,7 @@ def adamw(
     epsilon: float = 1e-7,
     weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay."""
     return torch.optim.AdamW(
         weights,
         lr=learning_rate,
@@ -58,6 +60,7 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
+    """Gradient descent. Raises ValueError for `nesterov` without momentum."""
     if nesterov and momentum <= 0:
         raise ValueError("'nesterov' needs a 'momentum' greater than 0")
     return torch.optim.SGD(
@@ -66,7 +69,7 @@ def sgd(
 
 
 class Muon(torch.optim.Optimizer):
-    """Moves matrices by torch's Muon, and whatever is no matrix by AdamW at a share of the learning rate."""
+    """torch's Muon for matrices; AdamW, at a share of the learning rate, for all other parameters (biases, norms)."""
 
     def __init__(
         self,
@@ -98,9 +101,9 @@ class Muon(torch.optim.Optimizer):
     def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here evaluates a loss twice
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no optimizer here takes a closure
         for of_matrices, inner in self._inner:
-            # What was restored from a checkpoint are other dictionaries than those that were handed on at first.
+            # Loading a checkpoint replaced the dictionaries that were shared with the two optimizers.
             inner.param_groups, inner.state = self._groups(of_matrices), self.state
             inner.step()
 
@@ -116,7 +119,7 @@ EPSILON = {"type": "number", "exclusiveMinimum": 0}
 DECAY = {"type": "number", "minimum": 0}
 
 OF_MATRICES = ("muon",)
-"""Optimizers that have to know which weights are a matrix; the others move every number for itself."""
+"""Optimizers that treat a weight as a matrix; all others update each number independently of the others."""
 
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
@@ -125,7 +128,7 @@ OPTIMIZERS: dict[str, Entry] = {
             "properties": {
                 "betas": BETAS,
                 "epsilon": EPSILON,
-                "weight_decay": {**DECAY, "description": "times the weight, added to its gradient"},
+                "weight_decay": {**DECAY, "description": "this factor times the weight is added to its gradient"},
             }
         },
         help="Adam (Kingma and Ba 2015).",
@@ -146,11 +149,11 @@ OPTIMIZERS: dict[str, Entry] = {
                 "rate_of_others": {
                     "type": "number",
                     "exclusiveMinimum": 0,
-                    "description": "AdamW's learning rate, for what is no matrix, in that of the matrices",
+                    "description": "AdamW's learning rate (biases, norms), relative to that of the matrices",
                 },
             }
         },
-        help="Muon (Jordan et al. 2024): steps as long in every direction, so that small components are learned soon.",
+        help="Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every singular direction.",
         example={"type": "muon", "parameters": {"rate_of_others": 0.1}},
     ),
     "sgd": Entry(

@@ -1,4 +1,4 @@
-"""What a training run is told: how to train, and on what."""
+"""How to train, and the data to train on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Samples = Mapping[str, Tensor]
 Prepare = Callable[[Samples], Samples]
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-"""Name in a spec → the type that operations are cast to, if any."""
+"""Name in a spec → the type of automatic mixed precision; None for single precision throughout."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; plain values, see the experience spec."""
+    """How to train: the values of an experience spec as Python objects."""
 
     losses: Mapping[str, Loss]
     metrics: Mapping[str, Mapping[str, Metric]]
@@ -39,44 +39,50 @@ class Recipe:
     gradient_clip: float | None = None
     precision: str = "float32"
     keep: str = "best"
-    """Whose weights are the result: "best", of the epoch with the least validation loss, or "last"."""
+    """The epoch whose weights are the result: "best", with the lowest validation loss, or "last"."""
     layer_decay: float = 1.0
-    """What the learning rate of a weight is multiplied by, once for each layer above it; see `layers_above`."""
+    """A weight's learning rate is multiplied by this once for each layer above it; see `layers_above`."""
     frozen: Sequence[str] = ()
-    """Operations that stay as they are: neither weights change nor what is normalised by, and nothing is dropped."""
+    """Frozen operations: weights and batch statistics are fixed, dropout is off."""
     epochs_frozen: int | None = None
-    """How many epochs they do so; None: all."""
+    """The number of epochs that they stay frozen; None for all."""
 
     def frozen_in(self, epoch: int) -> Sequence[str]:
-        """The operations that stay as they are in an epoch, counted from 1."""
+        """The operations that are frozen in an epoch, counted from 1."""
         return self.frozen if self.epochs_frozen is None or epoch <= self.epochs_frozen else ()
 
 
 class Data(Protocol):
-    """Where the samples come from. Training samples are new every epoch, the others always the same."""
+    """The samples. Training samples may differ from epoch to epoch; validation and test samples never do."""
 
     @property
-    def train_size(self) -> int: ...
+    def train_size(self) -> int:
+        """Training samples per epoch."""
+
     @property
-    def validation(self) -> Samples: ...
+    def validation(self) -> Samples:
+        """The validation samples, the same at each call."""
+
     @property
-    def test(self) -> Samples: ...
+    def test(self) -> Samples:
+        """The test samples, the same at each call."""
+
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
-        """The batches of an epoch by their number, counted from 0, each as `prepared` makes it of plain samples."""
+        """Number of a batch, counted from 0 → its samples, to which `prepared` was applied."""
         ...
 
     def to_fit(self) -> Samples:
-        """Training samples for transforms to be fitted to."""
+        """Training samples to which transforms are fitted."""
         ...
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """Which values of samples the metrics of an output are taken of, in its shape; None: all."""
+        """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
         ...
 
 
 @dataclass(frozen=True)
 class DrawnData:
-    """Samples that are drawn all at once: those of an epoch are in memory together."""
+    """Data sets that draw all samples of an epoch at once and hold them in memory."""
 
     train: Callable[[int], Samples]
     validation: Samples

@@ -1,9 +1,9 @@
-"""Many small networks of one architecture, trained together in one computation; each as if it were alone.
+"""Many small networks of one architecture, trained together in one computation, each as if it were trained alone.
 
 The networks differ in their weights, their rows and their fitted transforms. Every step is one batched pass over all of
-them (`torch.func`), with the weights of each in a row of one matrix, so that an optimizer's step is one operation too.
-What a network becomes does not depend on who is beside it, to the last bit; with activations that torch rounds by their
-place in memory (gelu, silu and other smooth ones may), to about 1e-7 per step.
+them (`torch.func`). The weights of each are a row of one matrix, so that an optimizer's step is one operation, too.
+A trained network does not depend on the others in its stack, to the last bit. For activations that torch rounds
+differently by their place in memory (gelu, silu and other smooth ones), it depends on them by about 1e-7 per step.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Tensors = dict[str, Tensor]
 
 
 class StackListener(Protocol):
-    """Hears how training goes."""
+    """Receives the progress of training."""
 
     def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
-        """Lines by the task's position, of the tasks that are still trained."""
+        """lines  position of a task → its line of `metrics.jsonl`; without the tasks that have ended"""
 
     def checkpoint_written(self, epoch: int) -> None: ...
 
@@ -47,8 +47,8 @@ class StackListener(Protocol):
 class Stack:
     """Trains the networks of several tasks side by side.
 
-    folder  gets `stack.safetensors`: all that it takes to go on
-    Optimizers must work number by number, with steps in proportion to the learning rate, as those of the table do.
+    folder  gets `stack.safetensors`, from which training resumes
+    Optimizers must update each number independently, with steps in proportion to the learning rate.
     Raises ValueError if the tasks cannot be stacked.
     """
 
@@ -81,7 +81,7 @@ class Stack:
     def run(self, listener: StackListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()` between two epochs. True if it got to the end.
 
-        Afterwards every model has the weights that its task keeps, and `outcomes` tell how it went.
+        At the end every model has the weights of its kept epoch; `outcomes` has a result for each task.
         """
         checkpointed_at, unwritten = time.monotonic(), False
         with own_random_state(self.device), deterministic():
@@ -106,16 +106,19 @@ class Stack:
         return bool(self._positions) and self.epochs_done < self.recipe.epochs
 
     def lines(self, position: int) -> list[Line]:
-        """The lines of a task's epochs so far."""
+        """The lines of a task's epochs so far, as in `metrics.jsonl`."""
         return [self._line(numbers, epoch) for epoch, numbers in enumerate(self.curve(position).tolist(), start=1)]
 
     def curve(self, position: int) -> Tensor:
-        """The same as numbers, (epoch, ...): see `line_of`."""
+        """The same as numbers, (epoch, number), in the order that `line_of` takes."""
         history = self._history[position]
         return history[~history[:, 0].isnan()]
 
     def resume(self) -> int:
-        """Go on from `stack.safetensors`, if there is one. Returns the number of epochs that are complete."""
+        """Load `stack.safetensors`, if it exists. Returns the number of complete epochs.
+
+        Raises DamagedError, or ValueError if it was written for other tasks.
+        """
         path = self.folder / "stack.safetensors"
         if not path.exists():
             return 0
@@ -148,7 +151,7 @@ class Stack:
             return {}
 
     def _enter(self, positions: list[int]) -> None:
-        """Make these tasks the ones that are trained, from the weights that are kept of them."""
+        """Start to train these tasks from their kept weights."""
         self._positions, rows = positions, self._in_company(positions)
         self._weights = nn.Parameter(self._best.weights[rows].clone())
         self._buffers = {name: values[rows].clone() for name, values in self._best.buffers.items()}
@@ -157,7 +160,7 @@ class Stack:
             self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
 
     def _leave(self, remaining: list[int]) -> None:
-        """Go on with some of those that are trained; positions in the stack, not among the tasks."""
+        """Continue with some of the current networks, given by their rows in the stack."""
         before, state = self._weights, self._optimizer.state[self._weights]
         self._positions = [self._positions[row] for row in remaining]
         remaining = self._in_company(remaining)
@@ -172,11 +175,11 @@ class Stack:
             }
 
     def _in_company(self, rows: list[int]) -> list[int]:
-        """A product for a stack of one may round in another way than for two; what is alone is therefore doubled."""
+        """The rows to compute. A single one is doubled: products may round differently for one network than for two."""
         return rows * 2 if len(rows) == 1 and self._small else rows
 
     def _gather(self) -> None:
-        """Rows of all that are trained, (network, sample, ...), and the views of their weights."""
+        """Stack the samples of the current networks, (network, sample, ...), and make views of their weights."""
         self._inputs = self._stacked(self._train)
         self._seen = self._stacked(self._validation)
         self._views = self._layout.views(self._weights.detach())
@@ -190,7 +193,7 @@ class Stack:
         return {name: torch.stack([one[name] for one in of_each]) for name in of_each[0]} if of_each else {}
 
     def _train_epoch(self) -> Tensor:
-        """Returns the losses, (batch, network, output)."""
+        """Train all current networks for an epoch; returns their losses, (batch, network, output)."""
         epoch, size = self.epochs_done + 1, self.recipe.batch_size
         trained = [(self.tasks[one], self.outcomes[one]) for one in self._in_company(self._positions)]
         orders = torch.stack([task.order(epoch) for task, _ in trained]).to(self.device)
@@ -209,7 +212,7 @@ class Stack:
 
     def _step(self, samples: Tensors, rate: float, factors: Tensor) -> Tensor:
         """One step of all networks; returns their losses, (network, output)."""
-        objectives, losses = self._judge(self._views, samples)
+        objectives, losses = self._evaluate(self._views, samples)
         given = torch.autograd.grad(objectives.sum(), list(self._views.values()), allow_unused=True)
         for into, gradient in zip(self._gradients.values(), given, strict=True):
             into.zero_() if gradient is None else into.copy_(gradient)
@@ -223,34 +226,34 @@ class Stack:
         alike = bool((factors == 1).all())
         before = None if alike else self._weights.detach().clone()
         self._optimizer.step()
-        if before is not None:  # steps are in proportion to the rate; where the factor is 1, `lerp` changes no bit
+        if before is not None:  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
             self._weights.data.copy_(torch.lerp(before, self._weights.detach(), factors))
         return losses.detach()
 
-    def _judge(self, weights: Tensors, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """What each network's step makes small, (network,), and its losses, (network, output)."""
+    def _evaluate(self, weights: Tensors, samples: Tensors) -> tuple[Tensor, Tensor]:
+        """The objective that each network minimises, (network,), and its losses, (network, output)."""
         cast = PRECISIONS[self.recipe.precision]
         with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-            judged: tuple[Tensor, Tensor] = vmap(self._call, randomness="different")(weights, self._buffers, samples)
-        return judged
+            made: tuple[Tensor, Tensor] = vmap(self._call, randomness="different")(weights, self._buffers, samples)
+        return made
 
     def _call(self, weights: Tensors, buffers: Tensors, samples: Tensors) -> Any:
         return functional_call(self._module, (weights, buffers), (samples,))
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
-        """Losses, (network, output)."""
+        """The validation losses, (network, output)."""
         self._module.eval()
         rows = next(iter(self._seen.values())).shape[1]
         parts = [
-            (self._judge(self._views, {name: values[:, at : at + BATCH] for name, values in self._seen.items()})[1],
+            (self._evaluate(self._views, {name: values[:, at : at + BATCH] for name, values in self._seen.items()})[1],
              min(BATCH, rows - at) / rows)
             for at in range(0, rows, BATCH)
         ]  # fmt: skip
         return torch.stack([losses * share for losses, share in parts]).sum(0).cpu()
 
     def _close_epoch(self, batch_losses: Tensor) -> EpochLines:
-        """Validate, keep what is best, let the callbacks act. Returns the epoch's lines."""
+        """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's lines."""
         means = loop.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
         validated = self._validate().double().tolist() if self._seen else None
         sound = torch.isfinite(batch_losses).flatten(2).all(-1).all(0).tolist()
@@ -269,9 +272,9 @@ class Stack:
             if is_kept(loss, outcome.best_loss, self.recipe.keep):
                 outcome.best_loss, outcome.best_epoch = loss, epoch
                 better.append(row)
-            judged = validated[row] if validated is not None else []
+            validation = validated[row] if validated is not None else []
             best = float(outcome.best_epoch == epoch)
-            numbers.append([rate * outcome.learning_rate_factor, *means[row], *judged, best])
+            numbers.append([rate * outcome.learning_rate_factor, *means[row], *validation, best])
             written.append(position)
             if task.callbacks:
                 view = _EpochView(outcome, self._line(numbers[-1], epoch), loss)
@@ -296,7 +299,7 @@ class Stack:
             self._best.keep(self._positions[row], weights[row], buffers)
 
     def _may_come_later(self) -> bool:
-        """Whether another epoch will follow for all, so that there is no need to keep this one's weights yet."""
+        """Whether another epoch will follow for all networks, so that this one's weights need not be copied."""
         stops = any(self.outcomes[position].ended for position in self._positions)
         return self.epochs_done + 1 < self.recipe.epochs and not stops
 
@@ -327,7 +330,7 @@ class Stack:
 
 
 class _EpochView:
-    """What callbacks see of one task's epoch."""
+    """One task's epoch as callbacks see it."""
 
     def __init__(self, outcome: Outcome, line: dict[str, Any], validation_loss: float) -> None:
         self._outcome, self.line, self.validation_loss = outcome, line, validation_loss
@@ -340,4 +343,4 @@ class _EpochView:
         self._outcome.stopped = reason
 
     def evaluate_test(self) -> dict[str, dict[str, float]]:
-        raise ValueError("a network of a stack has no test part to look at; leave out 'test_evaluate'")
+        raise ValueError("networks of a stack have no test part; leave out the callback 'test_evaluate'")

@@ -1,4 +1,4 @@
-"""The networks of a stack: what each is trained on, how far it has come, and which can be trained together."""
+"""The tasks of a stack: a network and its data, how its training ended, and which tasks can share a stack."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Task:
 
 @dataclass
 class Outcome:
-    """How far one task has come, and how it ended."""
+    """The state of one task: its best epoch, and how it ended."""
 
     best_epoch: int = 0
     """The epoch whose weights are kept."""
@@ -54,6 +54,7 @@ class Outcome:
 
     @property
     def ended(self) -> bool:
+        """Whether the task is no longer trained."""
         return self.stopped is not None or self.failed is not None
 
 
@@ -74,6 +75,7 @@ def stack_size(network: Network, batch_size: int) -> int:
 
 
 def row_count(samples: Samples) -> int:
+    """The number of samples."""
     return len(next(iter(samples.values())))
 
 

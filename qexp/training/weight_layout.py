@@ -1,4 +1,4 @@
-"""Where the weights of many networks lie: those of each in a row of one matrix, so that a step is one operation."""
+"""The weights of many networks in one matrix, a row for each, so that an optimizer's step is one operation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 ALIGNMENT = 16
-"""Every weight begins at a multiple of so many numbers, so that all networks' are worked on in the same way."""
+"""Every weight starts at a multiple of this many numbers, so that vectorised code rounds alike for all networks."""
 
 
 class WeightLayout:
-    """Where each of a network's weights lies in its row."""
+    """Name of a weight → its place in the row of a network."""
 
     def __init__(self, module: nn.Module) -> None:
         self._places: dict[str, tuple[int, torch.Size]] = {}
@@ -20,7 +20,7 @@ class WeightLayout:
             self._length += -(-weight.numel() // ALIGNMENT) * ALIGNMENT
 
     def row(self, module: nn.Module) -> Tensor:
-        """The weights of a network of this layout, (number,); zeros between them."""
+        """The weights of a network of this layout as one row, (number,), with zeros between them."""
         row = torch.zeros(self._length)
         for name, weight in module.named_parameters():
             start, shape = self._places[name]
@@ -28,7 +28,7 @@ class WeightLayout:
         return row
 
     def views(self, rows: Tensor) -> dict[str, Tensor]:
-        """(network, ...) per weight, in the memory of the rows."""
+        """Name → weight, (network, ...), as views of the memory of the rows, (network, number)."""
         return {
             name: rows[:, start : start + shape.numel()].view(len(rows), *shape)
             for name, (start, shape) in self._places.items()

@@ -16,6 +16,7 @@ import scipy.stats
 from qexp.analysis.comparison.seed_comparison import compare_across_seeds
 from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.figures.bands import FEW, learning_bands, middle_and_band
+from qexp.figures.canvas import save
 from qexp.files import json_bytes
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record.process import this_process
@@ -390,5 +391,5 @@ def test_losses_below_zero_and_losses_that_are_no_numbers_are_drawn(tmp_path):
     lines[0]["validation"]["loss"], lines[1]["validation"]["loss"] = -1.0, None
     nothing = [{"epoch": 1, "validation": {"loss": None, "depth": {"mae": None}}}]
     lines_of = {"some": [lines, lines[:1]], "none": [nothing]}
-    learning_bands(lines_of, "transformed values", {"depth": "km"}, tmp_path / "bands.png")
+    save(learning_bands(lines_of, "transformed values", {"depth": "km"}), tmp_path / "bands.png")
     assert (tmp_path / "bands.png").read_bytes().startswith(PNG)

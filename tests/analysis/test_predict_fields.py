@@ -266,7 +266,7 @@ def test_variables_that_are_missing_are_named_with_near_names(here, predict):
     assert (code, stdout) == (2, "")
     assert "wrong.nc has no variable 'thk'; did you mean 'thck'?" in stderr
     written("flat.nc", data.drop_vars("usurf"))
-    assert "slopes are computed where there is a surface 'usurf'" in predict("flat.nc", "made.nc").stderr
+    assert "slopes can be computed from a surface 'usurf'" in predict("flat.nc", "made.nc").stderr
     assert not (here / "made.nc").exists()
 
 

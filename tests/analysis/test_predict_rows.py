@@ -190,7 +190,7 @@ WRONG = {
     "index,red,blue\n1,0.2,0.5\n2,many,0.5\n": "row 3, column 'red': 'many' is not a number",
     "index,red,blue\n1,0.2,0.5\n2,0.2\n": "row 3: 2 cells, but there are 3 columns",
     "index,redd,blue\n1,0.2,0.5\n": "no column 'red'; did you mean 'redd'",
-    "1,0.2\n": "2 columns without names; without a line of names there must be 3: an index, then red, blue",
+    "1,0.2\n": "2 columns without names; without a header there must be 3: an index, then red, blue",
     "index;red;blue\n1;0.2;0.5\n": "separated by semicolons",
     "index,red,blue,red\n1,0.2,0.5,0.2\n": "has 2 columns called 'red'",
     "index,red,blue,tio2\n1,0.2,0.5,3\n": "has a column 'tio2'",

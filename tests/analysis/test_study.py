@@ -15,6 +15,7 @@ import pytest
 import qexp
 from qexp.analysis.studies import Asked, Pretraining, planned
 from qexp.errors import QexpError
+from qexp.figures.canvas import save
 from qexp.figures.studies import Line, Spot, floored, places, study_panels
 from qexp.runs.launch.sweep import Order
 from qexp.workspace import Workspace
@@ -223,7 +224,7 @@ def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, val
     spots = {text: Spot([0.1, 0.2], 0.15, (-1.1, 1.4)) for text in values}
     single = {text: Spot([0.1], 0.1, None) for text in values}
     panels = {"": {"a": Line(spots), "b": Line(single), "c": Line(spots, constant=True)}}
-    study_panels(panels, "values", values, "r2", tmp_path / "study.png")
+    save(study_panels(panels, "values", values, "r2"), tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(PNG)
 
 
@@ -235,7 +236,7 @@ def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
     low, high, below = floored({"": {"a": line}}, None)
     assert low < -9
     assert below == 0
-    study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", tmp_path / "study.png", floor=-0.5)
+    save(study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", floor=-0.5), tmp_path / "study.png")
     assert (tmp_path / "study.png").stat().st_size > 1000
 
 

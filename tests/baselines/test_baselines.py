@@ -151,7 +151,7 @@ def test_hyper_parameters_are_chosen_by_the_inner_splits_that_are_handed_in():
 
 def test_inner_splits_that_leave_the_training_rows_are_refused():
     inputs, targets = linear(12)
-    with pytest.raises(ValueError, match=r"not its training rows: \[11\]"):
+    with pytest.raises(ValueError, match=r"not training rows of their fold: \[11\]"):
         estimates(
             "ridge", inputs, targets, [(np.arange(9), np.arange(9, 12))], lambda rows: [(rows, np.array([11]))], 0
         )

@@ -153,7 +153,7 @@ def test_a_folder_that_is_no_workspace_is_refused_wherever_it_is_named(qexp, tmp
     for line in ((*arguments, "--workspace", tmp_path), ("--workspace", tmp_path, *arguments)):
         code, stdout, stderr = qexp(*line)
         assert (code, stdout) == (3, "")
-        assert f"{tmp_path} is no workspace" in stderr
+        assert f"{tmp_path} is not a workspace" in stderr
 
 
 @pytest.mark.parametrize("arguments", [("tables", "losses"), ("schema", "model")], ids=lambda arguments: arguments[0])

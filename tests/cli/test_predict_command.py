@@ -228,7 +228,7 @@ WRONG = {
     "": "wrong.csv is empty",
     "pixel,red,gren,blue\n0,0.5,0.5,0.5\n": "wrong.csv has no column 'green'; did you mean 'gren'?",
     "pixel,red,green,blue\n0,0.5,0.5,0.5\n1,0.5,dark,0.5\n": "wrong.csv: row 3, column 'green': 'dark' is not a number",
-    "0,0.5,0.5\n": "wrong.csv: 3 columns without names; without a line of names there must be 4: an index, then red, "
+    "0,0.5,0.5\n": "wrong.csv: 3 columns without names; without a header there must be 4: an index, then red, "
     "green, blue",
 }
 

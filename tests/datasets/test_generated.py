@@ -8,7 +8,7 @@ import torch
 from qexp.datasets.distributions import log_normal, uniform
 from qexp.datasets.generated import BLOCK, GeneratedDataset
 from qexp.datasets.generators import GENERATORS
-from qexp.datasets.generators.deformation import DeformationImages, DeformationSource
+from qexp.datasets.generators.deformation import DeformationImages, Source
 from qexp.datasets.noises import ExponentialNoise, WhiteNoise
 from qexp.forward.point import mogi, mogi_image
 from qexp.seeds import Seeds
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 FIXED = {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.1, "y_res": 0.1, "x": 0.0, "y": 0.0}
 TEST = {"depth": [(0.2, 0.4), (0.85, 0.95)], "delta_volume": [(0.2, 0.4), (0.85, 0.95)]}
 DISTRIBUTIONS = {"depth": log_normal(0, 0.3), "delta_volume": log_normal(0.2, 0.5)}
-MOGI = DeformationImages(DeformationSource(("x", "y", "depth", "delta_volume"), mogi, mogi_image))
+MOGI = DeformationImages(Source(("x", "y", "depth", "delta_volume"), mogi, mogi_image))
 HALF = [(0.0, 0.5)]
 
 
@@ -251,7 +251,7 @@ def test_one_variable_of_a_view_asks_for_the_others_and_views_are_counted_as_num
 @pytest.mark.parametrize("size", [(6, 9), (7, 4)])
 @pytest.mark.parametrize("varying", [{}, {"x_res": uniform(0.05, 0.2)}, {"y_res": uniform(0.05, 0.2)}], ids=list)
 def test_a_source_without_an_image_kernel_makes_the_images_of_one_that_has_it(size, varying):
-    slow = DeformationImages(DeformationSource(("x", "y", "depth", "delta_volume"), mogi))
+    slow = DeformationImages(Source(("x", "y", "depth", "delta_volume"), mogi))
     second = {"azimuth_1": 1.0, "incidence_1": 0.5, "x_res_1": 0.2, "y_res_1": 0.1}
     count = BLOCK + 2
     fast_images, slow_images = (

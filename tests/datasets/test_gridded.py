@@ -331,7 +331,7 @@ def test_a_mapping_is_read_as_it_is_written(tmp_path):
         ("thk 0.0", "line 2: the scale of 'thk' is 0; it must not be zero"),
         ("thk nan", "line 2: the scale of 'thk' is nan"),
         ("thk 2000 m", "line 2: more than a field and its scale"),
-        ("usurf 2000", "line 2: 'usurf' stands in the file twice"),
+        ("usurf 2000", "line 2: 'usurf' is listed twice; remove one"),
     ],
 )
 def test_a_line_that_is_no_mapping_is_named(tmp_path, line, complaint):
@@ -363,17 +363,17 @@ def uneven(data):
         (
             without("usurf"),
             {},
-            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes are computed where there is a surface 'usurf'",
+            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes can be computed from a surface 'usurf'",
         ),
         (
             without("x"),
             {},
-            r"d1/ex\.nc has no coordinate 'x' of two or more cells, without which 'slopsurfx' cannot be computed",
+            r"d1/ex\.nc has no coordinate 'x' of two or more cells, which is needed to compute 'slopsurfx' from",
         ),
         (
             without("y"),
             {},
-            r"d1/ex\.nc has no coordinate 'y' of two or more cells, without which 'slopsurfy' cannot be computed",
+            r"d1/ex\.nc has no coordinate 'y' of two or more cells, which is needed to compute 'slopsurfy' from",
         ),
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
         (
@@ -382,11 +382,11 @@ def uneven(data):
             r"d1 has no thickness 'thk' to compare with; leave 'threshold' out",
         ),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
-        (uneven, {}, r"d1/ex\.nc: 'x' is not even: its steps go from 160 to 240"),
+        (uneven, {}, r"d1/ex\.nc: 'x' is not evenly spaced: its steps range from 160 to 240"),
         (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
         (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),
-        (lambda data: data, {"resample": 1.5}, "cells become wider by whole numbers"),
-        (lambda data: data, {"resample": 30}, "nothing is left of 20 x 24 cells"),
+        (lambda data: data, {"resample": 1.5}, r"must be a whole number \(wider cells\), or less than 1"),
+        (lambda data: data, {"resample": 30}, "20 x 24 cells cannot be resampled by 30: no cell is left"),
         (lambda data: data, {"vectors": [["ubar", "vba"]]}, "no variable 'vba'; did you mean 'vbar'"),
     ],
 )

@@ -437,7 +437,7 @@ def test_all_that_is_wrong_is_told_at_once_and_five_of_many_are_named(folders):
 
 
 def test_a_folder_that_was_named_one_too_high_or_too_low_is_told_so(folders):
-    assert f"name the folder that holds it, {folders}" in refused(folders / "train")
+    assert f"use the folder that contains it, {folders}" in refused(folders / "train")
     assert "below it, these have one: cores" in refused(folders.parent)
     (folders / "all.txt").write_text("")
     assert "is neither a folder nor a table, .csv, .parquet, .nc" in refused(folders / "all.txt")
@@ -447,8 +447,8 @@ def test_a_folder_that_was_named_one_too_high_or_too_low_is_told_so(folders):
     ("arguments", "where", "words"),
     [
         ({"patch_size": 7}, "patch_size", "7 channels do not divide 64; use 4 or 8"),
-        ({"target": "spectrum"}, "target", "call the target otherwise"),
-        ({"energy": [0.0, 0.0]}, "energy", "must ascend"),
+        ({"target": "spectrum"}, "target", "give the target another name"),
+        ({"energy": [0.0, 0.0]}, "energy", "must increase"),
         ({"core": "hole"}, "core", "no column 'hole'; known: core, depth, voltage"),
         ({"depth": "dept"}, "depth", "did you mean 'depth'"),
     ],
@@ -464,7 +464,7 @@ def test_spectra_that_are_there_twice_and_cores_on_both_sides_of_validation_are_
     rewrite(folders / "train/val.csv", "C1_0.csv,C1", "B1_0.csv,B1")
     for _ in range(2):  # the second time from what is kept
         one, two, *rest = opened(folders).warnings
-        assert "1 spectra of the train part are there before: A2_0.csv (as A1_0.csv)" in one
+        assert "1 spectra of the train part are duplicates of earlier ones: A2_0.csv (as A1_0.csv)" in one
         assert "2 cores have spectra for training and for validation: B1, C1" in two
         assert rest == []
 

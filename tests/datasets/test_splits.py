@@ -151,7 +151,7 @@ def test_the_parts_of_the_files_hold_out_the_test_and_of_what_is_left_the_valida
         ("group_k_fold", {"by": "mission"}, EVERY[:8], "by", "all 8 rows have the same 'mission'"),
         ("held_out", {"by": "mission", "values": ["Apollo 71"]}, EVERY, "values", "did you mean 'Apollo 17'"),
         ("held_out", {"by": "mission", "values": ["Luna 16"]}, EVERY[:8], "values", "none of the 8 rows"),
-        ("held_out", {"by": "mission", "values": ["Apollo 12"]}, EVERY[:8], "values", "none is left"),
+        ("held_out", {"by": "mission", "values": ["Apollo 12"]}, EVERY[:8], "values", "no training rows"),
         ("random", {"share": 0.01}, EVERY, "share", "0.01 of 35 rows is none"),
         ("random", {"share": 0.99}, EVERY, "share", "all of them"),
         ("k_fold", {"shuffle": False, "repeats": 2}, EVERY, "repeats", "all repeats are the same"),

@@ -159,7 +159,7 @@ def test_a_row_is_counted_as_the_file_is_numbered_in_an_editor(refused):
 
 def test_infinite_and_huge_numbers_are_refused(refused):
     ((_, message),) = refused(ROWS.replace("0.039", "1e39").replace("0.030", "-inf"))
-    assert "column 'M415', rows 3, 4: too large" in message
+    assert "column 'M415', rows 3, 4: the number is too large" in message
 
 
 def test_columns_that_are_not_there_are_all_reported_with_near_names_and_places(refused):
@@ -190,7 +190,7 @@ def test_columns_that_are_not_there_are_all_reported_with_near_names_and_places(
         (ROWS.replace("M750", "M415"), "has 2 columns called 'M415'; rename all but one"),
         (
             ROWS.replace("Luna16", '"Luna16'),
-            "row 4: text stands behind a closing quotation mark",
+            "row 4: text follows a closing quotation mark",
         ),
     ],
 )
@@ -229,7 +229,7 @@ def test_repeated_identifiers_are_warned_of(opened):
 def test_a_constant_column_is_warned_of_by_name(opened):
     content = "Site,M415,M750,inc,TiO2\na,1,2,30,3\nb,2,3,30,4\n"
     assert opened(content).warnings == [
-        "column 'inc' of 'angles' is 30 in all 2 rows: a network can learn nothing from it"
+        "column 'inc' of 'angles' is 30 in all 2 rows: it has no information for a network"
     ]
 
 
@@ -238,7 +238,7 @@ def test_the_fingerprint_is_that_of_the_content_and_another_content_is_refused(o
     assert opened(name="copy.csv").fingerprint == first.fingerprint
     other = ROWS.replace("3.35", "3.36")
     assert opened(other, name="other.csv").fingerprint != first.fingerprint
-    with pytest.raises(DatasetError, match="is another file than before"):
+    with pytest.raises(DatasetError, match="has changed: its SHA-256 is now"):
         opened(other, fingerprint=first.fingerprint)
 
 

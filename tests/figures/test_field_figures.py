@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from qexp.figures.canvas import save
 from qexp.figures.fields import Extent, Moment, draw_moments, extent, thinned
 
 
@@ -32,7 +33,8 @@ def test_one_scale_holds_for_all_times_so_that_faster_ice_looks_faster(tmp_path)
     slow, fast = (np.full((20, 30), value, np.float32) for value in (1.0, 2.0))
     moments = [Moment("t", {"speed": field}, {"speed": field}) for field in (slow, fast, slow)]
     files = [tmp_path / f"{number}.png" for number in range(3)]
-    draw_moments(moments, {"speed": "m a-1"}, [], Extent(0, 3, 0, 2, "km"), files)
+    for made, file in zip(draw_moments(moments, {"speed": "m a-1"}, [], Extent(0, 3, 0, 2, "km")), files, strict=True):
+        save(made, file)
     first, second, third = map(pixels, files)
     height, width = first.shape[:2]
     of_truth = (slice(height // 2, height // 2 + 5), slice(width // 5, width // 5 + 5))
@@ -43,7 +45,8 @@ def test_one_scale_holds_for_all_times_so_that_faster_ice_looks_faster(tmp_path)
 def test_cells_without_ice_are_grey_and_a_field_without_any_ice_is_drawn(tmp_path):
     empty = np.full((20, 20), np.nan, np.float32)
     moment = Moment("t", {"u": empty, "v": empty}, {"u": empty, "v": empty})
-    draw_moments([moment], {}, [("u", "v")], Extent(0, 20, 0, 20, "cells"), [tmp_path / "a.png"])
+    (made,) = draw_moments([moment], {}, [("u", "v")], Extent(0, 20, 0, 20, "cells"))
+    save(made, tmp_path / "a.png")
     shown = pixels(tmp_path / "a.png")[..., :3]
     share_of_grey = (np.abs(shown - 0.88).max(axis=-1) < 0.01).mean()
     assert share_of_grey > 0.4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from qexp.figures.canvas import DPI, legend, panels, titled, whole_numbers
+from qexp.figures.canvas import DPI, legend, panels, save, titled, whole_numbers
 from qexp.figures.fold_curves import FoldCurve, fold_curves
 from qexp.figures.point_labels import name_points
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
@@ -37,9 +37,9 @@ def pixels(path):
 
 
 FIGURES = {
-    "against measured": lambda note, path: estimates_against_measured({"tio2": rows()}, "10 networks", note, path),
-    "by group": lambda note, path: residuals_by_group({"tio2": rows()}, note, path),
-    "fold curves": lambda note, path: fold_curves([curve(40, 30)] * 3, "transformed values", note, path),
+    "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
+    "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
+    "fold curves": lambda note: fold_curves([curve(40, 30)] * 3, "transformed values", note),
 }
 
 
@@ -47,7 +47,7 @@ FIGURES = {
 def test_a_note_is_written_into_the_margin_in_its_own_colour_and_the_same_call_draws_the_same(name, tmp_path):
     drawn = {}
     for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
-        FIGURES[name](note, tmp_path / f"{file}.png")
+        save(FIGURES[name](note), tmp_path / f"{file}.png")
         drawn[file] = pixels(tmp_path / f"{file}.png")
     margin = slice(0, int(0.45 * DPI))
     assert (drawn["plain"][margin] != drawn["noted"][margin]).any()
@@ -57,7 +57,7 @@ def test_a_note_is_written_into_the_margin_in_its_own_colour_and_the_same_call_d
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_written_over_the_edge_of_a_figure(name, tmp_path):
-    FIGURES[name](NOTE, tmp_path / "figure.png")
+    save(FIGURES[name](NOTE), tmp_path / "figure.png")
     image = pixels(tmp_path / "figure.png")
     for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
         assert (edge == 1).all()
@@ -69,7 +69,7 @@ SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5),
 @pytest.mark.parametrize(("least", "greatest"), SIZES)
 def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, least, greatest):
     losses = np.geomspace(greatest, least, 3)
-    fold_curves([FoldCurve(losses, losses, 3)] * 2, "transformed values", "", tmp_path / "figure.png")
+    save(fold_curves([FoldCurve(losses, losses, 3)] * 2, "transformed values", ""), tmp_path / "figure.png")
     assert (pixels(tmp_path / "figure.png")[:, :3] == 1).all()
 
 
@@ -133,16 +133,16 @@ def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
         "names as formulas": replace(whole, names=["$x_" + "y" * 60] * 8, groups=["$10_{\\bad"] * 8),
     }
     for name, case in cases.items():
-        estimates_against_measured({"depth": case, "tio2": case}, "10 networks", "", tmp_path / f"{name}.png")
-        residuals_by_group({"depth": case, "tio2": case}, "", tmp_path / f"{name} by group.png")
+        save(estimates_against_measured({"depth": case, "tio2": case}, "10 networks", ""), tmp_path / f"{name}.png")
+        save(residuals_by_group({"depth": case, "tio2": case}, ""), tmp_path / f"{name} by group.png")
     assert len(list(tmp_path.iterdir())) == 2 * len(cases)
 
 
 def test_folds_may_end_after_different_epochs_or_have_no_finite_loss(tmp_path):
     folds = [curve(40, 40), curve(10, 3), curve(1, 1), FoldCurve(np.full(5, np.nan), np.full(5, np.nan), None)]
-    fold_curves(folds, "transformed values", "", tmp_path / "some.png")
-    fold_curves(folds[3:], "transformed values", "", tmp_path / "none.png")
-    fold_curves([curve(1, 1)], "transformed values", "", tmp_path / "one.png")
+    save(fold_curves(folds, "transformed values", ""), tmp_path / "some.png")
+    save(fold_curves(folds[3:], "transformed values", ""), tmp_path / "none.png")
+    save(fold_curves([curve(1, 1)], "transformed values", ""), tmp_path / "one.png")
     assert all(pixels(path).size for path in tmp_path.iterdir())
 
 

@@ -6,11 +6,10 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from qexp.figures import spectra
-from qexp.figures.canvas import DPI
+from qexp.figures.canvas import DPI, save
 from qexp.figures.cores import Estimates, down_core, estimates_by_core
 from qexp.figures.panel_grid import panel_grid
 from qexp.figures.spectra import Reconstruction, energies, errors_by_energy, reconstructions
@@ -42,10 +41,10 @@ def of_channels(seed=0):
 
 
 FIGURES = {
-    "by core": lambda note, path: estimates_by_core(of_cores(), note, path),
-    "down core": lambda note, path: down_core(of_cores(9), note, path),
-    "reconstructions": lambda note, path: reconstructions([spectrum(0), spectrum(1)], WHERE, note, path),
-    "errors by energy": lambda note, path: errors_by_energy(of_channels(), WHERE, note, path),
+    "by core": lambda note: estimates_by_core(of_cores(), note),
+    "down core": lambda note: down_core(of_cores(9), note),
+    "reconstructions": lambda note: reconstructions([spectrum(0), spectrum(1)], WHERE, note),
+    "errors by energy": lambda note: errors_by_energy(of_channels(), WHERE, note),
 }
 
 
@@ -55,24 +54,11 @@ def pixels(path):
     return image
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were written as files, as matplotlib has them."""
-    figures, savefig = [], Figure.savefig
-
-    def noted(made, *arguments, **options):
-        figures.append(made)
-        savefig(made, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", noted)
-    return figures
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_note_on_spectra_is_written_above_all_panels_and_the_same_call_draws_the_same(name, tmp_path):
     images = {}
     for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
-        FIGURES[name](note, tmp_path / f"{file}.png")
+        save(FIGURES[name](note), tmp_path / f"{file}.png")
         images[file] = pixels(tmp_path / f"{file}.png")
     differs = np.flatnonzero((images["plain"] != images["noted"]).any(axis=(1, 2)))
     assert 0 < differs.max() < 0.45 * DPI
@@ -81,16 +67,15 @@ def test_a_note_on_spectra_is_written_above_all_panels_and_the_same_call_draws_t
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
-    FIGURES[name](NOTE, tmp_path / "figure.png")
+    save(FIGURES[name](NOTE), tmp_path / "figure.png")
     image = pixels(tmp_path / "figure.png")
     for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
         assert (edge == 1).all()
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_text_of_a_figure_of_spectra_covers_another(name, drawn, tmp_path):
-    FIGURES[name](NOTE, tmp_path / "figure.png")
-    (made,) = drawn
+def test_no_text_of_a_figure_of_spectra_covers_another(name):
+    made = FIGURES[name](NOTE)
     made.set_dpi(DPI)
     made.canvas.draw()
     renderer = made.canvas.get_renderer()
@@ -127,9 +112,9 @@ def symbols(made):
 
 
 @pytest.mark.parametrize("highest", [3.0, 10.0, 41.0])
-def test_elements_stand_where_their_k_alpha_line_is_and_only_those_within_the_spectrum(highest, drawn, tmp_path):
-    errors_by_energy(of_channels(), np.linspace(0.0, highest, 2048), "", tmp_path / "figure.png")
-    places = {element: text.get_position()[0] for element, text in symbols(drawn[0]).items()}
+def test_elements_stand_where_their_k_alpha_line_is_and_only_those_within_the_spectrum(highest):
+    made = errors_by_energy(of_channels(), np.linspace(0.0, highest, 2048), "")
+    places = {element: text.get_position()[0] for element, text in symbols(made).items()}
     expected = {
         element: next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000
         for element in spectra.MARKED
@@ -138,30 +123,30 @@ def test_elements_stand_where_their_k_alpha_line_is_and_only_those_within_the_sp
     assert {"Al", "Si", "S", "Cl"} <= places.keys()
 
 
-def test_symbols_for_which_there_is_no_place_are_left_out(drawn, tmp_path):
-    errors_by_energy(of_channels(), np.linspace(0.0, 600.0, 2048), "", tmp_path / "figure.png")
-    drawn[0].canvas.draw()
-    boxes = [text.get_window_extent() for text in symbols(drawn[0]).values()]
+def test_symbols_for_which_there_is_no_place_are_left_out():
+    made = errors_by_energy(of_channels(), np.linspace(0.0, 600.0, 2048), "")
+    made.canvas.draw()
+    boxes = [text.get_window_extent() for text in symbols(made).values()]
     assert 2 <= len(boxes) < len(spectra.MARKED)
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
 
 
-def test_without_energies_there_are_channels_and_no_elements(drawn, tmp_path):
-    errors_by_energy(of_channels(), None, "", tmp_path / "figure.png")
-    (axis,) = drawn[0].axes
+def test_without_energies_there_are_channels_and_no_elements():
+    made = errors_by_energy(of_channels(), None, "")
+    (axis,) = made.axes
     assert axis.get_xlabel() == "channel"
     assert axis.get_xlim() == (0, 2047)
-    assert symbols(drawn[0]) == {}
+    assert symbols(made) == {}
 
 
 # Reconstructions
 
 
-def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_is_told_as_hidden(drawn, tmp_path):
+def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_is_told_as_hidden():
     one = spectrum()
-    reconstructions([one], WHERE, "", tmp_path / "figure.png")
-    _, seen, reconstructed = drawn[0].axes
+    made = reconstructions([one], WHERE, "")
+    _, seen, reconstructed = made.axes
     np.testing.assert_array_equal(np.isnan(seen.lines[0].get_ydata()), one.hidden)
     curves = {line.get_label(): line.get_ydata() for line in reconstructed.lines}
     np.testing.assert_array_equal(np.isnan(curves["of what was hidden"]), ~one.hidden)
@@ -170,26 +155,25 @@ def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_i
     np.testing.assert_array_equal(shaded, one.hidden)
 
 
-def test_one_estimate_beyond_all_bounds_does_not_squeeze_a_spectrum(drawn, tmp_path):
+def test_one_estimate_beyond_all_bounds_does_not_squeeze_a_spectrum():
     one = spectrum()
     one.reconstructed[np.flatnonzero(one.hidden)[0]] = 1e30
-    reconstructions([one], WHERE, "", tmp_path / "figure.png")
-    assert drawn[0].axes[0].get_ylim()[1] < 1e5
+    made = reconstructions([one], WHERE, "")
+    assert made.axes[0].get_ylim()[1] < 1e5
 
 
 # Cores
 
 
-def test_profiles_go_downwards_whatever_the_order_of_the_rows(drawn, tmp_path):
+def test_profiles_go_downwards_whatever_the_order_of_the_rows():
     whole = of_cores(3)
     order = np.random.default_rng(1).permutation(len(whole.cores))
     shuffled = Estimates(
         "toc", "wt%", [whole.cores[row] for row in order],
         *(np.asarray(values)[order] for values in (whole.depths, whole.estimated, whole.measured)),
     )  # fmt: skip
-    for estimates in (whole, shuffled):
-        down_core(estimates, "", tmp_path / "figure.png")
-    for one, other in zip(drawn[0].axes, drawn[1].axes, strict=True):
+    first, second = (down_core(estimates, "") for estimates in (whole, shuffled))
+    for one, other in zip(first.axes, second.axes, strict=True):
         assert one.get_ylim()[0] > one.get_ylim()[1]
         assert one.get_title() == other.get_title()
         for line, same in zip(one.lines, other.lines, strict=True):
@@ -197,9 +181,8 @@ def test_profiles_go_downwards_whatever_the_order_of_the_rows(drawn, tmp_path):
             np.testing.assert_array_equal(line.get_xdata(), same.get_xdata())
 
 
-def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many(drawn, tmp_path):
-    down_core(of_cores(70, 3), "", tmp_path / "figure.png")
-    (made,) = drawn
+def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many():
+    made = down_core(of_cores(70, 3), "")
     titles = [axis.get_title() for axis in made.axes]
     assert len(titles) == 32
     assert titles[0] == "core_000"
@@ -207,21 +190,20 @@ def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many(drawn, tm
     assert "32 of 70 cores" in made.texts[0].get_text()
 
 
-def test_rows_whose_depth_is_not_known_are_left_out_unless_that_is_so_of_all(drawn, tmp_path):
+def test_rows_whose_depth_is_not_known_are_left_out_unless_that_is_so_of_all():
     whole = of_cores(1)
     some = replace(whole, depths=np.where(np.arange(12) < 4, np.nan, whole.depths))
-    for depths in (some.depths, np.full(12, np.nan)):
-        down_core(replace(whole, depths=depths), "", tmp_path / "figure.png")
-    assert len(drawn[0].axes[0].lines[0].get_ydata()) == 8
-    assert drawn[0].axes[0].get_ylabel() == "depth (mm)"
-    np.testing.assert_array_equal(drawn[1].axes[0].lines[0].get_ydata(), np.arange(1, 13))
-    assert drawn[1].axes[0].get_ylabel() == "spectrum"
+    made, without = (down_core(replace(whole, depths=depths), "") for depths in (some.depths, np.full(12, np.nan)))
+    assert len(made.axes[0].lines[0].get_ydata()) == 8
+    assert made.axes[0].get_ylabel() == "depth (mm)"
+    np.testing.assert_array_equal(without.axes[0].lines[0].get_ydata(), np.arange(1, 13))
+    assert without.axes[0].get_ylabel() == "spectrum"
 
 
 @pytest.mark.parametrize(("count", "named"), [(1, 0), (2, 2), (42, 42), (43, 0)])
-def test_cores_are_named_as_long_as_they_can_be_told_apart(count, named, drawn, tmp_path):
-    estimates_by_core(of_cores(count, 2), "", tmp_path / "figure.png")
-    (axis,) = drawn[0].axes
+def test_cores_are_named_as_long_as_they_can_be_told_apart(count, named):
+    made = estimates_by_core(of_cores(count, 2), "")
+    (axis,) = made.axes
     legend = axis.get_legend()
     assert (0 if legend is None else len(legend.get_texts())) == named
     styles = {(line.get_color(), line.get_marker()) for line in axis.lines[1:]}
@@ -240,17 +222,17 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
         "names as formulas": replace(whole, cores=["$x_" + "y" * 60] * 12 + ["$10_{\\bad"] * 12),
     }
     for name, case in cases.items():
-        estimates_by_core(case, "", tmp_path / f"{name}.png")
-        down_core(case, "", tmp_path / f"{name} down.png")
-    down_core(replace(whole, measured=None), "", tmp_path / "only estimated.png")
+        save(estimates_by_core(case, ""), tmp_path / f"{name}.png")
+        save(down_core(case, ""), tmp_path / f"{name} down.png")
+    save(down_core(replace(whole, measured=None), ""), tmp_path / "only estimated.png")
     zeros = np.zeros(2048)
     empty = Reconstruction("$a_{", zeros, zeros, np.zeros(2048, dtype=bool))
-    reconstructions([empty, replace(empty, hidden=~empty.hidden)], None, "", tmp_path / "zeros.png")
+    save(reconstructions([empty, replace(empty, hidden=~empty.hidden)], None, ""), tmp_path / "zeros.png")
     wild = np.where(np.arange(2048) % 3 == 0, np.inf, np.where(np.arange(2048) % 3 == 1, np.nan, -1e9))
-    reconstructions([replace(spectrum(), reconstructed=wild)], WHERE, "", tmp_path / "wild.png")
-    errors_by_energy({"network": wild, "other": -wild}, WHERE, "", tmp_path / "wild errors.png")
-    errors_by_energy({"network": np.full(2048, np.nan), "mean": zeros}, WHERE, "", tmp_path / "nan.png")
-    errors_by_energy({"network": np.ones(1)}, energies([1.0, 0.1], 1), "", tmp_path / "one channel.png")
+    save(reconstructions([replace(spectrum(), reconstructed=wild)], WHERE, ""), tmp_path / "wild.png")
+    save(errors_by_energy({"network": wild, "other": -wild}, WHERE, ""), tmp_path / "wild errors.png")
+    save(errors_by_energy({"network": np.full(2048, np.nan), "mean": zeros}, WHERE, ""), tmp_path / "nan.png")
+    save(errors_by_energy({"network": np.ones(1)}, energies([1.0, 0.1], 1), ""), tmp_path / "one channel.png")
     assert len(list(tmp_path.iterdir())) == 2 * len(cases) + 6
 
 

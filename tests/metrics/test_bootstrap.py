@@ -147,13 +147,13 @@ def test_a_constant_truth_has_no_interval_of_r2():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((BUILT["median_relative_error"], [1.0, 2.0], [1.0, 2.0], 0), "not additive"),
+        ((BUILT["median_relative_error"], [1.0, 2.0], [1.0, 2.0], 0), "needs an additive metric"),
         ((RMSE, [1.0, math.nan], [1.0, 2.0], 0), "row 1"),
         ((RMSE, [1.0, 2.0], [1.0], 0), "must be"),
         ((RMSE, [1.0, 2.0], [1.0, 2.0], 0, ["a"]), "1 groups for 2 rows"),
     ],
 )
-def test_what_has_no_interval_is_told(arguments, message):
+def test_the_error_says_what_has_no_interval(arguments, message):
     with pytest.raises(ValueError, match=message):
         interval(*arguments)
 

@@ -345,7 +345,7 @@ MASKED = [(CHANNELS,), (PATCHES,)]
         (lambda: masked_decoder([(5, 8), *MASKED]), "4 patches of 16, but its mask is"),
         (
             lambda: masked_decoder([(5, 8), *MASKED], patch_size=4, mask_ratio=0.5),
-            r"mask_ratio of 0.5 there are a class token and 8 of 16 patches, but its first input is \[8, 5\]; give "
+            r"mask_ratio of 0.5 leaves a class token and 8 of 16 patches, but its first input is \[8, 5\]; give "
             "encoder and decoder the same mask_ratio and patch_size",
         ),
         (lambda: masked_decoder([(5,), *MASKED], patch_size=4), r"its first input is \[5\]"),

@@ -247,7 +247,7 @@ def test_a_table_of_spectra_is_the_same_in_training_and_in_prediction(spectra, f
 
 WRONG_SPECTRA = {
     "word": (",+2,", ",many,", "row 2, column 'channel_3': 'many' is not a number"),
-    "quote": ("f9,", '"f9,', "row 11: text stands behind a closing quotation mark"),
+    "quote": ("f9,", '"f9,', "row 11: text follows a closing quotation mark"),
     "missing": (",+2,", ",NA,", "channel 3 is not a finite number"),
     "depth": (",1.5,", ",deep,", "'deep' of f0"),
     "gap": ("channel_2", "chanel_2", "the first that is missing is channel_2"),

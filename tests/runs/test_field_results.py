@@ -193,15 +193,6 @@ def test_the_same_run_again_leaves_the_same_bytes(copied):
     assert call("verify", "domes_0").code == 0
 
 
-def test_a_pdf_does_not_tell_the_hour(tmp_path, run):
-    from qexp.figures.curves import learning_curves
-
-    for name in ("a.pdf", "b.pdf"):
-        learning_curves({"run": run.metrics}, tmp_path / name, run.record["units"])
-    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
-    assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
-
-
 # Commands
 
 

@@ -10,16 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow
 import pytest
 import xarray
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from pyarrow import parquet
 from pyarrow.csv import write_csv
 from safetensors.numpy import load_file
@@ -29,6 +27,8 @@ from qexp import Run, assemble
 from qexp.assemble.kinds.spectra import divided, labelled
 from qexp.datasets.spectra import SpectraDataset
 from qexp.errors import InterruptedRunError
+from qexp.figures.canvas import save
+from qexp.figures.curves import learning_curves
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from tests import cores
@@ -219,23 +219,13 @@ def test_a_run_to_start_from_that_came_to_no_end_is_refused(here, qexp):
 # Leaks
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All that is written in figures that are saved."""
-    saved: list[str] = []
-    savefig = Figure.savefig
-
-    def noted(figure: Figure, file: Any, **more: Any) -> None:
-        words = [text.get_text() for text in figure.findobj(Text)]
-        saved.append(" ".join(words).replace("\n", " "))
-        savefig(figure, file, **more)
-
-    monkeypatch.setattr(Figure, "savefig", noted)
-    return saved
+def words_in(figure: Path) -> str:
+    """All that is written in an SVG whose texts are texts."""
+    return " ".join("".join(ElementTree.parse(figure).getroot().itertext()).split())
 
 
 @pytest.mark.parametrize("experience", ["finetune", "masked"])
-def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allowed(here, qexp, drawn, experience):
+def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allowed(here, qexp, experience):
     tested = here / ("data/many/test/spe/M5_3.csv" if experience == "masked" else "data/few/test/spe/D1_3.csv")
     shutil.copy(here / "data/many/train/spe/M2_4.csv", tested)
     code, stdout, stderr = qexp("run", experience, "--name", "new")
@@ -258,8 +248,15 @@ def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allo
         with path.open(newline="") as file:
             assert {line["caution"] for line in csv.DictReader(file)} == {LEAKED}, path.name
     assert len(tables) == (2 if experience == "masked" else 1)
-    assert len(drawn) == 4, "three of the run, and one of the comparison"
-    assert [words for words in drawn if LEAKED not in words] == []
+    (here / "texts.mplstyle").write_text("svg.fonttype: none")
+    drawn = qexp("figures", "new", "--format", "svg", "--style", "texts.mplstyle").stdout.split()
+    assert len(drawn) == 3
+    assert [figure for figure in drawn if LEAKED not in words_in(here / figure)] == []
+    other = package.open_run("masked_0")
+    curves = {f"new ({LEAKED})": run.metrics, "masked_0": other.metrics}
+    save(learning_curves(curves, {**other.record["units"], **run.record["units"]}), here / "marked.png")
+    (compared,) = (here / "comparisons").rglob("learning_curves.png")
+    assert compared.read_bytes() == (here / "marked.png").read_bytes()
 
 
 # Tables

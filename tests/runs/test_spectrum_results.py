@@ -1,4 +1,4 @@
-"""What a run on spectra leaves: numbers of test spectra beside baselines, spectra that were filled in, figures."""
+"""What a run on spectra leaves: numbers of test spectra beside baselines, and spectra that were filled in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import xarray
-from matplotlib.figure import Figure
 
 from qexp import assemble
 from qexp.baselines.estimators import BASELINES, Baseline
@@ -114,16 +113,16 @@ def network(spec, dataset, train=None):
     return Subject(dataset, model.eval(), data, train, rows["test"], metrics)
 
 
-def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
+def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
     record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
-        directory, OwnRecord(directory, record), {"baselines": baselines}, {"baselines": table},
+        directory, OwnRecord(directory, record), {"baselines": baselines}, dataset, {"baselines": table},
         torch.device("cpu"), Silent(), interrupted, processes=1,
     )  # fmt: skip
 
 
 def evaluated(directory, of, *asked, **more):
-    return evaluate(attempt(directory, *asked, **more), of)
+    return evaluate(attempt(directory, of.dataset, *asked, **more), of)
 
 
 def lines_of(path):
@@ -152,9 +151,7 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
         assert (table.attrs["run"], table.attrs["part"]) == ("run_0", "test")
     lines = lines_of(directory.results / "predictions.csv")
     assert [float(line["toc_estimate"]) for line in lines] == estimates.tolist()
-    assert {path.name for path in (directory.results / "figures").iterdir()} == {
-        "estimates_by_core.png", "down_core.png", "learning_curve.png",
-    }  # fmt: skip
+    assert {path.name for path in directory.results.iterdir()} == {"predictions.csv", "test_predictions.nc"}
 
 
 def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):
@@ -250,27 +247,31 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
         each = [np.sqrt(np.mean((estimate - truth)[row][hidden[row]] ** 2)) for row in range(len(truth))]
         np.testing.assert_allclose(table["hidden_rmse"], each)
         assert table["hidden_rmse"].attrs["units"] == "counts"
-    assert {path.name for path in (directory.results / "figures").iterdir()} == {
-        "reconstructions.png", "errors_by_energy.png", "learning_curve.png",
+    assert {path.name for path in directory.results.iterdir()} == {
+        "predictions.csv", "test_predictions.nc", "errors_by_energy.csv", "reconstructions.nc",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 512])
-def test_pictures_show_the_spectra_that_their_titles_name(at_once, dataset, directory, monkeypatch):
-    figures, savefig = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda made, *own, **more: figures.append(made) or savefig(made, *own, **more)
-    )
+def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
+    at_once, dataset, directory, monkeypatch
+):
     monkeypatch.setattr(spectra, "AT_ONCE", at_once)
     of = network(AUTOENCODER, dataset)
     evaluated(directory, of)
-    (axes,) = (made.axes for made in figures if len(made.axes) == 9)
-    for row, (original, seen, _) in zip(of.test[[0, 8, 17]], (axes[:3], axes[3:6], axes[6:]), strict=True):
-        assert original.get_title() == f"{dataset.names[row]}, {dataset.cores[row]}, {dataset.depths[row]:g} mm"
-        counts = np.maximum(dataset.spectra[row], 0.5)
-        np.testing.assert_array_equal(original.lines[0].get_ydata(), counts)
-        hidden = of.data.counted("spectrum", of.data.test)[np.flatnonzero(of.test == row)[0]].numpy()
-        np.testing.assert_array_equal(seen.lines[0].get_ydata(), np.where(hidden, np.nan, counts))
+    positions = [0, 8, 17]
+    with xarray.open_dataset(directory.results / "reconstructions.nc") as kept:
+        rows = of.test[positions]
+        np.testing.assert_array_equal(kept["spectrum"], rows)
+        np.testing.assert_array_equal(kept["name"].values.astype(str), dataset.names[rows])
+        np.testing.assert_array_equal(kept["core"].values.astype(str), dataset.cores[rows])
+        np.testing.assert_array_equal(kept["depth"], dataset.depths[rows])
+        np.testing.assert_array_equal(kept["counts"], dataset.spectra[rows])
+        hidden = of.data.counted("spectrum", of.data.test)[positions].numpy()
+        np.testing.assert_array_equal(kept["hidden"], hidden)
+        np.testing.assert_allclose(kept["energy"], ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
+        made = of.model.estimate(of.data.test)["spectrum"][positions].double().numpy()
+        np.testing.assert_allclose(kept["reconstruction"], made, rtol=1e-4)
 
 
 def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(dataset, directory):
@@ -310,25 +311,22 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
 
 
 @pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
-def test_what_must_be_said_of_the_numbers_stands_in_every_table_and_figure(spec, dataset, directory):
-    drawn = {}
+def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, directory):
     for caution in ("", LEAKED):
         found = evaluated(directory, network(spec, dataset), caution=caution)
         assert {row.note for row in found.comparison} <= {caution}
         for path in directory.results.glob("*.csv"):
             assert {line.get("caution", "") for line in lines_of(path)} == {caution}, path.name
-        with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
-            assert table.attrs.get("caution", "") == caution
-        drawn[caution] = {path.name: path.read_bytes() for path in (directory.results / "figures").iterdir()}
-    for name in drawn[LEAKED]:
-        assert drawn[LEAKED][name] != drawn[""][name], name
+        for path in directory.results.glob("*.nc"):
+            with xarray.open_dataset(path) as table:
+                assert table.attrs.get("caution", "") == caution, path.name
 
 
 def test_an_evaluation_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
     of = network(REGRESSOR, dataset)
     for calls in (0, 2):
         asked = iter([*[False] * calls, *[True] * 9])
-        assert evaluate(attempt(directory, SIMPLE, interrupted=lambda asked=asked: next(asked)), of) is None
+        assert evaluate(attempt(directory, of.dataset, SIMPLE, interrupted=lambda asked=asked: next(asked)), of) is None
         assert not (directory.results / "test_predictions.nc").exists()
     whole = evaluated(directory, of, SIMPLE)
     files = {path: path.read_bytes() for path in directory.results.rglob("*") if path.is_file()}

@@ -68,7 +68,7 @@ TOO_LONG = {
     ),
     "an operation used 20,000 times": (
         ("branches.0.operations", ["block"] + ["look"] * 20_000),
-        "$.branches[0].operations[1250]: operation 'look': comes to 5,002 layers one after another; a network has",
+        "$.branches[0].operations[1250]: operation 'look': brings the network to 5,002 layers; at most",
     ),
     "a network of 10^9 blocks": (
         ("operations.deep", {"module": "masked_encoder", "parameters": {"depth": 10**9}}),

@@ -72,12 +72,10 @@ def check(file, document, place):
     file.write_text(json.dumps(document))
     try:
         assemble.awaited_in(file, place)
-        problems = assemble.problems_in(file, place)
-        assert all(str(problem) for problem in problems)
-        if not problems:
-            assemble.warnings_in(file, place)
-            if file.parent.name == "experiences":
-                json_bytes(assemble.experience(str(file), [], place).document)
+        found = assemble.examined(file, assemble.datasets_of(place))
+        assert all(str(problem) for problem in [*found.problems, *found.warnings])
+        if not found.problems and file.parent.name == "experiences":
+            json_bytes(assemble.experience(str(file), [], place).document)
     finally:
         file.write_text(before)
 
@@ -197,7 +195,7 @@ def test_an_operation_that_leaves_no_channels_is_told_where_it_is_used_so(specs,
         "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["tokens", "pool", "pool"]}],
     }
     (said,) = problems(specs.write("model", model))
-    assert "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] of 2 samples" in said
+    assert "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] from 2 samples" in said
 
 
 def test_a_wrong_spec_does_not_hide_what_is_wrong_with_the_others(specs, qexp):

@@ -190,7 +190,7 @@ def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(p
     )
     spoil("model", ("operations.network", {"module": "fixed"}))
     assert (
-        "$.model: in the test part: the network takes patches of 16 x 16 cells, and no frames of 20 x 24 cells"
+        "$.model: in the test part: the network takes patches of 16 x 16 cells, but not frames of 20 x 24 cells"
         in said(qexp, place)
     )
 
@@ -204,7 +204,7 @@ def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):
     wider.to_netcdf(file, engine="h5netcdf")
     code, _, stderr = qexp("validate", place.root / "specs/experiences/domes.json")
     assert code == 0
-    assert "the cells are not of one size" in stderr
+    assert "the cells have different sizes" in stderr
     code, _, stderr = qexp("--workspace", place.root, "run", "domes", "--set", "epochs=1")
     assert code == 0
-    assert "warning: the cells are not of one size" in stderr
+    assert "warning: the cells have different sizes" in stderr

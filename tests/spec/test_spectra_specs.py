@@ -279,7 +279,7 @@ EXPERIENCES_WITH_A_FAULT = {
     ),
     "all held out": (
         "scratch", "split", held_out("core", "A1", "A2", "B1", "C1", "D1"), "$.split.parameters.values",
-        "none is left to train on",
+        "which leaves no training rows",
     ),
     "the validation core held out": ("scratch", "split", held_out("core", "C1"), "$.inner", "no spectrum is left"),
     "a core held out twice": (

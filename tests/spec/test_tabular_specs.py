@@ -162,7 +162,7 @@ def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(place, data)
     document = resolved(place).document["dataset"]
     assert len(assemble.dataset_of(document, assemble.BUILT_IN)) == 12
     data(inc=range(12))
-    with pytest.raises(DatasetError, match="another file than before"):
+    with pytest.raises(DatasetError, match="has changed: its SHA-256 is now"):
         assemble.dataset_of(document, assemble.BUILT_IN)
 
 
@@ -234,7 +234,7 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(place, dat
     assert (code, stdout) == (0, "")
     assert stderr.splitlines() == [
         "warning: specs/datasets/rows.json at $: column 'inc' of 'angles' is 30 in all 12 rows: "
-        "a network can learn nothing from it",
+        "it has no information for a network",
         "2 specs are right",
     ]
 
@@ -258,9 +258,9 @@ DATASETS_WITH_A_FAULT = {
     "an unknown key": ("output", {}, "$.output", "did you mean 'outputs'"),
     "a key of generated data": ("generation_type", "mogi", "$.generation_type", "unknown key"),
     "a group by no column": ("groups.mission.column", "site", "$.groups.mission.column", "did you mean 'Site'"),
-    "no regular expression": ("groups.mission.pattern", "(", "$.groups.mission.pattern", "no regular expression"),
+    "no regular expression": ("groups.mission.pattern", "(", "$.groups.mission.pattern", "not a regular expression"),
     "a pattern that finds too little": ("groups.mission.pattern", "Apollo", "$.groups.mission.pattern", "'Luna16-0'"),
-    "another file than before": ("fingerprint", "0123", "$.fingerprint", "another file than before"),
+    "another file than before": ("fingerprint", "0123", "$.fingerprint", "has changed"),
     "an unknown type": ("type", "tabularr", "$.type", "did you mean 'tabular'"),
 }
 

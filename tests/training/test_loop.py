@@ -738,7 +738,7 @@ def test_the_penalty_of_frozen_weights_does_not_move_them(tmp_path):
 
 @pytest.mark.parametrize("epochs_frozen", [None, 1])
 def test_a_network_of_which_all_is_frozen_is_refused(tmp_path, epochs_frozen):
-    with pytest.raises(QexpError, match="nothing is left to train: all weights are those of first, norm, head"):
+    with pytest.raises(QexpError, match="no weights are left to train: all belong to first, norm, head"):
         trainer(tmp_path / "run", frozen=["first", "norm", "head"], epochs_frozen=epochs_frozen)
 
 

@@ -251,7 +251,7 @@ def test_a_network_that_diverges_is_named_and_disturbs_no_other(tmp_path, number
     tasks[number].train["seen"][5, 0] = math.nan
     stack = trained(tmp_path / "ill", tasks, epochs=5)
     failed = [outcome.failed for outcome in stack.outcomes]
-    assert f"task {number}: the loss is no longer a number in epoch 1, batch" in failed[number]
+    assert f"task {number}: the loss is NaN or infinite in epoch 1, batch" in failed[number]
     sound = [position for position in range(3) if position != number]
     assert [failed[position] for position in sound] == [None, None]
     alone = [task(position) for position in sound]
@@ -264,7 +264,7 @@ def test_a_truth_that_its_transform_cannot_take_fails_that_network_alone(tmp_pat
     tasks = [task(0), task(1)]
     tasks[1].train["depth"][3] = -1.0
     stack = trained(tmp_path, tasks, epochs=2)
-    assert "task 1: the transform of 'depth' made NaN or infinity of training values" in stack.outcomes[1].failed
+    assert "task 1: the transform of 'depth' is NaN or infinite for some training values" in stack.outcomes[1].failed
     assert stack.outcomes[0].failed is None
     assert len(stack.lines(0)) == 2
 

@@ -98,6 +98,7 @@ def _rows(records: Sequence[Record]) -> Iterator[MetricRow]:
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
+    from qexp.figures.canvas import save
     from qexp.figures.curves import learning_curves
     from qexp.figures.matrix import side_by_side
 
@@ -112,13 +113,13 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     if all(curves.values()):
         drawn.append(folder / "learning_curves.png")
         units = {output: unit for record in records for output, unit in record.units.items()}
-        learning_curves(curves, drawn[-1], units)
+        save(learning_curves(curves, units), drawn[-1])
     shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
     for matrix in sorted(shared):
         tables = {names[directory]: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}
         if len({tuple(table.sizes.items()) for table in tables.values()}) == 1:
             drawn.append(folder / f"matrix_{matrix}.png")
-            side_by_side(tables, matrix, drawn[-1])
+            save(side_by_side(tables, matrix), drawn[-1])
     return drawn
 
 

@@ -262,21 +262,19 @@ def _folder(groups: Sequence[SeedGroup]) -> str:
 
 def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.bands import learning_bands
+    from qexp.figures.canvas import save
 
     curves = {group.name: [one.directory.metrics() for one in group.counted.values()] for group in comparison.groups}
     curves = {name: kept for name, runs in curves.items() if (kept := [lines for lines in runs if lines])}
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
-        learning_bands(
-            curves,
-            "each group's own" if losses_differ else "transformed values",
-            comparison.units,
-            folder / "learning_bands.png",
-        )
+        loss = "each group's own" if losses_differ else "transformed values"
+        save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
 
 
 def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+    from qexp.figures.canvas import save
     from qexp.figures.seeds import Seeds, errors_of_seeds
 
     errors: dict[str, dict[str, Seeds]] = {}
@@ -285,5 +283,5 @@ def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             of = row.estimate
             errors.setdefault(row.output, {})[row.group] = Seeds(list(row.values.values()), of.mean, of.interval)
     if errors:
-        errors_of_seeds(errors, comparison.units, folder / "test_errors.png")
+        save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"

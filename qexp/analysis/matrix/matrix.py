@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from qexp import assemble, files
 from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, checked
-from qexp.analysis.matrix.table import draw_matrix, matrix_table, write_npy
+from qexp.analysis.matrix.table import matrix_table, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
+from qexp.figures.canvas import save
 from qexp.models.shapes import written
 from qexp.quantities import quantity
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.figures.matrices import matrix_of
+from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
@@ -73,8 +75,7 @@ def matrix(
 
     folder = directory.matrices / name
     files.make_folder(folder)
-    files.write_bytes(folder / "matrix.nc", bytes(table.to_netcdf(engine="h5netcdf")))
-    draw_matrix(table, grid, directory, folder / "matrix.png", tables)
+    files.write_bytes(folder / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
     if npy:
         write_npy(table, folder)
     record = _record(directory, name, grid, held, repeats, seed)
@@ -84,8 +85,18 @@ def matrix(
     record["units"] = {
         variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates]
     }
-    files.write_json(folder / "record.json", record)
+    record["held_out"] = _held_out(assemble.generated_of(directory.spec()["dataset"], tables))
+    files.write_json(folder / MATRIX_RECORD, record)
+    save(matrix_of(folder), folder / "matrix.png")
     return folder
+
+
+def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
+    """Variable → intervals of its values that belong to the test part of the run's own dataset."""
+    return {
+        name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
+        for name, intervals in trained.test.items()
+    }
 
 
 def _record(

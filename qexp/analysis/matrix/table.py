@@ -1,4 +1,4 @@
-"""A matrix as a table with units, as a figure, and as VDI's arrays."""
+"""A matrix as a table with units, and as VDI's arrays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp import assemble, files
+from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
-from qexp.tables import Tables
 
 if TYPE_CHECKING:
     import xarray
@@ -79,36 +78,6 @@ def matrix_table(
 
 def _attributes(of: Quantity, words: str) -> dict[str, str]:
     return {"long_name": words + of.description, "units": of.unit}
-
-
-def draw_matrix(
-    table: xarray.Dataset, grid: Sequence[MatrixAxis], directory: RunDirectory, path: Path, tables: Tables
-) -> None:
-    from qexp.figures.matrix import Panels, draw
-
-    # With more than two axes the figure shows the middle of the others; the file has all values.
-    middle = {one.variable: one.cells // 2 for one in grid[2:]}
-    shown = table.isel(middle)
-    trained = assemble.generated_of(directory.spec()["dataset"], tables)
-    held_out = {
-        name: [tuple(trained.distributions[name].quantile(np.asarray(interval))) for interval in intervals]
-        for name, intervals in trained.test.items()
-    }
-    panels = {
-        output: Panels(
-            shown[f"{output}_estimate"].values,
-            shown[f"{output}_error"].values,
-            shown[f"{output}_relative_error"].values,
-            shown[f"{output}_standard_deviation"].values if f"{output}_standard_deviation" in shown else None,
-        )
-        for output in _outputs(table)
-    }
-    axes = [(one.variable, one.centres, (one.low, one.high)) for one in grid[:2]]
-    units = {one.variable: str(table[one.variable].attrs["units"]) for one in grid}
-    units |= {output: str(table[f"{output}_estimate"].attrs["units"]) for output in panels}
-    where = ", ".join(f"{one.variable} {one.centres[middle[one.variable]]:.3g}" for one in grid[2:])
-    title = f"{directory.name} on {table.attrs['dataset']}" + (f" at {where}" if where else "")
-    draw(panels, axes, units, held_out, title, path)
 
 
 def _outputs(table: xarray.Dataset) -> list[str]:

@@ -20,6 +20,7 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.errors import NotFoundError, QexpError
+from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
@@ -232,7 +233,8 @@ class _Tally:
         """Draw a map, if the rows have positions in two dimensions."""
         if self._positions is None or min(self._raster.counts.shape) < 2:
             return None
-        draw_map(self._raster, self._positions, model.outputs, map_title(self._name, model.origin), path)
+        title = map_title(self._name, model.origin)
+        save(draw_map(self._raster, self._positions, model.outputs, title), path)
         return path
 
 

@@ -18,6 +18,7 @@ from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, WORDS
 from qexp.analysis.prediction.spectrum_sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.errors import NotFoundError, QexpError
+from qexp.figures.canvas import save
 from qexp.figures.cores import Estimates, down_core
 from qexp.rows.formats import format_of, new_file_of_rows
 from qexp.runs.signals import terminable
@@ -251,6 +252,6 @@ class _Tally:
             if len(self._model.outputs) > 1:
                 path = path.with_stem(f"{path.stem}_{name}")
             profiles = Estimates(name, unit, self._drawn.cores, depths, values, depth_unit=self._model.depth_unit)
-            down_core(profiles, self._model.origin.get("caution", ""), path)
+            save(down_core(profiles, self._model.origin.get("caution", "")), path)
             drawn.append(path)
         return drawn

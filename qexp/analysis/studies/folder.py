@@ -12,6 +12,7 @@ from qexp.analysis.studies.axes import StudyAxis
 from qexp.analysis.studies.members import Member
 from qexp.analysis.studies.results import Study
 from qexp.errors import QexpError
+from qexp.figures.canvas import save
 from qexp.figures.studies import Line, Spot, study_panels
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.record.state import State
@@ -86,7 +87,8 @@ def _draw(made: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) 
     unit = f" ({made.unit})" if made.unit else ""
     measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
     floor = FLOORS.get(made.metric)
-    study_panels(panels, axes[0].label, axes[0].values, measured, made.folder / FIGURE, numbers, floor)
+    drawn = study_panels(panels, axes[0].label, axes[0].values, measured, numbers, floor)
+    save(drawn, made.folder / FIGURE)
 
 
 def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:

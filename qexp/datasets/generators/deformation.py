@@ -1,4 +1,4 @@
-"""Images of surface deformation, as satellites see them along their lines of sight."""
+"""Images of surface deformation along a satellite's line of sight."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
 
 VIEW_VARIABLES = ("azimuth", "incidence", "x_res", "y_res")
 BLOCK = 128
-"""Images made at a time: what lies between stays in the processor's cache."""
+"""Images made at a time, so that intermediate results stay in the processor's cache."""
 
 _OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
 
 
 @dataclass(frozen=True)
-class DeformationSource:
-    """A kernel of `forward` and the names, in spec words, of the columns that it takes."""
+class Source:
+    """A kernel of `forward`, and the variables that are the columns of its argument."""
 
     variables: tuple[str, ...]
     kernel: Callable[[Tensor, Tensor], Tensor]
-    """(batch, variable), stations (batch, station, 2) → displacement (batch, station, 3), all SI."""
+    """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch, station, 3); SI units."""
     image_kernel: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
-    """The same physics straight to an image along a direction, for sources where that is much faster."""
+    """The same physics, computed directly as an image along a direction, for sources where that is much faster."""
 
 
 class DeformationImages:
-    """One image per view: `displacement` for the first, `displacement_1` for the view of `azimuth_1`, and on."""
+    """One image per view: `displacement` for the first, `displacement_1` for the view of `azimuth_1`, and so on."""
 
-    def __init__(self, source: DeformationSource) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
 
     def required(self, variables: Iterable[str]) -> list[str]:
@@ -44,14 +44,14 @@ class DeformationImages:
         return [f"displacement{view}" for view in self.views(variables)]
 
     def views(self, variables: Iterable[str]) -> list[str]:
-        """Suffixes of the views that the variables speak of; the first view has none and is always there."""
+        """Suffixes of the views that the variables belong to; the first view always exists and has an empty suffix."""
         suffixes = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
         return ["", *sorted(suffixes, key=lambda suffix: int(suffix[1:]))]
 
     def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
         """The images without noise.
 
-        values   variable → (batch,) or, where it is the same for all, (1,); SI units
+        values   variable → (batch,), or (1,) if all samples share the value; SI units
         returns  image → (batch, height, width) [m]
         """
         batch = max(len(value) for value in values.values())

@@ -31,17 +31,17 @@ class GriddedDataset:
     path                   holds train/ and test/
     inputs                 variable → typical value, by which it is divided for the network, in the variable's unit
     outputs                the same
-    file                   name of the NetCDF file in each folder, where it is not `ex.nc`
-    resample               width of the cells, in those of the files: block means for 2, 3, …, splines for less than 1
-    stepping               only every so many frames
+    file                   name of the NetCDF file in each folder; None: `ex.nc`
+    resample               width of the cells relative to the files': block means for 2, 3, …, splines below 1
+    stepping               use only every n-th frame
     patch_size             cells along a patch's side; if negative, the largest power of two that fits every frame
-    threshold              a patch counts only if the thickness in its centre exceeds this [m], and a cell is judged
-                           only if its own does; None: all count
-    include_test_in_train  also train on the test folders, as 2Dto2D-DLE can: what they say is then no test
+    threshold              patches are used only if the thickness at their centre exceeds this [m], and only cells
+                           above it are evaluated; None: no limit
+    include_test_in_train  also train on the test folders, as 2Dto2D-DLE can; errors on them are then no test
     vectors                pairs of variables, x and y component; None: slopes and velocities by their usual names
-    augment                whether patches for training are turned and mirrored, and vectors with them
-    units                  variable → unit, for those whose files do not tell
-    fingerprint            SHA-256 that the files must have together, if it is known
+    augment                whether training patches are rotated and mirrored, and their vectors with them
+    units                  variable → unit, where the files do not give it
+    fingerprint            expected SHA-256 of all files together, if it is known
     Raises DatasetError.
     """
 
@@ -66,7 +66,7 @@ class GriddedDataset:
         self.threshold, self.augment, self.include_test_in_train = threshold, augment, include_test_in_train
         self._file = file
         self.warnings: list[str] = []
-        """What a user should know, and may have meant."""
+        """Properties of the data that are allowed but may be mistakes."""
         _refuse(self._unusable_arguments(resample, vectors))
         folders = self._folders()
         _refuse(self._unusable_folders(folders))
@@ -96,6 +96,7 @@ class GriddedDataset:
 
     @property
     def variables(self) -> list[str]:
+        """Names of inputs and outputs."""
         return list(self.scales)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -109,7 +110,7 @@ class GriddedDataset:
 
     @property
     def training_folders(self) -> list[Frames]:
-        """Those from which training and validation frames come."""
+        """The parts from which training and validation frames are taken."""
         return [*self.parts[TRAIN], *(self.parts[TEST] if self.include_test_in_train else [])]
 
     @property
@@ -118,7 +119,7 @@ class GriddedDataset:
         return np.arange(sum(len(frames) for frames in self.training_folders), dtype=np.int64)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """What a split may go by: the `folder` of each frame, or its number in there, `time`. Raises FieldError."""
+        """A column that a split may use: the `folder` of each frame, or its number in it, `time`. Raises FieldError."""
         columns = {
             "folder": [frames.name for frames in self.training_folders for _ in range(len(frames))],
             "time": [str(number) for frames in self.training_folders for number in range(len(frames))],
@@ -142,7 +143,7 @@ class GriddedDataset:
         return self._with_places([Part(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
 
     def vector_positions(self) -> list[Vector]:
-        """The vectors' components among the variables."""
+        """The vectors whose two components are variables."""
         places = {name: index for index, name in enumerate(self.variables)}
         return [(places.get(x), places.get(y)) for x, y in self.vectors]
 
@@ -180,7 +181,7 @@ class GriddedDataset:
         self, resample: float, vectors: Sequence[Sequence[str]] | None
     ) -> Iterator[tuple[Where, str]]:
         if resample > 1 and resample != round(resample):
-            yield ("resample",), f"{resample:g}: cells become wider by whole numbers, or narrower by less than 1"
+            yield ("resample",), f"{resample:g}: must be a whole number (wider cells), or less than 1 (narrower cells)"
         if not resample > 0:
             yield ("resample",), f"{resample:g}: the width of the cells must be greater than 0"
         for kind, names in (("inputs", self.inputs), ("outputs", self.outputs)):
@@ -201,10 +202,10 @@ class GriddedDataset:
                     yield ("path",), str(error)
 
     def _without_thickness(self, folder: Path) -> Iterator[tuple[Where, str]]:
-        """Whether a folder that cannot be made ready lacks the thickness as well; otherwise what is ready tells."""
+        """A finding if a folder lacks the thickness that the threshold needs."""
         if self.threshold is None:
             return
-        with contextlib.suppress(FieldError):  # the same as before: the file cannot be read
+        with contextlib.suppress(FieldError):  # reported already: the file cannot be read
             if THICKNESS not in open_folder(folder, self._file).variables:
                 yield _nothing_to_compare_with(folder)
 
@@ -240,10 +241,10 @@ class GriddedDataset:
         if len(spacings) > 1:
             listed = "; ".join(f"{y:g} × {x:g} m in {_some(names)}" for (y, x), names in spacings.items())
             self.warnings.append(
-                f"the cells are not of one size: {listed}; a network of cells cannot know how wide they are"
+                f"the cells have different sizes: {listed}; a network does not know the size of its cells"
             )
         if self.include_test_in_train:
-            self.warnings.append("the test folders are trained on, too: errors on them are no test")
+            self.warnings.append("the test folders are also used for training: errors on them are no test")
 
 
 def _nothing_to_compare_with(folder: Path) -> tuple[Where, str]:

@@ -1,4 +1,4 @@
-"""Fields made of other fields: slopes of a surface, and other resolutions."""
+"""Fields computed from other fields: slopes of a surface, and resampled fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Array = NDArray[np.float32]
 
 SURFACE = "usurf"
 SLOPES = {"slopsurfx": -1, "slopsurfy": -2}
-"""Slope → the axis of the surface that it is taken along."""
+"""Slope → the axis along which it is computed."""
 
 
 def slope(surface: Array, spacing: float, axis: int) -> Array:
@@ -18,9 +18,9 @@ def slope(surface: Array, spacing: float, axis: int) -> Array:
 
 
 def resampled(fields: Array, factor: float) -> Array:
-    """Fields (time, y, x) on cells `factor` times as wide: block means for 2, 3, …, cubic splines for less than 1.
+    """Fields, (time, y, x), on cells `factor` times as wide: block means for 2, 3, …, cubic splines below 1.
 
-    Cells that make no whole block at the end of an axis are left out.
+    An incomplete block at the end of an axis is left out.
     """
     if factor == 1:
         return fields
@@ -42,7 +42,7 @@ def resampled(fields: Array, factor: float) -> Array:
 
 
 def resampled_axis(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """Where the cells of resampled fields lie."""
+    """Coordinates of the cells of resampled fields."""
     if factor == 1:
         return values
     if factor > 1:

@@ -1,4 +1,4 @@
-"""A folder of fields as it lies on a disk: one NetCDF file of all variables, or a npy file for each."""
+"""Folders of fields: one NetCDF file with all variables, or a npy file for each."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 NETCDF = "ex.nc"
-"""What 2Dto2D-DLE calls the file."""
+"""The file's name in 2Dto2D-DLE."""
 
 SPACING_TOLERANCE = 1e-3
-"""Coordinates whose steps differ by a larger share are not even; single precision leaves some 1e-5."""
+"""Largest relative difference between steps of evenly spaced coordinates; single precision causes about 1e-5."""
 
 
 COORDINATES = ("x", "y", "time")
 
 
 class FieldError(QexpError):
-    """Fields cannot be read as they are asked for."""
+    """Fields cannot be read."""
 
 
 @dataclass(frozen=True)
 class CoordinateAxis:
-    """Coordinates of the cells' centres, ascending."""
+    """Coordinates of the cells' centres along one axis, ascending."""
 
     values: NDArray[np.float64]
     descends: bool = False
-    """Whether the file has them, and its fields, the other way round."""
+    """Whether they are descending in the file, as its fields are then, too."""
     attributes: Mapping[str, Any] | None = None
 
     @property
     def spacing(self) -> float:
+        """Distance between neighbouring cells."""
         return float((self.values[-1] - self.values[0]) / (len(self.values) - 1))
 
 
 def field_folders(part: Path) -> list[Path]:
-    """The folders of a part, by name. Raises FieldError if there are none."""
+    """The folders of a part, sorted by name. Raises FieldError if there are none."""
     try:
         found = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
     except FileNotFoundError:
@@ -64,9 +65,9 @@ def field_folders(part: Path) -> list[Path]:
 
 
 def open_folder(folder: Path, file: str | None = None) -> FieldFolder:
-    """Fields of a folder, whichever way they are kept. Raises FieldError.
+    """The fields of a folder, from NetCDF or npy files. Raises FieldError.
 
-    file  name of the NetCDF file, where it is not `ex.nc`
+    file  name of the NetCDF file; None: `ex.nc`
     """
     name = file or NETCDF
     if (folder / name).is_file():
@@ -80,26 +81,27 @@ def open_folder(folder: Path, file: str | None = None) -> FieldFolder:
 
 
 class FieldFolder:
-    """Fields of one folder: variables over (time, y, x), read when they are asked for, y and x ascending."""
+    """Fields of one folder: variables over (time, y, x), read on demand, with y and x ascending."""
 
     folder: Path
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.name
 
     @property
     def files(self) -> list[Path]:
-        """All that the fields are read from."""
+        """The files that the fields are read from."""
         raise NotImplementedError
 
     @cached_property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
-        """Name → shape: (time, y, x), or (y, x) for what does not change."""
+        """Name → shape: (time, y, x), or (y, x) for fields that do not change with time."""
         raise NotImplementedError
 
     def shape(self, names: Iterable[str]) -> tuple[int, int, int]:
-        """(time, y, x) that some variables have in common. Raises FieldError."""
+        """The common shape, (time, y, x), of some variables. Raises FieldError."""
         found: dict[str, tuple[int, ...]] = {}
         for name in names:
             if name not in self.variables:
@@ -116,7 +118,7 @@ class FieldFolder:
         return frames, height, width
 
     def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
-        """Some frames of variables, (time, y, x). Raises FieldError for values that are no numbers."""
+        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN and infinity."""
         read = zip(names, self._read(names, slice(start, stop, step)), strict=True)
         return {name: self._in_order(name, values, range(start, stop, step)) for name, values in read}
 
@@ -135,19 +137,22 @@ class FieldFolder:
 
     @cached_property
     def x(self) -> CoordinateAxis | None:
+        """Coordinates along x, or None if the folder has none."""
         return self._axis("x")
 
     @cached_property
     def y(self) -> CoordinateAxis | None:
+        """Coordinates along y, or None if the folder has none."""
         return self._axis("y")
 
     @cached_property
     def time(self) -> NDArray[np.float64] | None:
+        """Time of each frame, or None if the folder has none."""
         values = self._coordinate("time")
         return None if values is None else np.asarray(values, dtype=np.float64)
 
     def attributes(self, name: str) -> dict[str, Any]:
-        """Units and descriptions of a variable or coordinate, as far as the file tells them."""
+        """Attributes of a variable or coordinate in the file, such as its unit."""
         return {}
 
     def _where(self, name: str = "") -> str:
@@ -160,7 +165,7 @@ class FieldFolder:
         raise NotImplementedError
 
     def _axis(self, name: str) -> CoordinateAxis | None:
-        """Raises FieldError for coordinates that are not even."""
+        """Coordinates of one axis, or None. Raises FieldError if they are not evenly spaced."""
         raw = self._coordinate(name)
         if raw is None:
             return None
@@ -172,18 +177,18 @@ class FieldFolder:
             return CoordinateAxis(values, False, self.attributes(name))
         if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
             raise FieldError(
-                f"{self._where(name)}: '{name}' is not even: its steps go from {steps.min():g} to {steps.max():g}; "
-                "interpolate the fields to a regular grid first"
+                f"{self._where(name)}: '{name}' is not evenly spaced: its steps range from {steps.min():g} to "
+                f"{steps.max():g}; interpolate the fields to a regular grid first"
             )
         descends = bool(steps[0] < 0)
         return CoordinateAxis(values[::-1] if descends else values, descends, self.attributes(name))
 
 
 class _Header(NamedTuple):
-    """What a file tells without its fields."""
+    """The content of a NetCDF file, without the fields' values."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    """Of the variables over (time, y, x) and (y, x)."""
+    """Variable over (time, y, x) or (y, x) → its shape."""
     attributes: Mapping[str, dict[str, Any]]
     coordinates: Mapping[str, NDArray[Any]]
 
@@ -219,7 +224,7 @@ class NetcdfFolder(FieldFolder):
 
     @cached_property
     def _header(self) -> _Header:
-        # Read at once: to open a file of a dozen variables takes longer than to read its coordinates.
+        # Read together: opening a file with a dozen variables takes longer than reading its coordinates.
         with self._opened() as data:
             grids = {str(name): _over_grid(variable).shape for name, variable in data.variables.items()}
             return _Header(
@@ -271,12 +276,12 @@ class NpyFolder(FieldFolder):
         except (OSError, ValueError, EOFError) as error:
             raise FieldError(f"{self._files[name]} cannot be read as npy: {error}") from error
         if values.dtype.kind not in "iuf":
-            raise FieldError(f"{self._files[name]} holds {values.dtype}, but a field is made of numbers")
+            raise FieldError(f"{self._files[name]} holds {values.dtype}, not numbers")
         return values
 
 
 def _over_grid(variable: xarray.Variable) -> xarray.Variable:
-    """A variable without axes of a single value, as DLE squeezes them, but for time; y and x last if it names them."""
+    """A variable without axes of length 1, except time, as in DLE; with y and x last if these are its axes' names."""
     if variable.ndim > 3:
         single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
         variable = variable.isel(dict.fromkeys(single, 0))

@@ -1,4 +1,4 @@
-"""Frames of one folder, ready for a network: fields in their own units, y and x ascending, on the wanted grid."""
+"""Frames of one folder, prepared for a network: fields in their own units, y and x ascending, resampled."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from qexp.datasets.gridded.reading import grid_of, read_ready
 THICKNESS = "thk"
 
 BLOCK = 4 * 2**20
-"""Bytes of one variable that are made ready at a time."""
+"""Bytes of one variable that are prepared at a time."""
 
 SPACINGS_ALIKE = 1e-3
-"""Widths of cells that differ by a smaller share are the same."""
+"""Relative tolerance within which cell widths are equal."""
 
 VERSION = 1
-"""Of what is kept: to be raised when the same files would be made ready in another way."""
+"""Version of the cached frames, to be raised when the same files would be prepared in another way."""
 
 COUNTS_VERSION = 1
-"""Of the counts that are kept: to be raised when the same frames would be counted in another way."""
+"""Version of the cached counts, to be raised when the same frames would be counted in another way."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class Frames:
     y: tuple[float, ...] | None
     time: tuple[float, ...] | None
     attributes: dict[str, dict[str, Any]]
-    """Variable or coordinate → what its file says of it."""
+    """Variable or coordinate → its attributes in the file."""
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.name
 
     def __len__(self) -> int:
@@ -60,17 +61,18 @@ class Frames:
 
     @property
     def spacing(self) -> tuple[float, float] | None:
-        """Of the cells along y and x, if the files tell it."""
+        """Width of the cells along y and x, if the files have coordinates."""
         if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
             return None
         return _step(self.y), _step(self.x)
 
     @cached_property
     def fields(self) -> Mapped:
+        """The mapped array, (time, y, x, variable)."""
         return self.cached.opened()
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
-        """Variable → (time, y, x), a copy."""
+        """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
         block = self.fields.values[start:stop]
         made = {name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names}
         self.fields.note_read(block.nbytes)
@@ -80,12 +82,12 @@ class Frames:
 def cached_frames(
     folder: Path, names: Sequence[str], file: str | None = None, resample: float = 1, stepping: int = 1
 ) -> Frames:
-    """The frames of a folder, made ready if that was not done before. Raises FieldError, and QexpError on a full disk.
+    """The frames of a folder, prepared if they are not in the cache. Raises FieldError, and QexpError on a full disk.
 
     names     variables, in order; the thickness comes after them if the folder has it
-    file      name of the NetCDF file, where it is not `ex.nc`
-    resample  width of the cells, in those of the files
-    stepping  only every so many frames
+    file      name of the NetCDF file; None: `ex.nc`
+    resample  width of the cells relative to the files'
+    stepping  use only every n-th frame
     """
     source = open_folder(folder, file)
     key = [
@@ -107,7 +109,7 @@ def cached_frames(
 
 
 def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
-    """All that is known of the frames without reading them. Raises FieldError."""
+    """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
     variables = [*names, *([THICKNESS] if THICKNESS in source.variables and THICKNESS not in names else [])]
     grid = grid_of(source, variables, resample)
     return {
@@ -121,7 +123,7 @@ def _described(source: FieldFolder, names: Sequence[str], resample: float, stepp
 
 
 def _blocks(source: FieldFolder, variables: Sequence[str], resample: float, stepping: int) -> Iterator[Array]:
-    """All frames, (time, y, x, variable), as many at a time as go into a block."""
+    """All frames, (time, y, x, variable), in blocks of at most `BLOCK` bytes for each variable."""
     grid = grid_of(source, variables)
     at_once = max(1, BLOCK // (4 * grid.size[0] * grid.size[1])) * stepping
     for start in range(0, grid.frames, at_once):
@@ -135,7 +137,7 @@ def _step(values: Sequence[float]) -> float:
 
 
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Those attributes that JSON can hold."""
+    """The attributes that JSON can represent."""
     kept = {}
     for name, value in attributes.items():
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
@@ -153,7 +155,7 @@ def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
-    """(frame,): at how many places a patch has more than a threshold in its centre; remembered once it is counted."""
+    """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
     key = ["counts", COUNTS_VERSION, frames.cached.path.name, variable, threshold, patch_size]
     known = (array_cache.note(key) or {}).get("counts", [])
     if len(known) == len(frames):

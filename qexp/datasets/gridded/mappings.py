@@ -1,4 +1,4 @@
-"""Mappings of 2Dto2D-DLE: which fields an emulator takes and gives, and the typical value that divides each."""
+"""Mappings of 2Dto2D-DLE: the input and output fields of an emulator, and the typical value that scales each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NATURAL_SCALES: Mapping[str, float] = {
     "arrhenius": 100.0,
     "slidingco": 100.0,
 }
-"""Field → the value that divides it where none is given, in the field's unit."""
+"""Field → the typical value that it is divided by if none is given, in the field's unit."""
 
 KNOWN_VECTORS: tuple[tuple[str, str], ...] = (("slopsurfx", "slopsurfy"), _MEAN, _SURFACE, _BASE)
 """Fields that are the x and y component of one vector."""
@@ -45,7 +45,7 @@ KNOWN_VECTORS: tuple[tuple[str, str], ...] = (("slopsurfx", "slopsurfy"), _MEAN,
 
 @dataclass(frozen=True)
 class FieldMapping:
-    """Field → the value that divides it, in the field's unit; in the order of the channels."""
+    """Field → the typical value that it is divided by, in the field's unit; in the order of the channels."""
 
     inputs: dict[str, float]
     outputs: dict[str, float]
@@ -60,7 +60,7 @@ def preset(name: str) -> FieldMapping:
 
 
 def read_mapping(folder: Path) -> FieldMapping:
-    """What `fieldin.dat` and `fieldout.dat` of a folder say. Raises QexpError, naming the line that is wrong."""
+    """The mapping in `fieldin.dat` and `fieldout.dat` of a folder. Raises QexpError, naming the wrong line."""
     return FieldMapping(_read(folder / FIELDS_IN), _read(folder / FIELDS_OUT))
 
 
@@ -92,8 +92,8 @@ def _read(path: Path) -> dict[str, float]:
         if scale == 0 or not math.isfinite(scale):
             raise QexpError(f"{path}, line {number}: the scale of '{name}' is {scale:g}; it must not be zero")
         if name in fields:
-            raise QexpError(f"{path}, line {number}: '{name}' stands in the file twice")
+            raise QexpError(f"{path}, line {number}: '{name}' is listed twice; remove one of the lines")
         fields[name] = scale
     if not fields:
-        raise QexpError(f"{path} names no field")
+        raise QexpError(f"{path} lists no field")
     return fields

@@ -1,4 +1,4 @@
-"""Patches of frames: where they may lie, how they are drawn, cut out and turned."""
+"""Patches of frames: their possible positions, and how they are drawn, cut out, rotated and mirrored."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qexp.datasets.gridded.frames import THICKNESS, Frames, alike, counts_above
 
 Numbers = NDArray[np.int64]
 Vector = tuple[int | None, int | None]
-"""Positions of a vector's x and y component among the variables; None for one that is not there."""
+"""Indices of a vector's x and y component among the variables; None for one that is missing."""
 
 ROUNDS = 64
-"""How often a place is drawn anew that is not good, before the good ones of its frame are listed."""
+"""How often a position below the threshold is drawn again before all valid ones of its frame are listed."""
 
 SYMMETRIES = 8
-"""Of the square: whether axes are exchanged (4), then whether x (2) and y (1) are mirrored."""
+"""Symmetries of the square, as the sum of: axes are exchanged (4), x is mirrored (2), y is mirrored (1)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Places:
-    """Where patches lie, and how they are turned; one of each per patch."""
+    """Positions and symmetries of patches; one number of each array per patch."""
 
     part: Numbers
     frame: Numbers
@@ -52,8 +52,8 @@ class Patches:
     """Square patches of some frames.
 
     size        cells along a side
-    threshold   a patch counts only if the thickness in its centre exceeds this; None: all count
-    exchanging  whether x and y may be exchanged when patches are turned; never done where cells are not square
+    threshold   patches are used only if the thickness at their centre exceeds this; None: no limit
+    exchanging  whether symmetries may exchange x and y; they never do where cells are not square
     """
 
     def __init__(
@@ -78,21 +78,21 @@ class Patches:
 
     @property
     def places(self) -> int:
-        """At how many places a patch may lie, in all frames together."""
+        """The number of possible positions of a patch, in all frames together."""
         return int(self._until[-1]) if len(self._until) else 0
 
     @property
     def tiles(self) -> int:
-        """How many patches cover all frames; as many make an epoch of 2Dto2D-DLE's."""
+        """The number of patches that cover all frames once, as in an epoch of 2Dto2D-DLE."""
         return sum(
             len(part.chosen) * (part.frames.size[0] // self.size + 1) * (part.frames.size[1] // self.size + 1)
             for part in self.parts
         )
 
     def draw(self, count: int, random: np.random.Generator, turned: bool) -> Places:
-        """Patches drawn from all places with equal chances.
+        """Positions drawn uniformly from all possible ones.
 
-        turned  each by one of the symmetries of the square, drawn as well
+        turned  whether a symmetry of the square is drawn for each, too
         """
         drawn = np.searchsorted(self._until, random.integers(0, self.places, count), side="right")
         part, frame = self._owners[drawn], self._frames[drawn]
@@ -114,7 +114,7 @@ class Patches:
             pending = pending[~self._good(part[pending], frame[pending], row[pending], column[pending])]
             if not len(pending):
                 return row, column
-        for index in pending:  # little of the frame is good
+        for index in pending:  # few positions of the frame are valid
             thickness = self._thickness(self.parts[part[index]].frames)[frame[index]]
             first = self.size // 2
             height, width = free[index]
@@ -140,10 +140,10 @@ class Patches:
         return frames.fields.values[..., frames.variables.index(THICKNESS)]
 
     def cut(self, places: Places, variables: int, vectors: Sequence[Vector]) -> Array:
-        """The patches at some places: (patch, y, x, variable), turned as the places say.
+        """The patches at some positions, (patch, y, x, variable), after their symmetries.
 
-        variables  how many of the stored ones, from the first
-        vectors    variables that turn with the patch; both components must be there if axes are exchanged
+        variables  number of stored variables to read, from the first
+        vectors    variables that are transformed with the patch; if axes are exchanged both components must be read
         """
         made = np.empty((len(places), self.size, self.size, variables), dtype=np.float32)
         for index in range(len(places)):
@@ -156,14 +156,14 @@ class Patches:
 
 
 def _moved(patch: Array, symmetry: int) -> Array:
-    """The cells of a patch, (y, x, variable), where a symmetry puts them."""
+    """A patch, (y, x, variable), after a symmetry."""
     if symmetry & 4:
         patch = patch.transpose(1, 0, 2)
     return patch[:: -1 if symmetry & 1 else 1, :: -1 if symmetry & 2 else 1]
 
 
 def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Vector]) -> Array:
-    """What a symmetry does to the components of vectors; changes the patches in place."""
+    """Apply a symmetry to the components of vectors, in place."""
     exchanged = np.flatnonzero(symmetry & 4)
     for vector in vectors:
         x, y = vector
@@ -180,6 +180,6 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
 
 
 def _square(frames: Frames) -> bool:
-    """Whether cells are as wide as high; without coordinates they are taken to be."""
+    """Whether cells are square; assumed if there are no coordinates."""
     spacing = frames.spacing
     return spacing is None or alike(spacing, spacing[::-1])

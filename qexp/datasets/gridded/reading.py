@@ -1,4 +1,4 @@
-"""Fields of a folder as a network takes them: slopes computed, cells resampled, y and x ascending."""
+"""Fields of a folder as network inputs: slopes computed, cells resampled, y and x ascending."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qexp.did_you_mean import suggestion
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """Where fields lie once they are resampled."""
+    """The grid of resampled fields."""
 
     frames: int
     size: tuple[int, int]
@@ -28,15 +28,15 @@ class FrameGrid:
 
 
 def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> FrameGrid:
-    """The grid that some variables share, found out without reading them.
+    """The common grid of some variables, without reading their values.
 
-    Raises FieldError, naming all variables that are not there, or the coordinate that does not fit them.
+    Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
     """
     known = list(source.variables)
     missing = [name for name in names if name not in known and not (computed(source, name) and SURFACE in known)]
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
-        surface = f"; slopes are computed where there is a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
+        surface = f"; slopes can be computed from a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
         raise FieldError(f"{place(source)} has no variable {listed}; {suggestion(missing[0], known)}{surface}")
     frames, height, width = source.shape(dict.fromkeys(SURFACE if computed(source, name) else name for name in names))
     if not frames * height * width:
@@ -54,7 +54,7 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     size = _resampled_side(height, resample), _resampled_side(width, resample)
     if 0 in size:
         raise FieldError(
-            f"{place(source)}: nothing is left of {height} x {width} cells by a resampling of {resample:g}"
+            f"{place(source)}: {height} x {width} cells cannot be resampled by {resample:g}: no cell is left"
         )
     return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), source.time)
 
@@ -62,7 +62,7 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
 def read_ready(
     source: FieldFolder, names: Sequence[str], start: int, stop: int, step: int = 1, resample: float = 1
 ) -> dict[str, Array]:
-    """Some frames of variables of one grid: name → (time, y, x). Raises FieldError for what is no number."""
+    """Name → some frames of a variable, (time, y, x), slopes and resampling included. Raises FieldError for NaN."""
     of_files = dict.fromkeys(SURFACE if computed(source, name) else name for name in names)
     read = source.read(list(of_files), start, stop, step)
     for name in names:
@@ -72,22 +72,22 @@ def read_ready(
 
 
 def computed(source: FieldFolder, name: str) -> bool:
-    """Whether a variable is a slope that the files do not have."""
+    """Whether a variable is a slope that is not in the files."""
     return name in SLOPES and name not in source.variables
 
 
 def place(source: FieldFolder) -> Path:
-    """What is named where something is wrong."""
+    """The file or folder to name in errors."""
     return source.file if isinstance(source, NetcdfFolder) else source.folder
 
 
 def _spacing(source: FieldFolder, name: str) -> float:
-    """Of the cells along which a slope is computed."""
+    """Width of the cells along the axis of a slope."""
     along, axis = ("x", source.x) if SLOPES[name] == -1 else ("y", source.y)
     if axis is None or len(axis.values) < 2:
         raise FieldError(
-            f"{place(source)} has no coordinate '{along}' of two or more cells, without which '{name}' cannot be "
-            f"computed from '{SURFACE}'; add it, evenly spaced in metres"
+            f"{place(source)} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}' "
+            f"from '{SURFACE}'; add it, evenly spaced in metres"
         )
     return axis.spacing
 

@@ -1,4 +1,4 @@
-"""Patches as a training run takes them: new ones every epoch, read batch by batch; the same ones to validate on."""
+"""Patches for training: new ones every epoch, read batch by batch; the same validation patches throughout."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Samples = Mapping[str, Tensor]
 """Variable → (patch, 1, y, x) in the variable's unit."""
 
 MOST_TO_VALIDATE = 2048
-"""Patches, where the experience does not say how many: they stay in memory."""
+"""Default number of validation patches, which stay in memory."""
 
 PATCHES_TO_FIT = 1024
-"""That transforms are fitted to, where they have something to fit."""
+"""Patches that transforms are fitted to."""
 
 
 class PatchSamples:
-    """Patches of a gridded dataset; what is in memory does not depend on how many frames there are.
+    """Patches of a gridded dataset; memory use does not depend on the number of frames.
 
     train       training frames, as rows of the dataset
-    validation  those that are kept for validation
-    counts      patches for training (per epoch) and validation; None: as many as cover the frames
+    validation  validation frames, as rows of the dataset
+    counts      numbers of patches for training (per epoch) and validation; None: as many as cover the frames
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PatchSamples:
         self.test = self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
 
     def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
-        """The batches of an epoch by their number, counted from 0, each `prepared` when it is asked for."""
+        """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""
         random = self._seeds.numpy("train", number, "patches")
         places = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
 
@@ -58,11 +58,11 @@ class PatchSamples:
         return batch
 
     def to_fit(self) -> Samples:
-        """Training samples for transforms to be fitted to."""
+        """Training samples to which transforms are fitted."""
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """Which cells of samples are judged, of every output the same, (patch, 1, y, x); None: all."""
+        """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for all."""
         if self._dataset.threshold is None or THICKNESS not in samples:
             return None
         return samples[THICKNESS] > self._dataset.threshold

@@ -1,4 +1,4 @@
-"""A spectrum in a file of its own: numbers separated by spaces, commas or line breaks."""
+"""Files with one spectrum: numbers separated by spaces, commas or line breaks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WHOLE = b"0123456789 \n\r\t"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 HASH = 24
-"""Hexadecimal digits of SHA-256 that identify a spectrum."""
+"""The number of hexadecimal digits of SHA-256 that identify a spectrum."""
 
 
 def counts_in(content: bytes, channels: int) -> Array:
-    """The counts of a spectrum from the content of its file, (channels,). Raises ValueError that says what is wrong."""
+    """The counts of a spectrum, (channels,), from the content of its file. Raises ValueError if they are not valid."""
     if not content.strip():
         raise ValueError("it is empty")
     if not content.translate(None, WHOLE):
@@ -37,7 +37,7 @@ def counts_in(content: bytes, channels: int) -> Array:
 
 
 def trouble_with(counts: Array) -> str | None:
-    """Why numbers cannot be counts, (channels,), or None."""
+    """Why numbers, (channels,), cannot be counts; None if they can."""
     if not (finite := np.isfinite(counts)).all():
         return f"channel {np.argmin(finite)} is not a finite number"
     if (counts < 0).any():
@@ -49,7 +49,7 @@ def trouble_with(counts: Array) -> str | None:
 def hash_of(counts: Array) -> str:
     """Identifies a spectrum: the first digits of SHA-256 of its counts, 32-bit and little-endian.
 
-    Zeros are without a sign, which a table can have given them.
+    Negative zeros, which a table may contain, are replaced by zeros.
     """
     return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH]
 

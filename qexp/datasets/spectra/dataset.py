@@ -27,7 +27,7 @@ from qexp.rows.formats import FORMATS
 SPECTRUM, MASK = "spectrum", "mask"
 
 VERSION = 1
-"""Of the cached arrays: to be raised when the same files would give other values."""
+"""Version of the cached arrays, to be raised when the same files would give other values."""
 
 Texts = NDArray[np.str_]
 
@@ -36,16 +36,16 @@ class SpectraDataset:
     """Spectra of cores.
 
     path         holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
-    target       name of the number that each spectrum is labelled with; in a table its column
+    target       name of the variable that each spectrum is labelled with; in a table its column
     channels     counts of a spectrum
     patch_size   channels that are masked together
-    mix          largest share of another spectrum that one is mixed with in training
+    mix          largest fraction of another spectrum that is mixed into one in training (mixup)
     columns      of a table: prefix of the columns of counts, or a NetCDF file's variable
     core         column that names the core
     depth        column of the depth in the core; None if there is none
     energy       of the first channel, and the step between channels, in keV; None if not known
     units        variable or column → unit
-    fingerprint  SHA-256 that all that was read must have, if it is known
+    fingerprint  expected SHA-256 of all data, if it is known
     Raises DatasetError.
     """
 
@@ -72,7 +72,7 @@ class SpectraDataset:
         self._counts = kept.opened()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
         self.warnings: list[str] = list(read.warnings)
-        """Things that are allowed, but may be mistakes."""
+        """Properties of the data that are allowed but may be mistakes."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.hashes: Texts = np.array(read.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
@@ -105,11 +105,12 @@ class SpectraDataset:
 
     @property
     def rows(self) -> NDArray[np.int64]:
+        """Numbers of all rows, (row,)."""
         return np.arange(len(self), dtype=np.int64)
 
     @property
     def patches(self) -> int:
-        """Patches of a spectrum."""
+        """The number of patches of a spectrum."""
         return self.channels // self.patch_size
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -156,10 +157,13 @@ class SpectraDataset:
             )
         if self.target in (SPECTRUM, MASK):
             findings.add(
-                f"'{self.target}' is a variable of every spectrum; call the target otherwise", where=("target",)
+                f"'{self.target}' is already the name of a variable of every spectrum; give the target another name",
+                where=("target",),
             )
         if self.energy is not None and not (math.isfinite(self.energy[0]) and 0 < self.energy[1] < math.inf):
-            findings.add(f"energies must ascend, not by {self.energy[1]:g} keV a channel", where=("energy",))
+            findings.add(
+                f"energies must increase, but the step is {self.energy[1]:g} keV per channel", where=("energy",)
+            )
         findings.refuse()
 
     def _refuse_units(self, findings: Findings) -> None:
@@ -204,8 +208,8 @@ class SpectraDataset:
         if not both:
             return []
         return [
-            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbours resemble each "
-            "other, so that the epoch is chosen by what is all but trained on"
+            f"{len(both)} cores have spectra for training and for validation: {some(both)}; neighbouring spectra are "
+            "similar, so that the validation loss is too low to choose an epoch by"
         ]
 
 
@@ -247,7 +251,7 @@ class _Reading:
 
 def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]:
     """The array of all spectra and the facts about them, read from the files only if anything changed."""
-    key = ["what is told of spectra", VERSION, *source.state()]
+    key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
         reading = _Reading.of(document)
         if kept := array_cache.known(reading.key(), (len(reading.rows), channels)):
@@ -267,4 +271,7 @@ def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
     for name, part, told in zip(rows.names, rows.parts, hashes, strict=True):
         if (original := first.setdefault((part, told), name)) is not name:
             twice.setdefault(part, []).append(f"{name} (as {original})")
-    return [f"{len(names)} spectra of the {part} part are there before: {some(names)}" for part, names in twice.items()]
+    return [
+        f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"
+        for part, names in twice.items()
+    ]

@@ -1,4 +1,4 @@
-"""Spectra in folders as they are published: train/ and test/, each with spe/, info.csv and perhaps target/."""
+"""Spectra in published folders: train/ and test/, each with spe/, info.csv and perhaps target/."""
 
 from __future__ import annotations
 
@@ -99,12 +99,12 @@ class Folders:
 
     def _meant(self) -> str:
         if (self.path / SPECTRA).is_dir():
-            return f"; it seems to be a part itself: name the folder that holds it, {self.path.absolute().parent}"
+            return f"; it seems to be a part itself; use the folder that contains it, {self.path.absolute().parent}"
         try:
             below = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
         except OSError:
             below = []
-        return f"; below it, these have one: {some(below)}" if below else f", nor is there any below it with {TRAIN}/"
+        return f"; below it, these have one: {some(below)}" if below else ", nor has any folder below it"
 
 
 def _states(folder: Path) -> list[str]:
@@ -165,21 +165,19 @@ def described(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, s
 
 
 def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
-    """Row number and cells of all lines that are not blank, the names of the columns first."""
+    """Row number and cells of all lines that are not blank, starting with the header."""
     try:
         line = 0
         for line, cells in read_records(path):
             yield line, [cell.strip() for cell in cells]
         if not line:
-            findings.add(
-                f"{path} is empty; its first line names the columns, the first of which is the name of the file"
-            )
+            findings.add(f"{path} is empty; its first line must name the columns, starting with that of the file names")
     except TableError as error:
         findings.add(str(error))
 
 
 def files_in(folder: Path) -> list[str]:
-    """Names of the files of a folder, in order, without hidden ones."""
+    """Sorted names of the files of a folder, without hidden ones."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
 

@@ -63,6 +63,7 @@ class Findings:
         self._of: dict[tuple[Where, str], list[str]] = {}
 
     def add(self, kind: str, shown: str = "", where: Where = ("path",)) -> None:
+        """Add a problem of a kind; `shown` is the spectrum or file, `where` the argument."""
         self._of.setdefault((where, kind), []).append(shown)
 
     def refuse(self) -> None:

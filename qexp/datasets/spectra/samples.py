@@ -1,4 +1,4 @@
-"""Spectra as a training run takes them: in another order every epoch, with other numbers that say what is hidden."""
+"""Spectra for training: in a new order every epoch, with new random numbers for the masks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Samples = Mapping[str, Tensor]
 Numbers = NDArray[np.int64]
 
 MOST_TO_FIT = 4096
-"""Spectra that transforms are fitted to, where they have something to fit."""
+"""Spectra that transforms are fitted to."""
 
 
 class SpectrumSamples:
     """Spectra of a dataset, with a uniform random number for each of their patches, and with the target if it has one.
 
     train, validation, test  rows of the dataset
-    unlabelled               more training spectra, whose targets are not to be used; see `to_fit`
-    hidden                   from the numbers of the patches, (sample, patch), to which channels a network does not
-                             see, (sample, channel): what is judged where the spectrum itself is an output
+    unlabelled               more training spectra, whose targets must not be used; see `to_fit`
+    hidden                   random numbers of the patches, (sample, patch) → whether a channel is masked,
+                             (sample, channel): if the spectrum is an output, only these are evaluated
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class SpectrumSamples:
         self.test = self._samples(test, self._masks(len(test), "test", "masks"))
 
     def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
-        """The batches of an epoch by their number, counted from 0, each `prepared` when it is asked for.
+        """Number of a batch of an epoch, counted from 0 → its samples, `prepared` on demand.
 
-        The numbers of the patches, and what a spectrum is mixed with, belong to the place in the epoch, so that any
-        batch can be made without the others.
+        The random numbers of the patches and of the mixing belong to the position in the epoch, so that any batch can
+        be made without the others.
         """
         order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
         masks = self._masks(self.train_size, "train", number, "masks")
@@ -71,17 +71,17 @@ class SpectrumSamples:
         return batch
 
     def _mixed_with(self, number: int) -> tuple[Numbers, NDArray[np.float32]]:
-        """Of each place in an epoch: another row, and its share in the mixture, (sample, 1).
+        """For each position in an epoch: another row, (sample,), and its fraction in the mixture, (sample, 1).
 
-        A mixture of two sediments has nearly the mixture of their spectra, and between few cores there are then as
-        many as there are epochs (Zhang et al. 2018, mixup, with shares that are uniform).
+        The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so few cores give new samples
+        in every epoch (mixup, Zhang et al. 2018, but with uniform fractions).
         """
         others = self._seeds.numpy("train", number, "mixed with").permutation(self.train_rows)
         shares = self._seeds.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
         return others, shares * np.float32(self._dataset.mix)
 
     def to_fit(self) -> Samples:
-        """Training samples for transforms to be fitted to: targets of the labelled ones, spectra of the others, too."""
+        """Training samples to which transforms are fitted: targets of the labelled ones, spectra of all."""
         spectra = self._some(np.union1d(self.train_rows, self._unlabelled))
         labelled = self._some(self.train_rows)
         masks = self._masks(len(labelled), "fit", "masks")
@@ -93,7 +93,7 @@ class SpectrumSamples:
         return np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """Which values of samples metrics are taken of, (sample, channel) for the spectrum; None: all."""
+        """The values of an output that are evaluated, (sample, channel) for the spectrum; None for all."""
         if output != SPECTRUM or self._hidden is None:
             return None
         return self._hidden(samples[MASK])
@@ -106,11 +106,11 @@ class SpectrumSamples:
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
     def _measured(self, rows: Numbers) -> dict[str, Tensor]:
-        """What the dataset holds: the spectrum, and the target if there is one."""
+        """The spectrum, and the target if there is one."""
         return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
 
     def _target(self, rows: Numbers) -> dict[str, NDArray[np.float32]]:
-        """(sample, 1), if there is one."""
+        """The target, (sample, 1), if there is one."""
         if self._dataset.target is None or self._dataset.targets is None:
             return {}
         return {self._dataset.target: self._dataset.targets[rows, None].astype(np.float32)}

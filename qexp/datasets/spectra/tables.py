@@ -1,4 +1,4 @@
-"""Spectra in one table, a row for each: CSV, Parquet or NetCDF."""
+"""Spectra in a table with a row for each: CSV, Parquet or NetCDF."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNK = 4 * BLOCK
 
 
 class CountTable:
-    """A table of spectra that was opened.
+    """An open table of spectra.
 
     columns  prefix of the columns of counts, before their number from 0; or the NetCDF variable that holds them all
     Raises TableError.
@@ -47,7 +47,7 @@ class CountTable:
         self.others: list[str] = self._table.others(self.counts) if self.counts else self._table.names
 
     def require_channels(self, findings: Findings) -> None:
-        """Find out whether every row has the right number of counts."""
+        """Add a finding if the rows do not have the right number of counts."""
         if self._width is not None:
             if self._width != self._channels:
                 what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
@@ -59,7 +59,7 @@ class CountTable:
             findings.add(f"{self.path} has {what}{said}", where=("channels",) if self.counts else ("columns",))
 
     def texts(self) -> dict[str, list[str]]:
-        """All columns but the counts."""
+        """All columns except the counts."""
         return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
 
     def chunks(self, texts: Iterable[str] = (), size: int = CHUNK) -> Iterator[Chunk]:

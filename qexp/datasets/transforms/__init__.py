@@ -21,7 +21,7 @@ from qexp.tables import Entry, built
 class Chain(Transform):
     """Several transforms, one after the other.
 
-    of  their names, or descriptions with parameters, in the order in which they are applied
+    of  names, or descriptions with parameters, in the order in which they are applied
     """
 
     def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
@@ -67,7 +67,7 @@ def _named(one: str | Mapping[str, Any]) -> Transform:
     try:
         made: Transform = built(TRANSFORMS, description)
     except TypeError as error:
-        raise ValueError(f"the transform '{name}' takes no such parameters: {error}") from None
+        raise ValueError(f"the transform '{name}' does not take these parameters: {error}") from None
     return made
 
 
@@ -87,25 +87,25 @@ TRANSFORMS: dict[str, Entry] = {
     "log1p": Entry(
         build=Log1p,
         parameters={},
-        help="Natural logarithm of 1 + value: counts, zeros among them.",
+        help="Natural logarithm of 1 + value, for counts that may be zero.",
         example={"type": "log1p"},
     ),
     "anscombe": Entry(
         build=Anscombe,
         parameters={},
-        help="Twice the root of value + 3/8: counts, whose noise becomes as large everywhere.",
+        help="Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson noise.",
         example={"type": "anscombe"},
     ),
     "per_sample": Entry(
         build=PerSample,
         parameters={},
-        help="Each sample to mean 0, standard deviation 1 over its own values; for what goes in.",
+        help="Each sample to mean 0 and standard deviation 1 over its own values; for inputs.",
         example={"type": "per_sample"},
     ),
     "log_ratios": Entry(
         build=LogRatios,
         parameters={"properties": {"reference": {"type": "integer", "minimum": 0, "description": "column, from 0"}}},
-        help="Logarithm of one column, and of the ratios of all others to it: brightness and colours.",
+        help="Logarithm of one column, and of the ratios of all others to it (brightness and colours).",
         example={"type": "log_ratios", "parameters": {"reference": 1}},
     ),
     "chain": Entry(
@@ -144,7 +144,10 @@ TRANSFORMS: dict[str, Entry] = {
         build=Standardize,
         parameters={
             "properties": {
-                "deviation": {"enum": ["channel", "all"], "description": "of each channel, or one for all channels"}
+                "deviation": {
+                    "enum": ["channel", "all"],
+                    "description": "standard deviation of each channel, or one for all channels",
+                }
             }
         },
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
@@ -153,7 +156,7 @@ TRANSFORMS: dict[str, Entry] = {
     "minmax": Entry(
         build=MinMax,
         parameters={},
-        help="From 0 to 1 per channel over the training part, to which it is fitted.",
+        help="Range 0 to 1 per channel, fitted to the training part.",
         example={"type": "minmax"},
     ),
 }

@@ -9,7 +9,7 @@ from qexp.datasets.transforms.transform import Transform
 
 
 class Fitted(Transform):
-    """What adapts to training values, one number per channel; a column of a table is a channel."""
+    """A transform with fitted numbers, one per channel; a column of a table is a channel."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         # The fitted buffers have one value per channel; make room for them.
@@ -20,15 +20,15 @@ class Fitted(Transform):
 
 
 def _but_channels(values: Tensor) -> list[int]:
-    """The dimensions that a channel's values lie along."""
+    """All dimensions except that of the channels."""
     return [0, *range(2, values.dim())]
 
 
 class Standardize(Fitted):
     """Mean 0 and standard deviation 1 over the training part, per channel.
 
-    deviation  "channel": each channel has its own; "all": one for all of them, the root of their mean variance, so that
-               noise that is the same in all channels stays so
+    deviation  "channel": each channel has its own; "all": one for all channels, the root of their mean variance, so
+               that noise of equal size in all channels stays equal
     """
 
     formula = "(value - mean) / deviation"
@@ -62,7 +62,7 @@ class Standardize(Fitted):
 
 
 class MinMax(Fitted):
-    """From 0 to 1 over the training part, per channel; what lies outside it comes to lie outside."""
+    """The range of the training part to 0 … 1, per channel; other values may lie outside."""
 
     formula = "(value - least) / span"
     inverse_formula = "value * span + least"
@@ -82,7 +82,7 @@ class MinMax(Fitted):
         least = values.amin(dim=_but_channels(values), keepdim=True)
         span = values.amax(dim=_but_channels(values), keepdim=True) - least
         if not (span > 0).all():
-            raise ValueError("cannot scale to their range values that are all the same")
+            raise ValueError("cannot scale values that are all the same to the range 0 to 1")
         self.least, self.span = least, span
 
     def forward(self, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a transform is: a torch module, so that what it was fitted to is saved with the weights, as buffers."""
+"""The base class of transforms: a torch module, so that fitted numbers are buffers, saved with the weights."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from torch import Tensor, nn
 
 
 class Transform(nn.Module):
-    """Maps a variable, (batch, ...) in its own unit, to what a network sees, and back."""
+    """Maps a variable, (batch, ...) in its own unit, to the values that a network sees, and back."""
 
     formula: str | None = None
-    """What `forward` does, as numpy says it: of `value`, (batch, ...), the parameters and what was fitted."""
+    """`forward` as a numpy expression of `value`, (batch, ...), of the parameters and of fitted numbers."""
     inverse_formula: str | None = None
-    """The way back; also of `own`, the samples' values in the variable's own unit, where it cannot do without."""
+    """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit, if `needs_own`."""
     needs_own: bool = False
-    """Whether the inverse cannot do without `own`, so that it is for variables that go in and come out."""
+    """Whether the inverse needs `own`, so that an output with this transform must also be an input."""
 
     def fit(self, values: Tensor) -> None:
-        """Adapt to training values; most transforms have nothing to adapt."""
+        """Fit to training values, (sample, ...); most transforms have nothing to fit. Raises ValueError."""
 
     def forward(self, values: Tensor) -> Tensor:
+        """Values in the variable's unit, (batch, ...) → transformed values in the same shape."""
         return values
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        """Back to the variable's unit. `own` are the same samples' values in it, where the variable is an input, too.
+        """Back to the variable's unit. `own` are the samples' values in it, if the variable is also an input.
 
-        Raises ValueError where they are needed and not given.
+        Raises ValueError if `own` is needed and not given.
         """
         return values
 
@@ -34,6 +35,6 @@ class Transform(nn.Module):
         return None
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
-        """Between what values lie once transformed; most transforms keep their order."""
+        """Bounds of transformed values, given bounds of the values."""
         ends = self(torch.tensor([[low], [high]], dtype=torch.float64))[:, 0].tolist()
         return min(ends), max(ends)

@@ -1,4 +1,4 @@
-"""Transforms of each value by the other values of its sample."""
+"""Transforms of each value that depend on the other values of its sample."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from qexp.datasets.transforms.transform import Transform
 
 
 class PerSample(Transform):
-    """Each sample to mean 0 and standard deviation 1 over its own values; the deviation divides by their number.
+    """Each sample to mean 0 and (population) standard deviation 1 over its own values.
 
-    What comes out has the mean and deviation of what went in, so that the inverse needs the sample itself.
+    The inverse restores the mean and deviation of the input, so that it needs the sample itself.
     """
 
     formula = (
@@ -33,14 +33,14 @@ class PerSample(Transform):
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         if own is None:
             raise ValueError(
-                "'per_sample' scales by the sample's own mean and deviation, which only a variable that also goes in "
-                "has; give what is only an output another transform, 'standardize' for one"
+                "'per_sample' scales by the sample's own mean and deviation, which are known only if the "
+                "output is also an input; give this output another transform, such as 'standardize'"
             )
         mean, deviation = _of_each(own)
         return values * deviation + mean
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return f"values that are all {low:g} have no deviation to be divided by" if low == high else None
+        return f"values that are all {low:g} have a standard deviation of 0" if low == high else None
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         return -math.inf, math.inf
@@ -56,7 +56,7 @@ def _of_each(values: Tensor) -> tuple[Tensor, Tensor]:
 class LogRatios(Transform):
     """ln(value / reference) of every column but the reference, and ln(reference): brightness and colours.
 
-    reference  the column of the variable that the others are divided by, counted from 0
+    reference  column by which the others are divided, counted from 0
     """
 
     formula = "where(arange(value.shape[1]) == reference, log(value), log(value / value[:, [reference]]))"
@@ -68,7 +68,7 @@ class LogRatios(Transform):
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.reference < values.shape[1]:
-            raise ValueError(f"reference {self.reference} of {values.shape[1]} columns, which are counted from 0")
+            raise ValueError(f"reference {self.reference} is not one of the columns 0 to {values.shape[1] - 1}")
         logs = torch.log(values)
         return torch.where(self._is_reference(logs), logs, logs - logs[:, [self.reference]])
 

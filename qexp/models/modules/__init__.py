@@ -41,7 +41,7 @@ from qexp.tables import Entry
 class JoiningEntry(Entry):
     """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors.
 
-    Where a branch begins at one value alone, they get that shape and that tensor.
+    If a branch starts from a single value, they get its shape and its tensor instead.
     """
 
 
@@ -88,7 +88,7 @@ MODULES: dict[str, Entry] = {
     "attention": Entry(
         build=channel_attention,
         parameters={"properties": {"filters": COUNTS, "l2": L2}, "required": ["filters"]},
-        help="Channel attention (VDI): each channel is weighted by a small network of the channels' means.",
+        help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
         example={"module": "attention", "parameters": {"filters": [4, 8]}},
     ),
     "denses": Entry(
@@ -154,7 +154,7 @@ MODULES: dict[str, Entry] = {
             "properties": {"rate": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}},
             "required": ["rate"],
         },
-        help="Set a random share of the values to zero while training.",
+        help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
     ),
     "matched_filters": Entry(
@@ -162,7 +162,7 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "variable": {"type": "string", "description": "varying variable of the dataset, such as depth"},
-                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its least value, in its own unit"},
+                "low": {"type": "number", "exclusiveMinimum": 0, "description": "its smallest value, in its own unit"},
                 "high": {"type": "number", "exclusiveMinimum": 0, "description": "its largest value"},
                 "count": {
                     **COUNT,
@@ -172,7 +172,7 @@ MODULES: dict[str, Entry] = {
             },
             "required": ["variable", "low", "high", "count"],
         },
-        help="What the dataset's source would look like at several values of a variable, as filters against its noise.",
+        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
         example={
             "module": "matched_filters",
             "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
@@ -186,7 +186,7 @@ MODULES: dict[str, Entry] = {
                 "kernel_size": LENGTH,
                 "strides": {
                     "anyOf": [COUNT, COUNTS],
-                    "description": "step of every convolution, or of each of them",
+                    "description": "step of all convolutions, or a list with one for each",
                 },
                 "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
                 "use_bias": {"type": "boolean"},
@@ -203,12 +203,15 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "units": {**COUNT, "description": "width of the linear layer at the end"},
-                "filters": {**COUNTS, "description": "the first that is wider than the one before halves the length"},
+                "filters": {
+                    **COUNTS,
+                    "description": "the first layer with more channels than the one before halves the length",
+                },
                 "kernel_size": LENGTH,
                 "l2": L2,
             }
         },
-        help="Convolutions along a row of values, each normalised and rectified, their mean, a linear layer (DL-IM).",
+        help="Convolutions along a row of values with batch norm and ReLU; mean over positions; linear layer (DL-IM).",
         example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
     ),
     "mlp": Entry(
@@ -222,19 +225,19 @@ MODULES: dict[str, Entry] = {
                     "type": "number",
                     "minimum": 0,
                     "exclusiveMaximum": 1,
-                    "description": "share of each hidden layer's values that is set to zero while training",
+                    "description": "fraction of each hidden layer's values that is set to zero in training",
                 },
                 "bias": {"type": "boolean"},
                 "l2": L2,
                 "initial_scale": {
                     "type": ["number", "null"],
                     "exclusiveMinimum": 0,
-                    "description": "first weights lie within ± this / √inputs; null: Glorot's",
+                    "description": "initial weights are uniform within ± this / √inputs; null: Glorot's",
                 },
             },
             "required": ["units"],
         },
-        help="Hidden layers with an activation and a linear layer, on the flattened input.",
+        help="Multilayer perceptron: hidden layers with an activation, then a linear layer, on the flattened input.",
         example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
     ),
     "dle_cnn": Entry(
@@ -261,7 +264,7 @@ MODULES: dict[str, Entry] = {
                 "blocks": {
                     **COUNT,
                     "maximum": 16,
-                    "description": "widths of cells that are looked at, each twice the one before",
+                    "description": "number of resolutions, each half the one before",
                 },
                 "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
                 "kernel_size": KERNEL,
@@ -281,11 +284,11 @@ MODULES: dict[str, Entry] = {
                 **PATCHES,
                 **OF_PATCHES,
                 **LAYER_SCALE,
-                "last_norm": {"type": "boolean", "description": "whether tokens are normalised when they leave"},
+                "last_norm": {"type": "boolean", "description": "whether a last layer norm is applied to the tokens"},
                 **OWN_SIZE,
             }
         },
-        help="A transformer on patches of a spectrum, of those alone that a mask, its second input if any, leaves.",
+        help="A transformer on the patches of a spectrum; with a mask as second input, on its visible patches alone.",
         example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "masked_decoder": JoiningEntry(
@@ -296,19 +299,23 @@ MODULES: dict[str, Entry] = {
                 **PATCHES,
                 "reads": {
                     "enum": ["tokens", "class", "mean"],
-                    "description": "tokens: of all patches that were seen; or the class token, or their mean, alone",
+                    "description": "tokens: those of all visible patches; or the class token, or their mean, alone",
                 },
                 "loss_on": {
                     "enum": ["masked", "all"],
-                    "description": "masked: patches that were seen come out as they are; all: they are guessed, too",
+                    "description": "masked: visible patches are copied to the output; all: they are predicted, too",
                 },
                 **OF_PATCHES,
                 **LAYER_SCALE,
                 **OWN_SIZE,
-                "depth": {**OWN_SIZE["depth"], "minimum": 0, "description": "as the encoder's; 0 makes a linear one"},
+                "depth": {
+                    **OWN_SIZE["depth"],
+                    "minimum": 0,
+                    "description": "as for the encoder; 0 makes a linear decoder",
+                },
             }
         },
-        help="A light transformer that guesses hidden patches, from an encoder's tokens, the spectrum and its mask.",
+        help="A light transformer that predicts masked patches from an encoder's tokens, the spectrum and its mask.",
         example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "token_pooling": Entry(
@@ -316,7 +323,7 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {"of": {"enum": [*POOLS], "description": "the class token, or the mean of the patches'"}}
         },
-        help="One row of values of an encoder's tokens, for a head that makes numbers of it.",
+        help="An encoder's tokens reduced to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},
     ),
     "flatten": Entry(
@@ -328,7 +335,7 @@ MODULES: dict[str, Entry] = {
 }
 
 EXAMPLE_SHAPE: Shape = (8, 16, 16)
-"""An input that the examples of modules accept, but for those of `EXAMPLE_SHAPES`."""
+"""An input shape for the examples of modules that are not in `EXAMPLE_SHAPES`."""
 
 EXAMPLE_SHAPES: dict[str, list[Shape]] = {
     "concatenate": [EXAMPLE_SHAPE, EXAMPLE_SHAPE],
@@ -340,4 +347,4 @@ EXAMPLE_SHAPES: dict[str, list[Shape]] = {
     "token_pooling": [(5, 24)],
     "layer_norm": [(5, 24)],
 }
-"""Inputs that they accept; several for those that join."""
+"""Module → the input shapes of its example; several for modules that join."""

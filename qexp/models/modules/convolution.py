@@ -90,6 +90,8 @@ def channel_attention(shape: Shape, /, filters: Sequence[int], l2: float = 0.0) 
 
 
 class ChannelAttention(nn.Module):
+    """Multiplies each channel by a weight from 0 to 1 that depends on the means of all channels."""
+
     def __init__(self, channels: int, filters: Sequence[int]) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""Dense layers, and the operations that go between layers."""
+"""Dense layers, normalisation and concatenation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def denses(
     bias: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Fully connected layers on the flattened input, the activation between them; without bias by default, as VDI's."""
+    """Fully connected layers on the flattened input, with the activation between them; by default without bias."""
     layers: list[nn.Module] = [nn.Flatten()]
     width = features(shape)
     for count in filters:
@@ -29,26 +29,31 @@ def denses(
 
 
 def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
+    """Batch normalisation of (batch, channel, ...), for images or rows of values."""
     layer = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     return layer(shape[0], eps=epsilon, momentum=momentum)
 
 
 def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
-    """Of a sample's values, or of those of each of its tokens; each place has a weight and a bias (Ba et al. 2016)."""
+    """Layer normalisation of a sample's values, or of each of its tokens, with weight and bias (Ba et al. 2016)."""
     if len(shape) > 2:
         raise ShapeError(f"takes [values] or [tokens, values], but its input is {written(shape)}; use batch_norm")
     return nn.LayerNorm(shape[-1], epsilon)
 
 
 def dropout(shape: Shape, /, rate: float) -> nn.Module:
+    """Dropout of a fraction `rate` of the values."""
     return nn.Dropout(rate)
 
 
 def flatten(shape: Shape, /) -> nn.Module:
+    """(batch, ...) → (batch, value)."""
     return nn.Flatten()
 
 
 class Concatenate(nn.Module):
+    """Concatenates tensors along their channels."""
+
     def forward(self, tensors: list[Tensor]) -> Tensor:
         return torch.cat(tensors, dim=1)
 

@@ -1,7 +1,7 @@
-"""A masked autoencoder of spectra: an encoder that sees some patches of neighbouring channels, and what reads it.
+"""A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and its decoder.
 
-Patches of a spectrum are seen by how small a random number each has, (sample, patch), which comes as an input: networks
-have no randomness of their own here, so that a mask can be drawn again, kept, and told to whoever judges.
+The mask comes as an input, a random number for each patch, (sample, patch): the patches with the smallest numbers are
+visible. Networks draw no random numbers themselves, so that a mask can be reproduced, stored, and used in evaluation.
 
 After He et al. (2022), Masked autoencoders are scalable vision learners, in one dimension.
 """
@@ -24,7 +24,7 @@ from qexp.models.shapes import Shape, ShapeError, written
 
 @dataclass(frozen=True)
 class Size:
-    """Of a transformer."""
+    """The size of a transformer."""
 
     width: int
     depth: int
@@ -36,13 +36,13 @@ DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8
 
 
 class Encoder(nn.Module):
-    """Spectra → tokens: a class token, and one for each patch that is seen.
+    """Spectra → tokens: a class token, and one for each visible patch.
 
     length      channels of a spectrum
-    mask_ratio  share of the patches that are hidden, where random numbers come with the spectra
-    patches     "alike": all are embedded by the same weights; "own": each by its own
-    last_norm   whether tokens are normalised when they leave; without, their mean is nearly linear in a spectrum
-                where blocks change little
+    mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
+    patches     "alike": all are embedded with the same weights; "own": each has its own
+    last_norm   whether a last layer norm is applied; without it the tokens' mean is nearly linear in the spectrum as
+                long as the blocks change little
     """
 
     positions: Tensor
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
-        """(sample, length), or that and random numbers (sample, patch) → (sample, 1 + seen patch, width)."""
+        """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible patch, width)."""
         spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
         patches = spectra.unflatten(-1, (-1, self.patch_size))
         seen = None if numbers is None else seen_patches(numbers, self.mask_ratio)
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
         return cast(Tensor, self.norm(tokens))
 
     def layer_of(self, weight: str) -> int:
-        """0 for what makes the first tokens, then a layer for each block; the last norm belongs to what follows."""
+        """0 for the embedding, then one layer for each block; the last norm belongs to the operation that follows."""
         first, *rest = weight.split(".")
         if first == "blocks":
             return 1 + int(rest[0])
@@ -85,17 +85,18 @@ class Encoder(nn.Module):
 
     @property
     def layers(self) -> int:
+        """The number of layers: the embedding, and one for each block."""
         return 1 + len(self.blocks)
 
 
 class Decoder(nn.Module):
-    """Tokens of the patches that are seen → the whole spectrum. Without a block it is linear in them.
+    """Tokens of the visible patches → the whole spectrum. Without blocks it is linear in the tokens.
 
-    token_width  of what the encoder makes
-    keeps_seen   whether patches that were seen come out as they went in, so that a loss is one of the hidden ones
-    patches      "alike": the channels of all are made by the same weights; "own": of each by its own
-    reads        "tokens": of all patches that were seen; "class": the class token alone, which has to tell all then;
-                 "mean": the mean of the others alone
+    token_width  width of the encoder's tokens
+    keeps_seen   whether visible patches are copied to the output, so that only masked ones contribute to the loss
+    patches      "alike": the channels of all patches are made with the same weights; "own": each has its own
+    reads        "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
+                 other tokens alone
     """
 
     positions: Tensor
@@ -137,7 +138,9 @@ class Decoder(nn.Module):
         tokens = torch.cat([of_class, patches + self.positions], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(spectra.dtype)  # bfloat16 would round what is kept
+        made: Tensor = self.channels(self.norm(tokens[:, 1:])).to(
+            spectra.dtype
+        )  # bfloat16 would round the patches that are copied
         if self.keeps_seen:
             kept = picked_patches(spectra.unflatten(-1, (-1, self.patch_size)), seen)
             made = made.scatter(1, seen[..., None].expand_as(kept), kept)
@@ -145,19 +148,23 @@ class Decoder(nn.Module):
 
 
 class ClassToken(nn.Module):
+    """The class token of a sample."""
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → (sample, width)."""
         return tokens[:, 0]
 
 
 class MeanToken(nn.Module):
+    """The mean of a sample's other tokens."""
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """(sample, token, width) → (sample, width), of the patches' tokens."""
+        """(sample, token, width) → (sample, width): the mean of the patches' tokens."""
         return tokens[:, 1:].mean(dim=1)
 
 
 POOLS = {"class": ClassToken, "mean": MeanToken}
-"""What one vector is made of tokens by."""
+"""How tokens are reduced to one vector."""
 
 
 def masked_encoder(
@@ -173,7 +180,10 @@ def masked_encoder(
     depth: int | None = None,
     heads: int | None = None,
 ) -> nn.Module:
-    """An encoder of spectra: of all patches of one input, or of the patches that the second input does not hide."""
+    """An encoder of spectra: of all patches, or of those that the random numbers of the second input do not mask.
+
+    Raises ShapeError if the patches do not divide a spectrum.
+    """
     spectrum, numbers = (shape[0], shape[1:]) if isinstance(shape, list) else (shape, [])
     _require_patches(spectrum, patch_size, numbers)
     if len(numbers) > 1:
@@ -196,7 +206,10 @@ def masked_decoder(
     depth: int | None = None,
     heads: int | None = None,
 ) -> nn.Module:
-    """What makes whole spectra of an encoder's tokens; its inputs are those, the spectrum, and its mask."""
+    """A decoder of spectra; its inputs are an encoder's tokens, the spectrum, and the random numbers of its mask.
+
+    Raises ShapeError if they do not fit each other.
+    """
     if not isinstance(shape, list) or len(shape) != 3:
         raise ShapeError("takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask")
     tokens, spectrum, numbers = shape
@@ -205,7 +218,7 @@ def masked_decoder(
     seen = seen_count(count, mask_ratio)
     if len(tokens) != 2 or tokens[0] != 1 + seen:
         raise ShapeError(
-            f"with a mask_ratio of {mask_ratio:g} there are a class token and {seen} of {count} patches, but its "
+            f"a mask_ratio of {mask_ratio:g} leaves a class token and {seen} of {count} patches, but its "
             f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
         )
     of_size = _size(DECODERS[size], width, depth, heads)
@@ -233,7 +246,7 @@ def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape])
     if len(spectrum) != 1:
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
-        # Outwards from the size that is wanted; 1 comes last.
+        # By distance from the given size; 1 comes last.
         sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
         nearest = next(size for size in sizes if spectrum[0] % size == 0)
         raise ShapeError(f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest} would")

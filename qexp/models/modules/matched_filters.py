@@ -1,4 +1,4 @@
-"""Matched filters: linear features that physics, not training, has found."""
+"""Matched filters: linear features that follow from the physics and are not trained."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qexp.models.shapes import Shape, features
 
 
 class MatchedFilters(nn.Module):
-    """How strongly an image holds each of several templates, in standard deviations of the noise.
+    """The amplitude of each of several templates in an image, in standard deviations of the noise.
 
-    The templates are what a source looks like at `count` values of a variable from `low` to `high`, evenly spaced in
-    their logarithms. For an image y in units of the noise's standard deviation, templates g and noise of correlation C
+    The templates are images of a source at `count` values of a variable from `low` to `high`, evenly spaced in their
+    logarithms. For an image y in units of the noise's standard deviation, templates g and noise of correlation C
     a feature is g·C⁻¹y / √(g·C⁻¹g): of all linear features the one with the largest ratio of signal to noise, and for
     Gaussian noise and a known shape a sufficient one (Turin 1960, IRE Trans. Inf. Theory 6, 311-329).
-    The filters are constants, kept with the weights; until `match` is called they all take the mean of the image.
+    The filters are constants, saved with the weights; until `match` is called they all compute the image's mean.
     """
 
     filters: Tensor
@@ -32,7 +32,7 @@ class MatchedFilters(nn.Module):
         self.register_buffer("filters", torch.full((count, features(shape)), 1 / features(shape)))
 
     def match(self, templates: Tensor, whitened: Tensor) -> None:
-        """Make the filters of templates g and of C⁻¹g, (count, *shape) both."""
+        """Set the filters from the templates g and C⁻¹g, (count, *shape) both."""
         signal_to_noise = (templates.double() * whitened.double()).flatten(1).sum(1, keepdim=True).sqrt()
         self.filters = (whitened.double().flatten(1) / signal_to_noise).to(self.filters)
 

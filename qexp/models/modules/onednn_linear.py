@@ -1,6 +1,6 @@
-"""Linear layers by oneDNN's matrix product, forwards and back.
+"""Linear layers with oneDNN's matrix product, in the forward and the backward pass.
 
-On AMD's processors it is twice as fast as MKL's, which torch takes for single precision, and on others as fast.
+On AMD's processors it is twice as fast as MKL's, which torch uses for single precision; on others it is as fast.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's, where this torch has it."""
+"""oneDNN's matrix product, if this build of torch has it."""
 
 
 class Linear(nn.Linear):
-    """A linear layer; where oneDNN cannot compute it, or an export must read it, it is torch's own."""
+    """A linear layer; torch's own product where oneDNN cannot compute it, and in an export."""
 
     def forward(self, x: Tensor) -> Tensor:
         if _LINEAR is None or torch.compiler.is_exporting() or not _is_for_one_dnn(x):
@@ -57,7 +57,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[Tensor, int]:
-        """Of networks side by side, each with weights of its own."""
+        """The rule for `vmap`: several networks, each with weights of its own."""
         x, weight, bias = (
             one.expand(info.batch_size, *one.shape) if axis is None else one.movedim(axis, 0)
             for one, axis in zip(arguments, in_dims, strict=True)

@@ -1,6 +1,6 @@
 """JSON Schemas of parameters that several modules have.
 
-Limits of how deep a network goes keep it possible to lay one out: every layer of it takes a moment.
+The number of layers is limited, because laying out a network takes some time for each.
 """
 
 from qexp.models.activations import ACTIVATIONS
@@ -8,8 +8,12 @@ from qexp.models.activations import ACTIVATIONS
 COUNT = {"type": "integer", "minimum": 1}
 DEPTH = {**COUNT, "maximum": 1000}
 COUNTS = {"type": "array", "items": COUNT, "minItems": 1, "maxItems": DEPTH["maximum"]}
-LENGTH = {**COUNT, "maximum": 10_000, "description": "positions that a result sees"}
-L2 = {"type": "number", "minimum": 0, "description": "factor of the squared weights that is added to the loss"}
+LENGTH = {**COUNT, "maximum": 10_000, "description": "length of the kernel, in positions"}
+L2 = {
+    "type": "number",
+    "minimum": 0,
+    "description": "weight penalty: this times the sum of the squared weights is added to the loss",
+}
 KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
 SMOOTHER = {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of slope 0.01"}
 OF_POOLING = {
@@ -19,29 +23,36 @@ OF_POOLING = {
     }
 }
 PATCHES = {
-    "patch_size": {**COUNT, "maximum": 65536, "description": "channels of a patch; divides the length of a spectrum"},
+    "patch_size": {
+        **COUNT,
+        "maximum": 65536,
+        "description": "channels of a patch; must divide the length of a spectrum",
+    },
     "mask_ratio": {
         "type": "number",
         "minimum": 0,
         "exclusiveMaximum": 1,
-        "description": "share of the patches that is hidden, where there is a mask; encoder and decoder have the same",
+        "description": "fraction of the patches that is masked; the same for encoder and decoder",
     },
 }
 OF_PATCHES = {
-    "patches": {"enum": ["alike", "own"], "description": "whether all share the weights next to the spectrum"}
+    "patches": {
+        "enum": ["alike", "own"],
+        "description": "whether all patches share the weights of the layer next to the spectrum",
+    }
 }
 OWN_SIZE = {
     name: {**limits, "type": ["integer", "null"], "description": f"{meaning}; that of `size` if null"}
     for name, limits, meaning in (
-        ("width", COUNT, "numbers of a token"),
-        ("depth", DEPTH, "blocks of attention and layers"),
-        ("heads", COUNT, "ways of attention, which share the width"),
+        ("width", COUNT, "length of a token"),
+        ("depth", DEPTH, "number of transformer blocks"),
+        ("heads", COUNT, "attention heads; must divide the width"),
     )
 }
 LAYER_SCALE = {
     "layer_scale": {
         "type": ["number", "null"],
         "exclusiveMinimum": 0,
-        "description": "what a block's changes are multiplied by at first, by weights that learn; null: by none",
+        "description": "LayerScale: initial value of the trained factors of a block's residual branches; null: none",
     }
 }

@@ -1,9 +1,9 @@
 """Operations on rows of values, such as the bands of a spectrum, and dense layers for tables.
 
-Convolutions and normalisations are written for a stack of networks of one architecture, each with its own weights; one
-network alone is a stack of one, so that it makes the same bits as in company. Between them values lie in memory as
-(network, channel, position, sample): a convolution is then one matrix product per network, and what is normalised
-together lies together. Modules see the usual (sample, channel, position).
+Convolutions and normalisations are written for a stack of networks of one architecture, each with its own weights. A
+single network is a stack of one, so that its results have the same bits as in a larger stack. In memory values are
+ordered as (network, channel, position, sample): a convolution is then one matrix product per network, and values that
+are normalised together are contiguous. Modules take and return the usual (sample, channel, position).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sequence_convolutions(
     batch_norm: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions one after another: each is normalised if `batch_norm`, then activated."""
+    """Convolutions one after another, each followed by batch normalisation if `batch_norm`, and by the activation."""
     steps = [strides] * len(filters) if isinstance(strides, int) else list(strides)
     if len(steps) != len(filters):
         raise ShapeError(
@@ -55,16 +55,16 @@ def one_d_cnn(
     kernel_size: int = 3,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions without bias, each normalised and rectified; the mean over positions; a linear layer.
+    """Convolutions without bias, each with batch normalisation and ReLU; the mean over positions; a linear layer.
 
-    The first convolution that has more channels than the one before it halves the length.
+    The first convolution with more channels than the one before it halves the length.
     """
     wider = [count > before for before, count in pairwise(filters)]
     first = wider.index(True) + 1 if any(wider) else len(filters)
     strides = [2 if position == first else 1 for position in range(len(filters))]
     blocks = sequence_convolutions(shape, filters, kernel_size, strides, use_bias=False, batch_norm=True)
     made = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
-    made.initial_scale = 1.0  # type: ignore[assignment] # torch's own first weights, as DL-IM has them
+    made.initial_scale = 1.0  # type: ignore[assignment] # torch's own initialisation, as in DL-IM
     return made
 
 
@@ -79,10 +79,10 @@ def mlp(
     l2: float = 0.0,
     initial_scale: float | None = None,
 ) -> nn.Module:
-    """Dense layers of `units`, each activated and thinned out, then a linear one of `outputs`.
+    """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
 
-    With an `initial_scale` much smaller than 1 the network begins as nearly linear and learns first what explains most,
-    so that few epochs make a smooth function: what a few dozen noisy samples allow. See `initialise`.
+    With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the largest effects first,
+    so that few epochs give a smooth function, which suits a few dozen noisy samples. See `initialise`.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     width = features(shape)
@@ -113,6 +113,8 @@ class AsSequence(nn.Module):
 
 
 class MeanOfPositions(nn.Module):
+    """The mean over positions: (sample, channel, position) → (sample, channel)."""
+
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _applied(_Mean, x[None]).squeeze(0)
         return y
@@ -155,7 +157,7 @@ def _applied(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 
 def _per_network(info: Any, in_dims: Sequence[int | None], arguments: Sequence[Any]) -> list[Any]:
-    """The arguments of an operation on stacks of one, of all the networks under a `vmap`: stacks of many."""
+    """Arguments with a leading dimension for networks: of length 1, or under `vmap` the number of networks."""
     return [
         value
         if not isinstance(value, Tensor)
@@ -205,7 +207,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Normalisation(torch.autograd.Function):
-    """(network, sample, channel, position), normalised per network and channel; running means move in place."""
+    """(network, sample, channel, position), normalised per network and channel; running means are updated in place."""
 
     @staticmethod
     def forward(
@@ -264,7 +266,7 @@ class _Normalisation(torch.autograd.Function):
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over positions, (network, sample, channel, position); its gradient lies in memory as values do."""
+    """The mean over positions of (network, sample, channel, position); its gradient has the memory order of values."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -286,7 +288,7 @@ class _Mean(torch.autograd.Function):
 
 
 def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """(network, channel, position, sample) → what each result sees: (network, channel, kernel, result, sample)."""
+    """(network, channel, position, sample) → the inputs of each result, (network, channel, kernel, result, sample)."""
     networks, channels, length, samples = values.shape
     columns = values.new_empty(networks, channels, kernel_size, -(-length // stride), samples)
     for offset, results, seen in _windows(length, kernel_size, stride):
@@ -300,7 +302,7 @@ def _summed_columns(columns: Tensor, length: int, stride: int) -> Tensor:
     """The transpose of `_columns`: (network, channel, position, sample)."""
     kernel_size = columns.shape[2]
     centre = (kernel_size - 1) // 2
-    if stride == 1:  # the centre of the kernel sees every position
+    if stride == 1:  # at stride 1 the centre of the kernel reads every position
         values = columns[:, :, centre].clone()
     else:
         values = columns.new_zeros(*columns.shape[:2], length, columns.shape[4])
@@ -312,7 +314,7 @@ def _summed_columns(columns: Tensor, length: int, stride: int) -> Tensor:
 
 
 def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slice, slice]]:
-    """For each offset in the kernel: which results see a position there that exists, and which positions those are."""
+    """For each offset in the kernel: the results whose input there is not padding, and these inputs' positions."""
     before = (kernel_size - 1) // 2
     windows = []
     for offset in range(kernel_size):
@@ -326,10 +328,10 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
 
 
 LARGE_PRODUCT = 1e6
-"""Operations in a matrix product from which one call per network costs less than all of them in one."""
+"""Operations in a matrix product above which one call per network is faster than one call for all."""
 
 _LINEAR: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's product, where this torch has it: on AMD's processors twice as fast as torch.bmm, which is MKL's there."""
+"""oneDNN's product, if this build of torch has it: on AMD's processors twice as fast as torch.bmm (MKL)."""
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

@@ -12,18 +12,18 @@ from qexp.models.modules.onednn_linear import Linear
 
 
 def seen_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
-    """The patches with the smallest of the random numbers, in their order: (sample, patch) → (sample, seen patch)."""
+    """Random numbers, (sample, patch) → ascending indices of the visible patches, (sample, visible patch)."""
     seen = seen_count(numbers.shape[1], mask_ratio)
     return numbers.topk(seen, dim=1, largest=False).indices.sort(dim=1).values
 
 
 def seen_count(patches: int, mask_ratio: float) -> int:
-    """How many of the patches are not hidden; at least one."""
+    """The number of visible patches; at least one."""
     return max(patches - round(mask_ratio * patches), 1)
 
 
 def hidden_channels(numbers: Tensor, mask_ratio: float, patch_size: int) -> Tensor:
-    """Which channels an encoder does not see, (sample, patch) → (sample, channel) of truth values."""
+    """Random numbers, (sample, patch) → whether each channel is masked, (sample, channel)."""
     hidden = torch.ones_like(numbers, dtype=torch.bool)
     hidden.scatter_(1, seen_patches(numbers, mask_ratio), False)
     return hidden.repeat_interleave(patch_size, dim=1)
@@ -41,19 +41,19 @@ class AlikePatches(Linear):
         super().__init__(inputs, outputs)
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
         return super().forward(values if picked is None else picked_patches(values, picked))
 
 
 class OwnPatches(nn.Module):
-    """A linear layer for each patch, where a patch is always of the same energies: one matrix for a whole spectrum.
+    """A linear layer for each patch, for spectra whose patches always cover the same energies; one matrix for all.
 
-    What elements tell of each other is then nearly linear in what the network sees, and learned soon.
+    Relations between the lines of one element are then nearly linear in the input, and learned early.
     """
 
     def __init__(self, patches: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's, of each layer
+        self.patches, bound = patches, math.sqrt(6 / (inputs + outputs))  # Glorot's bound of each layer
         self.weight = nn.Parameter(torch.empty(self.matrix(patches, inputs, outputs)).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
 
@@ -62,11 +62,11 @@ class OwnPatches(nn.Module):
         raise NotImplementedError
 
     def layers(self) -> Tensor:
-        """(patch, input, output), the matrix seen so."""
+        """The matrix as (patch, input, output)."""
         raise NotImplementedError
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output), of the patches alone that are picked, (sample, picked)."""
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
         made = torch.baddbmm(self.bias, values.transpose(0, 1), self.layers()).transpose(0, 1)
         return made if picked is None else picked_patches(made, picked)
 

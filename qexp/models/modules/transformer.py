@@ -11,17 +11,17 @@ from torch.nn import functional
 from qexp.models.modules.onednn_linear import Linear
 
 EXPANSION = 4
-"""Width of a block's hidden layer, in that of the block."""
+"""Width of a block's hidden layer, relative to the block's."""
 
 EPSILON = 1e-6
-"""Added to variances before values are divided by their root."""
+"""Added to variances in layer normalisation."""
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a layer on each token; both on normalised values, and added to what came in.
+    """Attention, then a two-layer perceptron on each token; both on normalised values, each with a shortcut.
 
-    layer_scale  what both are multiplied by at first, by a weight for each number of a token; not at all if None.
-                 A network of small ones begins as a nearly linear one (Touvron et al. 2021, section 3: LayerScale)
+    layer_scale  initial value of the trained factors of both branches, one for each number of a token; None for none.
+                 With a small one the network starts nearly linear (Touvron et al. 2021, section 3: LayerScale)
     """
 
     def __init__(self, width: int, heads: int, layer_scale: float | None = None) -> None:
@@ -46,7 +46,7 @@ class TransformerBlock(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Each number of a token times a weight of its own."""
+    """Multiply each number of a token by a weight of its own."""
 
     def __init__(self, width: int, first: float) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from qexp.models.activations import ACTIVATIONS
 from qexp.models.shapes import Shape, ShapeError, require_image
 
 NEGATIVE_SLOPE = 0.01
-"""Of the leaky ReLU."""
+"""Slope of the leaky ReLU for negative values."""
 
 
 def dle_cnn(
@@ -23,7 +23,7 @@ def dle_cnn(
     activation: str | None = None,
     l2: float = 0.0,
 ) -> nn.Module:
-    """2Dto2D-DLE's convolutional network: layers of one width, and a linear combination of the last in each cell.
+    """2Dto2D-DLE's convolutional network: layers of one width, then a linear combination of the last one's channels.
 
     Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
     """
@@ -38,7 +38,7 @@ def dle_cnn(
 
 
 class ChannelsLast(nn.Sequential):
-    """Keeps the channels of a cell beside each other in memory: a quarter faster on a processor."""
+    """Keeps the channels of a cell contiguous in memory (channels last): a quarter faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -48,11 +48,11 @@ class ChannelsLast(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """2Dto2D-DLE's U-Net: blocks of two convolutions on ever coarser cells, and back, each joined to its like.
+    """2Dto2D-DLE's U-Net: blocks of two convolutions on successively coarser cells, and back, with skip connections.
 
-    Ronneberger et al. (2015), MICCAI, 234-241; with zeros around the frame, so that its size stays.
-    A frame of any size is filled up with zeros to a multiple of 2^(blocks − 1), and cut back.
-    Raises ShapeError where it is laid out for patches that are no such multiple.
+    Ronneberger et al. (2015), MICCAI, 234-241; zero padding keeps the size of the frame.
+    A frame of any size is padded with zeros to a multiple of 2^(blocks − 1), and the result is cropped.
+    Raises ShapeError if the patches that it is laid out for are not such a multiple.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ def _block(channels: int, filters: int, kernel_size: int, activation: str | None
 
 
 def _convolution(channels: int, filters: int, kernel_size: int, activation: str | None) -> list[nn.Module]:
-    """One that keeps the size, and what bends it: 2Dto2D-DLE's leaky ReLU if nothing else is named."""
+    """A convolution that keeps the size, then the activation: 2Dto2D-DLE's leaky ReLU by default."""
     return [
         nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2),
         nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True) if activation is None else ACTIVATIONS[activation](),

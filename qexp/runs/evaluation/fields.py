@@ -1,4 +1,4 @@
-"""Evaluation on gridded fields: errors on whole test frames, pictures, and the network's speed."""
+"""Evaluation on gridded fields: errors on whole test frames, some of the frames, and the network's speed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.datasets.gridded import Frames, GriddedDataset
 from qexp.datasets.gridded.frames import THICKNESS
+from qexp.figures.fields import extent, thinned
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
 from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import FIELD_ERRORS, RunDirectory
-from qexp.runs.record.record import FieldErrors, Record
+from qexp.runs.record.directory import FIELD_ERRORS, FRAMES, RunDirectory
+from qexp.runs.record.record import FieldErrors
 from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")
@@ -30,8 +31,8 @@ log = logging.getLogger("qexp.run")
 CELLS_AT_ONCE = 2**18
 """Of the frames that are estimated together: what lies between the layers stays within some hundred megabytes."""
 
-MOMENTS = 10
-"""Of a folder that are drawn, at most."""
+KEPT = 10
+"""Frames of a folder that are kept to be drawn, at most."""
 
 TIMED = 21
 """Frames by which the network's speed is measured; the first does not count."""
@@ -58,7 +59,7 @@ class Block:
 
 
 def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metrics: OfOutputs) -> Results | None:
-    """Estimate the test part's frames, whole, folder by folder, and write errors and figures; None if interrupted.
+    """Estimate the test part's frames, whole, folder by folder, and write errors and some frames; None if interrupted.
 
     Memory depends on the size of the frames and not on their number.
     """
@@ -69,17 +70,17 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
     with deterministic():
         for frames in dataset.parts["test"]:
             tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
-            moments = _Moments(frames, dataset.threshold, record.caution)
+            kept = _KeptFrames(frames, dataset.threshold)
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
                     return None
                 _add(tally, block, dataset.threshold)
-                moments.add(block)
-            moments.draw(directory, units, vectors)
+                kept.add(block)
+            kept.write(directory, units, record.caution)
             log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
     total = _summed(list(tallies.values()))
     errors = field_errors.document(tallies, total, units)
-    _write(directory, errors, record)
+    _write(directory, errors)
     timing = seconds_per_frame(dataset.parts["test"][0], model, device)
     whole = errors["overall"]
     brief = FieldErrors.from_document({"cells": whole["cells"], "vectors": whole["vectors"], **timing})
@@ -152,74 +153,54 @@ def _summed(tallies: Sequence[Tally]) -> Tally:
     return total
 
 
-class _Moments:
-    """Frames of a folder, evenly spread over time, as they are drawn."""
+class _KeptFrames:
+    """Frames of a folder, evenly spread over time, with as many cells as a figure can show."""
 
-    def __init__(self, frames: Frames, threshold: float | None, caution: str) -> None:
-        from qexp.figures.fields import Moment
-
-        self._frames, self._threshold, self._caution = frames, threshold, caution
-        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(MOMENTS, len(frames))).round().astype(int))
-        self._taken: dict[int, Moment] = {}
+    def __init__(self, frames: Frames, threshold: float | None) -> None:
+        self._frames, self._threshold = frames, threshold
+        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT, len(frames))).round().astype(int))
+        self._fields: dict[str, list[Array]] = {}
+        """Variable of the file → a field per frame that was taken, (y, x)."""
 
     def add(self, block: Block) -> None:
-        """Take what is drawn of a block; where the thickness is known, cells without ice are left empty."""
-        from qexp.figures.fields import Moment, thinned
-
+        """Take what is kept of a block; where the thickness is known, cells without ice are NaN."""
         ice = block.above(0.0 if self._threshold is None else self._threshold)
         for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
             index = number - block.first
-            truths, estimates = (
-                {name: thinned(np.where(ice[index], values[index], np.float32(np.nan))) for name, values in of.items()}
-                for of in (block.truths, block.estimates)
-            )
-            self._taken[int(number)] = Moment(self._title(int(number)), truths, estimates)
+            for ending, of in (("", block.truths), ("_estimate", block.estimates)):
+                for name, values in of.items():
+                    seen = np.where(ice[index], values[index], np.float32(np.nan))
+                    self._fields.setdefault(f"{name}{ending}", []).append(thinned(seen))
 
-    def draw(self, directory: RunDirectory, units: Mapping[str, str], vectors: Sequence[tuple[str, str]]) -> None:
-        from qexp.figures.fields import draw_moments, extent
+    def write(self, directory: RunDirectory, units: Mapping[str, str], caution: str) -> None:
+        """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers and times."""
+        import xarray
 
-        folder = directory.results / "figures" / self._frames.name
-        files.make_folder(folder)
-        digits = max(3, len(str(len(self._frames) - 1)))
-        draw_moments(
-            list(self._taken.values()),
-            units,
-            vectors,
-            extent(self._frames.x, self._frames.y, self._frames.size),
-            [folder / f"frame_{number:0{digits}d}.png" for number in self._taken],
-        )
-
-    def _title(self, number: int) -> str:
         frames = self._frames
-        when = f"frame {number} of {len(frames)} (counted from 0)"
+        variables = {
+            name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix("_estimate"), "")})
+            for name, fields in self._fields.items()
+        }
+        coordinates: dict[str, Any] = {"frame": self._numbers}
         if frames.time is not None:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
-            when = f"time {frames.time[number]:.4g} {unit}".rstrip()
-        return f"{frames.name}, {when}" + (f" ({self._caution})" if self._caution else "")
+            coordinates["time"] = ("frame", np.asarray(frames.time)[self._numbers], {"units": unit})
+        where = extent(frames.x, frames.y, frames.size)
+        attributes = {
+            "run": directory.name, "part": "test", "folder": frames.name, "frames": len(frames),
+            "extent": [where.left, where.right, where.bottom, where.top], "extent_unit": where.unit,
+            **({"caution": caution} if caution else {}),
+        }  # fmt: skip
+        table = xarray.Dataset(variables, coordinates, attributes)
+        files.make_folder(folder := directory.results / FRAMES)
+        packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
+        content = bytes(table.to_netcdf(engine="h5netcdf", encoding=packed))
+        files.write_bytes(folder / f"{frames.name}.nc", content)
 
 
-def _write(directory: RunDirectory, errors: dict[str, Any], record: Record) -> None:
-    """Tables and figures of all folders together; `errors.json`, by which a run is known to be judged, at the end."""
-    from qexp.figures import curves, thickness
-
-    figures = directory.results / "figures"
-    lines = directory.metrics()
-    for name in ("learning_curve.png", "Learning-curve.pdf"):
-        curves.learning_curves({directory.name: lines}, figures / name, record.units, record.caution)
-    files.write_bytes(directory.results / "history.csv", history(lines).encode())
-    classes = errors["thickness"]
-    if classes:
-        thickness.errors_by_thickness(
-            [field_errors.in_words(one["above"], one["up_to"]) for one in classes],
-            [one["cells"] for one in classes],
-            {
-                output: {metric: [one["outputs"][output][metric] for one in classes] for metric in of_output}
-                for output, of_output in errors["overall"]["outputs"].items()
-            },
-            {name: [one["vectors"][name]["percent"] for one in classes] for name in errors["overall"]["vectors"]},
-            record.units,
-            figures / "errors_by_thickness.png",
-        )
+def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
+    """Tables of all folders together; `errors.json`, by which a run is known to be judged, at the end."""
+    files.write_bytes(directory.results / "history.csv", history(directory.metrics()).encode())
     files.write_bytes(directory.results / "errors.csv", field_errors.table(errors).encode())
     files.write_json(directory.results / FIELD_ERRORS, errors)
 

@@ -1,4 +1,4 @@
-"""Evaluation on images: estimates of the test samples, and figures."""
+"""Evaluation on images: estimates of the test samples."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from qexp.training.loop import Trainer
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
-    """Estimate the test samples, and write them and the figures."""
+    """Estimate the test samples, and write them."""
     _write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
     return Results({"test": trainer.evaluate(trainer.data.test)})
 
 
 def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities) -> None:
-    """Write the test samples' true values and estimates, and the run's figures."""
+    """Write the test samples' true values and estimates."""
     import xarray
-
-    from qexp.figures import curves, scatter
 
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
     variables = {}
@@ -45,13 +43,3 @@ def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]
     table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": "test"})
     directory.results.mkdir(exist_ok=True)
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
-    figures_folder = directory.results / "figures"
-    figures_folder.mkdir(exist_ok=True)
-    units = {name: quantity(name, quantities).unit for name in estimates}
-    curves.learning_curves({directory.name: directory.metrics()}, figures_folder / "learning_curve.png", units)
-    scatter.estimates_against_truth(
-        {name: (test[name].cpu().numpy().ravel(), values.ravel()) for name, values in estimates.items()},
-        units,
-        f"{directory.name}: test part",
-        figures_folder / "test_estimates.png",
-    )

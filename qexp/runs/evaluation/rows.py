@@ -20,6 +20,7 @@ from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 from qexp.runs.record.record import ComparisonRow, Feature
@@ -52,7 +53,7 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
-    """All held-out rows together: tables, figures, and numbers with intervals."""
+    """All held-out rows together: a table, and numbers with intervals."""
     directory, seed = attempt.directory, attempt.seed
     estimates, spreads, rows = _gathered(directory, plan)
     outputs = plan.spec["outputs"]
@@ -70,7 +71,6 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
     _write_table(directory, plan, estimates, spreads, truth, rows)
-    _draw(directory, plan, estimates, spreads, truth, rows)
     return Results({"test": results}, {"test": intervals}, compared, features=features)
 
 
@@ -148,9 +148,10 @@ def _write_table(
     import xarray
 
     dataset = plan.dataset
-    variables: dict[str, Any] = {
-        name: ("row", values[rows].astype(object)) for name, values in dataset.identifiers.items()
-    }
+    texts = dict(dataset.identifiers)
+    if (by := grouped_by(plan.spec)) is not None:
+        texts.setdefault(by, dataset.column(by))
+    variables: dict[str, Any] = {name: ("row", values[rows].astype(object)) for name, values in texts.items()}
     for column, output in enumerate(plan.spec["outputs"]):
         unit = dataset.units[output]
         for name, values, words in (
@@ -162,46 +163,3 @@ def _write_table(
     attributes = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
     table = xarray.Dataset(variables, {"row": dataset.row_numbers(list(rows))}, attributes)
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))
-
-
-def _draw(directory: RunDirectory, plan: Folds, estimates: Array, spreads: Array, truth: Array, rows: Rows) -> None:
-    from qexp.figures import fold_curves
-    from qexp.figures import predicted_vs_measured as figures
-
-    folder = directory.results / "figures"
-    folder.mkdir(exist_ok=True)
-    dataset, note = plan.dataset, plan.caution
-    identified = [", ".join(str(values[row]) for values in dataset.identifiers.values()) or str(row) for row in rows]
-    by = plan.spec["split"]["parameters"].get("by") or next(iter(dataset.groups), None)
-    groups = None if by is None else [str(group) for group in dataset.column(by)[rows]]
-    several = bool(np.isfinite(spreads[rows]).all())
-    outputs = {
-        output: figures.HeldOut(
-            truth[rows, column],
-            estimates[rows, column],
-            identified,
-            dataset.units[output],
-            (estimates[rows, column] - spreads[rows, column], estimates[rows, column] + spreads[rows, column])
-            if several
-            else None,
-            groups,
-        )
-        for column, output in enumerate(plan.spec["outputs"])
-    }
-    words = "standard deviation over the networks of a fold"
-    figures.estimates_against_measured(outputs, words, note, folder / "held_out.png")
-    if groups is not None:
-        figures.residuals_by_group(outputs, note, folder / "residuals.png")
-    curves = [_curve(directory.fold(fold.name)) for fold in plan.folds]
-    fold_curves.fold_curves(curves, "transformed values", note, folder / "fold_curves.png")
-
-
-def _curve(place: RunDirectory) -> Any:
-    from qexp.figures.fold_curves import FoldCurve
-
-    lines = place.metrics()
-    return FoldCurve(
-        np.array([line["train"]["loss"] for line in lines], dtype=np.float64),
-        np.array([line["validation"]["loss"] for line in lines], dtype=np.float64),
-        place.record().epochs.best if lines[0]["validation"]["losses"] else None,
-    )

@@ -18,13 +18,14 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.spectra import SPECTRUM, SpectraDataset
 from qexp.datasets.splits import GroupKFold, KFold, Rows
+from qexp.figures.spectra import energies
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import Metrics, Sums
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, TEST_PREDICTIONS, RunDirectory
 from qexp.runs.record.record import ComparisonRow
 from qexp.seeds import Seeds
 from qexp.tables import built
@@ -38,8 +39,8 @@ Array = NDArray[np.float64]
 AT_ONCE = 512
 """Spectra that are estimated together."""
 
-DRAWN = 3
-"""Test spectra of which there is a picture."""
+KEPT = 3
+"""Test spectra that are kept to be drawn, with their reconstructions."""
 
 INNER_FOLDS = 5
 """Of the training spectra, by which baselines choose, at most."""
@@ -66,7 +67,7 @@ class Subject:
 
 
 def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
-    """Estimate the test spectra and write tables and figures; None if interrupted.
+    """Estimate the test spectra and write tables; None if interrupted.
 
     Of a number there are intervals over cores, and a comparison with the experience's baselines.
     """
@@ -83,6 +84,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
             if reconstructed is not None:
                 reconstructed.add(made, samples, subject)
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    files.make_folder(directory.results)
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     compared: list[ComparisonRow] = []
@@ -102,7 +104,6 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         compared += with_baselines
         columns[name] = (truth, unit, f"{name}: measured")
         columns[f"{name}_estimate"] = (estimates, unit, f"{name}: estimated")
-        _draw_numbers(directory, subject, name, estimates, attempt.caution)
     _write_predictions(directory, subject, columns, attempt.caution)
     return Results({"test": results}, {"test": intervals}, tuple(compared))
 
@@ -199,24 +200,6 @@ def _as_pair(subject: Subject, name: str) -> cross_validation.Transform:
     return forward, inverse
 
 
-def _draw_numbers(directory: RunDirectory, subject: Subject, name: str, estimates: Array, note: str) -> None:
-    from qexp.figures.cores import Estimates, down_core, estimates_by_core
-
-    dataset, test = subject.dataset, subject.test
-    of_cores = Estimates(
-        name,
-        dataset.units.get(name, ""),
-        [str(core) for core in dataset.cores[test]],
-        dataset.depths[test],
-        estimates,
-        _measured(dataset, test),
-        dataset.units.get("depth", ""),
-    )
-    folder = _figures(directory)
-    estimates_by_core(of_cores, note, folder / "estimates_by_core.png")
-    down_core(of_cores, note, folder / "down_core.png")
-
-
 # Spectra
 
 
@@ -226,7 +209,8 @@ class _Reconstructed:
 
     guess: Tensor
     """The mean of the training spectra as the network sees them, (1, channel): what it would say that saw nothing."""
-    pictured: frozenset[int]
+    keeps: frozenset[int]
+    """Positions among the test spectra."""
     sums: Sums
     """Of the metrics, over all channels that were hidden."""
     times: Array
@@ -235,7 +219,7 @@ class _Reconstructed:
     squared_of_guess: Array
     counts: Array
     of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
-    pictures: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
+    kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
     """Position among the test spectra, counts, reconstruction, and what was hidden."""
 
     @classmethod
@@ -244,7 +228,7 @@ class _Reconstructed:
         for _, seen in _transformed(subject, subject.train):
             total += seen.double().sum(dim=0, keepdim=True).cpu()
         guess = (total / len(subject.train)).float().to(subject.device)
-        evenly = np.linspace(0, len(subject.test) - 1, DRAWN).round().astype(int)
+        evenly = np.linspace(0, len(subject.test) - 1, KEPT).round().astype(int)
         sums = Sums(subject.metrics[SPECTRUM])
         return cls(guess, frozenset(evenly.tolist()), sums, *np.zeros((4, subject.dataset.channels)))
 
@@ -261,9 +245,9 @@ class _Reconstructed:
         self.counts += np.where(hidden, truth, 0.0).sum(axis=0)
         first = len(self.of_spectra)
         self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
-        for index in sorted(self.pictured & set(range(first, first + len(truth)))):
+        for index in sorted(self.keeps & set(range(first, first + len(truth)))):
             own = index - first
-            self.pictures.append((index, truth[own], estimate[own], hidden[own]))
+            self.kept.append((index, truth[own], estimate[own], hidden[own]))
 
     def by_channel(self) -> dict[str, Array]:
         """Roots of mean squares where a channel was hidden, (channel,) [counts]: of the network's errors, of the
@@ -279,31 +263,39 @@ def _root(sums: Array, times: Array) -> Array:
 
 
 def _write_errors(directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, note: str) -> None:
-    from qexp.figures.spectra import Reconstruction, energies, errors_by_energy, reconstructions
-
     dataset = subject.dataset
     where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
-    folder = _figures(directory)
-    words = ("network", "mean training spectrum", "noise of counting")
-    errors_by_energy(dict(zip(words, errors.values(), strict=True)), where, note, folder / "errors_by_energy.png")
-    pictures = [
-        Reconstruction(_title(dataset, int(subject.test[index])), counts, estimate, hidden)
-        for index, counts, estimate, hidden in reconstructed.pictures
-    ]
-    reconstructions(pictures, where, note, folder / "reconstructions.png")
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
     if where is not None:
         table["energy"] = where.round(6).tolist()
     table["times_hidden"] = reconstructed.times.astype(int).tolist()
     table |= {name: values.tolist() for name, values in errors.items()}
-    _write_table(directory.results / "errors_by_energy.csv", table, note)
+    _write_table(directory.results / ERRORS_BY_ENERGY, table, note)
+    _write_kept(directory, subject, reconstructed, where, note)
 
 
-def _title(dataset: SpectraDataset, row: int) -> str:
-    words = [str(dataset.names[row]), str(dataset.cores[row])]
-    if np.isfinite(dataset.depths[row]):
-        words.append(f"{dataset.depths[row]:g} {dataset.units.get('depth', '')}".rstrip())
-    return ", ".join(words)
+def _write_kept(
+    directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, energy: NDArray[Any] | None, note: str
+) -> None:
+    """Counts, reconstruction and what was hidden of some test spectra, over channel and energy."""
+    import xarray
+
+    dataset, kept = subject.dataset, reconstructed.kept
+    numbers, *of_kept = zip(*kept, strict=True) if kept else ((), (), (), ())
+    rows = subject.test[list(numbers)]
+    planes = [np.array(values).reshape(len(kept), dataset.channels) for values in of_kept]
+    words = {"counts": "counts", "reconstruction": "counts, as reconstructed", "hidden": "hidden from the network"}
+    variables: dict[str, Any] = {
+        name: (("spectrum", "channel"), plane, {"long_name": text})
+        for (name, text), plane in zip(words.items(), planes, strict=True)
+    }
+    variables |= {name: ("spectrum", of[rows].astype(object)) for name, of in _identified(dataset).items()}
+    variables["depth"] = ("spectrum", dataset.depths[rows], {"units": dataset.units.get("depth", "")})
+    coordinates: dict[str, Any] = {"spectrum": rows}
+    if energy is not None:
+        coordinates["energy"] = ("channel", energy, {"units": "keV"})
+    whole = xarray.Dataset(variables, coordinates, _attributes(directory, note))
+    files.write_bytes(directory.results / RECONSTRUCTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
 
 
 # Files
@@ -312,15 +304,11 @@ def _title(dataset: SpectraDataset, row: int) -> str:
 def _write_predictions(
     directory: RunDirectory, subject: Subject, columns: Mapping[str, tuple[Any, str, str]], note: str
 ) -> None:
-    """Learning curve, and tables with a line per test spectrum; the one by which a run is known to be judged last."""
+    """Tables with a line per test spectrum; the one by which a run is known to be judged last."""
     import xarray
 
-    from qexp.figures import curves
-
     dataset, test = subject.dataset, subject.test
-    file = _figures(directory) / "learning_curve.png"
-    curves.learning_curves({directory.name: directory.metrics()}, file, dataset.units, note)
-    identified = {"name": dataset.names[test], "core": dataset.cores[test]}
+    identified = {name: of[test] for name, of in _identified(dataset).items()}
     table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
     table["depth"] = dataset.depths[test].tolist()
     table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
@@ -329,9 +317,17 @@ def _write_predictions(
     depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
     for name, (values, unit, words) in {"depth": depth, **columns}.items():
         variables[name] = ("spectrum", np.asarray(values), {"units": unit, "long_name": words})
-    attributes = {"run": directory.name, "part": "test", **({"caution": note} if note else {})}
-    whole = xarray.Dataset(variables, {"spectrum": test}, attributes)
+    whole = xarray.Dataset(variables, {"spectrum": test}, _attributes(directory, note))
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
+
+
+def _identified(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
+    """What names spectra, (row,) each."""
+    return {"name": dataset.names, "core": dataset.cores}
+
+
+def _attributes(directory: RunDirectory, note: str) -> dict[str, str]:
+    return {"run": directory.name, "part": "test", **({"caution": note} if note else {})}
 
 
 def _write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
@@ -343,8 +339,3 @@ def _write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> N
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _figures(directory: RunDirectory) -> Path:
-    files.make_folder(folder := directory.results / "figures")
-    return folder

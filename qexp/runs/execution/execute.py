@@ -17,6 +17,7 @@ import torch
 
 from qexp import assemble, files, machine
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, TakenOverError
+from qexp.runs import figures
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Display, Silent
 from qexp.runs.execution.kinds import KINDS
@@ -177,6 +178,7 @@ def _work(
         errors=results.errors,
         features=results.features,
     )
+    figures.draw(directory, left_out=log.warning)
     return True
 
 

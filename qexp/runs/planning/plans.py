@@ -114,9 +114,9 @@ def sweep(
     total = len(references) * math.prod(len(changes) for _, changes in axes) * len(seeds)
     require_few(total)
     points = [list(itertools.chain(*point)) for point in itertools.product(*(changes for _, changes in axes))]
-    plans = []
+    plans, datasets = [], assemble.datasets_of(workspace)
     for reference, point in itertools.product(references, points):
-        experience = assemble.experience(reference, [*overrides, *point], workspace, memory)
+        experience = assemble.experience(reference, [*overrides, *point], workspace, memory, datasets)
         plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):

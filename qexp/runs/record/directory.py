@@ -19,6 +19,16 @@ TEST_PREDICTIONS = "test_predictions.nc"
 
 FIELD_ERRORS = "errors.json"
 
+FRAMES = "frames"
+"""The folder of the test frames that are drawn, a file per folder of the dataset."""
+
+RECONSTRUCTIONS = "reconstructions.nc"
+
+ERRORS_BY_ENERGY = "errors_by_energy.csv"
+
+MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
+"""Of a matrix, in its folder."""
+
 SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
 """Files and folders of which every run has, or once had, at least one beside its record."""
 
@@ -158,7 +168,7 @@ class RunDirectory:
         return epochs.read(self.metrics_file)
 
     def matrix_names(self) -> list[str]:
-        return sorted(path.parent.name for path in self.matrices.glob("*/record.json"))
+        return sorted(path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
 
 
 def with_caution(name: str, caution: str) -> str:

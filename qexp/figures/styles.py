@@ -1,0 +1,76 @@
+"""Matplotlib style files: other fonts, sizes and colours of the frame for the same figures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp.did_you_mean import suggestion
+from qexp.errors import NotFoundError, QexpError
+
+if TYPE_CHECKING:
+    from matplotlib import RcParams
+
+NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg", "savefig.format")
+"""Settings of matplotlib that have nothing to do with how a figure looks; they are left as they are."""
+
+
+@contextmanager
+def styled(file: Path | None) -> Iterator[None]:
+    """For as long as this lasts, figures are drawn in the style of a file; None: as they are."""
+    import matplotlib
+
+    with matplotlib.rc_context({} if file is None else read_style(file)):
+        yield
+
+
+def read_style(file: Path) -> RcParams:
+    """The settings of a matplotlib style file. Raises QexpError that names the line of each mistake."""
+    import matplotlib
+
+    if not file.is_file():
+        raise NotFoundError(f"--style {file}: there is no such file")
+    mistakes = _Mistakes()
+    log = logging.getLogger("matplotlib")
+    log.addHandler(mistakes)
+    before, log.propagate = log.propagate, False
+    try:
+        settings = matplotlib.rc_params_from_file(file, use_default_template=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise QexpError(f"{file} cannot be read: {error}") from None
+    finally:
+        log.removeHandler(mistakes)
+        log.propagate = before
+    if mistakes.found:
+        raise QexpError("\n".join(f"{file}, {mistake}" for mistake in mistakes.found))
+    for name in [name for name in settings if name.startswith(NOT_OF_FIGURES)]:
+        del settings[name]
+    return settings
+
+
+class _Mistakes(logging.Handler):
+    """What matplotlib only warns of when it reads a style file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(_in_words(record.args, record.getMessage()))
+
+
+def _in_words(arguments: Any, message: str) -> str:
+    """What is wrong in which line, from the arguments of matplotlib's message if they are those that are known."""
+    import matplotlib
+
+    match arguments:
+        case {"key": str(key), "line_no": int(line)}:
+            return f"line {line}: no setting '{key}'; {suggestion(key, matplotlib.rcParams)}"
+        case (_, int(line), str(text)):
+            return f"line {line}: '{text.strip()}' is no setting that is given once; write a line 'name: value'"
+        case (_, int(line), str(text), error):
+            return f"line {line}: '{text.strip()}': {error}"
+    return message.strip()

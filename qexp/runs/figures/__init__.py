@@ -1,0 +1,95 @@
+"""The figures of a run, drawn from the files in its directory: no training, no network, no torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from qexp import files
+from qexp.errors import QexpError
+from qexp.figures.canvas import save
+from qexp.figures.styles import styled
+from qexp.runs.figures.kinds import KINDS
+from qexp.runs.figures.sources import FigureOfRun, MissingNumbersError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.state import State
+from qexp.runs.state.waiting import Watch
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def draw(
+    directory: RunDirectory,
+    formats: Sequence[str] = ("png",),
+    style: Path | None = None,
+    only: Collection[str] = (),
+    left_out: Callable[[str], None] = warnings.warn,
+) -> list[Path]:
+    """Draw the figures of an evaluated run from its files. Returns the paths of the pictures.
+
+    formats   of `FORMATS`: each figure is written in all of them
+    style     a matplotlib style file
+    only      names of figures; all figures of the run if empty
+    left_out  called with the reason for each figure whose numbers an older version of qexp did not write
+    Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
+    them, cannot be drawn.
+    """
+    known = figures_of(directory)
+    _check(directory, known, formats, only)
+    drawn: list[Path] = []
+    missing: list[str] = []
+    with styled(style):
+        for name, figure in known.items():
+            if only and name not in only:
+                continue
+            before = len(drawn)
+            try:
+                for place, made in figure(directory):
+                    for path in _files(directory.path / place, formats):
+                        files.make_folder(path.parent)
+                        save(made, path)
+                        drawn.append(path)
+            except MissingNumbersError as lack:
+                missing.append(f"{directory.name}: '{name}' is not drawn: {lack}")
+            else:
+                if name in only and len(drawn) == before:
+                    missing.append(f"{directory.name}: '{name}' is not drawn: the run has no numbers for it")
+    if missing and (only or not drawn):
+        raise QexpError("\n".join(missing))
+    for reason in missing:
+        left_out(reason)
+    return drawn
+
+
+def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
+    """The figures that a run of its kind of dataset can have, by name."""
+    return KINDS[directory.spec()["dataset"]["type"]]
+
+
+def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:
+    for one in formats:
+        if one not in FORMATS:
+            raise QexpError(f"no format '{one}' for figures; choose from {', '.join(FORMATS)}")
+    for name in only:
+        if name not in known:
+            raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(known)}")
+    file = directory.evaluation_file()
+    if file.is_file():
+        return
+    record, state = directory.record(), Watch().state(directory)
+    again = f"qexp run {record.experience} --seed {record.seed}"
+    where = file.relative_to(directory.path)
+    if state is State.DONE:
+        raise QexpError(f"{directory.name} is done, but {where} is gone; run it again: {again} --name NEW_NAME")
+    name = "" if record.name == f"{record.experience}_{record.seed}" else f" --name {record.name}"
+    raise QexpError(
+        f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {again}{name} --resume"
+    )
+
+
+def _files(place: Path, formats: Sequence[str]) -> list[Path]:
+    """One file per format, unless the name of the figure already says which it has."""
+    if place.suffix.removeprefix(".") in FORMATS:
+        return [place]
+    return [place.with_name(f"{place.name}.{ending}") for ending in formats]

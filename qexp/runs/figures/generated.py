@@ -1,0 +1,38 @@
+"""Figures of runs on generated images: estimates of the test samples, and matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qexp.figures.scatter import estimates_against_truth
+from qexp.runs.figures import matrices
+from qexp.runs.figures.sources import (
+    ESTIMATE,
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    learning_curve,
+    outputs,
+    table,
+    unit,
+)
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+
+
+def estimates(directory: RunDirectory) -> Pictures:
+    """Estimates against true values, a panel per output."""
+    predictions = table(directory.results / TEST_PREDICTIONS)
+    known = outputs(predictions)
+    made = estimates_against_truth(
+        {name: (predictions[name].values, predictions[f"{name}{ESTIMATE}"].values) for name in known},
+        {name: unit(predictions, name) for name in known},
+        f"{directory.name}: test part",
+    )
+    yield FIGURES_FOLDER / "test_estimates", made
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    "test_estimates": estimates,
+    "matrix": matrices.matrix,
+}

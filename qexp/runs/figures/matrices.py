@@ -1,0 +1,66 @@
+"""Pictures of a run's matrices, `matrices/<dataset>/matrix.*`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qexp import files
+from qexp.figures.matrix import Panels, matrix_panels
+from qexp.runs.figures.sources import ESTIMATE, MissingNumbersError, Pictures, missing, table, unit
+from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+
+def matrix(directory: RunDirectory) -> Pictures:
+    """A picture of each matrix of a run; nothing if it has none."""
+    lack = None
+    for name in directory.matrix_names():
+        folder = directory.matrices / name
+        try:
+            made = matrix_of(folder)
+        except MissingNumbersError as error:
+            lack = error
+            continue
+        yield folder.relative_to(directory.path) / Path(MATRIX).stem, made
+    if lack is not None:
+        raise lack
+
+
+def matrix_of(folder: Path) -> Figure:
+    """Estimate, error and relative error over the first two axes of a matrix, at the middle of the others."""
+    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    if "held_out" not in record:
+        raise missing(f"{folder / MATRIX_RECORD} has no 'held_out'", "make it again with qexp matrix")
+    axes: dict[str, list[float]] = record["axes"]
+    shown_axes, others = list(axes)[:2], list(axes)[2:]
+    middle = {name: cells.sizes[name] // 2 for name in others}
+    shown = cells.isel(middle)
+    names = [str(name).removesuffix(ESTIMATE) for name in cells.data_vars if str(name).endswith(ESTIMATE)]
+    where = ", ".join(f"{name} {cells[name].values[middle[name]]:.3g}" for name in others)
+    return matrix_panels(
+        {name: _panels(shown, name) for name in names},
+        [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
+        {name: unit(cells, name) for name in axes} | {name: unit(cells, f"{name}{ESTIMATE}") for name in names},
+        {name: [_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
+        f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
+    )
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float]:
+    """Of an interval in a JSON file, which has null for infinity."""
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _panels(shown: xarray.Dataset, output: str) -> Panels:
+    spread = f"{output}_standard_deviation"
+    return Panels(
+        shown[f"{output}{ESTIMATE}"].values,
+        shown[f"{output}_error"].values,
+        shown[f"{output}_relative_error"].values,
+        shown[spread].values if spread in shown else None,
+    )

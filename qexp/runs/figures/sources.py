@@ -1,0 +1,93 @@
+"""The files of a run from which its figures are drawn."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import DamagedError, QexpError
+from qexp.figures.curves import learning_curves
+from qexp.runs.record.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+Pictures = Iterator[tuple[Path, "Figure"]]
+"""The path of each picture in the run's directory, without ending, and what it shows. Nothing if the run has no such
+figure. A figure may be the one before, changed: save each before taking the next."""
+
+FigureOfRun = Callable[[RunDirectory], Pictures]
+"""Raises MissingNumbersError, and DamagedError."""
+
+FIGURES_FOLDER = Path("results/figures")
+
+ESTIMATE = "_estimate"
+"""Ending of the variable that holds the estimates of an output, beside the output's own, which holds the truth."""
+
+
+class MissingNumbersError(QexpError):
+    """A run was made by an older version, which did not write what a figure shows."""
+
+
+def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
+    """A NetCDF file, whole. Raises MissingNumbersError if it, or a variable that is needed, is not there."""
+    import xarray
+
+    if not path.is_file():
+        raise missing(f"there is no {path}")
+    try:
+        # Units such as "days" are the unit of an output here, and no date.
+        read = xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    for name in needed:
+        if name not in read:
+            raise missing(f"{path} has no variable '{name}'")
+    return read
+
+
+def columns(path: Path) -> dict[str, list[str]]:
+    """A CSV file: column → a text per line. Raises MissingNumbersError if it is not there."""
+    if not path.is_file():
+        raise missing(f"there is no {path}")
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return {name: [line[name] or "" for line in lines] for name in (lines[0] if lines else {})}
+
+
+def numbers(texts: Iterable[str]) -> NDArray[np.float64]:
+    """Of a column of a CSV file; NaN where it is empty."""
+    return np.array([float(text) if text else np.nan for text in texts])
+
+
+def missing(what: str, remedy: str = "run the experience again under another --name") -> MissingNumbersError:
+    return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
+
+
+def outputs(of: xarray.Dataset) -> list[str]:
+    """The outputs whose true values and estimates a table holds."""
+    return [name for name in map(str, of.data_vars) if f"{name}{ESTIMATE}" in of]
+
+
+def unit(of: xarray.Dataset, name: str) -> str:
+    return str(of[name].attrs.get("units", ""))
+
+
+def texts(of: xarray.Dataset, name: str) -> list[str]:
+    return [str(value) for value in of[name].values]
+
+
+def learning_curve(directory: RunDirectory) -> Pictures:
+    """Losses and validation errors over epochs."""
+    yield FIGURES_FOLDER / "learning_curve", learning_curve_of(directory)
+
+
+def learning_curve_of(directory: RunDirectory) -> Figure:
+    record = directory.record()
+    return learning_curves({directory.name: directory.metrics()}, record.units, record.caution)

@@ -1,0 +1,114 @@
+"""Figures of runs on spectra: estimates of the test spectra by core, and hidden channels filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qexp.figures.cores import Estimates
+from qexp.figures.cores import down_core as profiles
+from qexp.figures.cores import estimates_by_core as by_core
+from qexp.figures.spectra import Reconstruction
+from qexp.figures.spectra import errors_by_energy as by_energy
+from qexp.figures.spectra import reconstructions as reconstructed
+from qexp.runs.figures.sources import (
+    ESTIMATE,
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    columns,
+    learning_curve,
+    numbers,
+    outputs,
+    table,
+    texts,
+    unit,
+)
+from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, TEST_PREDICTIONS, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+
+SPECTRUM = "spectrum"
+
+CURVES = {
+    "rmse": "network",
+    "rmse_of_mean": "mean training spectrum",
+    "counting_noise": "noise of counting",
+}
+"""Column of the errors by energy → what it is called in the legend."""
+
+
+def estimates_by_core(directory: RunDirectory) -> Pictures:
+    """Estimates against measured values, in the colour of the core; nothing of a run without a number to estimate."""
+    for estimates in _estimates(directory):
+        yield FIGURES_FOLDER / "estimates_by_core", by_core(estimates, directory.record().caution)
+
+
+def down_core(directory: RunDirectory) -> Pictures:
+    """Estimates and measured values over depth, a panel per core; nothing of a run without a number to estimate."""
+    for estimates in _estimates(directory):
+        yield FIGURES_FOLDER / "down_core", profiles(estimates, directory.record().caution)
+
+
+def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
+    spectra = table(directory.results / TEST_PREDICTIONS)
+    for name in outputs(spectra):
+        yield Estimates(
+            name,
+            unit(spectra, name),
+            texts(spectra, "core"),
+            spectra["depth"].values,
+            spectra[f"{name}{ESTIMATE}"].values,
+            spectra[name].values,
+            unit(spectra, "depth"),
+        )
+
+
+def errors_by_energy(directory: RunDirectory) -> Pictures:
+    """Errors of hidden channels over the energy; nothing of a run that reconstructs no spectra."""
+    if SPECTRUM not in directory.spec()["outputs"]:
+        return
+    errors = columns(directory.results / ERRORS_BY_ENERGY)
+    where = numbers(errors["energy"]) if "energy" in errors else None
+    made = by_energy(
+        {words: numbers(errors[name]) for name, words in CURVES.items()}, where, directory.record().caution
+    )
+    yield FIGURES_FOLDER / "errors_by_energy", made
+
+
+def reconstructions(directory: RunDirectory) -> Pictures:
+    """Some test spectra, what the network saw of them and what it made of that; nothing of a run without them."""
+    if SPECTRUM not in directory.spec()["outputs"]:
+        return
+    kept = table(directory.results / RECONSTRUCTIONS)
+    spectra = [
+        Reconstruction(
+            _title(kept.isel(spectrum=index)),
+            kept["counts"].values[index],
+            kept["reconstruction"].values[index],
+            kept["hidden"].values[index].astype(bool),
+        )
+        for index in range(kept.sizes["spectrum"])
+    ]
+    where = kept["energy"].values if "energy" in kept.coords else None
+    yield FIGURES_FOLDER / "reconstructions", reconstructed(spectra, where, directory.record().caution)
+
+
+def _title(one: xarray.Dataset) -> str:
+    words = [str(one["name"].values), str(one["core"].values)]
+    depth = float(one["depth"].values)
+    if np.isfinite(depth):
+        words.append(f"{depth:g} {unit(one, 'depth')}".rstrip())
+    return ", ".join(words)
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    "estimates_by_core": estimates_by_core,
+    "down_core": down_core,
+    "errors_by_energy": errors_by_energy,
+    "reconstructions": reconstructions,
+}

@@ -1,0 +1,77 @@
+"""Figures of runs on rows of a table: what was held out, and the curves of the folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qexp.figures.fold_curves import FoldCurve
+from qexp.figures.fold_curves import fold_curves as curves_of_folds
+from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
+from qexp.runs.evaluation.groups import grouped_by
+from qexp.runs.figures.sources import ESTIMATE, FIGURES_FOLDER, FigureOfRun, Pictures, outputs, table, texts, unit
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+
+SPREAD = "_spread"
+
+
+def held_out(directory: RunDirectory) -> Pictures:
+    """Estimates of held-out rows against measured values, a panel per output."""
+    rows = table(directory.results / TEST_PREDICTIONS)
+    named = directory.spec()["dataset"]["identifiers"]
+    words = "standard deviation over the networks of a fold"
+    note = directory.record().caution
+    made = estimates_against_measured(_of_outputs(rows, _names(rows, named)), words, note)
+    yield FIGURES_FOLDER / "held_out", made
+
+
+def residuals(directory: RunDirectory) -> Pictures:
+    """What the estimates of each group are off by; nothing where rows are in no groups."""
+    by = grouped_by(directory.spec())
+    if by is None:
+        return
+    rows = table(directory.results / TEST_PREDICTIONS, [by])
+    of_outputs = _of_outputs(rows, _names(rows, ()), texts(rows, by))
+    yield FIGURES_FOLDER / "residuals", residuals_by_group(of_outputs, directory.record().caution)
+
+
+def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None = None) -> dict[str, HeldOut]:
+    known = outputs(rows)
+    several = all(np.isfinite(rows[f"{name}{SPREAD}"].values).all() for name in known)
+    made = {}
+    for name in known:
+        truth, estimate, spread = (rows[f"{name}{ending}"].values for ending in ("", ESTIMATE, SPREAD))
+        ends = (estimate - spread, estimate + spread) if several else None
+        made[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
+    return made
+
+
+def _names(rows: xarray.Dataset, columns: list[str] | tuple[str, ...]) -> list[str]:
+    """What names each row: its identifiers, or its number in the file."""
+    if not columns:
+        return [str(number) for number in rows["row"].values]
+    return [", ".join(values) for values in zip(*(texts(rows, name) for name in columns), strict=True)]
+
+
+def fold_curves(directory: RunDirectory) -> Pictures:
+    """Losses over epochs, a thin line per fold."""
+    curves = [_curve(fold) for fold in directory.all_folds()]
+    made = curves_of_folds(curves, "transformed values", directory.record().caution)
+    yield FIGURES_FOLDER / "fold_curves", made
+
+
+def _curve(fold: RunDirectory) -> FoldCurve:
+    lines = fold.metrics()
+    training, validation = (
+        np.array([line[part]["loss"] for line in lines], dtype=np.float64) for part in ("train", "validation")
+    )
+    judged = bool(lines) and bool(lines[0]["validation"]["losses"])
+    return FoldCurve(training, validation, fold.record().epochs.best if judged else None)
+
+
+FIGURES: Mapping[str, FigureOfRun] = {"held_out": held_out, "residuals": residuals, "fold_curves": fold_curves}

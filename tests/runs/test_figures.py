@@ -1,0 +1,255 @@
+"""Figures of finished runs of each kind of dataset, drawn again from the files in their directories."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import qexp as package
+from qexp.errors import InterruptedRunError, QexpError, RunFailedError
+from qexp.runs.figures import draw
+from qexp.runs.record.directory import RunDirectory
+from tests import cores, domes, stones
+from tests.conftest import Specs, call
+from tests.runs.conftest import Interrupting
+
+FRAMES = {f"{folder}/frame_00{number}" for folder in ("d0", "d1") for number in range(2)}
+
+DRAWN = {
+    "sound_0": {"learning_curve", "test_estimates", "matrix"},
+    "stones_0": {"held_out", "residuals", "fold_curves"},
+    "domes_0": {"learning_curve", "errors_by_thickness", *FRAMES},
+    "masked_0": {"learning_curve", "errors_by_energy", "reconstructions"},
+    "scratch_0": {"learning_curve", "estimates_by_core", "down_core"},
+}
+"""Run → its figures, without the endings of the files."""
+
+LARGER = "font.size: 13\nsvg.fonttype: none\n"
+
+
+@pytest.fixture(scope="module")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a finished run of each kind of dataset, and a matrix; for reading only."""
+    root = tmp_path_factory.mktemp("all_kinds") / "workspace"
+    Specs(root)
+    cores.write(root)
+    domes.write_folders(root / "data/domes", test=2, frames=2)
+    for experience in (domes, stones):
+        experience.write(root)
+    for name in DRAWN:
+        package.run(name.removesuffix("_0"), device="cpu", workspace=root)
+    package.open_run("sound_0", workspace=root)
+    code, _, stderr = call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root)
+    assert code == 0, stderr
+    return root
+
+
+@pytest.fixture
+def here(all_kinds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that, which is the current directory and may be changed."""
+    root = tmp_path / "workspace"
+    shutil.copytree(all_kinds, root)
+    monkeypatch.chdir(root)
+    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    return root
+
+
+def pictures(run: Path, ending: str = "png") -> dict[str, bytes]:
+    """Pictures of a run and of its matrices, by their names without the ending."""
+    figures = run / "results/figures"
+    found = {path.relative_to(figures).with_suffix("").as_posix(): path for path in figures.rglob(f"*.{ending}")}
+    found |= {path.stem: path for path in run.glob(f"matrices/*/*.{ending}")}
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+def numbers(run: Path) -> dict[Path, bytes]:
+    """All files of a run but its pictures."""
+    return {
+        path: path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.suffix not in (".png", ".pdf", ".svg")
+    }
+
+
+def drawn_by(*arguments: str | Path) -> set[str]:
+    """The names of the pictures that `qexp figures ARGUMENTS...` says it wrote, with endings."""
+    code, stdout, stderr = call("figures", *arguments)
+    assert code == 0, stderr
+    assert all(Path(line).is_file() for line in stdout.splitlines())
+    return {Path(line).name for line in stdout.splitlines()}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_that_are_gone_come_back_with_the_bytes_that_the_run_gave_them(here, name):
+    run = here / "runs" / name
+    before, of_numbers = pictures(run), numbers(run)
+    assert before.keys() == DRAWN[name]
+    shutil.rmtree(run / "results/figures")
+    for path in run.glob("matrices/*/*.png"):
+        path.unlink()
+    drawn_by(name)
+    assert pictures(run) == before
+    assert numbers(run) == of_numbers
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_valid_pdf_and_svg_and_the_same_bytes_each_time(here, name):
+    run = here / "runs" / name
+    twice = []
+    for _ in range(2):
+        drawn_by(name, "--format", "pdf", "--format", "svg")
+        twice.append((pictures(run, "pdf"), pictures(run, "svg")))
+    assert twice[0] == twice[1]
+    of_pdf, of_svg = twice[0]
+    assert of_svg.keys() == DRAWN[name]
+    assert of_pdf.keys() - {"Learning-curve"} == DRAWN[name]
+    for content in of_pdf.values():
+        assert content.startswith(b"%PDF")
+        assert content.rstrip().endswith(b"%%EOF")
+        assert b"CreationDate" not in content
+    for content in of_svg.values():
+        assert ElementTree.fromstring(content).tag.endswith("svg")
+        assert b"<dc:date>" not in content
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_style_changes_every_picture_and_no_number(here, name):
+    run = here / "runs" / name
+    before, of_numbers = pictures(run), numbers(run)
+    (here / "larger.mplstyle").write_text(LARGER)
+    drawn_by(name, "--style", "larger.mplstyle")
+    after = pictures(run)
+    assert after.keys() == before.keys()
+    assert [figure for figure in before if after[figure] == before[figure]] == []
+    assert numbers(run) == of_numbers
+    drawn_by(name)
+    assert pictures(run) == before, "a style holds for one call"
+
+
+def test_a_figure_is_drawn_by_its_name_and_the_others_stay_as_they_are(here):
+    run = here / "runs/domes_0"
+    shutil.rmtree(run / "results/figures")
+    assert drawn_by("domes_0", "--only", "frames") == {f"{Path(name).name}.png" for name in FRAMES}
+    assert pictures(run).keys() == FRAMES
+    assert drawn_by("domes_0", "--only", "learning_curve") == {"learning_curve.png", "Learning-curve.pdf"}
+
+
+def test_a_name_that_a_run_does_not_have_is_refused_with_those_that_it_has(here):
+    code, stdout, stderr = call("figures", "scratch_0", "--only", "frames")
+    assert (code, stdout) == (2, "")
+    assert "scratch_0 has no figure 'frames'; its figures are learning_curve, estimates_by_core" in stderr
+    code, stdout, stderr = call("figures", "scratch_0", "--only", "reconstructions")
+    assert (code, stdout) == (2, "")
+    assert "'reconstructions' is not drawn: the run has no numbers for it" in stderr
+
+
+def test_of_several_runs_each_is_drawn_that_can_be(here):
+    (here / "runs/stones_0/results/test_predictions.nc").unlink()
+    code, stdout, stderr = call("figures", "s*_0", "--only", "learning_curve")
+    assert (code, len(stdout.splitlines())) == (4, 2)
+    assert "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, fold_curves" in stderr
+    code, stdout, stderr = call("figures", "sound_0", "stones_0", "scratch_0")
+    assert code == 4
+    assert {Path(line).parts[1] for line in stdout.splitlines()} == {"sound_0", "scratch_0"}
+    assert "stones_0 is done, but results/test_predictions.nc is gone; run it again: qexp run stones --seed 0" in stderr
+
+
+def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(here):
+    with pytest.raises(InterruptedRunError):
+        package.run("sound", seed=7, name="cut", device="cpu", display=Interrupting(1, 1))
+    code, stdout, stderr = call("figures", "cut")
+    assert (code, stdout) == (2, "")
+    assert "cut is interrupted" in stderr
+    assert "qexp run sound --seed 7 --name cut --resume" in stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "older"),
+    [
+        ("domes_0", "frames", lambda run: shutil.rmtree(run / "results/frames")),
+        ("masked_0", "reconstructions", lambda run: (run / "results/reconstructions.nc").unlink()),
+        ("sound_0", "matrix", lambda run: without_held_out(run / "matrices/sound/record.json")),
+    ],
+)
+def test_of_a_run_of_an_older_version_what_can_be_drawn_is_and_the_rest_is_named(here, name, figure, older):
+    run = here / "runs" / name
+    older(run)
+    code, stdout, stderr = call("figures", name)
+    assert code == 0, stderr
+    assert f"warning: {name}: '{figure}' is not drawn" in stderr
+    assert "older versions of qexp did not write that" in stderr
+    assert "learning_curve.png" in stdout
+    code, stdout, stderr = call("figures", name, "--only", figure)
+    assert (code, stdout) == (2, "")
+    assert f"'{figure}' is not drawn" in stderr
+
+
+def without_held_out(record: Path) -> None:
+    document = json.loads(record.read_text())
+    del document["held_out"]
+    record.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lines.linewidth: 2\nfont.sise: 9", "line 2: no setting 'font.sise'; did you mean 'font.size'?"),
+        ("font.size: large red", "line 1: 'font.size: large red'"),
+        ("# fonts\n\nfont.size 9", "line 3: 'font.size 9'"),
+    ],
+)
+def test_a_mistake_in_a_style_file_is_said_with_its_line_and_nothing_is_drawn(here, text, said):
+    (here / "bad.mplstyle").write_text(text)
+    before = pictures(here / "runs/sound_0")
+    code, stdout, stderr = call("figures", "sound_0", "--style", "bad.mplstyle")
+    assert (code, stdout) == (2, "")
+    assert f"bad.mplstyle, {said}" in stderr
+    assert pictures(here / "runs/sound_0") == before
+
+
+def test_a_style_file_or_a_format_that_does_not_exist_is_refused(here):
+    code, stdout, stderr = call("figures", "sound_0", "--style", "none.mplstyle")
+    assert (code, stdout) == (3, "")
+    assert "--style none.mplstyle: there is no such file" in stderr
+    code, stdout, stderr = call("figures", "sound_0", "--format", "gif")
+    assert (code, stdout) == (2, "")
+    assert "no format 'gif' for figures; choose from png, pdf, svg" in stderr
+
+
+def test_a_file_of_numbers_that_is_damaged_is_named(here):
+    for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d1.nc")):
+        (here / "runs" / name / file).write_bytes(b"none")
+        code, _, stderr = call("figures", name)
+        assert code == 5
+        assert f"{file} cannot be read" in stderr
+
+
+def test_a_figure_that_cannot_be_written_costs_no_results(here):
+    """The folder of the figures is a file; the run says that it failed, has its results, and can be finished."""
+    with pytest.raises(InterruptedRunError):
+        package.run("sound", seed=8, device="cpu", display=Interrupting(2, 1))
+    run = RunDirectory(here / "runs/sound_8")
+    run.results.mkdir(exist_ok=True)
+    (run.results / "figures").write_text("in the way")
+    with pytest.raises(RunFailedError, match="figures"):
+        package.run("sound", seed=8, device="cpu", resume=True)
+    assert run.evaluation_file().is_file()
+    results = run.record().results
+    assert results["test"]["depth"]["mae"] > 0
+    (run.results / "figures").unlink()
+    assert {path.name for path in draw(run)} == {"learning_curve.png", "test_estimates.png"}
+    assert package.run("sound", seed=8, device="cpu", resume=True).state == "done"
+    assert run.record().results == results
+
+
+def test_figures_are_drawn_from_python(here):
+    run = package.open_run("stones_0")
+    paths = run.figures(formats=("svg",), only=("held_out",))
+    assert [path.relative_to(run.path).as_posix() for path in paths] == ["results/figures/held_out.svg"]
+    with pytest.raises(QexpError, match="has no figure 'frames'"):
+        run.figures(only=["frames"])
