@@ -238,7 +238,7 @@ def test_a_figure_that_cannot_be_written_costs_no_results(here):
     (run.results / "figures").write_text("in the way")
     with pytest.raises(RunFailedError, match="figures"):
         package.run("sound", seed=8, device="cpu", resume=True)
-    assert run.judgement().is_file()
+    assert run.evaluation_file().is_file()
     results = run.record().results
     assert results["test"]["depth"]["mae"] > 0
     (run.results / "figures").unlink()

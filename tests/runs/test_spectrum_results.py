@@ -322,7 +322,7 @@ def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, d
                 assert table.attrs.get("caution", "") == caution, path.name
 
 
-def test_a_judgement_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
+def test_an_evaluation_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
     of = network(REGRESSOR, dataset)
     for calls in (0, 2):
         asked = iter([*[False] * calls, *[True] * 9])

@@ -74,7 +74,7 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
     for name in only:
         if name not in known:
             raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(known)}")
-    file = directory.judgement()
+    file = directory.evaluation_file()
     if file.is_file():
         return
     record, state = directory.record(), Watch().state(directory)
