@@ -117,7 +117,7 @@ def network(spec, dataset, train=None):
 def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
     record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
-        directory, OwnRecord(directory, record), {"baselines": baselines}, {"baselines": table},
+        directory, OwnRecord(directory, record), {"baselines": baselines}, None, {"baselines": table},
         torch.device("cpu"), Silent(), interrupted, processes=1,
     )  # fmt: skip
 

@@ -88,8 +88,8 @@ def kind_of(directory: RunDirectory) -> Kind:
     if kind is None:
         words = [kind.counted for kind in KINDS.values() if kind is not None]
         raise QexpError(
-            f"{directory.name} was trained on a dataset of the type '{trained_on}', not on {', '.join(words[:-1])} or "
-            f"{words[-1]} of files; in Python, Run.predict takes arrays"
+            f"{directory.name} was trained on a {trained_on} dataset, not on {', '.join(words[:-1])} or {words[-1]} of "
+            "files; in Python, Run.predict takes arrays"
         )
     return kind
 
