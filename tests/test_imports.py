@@ -172,14 +172,15 @@ PRINTING = {
     "analysis.comparison.estimator_tables": "tables of a run's estimators, as texts",
     "analysis.comparison.rounding": "numbers as texts",
     "analysis.comparison.typesetting": "tables as Markdown and LaTeX",
+    "did_you_mean": "near names, for errors",
     "errors": "what is raised, and the exit codes",
     "files": "JSON, CSV and sizes as texts",
     "metrics.recorded": "units and roundings of metrics",
     "runs.record.state": "the states and their words",
     "runs.schedulers": "the names of launchers, for help texts",
     "runs.signals": "signals reach the process of the command",
+    "spec.kinds": "a dataset of a spec, in words",
     "spec.load": "values of options are JSON, and read as strictly as specs",
-    "tables": "near names, for errors",
     "workspace": "paths as messages show them",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""

@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from qexp.assemble.datasets import DATASETS
 
 import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
