@@ -1,1 +1,1 @@
-"""Measurements of qexp, as ratios taken side by side in one run."""
+"""Benchmarks of qexp, mostly ratios of two measurements that alternate in one run."""

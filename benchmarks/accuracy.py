@@ -1,4 +1,4 @@
-"""How long it takes to be as good as VDI's published experience is in the end."""
+"""Time to reach the final test error of VDI's published experience."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SEED = 3
 class Reached:
     experience: str
     seconds: float
-    """Of training, in all."""
+    """Total training time."""
     depth: float
     delta_volume: float
     seconds_to_standard: float | None
-    """Until the test errors of both outputs were no larger than those of `mogi_standard` at its end."""
+    """Time until the test errors of both outputs were at most those of `mogi_standard` at its end."""
 
 
 def measure() -> list[Reached]:

@@ -19,7 +19,7 @@ from qexp.workspace import find
 CPU = torch.device("cpu")
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of what a network made of an output, and what it should have made."""
+"""The loss of an output's estimate and truth."""
 
 
 class Deaf:
@@ -31,7 +31,7 @@ class Deaf:
 
 
 class SideBySide:
-    """Both, with the same first weights and fitted transforms.
+    """Both, with the same initial weights and fitted transforms.
 
     loss  of every output in the bare loop
     """
@@ -60,7 +60,7 @@ class SideBySide:
         self.trainer.close_epoch()
 
     def transformed(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As the network sees them."""
+        """Transformed samples."""
         return {name: self.bare.transformed(name, values).contiguous() for name, values in samples.items()}
 
     def ready(self) -> dict[str, Tensor]:

@@ -21,10 +21,10 @@ TRAINED = {
     "ice_unet": {"patches": [256, 64]},
     "mogi_standard": {"sizes": [512, 64, 64]},
 }
-"""Experiences, and what makes an epoch of them short."""
+"""Experience → changes that make an epoch short."""
 
 MOST_FOR_TRAINING = 2.5
-"""Times as long as alone."""
+"""Largest ratio of the time to the time alone."""
 
 MATRIX_ALONE, MATRIX_BESIDE = 4.0, 8.0
 """Seconds of `qexp matrix` for 128 x 128 cells, start-up and picture included."""
@@ -42,7 +42,7 @@ class Beside:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Processes that do nothing but compute."""
+    """Processes that only compute."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         yield

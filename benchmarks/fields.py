@@ -28,16 +28,16 @@ class Speed:
     """Seconds per frame of OPTIONS.size² cells."""
 
     steps: float
-    """Of the solver, from one frame to the next."""
+    """Seconds of the solver, from one frame to the next."""
     velocities: float
-    """Of the shallow-ice formula, from thickness and slope."""
+    """Seconds of the shallow-ice formula, from thickness and slope."""
     coupled: float
-    """The same with each cell's flux dealt out over its neighbours."""
+    """The same with the flux of each cell distributed over its neighbours."""
     emulators: dict[str, float]
 
 
 def write_data() -> None:
-    """Made-up glaciers for the experiences, in the workspace."""
+    """Simulate glaciers for the experiences, in the workspace."""
     if not (find().root / "data/ice").exists():
         write(find().root / "data/ice", OPTIONS, glaciers=4, test=1)
 

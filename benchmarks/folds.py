@@ -35,14 +35,14 @@ FOLDS, FEATURES, EPOCHS, LEARNING_RATE = 55, 10, 100, 1e-3
 PROCESSES = 2
 TIMES_AS_FAST = 5.0
 PLAIN_FOLDS = 11
-"""So many are timed in plain torch, and counted for all: they take equally long."""
+"""Folds that are timed in plain torch; the time is scaled to all of them, which take equally long."""
 
 
 @dataclass(frozen=True)
 class Way:
     name: str
     seconds: float
-    """For all folds and all epochs."""
+    """Seconds for all folds and all epochs."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Result:
 
 
 def measure() -> Result:
-    """Every way once; a machine that does nothing else gives the numbers that count."""
+    """Time every way once; the machine should be idle otherwise."""
     plain = [Way(f"plain torch, {count} thread(s)", timed(one_by_one, count) * FOLDS / PLAIN_FOLDS) for count in (1, 2)]
     # Stacks are as even as the processes, and no larger than pays.
     size = min(stack_size(model(0).network, FOLDS - 1), -(-FOLDS // PROCESSES))

@@ -1,4 +1,4 @@
-"""How well networks emulate the flow of ice on glaciers that training never saw, over seeds. Needs an hour."""
+"""Errors of emulated ice velocities on glaciers that were held out from training, over seeds. Takes an hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = {
     "ice_coupled_unet": 8.0,
     "ice_coupled_pointwise": None,
 }
-"""Experience → percent that the mean error may have of the mean speed; of the last, only what the others have of it."""
+"""Experience → largest mean error, in percent of the mean speed; None: see `TIMES_BETTER`."""
 TIMES_BETTER = 3.0
 COUPLING = 4.0
 
@@ -27,7 +27,7 @@ class Row:
     percent: list[float]
     """Mean error of the velocity, as a vector, in percent of the mean speed, where ice is thicker than 1 m; by seed."""
     seconds: float
-    """Of training, on average."""
+    """Mean training time."""
     limit: float | None
 
     @property

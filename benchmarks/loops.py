@@ -1,4 +1,4 @@
-"""An epoch against a bare torch loop, and a matrix against a bare forward pass: what management costs."""
+"""An epoch against a bare torch loop, and a matrix against a bare forward pass: the cost of management."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the lunar TiO2 experiences on measured samples, over seeds, beside what is demanded of them."""
+"""Errors of the lunar TiO2 experiences on measured samples, over seeds, and the required errors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DEMANDED = {
     "lunar_tio2": (0.0, 0.93),
     "lunar_tio2_by_mission": (0.0, 1.84),
 }
-"""Between which errors the mean over seeds must lie, in wt%."""
+"""Bounds of the mean error over seeds, in wt%."""
 
 
 @dataclass(frozen=True)
 class Judged:
     experience: str
     errors: list[float]
-    """Of the seeds, over all held-out rows; in wt%."""
+    """Error for each seed over all held-out rows, in wt%."""
     baselines: dict[str, float]
-    """Mean over the seeds; they are judged on the same rows."""
+    """Mean over the seeds; all are evaluated on the same rows."""
     seconds: float
-    """Of training, per seed."""
+    """Training time per seed."""
     demanded: tuple[float, float]
 
     @property

@@ -1,4 +1,4 @@
-"""What it costs to have a run managed, and whether a pool keeps its slots busy."""
+"""The cost of managing a run, and how busy a pool keeps its slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPEATS = 5
 
 
 def overhead(others: int) -> tuple[float, float]:
-    """Seconds of a managed run of mogi_quick and of training alone, medians in turn, with so many runs beside it."""
+    """Median seconds of a managed run of mogi_quick, and of training alone, in a workspace with `others` runs."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "workspace"
         workspace_of_runs(root, others)
@@ -76,7 +76,7 @@ class Lives(Unwatched):
 
 
 def busy_slots(jobs: int = 4, runs: int = 40) -> float:
-    """The share of the pool's slots in which a process was at work, from the pool's start to its end."""
+    """The fraction of the pool's slots in which a process was running, from the pool's start to its end."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "specs").symlink_to(find().specs)
         place, lives = Workspace(Path(folder)), Lives()

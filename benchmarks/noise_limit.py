@@ -1,4 +1,4 @@
-"""How well noisy images can be inverted at all: the error of the exact posterior median.
+"""The lower limit of errors from noisy images: that of the exact posterior median.
 
 An image is volume change times the image of a unit source at its depth, plus Gaussian noise, so that the likelihood is
 known in closed form; with the dataset's own priors it is integrated on a grid of depth and volume change. The posterior

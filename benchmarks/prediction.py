@@ -131,7 +131,7 @@ def write(path: Path, features: NDArray[np.float32]) -> None:
 
 
 def peak() -> Peak:
-    """Of ten million rows of text by one network, in a process of its own, torch and all."""
+    """Peak memory for ten million rows of text and one network, in a separate process, torch included."""
     import pyarrow as pa
     import pyarrow.csv
 
@@ -150,7 +150,7 @@ def peak() -> Peak:
 
 
 def main() -> None:
-    """Estimate a file, and say with how much memory."""
+    """Estimate a file, and print the peak memory."""
     source = Path(sys.argv[1])
     model = model_of(ensemble_of(1, NETWORKS[0][3]))
     made: list[int] = []

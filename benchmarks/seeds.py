@@ -1,4 +1,4 @@
-"""What experiences reach over several seeds: mean and standard deviation of the test error, and the time of training.
+"""Results of experiences over several seeds: mean and standard deviation of the test error, and the training time.
 
 Run: python -m benchmarks.seeds [EXPERIENCE ...] [--seeds 5]
 Runs that are done already are not trained again.

@@ -1,4 +1,4 @@
-"""Pretraining on spectra against tensors that are ready, what an encoder saves by what it does not see, and starts."""
+"""Pretraining on spectra against prepared tensors, the encoder's time by masked fraction, and start-up times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANNELS, PATCHES = 2048, 128
 RATIOS = (0.0, 0.5, 0.75)
 CORES, OF_EACH = 4, 500
 STARTED = 60_000
-"""Spectra that a dataset is started with."""
+"""Spectra of the dataset whose start-up is timed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Encoding:
 
 
 def write_data() -> None:
-    """Made-up cores for the experiences, in the workspace."""
+    """Simulate cores for the experiences, in the workspace."""
     if not (find().root / "data/xrf").exists():
         write(find().root / "data/xrf", Options(spectra=OF_EACH, labelled=0), cores=CORES, test=1, validation=1)
 

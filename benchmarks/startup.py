@@ -1,4 +1,4 @@
-"""Commands that only look, over as many runs as a long project has, start-up included."""
+"""Commands that only read, with as many runs as a long project has, start-up included."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Look:
     """Of `python -c pass`, beside it."""
     limit: float
     megabytes: float
-    """The most memory that the process had."""
+    """Peak memory of the process."""
 
 
 def workspace_of_runs(root: Path, count: int) -> None:
@@ -80,7 +80,7 @@ def _call(*arguments: str) -> None:
 
 
 def _peak(*arguments: str) -> float:
-    """Peak memory of a call [MB], told by a process that has no other child."""
+    """Peak memory of a call [MB], measured by a process without other children."""
     script = (
         "import resource, subprocess, sys\n"
         "subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=-3, stderr=-3)\n"

@@ -90,7 +90,17 @@ def test_it_trains_and_is_listed_and_shown(trained, qexp: Callable[..., Outcome]
     assert not {"sizes", "patches", "select"} & trained.spec.keys()
 
 
-def test_it_is_interrupted_and_resumed_to_the_same_bits(trained, qexp):
+def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp):
+    figures = trained.directory.results / "figures"
+    drawn = {path.name: path.read_bytes() for path in figures.iterdir()}
+    assert drawn.keys() == {"learning_curve.png", "estimates.png"}
+    for name in drawn:
+        (figures / name).unlink()
+    assert qexp("figures", "spots_1").code == 0
+    assert {path.name: path.read_bytes() for path in figures.iterdir()} == drawn
+
+
+def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     code, _, stderr = qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu")
     assert code == 0, stderr
     weights = [(Path("runs") / name / "checkpoints/best.safetensors").read_bytes() for name in ("spots_1", "again")]

@@ -179,8 +179,8 @@ PRINTING = {
     "runs.record.state": "the states and their words",
     "runs.schedulers": "the names of launchers, for help texts",
     "runs.signals": "signals reach the process of the command",
-    "spec.kinds": "a dataset of a spec, in words",
     "spec.load": "values of options are JSON, and read as strictly as specs",
+    "spec.kinds": "the lines of a resolved spec, by the kind of its dataset",
     "workspace": "paths as messages show them",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""

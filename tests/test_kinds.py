@@ -10,6 +10,7 @@ import pytest
 from qexp import assemble
 from qexp.analysis.prediction import files
 from qexp.runs.execution import kinds as execution
+from qexp.runs.figures import kinds as figures
 from qexp.runs.record import resolved
 from qexp.spec import kinds
 from qexp.spec.schema import whole_schema
@@ -20,6 +21,7 @@ TABLES = {
     "assemble.kinds": assemble.KINDS,
     "runs.record.resolved": resolved.KINDS,
     "runs.execution.kinds": execution.KINDS,
+    "runs.figures.kinds": figures.KINDS,
     "analysis.prediction.files": files.KINDS,
 }
 """Module → its table by kind."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qexp.analysis.export.network import Exported
     from qexp.analysis.prediction.files import Prediction
     from qexp.analysis.prediction.job_array import Submitted
-    from qexp.analysis.prediction.progress import Progress
+    from qexp.analysis.prediction.progress import OnProgress
 
 
 def matrix(
@@ -45,17 +45,17 @@ def matrix(
     """
     import xarray
 
-    from qexp.analysis.matrix.axes import Axis, checked
+    from qexp.analysis.matrix.axes import MatrixAxis, checked
     from qexp.analysis.matrix.matrix import matrix as make
 
     place = workspaces.find(workspace)
     directory = directory_of(run, workspace, trust_code)
-    grid = [checked(Axis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
+    grid = [checked(MatrixAxis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
     folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
 
 
-Watched = Callable[[str, Path], "AbstractContextManager[Progress]"]
+Watched = Callable[[str, Path], "AbstractContextManager[OnProgress]"]
 """From what is counted, such as "rows", and a file that is estimated, what is shown its progress."""
 
 
@@ -87,12 +87,12 @@ def predict(
                 the number of `frames` and their `size`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
-    from qexp.analysis.prediction.files import kind_of, predict_files
+    from qexp.analysis.prediction.files import file_kind, predict_files
 
     if chunk is not None and chunk < 1:
         raise QexpError(f"--chunk {chunk}: at least 1")
     directory = directory_of(run, workspace, trust_code)
-    kind = kind_of(directory)
+    kind = file_kind(directory)
     pairs = kind.targets(Path(source), Path(target))
     given = {} if watched is None else {"watched": partial(watched, kind.counted)}
     made, mistakes = [], []
@@ -135,7 +135,7 @@ def submit_predictions(
     options   of the scheduler, such as `{"time": "2:00:00"}`
     returns   `jobs`: file → job, and the `folder` of the launch
     """
-    from qexp.analysis.prediction.files import kind_of
+    from qexp.analysis.prediction.files import file_kind
     from qexp.analysis.prediction.job_array import submit
     from qexp.runs.schedulers import options_of
 
@@ -144,7 +144,7 @@ def submit_predictions(
     place = workspaces.find(workspace)
     settings = options_of(launcher, place.settings(), options or {})
     directory = directory_of(run, workspace, trust_code)
-    pairs = kind_of(directory).targets(Path(source), Path(target))
+    pairs = file_kind(directory).targets(Path(source), Path(target))
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
     words += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
     return submit(directory, pairs, place, launcher, settings, words)

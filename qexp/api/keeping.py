@@ -35,7 +35,7 @@ def remove(
     from qexp.runs.upkeep import trash as trashes
 
     place = workspaces.find(workspace)
-    directories = trashes.chosen(references, place)
+    directories = trashes.runs_to_remove(references, place)
     if confirm is not None:
         confirm([directory.name for directory in directories])
     if stop:
@@ -108,7 +108,7 @@ def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
     """The problems of the workspace, each with advice; an empty list if there are none. See `qexp doctor`.
 
-    fix  repair what can be repaired without loss; such findings are `mended`
+    fix  repair what can be repaired without loss; such findings are `repaired`
     """
     from qexp.runs.upkeep.doctor import examine
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qexp.analysis.comparison.compare import Comparison
     from qexp.analysis.comparison.seed_comparison import SeedComparison
     from qexp.runs.catalog.columns import Columns
-    from qexp.runs.record.lineage import Branch
+    from qexp.runs.record.lineage import TreeRun
 
 Summary = dict[str, Any]
 """What the catalog holds of a run."""
@@ -125,7 +125,7 @@ def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping
     return lineage.ancestors(summaries, {one["name"]: one for one in among})
 
 
-def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[Branch]:
+def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun]:
     """The runs as a tree, each below the one that it was pretrained from."""
     from qexp.runs.record import lineage
 

@@ -67,9 +67,9 @@ class Run:
     @property
     def pretrained_from(self) -> str:
         """The run that its weights started from, with that one's own start; empty for random initialisation."""
-        from qexp.runs.record.lineage import told
+        from qexp.runs.record.lineage import lineage_text
 
-        return told(self.directory.record().lineage)
+        return lineage_text(self.directory.record().lineage)
 
     @property
     def own_code(self) -> str:
@@ -194,9 +194,9 @@ def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path 
 def open_runs(references: Iterable[str], *, workspace: str | Path | None = None) -> list[Run]:
     """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError."""
     from qexp.runs.catalog.catalog import Catalog
-    from qexp.runs.catalog.references import chosen
+    from qexp.runs.catalog.references import named_runs
 
-    return [Run(directory) for directory in chosen(references, Catalog(workspaces.find(workspace)))]
+    return [Run(directory) for directory in named_runs(references, Catalog(workspaces.find(workspace)))]
 
 
 def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:

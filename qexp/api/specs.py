@@ -49,14 +49,15 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
     if not paths:
         raise NotFoundError(f"no specs in {place.specs}")
 
-    from qexp.assemble import awaited_in, problems_in, warnings_in  # loads torch
+    from qexp.assemble import awaited_in, datasets_of, examined  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
     awaited = dict.fromkeys(waiting for path in paths for waiting in awaited_in(path, place))
-    found = {path: problems_in(path, place) for path in paths}
-    problems = dict.fromkeys(problem for of_one in found.values() for problem in of_one if problem not in awaited)
-    right = [path for path, of_one in found.items() if not of_one]
-    doubtful = dict.fromkeys(problem for path in right for problem in warnings_in(path, place))
+    datasets = datasets_of(place)
+    found = {path: examined(path, datasets) for path in paths}
+    problems = dict.fromkeys(one for of_spec in found.values() for one in of_spec.problems if one not in awaited)
+    right = [path for path, of_spec in found.items() if not of_spec.problems]
+    doubtful = dict.fromkeys(one for path in right for one in found[path].warnings)
     wrong = len({problem.file for problem in problems})
     return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
 

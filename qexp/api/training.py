@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qexp.analysis.studies import Study
     from qexp.runs.display import Display
     from qexp.runs.launch.local import Watcher
-    from qexp.runs.launch.sweep import Launched, Prepared
+    from qexp.runs.launch.sweep import CheckedOrder, Launched
     from qexp.runs.planning.prepare import Plan
     from qexp.runs.record.state import State
 
@@ -65,18 +65,18 @@ def train(
     return Run(directory), trained
 
 
-def prepare(order: Order, *, workspace: str | Path | None = None) -> Prepared:
+def prepare(order: Order, *, workspace: str | Path | None = None) -> CheckedOrder:
     """Check an order, and see which of its runs exist already; nothing is written.
 
-    returns  its `plans`; its `choice` of those that are new, to be repeated, done, and left alone
+    returns  its `plans`; its `workload`: the plans that are new, repeated, done and left alone
     """
     from qexp.runs.launch import sweep as sweeps
 
-    return sweeps.prepare(order, workspaces.find(workspace))
+    return sweeps.check_order(order, workspaces.find(workspace))
 
 
 def launch(
-    prepared: Prepared,
+    prepared: CheckedOrder,
     *,
     watched: Callable[[], Watcher] | None = None,
     tell: Report = ignore,

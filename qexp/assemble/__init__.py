@@ -15,13 +15,14 @@ from qexp.assemble.objects import (
     require_device_name,
 )
 from qexp.assemble.specs import (
+    Examined,
     Experience,
     awaited_in,
     candidates,
     dataset_document,
+    datasets_of,
+    examined,
     experience,
-    problems_in,
-    warnings_in,
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
 from qexp.assemble.threads import threads, threads_for, threads_to_predict
@@ -31,6 +32,7 @@ __all__ = [
     "BUILT_IN",
     "KINDS",
     "Dataset",
+    "Examined",
     "Experience",
     "Folds",
     "awaited_in",
@@ -39,7 +41,9 @@ __all__ = [
     "data_of",
     "dataset_document",
     "dataset_of",
+    "datasets_of",
     "device_of",
+    "examined",
     "experience",
     "fit_transforms",
     "generated_of",
@@ -48,7 +52,6 @@ __all__ = [
     "meanings_of",
     "model_of",
     "network_of",
-    "problems_in",
     "recipe_of",
     "require_device_name",
     "tables_here",
@@ -58,5 +61,4 @@ __all__ = [
     "threads_to_predict",
     "trained_model",
     "units_of",
-    "warnings_in",
 ]

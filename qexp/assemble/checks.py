@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,35 @@ from qexp.workspace import Workspace
 Document = dict[str, Any]
 
 
+KEPT = 16
+"""Datasets that a command keeps open for the next specs that name them."""
+
+
+class Datasets:
+    """The datasets of documents, so that one that several specs name is opened once."""
+
+    def __init__(self, tables: Tables, workspace: Workspace) -> None:
+        self.tables, self.workspace = tables, workspace
+        self._known: dict[str, tuple[Dataset | None, list[Finding]]] = {}
+
+    def of(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
+        """The dataset of a document, if it can be opened, and all that is wrong with the document by itself."""
+        key = json.dumps(document, sort_keys=True)
+        if key not in self._known:
+            while len(self._known) >= KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[key] = self._opened(document)
+        return self._known[key]
+
+    def _opened(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
+        if found := validate.findings("dataset", document, self.tables):
+            return None, found
+        try:
+            return kind_of(document).checked_dataset(document, self.tables, self.workspace), []
+        except DatasetError as error:
+            return None, list(error.findings)
+
+
 @dataclass(frozen=True)
 class Checked:
     """An experience with its dataset and model put in, and all that is wrong with it."""
@@ -35,11 +65,12 @@ class Checked:
     problems: list[Problem]
 
 
-def checked(reference: str, changes: list[Override], workspace: Workspace, tables: Tables, available: int) -> Checked:
+def checked(reference: str, changes: list[Override], datasets: Datasets, available: int) -> Checked:
     """Read an experience, open its dataset, and check it.
 
     available  bytes of memory of the machine that will train it
     """
+    tables, workspace = datasets.tables, datasets.workspace
     try:
         loaded = resolve.experience(reference, changes, workspace)
     except SpecError as error:
@@ -51,7 +82,7 @@ def checked(reference: str, changes: list[Override], workspace: Workspace, table
     problems = loaded.problems("experience", validate.findings("experience", alone, tables, dataset_type))
     opened: Dataset | None = None
     if isinstance(dataset, dict):
-        opened, found = opened_dataset(dataset, tables, workspace)
+        opened, found = datasets.of(dataset)
         problems += loaded.problems("dataset", found)
     if isinstance(document.get("model"), dict):
         problems += loaded.problems("model", findings_in_model(document["model"], tables, available))
@@ -68,16 +99,6 @@ def checked(reference: str, changes: list[Override], workspace: Workspace, table
     for whose, finding in memory.of_experience(document, samples, network, tables, available):
         problems += loaded.problems(whose, [finding])
     return Checked(loaded, opened, problems)
-
-
-def opened_dataset(document: Document, tables: Tables, workspace: Workspace) -> tuple[Dataset | None, list[Finding]]:
-    """The dataset of a document, if it can be opened, and all that is wrong with the document by itself."""
-    if found := validate.findings("dataset", document, tables):
-        return None, found
-    try:
-        return kind_of(document).checked_dataset(document, tables, workspace), []
-    except DatasetError as error:
-        return None, list(error.findings)
 
 
 def findings_in_model(document: Document, tables: Tables, available: int) -> list[Finding]:

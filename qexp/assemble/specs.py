@@ -8,8 +8,7 @@ from typing import Any
 
 from qexp import machine
 from qexp.assemble import kinds
-from qexp.assemble.checks import checked, findings_in_model, opened_dataset
-from qexp.assemble.objects import dataset_of
+from qexp.assemble.checks import Datasets, checked, findings_in_model
 from qexp.assemble.tables import tables_with
 from qexp.errors import Problem, QexpError, SpecError
 from qexp.spec import load, resolve, validate
@@ -44,17 +43,23 @@ class Experience:
 
 
 def experience(
-    reference: str, overrides: resolve.Overrides, workspace: Workspace, memory: int | None = None
+    reference: str,
+    overrides: resolve.Overrides,
+    workspace: Workspace,
+    memory: int | None = None,
+    datasets: Datasets | None = None,
 ) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all that is wrong with it.
 
     overrides  dotted key → value
-    memory     bytes that the machine has which will train it; those of this one if left out
+    memory     bytes of the machine that will train it; of this one if left out
+    datasets   the workspace's datasets that are open already, where more than one experience is read
     """
     changes = [resolve.override(key, value) for key, value in overrides.items()]
-    tables = tables_with(workspace.extensions)
+    datasets = datasets or datasets_of(workspace)
+    tables = datasets.tables
     available = machine.memory() if memory is None else memory
-    found = checked(reference, changes, workspace, tables, available)
+    found = checked(reference, changes, datasets, available)
     loaded, dataset = found.loaded, found.dataset
     if found.problems or loaded is None or dataset is None:
         raise SpecError(found.problems)
@@ -87,25 +92,43 @@ def _schemas(tables: Tables) -> dict[str, Document]:
     return {kind: whole_schema(kind, tables) for kind in DOCUMENTS}
 
 
-def problems_in(path: Path, workspace: Workspace) -> list[Problem]:
-    """Everything wrong with one spec file that can be seen without training."""
-    return _problems(path, workspace, tables_with(workspace.extensions))
+def datasets_of(workspace: Workspace) -> Datasets:
+    """The datasets that the specs of a workspace name, none of them opened yet."""
+    return Datasets(tables_with(workspace.extensions), workspace)
 
 
-def _problems(path: Path, workspace: Workspace, tables: Tables) -> list[Problem]:
-    shown = workspace.shown(path)
+@dataclass(frozen=True)
+class Examined:
+    """What can be seen of one spec file without training."""
+
+    problems: list[Problem]
+    warnings: list[Problem]
+    """What is right, but may not have been meant: of the rows or fields of the dataset."""
+
+
+def examined(path: Path, datasets: Datasets) -> Examined:
+    """Check one spec file, in which everything may be wrong."""
+    shown = datasets.workspace.shown(path)
     try:
         kind = kind_of(path)
         if kind == "experience":
-            return checked(str(path), [], workspace, tables, machine.memory()).problems
+            return _examined_experience(path, datasets)
         document = load.read(path, shown)
-        if kind == "model":
-            found = findings_in_model(document, tables, machine.memory())
-        else:
-            found = opened_dataset(document, tables, workspace)[1]
     except SpecError as error:
-        return error.problems
-    return [Problem(shown, where, message) for where, message in found]
+        return Examined(error.problems, [])
+    if kind == "model":
+        dataset, found = None, findings_in_model(document, datasets.tables, machine.memory())
+    else:
+        dataset, found = datasets.of(document)
+    said = dataset.warnings if dataset is not None else []
+    return Examined([Problem(shown, *one) for one in found], [Problem(shown, (), text) for text in said])
+
+
+def _examined_experience(path: Path, datasets: Datasets) -> Examined:
+    found = checked(str(path), [], datasets, machine.memory())
+    if found.loaded is None or found.dataset is None:
+        return Examined(found.problems, [])
+    return Examined(found.problems, found.loaded.problems("dataset", [((), text) for text in found.dataset.warnings]))
 
 
 def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
@@ -121,17 +144,6 @@ def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
         return []  # likewise
     waiting = kinds.kind_of(document).awaited(document, workspace)
     return [Problem(file, (*prefix, *where), message) for where, message in waiting]
-
-
-def warnings_in(path: Path, workspace: Workspace) -> list[Problem]:
-    """What a user should know of a spec that is right, and may have meant: of the rows or fields of its dataset."""
-    tables = tables_with(workspace.extensions)
-    kind = kind_of(path)
-    if kind == "model":
-        return []
-    document, file, prefix = _dataset_in(path, kind, workspace)
-    dataset = dataset_of(document, tables, workspace)
-    return [Problem(file, prefix, text) for text in dataset.warnings]
 
 
 def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, Where]:
@@ -160,8 +172,7 @@ def kind_of(path: Path) -> str:
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
     """Name and checked, completed document of a dataset."""
     path = resolve.locate("dataset", reference, workspace)
-    problems = _problems(path, workspace, tables)
-    if problems:
+    if problems := examined(path, Datasets(tables, workspace)).problems:
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
     return path.stem, resolve.dataset_with_defaults(load.read(path), tables, schema)

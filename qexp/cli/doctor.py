@@ -25,10 +25,10 @@ def doctor(
         for finding in found:
             shown = place.shown(finding.where)
             where = shown if shown.isprintable() else repr(shown)
-            result(f"{where}: {finding.what}\n    {'repaired' if finding.mended else finding.advice}")
-    left = [finding for finding in found if not finding.mended]
+            result(f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}")
+    left = [finding for finding in found if not finding.repaired]
     damaged = sum(finding.damaged for finding in left)
-    repairable = sum(finding.mend is not None for finding in left)
+    repairable = sum(finding.repair is not None for finding in left)
     if found:
         message(f"{len(found)} found, {len(found) - len(left)} repaired, {damaged} damaged")
     else:

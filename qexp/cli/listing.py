@@ -12,7 +12,7 @@ from qexp.files import in_bytes
 
 if TYPE_CHECKING:
     from qexp.runs.catalog.columns import Columns
-    from qexp.runs.record.lineage import Branch
+    from qexp.runs.record.lineage import TreeRun
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -47,7 +47,7 @@ def print_runs(runs: list[Run], size: bool) -> None:
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
     """The runs as a tree, each below the one that it was pretrained from, whether that is listed or gone."""
 
-    def label(branch: Branch) -> str:
+    def label(branch: TreeRun) -> str:
         *above, here = branch.followed or [None]
         line = "".join("│  " if more else "   " for more in above)
         line += "" if here is None else "├─ " if here else "└─ "

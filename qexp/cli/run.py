@@ -31,7 +31,7 @@ from qexp.runs.schedulers import LOCAL
 from qexp.workspace import find
 
 if TYPE_CHECKING:
-    from qexp.runs.launch.sweep import Choice, Launched
+    from qexp.runs.launch.sweep import Launched, Workload
     from qexp.runs.record.state import State
 
 
@@ -133,23 +133,23 @@ def _warnings_shown() -> Iterator[None]:
 def _run_sweep(order: api.Order, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None) -> None:
     from qexp.cli.pool_display import PoolDisplay
 
-    prepared = api.prepare(order, workspace=workspace)
-    choice = prepared.choice
-    for text in dict.fromkeys(text for plan in (*choice.again, *choice.new) for text in plan.warnings):
+    checked = api.prepare(order, workspace=workspace)
+    workload = checked.workload
+    for text in dict.fromkeys(text for plan in (*workload.again, *workload.new) for text in plan.warnings):
         warning(text)
-    _print_left(choice)
+    _print_left(workload)
     if dry_run:
-        for plan in (*choice.again, *choice.new):
+        for plan in (*workload.again, *workload.new):
             result("  ".join([plan.name, *plan.overrides]))
         return
-    launched = api.launch(prepared, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace)
+    launched = api.launch(checked, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace)
     if launched is None:
         message("nothing to run")
-        raise typer.Exit(4 if choice.left else 0)
-    _print_launched(launched, choice, workspace)
+        raise typer.Exit(4 if workload.left else 0)
+    _print_launched(launched, workload, workspace)
 
 
-def _print_launched(launched: Launched, choice: Choice, workspace: str | None) -> None:
+def _print_launched(launched: Launched, workload: Workload, workspace: str | None) -> None:
     if launched.jobs is not None:
         for run, job in launched.jobs.items():
             result(f"{run}  {job}")
@@ -158,25 +158,25 @@ def _print_launched(launched: Launched, choice: Choice, workspace: str | None) -
         result(launched.launch.id)
     else:
         api.refresh(warn=warning, workspace=workspace)
-        _end(launched.states, launched.stopped, len(choice.new) + len(choice.again), choice)
+        _end(launched.states, launched.stopped, len(workload.new) + len(workload.again), workload)
 
 
-def _end(states: dict[str, State], stopped: bool, count: int, choice: Choice) -> None:
+def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload) -> None:
     """Print how the runs of a pool ended, and exit with the matching code."""
     from qexp.runs.record.state import State
 
     _print_ends(states, count)
     if stopped:
         raise typer.Exit(130)
-    if len(states) < count or set(states.values()) != {State.DONE} or choice.left:
-        raise typer.Exit(1 if count == 1 and not choice.left else 4)
+    if len(states) < count or set(states.values()) != {State.DONE} or workload.left:
+        raise typer.Exit(1 if count == 1 and not workload.left else 4)
 
 
-def _print_left(choice: Choice) -> None:
-    if choice.done:
-        message(f"{len(choice.done)} done already")
+def _print_left(workload: Workload) -> None:
+    if workload.done:
+        message(f"{len(workload.done)} done already")
     by_state: dict[State, list[str]] = {}
-    for name, state in choice.left.items():
+    for name, state in workload.left.items():
         by_state.setdefault(state, []).append(name)
     for state, names in by_state.items():
         hint = "" if state.at_work else "; repeat with --only-failed"

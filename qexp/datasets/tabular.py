@@ -124,7 +124,12 @@ class TabularDataset:
 
     def row_numbers(self, rows: Sequence[int]) -> list[int]:
         """The rows' numbers in the file; the header of a CSV file is row 1."""
-        return self._file.row_numbers([int(self._kept[row]) for row in rows])
+        return [self._row_numbers[row] for row in rows]
+
+    @cached_property
+    def _row_numbers(self) -> list[int]:
+        """Row numbers of all rows, kept because the file is read for them and every fold asks."""
+        return self._file.row_numbers(self._kept.tolist())
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""

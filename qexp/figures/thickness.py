@@ -56,6 +56,7 @@ def errors_by_thickness(
             last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
         largest = max((share for shares in vectors.values() for share in shares if share < MOST), default=MOST)
         last.set_ylim(0, 1.08 * largest)
+        _name_those_beyond(last, list(vectors.values()))
         _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
         if len(vectors) > 1:
             last.legend(fontsize=sized(8), frameon=False)
@@ -64,6 +65,15 @@ def errors_by_thickness(
     made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
     made.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
     return made
+
+
+def _name_those_beyond(axis: Axes, vectors: Sequence[Numbers]) -> None:
+    """Above each class, the greatest share that is too large to be shown."""
+    for index, shares in enumerate(zip(*vectors, strict=True)):
+        beyond = [share for share in shares if share >= MOST]
+        if beyond:
+            place = axis.get_xaxis_transform()
+            axis.text(index, 0.98, f"{max(beyond):.3g} ↑", transform=place, ha="center", va="top", fontsize=sized(7.5))
 
 
 def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:

@@ -27,7 +27,7 @@ class Chunk:
 
 
 class Rows:
-    """A table of which some columns are features and others are kept as they are.
+    """A table whose columns are features, or kept without conversion.
 
     features  columns of numbers, or one column of vectors
     kept      schema of the other columns to keep; None for all

@@ -39,7 +39,7 @@ def is_number(text: str) -> bool:
     return bool(text.strip()) and number(text) is not None
 
 
-# Conversions of cells to a type. They raise ValueError with what is wrong with the cell.
+# Conversions of cells to a type. They raise ValueError that describes the problem.
 
 
 def as_number(text: str) -> float:

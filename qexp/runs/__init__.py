@@ -1,1 +1,1 @@
-"""Runs: their directories, which are the truth, and all that prepares, executes, finds and keeps them."""
+"""Runs: their directories, the only source of truth, and the code that prepares, executes, finds and stores them."""

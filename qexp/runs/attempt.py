@@ -16,29 +16,29 @@ from qexp.tables import Tables
 
 @dataclass
 class OwnRecord:
-    """The record of a run, changed by the one process that works on it."""
+    """The record of a run in the memory of the process that trains it; only this process changes it."""
 
     directory: RunDirectory
     record: Record
 
     def keep(self, **changes: Any) -> None:
-        """Change fields; they are written with the next note."""
+        """Change fields without writing; the next `note` writes them."""
         self.record = replace(self.record, **changes)
 
     def note(self, **changes: Any) -> None:
-        """Change fields, and write the record."""
+        """Change fields and write the record."""
         self.keep(**changes)
         self.directory.write(self.record)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What training and evaluation of a run need.
+    """The objects with which a run is trained and evaluated.
 
-    own          the record, as this process writes it
-    dataset      the spec's, opened; which class it is of depends on its kind
-    interrupted  whether the process was asked to end
-    processes    at most so many may be used, each on one core
+    own          the record, written by this process
+    dataset      the opened dataset of the spec; its class depends on the kind of dataset
+    interrupted  returns whether the process was asked to end
+    processes    largest number of processes to use, each on one core
     """
 
     directory: RunDirectory
@@ -65,5 +65,5 @@ class Attempt:
 
     @property
     def caution(self) -> str:
-        """What every output of the run must say."""
+        """The warning that every output of the run must repeat."""
         return self.record.caution

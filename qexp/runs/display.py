@@ -1,4 +1,4 @@
-"""Showing the progress of a run to whoever looks on."""
+"""Displays of a run's progress while it trains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class Display(Protocol):
-    """Shows the epochs of a run as they pass."""
+    """Shows the progress of a run, epoch by epoch."""
 
     def start(self, name: str, epochs: int, done: int) -> None: ...
     def batch(self, epoch: int, batch: int, batches: int) -> None: ...
@@ -15,7 +15,7 @@ class Display(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def start(self, name: str, epochs: int, done: int) -> None: ...
     def batch(self, epoch: int, batch: int, batches: int) -> None: ...

@@ -1,4 +1,4 @@
-"""Signals that a process handles for as long as it does something."""
+"""Signal handlers for the duration of a block of code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call the handler on these signals, and afterwards what was called before; outside the main thread nothing."""
+    """Handle these signals inside the block, then restore the former handlers; no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -25,12 +25,12 @@ def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType
 
 @contextmanager
 def terminable(*more: signal.Signals) -> Iterator[None]:
-    """Let SIGTERM, a closed terminal and `more` end this process as Ctrl-C does: with nothing left behind."""
+    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, so that the process ends as after Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     numbers = (signal.SIGTERM, signal.SIGHUP, *more)
-    # What a parent has ignored, as nohup does for the terminal, stays so.
+    # A signal that the parent process ignores (as nohup does with a closed terminal) stays ignored.
     with handled([number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt):
         yield

@@ -40,7 +40,7 @@ def deterministic() -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    settings.fill_uninitialized_memory = False  # costs time, and nothing here reads what it has not written
+    settings.fill_uninitialized_memory = False  # it costs time, and no uninitialised memory is read here
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""How glibc, which serves torch's memory on Linux, treats what a training step frees."""
+"""Reuse of the memory that a training step frees, by glibc, which allocates torch's memory on Linux."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 from qexp.analysis.comparison.seed_comparison import compare_across_seeds
-from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
+from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.figures.bands import FEW, learning_bands, middle_and_band
 from qexp.figures.canvas import save
 from qexp.files import json_bytes
@@ -82,9 +82,9 @@ def compared(specs) -> Callable[..., dict[str, Any]]:
     """What `qexp compare ARGUMENTS... --json` says of groups, without their figures."""
 
     def document(*arguments: str) -> dict[str, Any]:
-        chosen = choose(arguments, Catalog(find(specs.root)))
+        chosen = runs_to_compare(arguments, Catalog(find(specs.root)))
         assert differ_by_seed(chosen)
-        return json.loads(json_bytes(compare_across_seeds(groups(chosen)).document()))
+        return json.loads(json_bytes(compare_across_seeds(seed_groups(chosen)).document()))
 
     return document
 
@@ -128,7 +128,7 @@ def test_names_that_hold_several_seeds_of_each_of_several_specs_are_grouped_like
 @pytest.mark.parametrize("names", [("slow_0", "fast_0"), ("slow_0", "slow_1"), ("slow_0", "slow_1", "fast_0")])
 def test_other_names_are_compared_run_by_run(write, specs, names):
     two_groups(write, 2)
-    assert not differ_by_seed(choose(names, Catalog(find(specs.root))))
+    assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
 
 
 def test_a_pattern_and_a_name_can_be_mixed(write, compared):
@@ -146,7 +146,7 @@ def test_a_run_belongs_to_the_first_argument_that_names_it(write, qexp, compared
     ]
     code, _, stderr = qexp("compare", "slow_*", "slow_1")
     assert code == 2
-    assert "'slow_1' names none that is not named before it" in stderr
+    assert "'slow_1' matches only runs that were already listed" in stderr
 
 
 def test_a_pattern_must_match_something_and_a_comparison_needs_two_runs(write, qexp):

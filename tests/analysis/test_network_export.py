@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import qexp
-from qexp.analysis.export.document import described, dle_fields
+from qexp.analysis.export.document import dle_fields, transform_document
 from qexp.analysis.export.graphs import FORMATS, Graph, GraphError, Named, capture, takes_any_frame
 from qexp.analysis.export.network import export_network
 from qexp.analysis.prediction.predictor import load_model
@@ -281,7 +281,7 @@ def test_every_transform_can_be_applied_and_undone_by_what_is_told_of_it(name):
     values = np.exp(numbers(40, 3))
     transform = built(TRANSFORMS, example)
     transform.fit(torch.from_numpy(values))
-    told = json.loads(json.dumps(described(example, [transform], TRANSFORMS)))
+    told = json.loads(json.dumps(transform_document(example, [transform], TRANSFORMS)))
     there = by_hand(told, values, "formula")
     np.testing.assert_allclose(there, transform(torch.from_numpy(values)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(by_hand(told, there, "inverse", values), values, rtol=1e-4, atol=1e-5)

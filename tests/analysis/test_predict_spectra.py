@@ -17,7 +17,7 @@ import xarray
 
 import qexp as package
 from qexp.analysis.prediction.spectra import SpectrumModel, Thinned, predict_spectra, targets
-from qexp.analysis.prediction.spectrum_sources import Layout
+from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
 from qexp.errors import NotFoundError, QexpError
 from tests.conftest import Specs, call
 
@@ -32,7 +32,7 @@ DEPTHS = [10.0 * (index % 30) for index in range(COUNT)]
 def model_of(**changes):
     """The mean count of the first half of the channels."""
     parts = {
-        "layout": Layout(CHANNELS, "channel_", "core", "depth"),
+        "layout": SpectrumLayout(CHANNELS, "channel_", "core", "depth"),
         "outputs": {"toc": "wt%"},
         "estimate": lambda counts: counts[:, : CHANNELS // 2].mean(axis=1, keepdims=True),
         "origin": {"run": "toc_0", "digest": "ab" * 32, "caution": ""},
@@ -133,13 +133,15 @@ def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
 
 def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
     write_image(tmp_path / "image.nc")
-    model = model_of(layout=Layout(CHANNELS, "counts", "core", "depth"))
+    model = model_of(layout=SpectrumLayout(CHANNELS, "counts", "core", "depth"))
     predict_spectra(tmp_path / "image.nc", tmp_path / "made.csv", model)
     rows = read(tmp_path / "made.csv")
     assert [row["core"] for row in rows] == CORES
     assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
     with pytest.raises(QexpError, match="'counts' has 16 counts in a row, not 32"):
-        predict_spectra(tmp_path / "image.nc", tmp_path / "no.csv", model_of(layout=Layout(32, "counts", "core", None)))
+        predict_spectra(
+            tmp_path / "image.nc", tmp_path / "no.csv", model_of(layout=SpectrumLayout(32, "counts", "core", None))
+        )
 
 
 def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
@@ -264,13 +266,13 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
         return str(caught.value)
 
     assert "the first that is missing is channel_9" in complaint_of(table(channel_9=None), model_of())
-    wide = model_of(layout=Layout(CHANNELS // 2, "channel_", "core", "depth"))
+    wide = model_of(layout=SpectrumLayout(CHANNELS // 2, "channel_", "core", "depth"))
     assert "has 16 columns channel_0, channel_1, … of counts, not 8" in complaint_of(table(), wide)
     negative = np.where(np.arange(COUNT) % 10 == 4, -2, 5)
     said = complaint_of(table(channel_3=negative), model_of())
     assert said.startswith(f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3")
     assert said.endswith(" and 10 more")
-    other = model_of(layout=Layout(2048, "counts_", "core", "depth"))
+    other = model_of(layout=SpectrumLayout(2048, "counts_", "core", "depth"))
     assert "has 0 columns counts_0, counts_1, … of counts, not 2048" in complaint_of(table(), other)
     lone = tmp_path / "lone.csv"
     lone.write_text("5\n" * 2048)
@@ -385,5 +387,5 @@ def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_
 
 
 def test_a_run_that_fills_spectra_in_estimates_no_number_and_says_what_to_do(root, folder, tmp_path):
-    with pytest.raises(QexpError, match="estimates no number of them; start a run with a target from it"):
+    with pytest.raises(QexpError, match="estimates no other quantity; train a run with a target"):
         package.predict("autoencoder_0", folder, tmp_path / "made.csv", workspace=root)

@@ -195,7 +195,7 @@ def test_a_study_that_is_killed_goes_on_where_it_was(specs):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
-    assert "the same command goes on" in stderr
+    assert "repeat the command to continue" in stderr
     assert not Path("studies").exists()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

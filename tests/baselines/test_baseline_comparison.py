@@ -49,7 +49,7 @@ def test_an_estimator_that_failed_on_a_row_is_not_judged_on_the_others():
     rows = compared({"network": TRUTH + ERROR, "ridge": failed}, TRUTH, {"tio2": "wt%"}, 0)
     assert rows[0]["n"] == ROWS
     assert {rows[1][key] for key in ("rmse", "mae", "r2", "bias", "difference")} == {None}
-    assert "ridge: not all of its estimates are finite numbers; not judged" in remarks(rows)
+    assert "ridge: not evaluated, because some of its estimates are not finite" in remarks(rows)
     assert estimator_tables(rows)[0].rows[1] == ["ridge", "-", "-", "-", "-", "-"]
 
 

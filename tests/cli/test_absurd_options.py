@@ -52,21 +52,21 @@ ABSURD = {
     "a range to thousands of digits": (("run", "sound", "--seeds", f"0:{DIGITS}"), "a seed is less than 2^63"),
     "millions of seeds, part by part": (
         ("run", "sound", "--dry-run", "--seeds", ",".join(f"{part}000000:{part + 1}000000" for part in range(1, 301))),
-        "300,000,000 seeds are too many; at most 1,000,000",
+        "300,000,000 seeds are too many; the limit is 1,000,000",
     ),
     "a grid of 10^9 points": (
         (
             "run", "sound", "--dry-run",
             *(word for key in "abcdef" for word in ("--grid", f"{key}={','.join(map(str, range(32)))}")),
         ),
-        "1,073,741,824 runs are too many; at most 1,000,000",
+        "1,073,741,824 runs are too many; the limit is 1,000,000",
     ),
     "a study of 10^9 points": (
         (
             "study", "sound",
             *(word for key in "abcdef" for word in ("--grid", f"{key}={','.join(map(str, range(32)))}")),
         ),
-        "5,368,709,120 runs are too many; at most 1,000,000",
+        "5,368,709,120 runs are too many; the limit is 1,000,000",
     ),
 }  # fmt: skip
 

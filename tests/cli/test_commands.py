@@ -370,7 +370,7 @@ def test_listings_are_chosen_and_ordered_by_option(finished, qexp):
         (("--where", "sead < 5"), "no field 'sead'; did you mean 'seed'?"),
         (("--where", "seed <"), "--where: cannot understand 'seed <'"),
         (("--where", "open('x')"), "--where: only comparisons"),
-        (("--sort", "results"), "--sort results: that is not a number or a text"),
+        (("--sort", "results"), "--sort results: the values are neither all numbers nor all texts"),
         (("--sort", "sead"), "no field 'sead'; did you mean 'seed'?"),
         (("--status", "dome"), "--status dome: no such state; did you mean 'done'?"),
     ],
@@ -395,7 +395,7 @@ def test_a_run_is_named_by_a_unique_beginning_or_a_path(finished, qexp, monkeypa
         assert json.loads(stdout)["name"] == "sound_1"
     code, stdout, stderr = qexp("show", "sound")
     assert (code, stdout) == (3, "")
-    assert "'sound' begins the names of 2 runs: sound_0, sound_1; write more of it" in stderr
+    assert "'sound' is a prefix of 2 run names: sound_0, sound_1; write more of it" in stderr
 
 
 def test_what_is_shown_of_a_run_holds_its_state_its_results_and_its_files(finished, qexp):
@@ -448,16 +448,16 @@ def test_runs_that_cannot_be_compared_are_refused(finished, qexp, monkeypatch, r
         (("sound", "--seed", "three"), 2, "--seed"),
         (("sound", "--seed", "1.5"), 2, "--seed"),
         (("sound", "--device", "tpu"), 2, "--device tpu: no such device; use auto, cpu or cuda"),
-        (("sound", "--name", "../x"), 2, "'../x' cannot be the name of a run; use letters, digits"),
-        (("sound", "--name", "a/b"), 2, "'a/b' cannot be the name of a run"),
-        (("sound", "--name", "."), 2, "'.' cannot be the name of a run"),
-        (("sound", "--name", ".hidden"), 2, "'.hidden' cannot be the name of a run"),
-        (("sound", "--name", "a b"), 2, "'a b' cannot be the name of a run"),
-        (("sound", "--name", "a\n"), 2, "cannot be the name of a run"),
-        (("sound", "--name", "a\x1b[31m"), 2, "cannot be the name of a run"),
-        (("sound", "--name", "-rf"), 2, "'-rf' cannot be the name of a run"),
-        (("sound", "--name", "a" * 201), 2, "cannot be the name of a run"),
-        (("sound", "--name", "ätna"), 2, "'ätna' cannot be the name of a run"),
+        (("sound", "--name", "../x"), 2, "'../x' is not a valid run name; use letters, digits"),
+        (("sound", "--name", "a/b"), 2, "'a/b' is not a valid run name"),
+        (("sound", "--name", "."), 2, "'.' is not a valid run name"),
+        (("sound", "--name", ".hidden"), 2, "'.hidden' is not a valid run name"),
+        (("sound", "--name", "a b"), 2, "'a b' is not a valid run name"),
+        (("sound", "--name", "a\n"), 2, "is not a valid run name"),
+        (("sound", "--name", "a\x1b[31m"), 2, "is not a valid run name"),
+        (("sound", "--name", "-rf"), 2, "'-rf' is not a valid run name"),
+        (("sound", "--name", "a" * 201), 2, "is not a valid run name"),
+        (("sound", "--name", "ätna"), 2, "'ätna' is not a valid run name"),
         (("sound", "--set", "epochs=0"), 2, "specs/experiences/sound.json at $.epochs: must be at least 1"),
         (("sound", "--set", "epochs"), 2, "--set epochs: write key.path=value"),
         (("sound", "--pretrain", "nosuch"), 3, "no run 'nosuch'"),
@@ -540,7 +540,7 @@ def test_a_name_that_another_spec_has_taken_is_refused(finished, qexp):
     before = everything_below(finished / "runs")
     code, stdout, stderr = qexp("run", "sound", "--set", "epochs=3", "--workspace", finished)
     assert (code, stdout) == (2, "")
-    assert "there is a run sound_0 already, of another spec; choose another name with --name" in stderr
+    assert "a run sound_0 with another spec exists already; choose another name with --name" in stderr
     assert everything_below(finished / "runs") == before
 
 

@@ -295,7 +295,7 @@ def test_a_run_that_was_not_trained_on_rows_says_so(here, predict):
     write(here / "pixels.csv")
     code, _, stderr = predict("pixels.csv", "made.csv", run="images")
     assert code == 2
-    assert "images was trained on generated images, not on rows" in stderr
+    assert "images was trained on a dataset of the type 'generated', not on rows" in stderr
 
 
 # From Python

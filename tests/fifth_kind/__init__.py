@@ -11,9 +11,11 @@ from typing import Any
 from qexp.analysis.prediction.files import KINDS as PREDICTIONS
 from qexp.assemble.kinds import KINDS as OBJECTS
 from qexp.runs.execution.kinds import KINDS as EXECUTIONS
+from qexp.runs.figures.kinds import KINDS as FIGURES_BY_KIND
 from qexp.runs.record.resolved import KINDS as RESOLVED
 from qexp.spec.kinds import KINDS as DOCUMENTS
 from tests.fifth_kind.documents import ImageSpecs, OnImages
+from tests.fifth_kind.figures import FIGURES
 from tests.fifth_kind.objects import ImageKind
 from tests.fifth_kind.prediction import PREDICTION
 from tests.fifth_kind.runs import train
@@ -23,6 +25,7 @@ LINES: list[tuple[Mapping[str, Any], Any]] = [
     (OBJECTS, ImageKind()),
     (RESOLVED, OnImages),
     (EXECUTIONS, train),
+    (FIGURES_BY_KIND, FIGURES),
     (PREDICTIONS, PREDICTION),
 ]
 """Table → what it has for `images`."""

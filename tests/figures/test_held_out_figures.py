@@ -80,6 +80,14 @@ def test_epochs_are_whole_numbers_on_their_axis():
     assert all(float(tick).is_integer() for tick in axis.get_xticks())
 
 
+def test_a_single_epoch_is_the_only_label_of_its_axis():
+    _, (axis,) = panels(1, 4, 4)
+    axis.plot([1], [3], ".")
+    whole_numbers(axis.xaxis)
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+
+
 def test_long_names_of_runs_make_a_legend_smaller_rather_than_wider_than_its_panel():
     made, (axis,) = panels(1, 4, 4)
     for number in range(3):

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from qexp.analysis.prediction.rows import RowModel, predict_rows
 from qexp.analysis.prediction.spectra import SpectrumModel, predict_spectra
-from qexp.analysis.prediction.spectrum_sources import Layout
+from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
 from qexp.datasets.array_cache import VARIABLE
 from qexp.datasets.spectra import SpectraDataset
 from qexp.datasets.tabular import TabularDataset
@@ -216,7 +216,7 @@ def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
         seen.append(counts.copy())
         return counts[:, :1]
 
-    model = SpectrumModel(Layout(4, "channel_", "core", "depth"), {"made": ""}, estimate)
+    model = SpectrumModel(SpectrumLayout(4, "channel_", "core", "depth"), {"made": ""}, estimate)
     made = predict_spectra(path, path.parent / "made.parquet", model, overwrite=True)
     return np.concatenate(seen), parquet.read_table(made.target)
 

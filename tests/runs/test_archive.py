@@ -168,7 +168,7 @@ def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
     (run / os.fsdecode(b"caf\xe9")).touch()
     code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.tar")
     assert code == 2
-    assert r"the name 'sound_0/caf\udce9' in it is no text" in stderr
+    assert r"its member 'sound_0/caf\udce9' has a name that is not valid text" in stderr
     assert list(tmp_path.glob("*sound.tar*")) == []
 
 
@@ -177,7 +177,7 @@ def test_an_export_replaces_nothing(here, tmp_path, qexp):
     target.write_text("mine")
     code, _, stderr = qexp("export", "sound_0", "--to", target)
     assert code == 2
-    assert "is there already" in stderr
+    assert "exists already" in stderr
     assert target.read_text() == "mine"
 
 
@@ -324,7 +324,7 @@ def test_a_file_that_is_not_what_was_exported_is_named(refused, tmp_path):
     archive.write_bytes(archive.read_bytes().replace(b'"state": "done"', b'"state": "dona"'))
     code, complaint = refused(archive)
     assert code == 5
-    assert "'one/run.json' is not what was exported" in complaint
+    assert "'one/run.json' differs from the exported file" in complaint
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\0" * 10240, b"\x28\xb5\x2f\xfdnonsense", b"\x1f\x8bnonsense"])
@@ -372,7 +372,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused_before_it_is_read(refuse
             file.write(b"\0" * (1 << 20))
     code, complaint = refused(tmp_path / "bomb.tar.zst")
     assert code == 2
-    assert "does not fit" in complaint
+    assert "larger than the free space" in complaint
 
 
 def test_code_that_comes_with_a_run_is_pointed_out(there, tmp_path, qexp):
@@ -474,15 +474,15 @@ HOSTILE: dict[str, tuple[list[bytes | tuple[bytes, int]], str]] = {
     "a sparse file": ([header("one/x", tarfile.GNUTYPE_SPARSE, 512), (b"1" * 512, 4096)], "neither file nor folder"),
     "a sparse file of pax": (
         [extension(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")), header("one/x", size=1 << 30), b"9\n" * 512],
-        "says 'GNU.sparse.major'",
+        "contains 'GNU.sparse.major'",
     ),
     "50,000 pax headers": ([(extension(("comment", "x")), 50_000)], "neither file nor folder"),
-    "a size of 5,000 digits": ([extension(("size", "9" * 5000)), header("one/x")], "a size in it is no number"),
+    "a size of 5,000 digits": ([extension(("size", "9" * 5000)), header("one/x")], "one of its sizes is not a number"),
     "a negative size": ([header("one/x", size=-(1 << 40))], "cannot have -1099511627776 bytes"),
-    "a file of 4 exabytes": ([header("one/x", size=1 << 62)], "does not fit"),
+    "a file of 4 exabytes": ([header("one/x", size=1 << 62)], "larger than the free space"),
     "a path 3,000 folders deep": ([extension(("path", "/".join("d" * 3000))), header("one/x")], "3,000 folders deep"),
-    "a name of 60,000 bytes": ([extension(("path", "one/" + "d" * 60_000)), header("one/x")], "60,004 bytes long"),
-    "a file of 2 GB of zeros": ([header("one/x", size=2 << 30), ZEROS], "claims to hold 1,000 times its own size"),
+    "a name of 60,000 bytes": ([extension(("path", "one/" + "d" * 60_000)), header("one/x")], "60,004 bytes"),
+    "a file of 2 GB of zeros": ([header("one/x", size=2 << 30), ZEROS], "more than 1,000 times its own size"),
     "a manifest of 500 MB": ([header("manifest.json", size=500 << 20), (b"[],[]," * 1000, 90_000)], "its manifest of"),
     "a record of 100 MB": ([header("one/run.json", size=100 << 20), ZEROS], "more than any such file"),
     "a time after all times": (
@@ -522,7 +522,7 @@ def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(here, 
     monkeypatch.setattr(unpacking, "MOST", 5)
     code, complaint = refused(tmp_path / "sound.tar")
     assert code == 2
-    assert "it holds more than 5 files and folders" in complaint
+    assert "it has more than 5 files and folders" in complaint
     monkeypatch.setattr(exporting, "MOST", 5)
     code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "again.tar")
     assert code == 2

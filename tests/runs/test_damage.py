@@ -187,7 +187,7 @@ def test_the_doctor_names_all_that_is_wrong_with_a_run_and_goes_on(beside, qexp)
         "folds/001/run.json is damaged: $.name is missing",
         "metrics.jsonl is damaged: line 1: $.train is missing",
         "spec.json was changed after the run was prepared",
-        "runs/good/checkpoints/best.safetensors: the run says it is done, but it is not there",
+        "runs/good/checkpoints/best.safetensors: the run is recorded as done, but it is missing",
     ):
         assert said in stdout
 
@@ -294,7 +294,7 @@ def test_a_run_that_may_not_be_looked_at_is_a_warning_and_a_finding(qexp, linked
     assert (shown.code, "Permission denied" in shown.stderr) == (5, True)
     assert found.code == 5
     of_closed = [one for one in json.loads(found.stdout) if "closed" in one["where"]]
-    assert [one["advice"] for one in of_closed] == ["look at its owner and permissions"]
+    assert [one["advice"] for one in of_closed] == ["check its owner and permissions"]
     assert any("runs/open" in one["where"] for one in json.loads(found.stdout))  # what it lacks is found as well
 
 

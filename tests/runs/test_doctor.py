@@ -1,4 +1,4 @@
-"""The doctor finds each way in which a workspace can be wrong, says what would help, and mends only without loss."""
+"""The doctor finds each problem that a workspace can have, gives advice, and repairs only what loses no data."""
 
 from __future__ import annotations
 
@@ -125,17 +125,17 @@ def lose_disk(run: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "where", "what"),
     [
-        (remove_weights, "checkpoints/best.safetensors", "says it is done, but it is not there"),
-        (cut_weights, "checkpoints/best.safetensors", "says it is done, but it cannot be read"),
-        (remove_predictions, "results/test_predictions.nc", "says it is done, but it is not there"),
-        (cut_predictions, "results/test_predictions.nc", "says it is done, but it cannot be read"),
+        (remove_weights, "checkpoints/best.safetensors", "is recorded as done, but it is missing"),
+        (cut_weights, "checkpoints/best.safetensors", "is recorded as done, but it cannot be read"),
+        (remove_predictions, "results/test_predictions.nc", "is recorded as done, but it is missing"),
+        (cut_predictions, "results/test_predictions.nc", "is recorded as done, but it cannot be read"),
         (tear_record, "", "run.json cannot be read"),
         (spoil_record, "", "$.results is [], not an object"),
         (remove_record, "", "no record"),
         (tear_spec, "", "spec.json cannot be read"),
-        (remove_spec, "", "spec.json is gone"),
+        (remove_spec, "", "spec.json is missing"),
         (break_metrics, "metrics.jsonl", "line 1: is not a JSON object"),
-        (lose_disk, "", "is a link to /nowhere/sound_0, which is not there"),
+        (lose_disk, "", "is a link to /nowhere/sound_0, which does not exist"),
     ],
 )
 def test_damage_is_named_with_advice_and_left_as_it_is(place, examine, qexp, damage, where, what):
@@ -148,7 +148,7 @@ def test_damage_is_named_with_advice_and_left_as_it_is(place, examine, qexp, dam
         assert Path(finding["where"]) == run / where
         assert what in finding["what"]
         assert finding["advice"]
-        assert (finding["damaged"], finding["mendable"], finding["mended"]) == (True, False, False)
+        assert (finding["damaged"], finding["repairable"], finding["repaired"]) == (True, False, False)
     assert content(place) == before
     code, stdout, stderr = qexp("doctor")
     assert code == 5
@@ -175,7 +175,7 @@ def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(place, exa
     before = content(place)
     code, findings = examine("--fix")
     assert code == 0
-    (finding,) = (one for one in findings if "its process is gone" in one["what"])
+    (finding,) = (one for one in findings if "its process has ended" in one["what"])
     assert finding["advice"].endswith(
         "qexp run sound --seed 0 --set epochs=3 --set 'callbacks=[\"a b\"]' --name other --resume"
     )
@@ -200,10 +200,10 @@ def test_a_torn_last_line_is_cut_off(place, examine):
         file.write_bytes(whole + torn)
         code, (finding,) = examine()
         assert (code, finding["damaged"]) == (0, False)
-        assert "last line, the 3th, is torn" in finding["what"]
+        assert "last line, number 3, is incomplete" in finding["what"]
         assert file.read_bytes() == whole + torn
         code, (finding,) = examine("--fix")
-        assert (code, finding["mended"]) == (0, True)
+        assert (code, finding["repaired"]) == (0, True)
         assert file.read_bytes() == whole
         assert examine() == (0, [])
 
@@ -212,7 +212,7 @@ def test_the_name_in_a_record_follows_the_folder_and_nothing_else_changes(place,
     (place / "runs/sound_0").rename(place / "runs/renamed")
     before = json.loads((place / "runs/renamed/run.json").read_text())
     code, (finding,) = examine("--fix")
-    assert (code, finding["mended"]) == (0, True)
+    assert (code, finding["repaired"]) == (0, True)
     assert json.loads((place / "runs/renamed/run.json").read_text()) == {**before, "name": "renamed"}
     assert examine() == (0, [])
 
@@ -225,7 +225,7 @@ def test_a_damaged_catalog_is_built_again(place, examine, qexp, garbage):
     assert (code, finding["where"], finding["damaged"]) == (5, str(catalog), True)
     assert catalog.read_text() == garbage
     code, (finding,) = examine("--fix")
-    assert (code, finding["mended"]) == (0, True)
+    assert (code, finding["repaired"]) == (0, True)
     assert examine() == (0, [])
     assert qexp("ls", "-q").stdout.split() == ["sound_0", "sound_1"]
 
@@ -236,16 +236,16 @@ def test_a_catalog_that_fell_behind_is_built_again(place, examine, qexp):
     change(place / "runs/new", name="new")
     shutil.rmtree(place / "runs/sound_1")
     code, (finding,) = examine("--fix")
-    assert (code, finding["mended"]) == (0, True)
-    assert "nothing of 1 runs, and of 1 that are gone" in finding["what"]
+    assert (code, finding["repaired"]) == (0, True)
+    assert "lacks 1 runs, and lists 1 that no longer exist" in finding["what"]
     assert examine() == (0, [])
 
 
-def test_a_catalog_that_cannot_be_mended_stays_reported(place, examine):
+def test_a_catalog_that_cannot_be_repaired_stays_reported(place, examine):
     (place / "runs/catalog.json").mkdir()
     with mounted("-t", "tmpfs", "none", str(place / "runs/catalog.json")):  # it cannot be renamed
         code, (finding,) = examine("--fix")
-    assert (code, finding["mended"]) == (5, False)
+    assert (code, finding["repaired"]) == (5, False)
     assert "(" in finding["advice"]
 
 
@@ -283,7 +283,7 @@ def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(place, exa
     assert (code, len(findings), {one["damaged"] for one in findings}) == (0, len(LEFTOVERS), {False})
     assert content(place) == before
     code, findings = examine("--fix")
-    assert (code, [one["mended"] for one in findings]) == (0, [True] * len(LEFTOVERS))
+    assert (code, [one["repaired"] for one in findings]) == (0, [True] * len(LEFTOVERS))
     assert set(before) - set(content(place)) == set(LEFTOVERS)
     assert examine() == (0, [])
 
@@ -300,7 +300,7 @@ def test_what_may_still_be_in_use_is_not_touched(place, examine):
 def test_a_lock_that_somebody_holds_is_left(place, examine, long_ago):
     with FileLock(place / "runs/sound_0/labels.txt.lock"):
         code, (finding,) = examine("--fix")
-        assert (code, finding["mended"]) == (0, False)
+        assert (code, finding["repaired"]) == (0, False)
         assert "another process holds it" in finding["advice"]
         assert (place / "runs/sound_0/labels.txt.lock").exists()
 
@@ -310,7 +310,7 @@ def test_drafts_are_found_where_runs_are_kept_elsewhere_too(place, examine, tmp_
     (place / "runs/sound_0").rename(tmp_path / "disk/sound_0")
     (place / "runs/sound_0").symlink_to(tmp_path / "disk/sound_0")
     code, (finding,) = examine("--fix")
-    assert (code, finding["mended"]) == (0, True)
+    assert (code, finding["repaired"]) == (0, True)
     assert not (tmp_path / "disk/.preparing-abc").exists()
 
 
@@ -318,10 +318,10 @@ def test_a_folder_that_no_command_finds_is_reported_without_harm_to_the_terminal
     shutil.copytree(place / "runs/sound_0", place / "runs/my run\n\x1b[31m")
     code, stdout, _ = qexp("doctor", "--fix")
     assert code == 0
-    assert "is no name of a run" in stdout
+    assert "is not a valid run name" in stdout
     assert "\x1b" not in stdout
     (place / "runs/my run\n\x1b[31m").rename(place / "runs" / os.fsdecode(b"caf\xe9"))
-    assert "is no name of a run" in json.loads(qexp("doctor", "--json").stdout)[0]["what"]
+    assert "is not a valid run name" in json.loads(qexp("doctor", "--json").stdout)[0]["what"]
 
 
 def test_a_run_inside_another_one_is_reported_and_folds_and_copies_of_files_are_not(place, examine):

@@ -228,7 +228,7 @@ def test_a_run_whose_errors_are_gone_or_spoilt_is_not_taken_for_done(copied):
         code, stdout, stderr = call("doctor")
         assert code == 5
         assert "errors.json" in stdout + stderr
-    with pytest.raises(QexpError, match="results are not all there"):
+    with pytest.raises(QexpError, match="some of its results are missing"):
         qexp.run("domes", device="cpu")
 
 

@@ -11,14 +11,13 @@ import pytest
 
 import qexp as package
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
-from qexp.runs.figures import FIGURES, draw
+from qexp.runs.figures import draw
 from qexp.runs.record.directory import RunDirectory
-from qexp.spec.kinds import KINDS
 from tests import cores, domes, stones
 from tests.conftest import Specs, call
 from tests.runs.conftest import Interrupting
 
-FRAMES = {f"{folder}/frame_00{number}" for folder in ("d0", "d1") for number in range(2)}
+FRAMES = {f"d0/frame_00{number}" for number in range(2)}
 
 DRAWN = {
     "sound_0": {"learning_curve", "test_estimates", "matrix"},
@@ -38,7 +37,7 @@ def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("all_kinds") / "workspace"
     Specs(root)
     cores.write(root)
-    domes.write_folders(root / "data/domes", test=2, frames=2)
+    domes.write_folders(root / "data/domes", test=1, frames=2)
     for experience in (domes, stones):
         experience.write(root)
     for name in DRAWN:
@@ -83,10 +82,6 @@ def drawn_by(*arguments: str | Path) -> set[str]:
     assert code == 0, stderr
     assert all(Path(line).is_file() for line in stdout.splitlines())
     return {Path(line).name for line in stdout.splitlines()}
-
-
-def test_there_are_figures_for_every_kind_of_dataset():
-    assert FIGURES.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -227,7 +222,7 @@ def test_a_style_file_or_a_format_that_does_not_exist_is_refused(here):
 
 
 def test_a_file_of_numbers_that_is_damaged_is_named(here):
-    for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d1.nc")):
+    for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d0.nc")):
         (here / "runs" / name / file).write_bytes(b"none")
         code, _, stderr = call("figures", name)
         assert code == 5
@@ -243,7 +238,7 @@ def test_a_figure_that_cannot_be_written_costs_no_results(here):
     (run.results / "figures").write_text("in the way")
     with pytest.raises(RunFailedError, match="figures"):
         package.run("sound", seed=8, device="cpu", resume=True)
-    assert run.judgement().is_file()
+    assert run.evaluation_file().is_file()
     results = run.record().results
     assert results["test"]["depth"]["mae"] > 0
     (run.results / "figures").unlink()

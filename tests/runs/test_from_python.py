@@ -40,7 +40,7 @@ def test_a_purge_tells_what_it_deleted_what_that_freed_and_what_it_could_not_del
     assert sorted(purged.names) == ["one", "two"]
     assert purged.freed > 2000
     (problem,) = purged.problems
-    assert "not_mounted is not there" in problem
+    assert "not_mounted does not exist" in problem
     assert package.purge(workspace=tmp_path / "workspace").problems == [problem]
 
 
@@ -55,13 +55,13 @@ def test_a_purge_that_is_not_confirmed_deletes_nothing(make):
     assert package.restore("one").state == "failed"
 
 
-def test_findings_are_the_ones_that_the_command_tells_and_are_mended_if_asked(workspace, make, qexp):
+def test_findings_are_the_ones_that_the_command_tells_and_are_repaired_if_asked(workspace, make, qexp):
     make("one")
     (workspace / "runs/catalog.json").write_text("{")
     shown = json.loads(qexp("doctor", "--json").stdout)
     assert [finding.document() for finding in package.doctor()] == shown
     (before,) = (finding for finding in package.doctor(fix=True) if finding.where.name == "catalog.json")
-    assert (before.damaged, before.mended) == (True, True)
+    assert (before.damaged, before.repaired) == (True, True)
     assert "catalog.json" not in {finding.where.name for finding in package.doctor(workspace=workspace)}
 
 

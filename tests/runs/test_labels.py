@@ -50,7 +50,7 @@ def test_a_word_that_cannot_be_a_tag_is_refused_and_nothing_changed(workspace, q
     run = write_record(workspace, "a")
     code, _, stderr = qexp("tag", "a", "--add", "fine", f"--add={word}")
     assert code == 2
-    assert f"{word!r} cannot be a tag; use letters, digits" in stderr
+    assert f"{word!r} is not a valid tag; use letters, digits" in stderr
     assert tags(run) == []
 
 
@@ -169,7 +169,7 @@ def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content
 
 
 def test_labels_of_a_run_that_is_gone_leave_nothing_behind(workspace):
-    with pytest.raises(QexpError, match="holds no run"):
+    with pytest.raises(QexpError, match="is not a run"):
         tagging.retag(workspace / "runs/none", add=["x"])
     assert not (workspace / "runs/none").exists()
 

@@ -262,6 +262,6 @@ def test_the_same_with_a_catalog_that_cannot_be_written(workspace, tmp_path, qex
         assert len(states) >= KILLS - AT_ONCE
         listed = qexp("ls", "-q")
         assert (listed.code, sorted(listed.stdout.split())) == (0, sorted(states))
-        assert "the catalog could not be brought up to date" in listed.stderr
+        assert "the catalog could not be updated" in listed.stderr
     assert qexp("ls", "-q").stderr == ""
     assert sorted(rows(workspace)) == sorted(states)

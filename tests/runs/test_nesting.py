@@ -86,7 +86,7 @@ def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
     before = content(nested)
     code, _, stderr = qexp("purge", "--yes")
     assert code == 2
-    assert "is kept: it holds other runs, sound_1, sound_2" in stderr
+    assert "is not deleted: it holds other runs, sound_1, sound_2" in stderr
     assert "0 of 1 runs deleted" in stderr
     assert content(nested) == before
     assert qexp("restore", "sound_0").code == 0

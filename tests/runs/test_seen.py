@@ -243,7 +243,9 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
     }
     good = [seed for seed, outcome in outcomes.items() if outcome.code == 0]
     bad = next(seed for seed, outcome in outcomes.items() if outcome.code == 2)
-    assert f"few_finetune with seed {bad} would be tested on what was trained on" in outcomes[bad].stderr
+    assert (
+        f"few_finetune with seed {bad} would be tested on spectra that were used for training" in outcomes[bad].stderr
+    )
     assert qexp("run", "few_finetune", "--seeds", ",".join(good), *changes, "--dry-run").code == 0
     code, _, stderr = qexp("run", "few_finetune", "--seeds", f"{good[0]},{bad}", *changes, "--dry-run")
     assert code == 2
@@ -301,7 +303,7 @@ def test_a_run_from_an_operation_with_other_parameters_of_the_same_shapes_is_tol
     change = ("--set", "model.operations.encoder.parameters.heads=4")
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
     assert code == 0, stderr
-    assert "fit, but were trained with other parameters: encoder.heads 4 (there 2)" in stderr
+    assert "fit, but were trained with different parameters: encoder.heads 4 (there 2)" in stderr
 
 
 def test_a_run_whose_spectra_are_scaled_otherwise_than_its_parents_is_told_of(here, qexp):
@@ -315,4 +317,4 @@ def test_a_share_that_is_hidden_is_no_difference_to_a_run_that_hides_nothing(her
     change = ("--set", "model.operations.encoder.parameters.mask_ratio=0.25")
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", *change, "--dry-run")
     assert code == 0, stderr
-    assert "with other parameters" not in stderr
+    assert "with different parameters" not in stderr

@@ -350,7 +350,7 @@ def test_a_run_goes_on_with_the_spectra_that_it_was_prepared_with_wherever_they_
     file.write_text(before.replace("\n", "\n1", 1))
     code, _, stderr = qexp("run", "masked", "--name", "parted", "--resume")
     assert code == 2
-    assert "there is a run parted already, of another spec" in stderr
+    assert "a run parted with another spec exists already" in stderr
     code, _, stderr = qexp("execute", here / "runs/parted")
     assert code == 1
     assert "holds other spectra than before" in stderr

@@ -113,16 +113,16 @@ def network(spec, dataset, train=None):
     return Subject(dataset, model.eval(), data, train, rows["test"], metrics)
 
 
-def attempt(directory, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
+def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
     record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
-        directory, OwnRecord(directory, record), {"baselines": baselines}, {"baselines": table},
+        directory, OwnRecord(directory, record), {"baselines": baselines}, dataset, {"baselines": table},
         torch.device("cpu"), Silent(), interrupted, processes=1,
     )  # fmt: skip
 
 
 def evaluated(directory, of, *asked, **more):
-    return evaluate(attempt(directory, *asked, **more), of)
+    return evaluate(attempt(directory, of.dataset, *asked, **more), of)
 
 
 def lines_of(path):
@@ -322,11 +322,11 @@ def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, d
                 assert table.attrs.get("caution", "") == caution, path.name
 
 
-def test_a_judgement_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
+def test_an_evaluation_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
     of = network(REGRESSOR, dataset)
     for calls in (0, 2):
         asked = iter([*[False] * calls, *[True] * 9])
-        assert evaluate(attempt(directory, SIMPLE, interrupted=lambda asked=asked: next(asked)), of) is None
+        assert evaluate(attempt(directory, of.dataset, SIMPLE, interrupted=lambda asked=asked: next(asked)), of) is None
         assert not (directory.results / "test_predictions.nc").exists()
     whole = evaluated(directory, of, SIMPLE)
     files = {path: path.read_bytes() for path in directory.results.rglob("*") if path.is_file()}

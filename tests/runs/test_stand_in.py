@@ -51,6 +51,6 @@ def test_when_the_file_is_there_after_all_the_run_of_the_stand_in_stands_for_its
     (stood_in / "data" / "stones.csv").write_bytes((stood_in / "data" / "made_up.csv").read_bytes())
     code, _, stderr = qexp("run", "stones", "--seed", "0")
     assert code == 2
-    assert "of another spec" in stderr
+    assert "with another spec" in stderr
     measured = RunDirectory(package.run("stones", name="measured", device="cpu").path)
     assert measured.record().caution == ""

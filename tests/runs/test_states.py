@@ -131,7 +131,7 @@ def test_done_is_not_believed_without_the_results(train, qexp):
     (run.path / "results/test_predictions.nc").unlink()
     code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
     assert code == 2
-    assert "results are not all there" in stderr
+    assert "some of its results are missing" in stderr
 
 
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):

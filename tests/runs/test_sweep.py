@@ -205,7 +205,7 @@ def test_of_several_gpus_each_run_gets_one(launched):
         (["--launcher", "slurm", "--device", "gpu"], "--device gpu: no such device; use auto, cpu or cuda"),
         (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
         (["--grid", "learning_rat=1,2"], "did you mean 'learning_rate'?"),
-        (["--seeds", "0:10001"], "10,001 runs are many; start them with --yes"),
+        (["--seeds", "0:10001"], "10,001 runs would start; confirm with --yes"),
         (["-j", "4"], "-j is for several runs"),
     ],
 )

@@ -96,7 +96,7 @@ def test_runs_are_named_by_patterns_prefixes_and_paths_and_moved_once(make, work
         (["one", ""], 3, "no run ''"),
         (["one", ".."], 3, "no run '..'"),
         (["one", "catalog.json"], 3, "no run 'catalog.json'"),
-        (["one", "../elsewhere/far"], 2, "../elsewhere/far is no run of"),
+        (["one", "../elsewhere/far"], 2, "../elsewhere/far is not a run in"),
         (["one", "runs/.trash"], 3, "no run"),
         (["one", "a\n\x1b[31m"], 3, "no run"),
     ],
@@ -157,7 +157,7 @@ def test_of_several_of_one_name_the_newest_is_restored_or_the_one_that_is_named_
     assert json.loads((workspace / "runs/one/run.json").read_text())["note"] == "second"
     code, _, stderr = qexp("restore", first.path.name)
     assert code == 2
-    assert "there is a run one already" in stderr
+    assert "a run one exists already" in stderr
     assert in_trash(workspace) == ["one"]
     assert qexp("rm", "one").code == 0
     assert qexp("restore", first.path.name).code == 0
@@ -204,7 +204,7 @@ def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(work
     assert qexp("restore", "far").code == 0
     code, _, stderr = qexp("restore", first.path.name)
     assert code == 2
-    assert "there is a run far already" in stderr
+    assert "a run far exists already" in stderr
     assert qexp("rm", "far").code == 0
     assert qexp("restore", first.path.name).code == 0
     assert json.loads((disk / "far/run.json").read_text())["seed"] == 1
@@ -216,7 +216,7 @@ def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(work
 def test_a_folder_of_others_where_a_run_is_to_be_kept_is_named_in_the_error(workspace, tmp_path):
     disk = tmp_path / "disk"
     (disk / "far/mine").mkdir(parents=True)
-    with pytest.raises(QexpError, match=r"disk/far is there already, and no run of .*; choose another --name"):
+    with pytest.raises(QexpError, match=r"disk/far exists already and is not a run of .*; choose another --name"):
         prepare(Plan("far", "made", "made", "made", 1, SPEC, digest=""), Workspace(workspace), storage=disk)
     assert list((workspace / "runs").iterdir()) == []
     assert [path.name for path in disk.iterdir()] == ["far"]
@@ -228,7 +228,7 @@ def test_a_run_is_not_brought_back_over_what_has_its_place_on_another_disk(make,
     (tmp_path / "disk/far").mkdir()
     code, _, stderr = qexp("restore", "far")
     assert code == 2
-    assert "disk/far is not this run's any more" in stderr
+    assert "disk/far is occupied by another file" in stderr
     assert in_trash(workspace) == ["far"]
     (tmp_path / "disk/far").rmdir()
     assert qexp("restore", "far").code == 0
@@ -318,7 +318,7 @@ def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_point
     before = content(tmp_path / "disk")
     code, _, stderr = qexp("purge", "--yes")
     assert code == 2
-    assert stderr.count(" is kept: ") == 2
+    assert stderr.count(" is not deleted: ") == 2
     assert content(tmp_path / "disk") == before
 
 
@@ -413,14 +413,14 @@ def test_a_file_in_the_place_of_the_trash_is_an_error_in_words(make, workspace, 
 def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, workspace, tmp_path, monkeypatch):
     place = Workspace(workspace)
     far = make("far", place=tmp_path / "disk")
-    trash.discard(trash.chosen(["far"], place), place)
+    trash.discard(trash.runs_to_remove(["far"], place), place)
 
     def answered_too_early(path: Path) -> bool:
         far.symlink_to(tmp_path)  # another process, right after the answer
         return False
 
     monkeypatch.setattr(os.path, "lexists", answered_too_early)
-    with pytest.raises(QexpError, match="there is a run far already"):
+    with pytest.raises(QexpError, match="a run far exists already"):
         trash.restore("far", place)
     assert far.readlink() == tmp_path
     assert in_trash(workspace) == ["far"]
@@ -435,7 +435,7 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
         "place = Workspace(Path(sys.argv[1]))\n"
         "for _ in range(8):\n"
         "    for index in range(10):\n"
-        "        for act in (lambda n: trash.discard(trash.chosen([n], place), place),\n"
+        "        for act in (lambda n: trash.discard(trash.runs_to_remove([n], place), place),\n"
         "                    lambda n: trash.restore(n, place)):\n"
         "            try: act(f'run_{index}')\n"
         "            except QexpError: pass\n"

@@ -102,7 +102,7 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
     code, stdout, stderr = qexp(*COMMANDS[command])
     assert (code, stdout, used(mark)) == (2, "", False)
     for words in (
-        "sound_0 was imported and brings code of its own", "runs/sound_0/code/extensions.py", "bytes",
+        "sound_0 was imported and has code of its own", "runs/sound_0/code/extensions.py", "bytes",
         "MODULES: 'halved'", "defines halved, Unused", "imports os, pathlib, torch", "--trust-code",
     ):  # fmt: skip
         assert words in stderr
@@ -159,7 +159,7 @@ def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trust
     Path("runs/sound_1/code/extensions.py").write_text(MARKING.replace("MARK_OF_CODE", "OTHER_MARK"))
     code, _, stderr = qexp(*command, "--resume", "--device", "cpu")
     assert code == 2
-    assert "sound_1 was imported and brings code of its own" in stderr
+    assert "sound_1 was imported and has code of its own" in stderr
     assert json.loads(Path("runs/sound_1/run.json").read_text())["state"] == "interrupted"
     shutil.copyfile("specs/extensions.py", "runs/sound_1/code/extensions.py")
     code, _, stderr = qexp(*command, "--resume", "--device", "cpu", "--trust-code")
@@ -210,7 +210,7 @@ def test_a_run_that_was_made_here_is_used_with_its_code_as_before(archives, tmp_
         (b"x = '\0'", "which Python cannot read"),
         (b"(" * 100_000, "which Python cannot read"),
         (b"-" * 200_000 + b"1", "which Python cannot read"),
-        (b"#" * 2_000_000, "too large to be looked at"),
+        (b"#" * 2_000_000, "too large to be inspected"),
         (b"MODULES = {'\\x1b[31m': 1, **other, key: 2}", r"MODULES: '\x1b[31m'"),
         (b"".join(b"def f%d(): ...\n" % number for number in range(9)), "defines f0, f1, f2, f3, f4, …"),
     ],

@@ -87,7 +87,7 @@ def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(r
     assert open_run(str(folder)).state == "done"
     code, stdout, stderr = qexp("verify", "sound_0", "--keep", folder)
     assert (code, stdout) == (2, "")
-    assert "there is something already" in stderr
+    assert "exists and is not an empty folder" in stderr
 
 
 # Not identical

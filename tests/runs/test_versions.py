@@ -138,5 +138,5 @@ def test_a_record_is_written_as_it_was_read(stored):
 
 
 def test_a_run_of_which_the_parents_digest_is_not_known_is_not_called_changed(stored):
-    with pytest.raises(QexpError, match="gone from"):  # its weights, and not its spec
+    with pytest.raises(QexpError, match="missing from"):  # its weights, and not its spec
         verify(stored("parent_by_name"), Workspace(Path.cwd()))

@@ -124,7 +124,7 @@ def test_the_log_of_the_last_attempt_is_printed_or_that_of_the_one_asked_for(wor
 def test_a_log_that_is_not_there_is_answered_with_what_is(workspace, qexp):
     run = RunDirectory(write_record(workspace, "a", state="created"))
     assert qexp("logs", "a") == (3, "", "error: a has no log yet: it is created\n")
-    assert qexp("logs", "a", "--attempt", "1") == (3, "", "error: a has no attempt 1; none has been made yet\n")
+    assert qexp("logs", "a", "--attempt", "1") == (3, "", "error: a has no attempt 1; it has none yet\n")
     for number in (1, 2):
         write_log(run, number, b"x\n")
     for options in ((), ("--follow",)):
@@ -243,7 +243,7 @@ def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, q
     [
         ({"host": "node17"}, "runs on node17, as process"),
         ({"pid_namespace": "pid:[1]"}, "runs in another container on"),
-        ({"boot_id": "another"}, f"runs on another machine that is called {os.uname().nodename}, too"),
+        ({"boot_id": "another"}, f"runs on another machine that is also called {os.uname().nodename}"),
     ],
     ids=["host", "container", "boot"],
 )

@@ -72,12 +72,10 @@ def check(file, document, place):
     file.write_text(json.dumps(document))
     try:
         assemble.awaited_in(file, place)
-        problems = assemble.problems_in(file, place)
-        assert all(str(problem) for problem in problems)
-        if not problems:
-            assemble.warnings_in(file, place)
-            if file.parent.name == "experiences":
-                json_bytes(assemble.experience(str(file), {}, place).document)
+        found = assemble.examined(file, assemble.datasets_of(place))
+        assert all(str(problem) for problem in [*found.problems, *found.warnings])
+        if not found.problems and file.parent.name == "experiences":
+            json_bytes(assemble.experience(str(file), {}, place).document)
     finally:
         file.write_text(before)
 
@@ -113,9 +111,9 @@ def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong
 
 
 @pytest.mark.slow
-def test_so_are_thousands_more(place):
-    checked([case for case in removals(place) if len(case[2]) <= 2], place)
-    checked(sampled(replacements(place), 1500, 3), place)
+def test_so_are_hundreds_more(place):
+    checked(sampled([case for case in removals(place) if len(case[2]) <= 2], 300, 3), place)
+    checked(sampled(replacements(place), 500, 4), place)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: json.dumps(value)[:20])

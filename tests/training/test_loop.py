@@ -10,14 +10,14 @@ import torch
 from qexp.datasets.transforms.elementwise import Log
 from qexp.datasets.transforms.fitted import Standardize
 from qexp.datasets.transforms.within_samples import PerSample
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.metrics.built_in import METRICS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import MODULES
 from qexp.models.modules.spectrum_patches import hidden_channels
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.seeds import Seeds
-from qexp.training import loop
+from qexp.training import checkpoint, loop
 from qexp.training.callbacks import CALLBACKS
 from qexp.training.loop import DivergedError, Trainer
 from qexp.training.losses import LOSSES
@@ -321,6 +321,16 @@ def test_a_diverged_run_that_was_interrupted_after_the_bad_batch_still_names_it(
     second.resume()
     with pytest.raises(DivergedError, match="epoch 2, batch 1 of 3"):
         second.run(Journal(), never)
+
+
+def test_weights_of_nan_in_the_checkpoint_of_a_sound_run_are_damage(tmp_path):
+    assert not trainer(tmp_path / "run").run(Journal(), after(BATCHES + 2))
+    last = tmp_path / "run" / "last.safetensors"
+    tensors, document = checkpoint.read(last)
+    next(tensor for name, tensor in tensors.items() if name.startswith("network.")).fill_(math.nan)
+    checkpoint.write(last, tensors, document)
+    with pytest.raises(DamagedError, match=r"last\.safetensors is damaged: 'network.* contains NaN"):
+        trainer(tmp_path / "run").resume()
 
 
 def test_a_truth_that_its_transform_cannot_take_is_an_error_that_names_it(tmp_path):

@@ -1,4 +1,4 @@
-"""What a resolved experience says of layers and frozen operations; one from before there were such keys has none."""
+"""The rates by layer and the frozen operations that a resolved experience asks for."""
 
 from qexp import assemble
 from qexp.workspace import find
@@ -18,8 +18,7 @@ def test_rates_by_layer_and_frozen_operations_are_those_of_the_spec():
     assert [list(always.frozen_in(epoch)) for epoch in (1, 1000)] == [["look"], ["look"]]
 
 
-def test_a_spec_from_before_there_were_layers_and_frozen_operations_has_neither():
-    for pretrain in (None, "first_0"):
-        made = recipe(layer_decay=..., pretrain=pretrain)
-        assert made.layer_decay == 1.0
-        assert list(made.frozen_in(1)) == []
+def test_a_spec_without_layer_decay_and_pretraining_has_one_learning_rate_and_no_frozen_operations():
+    made = recipe(layer_decay=..., pretrain=None)
+    assert made.layer_decay == 1.0
+    assert list(made.frozen_in(1)) == []

@@ -1,4 +1,4 @@
-"""Comparing runs: what differs in their specs, and what came of it. Needs no torch."""
+"""Comparison of runs: differences between their specs, and their results. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_across_seeds, with_figures
-from qexp.analysis.comparison.seed_groups import choose, differ_by_seed, groups
+from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError
 from qexp.files import make_folder
@@ -21,8 +21,8 @@ from qexp.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Row:
-    """One metric of one output, a value per run; `best` are the runs that have the best one."""
+class MetricRow:
+    """One metric of one output with a value per run; `best` are the indices of the runs with the best value."""
 
     output: str
     metric: str
@@ -30,7 +30,7 @@ class Row:
     unit: str
     values: list[float | None]
     best: list[int]
-    """None of them where it is unknown which values are better."""
+    """Empty if it is unknown which values are better."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -43,10 +43,10 @@ class Row:
 class Comparison:
     names: list[str]
     specs: dict[str, list[str]]
-    """model and dataset → what it is called in each run."""
+    """model and dataset → name in each run."""
     differences: dict[str, list[str]]
-    """Path in the spec → what it says in each run."""
-    results: list[Row]
+    """Path in the spec → value in each run."""
+    results: list[MetricRow]
     figures: list[Path]
 
     def document(self) -> dict[str, Any]:
@@ -60,15 +60,15 @@ class Comparison:
 
 
 def compare_named(arguments: Sequence[str], catalog: Catalog) -> Comparison | SeedComparison:
-    """Compare the runs that arguments name, or groups of them; `groups.differ_by_seed` says when."""
-    chosen = choose(arguments, catalog)
+    """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`."""
+    chosen = runs_to_compare(arguments, catalog)
     if differ_by_seed(chosen):
-        return with_figures(compare_across_seeds(groups(chosen)), catalog.workspace)
+        return with_figures(compare_across_seeds(seed_groups(chosen)), catalog.workspace)
     return compare([one.directory for one in chosen], catalog.workspace)
 
 
 def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Comparison:
-    """Compare two runs or more; the pictures go to `comparisons/` in the workspace."""
+    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace."""
     names = [directory.name for directory in directories]
     if len(set(names)) < len(names):
         raise QexpError("the same run is named twice")
@@ -82,7 +82,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Compar
     )
 
 
-def _rows(records: Sequence[Record]) -> Iterator[Row]:
+def _rows(records: Sequence[Record]) -> Iterator[MetricRow]:
     tests = [record.results.get("test", {}) for record in records]
     outputs = dict.fromkeys(output for test in tests for output in test)
     for output in outputs:
@@ -94,7 +94,7 @@ def _rows(records: Sequence[Record]) -> Iterator[Row]:
             least = min((value for value in badness if value is not None), default=None)
             comparable = sum(value is not None for value in values) > 1
             best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
-            yield Row(output, name, of, of.in_unit(units[0] if units else ""), values, best)
+            yield MetricRow(output, name, of, of.in_unit(units[0] if units else ""), values, best)
 
 
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Comparisons as tables of texts, rounded for readers; and as rows of plain numbers for programs."""
+"""Tables of comparisons: rounded texts for readers, and plain numbers for programs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from qexp.metrics.meaning import Meaning
 from qexp.metrics.student import LEVEL, Estimate
 
 LONGEST = 48
-"""Characters of a value that are shown; JSON has all."""
+"""Largest number of characters of a value in a table; JSON output has all."""
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
 
 
 def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
-    """Two models of different names are told by their names, and long values are cut; None if nothing differs."""
+    """Differences between the specs; None if there are none.
+
+    If models or datasets have different names, only the names are listed. Long values are cut.
+    """
     rows = []
     for kind, names in comparison.specs.items():
         if len(set(names)) > 1:
@@ -31,11 +34,11 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
         if kind == "model" and len(set(comparison.specs[kind])) > 1:
             continue
         rows.append([path, *(value if len(value) <= LONGEST else value[: LONGEST - 1] + "…" for value in values)])
-    return Table("What differs in the specs", ["spec", *comparison.names], rows) if comparison.differences else None
+    return Table("Differences between the specs", ["spec", *comparison.names], rows) if comparison.differences else None
 
 
 def results_of_runs(comparison: Comparison) -> Table:
-    """The best value of each row stands out."""
+    """A table of test metrics per run; the best value of each row is highlighted."""
     rows = [
         [row.output, row.metric, *(number(value, row.meaning) for value in row.values), row.unit]
         for row in comparison.results
@@ -70,7 +73,7 @@ def results_of_groups(comparison: SeedComparison) -> Table:
 
 
 def differences_of(pair: Pair) -> Table:
-    """The better group is named where the interval leaves 0 out."""
+    """The paired differences of two groups; the better group is named if the interval excludes 0."""
     rows = [
         [row.output, _name(row), *_of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
         for row in pair.rows
@@ -81,7 +84,7 @@ def differences_of(pair: Pair) -> Table:
 
 
 def remarks(comparison: Comparison | SeedComparison) -> list[str]:
-    """What a reader of the tables must know besides."""
+    """Remarks that a reader of the tables needs."""
     unknown = dict.fromkeys(row.metric for row in comparison.results if row.meaning.best is None)
     said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
@@ -99,14 +102,14 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     if any(pair.rows for pair in comparison.pairs):
         share = round(1 / (1 - LEVEL))
         said.append(
-            f"better: where the interval of the paired difference leaves 0 out; between equals, chance alone brings "
-            f"that about in one row of {share}"
+            f"better: if the interval of the paired difference excludes 0; between equal groups, this happens by "
+            f"chance in one row of {share}"
         )
     return said
 
 
 def tables(comparison: Comparison | SeedComparison) -> list[Table]:
-    """All tables of a comparison, for a document."""
+    """All tables of a comparison."""
     specs = differing_specs(comparison)
     between = [specs] if specs else []
     if isinstance(comparison, Comparison):
@@ -116,7 +119,7 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
 
 
 def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows for a program, with all digits. Those with a `minus` are paired differences."""
+    """Columns and rows for a program, with all digits. Rows with a `minus` are paired differences."""
     if isinstance(comparison, Comparison):
         rows: list[list[Any]] = [[row.output, row.metric, row.unit, *row.values] for row in comparison.results]
         return ["output", "metric", "unit", *comparison.names], rows
@@ -143,7 +146,7 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
 
 
 def ranges(seeds: Iterable[int]) -> str:
-    """`0-4, 7` for 0, 1, 2, 3, 4, 7."""
+    """Numbers as ranges: `0-4, 7` for 0, 1, 2, 3, 4, 7."""
     runs = [[seed for _, seed in run] for _, run in groupby(enumerate(sorted(seeds)), lambda one: one[1] - one[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
@@ -170,7 +173,7 @@ def _not_finite(seeds: Sequence[int]) -> str:
 
 
 def _of_mean(of: Estimate | None, meaning: Meaning) -> list[str]:
-    """n, mean ± standard deviation, interval."""
+    """The cells n, mean ± standard deviation, and interval."""
     if of is None:
         return ["0", NONE, NONE]
     if of.interval is None:
@@ -182,7 +185,7 @@ def _of_mean(of: Estimate | None, meaning: Meaning) -> list[str]:
 
 
 def _rounded(of: Estimate, meaning: Meaning, *values: float) -> list[str]:
-    """Values with the decimals that the standard deviation leaves."""
+    """Values rounded to the digits that are significant given their standard deviation."""
     if not of.standard_deviation:
         return [number(value, meaning) for value in values]
     return [rounding(of.mean, of.standard_deviation).number(value) for value in values]

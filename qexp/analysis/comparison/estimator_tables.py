@@ -1,6 +1,6 @@
-"""The network among its baselines as tables of texts, rounded for readers; and as rows of plain numbers for programs.
+"""Tables of a network and its baselines: rounded texts for readers, and plain numbers for programs.
 
-rows  what `qexp.baselines.comparison.compared` gives, also when read back from JSON
+rows  results of `qexp.baselines.comparison.compared`, possibly read from JSON
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ Row = Mapping[str, Any]
 
 
 def estimator_tables(rows: Sequence[Row]) -> list[Table]:
-    """A table per output, the least RMSE first; it stands out."""
+    """A table per output, sorted by RMSE; the smallest is highlighted."""
     return [_of_output(output, list(of)) for output, of in groupby(rows, lambda row: str(row["output"]))]
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the tables must know besides."""
+    """Remarks that a reader of the tables needs."""
     said = [f"{name}: {note}" for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows) if note]
     if any(row["rmse_interval"] for row in rows):
         drawn = "groups of held-out rows" if any(row["groups"] for row in rows) else "held-out rows"
         said.append(f"in brackets: 95 % bootstrap intervals over {drawn}")
     if any(row["difference"] is not None for row in rows):
         said.append(
-            f"against the {NETWORK}: RMSE less the {NETWORK}'s over the same rows, greater than 0 where the {NETWORK} "
-            "is better; where the brackets hold 0, these rows cannot tell which is"
+            f"against the {NETWORK}: RMSE less the {NETWORK}'s over the same rows, greater than 0 if the {NETWORK} "
+            "is better; if the brackets contain 0, these rows do not show which is"
         )
     for name in dict.fromkeys(row["estimator"] for row in rows if row["rmse"] is None):
-        said.append(f"{name}: not all of its estimates are finite numbers; not judged")
+        said.append(f"{name}: not evaluated, because some of its estimates are not finite")
     return said
 
 
 def plain_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows for a program, with all digits."""
+    """Columns and rows for programs, with all digits."""
     numbers = (*SHOWN, "difference")
     columns = ["output", "unit", "estimator", "note", "n", "groups"]
     columns += [f"{name}{end}" for name in numbers for end in ("", "_low", "_high")]
@@ -80,7 +80,7 @@ def _with_interval(row: Row, name: str) -> str:
 
 
 def _rounded(row: Row, name: str) -> str:
-    """With the digits that its interval leaves."""
+    """A value and its interval, rounded to the digits that are significant given the interval."""
     half_width = _half_width(row, name)
     return (
         number(row[name], meaning_of(name, ()))
@@ -90,7 +90,7 @@ def _rounded(row: Row, name: str) -> str:
 
 
 def _half_width(row: Row, name: str) -> float | None:
-    """Of an interval that is wider than the rounding errors of floating point."""
+    """The rounding for an interval, if that is wider than floating-point errors."""
     ends = row[f"{name}_interval"]
     if row[name] is None or ends is None:
         return None

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: as many digits as their uncertainty leaves."""
+"""Rounding of numbers for readers: only the digits that are significant given the uncertainty."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning
 MOST_PERCENT = 1000
 
 NONE = "-"
-"""In the place of a number that there is not."""
+"""Shown in place of a missing number."""
 
 
 def number(value: float | None, of: Meaning = UNKNOWN) -> str:
-    """Four significant digits, as a reader wants them; more of a metric that comes near to 1 from below.
+    """A number with four significant digits; more if a metric approaches 1 from below.
 
-    of  what the number is
+    of  meaning of the number
 
-    Shares above `MOST_PERCENT` are not told: they come from truths near zero, and say nothing of the estimates.
+    Relative errors above `MOST_PERCENT` are not shown: they come from true values near zero.
     """
     if value is None:
         return NONE
@@ -29,13 +29,13 @@ def number(value: float | None, of: Meaning = UNKNOWN) -> str:
 
 @dataclass(frozen=True)
 class Rounding:
-    """A number of decimals, after a power of ten is taken out of very small and very large numbers."""
+    """A rounding to a number of decimals; very small and very large numbers get a power of ten as a factor."""
 
     decimals: int
     exponent: int = 0
 
     def bare(self, value: float) -> str:
-        """The number without its power of ten."""
+        """The digits of a number without its power of ten."""
         rounded = round(value / 10.0**self.exponent, self.decimals)
         return f"{rounded + 0.0:.{max(self.decimals, 0)}f}"  # + 0.0 makes 0 of −0
 
@@ -55,19 +55,19 @@ class Rounding:
 
 
 def rounding(value: float, uncertainty: float) -> Rounding:
-    """The rounding that leaves two significant digits of an uncertainty, which must be positive."""
+    """The rounding that leaves two significant digits of a positive uncertainty."""
     largest = max(abs(value), uncertainty)
     exponent = 0 if 1e-4 <= largest < 1e6 else _order(largest)
     return Rounding(1 - _order(uncertainty) + exponent, exponent)
 
 
 def _order(value: float) -> int:
-    """The power of ten of the first of two significant digits: 0 for 1.0 to 9.9, 1 for 9.96, which rounds to 10."""
+    """Exponent of the first significant digit after rounding to two: 0 for 1.0 to 9.9, 1 for 9.96, which becomes 10."""
     return int(f"{value:.1e}".partition("e")[2])
 
 
 def measured(mean: float, deviation: float | None) -> str:
-    """`0.00972 ± 0.00040`; without a deviation, or with one of zero, four significant digits."""
+    """A value with its deviation, such as `0.00972 ± 0.00040`; four significant digits if that is missing or zero."""
     if deviation is None:
         return f"{mean:.4g}"
     if deviation == 0 or not math.isfinite(deviation):

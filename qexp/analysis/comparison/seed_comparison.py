@@ -1,7 +1,7 @@
-"""Comparing experiences by the runs of several seeds: what each reaches on average, and which one is better.
+"""Comparison of experiences by runs with several seeds: their mean results, and which one is better.
 
-Seeds of one number belong together: they drew the same test samples. The difference between two groups is therefore
-taken seed by seed, which leaves out what the luck of the samples adds to both.
+Runs with equal seeds have the same test samples. Differences between two groups are therefore paired by seed, which
+removes the variation that the samples add to both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from qexp.analysis.comparison.seed_groups import Group
+from qexp.analysis.comparison.seed_groups import SeedGroup
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError
 from qexp.files import make_folder
@@ -25,7 +25,7 @@ from qexp.metrics.student import LEVEL, Estimate, estimate
 from qexp.workspace import Workspace
 
 SHOWN_PATHS = 4
-"""So many of the places where two test parts differ are named."""
+"""Largest number of differences between two test parts in a message."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class GroupRow:
     values: dict[int, float]
     """Seed → value."""
     not_finite: list[int]
-    """Seeds that count in the group, but whose value is no finite number."""
+    """Seeds that count in the group, but whose value is not finite."""
 
 
 @dataclass(frozen=True)
 class PairRow:
-    """One metric of one output in two groups: the first's value minus the second's, seed by seed."""
+    """One metric of one output in two groups: the first group's value minus the second's, paired by seed."""
 
     output: str
     metric: str
@@ -56,11 +56,11 @@ class PairRow:
     seeds: list[int]
     estimate: Estimate
     better: str | None
-    """The better group; None where the interval of the mean difference holds 0, or where the direction is unknown."""
+    """The better group; None if the interval of the mean difference contains 0, or the direction is unknown."""
 
     @property
     def absolute(self) -> bool:
-        """Whether absolute values are compared, those of a metric that is best at zero."""
+        """Whether absolute values are compared, because the metric is best at zero."""
         return self.meaning.best == ZERO
 
 
@@ -69,19 +69,19 @@ class Pair:
     first: str
     second: str
     seeds: list[int]
-    """Those that count in both."""
+    """Seeds that count in both groups."""
     not_paired: str | None
-    """Why there are no differences."""
+    """Why there are no paired differences; None if there are."""
     rows: list[PairRow]
 
 
 @dataclass(frozen=True)
 class SeedComparison:
-    groups: list[Group]
+    groups: list[SeedGroup]
     specs: dict[str, list[str]]
-    """model and dataset → what it is called in each group."""
+    """model and dataset → name in each group."""
     differences: dict[str, list[str]]
-    """Path in the spec → what it says in each group."""
+    """Path in the spec → value in each group."""
     results: list[GroupRow]
     pairs: list[Pair]
     figures: list[Path]
@@ -93,10 +93,10 @@ class SeedComparison:
     @property
     def units(self) -> dict[str, str]:
         """Output → its unit."""
-        return units_of(self.groups)
+        return units_of_groups(self.groups)
 
-    def missing(self, group: Group) -> list[int]:
-        """Seeds that another group has a run of, and this one has not."""
+    def missing(self, group: SeedGroup) -> list[int]:
+        """Seeds for which another group has a run, but this one does not."""
         return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
 
     def document(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class SeedComparison:
             "figures": [str(path) for path in self.figures],
         }
 
-    def _group(self, group: Group) -> dict[str, Any]:
+    def _group(self, group: SeedGroup) -> dict[str, Any]:
         summary = group.runs[0].summary
         return {
             "name": group.name,
@@ -156,8 +156,8 @@ def _numbers(of: Estimate | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare_across_seeds(groups: Sequence[Group]) -> SeedComparison:
-    """Compare groups of runs, of which one is enough, without figures."""
+def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
+    """Compare one or more groups of runs, without figures."""
     if not any(group.counted for group in groups):
         states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
         raise QexpError(f"none of these runs is done: {states}")
@@ -177,21 +177,21 @@ def compare_across_seeds(groups: Sequence[Group]) -> SeedComparison:
 
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
-    """The comparison with its pictures drawn, which go to `comparisons/` in the workspace."""
+    """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
     folder = workspace.root / "comparisons" / _folder(comparison.groups)
     make_folder(folder)
     return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
 
 
-def units_of(groups: Sequence[Group]) -> dict[str, str]:
-    """Output → its unit, as the runs' records say."""
+def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
+    """Output → its unit in the runs' records."""
     return {name: unit for group in groups for one in group.runs for name, unit in one.summary["units"].items()}
 
 
-def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
+def _rows(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     tests = [one.test for group in groups for one in group.counted.values()]
     records = [one.directory.record() for group in groups for one in group.counted.values()]
-    units = units_of(groups)
+    units = units_of_groups(groups)
     for output in dict.fromkeys(output for test in tests for output in test):
         for name in dict.fromkeys(metric for test in tests for metric in test.get(output, {})):
             of = meaning_of(name, [record.metrics for record in records])
@@ -213,21 +213,21 @@ def _rows(groups: Sequence[Group]) -> Iterator[GroupRow]:
 
 
 def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """Where two specs ask for different test samples of one seed, in words; None if nowhere."""
+    """How two specs differ in their test samples for equal seeds, in words; None if they do not."""
     paths = list(differences([_test_part(first), _test_part(second)]))
     shown = ", ".join(paths[:SHOWN_PATHS]) + (f" and {len(paths) - SHOWN_PATHS} more" if paths[SHOWN_PATHS:] else "")
-    return f"judged on different test parts: {shown} differ" if paths else None
+    return f"evaluated on different test parts: {shown} differ" if paths else None
 
 
 def _test_part(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What a spec says of the test part."""
+    """The parts of a spec that determine the test samples."""
     dataset = {key: value for key, value in spec["dataset"].items() if key not in ("description", "matrix")}
-    # Where the split is a list of shares, it divides what the test part leaves.
+    # A split given as a list of shares divides only the samples outside the test part.
     split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
     return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
 
 
-def _pair(first: Group, second: Group, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:
+def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:
     seeds = [seed for seed in first.counted if seed in second.counted]
     if not_paired is None and len(seeds) < 2:
         common = f"only seed {seeds[0]}" if seeds else "no seed"
@@ -253,8 +253,8 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
         yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, of, better)
 
 
-def _folder(groups: Sequence[Group]) -> str:
-    """Readable, and another one for other runs: a comparison never replaces the pictures of another."""
+def _folder(groups: Sequence[SeedGroup]) -> str:
+    """A readable folder name with a hash of the runs, so that comparisons do not overwrite each other's figures."""
     names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in groups)
     runs = "\n".join(str(one.directory.path) for group in groups for one in group.runs)
     return f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Which runs a comparison is about, and which of them differ by seed only."""
+"""The runs of a comparison, grouped by what they have in common except the seed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from qexp.runs.state.waiting import Watch
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A run that an argument names."""
+class ComparedRun:
+    """A run that is compared."""
 
     directory: RunDirectory
     summary: dict[str, Any]
-    """What its record says; the state is the one of this moment."""
+    """Summary of its record, with the current state."""
     pattern: str | None
-    """The pattern that matched it; None if it was named itself."""
+    """The pattern that matched it; None if it was given by name or path."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Chosen:
 
     @property
     def digest(self) -> str:
-        """The same for runs that differ by seed only; of a record that has none, the run's own name."""
+        """The digest, equal for runs that differ by seed only; the run's name if its record has none."""
         return self.summary["digest"] or self.name
 
     @property
@@ -49,7 +49,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A seed that does not count in its group."""
+    """A run that does not count in its group, and why."""
 
     seed: int
     run: str
@@ -57,16 +57,16 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs of one digest, of which each seed counts once."""
+class SeedGroup:
+    """Runs with one digest; each seed counts once."""
 
     name: str
-    runs: list[Chosen]
+    runs: list[ComparedRun]
 
     @property
-    def counted(self) -> dict[int, Chosen]:
-        """Seed → the run that counts, in the order of seeds: the first that is done and has results."""
-        sound: dict[int, Chosen] = {}
+    def counted(self) -> dict[int, ComparedRun]:
+        """Seed → the run that counts (the first that is done and has results), sorted by seed."""
+        sound: dict[int, ComparedRun] = {}
         for one in self.runs:
             if _objection(one) is None:
                 sound.setdefault(one.seed, one)
@@ -83,26 +83,26 @@ class Group:
 
     @property
     def seeds(self) -> set[int]:
-        """Those of all its runs, whether they count or not."""
+        """The seeds of all its runs, whether they count or not."""
         return {one.seed for one in self.runs}
 
 
-def _objection(one: Chosen) -> str | None:
+def _objection(one: ComparedRun) -> str | None:
     state = State(one.summary["state"])
     if state is not State.DONE:
         return state.words
     return None if one.test else "done without results on a test part"
 
 
-def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
-    """The runs that arguments name, by pattern, name, unique prefix or path; each belongs to the first that names it.
+def runs_to_compare(arguments: Sequence[str], catalog: Catalog) -> list[ComparedRun]:
+    """The runs given by patterns, names, unique prefixes or paths; each belongs to the first argument it matches.
 
-    Raises NotFoundError for an argument that names none, QexpError for one that names only what is named before it.
+    Raises NotFoundError for an argument without a match, QexpError for one that matches only runs listed before.
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
-    chosen: dict[Path, Chosen] = {}
+    chosen: dict[Path, ComparedRun] = {}
     damaged: list[str] = []
-    """Why runs are left out that a pattern matches, of which the catalog warns."""
+    """Errors of damaged runs that match a pattern; they are left out, and the catalog warns about them."""
     for argument in arguments:
         before = len(chosen) + len(damaged)
         for one in _named(argument, summaries, catalog):
@@ -111,41 +111,45 @@ def choose(arguments: Sequence[str], catalog: Catalog) -> list[Chosen]:
             else:
                 chosen.setdefault(one.directory.path.resolve(), one)
         if len(chosen) + len(damaged) == before:
-            raise QexpError(f"the same run is named twice: '{argument}' names none that is not named before it")
+            raise QexpError(
+                f"the same run is named twice: '{argument}' matches only runs that were already listed; remove it"
+            )
     if len(chosen) < 2:
         if damaged:
             raise DamagedError(damaged[0])
-        only = "".join(f", and '{argument}' names only {one.name}" for one in chosen.values() for argument in arguments)
+        only = "".join(
+            f", and '{argument}' matches only {one.name}" for one in chosen.values() for argument in arguments
+        )
         raise QexpError(f"compare needs at least two runs{only}")
     return list(chosen.values())
 
 
-def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[Chosen]:
+def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
     if not is_pattern(argument):
         directory = catalog.find(argument)
-        yield Chosen(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
+        yield ComparedRun(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
         return
     by_name = {one["name"]: one for one in summaries}
     for name in matching(argument, by_name):
-        yield Chosen(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
+        yield ComparedRun(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
 
 
-def differ_by_seed(chosen: Sequence[Chosen]) -> bool:
-    """Whether groups are to be compared rather than runs: if there is a pattern, or all of several specs have seeds."""
+def differ_by_seed(chosen: Sequence[ComparedRun]) -> bool:
+    """Whether to compare groups instead of runs: if there is a pattern, or every one of several specs has seeds."""
     seeds = Counter(digest for digest, _ in {(one.digest, one.seed) for one in chosen})
     return any(one.pattern for one in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
 
 
-def groups(chosen: Sequence[Chosen]) -> list[Group]:
-    """The runs of each pattern, and those that were named themselves, by digest."""
-    members: dict[tuple[str | None, str], list[Chosen]] = {}
+def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
+    """The runs of each pattern, and those given by name, grouped by digest."""
+    members: dict[tuple[str | None, str], list[ComparedRun]] = {}
     for one in chosen:
         members.setdefault((one.pattern, one.digest), []).append(one)
-    return [Group(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
+    return [SeedGroup(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
 
 
-def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
-    """What was trained and what was changed for it, as far as not for all; where that is the same, more besides."""
+def _names(members: Sequence[Sequence[ComparedRun]]) -> list[str]:
+    """A name for each group: experience and overrides that not all groups share, and more if names are equal."""
     changes = [runs[0].summary["overrides"] for runs in members]
     shared = set.intersection(*map(set, changes)) if len(members) > 1 else set()
     choices = [list(_possible_names(runs[0], shared)) for runs in members]
@@ -156,7 +160,7 @@ def _names(members: Sequence[Sequence[Chosen]]) -> list[str]:
     ]
 
 
-def _possible_names(first: Chosen, shared: Collection[str]) -> Iterator[str]:
+def _possible_names(first: ComparedRun, shared: Collection[str]) -> Iterator[str]:
     own = [change for change in first.summary["overrides"] if change not in shared]
     words = " ".join(" ".join([first.summary["experience"] or first.name, *own]).split())
     plain = with_caution(words, first.summary["caution"])

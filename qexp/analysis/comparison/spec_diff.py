@@ -1,4 +1,4 @@
-"""What differs between specs."""
+"""Differences between specs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ABSENT = "-"
 
 
 def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → what each spec says there, as JSON; paths where all say the same are left out, and so is commentary."""
+    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored."""
     leaves = [dict(_leaves(spec)) for spec in specs]
     all_paths = dict.fromkeys(path for of_spec in leaves for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
@@ -21,7 +21,7 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Paths and values; lists count as values."""
+    """Paths and values of a document; a list is one value."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else key)

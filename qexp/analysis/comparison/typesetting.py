@@ -1,4 +1,4 @@
-"""Tables for documents: Markdown, and LaTeX with booktabs."""
+"""Tables in Markdown, and in LaTeX with booktabs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
-    """The columns that are aligned to the right."""
+    """Indices of columns that are aligned to the right."""
     strong: frozenset[tuple[int, int]] = frozenset()
-    """Row and column of cells that stand out."""
+    """Row and column of highlighted cells."""
 
 
 def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
@@ -35,13 +35,13 @@ def _markdown_lines(table: Table) -> Iterator[str]:
 
 
 def _markdown_text(text: str) -> str:
-    """Characters that mean something escaped; an underscore inside a word means nothing."""
+    """Text with Markdown's special characters escaped; an underscore inside a word is not special."""
     escaped = re.sub(r"([\\`*|<>~]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
 
 
 def latex(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
-    """A float per table; the remarks stand before them as comments."""
+    """One float per table, preceded by the remarks as comments."""
     head = ["% needs \\usepackage{booktabs,graphicx}", *(f"% {' '.join(text.split())}" for text in remarks)]
     return "\n".join([*head, *(line for table in tables for line in _latex_lines(table))]) + "\n"
 
@@ -51,7 +51,7 @@ def _latex_lines(table: Table) -> Iterator[str]:
     yield f"\\caption{{{_latex_text(table.title)}}}"
     yield "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"
     alignment = "".join("r" if column in table.right else "l" for column in table.columns)
-    # Shrunk where it is wider than the text.
+    # A table wider than the text is shrunk.
     yield r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
     yield f"\\begin{{tabular}}{{@{{}}{alignment}@{{}}}}"
     yield "\\toprule"
@@ -59,7 +59,7 @@ def _latex_lines(table: Table) -> Iterator[str]:
     yield "\\midrule"
     for i, row in enumerate(table.rows):
         cells = [_latex_text(cell) for cell in row]
-        # Braces: a row that begins with [ would be read as an argument of the \\ before it.
+        # In braces, since a row that begins with [ would be an argument of the preceding \\.
         cells = [f"\\textbf{{{c}}}" if (i, j) in table.strong else f"{{{c}}}" for j, c in enumerate(cells)]
         yield " & ".join(cells) + " \\\\"
     yield "\\bottomrule"
@@ -71,7 +71,7 @@ SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 
 def _latex_text(text: str) -> str:
-    """Anything at all as text, in plain LaTeX; powers as superscripts, the minus of a number as a minus."""
+    """Any text in plain LaTeX; powers become superscripts, the minus of a number a minus sign."""
     from pylatexenc.latexencode import (
         RULE_REGEX,
         UnicodeToLatexConversionRule,
@@ -81,7 +81,7 @@ def _latex_text(text: str) -> str:
     rules = [
         (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda found: f"\\ensuremath{{^{{{found[0].translate(SUPERSCRIPTS)}}}}}"),
         (re.compile(r"(?<!\w)-(?=[\d.])"), r"\\ensuremath{-}"),
-        (re.compile(r"-(?=-)"), r"-{}"),  # two of them would become a dash
+        (re.compile(r"-(?=-)"), r"-{}"),  # two hyphens would become a dash
         (re.compile(r"\|"), r"\\textbar{}"),
         (re.compile(r"[\x00-\x1f\x7f]"), r" "),
     ]

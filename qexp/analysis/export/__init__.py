@@ -1,1 +1,1 @@
-"""Trained networks as ONNX or TorchScript, for programs that know nothing of qexp."""
+"""Export of trained networks to ONNX or TorchScript, for programs without qexp."""

@@ -1,4 +1,4 @@
-"""What is said of a network that leaves qexp: `network.json`, a README, and 2Dto2D-DLE's lists of fields."""
+"""Descriptions of an exported network: `network.json`, a README, and 2Dto2D-DLE's lists of fields."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Document = dict[str, Any]
 DLE_INPUTS, DLE_OUTPUTS = "fieldin.dat", "fieldout.dat"
 
 EXAMPLE_SIDES = {"batch": 1, "height": 64, "width": 48}
-"""Of the arrays in the README's example, where any will do."""
+"""Sizes of the arrays in the README's example, for dimensions of any size."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """One of the tensors that a graph makes."""
+class GraphTensor:
+    """An input or output tensor of a graph."""
 
     name: str
     variable: str
     statistic: str | None = None
 
 
-def made_by(models: Sequence[Inversion]) -> list[Made]:
-    """What the graph of a run's networks makes, in order."""
+def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
+    """The outputs of the graph of a run's networks, in order."""
     outputs = models[0].network.outputs
     if len(models) == 1:
-        return [Made(output, output) for output in outputs]
+        return [GraphTensor(output, output) for output in outputs]
     kinds = {"": "mean over networks", SPREAD: "standard deviation over networks"}
-    return [Made(output + end, output, statistic) for output in outputs for end, statistic in kinds.items()]
+    return [GraphTensor(output + end, output, statistic) for output in outputs for end, statistic in kinds.items()]
 
 
-def told(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> Document:
-    """Where a network comes from, and how it is kept."""
+def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> Document:
+    """The entries of `network.json` on the network's origin and format."""
     record, spec = directory.record(), directory.spec()
     return {
         "run": directory.name,
@@ -65,7 +65,7 @@ def told(directory: RunDirectory, models: Sequence[Inversion], format: str, phys
         "trained_on": {
             **{key: getattr(record, key) for key in ("experience", "dataset", "model")},
             "features": [one.document() for one in record.features],
-            # Where its file lay is nobody's business elsewhere.
+            # The path of the data file on this machine is private.
             "document": {key: value for key, value in spec["dataset"].items() if key != "found"},
         },
     }
@@ -77,7 +77,7 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) ->
     units = assemble.units_of(spec, tables["quantities"])
     columns = spec["dataset"].get("inputs")
 
-    def port(made: Made, sides: Sides) -> Document:
+    def port(made: GraphTensor, sides: Sides) -> Document:
         variable = made.variable
         known = quantity(variable, tables["quantities"])
         listed = columns.get(variable) if isinstance(columns, dict) else None
@@ -91,24 +91,24 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) ->
             "unit": units[variable],
             "description": known.description if known.unit and known.unit == units[variable] else "",
             **({"columns": listed} if isinstance(listed, list) else {}),
-            "transform": described(spec["transforms"][variable], transforms, tables["transforms"])
+            "transform": transform_document(spec["transforms"][variable], transforms, tables["transforms"])
             if transforms
             else None,
         }
 
-    inputs = [Made(name, name) for name in models[0].network.inputs]
-    taken = set(models[0].network.inputs)  # a graph has one value of a name, and an output may be an input
-    outputs = [replace(one, name=f"{one.name}_estimate") if one.name in taken else one for one in made_by(models)]
+    inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
+    taken = set(models[0].network.inputs)  # names in a graph are unique, and an output may also be an input
+    outputs = [replace(one, name=f"{one.name}_estimate") if one.name in taken else one for one in graph_outputs(models)]
     return {
         "inputs": [port(made, sides) for made, sides in zip(inputs, graph.inputs, strict=True)],
         "outputs": [port(made, sides) for made, sides in zip(outputs, graph.outputs, strict=True)],
     }
 
 
-def described(description: str | Mapping[str, Any], transforms: Sequence[nn.Module], table: Table) -> Document:
-    """A transform so that a reader can apply it by hand: formulas, parameters, and the numbers that were fitted.
+def transform_document(description: str | Mapping[str, Any], transforms: Sequence[nn.Module], table: Table) -> Document:
+    """A transform described so that a reader can apply it: formulas, parameters, and fitted values.
 
-    transforms  of one network, or of several, which are alike but for what they were fitted to
+    transforms  the transform of one network, or of several that differ only in their fitted values
     """
     given: Document = {"type": description} if isinstance(description, str) else dict(description)
     first = transforms[0]
@@ -118,7 +118,7 @@ def described(description: str | Mapping[str, Any], transforms: Sequence[nn.Modu
         of = given["parameters"]["of"]
         return {
             "type": given["type"],
-            "steps": [described(one, step, table) for one, step in zip(of, steps, strict=True)],
+            "steps": [transform_document(one, step, table) for one, step in zip(of, steps, strict=True)],
         }
     fitted: Any = {name: tensor.tolist() for name, tensor in first.named_buffers()}
     return {
@@ -132,10 +132,10 @@ def described(description: str | Mapping[str, Any], transforms: Sequence[nn.Modu
 
 
 def dle_fields(model: Inversion, physical: bool) -> dict[str, str]:
-    """Names and scales of fields as 2Dto2D-DLE keeps them beside a network, file by file.
+    """File → names and scales of fields, in the form that 2Dto2D-DLE stores beside a network.
 
-    Fields are divided by them before, and multiplied after; by 1 where the graph does it itself. There are none for a
-    network of anything but fields, and where a transform is none that a scale can say.
+    Inputs are divided by the scales and outputs multiplied; scales are 1 if the graph contains the transforms. Empty
+    unless all variables are fields whose transforms are plain scales.
     """
     network = model.network
     contents = {}
@@ -145,7 +145,7 @@ def dle_fields(model: Inversion, physical: bool) -> dict[str, str]:
             scale = 1.0 if physical or name not in model.transforms else _scale(model.transforms[name])
             line = f"{name} {scale:.6f} \n"
             is_field = len(shape) == 3 and shape[0] == 1
-            kept = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # by six digits; NaN is not
+            kept = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice; false for NaN
             if not (is_field and kept):
                 return {}
             lines.append(line)
@@ -154,14 +154,14 @@ def dle_fields(model: Inversion, physical: bool) -> dict[str, str]:
 
 
 def _scale(transform: nn.Module) -> float:
-    """What a transform divides by; NaN for one that does something else."""
+    """The divisor of a transform; NaN if it is not a plain scale."""
     return transform.typical if isinstance(transform, Scale) else float("nan")
 
 
 def readme(about: Document, divided: bool) -> str:
-    """How to load and call the network without qexp, and what its inputs and outputs are.
+    """The README: how to load and call the network without qexp, and its inputs and outputs.
 
-    divided  whether 2Dto2D-DLE's files of scales lie beside it
+    divided  whether the folder has 2Dto2D-DLE's files of scales
     """
     kind = FORMATS[about["format"]]
     inputs = ", ".join(
@@ -170,7 +170,7 @@ def readme(about: Document, divided: bool) -> str:
     parts = [
         f"# The network of {about['run']}",
         f"Trained with qexp {about['qexp']} (seed {about['seed']}) on `{about['trained_on']['dataset']}`; "
-        "`network.json` says what that is, and all of what follows here.",
+        "`network.json` describes the data and everything below.",
         *([f"**Caution:** {about['caution']}."] if "caution" in about else []),
         "In this folder, with your own values in place of ones:",
         f"```python\n{kind.example.format(inputs=inputs)}```",
@@ -184,22 +184,22 @@ def readme(about: Document, divided: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-INSIDE = "Values go in and come out in these units: what scales them is inside the network."
+INSIDE = "Inputs and outputs have these units: the transforms are inside the network."
 
 OUTSIDE = """\
-The network takes and makes transformed values. Apply to each input the `formula` of its `transform` in `network.json`
-before, and to each output its `inverse` afterwards; a variable without a transform is left as it is. Formulas are
-numpy's, of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`; of `steps`, the
-first is applied first, and undone last. `own` in an `inverse` is the input of the same name as it was before that
+The network's inputs and outputs are transformed values. Apply the `formula` of its `transform` in `network.json` to
+each input, and the `inverse` to each output; a variable without a transform stays as it is. Formulas are numpy
+expressions of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`. The first of
+several `steps` is applied first and inverted last. `own` in an `inverse` is the input of the same name before that
 step."""
 
 DIVIDED = f"""\
-`{DLE_INPUTS}` and `{DLE_OUTPUTS}` say by what each field is divided, in the order of the channels, as 2Dto2D-DLE
-writes them."""
+`{DLE_INPUTS}` and `{DLE_OUTPUTS}` hold the divisor of each field, in the order of the channels, in the form of
+2Dto2D-DLE."""
 
 
 def words(port: Document, in_units: bool) -> str:
-    """What an input or output is, in a line."""
+    """One line on an input or output: description, columns and unit."""
     seen_as = "" if in_units or port["transform"] is None else ", transformed by " + _name(port["transform"])
     parts = [
         port.get("statistic"),

@@ -1,4 +1,4 @@
-"""Modules as graphs in files that other programs read: ONNX, TorchScript."""
+"""Graphs of modules in file formats for other programs: ONNX, TorchScript."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from torch.func import functional_call
 from qexp.models.shapes import Shape
 
 Sides = tuple[int | str, ...]
-"""(batch, ...): numbers, and names or expressions of names for what is free."""
+"""(batch, ...): numbers, or names and expressions of names for sides of any size."""
 
 TOLERANCE = 1e-4
-"""Of a field's largest magnitude: what a graph may be off by when it is compared with its network."""
+"""Largest accepted difference between a graph and its network, relative to the field's largest magnitude."""
 
 LONGEST = 24
-"""Characters of an expression for a side that still tells a reader something."""
+"""Largest number of characters of an expression for a side that is still readable."""
 
 
 class GraphError(Exception):
-    """A module that cannot be written as a graph, or not with sides that are free."""
+    """A module cannot be written as a graph, or not for sides of any size."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Named:
-    """What a file says of an input or output."""
+    """Name and description of an input or output in the file."""
 
     name: str
     sides: Sides
@@ -49,21 +49,21 @@ class Named:
 
 
 def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Graph:
-    """The graph of a module that takes tensors and returns a tuple of them, for every size of a batch.
+    """The graph of a module from tensors to a tuple of tensors, valid for every batch size.
 
-    shapes      of the inputs, without the batch
-    free_frame  images may have any height and width
-    Raises GraphError if it has none: an operation that no graph can hold, or a result that depends on the size.
+    shapes      shapes of the inputs, without the batch
+    free_frame  whether images may have any height and width
+    Raises GraphError for an operation that a graph cannot hold, or a structure that depends on the size.
     """
     free = [[0, 2, 3] if free_frame and len(shape) == 3 else [0] for shape in shapes]
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
     with torch.no_grad(), _quiet():
         try:
-            # Of a side of 1 a graph would believe that it always is 1.
+            # The tracer takes a side of 1 as constant.
             examples = _samples(shapes, 2, 2 if free_frame else 0)
             program = torch.export.export(module, examples, dynamic_shapes=(dynamic,))
             _forget_examples(program)
-            program = program.run_decompositions({})  # which turns stacks of networks into plain products
+            program = program.run_decompositions({})  # turns stacks of networks into plain products
             _forget_examples(program)
             _require_agreement(module, program, shapes, free_frame)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -72,14 +72,14 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what began it; exporters wrap it in advice to their developers."""
+    """The first line of the original error; exporters wrap it in advice to their developers."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().split("\n")[0]
 
 
 def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
-    """Whether a module makes something of images of other heights and widths, tried without memory or time."""
+    """Whether a module accepts images of other heights and widths; tested without computing anything."""
     if not any(len(shape) == 3 for shape in shapes):
         return False
     tensors = [*module.named_parameters(), *module.named_buffers()]
@@ -94,7 +94,7 @@ def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
 
 
 def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:
-    """Numbers that every transform takes; frames are larger by some cells, and by one more across than along."""
+    """Example inputs with values valid for every transform; frames are enlarged by some cells, unequally by side."""
     random = torch.Generator().manual_seed(0)
     made = []
     for shape in shapes:
@@ -104,7 +104,7 @@ def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, 
 
 
 def _forget_examples(program: torch.export.ExportedProgram) -> None:
-    """Take out what checks sizes and types while a graph runs; no file can say it, nor is it true of small frames."""
+    """Remove run-time checks of sizes and types, which no format can hold and which fail for small frames."""
     graph = program.graph
     for node in reversed(graph.nodes):
         if node.op == "call_function" and "_assert" in str(node.target):
@@ -115,7 +115,7 @@ def _forget_examples(program: torch.export.ExportedProgram) -> None:
 def _require_agreement(
     module: nn.Module, program: torch.export.ExportedProgram, shapes: Sequence[Shape], free_frame: bool
 ) -> None:
-    """Raise ValueError where the graph is true of its examples only."""
+    """Raise ValueError if the graph is correct for its example inputs only."""
     graph = program.module(check_guards=False)
     for batch, larger in [(1, 0), (3, 0), *([(1, 1), (2, 6)] if free_frame else [])]:
         values = _samples(shapes, batch, larger)
@@ -127,7 +127,7 @@ def _require_agreement(
 
 
 def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[int]]) -> Graph:
-    """Sides that are free get the names batch, height and width in place of torch's."""
+    """Give sides of any size the names batch, height and width instead of torch's names."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [values[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
     outputs = [values[name] for name in program.graph_signature.user_outputs if isinstance(name, str)]
@@ -136,7 +136,7 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
     for index, (value, axes) in enumerate(zip(inputs, free, strict=True)):
         for axis in axes:
             name = kinds[axis]
-            taken = axis > 0 and name in names.values()  # frames of inputs that never meet can be of different sizes
+            taken = axis > 0 and name in names.values()  # inputs that are never combined can differ in size
             names.setdefault(str(value.shape[axis]), f"{name}_{index}" if taken else name)
 
     def named(index: int, axis: int, side: int | torch.SymInt) -> int | str:
@@ -156,7 +156,7 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters tell of their own insides and future."""
+    """Suppress the exporters' messages on their internals and deprecations."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -172,7 +172,7 @@ def _quiet() -> Iterator[None]:
 
 
 def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]) -> bytes:
-    """The content of an .onnx file; `facts` are kept in it. Raises GraphError for an operation without counterpart."""
+    """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation without equivalent."""
     import onnx
 
     with torch.no_grad(), _quiet():
@@ -190,9 +190,9 @@ def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], 
             raise GraphError(_reason(error)) from error
     assert made is not None
     model = made.model_proto
-    del model.graph.value_info[:]  # whose sides have torch's names
+    del model.graph.value_info[:]  # its sides have torch's names
     for node in model.graph.node:
-        del node.metadata_props[:]  # lines of source code, by the paths of this machine
+        del node.metadata_props[:]  # lines of source code with paths of this machine
     for values, named in ((model.graph.input, inputs), (model.graph.output, outputs)):
         for value, one in zip(values, named, strict=True):
             value.doc_string = one.description
@@ -206,7 +206,7 @@ def onnx_bytes(graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], 
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Operations that torch has for ONNX not at all, or not for all values."""
+    """Translations of operations that torch cannot convert to ONNX, or not for all values."""
     from onnxscript import opset18
 
     op: Any = opset18
@@ -216,11 +216,11 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         return op.Where(op.Less(sign, zero), op.Neg(magnitude), magnitude)
 
     def floor_divided(number: Any, by: Any) -> Any:
-        # Div of whole numbers rounds towards zero; Mod has the sign of the divisor, as Python's.
+        # Div of integers rounds towards zero; Mod has the sign of the divisor, as in Python.
         return op.Div(op.Sub(number, op.Mod(number, by)), by)
 
     def log_of_one_and(number: Any) -> Any:
-        # The logarithm of the rounded sum, times what rounding did (Goldberg 1991, ACM Comput. Surv. 23, theorem 4).
+        # The logarithm of the rounded sum, corrected for rounding (Goldberg 1991, ACM Comput. Surv. 23, theorem 4).
         one = op.CastLike(1.0, number)
         total = op.Add(number, one)
         logarithm = op.Mul(op.Log(total), op.Div(number, op.Sub(total, one)))
@@ -239,7 +239,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 def torchscript_bytes(
     graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]
 ) -> bytes:
-    """The content of a file for `torch.jit.load`; `facts` are files in it, and tensors are known by their order."""
+    """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are identified by their order."""
     module = graph.program.module(check_guards=False).requires_grad_(False)
     steps = module.graph
     for node in steps.nodes:
@@ -257,7 +257,7 @@ def torchscript_bytes(
 
 
 def _scripted(target: Any) -> Any:
-    """An operation by the name that TorchScript has for it."""
+    """An operation, by its name in TorchScript."""
     known = {torch.ops.aten.sym_size.int: torch.ops.aten.size, torch.sym_max: max, torch.sym_min: min}
     if target in known:
         return known[target]
@@ -265,15 +265,15 @@ def _scripted(target: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Format:
+class GraphFormat:
     file: str
     write: Callable[[Graph, Sequence[Named], Sequence[Named], Mapping[str, str]], bytes]
     example: str
-    """Python that loads the file beside `network.json` and calls it on `inputs`, arrays by name."""
+    """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
 
 
-FORMATS: dict[str, Format] = {
-    "onnx": Format(
+FORMATS: dict[str, GraphFormat] = {
+    "onnx": GraphFormat(
         "model.onnx",
         onnx_bytes,
         """\
@@ -284,7 +284,7 @@ inputs = {{{inputs}}}
 outputs = dict(zip([one["name"] for one in network["outputs"]], session.run(None, inputs)))
 """,
     ),
-    "torchscript": Format(
+    "torchscript": GraphFormat(
         "model.pt",
         torchscript_bytes,
         """\

@@ -1,4 +1,4 @@
-"""The network of a finished run in a folder of its own, for programs that know neither qexp nor, with ONNX, torch."""
+"""Export of a finished run's network to a folder, for programs without qexp (and, with ONNX, without torch)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from qexp import clocks, files
 from qexp.analysis.export import document
-from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, made_by
+from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, graph_outputs
 from qexp.analysis.export.graphs import FORMATS, GraphError, Named, capture, takes_any_frame
 from qexp.analysis.prediction.predictor import load_models
 from qexp.analysis.prediction.reuse import STALE_SECONDS
@@ -31,13 +31,13 @@ from qexp.runs.signals import terminable
 ABOUT, README = "network.json", "README.md"
 
 OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
-"""All files that there can be in such a folder."""
+"""All possible files of an exported folder."""
 
 NEW, OLD = "new", "old"
-"""What lies beside such a folder while it is written."""
+"""Temporary folders beside the target while it is written."""
 
 OF_FILES = {".zip", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
-"""Ends of names that are not meant for folders."""
+"""Suffixes of archives, which are not accepted for folders."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class Exported:
     files: dict[str, int]
     """Name → bytes."""
     about: Document
-    """What `network.json` says."""
+    """The content of `network.json`."""
 
 
 def export_network(
     directory: RunDirectory, target: Path, format: str = "onnx", *, physical: bool = False, overwrite: bool = False
 ) -> Exported:
-    """Write a run's network, what it takes and makes, and how to call it, to a folder that is whole or not there.
+    """Write a run's network, its inputs and outputs, and a README to a folder, which appears complete or not at all.
 
-    physical   transforms are inside the graph: units in, units out; without it the graph is the bare network, and
-               values are transformed outside. A run with networks of several folds has one graph with all of them,
-               which makes their mean and spread; each has transforms of its own, which must be inside.
-    overwrite  replace a folder that an export has written before
-    Raises QexpError for a run that is not done, an unknown format, a folder in the way, and a network with operations
+    physical   put the transforms inside the graph, so that inputs and outputs have units; otherwise the graph is the
+               bare network, and values are transformed outside. The networks of several folds become one graph with
+               their mean and standard deviation; their transforms differ, and must be inside.
+    overwrite  replace a folder that was written by an earlier export
+    Raises QexpError for a run that is not done, an unknown format, an existing folder, or a network with operations
     that the format cannot hold.
     """
     if format not in FORMATS:
@@ -83,16 +83,16 @@ def export_network(
 
 
 def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> tuple[Document, bytes]:
-    """What `network.json` says, and the content of the graph's file."""
+    """The content of `network.json`, and of the graph's file."""
     shapes = list(models[0].network.inputs.values())
-    told = document.told(directory, models, format, physical)
-    facts: dict[str, str] = {key: str(told[key]) for key in ("run", "digest", "caution") if key in told}
+    origin = document.origin_of(directory, models, format, physical)
+    facts: dict[str, str] = {key: str(origin[key]) for key in ("run", "digest", "caution") if key in origin}
     troubles = []
     for module in _modules(directory, models, physical):
         for free_frame in [True, False] if takes_any_frame(module, shapes) else [False]:
             try:
                 graph = capture(module, shapes, free_frame)
-                about = told | document.ports(directory, models, graph)
+                about = origin | document.ports(directory, models, graph)
                 inputs, outputs = (
                     [Named(port["name"], tuple(port["shape"]), document.words(port, physical)) for port in about[key]]
                     for key in ("inputs", "outputs")
@@ -104,7 +104,7 @@ def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, ph
 
 
 def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: bool) -> Iterator[nn.Module]:
-    """What can be written, those with the shortest graph first."""
+    """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
     groups = _by_layout(directory, models)
     for model in models:
@@ -112,7 +112,7 @@ def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: boo
     if len(models) == 1:
         yield Positional(models[0] if physical else network, network.inputs, network.outputs)
     else:
-        outputs = [made.name for made in made_by(models)]
+        outputs = [made.name for made in graph_outputs(models)]
         yield Positional(
             MeanAndSpread([StackedEnsemble(group) for group in groups], models[0]), network.inputs, outputs
         )
@@ -120,13 +120,13 @@ def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: boo
 
 
 def _by_layout(directory: RunDirectory, models: Sequence[Inversion]) -> list[list[Inversion]]:
-    """The networks of a run's folds, those together for which the same was chosen."""
+    """The networks of a run's folds, grouped by their chosen hyper-parameters."""
     groups: dict[str, list[Inversion]] = {}
     rest = iter(models)
     for fold in directory.all_folds():
-        told = fold.record().fold
-        for _ in (told.networks if told else None) or ():
-            groups.setdefault(json.dumps(told.chosen if told else None, sort_keys=True), []).append(next(rest))
+        of_fold = fold.record().fold
+        for _ in (of_fold.networks if of_fold else None) or ():
+            groups.setdefault(json.dumps(of_fold.chosen if of_fold else None, sort_keys=True), []).append(next(rest))
     return list(groups.values())
 
 
@@ -153,8 +153,8 @@ def _require_room(target: Path, overwrite: bool) -> None:
 
 
 def _place(contents: Mapping[str, bytes], target: Path) -> None:
-    """Make the folder with all its files, or nothing; what was there goes when the new one is whole."""
-    place = Path(os.path.realpath(target))  # a link stays one
+    """Create the folder with all its files, or nothing; an old folder is deleted when the new one is complete."""
+    place = Path(os.path.realpath(target))  # keep a link as a link
     files.make_folder(place.parent)
     try:
         with (
@@ -181,9 +181,9 @@ def _place(contents: Mapping[str, bytes], target: Path) -> None:
 
 
 def _clear(place: Path) -> None:
-    """Delete what processes left that were killed while they wrote this folder; it may lie where no doctor looks."""
+    """Delete leftovers of killed exports to this folder, which `qexp doctor` might not find."""
     drafts = re.compile(rf"\.{re.escape(place.name)}\.[a-z0-9_]{{8}}")
-    with suppress(OSError):  # they are in nobody's way
+    with suppress(OSError):  # leftovers do no harm
         for path in place.parent.iterdir():
             if not drafts.fullmatch(path.name) or not path.is_dir():
                 continue

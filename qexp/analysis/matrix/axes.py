@@ -1,4 +1,4 @@
-"""The axes of a matrix: which true values are looked at."""
+"""The axes of a matrix: its grid of true values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from qexp.errors import QexpError
 
 LARGEST = 50_000_000
-"""More cells than this are a mistake rather than a wish."""
+"""Largest number of cells of a matrix; more are assumed to be a mistake."""
 
 
 @dataclass(frozen=True)
-class Axis:
+class MatrixAxis:
     """Cells of equal width from `low` to `high`; the true values are their centres."""
 
     variable: str
@@ -27,11 +27,11 @@ class Axis:
         return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
 
 
-def checked(one: Axis, source: str) -> Axis:
+def checked(one: MatrixAxis, source: str) -> MatrixAxis:
     if not (np.isfinite(one.low) and np.isfinite(one.high)) or not one.low < one.high:
         raise QexpError(f"{source}: the axis must rise, but goes from {one.low:g} to {one.high:g}")
     if one.cells < 1:
         raise QexpError(f"{source}: an axis needs at least one cell")
     if one.cells > LARGEST:
-        raise QexpError(f"{source}: {one.cells:,} cells are too many; at most {LARGEST:,}")
+        raise QexpError(f"{source}: {one.cells:,} cells are too many; the limit is {LARGEST:,}")
     return one

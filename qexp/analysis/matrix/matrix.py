@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import assemble, files
-from qexp.analysis.matrix.axes import LARGEST, Axis, checked
+from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, checked
 from qexp.analysis.matrix.table import matrix_table, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qexp.models.inversion import Inversion
 
 BLOCK = 512
-"""Cells simulated at a time."""
+"""Number of cells that are simulated at a time."""
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def matrix(
     dataset: str,
     workspace: Workspace,
     *,
-    axes: Sequence[Axis] = (),
+    axes: Sequence[MatrixAxis] = (),
     fixed: Mapping[str, float] | None = None,
     repeats: int = 1,
     seed: int = 0,
@@ -51,9 +51,8 @@ def matrix(
 ) -> Path:
     """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
 
-    dataset  name or path of the dataset spec that says how the observations are made; its `matrix` gives the axes
-             where none are given
-    fixed    values of variables that vary in the dataset but are no axis
+    dataset  name or path of the dataset spec for the observations; its `matrix` gives the default axes
+    fixed    values of variables that vary in the dataset but are not axes
     repeats  noise realisations per cell
     Returns the folder `matrices/<dataset>` of the run.
     """
@@ -68,7 +67,7 @@ def matrix(
     require_name(name)
     source = assemble.generated_of(document, tables)
     _require_inputs(source, model, name)
-    grid = list(axes) or axes_of(document, name)
+    grid = list(axes) or matrix_axes(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     with assemble.threads(assemble.threads_to_predict(directory.spec(), tables, torch_device)):
         estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
@@ -101,7 +100,12 @@ def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
 
 
 def _record(
-    directory: RunDirectory, dataset: str, grid: Sequence[Axis], held: Mapping[str, float], repeats: int, seed: int
+    directory: RunDirectory,
+    dataset: str,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+    repeats: int,
+    seed: int,
 ) -> dict[str, Any]:
     return {
         "run": directory.name,
@@ -126,21 +130,21 @@ def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> No
             )
 
 
-def axes_of(document: Mapping[str, Any], name: str) -> list[Axis]:
+def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
     described = document.get("matrix")
     if described is None:
         raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
     cells = int(described["resolution"])
     return [
-        checked(Axis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
+        checked(MatrixAxis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
         for variable, (low, high) in described["axes"].items()
     ]
 
 
 def held_values(
-    source: GeneratedDataset, grid: Sequence[Axis], fixed: dict[str, float], outputs: list[str]
+    source: GeneratedDataset, grid: Sequence[MatrixAxis], fixed: dict[str, float], outputs: list[str]
 ) -> dict[str, float]:
-    """The value of every variable that is no axis."""
+    """The value of every variable that is not an axis."""
     on_axes = [one.variable for one in grid]
     for variable in on_axes:
         if variable not in source.variables:
@@ -161,17 +165,17 @@ def held_values(
     held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in held and name not in on_axes]
     if missing:
-        raise QexpError(f"'{missing[0]}' varies and is no axis; give it a value: --fix {missing[0]}=0")
+        raise QexpError(f"'{missing[0]}' varies but is not an axis; give it a value: --fix {missing[0]}=0")
     cells = int(np.prod([one.cells for one in grid], dtype=np.float64))
     if cells > LARGEST:
-        raise QexpError(f"{cells:,} cells are too many; at most {LARGEST:,}")
+        raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")
     return held
 
 
 def estimate_cells(
     model: Inversion,
     source: GeneratedDataset,
-    grid: Sequence[Axis],
+    grid: Sequence[MatrixAxis],
     held: Mapping[str, float],
     repeats: int,
     seeds: Seeds,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.analysis.matrix.axes import Axis
+from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 def matrix_table(
     estimates: Mapping[str, tuple[Array, Array]],
-    grid: Sequence[Axis],
+    grid: Sequence[MatrixAxis],
     held: Mapping[str, float],
     repeats: int,
     directory: RunDirectory,
@@ -88,7 +88,7 @@ VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif
 
 
 def write_npy(table: xarray.Dataset, folder: Path) -> None:
-    """VDI's three arrays per output; its first variable runs fastest, so its axes are ours in reverse."""
+    """VDI's three arrays per output; VDI's first variable varies fastest, so the order of axes is reversed."""
     for output in _outputs(table):
         for ours, theirs in VDI_NAMES.items():
             content = io.BytesIO()

@@ -1,1 +1,1 @@
-"""Estimates of trained networks for new observations, in memory and from file to file."""
+"""Predictions of trained networks for new observations, in memory and from file to file."""

@@ -1,4 +1,4 @@
-"""NetCDF files of estimated fields, over (time, y, x), written some frames at a time."""
+"""NetCDF files of predicted fields over (time, y, x), written some frames at a time."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
 DIMENSIONS = ("time", "y", "x")
 
 PLACES = ("lat", "lon", "latitude", "longitude")
-"""Coordinates of cells, also where no variable says that they are any."""
+"""Names that are taken as coordinates of cells, even if no variable refers to them."""
 
 STORED = np.dtype("<f4")
 
 LAYOUT = 2**20
-"""Bytes: more than names, attributes and axes take."""
+"""Upper limit of the size of names, attributes and axes [bytes]."""
 
 PLACES_OF_A_CELL = 16
-"""Bytes: a longitude and a latitude."""
+"""Size of a longitude and a latitude [bytes]."""
 
 ABOUT_OTHERS = ("bounds", "climatology", "ancillary_variables")
-"""Attributes that name variables which are not copied."""
+"""Attributes that refer to variables that are not copied."""
 
 
 @dataclass(frozen=True)
 class FieldGrid:
-    """Where fields lie."""
+    """Times and coordinates of fields."""
 
     frames: int
     size: tuple[int, int]
-    """Height and width, in cells."""
+    """Height and width [cells]."""
     y: CoordinateAxis | None
     x: CoordinateAxis | None
     time: NDArray[np.float64] | None
     about_time: Mapping[str, Any]
-    """Attributes of the time."""
+    """Attributes of the time axis."""
     source: Path | None
-    """A NetCDF file with other coordinates of the same cells; None if there is none."""
+    """A NetCDF file with further coordinates of the same cells, or None."""
     same_cells: bool
-    """Whether the cells are those of the source, and not resampled."""
+    """Whether the cells are those of the source file, not resampled."""
 
 
 class FieldFile:
-    """A new file. The bytes do not depend on how many frames are written at a time.
+    """A new file, whose bytes do not depend on how many frames are written at a time.
 
     outputs  name → attributes
     about    attributes of the file
-    Raises OSError where a disk is full, as `write` and leaving the file do.
+    Raises OSError if the disk is full; so do `write` and closing the file.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class FieldFile:
         _lay_out(path, grid, outputs, about)
         with h5py.File(path) as laid_out:
             self._offsets: dict[str, int] = {name: laid_out[name].id.get_offset() for name in outputs}
-        # HDF5 takes the process with it when it finds the disk full in the midst of its work; a plain file does not.
+        # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
         self._file = path.open("r+b")
 
     def write(self, start: int, fields: Mapping[str, Array]) -> None:
-        """Some frames from a number on; output → (frame, y, x), y and x ascending."""
+        """Write frames from an index on; output → (frame, y, x), y and x ascending."""
         y, x = (
             slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (self._grid.y, self._grid.x)
         )
@@ -95,20 +95,22 @@ class FieldFile:
 
 
 def _require_room(path: Path, grid: FieldGrid, outputs: int) -> None:
-    """Raise OSError where HDF5 would fail: there is no room for all but the fields, or files must not be so large."""
+    """Raise OSError if HDF5 would fail: no space for everything except the fields, or a limit on the size of files."""
     beside = LAYOUT + (PLACES_OF_A_CELL * math.prod(grid.size) if grid.source is not None else 0)
     if shutil.disk_usage(path.absolute().parent).free < beside:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with path.open("wb") as file:
-        file.truncate(beside + outputs * grid.frames * math.prod(grid.size) * STORED.itemsize)  # a hole takes no room
+        file.truncate(
+            beside + outputs * grid.frames * math.prod(grid.size) * STORED.itemsize
+        )  # a hole needs no disk space
 
 
 def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]) -> None:
-    """Write all but the fields, and leave a hole for each of them."""
+    """Write everything except the fields, and leave a hole in the file for each of them."""
     import h5netcdf.legacyapi
     import h5py
 
-    # All in one piece, which has its place from the first: pieces would lie in the order in which they were written.
+    # Contiguous, with its place fixed at once: chunks would be stored in the order in which they were written.
     in_place = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     in_place.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     in_place.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -137,7 +139,7 @@ def _write_axes(file: Any, grid: FieldGrid) -> None:
 
 
 def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
-    """Copy what else says where cells lie. Returns the attributes by which variables refer to it."""
+    """Copy further coordinates of the cells. Returns the attributes by which variables refer to them."""
     if grid.source is None:
         return {}
     import xarray
@@ -158,7 +160,7 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
 
 
 def _grid_mapping(data: xarray.Dataset) -> str | None:
-    """The variable that says how the map is projected, if there is one."""
+    """The variable that describes the map projection, if there is one."""
     for variable in data.variables.values():
         name = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
         if name in data.variables:
@@ -169,7 +171,7 @@ def _grid_mapping(data: xarray.Dataset) -> str | None:
 def _coordinates_of_cells(
     data: xarray.Dataset, size: tuple[int, int]
 ) -> Iterator[tuple[str, tuple[str, ...], xarray.Variable]]:
-    """Name, dimensions here and values of numbers along y, x or both that tell where cells lie."""
+    """Name, dimensions in this file, and values of the numeric coordinates along y, x or both."""
     field = next(variable for variable in data.variables.values() if variable.ndim >= 3)
     along = dict(zip(field.dims[-2:], ("y", "x"), strict=True))
     sides = dict(zip(("y", "x"), size, strict=True))

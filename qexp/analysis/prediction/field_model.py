@@ -1,4 +1,4 @@
-"""A finished run on gridded fields as what estimates other fields: its network, inputs and width of cells."""
+"""The model for predicting fields from a finished run: its network, inputs and cell sizes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qexp.runs.record.directory import RunDirectory
 
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
-    """What `predict_fields` needs of a run. Raises QexpError if it is not done."""
+    """The model of a run for `predict_fields`. Raises QexpError if the run is not done."""
     record, spec = directory.record(), directory.spec()
     on = assemble.device_of(device)
     model = load_model(directory, on)
     inputs, outputs = list(model.network.inputs), list(model.network.outputs)
 
     def estimate(fields: Mapping[str, Array]) -> dict[str, Array]:
-        # One by one: of several at a time each would be rounded otherwise, depending on how many there are.
+        # One frame at a time: in a batch the rounding would depend on the number of frames.
         samples = {name: torch.from_numpy(fields[name]).unsqueeze(1).to(on) for name in inputs}
         made = model.estimate(samples, batch_size=1)
         return {name: made[name].squeeze(1).cpu().numpy() for name in outputs}

@@ -1,4 +1,4 @@
-"""Estimates for fields that need not fit into memory: the frames of an ice-sheet model, one after the other."""
+"""Prediction of fields that need not fit into memory, such as the frames of an ice-sheet model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from qexp import files
 from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.field_file import FieldFile, FieldGrid
-from qexp.analysis.prediction.progress import Progress, untold
+from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded import alike
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
@@ -22,60 +22,60 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.runs.signals import terminable
 
 CELLS = 2**18
-"""Of each variable that are read, estimated and written at a time, unless a frame has more."""
+"""Cells of each variable that are processed at a time, unless a single frame has more."""
 
 
 @dataclass(frozen=True)
 class FieldModel:
-    """What is needed of a run to estimate fields."""
+    """The parts of a run that are needed to predict fields."""
 
     inputs: Sequence[str]
     outputs: Mapping[str, str]
     """Name → unit."""
     estimate: Callable[[Mapping[str, Array]], Mapping[str, Array]]
-    """input → (frame, y, x), to output → the same, each frame by itself."""
+    """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
     refusal: Callable[[int, int], str | None] = lambda height, width: None
-    """Why frames of some height and width cannot be estimated, or None."""
+    """Returns why frames of a height and width cannot be predicted, or None."""
     file: str | None = None
-    """Name of the NetCDF file in a folder, where it is not `ex.nc`."""
+    """Name of the NetCDF file in a folder, if it is not `ex.nc`."""
     resample: float = 1
-    """Width of the cells that the network knows, in those of the files that it was trained on."""
+    """Cell size that the network was trained on, in cells of its training files."""
     spacings: Sequence[Sequence[float]] = ()
-    """Widths along y and x of the cells that it was trained on, after that [m]."""
+    """Cell sizes along y and x that the network was trained on, after resampling [m]."""
     origin: Mapping[str, str] = field(default_factory=dict)
-    """What every output says of where it comes from: the run, its digest, what must be said of its numbers."""
+    """The origin that is written to every output: run, digest and caution."""
 
 
 @dataclass(frozen=True)
 class FieldPrediction:
-    """What was made of a file or folder."""
+    """The result of predicting a file or folder."""
 
     source: Path
     target: Path
     frames: int
     size: tuple[int, int]
-    """Height and width, in cells."""
+    """Height and width [cells]."""
     made: bool
-    """False if it was there already."""
+    """False if the file existed already."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
-        """All that can be looked at."""
+        """The files of results."""
         return [self.target]
 
     @property
     def remarks(self) -> list[str]:
-        """How much there is."""
+        """The number and size of frames, in words."""
         frames = "1 frame" if self.frames == 1 else f"{self.frames:,} frames"
         return [f"{frames} of {self.size[0]} x {self.size[1]} cells"]
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """What to read and what to write: one file, or one folder of fields, and a NetCDF file.
+    """The source (a file or folder of fields) and the NetCDF file to write.
 
-    target  the file; in a folder that is there, it is named after what is read
-    Raises QexpError for what cannot be written, NotFoundError if there is nothing to read.
+    target  the file, or an existing folder for a file that is named after the source
+    Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
@@ -93,18 +93,18 @@ def predict_fields(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
-    progress: Progress = untold,
+    progress: OnProgress = no_progress,
 ) -> FieldPrediction:
-    """Estimate all frames of a file or folder, in memory that depends on their size and not on their number.
+    """Predict all frames of a file or folder; memory depends on the size of a frame, not on the number of frames.
 
     Slopes are computed and cells resampled as for training; no frame is left out. The new NetCDF file has the estimates
-    over (time, y, x), the coordinates with their attributes, and y and x in the order that they have in the source.
-    Beside it lies a record, `<file>.json`. A file that the same run made of the same fields is left as it is.
+    over (time, y, x) and the coordinates with their attributes; y and x have the order of the source. Its record is
+    written beside it as `<file>.json`. A file that the same run made from the same fields is left as it is.
 
     source  a NetCDF file of any name, or a folder with `ex.nc` or npy files
-    chunk   frames in memory at a time; the file does not depend on it
-    Raises QexpError if the file is there and was made otherwise, and `overwrite` is not set; FieldError for fields that
-    are not there, do not fit each other, or are no numbers.
+    chunk   frames in memory at a time; does not affect the file
+    Raises QexpError if the file exists and was made otherwise, unless `overwrite`; FieldError for fields that are
+    missing, inconsistent, or not numbers.
     """
     if chunk is not None and chunk < 1:
         raise QexpError(f"--chunk {chunk}: at least 1")
@@ -112,7 +112,7 @@ def predict_fields(
     if target.resolve() in {path.resolve() for path in fields.files}:
         raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
     key = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in fields.files]}
-    if not overwrite and (known := reuse.known(source, target, key)) is not None:
+    if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         height, width = known["size"]
         return FieldPrediction(source, target, known["frames"], (height, width), made=False)
     grid = _lies_at(fields, grid_of(fields, model.inputs, model.resample), model.resample)
@@ -124,7 +124,7 @@ def predict_fields(
     reuse.clear(target)
     _require_room(target, 4 * frames * grid.size[0] * grid.size[1] * len(model.outputs))
     try:
-        # A scheduler sends SIGUSR1 when the time is nearly up.
+        # A scheduler sends SIGUSR1 shortly before the time limit.
         with (
             terminable(signal.SIGUSR1),
             files.beside(target) as temporary,
@@ -138,14 +138,14 @@ def predict_fields(
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     warnings = [text] if (text := _another_width(source, grid, model)) else []
     about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": warnings}
-    reuse.note(target, key, about)
+    reuse.write_record(target, key, about)
     return FieldPrediction(source, target, frames, grid.size, made=True, warnings=warnings)
 
 
 def opened(source: Path, file: str | None = None) -> FieldFolder:
-    """Fields of a file, or of a folder. Raises FieldError and NotFoundError.
+    """The fields of a file or folder. Raises FieldError and NotFoundError.
 
-    file  name of the NetCDF file that is looked for first in a folder
+    file  name of the NetCDF file that is tried first in a folder
     """
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
@@ -160,7 +160,7 @@ def opened(source: Path, file: str | None = None) -> FieldFolder:
 
 
 def _require_room(target: Path, size: int) -> None:
-    """Raise QexpError if a disk has no room for so many bytes, before they are made."""
+    """Raise QexpError if the disk has too little space, before anything is predicted."""
     free = shutil.disk_usage(target.absolute().parent).free
     if free < size:
         raise QexpError(
@@ -169,26 +169,26 @@ def _require_room(target: Path, size: int) -> None:
 
 
 def _lies_at(fields: FieldFolder, grid: FrameGrid, resample: float) -> FieldGrid:
-    """Where the estimates lie, and what is said of that."""
+    """Times and coordinates of the estimates, with their attributes."""
     beside = fields.file if isinstance(fields, NetcdfFolder) else None
-    told = fields.attributes("time")
-    return FieldGrid(grid.frames, grid.size, grid.y, grid.x, grid.time, told, beside, resample == 1)
+    attributes = fields.attributes("time")
+    return FieldGrid(grid.frames, grid.size, grid.y, grid.x, grid.time, attributes, beside, resample == 1)
 
 
 def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dict[str, Array]:
-    """Inputs of some frames as the network was trained on them: (frame, y, x), y and x ascending."""
+    """Inputs of some frames in the form of the training data: (frame, y, x), y and x ascending."""
     ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
     return {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
 
 
 def _described(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
-    """Output → its attributes; what the source says of a variable of this name is true of its estimate, too."""
+    """Output → its attributes, partly copied from the source's variable of that name."""
     made = {}
     for name, unit in model.outputs.items():
-        told = fields.attributes(name) if name in fields.variables else {}
-        words = {"long_name": f"estimate of: {told.get('long_name', name)}", "units": unit}
-        if "standard_name" in told:
-            words["standard_name"] = str(told["standard_name"])
+        source = fields.attributes(name) if name in fields.variables else {}
+        words = {"long_name": f"estimate of: {source.get('long_name', name)}", "units": unit}
+        if "standard_name" in source:
+            words["standard_name"] = str(source["standard_name"])
         made[name] = {key: text for key, text in words.items() if text}
     return made
 
@@ -198,7 +198,7 @@ def _global(model: FieldModel) -> dict[str, str]:
 
 
 def _another_width(source: Path, grid: FieldGrid, model: FieldModel) -> str | None:
-    """What must be said of cells that are not as wide as those that the network was trained on."""
+    """A warning if the cell size differs from that of the training data, else None."""
     if grid.y is None or grid.x is None or min(grid.size) < 2 or not model.spacings:
         return None
     here = (grid.y.spacing, grid.x.spacing)
@@ -208,5 +208,5 @@ def _another_width(source: Path, grid: FieldGrid, model: FieldModel) -> str | No
     changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
     return (
         f"{source}: the cells are {here[0]:g} x {here[1]:g} m{changed}, but the network was trained on {trained}, "
-        "and cannot know how wide they are"
+        "and does not adapt to the cell size"
     )

@@ -1,4 +1,4 @@
-"""Estimating files with a finished run, of whatever its data were: a table says how for each type of dataset."""
+"""Prediction of files with a finished run, with a table of functions by type of dataset."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Protocol
 from qexp import assemble
 from qexp.analysis.prediction import fields, rows, spectra
 from qexp.analysis.prediction.field_model import field_model
-from qexp.analysis.prediction.progress import Progress, untold
+from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.row_model import row_model
 from qexp.analysis.prediction.spectrum_model import spectrum_model
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 
-Watched = Callable[[Path], AbstractContextManager[Progress]]
-"""Opened for every file; what it gives is told of the progress."""
+Watched = Callable[[Path], AbstractContextManager[OnProgress]]
+"""Returns, for the path of a file, a context that provides the function to call with the progress."""
 
 
 class Prediction(Protocol):
-    """What was made of a file."""
+    """The result of predicting a file."""
 
     @property
     def target(self) -> Path: ...
     @property
     def made(self) -> bool:
-        """False if it was there already."""
+        """False if the file existed already."""
         ...
 
     @property
@@ -42,54 +42,54 @@ class Prediction(Protocol):
 
 
 class Estimator(Protocol):
-    """Estimates one file; see `predict_rows` and `predict_fields`."""
+    """Predicts one file; see `predict_rows` and `predict_fields`."""
 
     def __call__(
-        self, source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: Progress
+        self, source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress
     ) -> Prediction: ...
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How runs on one type of dataset estimate files."""
+class FileKind:
+    """How runs on one type of dataset predict files."""
 
     counted: str
-    """What files consist of."""
+    """The unit of progress, such as rows."""
     targets: Callable[[Path, Path], list[tuple[Path, Path]]]
     estimator: Callable[[RunDirectory, str], Estimator]
-    """Of a run, on a device."""
+    """Returns the estimator of a run on a device."""
 
 
-KINDS: Mapping[str, Kind | None] = {
+KINDS: Mapping[str, FileKind | None] = {
     "generated": None,
-    "tabular": Kind(
+    "tabular": FileKind(
         "rows",
         rows.targets,
         lambda directory, device: partial(rows.predict_rows, model=row_model(directory, device)),
     ),
-    "gridded": Kind(
+    "gridded": FileKind(
         "frames",
         fields.targets,
         lambda directory, device: partial(fields.predict_fields, model=field_model(directory, device)),
     ),
-    "spectra": Kind(
+    "spectra": FileKind(
         "spectra",
         spectra.targets,
         lambda directory, device: partial(spectra.predict_spectra, model=spectrum_model(directory, device)),
     ),
 }
-"""By the type of the dataset; None where there are no files to estimate, and predictions are made from arrays."""
+"""Type of dataset → how its runs predict files; None for a type whose runs predict from arrays only."""
 
 
-def kind_of(directory: RunDirectory) -> Kind:
-    """How a run estimates files. Raises QexpError for one that takes arrays only."""
+def file_kind(directory: RunDirectory) -> FileKind:
+    """How a run predicts files. Raises QexpError for a run that takes arrays only."""
     trained_on = directory.spec()["dataset"]["type"]
     kind = KINDS[trained_on]
     if kind is None:
         words = [kind.counted for kind in KINDS.values() if kind is not None]
         raise QexpError(
             f"{directory.name} was trained on a dataset of the type '{trained_on}', not on {', '.join(words[:-1])} or "
-            f"{words[-1]} of files; in Python, Run.predict takes arrays"
+            f"{words[-1]} from files; use Run.predict with arrays in Python"
         )
     return kind
 
@@ -101,13 +101,13 @@ def predict_files(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
-    watched: Watched = lambda source: nullcontext(untold),
+    watched: Watched = lambda source: nullcontext(no_progress),
 ) -> Iterator[Prediction | QexpError]:
-    """Estimate files one after another; `pairs` are those of the `targets` of the run's kind.
+    """Predict files one after another; `pairs` come from the `targets` of the run's kind.
 
-    yields  what was made of each; for one that cannot be estimated, which stops no other, the mistake
+    yields  the result for each file; the error for a file that cannot be predicted, after which others continue
     """
-    estimate = kind_of(directory).estimator(directory, device)
+    estimate = file_kind(directory).estimator(directory, device)
     count = assemble.threads_to_predict(directory.spec(), tables_of(directory), assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError

@@ -1,4 +1,4 @@
-"""Estimating the files of a folder on a cluster: a task of a job array for each."""
+"""Prediction of the files of a folder on a cluster: one task of a job array per file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from qexp.workspace import Workspace
 
 @dataclass(frozen=True)
 class Submitted:
-    """Files handed to a scheduler."""
+    """Files submitted to a scheduler."""
 
     folder: Path
-    """Of the launch: its script, commands and `prediction.json`; in `output/`, what the tasks print."""
+    """Folder of the launch: script, commands, `prediction.json`, and in `output/` the output of the tasks."""
     jobs: dict[str, str]
-    """File that is made → its job."""
+    """File to be written → its job."""
 
 
 def submit(
@@ -35,21 +35,21 @@ def submit(
     settings: Chosen,
     options: Sequence[str] = (),
 ) -> Submitted:
-    """Hand files to a scheduler.
+    """Submit the prediction of files to a scheduler.
 
     pairs     files to read and to write, see `rows.targets`
-    launcher  any but the local one
+    launcher  name of a launcher other than the local one
     settings  its options, as `options_of` returns them
-    options   of the command for every file
+    options   further options of the command for each file
     Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
     """
     import torch
 
     scheduler = LAUNCHERS[launcher]
-    assert scheduler is not None, "files are estimated here without a launch"
-    load_models(directory, torch.device("cpu"))  # what would fail in every task fails here
+    assert scheduler is not None, "local predictions need no launch"
+    load_models(directory, torch.device("cpu"))  # fails here instead of in every task
     if not pairs:
-        raise QexpError("there are no files to estimate")
+        raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
     folder = launches.claim(workspace).folder
     start = [sys.executable, "-m", "qexp", "predict", "--run", str(directory.path.absolute())]

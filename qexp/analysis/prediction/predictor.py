@@ -22,17 +22,19 @@ from qexp.training import checkpoint
 
 
 def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
-    """The model of a finished run with its best weights, ready to predict. Raises QexpError for one with folds."""
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for a run with folds."""
     models = load_models(directory, device)
     if directory.all_folds():
-        raise QexpError(f"{directory.name} has {len(models)} networks, of its folds; this needs a run with one")
+        raise QexpError(
+            f"{directory.name} has {len(models)} networks, one or more per fold; this needs a run with one network"
+        )
     return models[0]
 
 
 def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
-    """The one model of a finished run, or those of all its folds, ready to predict."""
+    """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
     if directory.all_folds():
-        directories.require_done(directory)  # which says more than the state of the run
+        directories.require_folds_done(directory)  # with a more detailed message than below
     require_done(directory)
     if directory.all_folds():
         models = directories.load_networks(directory)

@@ -1,12 +1,12 @@
-"""How far a prediction is, for whoever watches."""
+"""Progress of a prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-Progress = Callable[[int, float], None]
-"""Told after every chunk: rows or frames written, and the share of the file that has been read."""
+OnProgress = Callable[[int, float], None]
+"""Called after every chunk with the number of rows or frames written and the fraction of the file that was read."""
 
 
-def untold(count: int, share: float) -> None:
-    """Nobody watches."""
+def no_progress(count: int, share: float) -> None:
+    """Ignore the progress."""

@@ -1,4 +1,4 @@
-"""Reading a file while what was read of it before is worked on."""
+"""Reading of a file in a thread, ahead of the code that uses the pieces."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def read_ahead(pieces: Iterator[T], path: Path) -> Generator[T, None, None]:
-    """All pieces in order; the next one is read while one is in use.
+    """All pieces in order; the next one is read while the current one is in use.
 
-    path  where they are read from
-    Raises QexpError where that fails.
+    path  the file that is read, for error messages
+    Raises QexpError if reading fails.
     """
     with ThreadPoolExecutor(1, "reading") as thread:
         upcoming = thread.submit(next, pieces, None)

@@ -1,4 +1,4 @@
-"""Whether a file of estimates is one that the same run made of the same data, so that it can be left as it is."""
+"""Reuse of predicted files: a file that the same run made from the same data is left as it is."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from qexp import clocks, files
 from qexp.errors import DamagedError, QexpError
 
 STALE_SECONDS = 3600.0
-"""A file that is half written and has not grown for so long belongs to a process that is dead."""
+"""Seconds without growth after which a half-written file counts as left by a dead process."""
 
 
 def identity(path: Path) -> dict[str, Any]:
-    """What tells a file from a changed one without reading gigabytes."""
-    told = path.stat()
-    return {"name": path.name, "bytes": told.st_size, "modified": told.st_mtime_ns}
+    """Name, size and time of a file, which change with its content; found without reading it."""
+    status = path.stat()
+    return {"name": path.name, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
-def note(target: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write a record beside a file that was made: `<file>.json`.
+def write_record(target: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write the record of a predicted file beside it: `<file>.json`.
 
     key    what it was made from: `origin` (the run) and `input`
-    about  what else is known of it
+    about  further entries
     """
     files.write_json(_record_of(target), {**key, "output": identity(target), **about})
 
 
-def known(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of a file that was made from the same; None if there is no file.
+def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of an existing file that was made from the same run and input; None if there is no file.
 
-    Raises QexpError for another file.
+    Raises QexpError if the file was made otherwise or was changed.
     """
     if not target.exists():
         return None
@@ -55,9 +55,9 @@ def known(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] 
 
 
 def clear(target: Path) -> None:
-    """Delete what processes left that were killed while they wrote this file."""
+    """Delete half-written versions of this file that killed processes left."""
     half_written = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(target.suffix)}")
-    with suppress(OSError):  # they are in nobody's way
+    with suppress(OSError):  # leftovers do no harm
         for path in target.absolute().parent.iterdir():
             if half_written.fullmatch(path.name) and clocks.age(path) > STALE_SECONDS:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""A finished run on rows of a file as what estimates other rows: its networks, columns and ranges."""
+"""The model for predicting rows from a finished run: its networks, columns and ranges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qexp.runs.record.directory import RunDirectory
 
 
 def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
-    """What `predict_rows` needs of a run. Raises QexpError if it is not done."""
+    """The model of a run for `predict_rows`. Raises QexpError if the run is not done."""
     record, spec = directory.record(), directory.spec()
     on = assemble.device_of(device)
     ensemble = Ensemble(load_models(directory, on))

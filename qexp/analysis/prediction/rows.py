@@ -1,4 +1,4 @@
-"""Estimates for files of rows that need not fit into memory: pixels of a map, a campaign's spectra."""
+"""Prediction of rows of files that need not fit into memory, such as the pixels of a map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
-from qexp.analysis.prediction.progress import Progress, untold
+from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.canvas import save
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 32_768
-"""Rows read, estimated and written at a time."""
+"""Number of rows that are read, predicted and written at a time."""
 BLOCK = 4_096
-"""Rows estimated between two looks at whether anybody still waits for them."""
+"""Number of rows that are predicted between two checks for interruption."""
 WORDS = b"words"
-"""Of a column: what it says in every row."""
+"""Metadata key of a column with the same text in every row; holds that text."""
 
 CAUTION = "caution"
-"""The column that says in every row what must be said of its estimates, if anything; NetCDF says it once."""
+"""Column with the run's caution in every row, if it has one; a NetCDF file has it once, as an attribute."""
 
 OUTSIDE = "outside"
-"""The column that counts the features of a row that lie outside the range of the training data."""
+"""Column with the number of features of a row that are outside the range of the training data."""
 
 Matrix = NDArray[np.float32]
 Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
@@ -50,22 +50,22 @@ Estimate = Callable[[Matrix], tuple[NDArray[np.floating], NDArray[np.floating]]]
 
 @dataclass(frozen=True)
 class RowModel:
-    """What is needed of a run to estimate rows."""
+    """The parts of a run that are needed to predict rows."""
 
     features: Sequence[str]
-    """Columns, in the order in which `estimate` takes them."""
+    """Columns of the input, in the order of `estimate`'s argument."""
     ranges: NDArray[np.floating]
-    """(feature, 2): least and greatest value in the training data."""
+    """(feature, 2): smallest and largest value in the training data."""
     outputs: Mapping[str, str]
     """Name → unit."""
     estimate: Estimate
     origin: Mapping[str, str] = field(default_factory=dict)
-    """What every output says of where it comes from: the run, its digest, "selected on the test data"."""
+    """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What was made of a file."""
+class RowPrediction:
+    """The result of predicting a file."""
 
     source: Path
     target: Path
@@ -76,17 +76,17 @@ class Prediction:
     """Rows without an estimate, because a feature is missing."""
     map: Path | None
     made: bool
-    """False if it was there already."""
+    """False if the file existed already."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
-        """All that can be looked at."""
+        """The files of results."""
         return [self.target, *([self.map] if self.map is not None else [])]
 
     @property
     def remarks(self) -> list[str]:
-        """How much there is, and what a reader should know of it."""
+        """The number of rows, and of rows with problems, in words."""
         said = [f"{self.rows:,} rows"]
         if self.outside:
             said.append(f"{self.outside:,} with features outside the range of the training data")
@@ -96,12 +96,12 @@ class Prediction:
 
 
 def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple[Path, Path]]:
-    """The files to read and those to write.
+    """Pairs of a file to read and the file to write.
 
-    source  a file, or a folder whose files of rows are all read, not those of its folders
-    target  a file for a file, a folder for a folder; files in it are named after those read
-    ending  of the files in the folder; that of the file read if left out
-    Raises QexpError where nothing can be read, two would be written to the same file, or a file over itself.
+    source  a file, or a folder, of which all files of rows are read, without its subfolders
+    target  a file for a file, a folder for a folder; files in it are named after their sources
+    ending  suffix of the files in the folder; default: that of the source
+    Raises QexpError if there is nothing to read, or two files would be written to one, or a file over itself.
     """
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
@@ -140,32 +140,32 @@ def predict_rows(
     chunk: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Progress = untold,
-) -> Prediction:
-    """Estimate every row of a file: read, computed and written at the same time, in memory that does not grow with it.
+    progress: OnProgress = no_progress,
+) -> RowPrediction:
+    """Predict every row of a file; rows are read, predicted and written in parallel, in memory of constant size.
 
-    The new file has the columns that are not features, as they are, then for every output its estimate and
-    `<output>_spread`, and `outside`; and `caution`, if there is anything to say of them. Beside it lie a record,
-    `<file>.json`, and if the rows have positions a map, `<stem>.png`. A file that the same run made of the same rows is
-    left as it is.
+    The new file has the columns that are not features unchanged, then for every output its estimate and
+    `<output>_spread`, then `outside`, and `caution` if the run has one. A record is written beside it as `<file>.json`,
+    and a map as `<stem>.png` if the rows have positions. A file that the same run made from the same rows is left as it
+    is.
 
     chunk    rows in memory at a time
-    workers  chunks estimated at once, each on one core; as many as torch has threads if left out
-    Raises QexpError if the file is there and was made otherwise, and `overwrite` is not set.
+    workers  chunks that are predicted at once, each on one core; default: torch's number of threads
+    Raises QexpError if the file exists and was made otherwise, unless `overwrite`.
     """
     if chunk is not None and chunk < 1:
         raise QexpError(f"--chunk {chunk}: at least 1")
     chunk = chunk or CHUNK
     rows = open_rows(source, model.features)
     key = {"origin": dict(model.origin), "input": reuse.identity(source)}
-    if not overwrite and (known := reuse.known(source, target, key)) is not None:
+    if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         drawn = target.with_name(known["map"]) if known["map"] else None
-        return Prediction(source, target, known["rows"], known["outside"], known["missing"], drawn, made=False)
+        return RowPrediction(source, target, known["rows"], known["outside"], known["missing"], drawn, made=False)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(rows, model)
     schema = _schema(rows, model, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
-    # A scheduler sends SIGUSR1 when the time is nearly up.
+    # A scheduler sends SIGUSR1 shortly before the time limit.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, rows.grid, model.origin) as sink:
         for made in _estimated(rows, model, chunk, workers):
             sink.write(made.table(schema))
@@ -180,13 +180,13 @@ def predict_rows(
         "features": list(model.features),
         "units": dict(model.outputs),
     }
-    reuse.note(target, key, about)
-    return Prediction(source, target, tally.rows, tally.outside, tally.missing, picture, made=True)
+    reuse.write_record(target, key, about)
+    return RowPrediction(source, target, tally.rows, tally.outside, tally.missing, picture, made=True)
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A chunk with what was estimated from it."""
+    """A chunk with its estimates."""
 
     kept: pa.Table
     means: NDArray[np.floating]
@@ -199,7 +199,7 @@ class _Piece:
 
         columns: list[Any] = list(self.kept.columns)
         for mean, spread in zip(self.means.T, self.spreads.T, strict=True):
-            # NaN becomes what a file has for nothing.
+            # NaN becomes a missing value.
             columns += [pa.array(values.astype(np.float32), from_pandas=True) for values in (mean, spread)]
         columns.append(pa.array(self.outside))
         if (words := (schema.field(-1).metadata or {}).get(WORDS)) is not None:
@@ -208,7 +208,7 @@ class _Piece:
 
 
 class _Tally:
-    """What is counted and drawn while the rows go by."""
+    """Counts and the map, accumulated chunk by chunk."""
 
     def __init__(self, rows: Rows, model: RowModel) -> None:
         import pyarrow.types as types
@@ -230,7 +230,7 @@ class _Tally:
             self._raster.add(x, y, np.column_stack([pairs, outside]))
 
     def draw(self, path: Path, model: RowModel) -> Path | None:
-        """A map, if the rows have positions that make one."""
+        """Draw a map, if the rows have positions in two dimensions."""
         if self._positions is None or min(self._raster.counts.shape) < 2:
             return None
         title = map_title(self._name, model.origin)
@@ -239,26 +239,26 @@ class _Tally:
 
 
 def map_title(name: str, origin: Mapping[str, str]) -> str:
-    """A file and where its estimates come from; the digest, of which nobody reads 64 characters, is in the record."""
+    """The file name and the origin of its estimates, without the long digest, which is in the record."""
     return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
 
 
 def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> Iterator[_Piece]:
-    """All chunks in order, estimated while those before are written and those after are read.
+    """All chunks in order, predicted while earlier ones are written and later ones are read.
 
-    A core to each chunk: several cores on one small product wait for each other most of the time.
+    Each chunk is predicted on one core, because several cores on small matrix products mostly wait for each other.
     """
     import torch
 
     threads = torch.get_num_threads()
     workers = workers or threads
-    least, most = model.ranges.astype(np.float32).T  # rounded as the features are, so that the ends stay inside
+    least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
     given_up = Event()
 
     def piece(chunk: Chunk) -> _Piece:
         features, means, spreads = chunk.features, [], []
         for start in range(0, len(features), BLOCK):
-            if given_up.is_set():  # Ctrl-C does not wait for the rest of a chunk
+            if given_up.is_set():  # Ctrl-C must not wait for the rest of a chunk
                 raise CancelledError
             mean, spread = model.estimate(np.ascontiguousarray(features[start : start + BLOCK]))
             means.append(mean)
@@ -284,7 +284,7 @@ def _estimated(rows: Rows, model: RowModel, chunk: int, workers: int | None) -> 
     finally:
         given_up.set()
         pool.shutdown()
-        torch.set_num_threads(threads)  # what the workers set holds for threads to come
+        torch.set_num_threads(threads)  # the workers' setting also applies to later threads
 
 
 def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
@@ -303,6 +303,8 @@ def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
         made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     for one in made:
         if one.name in rows.kept.names:
-            raise QexpError(f"{rows.path} has a column '{one.name}', as the estimates have; rename it")
+            raise QexpError(
+                f"{rows.path} has a column '{one.name}', which is also a column of the estimates; rename it"
+            )
     kept = [described(one.name, one.type, rows.units.get(one.name, "")) for one in rows.kept]
     return pa.schema([*kept, *made])

@@ -1,4 +1,4 @@
-"""Estimates for spectra that need not fit into memory: those of a campaign, a file each, or a table of them."""
+"""Prediction from spectra that need not fit into memory: a folder with one file each, or a table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
-from qexp.analysis.prediction.progress import Progress, untold
+from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, WORDS
-from qexp.analysis.prediction.spectrum_sources import Layout, Source, Spectra, source_of
+from qexp.analysis.prediction.spectrum_sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.canvas import save
 from qexp.figures.cores import Estimates, down_core
@@ -27,52 +27,52 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 64
-"""Spectra estimated together: estimates are rounded by what they are computed with, and must not depend on --chunk."""
+"""Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
 CHUNK = 512
-"""Spectra read and written at a time."""
+"""Number of spectra that are read and written at a time."""
 DRAWN = 10_000
-"""Points of a figure, at most."""
+"""Largest number of points in a figure."""
 NAMED = 3
-"""Of so many spectra without an estimate the names are told."""
+"""Largest number of spectra without an estimate that are listed by name."""
 
 
 @dataclass(frozen=True)
 class SpectrumModel:
-    """What is needed of a run to estimate spectra."""
+    """The parts of a run that are needed to predict from spectra."""
 
-    layout: Layout
+    layout: SpectrumLayout
     outputs: Mapping[str, str]
     """Name → unit."""
     estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """(spectrum, channel) → (spectrum, output)."""
     depth_unit: str = "mm"
     origin: Mapping[str, str] = field(default_factory=dict)
-    """What every output says of where it comes from: the run, its digest, what must be said of its numbers."""
+    """The origin that is written to every output: run, digest and caution."""
 
 
 @dataclass(frozen=True)
 class SpectrumPrediction:
-    """What was made of a folder or table."""
+    """The result of predicting from a folder or table."""
 
     source: Path
     target: Path
     spectra: int
     missing: Sequence[str]
-    """Names of those without an estimate, the first few."""
+    """The first few names of spectra without an estimate."""
     missing_count: int
     figures: Sequence[Path]
     made: bool
-    """False if it was there already."""
+    """False if the file existed already."""
     warnings: Sequence[str] = ()
 
     @property
     def files(self) -> list[Path]:
-        """All that can be looked at."""
+        """The files of results."""
         return [self.target, *self.figures]
 
     @property
     def remarks(self) -> list[str]:
-        """How much there is, and what a reader should know of it."""
+        """The number of spectra, and of those without an estimate, in words."""
         said = [f"{self.spectra:,} spectra" if self.spectra != 1 else "1 spectrum"]
         if self.missing_count:
             named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
@@ -81,10 +81,10 @@ class SpectrumPrediction:
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """What to read and what to write: one folder or table of spectra, and a file of rows.
+    """The source (a folder or table of spectra) and the file of rows to write.
 
-    target  the file; in a folder that is there, a CSV file named after what is read
-    Raises QexpError for what cannot be written, NotFoundError if there is nothing to read.
+    target  the file, or an existing folder for a file that is named after the source (CSV for a folder of spectra)
+    Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
@@ -106,20 +106,20 @@ def predict_spectra(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
-    progress: Progress = untold,
+    progress: OnProgress = no_progress,
 ) -> SpectrumPrediction:
-    """Estimate all spectra of a folder or table, in memory that does not grow with their number.
+    """Predict from all spectra of a folder or table, in memory that does not grow with their number.
 
-    The new file has name, core and depth of each spectrum, and of spectra in `train/` and `test/` the part, then for
-    every output `<output>_estimate`; and `caution`, if there is anything to say of them. Beside it lie a record,
-    `<file>.json`, and the estimates down each core, `<stem>.png`. A file that the same run made of the same spectra is
-    left as it is.
+    The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), then
+    `<output>_estimate` for every output, and `caution` if the run has one. A record is written beside it as
+    `<file>.json`, and the estimates along each core as `<stem>.png`. A file that the same run made from the same
+    spectra is left as it is.
 
-    source  a folder with `spe/` and, if it is there, `info.csv`; with such folders `train/` and `test/`; with the files
-            of spectra themselves; or a table with a spectrum per row
-    chunk   spectra in memory at a time; the file does not depend on it
-    Raises QexpError for what is no spectrum of as many channels as the run was trained on, and if the file is there and
-    was made otherwise, and `overwrite` is not set.
+    source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
+            files of spectra themselves; or a table with one spectrum per row
+    chunk   spectra in memory at a time; does not affect the file
+    Raises QexpError for spectra without the number of channels that the run was trained on, and if the file exists and
+    was made otherwise, unless `overwrite`.
     """
     if chunk is not None and chunk < 1:
         raise QexpError(f"--chunk {chunk}: at least 1")
@@ -128,7 +128,7 @@ def predict_spectra(
     if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:
         raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
     key = {"origin": dict(model.origin), "input": found.identity}
-    if not overwrite and (known := reuse.known(source, target, key)) is not None:
+    if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         figures = [target.with_name(name) for name in known["figures"]]
         return SpectrumPrediction(
             source, target, known["spectra"], known["missing"], known["missing_count"], figures, made=False
@@ -137,7 +137,7 @@ def predict_spectra(
     reuse.clear(target)
     tally = _Tally(model)
     schema = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
-    # A scheduler sends SIGUSR1 when the time is nearly up.
+    # A scheduler sends SIGUSR1 shortly before the time limit.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
             estimates = _estimated(piece.counts, model)
@@ -152,12 +152,12 @@ def predict_spectra(
         "figures": [path.name for path in figures],
         "units": dict(model.outputs),
     }
-    reuse.note(target, key, about)
+    reuse.write_record(target, key, about)
     return SpectrumPrediction(source, target, tally.spectra, tally.missing, tally.missing_count, figures, made=True)
 
 
 def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:
-    """(spectrum, output), NaN for spectra without spread, of which nothing can be told."""
+    """Estimates (spectrum, output); NaN for spectra whose counts are all equal, which hold no information."""
     made = [
         model.estimate(np.ascontiguousarray(counts[start : start + BATCH])) for start in range(0, len(counts), BATCH)
     ]
@@ -166,7 +166,7 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
     return estimates
 
 
-def _schema(model: SpectrumModel, found: Source, caution: str) -> pa.Schema:
+def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> pa.Schema:
     """The columns of the new file, with their units."""
     import pyarrow as pa
 
@@ -185,14 +185,14 @@ def _schema(model: SpectrumModel, found: Source, caution: str) -> pa.Schema:
     return pa.schema(made)
 
 
-def _table(piece: Spectra, estimates: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
+def _table(piece: SpectrumPiece, estimates: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
     import pyarrow as pa
 
     columns: dict[str, Any] = {
         "name": pa.array(piece.names),
         "part": pa.array(piece.parts),
         "core": pa.array([core or None for core in piece.cores], pa.string()),
-        # NaN becomes what a file has for nothing.
+        # NaN becomes a missing value.
         "depth": pa.array(piece.depths, from_pandas=True),
     }
     values = iter(estimates.T)
@@ -207,9 +207,9 @@ def _table(piece: Spectra, estimates: NDArray[np.float32], schema: pa.Schema) ->
 
 
 class Thinned:
-    """Some of many spectra, evenly spread over their order: all of few, then every second, every fourth, and so on.
+    """An evenly spaced selection of spectra: all at first, then every second, every fourth, and so on.
 
-    most  are kept
+    most  largest number of spectra that are kept
     """
 
     def __init__(self, most: int) -> None:
@@ -228,7 +228,7 @@ class Thinned:
 
 
 class _Tally:
-    """What is counted and kept for the figure while the spectra go by."""
+    """Counts and points of the figures, accumulated piece by piece."""
 
     def __init__(self, model: SpectrumModel) -> None:
         self._model = model
@@ -236,7 +236,7 @@ class _Tally:
         self.missing: list[str] = []
         self._drawn = Thinned(DRAWN)
 
-    def add(self, piece: Spectra, estimates: NDArray[np.float32]) -> None:
+    def add(self, piece: SpectrumPiece, estimates: NDArray[np.float32]) -> None:
         missing = np.flatnonzero(~np.isfinite(estimates).all(axis=1))
         self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
         self.missing_count += len(missing)
@@ -244,7 +244,7 @@ class _Tally:
         self._drawn.add(piece.cores, piece.depths, estimates)
 
     def draw(self, target: Path) -> list[Path]:
-        """A figure for each output, down each core."""
+        """Draw a figure for each output, with the estimates along each core."""
         depths, *estimates = np.array(self._drawn.numbers).T
         drawn = []
         for (name, unit), values in zip(self._model.outputs.items(), estimates, strict=True):

@@ -1,4 +1,4 @@
-"""A finished run on spectra as what estimates other spectra: its network, and how spectra lie in files."""
+"""The model for predicting from spectra with a finished run: its network and the layout of files."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.spectra import SpectrumModel
-from qexp.analysis.prediction.spectrum_sources import Layout
+from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
 from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 
 
 def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumModel:
-    """What `predict_spectra` needs of a run. Raises QexpError if it is not done, or estimates no number."""
+    """The model of a run for `predict_spectra`. Raises QexpError if the run is not done or estimates only spectra."""
     record, spec = directory.record(), directory.spec()
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]
     if not outputs:
         raise QexpError(
-            f"{directory.name} makes spectra again that are masked, and estimates no number of them; start a run with "
-            f"a target from it, with pretrain={directory.name} in its experience, and predict with that"
+            f"{directory.name} reconstructs masked spectra and estimates no other quantity; train a run with a target "
+            f"and pretrain={directory.name} in its experience, and predict with that"
         )
     if others := [name for name in spec["inputs"] if name != SPECTRUM]:
-        raise QexpError(f"{directory.name} takes {', '.join(others)} besides spectra, which files of spectra have not")
+        raise QexpError(
+            f"{directory.name} needs {', '.join(others)} besides spectra, which files of spectra do not contain"
+        )
     on = assemble.device_of(device)
     model = load_model(directory, on)
 
@@ -35,7 +37,7 @@ def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumMod
 
     dataset = spec["dataset"]
     return SpectrumModel(
-        layout=Layout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
+        layout=SpectrumLayout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),

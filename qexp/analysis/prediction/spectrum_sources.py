@@ -1,4 +1,4 @@
-"""Spectra to estimate, piece by piece: from a folder with a file for each, or from one table."""
+"""Sources of spectra for prediction, read piece by piece: a folder with a file per spectrum, or a table."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How spectra are arranged in folders and tables."""
+class SpectrumLayout:
+    """The form of folders and tables of spectra."""
 
     channels: int
     columns: str
@@ -38,8 +38,8 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Spectra:
-    """Some spectra, in their order."""
+class SpectrumPiece:
+    """Consecutive spectra of a source."""
 
     names: list[str]
     cores: list[str]
@@ -47,32 +47,32 @@ class Spectra:
     depths: NDArray[np.float64]
     """NaN where unknown."""
     parts: list[str]
-    """The folder of each, of those in `PARTS`; empty for others."""
+    """For each spectrum its folder if that is one of `PARTS`, else empty."""
     counts: NDArray[np.float32]
     """(spectrum, channel)"""
     done: float
-    """The share of the source that has been read."""
+    """The fraction of the source that has been read."""
 
 
-class Source(Protocol):
-    """Spectra to estimate: a folder or a table."""
+class PredictionSource(Protocol):
+    """A source of spectra: a folder or a table."""
 
     identity: Any
-    """Identifies the files and their state: another value after any change."""
+    """Identifies the files and their state; changes whenever they change."""
     folders: Sequence[Path]
     """The folders of files with one spectrum each."""
     with_parts: bool
-    """Whether they are divided into `train/` and `test/`."""
+    """Whether the spectra are divided into `train/` and `test/`."""
 
-    def pieces(self, size: int) -> Iterator[Spectra]:
-        """All spectra in order, `size` at a time, the last ones fewer. Raises QexpError for invalid ones."""
+    def pieces(self, size: int) -> Iterator[SpectrumPiece]:
+        """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
 
 
-def source_of(path: Path, layout: Layout) -> Source:
+def source_of(path: Path, layout: SpectrumLayout) -> PredictionSource:
     """The spectra of a folder or table. Raises QexpError if there are none."""
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file or folder")
-    return SpectrumFolder(path, layout) if path.is_dir() else SpectrumTable(path, layout)
+    return FolderOfSpectra(path, layout) if path.is_dir() else TableOfSpectra(path, layout)
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class _Group:
     info: Path | None
 
 
-class SpectrumFolder:
-    """A file for each spectrum: in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
+class FolderOfSpectra:
+    """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         self.path, self.layout = path, layout
         self._groups = list(self._found())
         self._count, identities, findings = 0, [], Findings()
@@ -122,7 +122,7 @@ class SpectrumFolder:
         return [name for name in files_in(group.folder) if name not in BESIDE]
 
     def _check_info(self, group: _Group, info: Path, files: Sequence[str], findings: Findings) -> None:
-        """Find rows without a file, files without a row, and a missing column of cores."""
+        """Report rows without a file, files without a row, and a missing column of cores."""
         names: dict[str, None] = {}
         for name, columns in described(info, findings):
             if not names and self.layout.core not in columns:
@@ -131,7 +131,7 @@ class SpectrumFolder:
             names[name] = None
         compare(group.folder, files, info, names, findings)
 
-    def pieces(self, size: int) -> Iterator[Spectra]:
+    def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         read = 0
         spectra = self._described()
         while some := list(islice(spectra, size)):
@@ -148,14 +148,14 @@ class SpectrumFolder:
                 yield from ((group, name, columns) for name, columns in described(group.info, findings))
         findings.refuse()
 
-    def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> Spectra:
+    def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> SpectrumPiece:
         findings, layout = Findings(), self.layout
         groups, names, columns = zip(*spectra, strict=True)
-        depths = [told.get(layout.depth or "", "") for told in columns]
+        depths = [row.get(layout.depth or "", "") for row in columns]
         place = f"{self.path}: column '{layout.depth}' of {INFO}"
-        found = Spectra(
+        found = SpectrumPiece(
             list(names),
-            [told.get(layout.core, "") for told in columns],
+            [row.get(layout.core, "") for row in columns],
             depths_of(depths, names, place, findings),
             [group.part for group in groups],
             counts_of([group.folder / name for group, name, _ in spectra], layout.channels, findings),
@@ -165,10 +165,10 @@ class SpectrumFolder:
         return found
 
 
-class SpectrumTable:
+class TableOfSpectra:
     """A table with a spectrum per row; see `CountTable`."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         self.path, self.layout = path, layout
         self.identity: Any = reuse.identity(path)
         self.folders: Sequence[Path] = []
@@ -178,7 +178,7 @@ class SpectrumTable:
         self._table.require_channels(findings)
         findings.refuse()
 
-    def pieces(self, size: int) -> Iterator[Spectra]:
+    def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         named = next((column for column in NAMES if column in self._table.others), None)
         core, depth = self.layout.core, self.layout.depth
         wanted = [column for column in (named, core, depth) if column is not None and column in self._table.others]
@@ -190,19 +190,19 @@ class SpectrumTable:
             names = texts[named] if named else [str(first + row + 1) for row in range(count)]
             depths = depths_of(texts.get(depth or "", [""] * count), names, f"{self.path}: column '{depth}'", findings)
             findings.refuse()
-            yield Spectra(names, texts.get(core, [""] * count), depths, [""] * count, chunk.features, chunk.done)
+            yield SpectrumPiece(names, texts.get(core, [""] * count), depths, [""] * count, chunk.features, chunk.done)
             first += count
 
 
 def _listing(folder: Path) -> list[Any]:
-    """Identifies the state of a folder: the number of files, and a sum of hashes of names, sizes and times."""
+    """The state of a folder: the number of files, and a sum of hashes of names, sizes and times."""
     count = total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file() and not entry.name.startswith("."):
                 state = entry.stat()
                 said = f"{entry.name}/{state.st_size}/{state.st_mtime_ns}"
-                # A sum needs no order, and so no list of all files.
+                # A sum does not depend on the order, so that no list of all files is needed.
                 total += int.from_bytes(hashlib.sha256(said.encode()).digest()[:16])
                 count += 1
     return [count, f"{total % 2**128:032x}"]

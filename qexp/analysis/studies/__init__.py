@@ -1,4 +1,4 @@
-"""A study: experiences over a grid and seeds, what is missing of it run, and all of it in one table and one figure."""
+"""Studies: experiences over a grid and seeds, trained where runs are missing, with one table and one figure."""
 
 from qexp.analysis.studies.asked import Asked
 from qexp.analysis.studies.results import Study

@@ -1,4 +1,4 @@
-"""What somebody wants to have studied: whether there is all of it, and what runs it orders."""
+"""The options of a study, their check, and the runs that the study orders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qexp import assemble
-from qexp.analysis.studies.axes import Axis, axes_of, changes
+from qexp.analysis.studies.axes import StudyAxis, changes, study_axes
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.metrics.built_in import asked_for
@@ -20,41 +20,41 @@ from qexp.spec.resolve import Overrides
 from qexp.workspace import Workspace
 
 STUDIED = "r2"
-"""What is drawn if nothing else is asked for."""
+"""The metric that is studied by default."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody wants to have studied."""
+    """The options of a study."""
 
     runs: Order
-    """All but those of pretraining, which are run in the same way. Its `pretrain` is left out: see `pretraining`."""
+    """The runs other than those of pretraining, which use the same settings; its `pretrain` is not used."""
     pretraining: Pretraining | None = None
-    """Those of the experiences that start from a run start from one of these."""
+    """Experiences with `pretrain` in their spec start from these runs."""
     metric: str | None = None
     """`output.metric`, or a metric of the first output."""
 
-    def axes(self) -> list[Axis]:
-        """Those of pretraining first. Raises QexpError if there are none."""
-        return axes_of(self.pretraining.grid if self.pretraining else {}, self.runs.grid)
+    def axes(self) -> list[StudyAxis]:
+        """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
+        return study_axes(self.pretraining.grid if self.pretraining else {}, self.runs.grid)
 
     def order(self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides) -> Order:
-        """Some of its runs. Those that were interrupted go on, so that asking for a study again completes it."""
+        """An order for some of its runs. Interrupted runs are resumed, so that repeating a study completes it."""
         return replace(self.runs, experiences=[experience], seeds=seeds, grid=grid, overrides=overrides, resume=True)
 
     def pretraining_order(self) -> Order | None:
-        """The runs to start from; None if there is no pretraining. Raises QexpError for what is no seed of it."""
+        """The order of the pretraining runs; None without pretraining. Raises QexpError for an invalid seed of it."""
         if self.pretraining is None:
             return None
         first = self.pretraining
         return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
 
 
-def studied(asked: Asked, axes: Sequence[Axis], workspace: Workspace) -> tuple[str, str]:
-    """Output and metric; all specs of the study are checked on the way.
+def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
+    """The studied output and metric; checks all specs of the study.
 
-    Raises QexpError for a spec, a value or seeds that are wrong, an experience that is named twice, a metric that is
-    not reported, or pretraining that nothing starts from.
+    Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
+    reported, or pretraining that no experience uses.
     """
     first, runs = asked.pretraining, asked.runs
     plans.require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.changes) for axis in axes))

@@ -1,4 +1,4 @@
-"""The axes of a study: the values that it goes through, and their combinations."""
+"""The axes of a study: the varied keys with their values, and the combinations of values."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from qexp.runs.planning.grid import Grid
 from qexp.spec.resolve import Overrides, value_text
 
 Point = tuple[str | None, ...]
-"""A value for each axis, as a text; None where an experience does not depend on the axis."""
+"""A value for each axis, as a text; None if an experience does not depend on the axis."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Values that are gone through."""
+class StudyAxis:
+    """One or more keys of a spec that are varied together, with their values."""
 
     keys: Sequence[str]
     changes: Sequence[Overrides]
-    """For each value what is set."""
+    """For each value, the overrides of the spec."""
     values: Sequence[str]
-    """As texts, which label tables and figures."""
+    """As texts, for tables and figures."""
     of_pretraining: bool
     called: str = ""
 
     @property
     def name(self) -> str:
-        """The last step of the keys, if it is the same of all and of no other axis."""
+        """The last step of the keys, if that is the same for all keys and not for another axis; else all keys."""
         if self.called:
             return self.called
         steps = dict.fromkeys(key.rpartition(".")[2] for key in self.keys)
@@ -42,34 +42,34 @@ class Axis:
 
     @property
     def column(self) -> str:
-        """In files, which are read without the command: its keys in full."""
+        """The axis' name in files: its full keys."""
         return "+".join(self.keys)
 
 
-def axes_of(pretraining_grid: Grid, grid: Grid) -> list[Axis]:
-    """Those of pretraining first. Raises QexpError if there are none."""
+def study_axes(pretraining_grid: Grid, grid: Grid) -> list[StudyAxis]:
+    """The axes of a study, those of pretraining first. Raises QexpError if there are none."""
     given = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [(axis, False) for axis in grids.axes_of(grid)]
     if not given:
-        raise QexpError("a study goes through the values of a key; give --grid, for example --grid labelled=10,100,all")
+        raise QexpError("a study varies the value of a key; give --grid, for example --grid labelled=10,100,all")
     axes = [
-        Axis(one.keys, one.changes, [value_text(value) for value in one.values], of_pretraining)
+        StudyAxis(one.keys, one.changes, [value_text(value) for value in one.values], of_pretraining)
         for one, of_pretraining in given
     ]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
 
 
-def changes(axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
-    """What is set at each combination of values, the last axis fastest."""
+def changes(axes: Sequence[StudyAxis]) -> Iterator[dict[str, Any]]:
+    """The overrides for each combination of values; the last axis varies fastest."""
     for of_axes in itertools.product(*(axis.changes for axis in axes)):
         yield {key: value for change in of_axes for key, value in change.items()}
 
 
-def points(axes: Sequence[Axis]) -> Iterator[tuple[str, ...]]:
+def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
     """All combinations of values, in the order of `changes`."""
     return itertools.product(*(axis.values for axis in axes))
 
 
 def holds(own: Point, point: Point) -> bool:
-    """Whether a run with values of its own is one of a point: it has the same where it depends on the axis."""
+    """Whether a run belongs to a point: it has the same values on all axes that it depends on."""
     return all(mine is None or mine == value for mine, value in zip(own, point, strict=True))

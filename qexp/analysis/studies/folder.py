@@ -1,4 +1,4 @@
-"""The folder of a study: a table of its runs, a table of its values, and the figure."""
+"""The folder of a study: a table of its runs, a table of its results per value, and the figure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from qexp import assemble, files
 from qexp.analysis.comparison.comparison_tables import plain_rows
-from qexp.analysis.comparison.seed_groups import Chosen
-from qexp.analysis.studies.axes import Axis
+from qexp.analysis.comparison.seed_groups import ComparedRun
+from qexp.analysis.studies.axes import StudyAxis
 from qexp.analysis.studies.members import Member
 from qexp.analysis.studies.results import Study
 from qexp.errors import QexpError
@@ -21,15 +21,19 @@ from qexp.workspace import Workspace
 FILES = RUNS, VALUES, FIGURE = "study.csv", "table.csv", "study.png"
 
 FLOORS = {"r2": -0.5}
-"""Metric → what is too bad to be drawn: R² has no lower end."""
+"""Metric → lower limit of the figure; R² has no lower bound."""
 
 
 def write(
-    made: Study, members: Sequence[Member], axes: Sequence[Axis], runs: Mapping[str, Chosen], workspace: Workspace
+    made: Study,
+    members: Sequence[Member],
+    axes: Sequence[StudyAxis],
+    runs: Mapping[str, ComparedRun],
+    workspace: Workspace,
 ) -> None:
-    """Write all files of a study; what was there of an earlier one is replaced.
+    """Write all files of a study, replacing those of an earlier one.
 
-    runs  name → run, of those members that can be read
+    runs  name → run, for the readable ones among the members
     """
     files.make_folder(made.folder)
     files.write_csv(made.folder / RUNS, *_run_rows(members, axes, runs))
@@ -38,27 +42,27 @@ def write(
 
 
 def _run_rows(
-    members: Sequence[Member], axes: Sequence[Axis], runs: Mapping[str, Chosen]
+    members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
 ) -> tuple[list[str], list[list[Any]]]:
-    """A row for each run, with all that it was judged by."""
+    """Columns and rows of the table of runs, with all test metrics."""
     tests = {name: one.test if one.summary["state"] == State.DONE else {} for name, one in runs.items()}
-    judged = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
+    metrics = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
     columns = [
         "experience", *(axis.column for axis in axes), "seed", "run", "start", "state",
-        *(f"{output}.{name}" for output, name in judged),
+        *(f"{output}.{name}" for output, name in metrics),
     ]  # fmt: skip
     rows = []
     for one in members:
         name, parent = one.plan.name, one.plan.parent
         state = runs[name].summary["state"] if name in runs else State.GONE
-        told = [one.seed, name, parent.name if parent else None, state]
-        values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in judged]
-        rows.append([one.plan.experience, *one.point, *told, *values])
+        cells = [one.seed, name, parent.name if parent else None, state]
+        values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in metrics]
+        rows.append([one.plan.experience, *one.point, *cells, *values])
     return columns, rows
 
 
-def _value_rows(made: Study, axes: Sequence[Axis]) -> tuple[list[str], list[list[Any]]]:
-    """A row for each experience and value, and, with a `minus`, for each two experiences and value."""
+def _value_rows(made: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of the results: per experience and value, and, with a `minus`, per pair of experiences."""
     columns: list[str] = []
     alone: dict[tuple[str | None, ...], list[Any]] = {}
     for one in made.found:
@@ -66,11 +70,11 @@ def _value_rows(made: Study, axes: Sequence[Axis]) -> tuple[list[str], list[list
         for group, minus, *rest in rows:
             key = (group, minus, *(one.point if minus else one.own[group]))
             alone.setdefault(key, [*key, *rest])
-    ordered = sorted(alone.values(), key=lambda row: bool(row[1]))  # differences last, the rest as it is
+    ordered = sorted(alone.values(), key=lambda row: bool(row[1]))  # differences last; the sort is stable
     return ["experience", "minus", *(axis.column for axis in axes), *columns[2:]], ordered
 
 
-def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> None:
+def _draw(made: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) -> None:
     panels: dict[str, dict[str, Line]] = {}
     for one in made.found:
         first, *further = one.point
@@ -87,9 +91,9 @@ def _draw(made: Study, axes: Sequence[Axis], numbers: Mapping[str, float]) -> No
     save(drawn, made.folder / FIGURE)
 
 
-def _numbers(axis: Axis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
-    """How many training samples a value such as `all` labelled spectra is; nothing where that is not known."""
-    plans = {one.point[0]: one.plan for one in reversed(members)}  # of several seeds the first
+def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
+    """Value → number of training samples, for a value such as `all` labelled spectra; empty if that is unknown."""
+    plans = {one.point[0]: one.plan for one in reversed(members)}  # the first of several seeds
     key = axis.keys[0] if len(axis.keys) == 1 else ""
     words = [word for word, plan in plans.items() if word is not None and word == _whole(plan, key)]
     if not words:
@@ -98,7 +102,7 @@ def _numbers(axis: Axis, members: Sequence[Member], workspace: Workspace) -> dic
     tables = assemble.tables_with(workspace.extensions)
     try:
         dataset = assemble.dataset_of(plan.spec["dataset"], tables, workspace)
-    except QexpError:  # the data are gone, but not what was learned of them
+    except QexpError:  # the data are missing, but the results are still valid
         return {}
     size = assemble.kind_of(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
     return {words[0]: float(size)}

@@ -1,4 +1,4 @@
-"""The runs of a study, and which run each of them starts from."""
+"""The runs of a study, and the pretraining run of each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from qexp.analysis.studies.asked import Asked
-from qexp.analysis.studies.axes import Axis, Point, points
+from qexp.analysis.studies.axes import Point, StudyAxis, points
 from qexp.errors import QexpError
 from qexp.runs.launch import sweep
 from qexp.runs.launch.order import Order
 from qexp.runs.launch.pretraining import SAME
-from qexp.runs.launch.sweep import Choice, Prepared
+from qexp.runs.launch.sweep import CheckedOrder, Workload
 from qexp.runs.planning.prepare import Plan
 from qexp.spec import resolve
 from qexp.spec.resolve import Overrides
@@ -24,7 +24,7 @@ class Member:
     """A run of a study."""
 
     experience: str
-    """As it was named."""
+    """The experience as given by the user."""
     point: Point
     plan: Plan
 
@@ -34,13 +34,13 @@ class Member:
 
 
 Parents = Mapping[tuple[Point, int], str]
-"""Values of the axes of pretraining, and the seed of a run that starts there → the run that it starts from."""
+"""(values of the pretraining axes, seed of a run) → name of the run that it starts from."""
 
 
-def parents_of(asked: Asked, axes: Sequence[Axis], pretrained: Sequence[Plan]) -> Parents:
-    """Which run each run starts from.
+def parents_of(asked: Asked, axes: Sequence[StudyAxis], pretrained: Sequence[Plan]) -> Parents:
+    """The pretraining run of each run.
 
-    pretrained  the runs of pretraining, seeds fastest
+    pretrained  plans of the pretraining runs; seeds vary fastest
     """
     assert asked.pretraining is not None
     seeds = asked.runs.seeds
@@ -53,30 +53,30 @@ def parents_of(asked: Asked, axes: Sequence[Axis], pretrained: Sequence[Plan]) -
 
 
 def members_of(
-    asked: Asked, axes: Sequence[Axis], parents: Parents, workspace: Workspace
-) -> tuple[list[Member], Prepared]:
-    """All runs of the study, and what there is to do of them; nothing is written.
+    asked: Asked, axes: Sequence[StudyAxis], parents: Parents, workspace: Workspace
+) -> tuple[list[Member], CheckedOrder]:
+    """All runs of the study, and a checked order for them; nothing is written.
 
-    parents  empty if nothing starts from pretraining
-    Raises QexpError if two runs would be the same, and for all that a sweep is refused for.
+    parents  empty without pretraining
+    Raises QexpError if two runs are the same, or for any reason for which a sweep is refused.
     """
     own = [axis for axis in axes if not axis.of_pretraining]
     members: list[Member] = []
-    prepared: list[Prepared] = []
+    checked: list[CheckedOrder] = []
     for before, order in _orders(asked, (None,) * (len(axes) - len(own)), parents, workspace):
-        one = sweep.prepare(order, workspace)
-        prepared.append(one)
+        one = sweep.check_order(order, workspace)
+        checked.append(one)
         values = (point for point in points(own) for _ in order.seeds)
         members.extend(
             Member(order.references[0], (*before, *point), plan) for plan, point in zip(one.plans, values, strict=True)
         )
-    return members, _merged(prepared)
+    return members, _merged(checked)
 
 
 def _orders(asked: Asked, independent: Point, parents: Parents, workspace: Workspace) -> Iterator[tuple[Point, Order]]:
-    """Runs that start from the same run, or from none; with their values of the axes of pretraining.
+    """Values of the pretraining axes and an order, for each set of runs with the same pretraining run, or without one.
 
-    independent  those values where an experience starts from none
+    independent  the values for an experience without pretraining
     """
     runs, seeds = asked.runs, asked.runs.seeds
     for reference in runs.references:
@@ -92,7 +92,7 @@ def _orders(asked: Asked, independent: Point, parents: Parents, workspace: Works
 
 
 def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) -> str | None:
-    """What is to be set for an experience to start from another run; None for one that starts from none."""
+    """The key of an experience that names its pretraining run; None for an experience without pretraining."""
     changes = [resolve.override(*change) for change in overrides.items()]
     written = resolve.experience(reference, changes, workspace).document.get("pretrain")
     if written is None:
@@ -100,22 +100,22 @@ def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) ->
     return "pretrain.run" if isinstance(written, dict) else "pretrain"
 
 
-def _merged(prepared: Sequence[Prepared]) -> Prepared:
-    """Several orders of the same settings as one, so that they make one launch."""
-    choices = [one.choice for one in prepared]
-    planned = [plan for one in prepared for plan in one.plans]
+def _merged(checked: Sequence[CheckedOrder]) -> CheckedOrder:
+    """One order from several with equal settings, so that they make one launch."""
+    workloads = [one.workload for one in checked]
+    planned = [plan for one in checked for plan in one.plans]
     names = [plan.name for plan in planned]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
-        raise QexpError(f"two runs of the study would be the same, {double}; name every experience and value once")
-    return Prepared(
-        prepared[0].order,
+        raise QexpError(f"two runs of the study are the same, {double}; name every experience and value once")
+    return CheckedOrder(
+        checked[0].order,
         planned,
-        Choice(
-            [plan for choice in choices for plan in choice.new],
-            [plan for choice in choices for plan in choice.again],
-            [plan for choice in choices for plan in choice.done],
-            {name: state for choice in choices for name, state in choice.left.items()},
+        Workload(
+            [plan for workload in workloads for plan in workload.new],
+            [plan for workload in workloads for plan in workload.again],
+            [plan for workload in workloads for plan in workload.done],
+            {name: state for workload in workloads for name, state in workload.left.items()},
         ),
-        prepared[0].settings,
+        checked[0].settings,
     )

@@ -1,4 +1,4 @@
-"""What came of a study: at each point a comparison of its experiences, and all of them as tables."""
+"""The results of a study: a comparison of its experiences at each point, and tables of all comparisons."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from qexp.analysis.comparison.comparison_tables import differences_of, remarks, results_of_groups
 from qexp.analysis.comparison.rounding import NONE
 from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_across_seeds
-from qexp.analysis.comparison.seed_groups import Chosen, Group
+from qexp.analysis.comparison.seed_groups import ComparedRun, SeedGroup
 from qexp.analysis.comparison.typesetting import Table
-from qexp.analysis.studies.axes import Axis, Point, holds, points
+from qexp.analysis.studies.axes import Point, StudyAxis, holds, points
 from qexp.analysis.studies.members import Member
 from qexp.runs.record.directory import with_caution
 from qexp.runs.record.state import State
@@ -24,14 +24,14 @@ class Found:
 
     point: tuple[str, ...]
     comparison: SeedComparison
-    """Of the metric that is studied, and no other."""
+    """Comparison by the studied metric only."""
     own: Mapping[str, Point]
-    """Group → the values that it depends on."""
+    """SeedGroup → values of the axes that it depends on."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What came of a study."""
+    """The results of a study."""
 
     axes: list[str]
     output: str
@@ -39,12 +39,12 @@ class Study:
     unit: str
     found: list[Found]
     unfinished: Mapping[str, State]
-    """Run → state of those that are not done."""
+    """Run → state, for runs that are not done."""
     folder: Path
     files: list[Path]
 
     def results(self) -> Table:
-        """A row for each experience and value; what an experience does not depend on is left open."""
+        """A table with a row per experience and value; axes that an experience does not depend on are left empty."""
         rows, columns, seen = [], [*self.axes], set()
         for one in self.found:
             table = results_of_groups(one.comparison)
@@ -57,7 +57,7 @@ class Study:
         return Table(f"{self.output} {self.metric}, test", columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:
-        """For every two experiences, the difference seed by seed at every value."""
+        """A table per pair of experiences: the differences paired by seed, for every value."""
         rows: dict[str, list[list[str]]] = {}
         columns: list[str] = []
         for one in self.found:
@@ -71,7 +71,7 @@ class Study:
         return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
 
     def remarks(self) -> list[str]:
-        """What a reader of the tables must know besides."""
+        """Remarks that a reader of the tables needs."""
         return list(dict.fromkeys(text for one in self.found for text in remarks(one.comparison)))
 
     def document(self) -> dict[str, Any]:
@@ -91,27 +91,27 @@ class Study:
 
 
 def found_in(
-    runs: Mapping[str, Chosen], members: Sequence[Member], axes: Sequence[Axis], output: str, metric: str
+    runs: Mapping[str, ComparedRun], members: Sequence[Member], axes: Sequence[StudyAxis], output: str, metric: str
 ) -> Iterator[Found]:
-    """The comparison at each point where a run is done.
+    """The comparisons at all points where a run is done.
 
-    runs  name → run, of those members that can be read
+    runs  name → run, for the readable ones among the members
     """
     for point in points(axes):
-        groups: list[Group] = []
+        groups: list[SeedGroup] = []
         own: dict[str, Point] = {}
         for reference in dict.fromkeys(one.experience for one in members):
             here = [one for one in members if one.experience == reference and holds(one.point, point)]
             chosen = [runs[one.plan.name] for one in here if one.plan.name in runs]
             if chosen:
-                groups.append(Group(_shown(chosen), chosen))
+                groups.append(SeedGroup(_shown(chosen), chosen))
                 own[groups[-1].name] = here[0].point
         if any(group.counted for group in groups):
             yield Found(point, _of_metric(compare_across_seeds(groups), output, metric), own)
 
 
 def _of_metric(whole: SeedComparison, output: str, metric: str) -> SeedComparison:
-    """A comparison with one metric alone."""
+    """A comparison reduced to one metric."""
     return replace(
         whole,
         results=[row for row in whole.results if (row.output, row.metric) == (output, metric)],
@@ -122,6 +122,6 @@ def _of_metric(whole: SeedComparison, output: str, metric: str) -> SeedCompariso
     )
 
 
-def _shown(chosen: Sequence[Chosen]) -> str:
-    """The experience, with what must be said wherever its numbers are."""
+def _shown(chosen: Sequence[ComparedRun]) -> str:
+    """The name of the experience with its caution, if it has one."""
     return with_caution(chosen[0].summary["experience"], chosen[0].summary["caution"])

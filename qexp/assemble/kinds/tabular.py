@@ -31,7 +31,7 @@ FOLDS_LOOKED_INTO = 200
 
 
 class TabularKind(Kind[TabularDataset]):
-    pretrainable = False  # the networks of folds have first weights of their own
+    pretrainable = False  # the networks of folds are initialised at random
     several_networks = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:

@@ -228,8 +228,8 @@ class GriddedDataset:
         return wanted
 
     def _units(self, given: Mapping[str, str]) -> dict[str, str]:
-        told = self.parts[TRAIN][0].attributes
-        return {name: given.get(name, str(told.get(name, {}).get("units", ""))) for name in self.variables}
+        attributes = self.parts[TRAIN][0].attributes
+        return {name: given.get(name, str(attributes.get(name, {}).get("units", ""))) for name in self.variables}
 
     def _warn(self) -> None:
         spacings: dict[tuple[float, float], list[str]] = {}

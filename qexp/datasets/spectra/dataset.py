@@ -231,8 +231,8 @@ class _Reading:
         return block
 
     def end(self) -> None:
-        told = json.dumps([self.hashes, vars(self.rows)], sort_keys=True)
-        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+        content = json.dumps([self.hashes, vars(self.rows)], sort_keys=True)
+        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
         self.warnings = _repeated(self.rows, self.hashes)
 
     def key(self) -> list[Any]:
@@ -268,8 +268,8 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]
 def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
     first: dict[tuple[str, str], str] = {}
     twice: dict[str, list[str]] = {}
-    for name, part, told in zip(rows.names, rows.parts, hashes, strict=True):
-        if (original := first.setdefault((part, told), name)) is not name:
+    for name, part, counts in zip(rows.names, rows.parts, hashes, strict=True):
+        if (original := first.setdefault((part, counts), name)) is not name:
             twice.setdefault(part, []).append(f"{name} (as {original})")
     return [
         f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"

@@ -52,12 +52,12 @@ class Folders:
         columns: dict[str, list[str]] = {}
         targets: list[float] = []
         for part in self._parts():
-            told = dict(described(part / INFO, findings))
-            compare(part / SPECTRA, files_in(part / SPECTRA), part / INFO, told, findings)
+            listed = dict(described(part / INFO, findings))
+            compare(part / SPECTRA, files_in(part / SPECTRA), part / INFO, listed, findings)
             if self._labelled:
-                targets += _targets(part, list(told), findings)
-            validation = _validation(part, told, findings)
-            for name, cells in told.items():
+                targets += _targets(part, list(listed), findings)
+            validation = _validation(part, listed, findings)
+            for name, cells in listed.items():
                 for column, cell in cells.items():
                     columns.setdefault(column, [""] * len(names)).append(cell)
                 names.append(name)
@@ -210,22 +210,22 @@ def _targets(part: Path, names: list[str], findings: Findings) -> list[float]:
                 text = _content(folder / name).removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
             except OSError as error:
                 text = error.strerror or str(error)
-            told = number(text)
-            if told is None or not math.isfinite(told):
+            read = number(text)
+            if read is None or not math.isfinite(read):
                 kind = f"{folder} has files that are not one finite number"
                 findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
             else:
-                value = told
+                value = read
         found.append(value)
     return found
 
 
-def _validation(part: Path, told: dict[str, dict[str, str]], findings: Findings) -> set[str]:
+def _validation(part: Path, listed: dict[str, dict[str, str]], findings: Findings) -> set[str]:
     path = part / KEPT_FOR_VALIDATION
     if part.name != TRAIN or not path.is_file():
         return set()
     named = [cells[0] for _, cells in islice(_lines(path, findings), 1, None)]
     for name in named:
-        if name not in told:
+        if name not in listed:
             findings.add(f"{path} names spectra that {INFO} beside it does not", name)
     return set(named)

@@ -1,1 +1,1 @@
-"""The catalog: an index of all runs, its columns and filters, and the names by which runs are found."""
+"""The catalog: an index of all runs, with columns, filters, and lookup of runs by name."""

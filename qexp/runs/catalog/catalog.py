@@ -1,4 +1,4 @@
-"""The catalog: an index of all runs, rebuilt from their directories whenever they say something newer."""
+"""The catalog: an index of all runs, updated from their directories whenever these have changed."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ from qexp.runs.state.states import Report, state_now
 from qexp.workspace import Workspace
 
 SMALL = 1_000_000
-"""Bytes of a catalog, of about 1,200 runs, up to which it is brought up to date in some 30 ms."""
+"""Largest size [bytes] of a catalog that can be updated in about 30 ms (about 1,200 runs)."""
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
     "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
 )  # fmt: skip
-"""What the catalog holds of a record."""
+"""Keys of a record that the catalog stores."""
 
 SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "attempt"))
 
 OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
-"""In all other states a record has the last word."""
+"""States in which a run's launcher or process may know more than its record."""
 
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
 @dataclass
 class Catalog:
-    """All runs of a workspace, and what is known of their matrices."""
+    """All runs of a workspace."""
 
     workspace: Workspace
     warnings: list[str] = field(default_factory=list)
-    """What could not be read; listings go on without it."""
+    """Messages about runs and files that could not be read; listings continue without them."""
 
     @property
     def path(self) -> Path:
         return self.workspace.runs / "catalog.json"
 
     def runs(self, refresh: bool = True) -> list[dict[str, Any]]:
-        """A summary of every run, by name; states are those of this moment.
+        """A summary of every run, sorted by name, with its current state.
 
         A run whose record cannot be read is `damaged`, and a warning says why.
 
-        refresh  look at the stamp of every record; without it the catalog is taken as it is
+        refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
         """
         with _nothing_collected():
             rows = self._refreshed() if refresh else self._usable()
@@ -70,10 +70,10 @@ class Catalog:
             return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
 
     def refresh_if_small(self) -> None:
-        """Bring the file up to date where that takes no time: for those who read it themselves.
+        """Update the file if it is small, for programs that read it directly.
 
-        Nothing depends on it: whoever lists runs looks for himself. So nobody waits at the end of a run because there
-        are ten thousand others.
+        qexp does not depend on it: listings check for changes themselves. So the end of a run is not delayed when the
+        workspace holds ten thousand runs.
         """
         with suppress(FileNotFoundError):
             if self.path.stat().st_size > SMALL:
@@ -81,14 +81,14 @@ class Catalog:
         self._refreshed()
 
     def reindex(self) -> int:
-        """Throw the catalog away and build it again. Returns the number of runs that it holds."""
+        """Delete the catalog and build it again. Returns the number of runs in it."""
         self._discard()
         return sum(row["summary"]["state"] != State.DAMAGED for row in self._refreshed().values())
 
     def find(self, reference: str) -> RunDirectory:
         """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
 
-        Raises NotFoundError with near names.
+        Raises NotFoundError with similar names.
         """
         by_path = Path(reference)
         if "/" in reference and (by_path / "run.json").is_file():
@@ -105,11 +105,11 @@ class Catalog:
             return RunDirectory(self.workspace.runs / matching[0])
         if matching:
             shown = ", ".join(sorted(matching, key=natural)[:8])
-            raise NotFoundError(f"'{reference}' begins the names of {len(matching)} runs: {shown}; write more of it")
+            raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {shown}; write more of it")
         raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
 
     def names(self) -> list[str]:
-        """The directories that may be runs, in no order."""
+        """The names of directories that may be runs, in no particular order."""
         try:
             with os.scandir(self.workspace.runs) as entries:
                 return [entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
@@ -119,7 +119,7 @@ class Catalog:
             raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
 
     def _refreshed(self) -> dict[str, dict[str, Any]]:
-        """The catalog's rows after a look at the stamps of every run; only changed ones are read."""
+        """Run → its up-to-date row; only runs whose stamp has changed are read."""
         known = self._usable()
         stamps, damaged = self._stamps()
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
@@ -132,7 +132,7 @@ class Catalog:
         return {**rows, **fresh, **{name: _damaged(name, why) for name, why in damaged.items()}}
 
     def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
-        """Run → the stamp of its record; and run → why its record cannot be looked at."""
+        """Run → the stamp of its record, and run → why its record cannot be accessed."""
         stamps, damaged, place = {}, {}, str(self.workspace.runs)
         for name in self.names():
             try:
@@ -143,11 +143,11 @@ class Catalog:
             if stamp is not None and NAME.fullmatch(name):
                 stamps[name] = stamp
             elif stamp is not None:
-                self.warnings.append(f"{self.workspace.runs / name!r} is no name of a run; rename it")
+                self.warnings.append(f"{self.workspace.runs / name!r} is not a valid run name; rename the directory")
         return stamps, damaged
 
     def _read(self, names: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-        """Run → its row, as its directory tells it now; and run → why that cannot be read."""
+        """Run → its row, read from its directory, and run → why its directory cannot be read."""
         rows, damaged = {}, {}
         times: dict[int, float] = {}
         for name in names:
@@ -160,11 +160,11 @@ class Catalog:
             except DamagedError as error:
                 damaged[name] = str(error)
             except (NotFoundError, FileNotFoundError):
-                continue  # removed at this moment
+                continue  # removed in the meantime
         return rows, damaged
 
     def _usable(self) -> dict[str, dict[str, Any]]:
-        """What the catalog knows; nothing, and a warning, if it is damaged."""
+        """Run → its stored row; empty, with a warning, if the catalog is damaged."""
         try:
             return self._known()
         except DamagedError as error:
@@ -179,7 +179,7 @@ class Catalog:
         return {row["summary"]["name"]: row for row in rows}
 
     def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
-        """Bring the file up to date. Listing goes on without it where it cannot be written."""
+        """Update the file; if it cannot be written, warn and continue."""
         try:
             database = TinyDB(self.path, storage=LockedStorage)
             storage = database.storage
@@ -190,10 +190,10 @@ class Catalog:
                 table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
                 table.insert_multiple(fresh.values())
         except QexpError as error:
-            self.warnings.append(f"the catalog could not be brought up to date: {error}")
+            self.warnings.append(f"the catalog could not be updated: {error}")
 
     def _discard(self) -> None:
-        """Remove the file; a folder in its place, which may hold anything, is moved aside."""
+        """Delete the file; a folder in its place is moved aside, since its contents are unknown."""
         try:
             if self.path.is_dir() and not self.path.is_symlink():
                 self.path.rename(self.path.with_name(f"{self.path.name}.{time.time_ns()}"))
@@ -202,7 +202,7 @@ class Catalog:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
     def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, Report]:
-        """What launchers report of the runs that they may still start, stop or know the end of."""
+        """Run → state reported by its launcher, for runs whose records may be outdated."""
         open_ended = {
             RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
             for name, row in rows.items()
@@ -221,7 +221,7 @@ def _fold(run: RunDirectory, name: str) -> RunDirectory:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """Python looks through all objects again and again for garbage while a million are made that all stay."""
+    """Switch garbage collection off: it scans repeatedly while a million lasting objects are created."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -261,7 +261,7 @@ def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
 
 
 def _damaged(name: str, why: str) -> dict[str, Any]:
-    """The row of a run whose record cannot be read. It is kept in no file: the record is looked at each time."""
+    """The row of a run whose record cannot be read. It is not stored: the record is checked every time."""
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
     return {"stamp": None, "summary": {key: blank[key] for key in KEPT} | unknown, "attempt": None}
@@ -271,11 +271,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return True  # it leads to a place that this user may not look at
+        return True  # its target is not accessible to this user
 
 
 def natural(name: str) -> list[str | int]:
-    """Names in the order that people expect: mogi_2 before mogi_10."""
+    """Sort key for names in natural order: mogi_2 before mogi_10."""
     parts: list[str | int] = [*DIGITS.split(name)]
     parts[1::2] = map(int, parts[1::2])
     return parts

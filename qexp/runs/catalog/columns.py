@@ -1,4 +1,4 @@
-"""Columns and groups of a listing: what runs have under a name, and what those have in common that share a value."""
+"""Columns of a listing (the values of runs by name) and groups of runs that share a value."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ PARTS = ("test", "validation")
 FIELDS = frozenset(one.name for one in fields(Record)) - {"others"}
 
 _NOTHING = object()
-"""What is found where there is no such thing, which is not the same as one that is null."""
+"""The result for a missing key, as opposed to a null value."""
 
 
 class Columns:
-    """What each of some runs has under the name of a column.
+    """The values of columns for some runs.
 
     A column is a field of the summary or of the record (`seed`, `epochs.best`, `code.commit`), a metric
     (`test.depth.mae`, with or without `results.` before it), a key of the spec (`learning_rate`, `dataset.fixed.noise`,
-    with or without `spec.` before it), or `size`, the bytes of the directory. Files are read only for what the
-    summaries do not say.
+    with or without `spec.` before it), or `size`, the bytes of the directory. Files are read only for values that are
+    not in the summaries.
     """
 
     def __init__(self, runs: Sequence[Summary]) -> None:
         self.runs = runs
         self.warnings: list[str] = []
-        """What could not be read; the cells of such a run are empty."""
+        """Messages about runs that could not be read; their cells are empty."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
 
     def values(self, column: str) -> list[Any]:
-        """A value per run, None where it has none. Raises QexpError with near names if no run could have it."""
+        """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
         look = self._lookup(column)
         found = [look(one) for one in self.runs]
         if found and all(value is _NOTHING for value in found) and not self._can_come(column):
-            unread = f"\nwhat could have it cannot be read: {self.warnings[0]}" if self.warnings else ""
+            unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
             raise QexpError(f"no field '{shortened(column)}'; {self._suggestion(column)}{unread}")
         return [None if value is _NOTHING else value for value in found]
 
     def _lookup(self, column: str) -> Callable[[Summary], Any]:
-        """Where the values of a column are: the nearest of summary, record and spec that knows its first step."""
+        """A function run → value: the first of summary, record and spec that has the column's first key."""
         first, *rest = steps = column.split(".")
         summary = self.runs[0] if self.runs else {}
         if column == "size":
             return lambda run: files.size_of(Path(run["path"]))
         if first == "spec":
             return lambda run: _below(self._spec(run["path"]), rest)
-        # The summary's dataset and model are names; what is below them is the spec's.
+        # `dataset` and `model` in the summary are names; paths below them refer to the spec.
         if first in summary and not (rest and isinstance(summary[first], str)):
             return lambda run: _below(run, steps)
         if first in PARTS:
             return lambda run: _below(run["results"], steps)
-        # What the record says of `metrics` is for those who read results; as a column it is the spec's.
+        # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
         if first in FIELDS and first not in (*summary, "metrics"):
             return lambda run: _below(self._record(run["path"]), steps)
         return lambda run: _below(self._spec(run["path"]), steps)
@@ -79,14 +79,14 @@ class Columns:
             return _NOTHING
 
     def _can_come(self, column: str) -> bool:
-        """Whether it is a metric that one of the runs will have once it is done."""
+        """Whether the column is a metric that one of the runs can have when it is done."""
         part, _, rest = column.removeprefix("results.").partition(".")
         output, _, metric = rest.partition(".")
         with_output = any(output in one["units"] for one in self.runs)
         return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
 
     def meaning(self, metric: str) -> Meaning:
-        """How the numbers of a metric are read: of one that is not qexp's own, as the runs' records say."""
+        """Direction and unit of a metric; those of custom metrics are taken from the runs' records."""
         from qexp.metrics.built_in import METRICS
         from qexp.metrics.recorded import meaning_of
 
@@ -104,7 +104,7 @@ class Columns:
 
 
 def _below(document: Any, steps: Sequence[str]) -> Any:
-    """What a document holds under a path; None below null, and `_NOTHING` where there is no such key."""
+    """The value at a path in a document; None below null, `_NOTHING` if a key is missing."""
     for step in steps:
         if document is None:
             return None
@@ -118,7 +118,7 @@ def _below(document: Any, steps: Sequence[str]) -> Any:
 
 
 def _paths(document: Any, before: str = "") -> Iterator[str]:
-    """All dotted paths into a document of dictionaries."""
+    """All dotted paths in nested dictionaries."""
     if isinstance(document, dict):
         for key, value in document.items():
             yield f"{before}{key}"
@@ -126,10 +126,10 @@ def _paths(document: Any, before: str = "") -> Iterator[str]:
 
 
 def groups(runs: Sequence[Summary], values: Sequence[Any]) -> list[dict[str, Any]]:
-    """The runs that share a value, in the order of their first: how many, in which states, and their mean test errors.
+    """Groups of runs with the same value, in order of first appearance: number, states and mean test errors.
 
-    values   what they are grouped by, one per run
-    returns  per group `value`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
+    values   one value per run, by which to group
+    returns  for each group `value`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
     """
     members: dict[str, list[int]] = {}
     for index, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Choosing runs by an expression: comparisons over what a summary holds, and nothing that could be executed."""
+"""Filtering and sorting of runs; filter expressions hold comparisons of fields only and are never executed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qexp.runs.record.state import LISTED
 Summary = dict[str, Any]
 
 DEEPEST = 50
-"""Levels of an expression; a field with a dozen dots and a few brackets has twenty."""
+"""Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth twenty."""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -33,9 +33,9 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 def select(
     summaries: Iterable[Summary], *, where: str | None = None, status: str | None = None, tags: Iterable[str] = ()
 ) -> list[Summary]:
-    """Those of a state, with all of some tags, and for which an expression holds.
+    """The runs in a state, with all of the tags, that match an expression.
 
-    Raises QexpError for an expression that cannot be understood, and for a state that there is not.
+    Raises QexpError for an invalid expression or an unknown state.
     """
     if status is not None and status not in LISTED:
         raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
@@ -49,13 +49,18 @@ def select(
 
 
 def condition(text: str) -> Callable[[Summary], bool]:
-    """A test from `seed < 5 and experience == 'mogi_cnn'`; fields go deep with dots: `results.test.depth.mae < 0.1`.
+    """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
 
-    A comparison with something that a run does not have is false.
+    Dots lead into a field: `results.test.depth.mae < 0.1`. Comparisons with a value that a run lacks are false.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last where brackets go too deep
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         shown = repr(shortened(text))
         raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "seed < 5"') from None
@@ -66,7 +71,7 @@ def condition(text: str) -> Callable[[Summary], bool]:
 
 
 def field(summary: Summary, path: str) -> Any:
-    """What a summary holds under a dotted name; None if nothing. Raises QexpError if no summary has such a field."""
+    """The value of a dotted field in a summary; None if missing. Raises QexpError if no summary has such a field."""
     first, *rest = path.split(".")
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
@@ -77,7 +82,7 @@ def field(summary: Summary, path: str) -> Any:
 
 
 def newest(summaries: list[Summary], count: int) -> list[Summary]:
-    """Those that were created last, in the order in which they are given."""
+    """The runs created last, in the given order."""
     if len(summaries) <= count:
         return summaries
     kept = {one["name"] for one in sorted(summaries, key=lambda one: one["created"] or "")[-count:]}
@@ -85,7 +90,7 @@ def newest(summaries: list[Summary], count: int) -> list[Summary]:
 
 
 def _goes_deeper(tree: ast.AST, steps: int) -> bool:
-    """Whether it has more levels; looked at level by level, since what goes through it later goes down by itself."""
+    """Whether a tree has more levels; checked without recursion, so that the recursive functions below are safe."""
     level: list[ast.AST] = [tree]
     for _ in range(steps):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
@@ -113,8 +118,7 @@ def _check(node: ast.expr, text: str) -> None:
             _check(value, text)
         case _:
             raise QexpError(
-                f"--where: only comparisons, and, or, not, in, numbers and texts are understood, "
-                f"not {ast.unparse(node)!r}"
+                f"--where: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
             )
 
 
@@ -129,7 +133,7 @@ def _value(node: ast.expr, summary: Summary) -> Any:
         case ast.UnaryOp(operand=operand):
             number = _value(operand, summary)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise QexpError(f"--where: there is no minus of {number!r}")
+                raise QexpError(f"--where: {number!r} is not a number and cannot have a minus sign")
             return None if number is None else -number
         case ast.Compare(left=left, ops=operators, comparators=others):
             values = [_value(value, summary) for value in (left, *others)]
@@ -162,9 +166,9 @@ def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
 def ordered(
     summaries: list[Summary], by: str | None, reverse: bool = False, values: Sequence[Any] | None = None
 ) -> list[Summary]:
-    """In the order of a field; runs without it come last. Raises QexpError for a field that there is not.
+    """The runs sorted by a field; runs without it come last. Raises QexpError for an unknown field.
 
-    values  what the runs have in that field, where their summaries do not say it
+    values  the runs' values of that field, if it is not in their summaries
     """
     if by is None or not summaries:
         return summaries[::-1] if reverse else summaries
@@ -174,7 +178,8 @@ def ordered(
         not having and any(v is not None for v, _ in keyed)
     ):
         raise QexpError(
-            f"--sort {by}: that is not a number or a text; name one inside it, as in results.test.depth.mae"
+            f"--sort {by}: the values are neither all numbers nor all texts; "
+            "name a field inside, as in results.test.depth.mae"
         )
     having.sort(key=lambda pair: pair[0], reverse=reverse)
     return [one for _, one in having] + [one for value, one in keyed if not isinstance(value, int | float | str)]

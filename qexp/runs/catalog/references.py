@@ -1,4 +1,4 @@
-"""How a user names runs: by name, unique prefix, path, or pattern."""
+"""Lookup of runs by name, unique prefix, path, or pattern."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qexp.runs.catalog.catalog import Catalog, natural
 from qexp.runs.record.directory import RunDirectory
 
 WILDCARD = re.compile(r"[*?[]")
-"""Names of runs have none of these characters."""
+"""Characters that mark a pattern; run names cannot contain them."""
 
 
 def is_pattern(reference: str) -> bool:
@@ -21,7 +21,7 @@ def is_pattern(reference: str) -> bool:
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that a pattern such as 'mogi_*' matches, in their order. Raises NotFoundError if there is none."""
+    """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if there are none."""
     known = list(names)
     matched = [name for name in known if fnmatchcase(name, pattern)]
     if not matched:
@@ -29,8 +29,8 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     return matched
 
 
-def chosen(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
-    """The runs that references name, each once. Raises NotFoundError for a reference that names none."""
+def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
+    """The runs that match the references, each once. Raises NotFoundError for a reference without a match."""
     found: dict[Path, RunDirectory] = {}
     for reference in references:
         for directory in _named(reference, catalog):

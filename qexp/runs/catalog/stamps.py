@@ -1,4 +1,4 @@
-"""Stamps: what changes when a run's record or labels do, and takes no reading of them."""
+"""Stamps: values that change whenever a run's record or annotations do, found without reading these files."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import os
 from qexp.runs.record import tagging
 
 COARSE, FINE = 2.0, 0.05
-"""Seconds within which two changes may get one time: on file systems that keep whole seconds, and on others."""
+"""Seconds within which two changes may get the same time: on file systems with whole seconds, and on others."""
 
 LONGEST = 600.0
-"""Seconds that a listing may take: what changed meanwhile is later than `now`, and what is much later is no matter."""
+"""Largest duration of a listing [s]. Files that change during it are later than `now`; far later times are ignored."""
 
 Stamp = list[int]
 
 
 def stamp_of(run: str) -> Stamp | None:
-    """Time, size and inode of the record and, if there are any, of the labels; None if there is no record.
+    """Time, size and inode of the record and of the annotations, if there are any; None without a record.
 
-    Raises OSError where that cannot be looked at. Both files are always replaced, so that their inodes change.
+    Raises OSError if they cannot be accessed. Both files are always replaced, so that their inodes change.
     """
-    # Texts and no Paths: for 10,000 runs it is this that takes time. For the same reason a file is asked for before
-    # its status: an error that is raised takes longer than both.
+    # Texts instead of Paths, because with 10,000 runs Paths take most of the time. `os.access` before `os.stat` for
+    # the same reason: raising an error takes longer than both calls.
     stamp = _of_file(f"{run}/run.json")
     if stamp is None:
         return None
-    labels = f"{run}/{tagging.FILE}"
-    return [*stamp, *(_of_file(labels) or ())] if os.access(labels, os.F_OK) else stamp
+    annotations = f"{run}/{tagging.FILE}"
+    return [*stamp, *(_of_file(annotations) or ())] if os.access(annotations, os.F_OK) else stamp
 
 
 def lasting_stamp_of(run: str, now: float) -> Stamp | None:
-    """The same, but None if a file was changed so lately that another change may get the same stamp.
+    """The stamp; None if a file changed so recently that another change could get the same stamp.
 
-    A file system may give the inode of a file that was replaced to the next one.
-    now  the time by that file system, at the moment or a little earlier
+    A file system may reuse the inode of a replaced file.
+    now  the current time of that file system, or slightly earlier
     """
     stamp = stamp_of(run)
     if stamp is None:

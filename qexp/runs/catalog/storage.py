@@ -17,21 +17,21 @@ from qexp.errors import DamagedError, QexpError
 from qexp.locks import locked
 
 LOCK_SECONDS = 10.0
-"""A listing waits so long for another process, and then goes on without bringing the file up to date."""
+"""Seconds a listing waits for another process before it continues without updating the file."""
 
 
 FORM = 2
-"""Of the rows; a catalog whose rows have another form is built again."""
+"""Version of the rows' form; a catalog with another version is rebuilt."""
 
 HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
-"""How the file begins: a table of one row, with the checksum of all that follows."""
+"""Beginning of the file: a table of one row with the checksum of the rest."""
 
 
 class LockedStorage(Storage):
     """TinyDB's storage as one file that is replaced atomically, changed only under a lock, and read without one.
 
-    TinyDB reads and writes in separate calls; `transaction` holds the lock around them all. A checksum in the file
-    tells whether it is what this class has written: then its rows need not be checked one by one.
+    TinyDB reads and writes in separate calls; `transaction` holds the lock around all of them. A checksum proves that
+    this class wrote the file, so that its rows need not be checked one by one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class LockedStorage(Storage):
             self._pending, self._changed = data, True
 
     def _load(self) -> dict[str, dict[str, Any]]:
-        """What was written; nothing if that was by a version of qexp whose rows have another form."""
+        """The tables in the file; empty if another version of qexp wrote rows of another form."""
         try:
             content = files.read_bytes(self._path)
         except FileNotFoundError:
@@ -74,7 +74,7 @@ class LockedStorage(Storage):
             _require_tables(self._path, content)
             return {}
         if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
-            raise DamagedError(f"{self._path} is damaged: its content is not what its checksum says")
+            raise DamagedError(f"{self._path} is damaged: its content does not match its checksum")
         data: dict[str, dict[str, Any]] = orjson.loads(content)
         del data["written"]
         return data
@@ -86,11 +86,11 @@ def _with_head(tables: dict[str, dict[str, Any]]) -> bytes:
 
 
 def _require_tables(path: Path, content: bytes) -> None:
-    """Raise DamagedError unless a content may be that of a catalog."""
+    """Raise DamagedError unless the content has the form of a catalog."""
     try:
         tables = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
     rows = tables.get("runs", {}) if isinstance(tables, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(row, dict) and "summary" in row for row in rows.values()):
-        raise DamagedError(f"{path} is damaged: it is no table of runs")
+        raise DamagedError(f"{path} is damaged: it is not a table of runs")

@@ -10,19 +10,11 @@ from qexp import files
 from qexp.errors import QexpError
 from qexp.figures.canvas import save
 from qexp.figures.styles import styled
-from qexp.runs.figures import generated, gridded, spectra, tabular
+from qexp.runs.figures.kinds import KINDS
 from qexp.runs.figures.sources import FigureOfRun, MissingNumbersError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
-
-FIGURES: Mapping[str, Mapping[str, FigureOfRun]] = {
-    "generated": generated.FIGURES,
-    "tabular": tabular.FIGURES,
-    "gridded": gridded.FIGURES,
-    "spectra": spectra.FIGURES,
-}
-"""Kind of dataset → name of a figure → what draws it."""
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -72,7 +64,7 @@ def draw(
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
     """The figures that a run of its kind of dataset can have, by name."""
-    return FIGURES[directory.spec()["dataset"]["type"]]
+    return KINDS[directory.spec()["dataset"]["type"]]
 
 
 def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:
@@ -82,7 +74,7 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
     for name in only:
         if name not in known:
             raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(known)}")
-    file = directory.judgement()
+    file = directory.evaluation_file()
     if file.is_file():
         return
     record, state = directory.record(), Watch().state(directory)

@@ -1,1 +1,1 @@
-"""Training the networks of a cross-validation, fold by fold."""
+"""Training of the networks of a cross-validation, fold by fold."""

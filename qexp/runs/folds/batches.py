@@ -1,4 +1,4 @@
-"""Training folds in batches: which share a stack follows from the spec alone, so that a run comes to the same bits."""
+"""Training of folds in batches. Which folds share a stack depends on the spec alone, so that bits are reproducible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from qexp import files
 from qexp.assemble.folds import Candidate, Folds, in_stacks
 from qexp.datasets.splits import Fold
-from qexp.runs.folds.directories import Trained, TrainedNetwork, done, write_fold
+from qexp.runs.folds.directories import TrainedFold, TrainedNetwork, done, write_fold
 from qexp.runs.folds.progress import Steps
 from qexp.runs.record.directory import RunDirectory
 from qexp.training.recipe import Recipe
@@ -21,7 +21,7 @@ from qexp.training.stack import Stack
 from qexp.training.stack_tasks import Task, stack_size
 
 STACKS = ".stacks"
-"""Where the stacks under way have their checkpoints, in the run's folder of folds."""
+"""Folder, in the run's folder of folds, for checkpoints of unfinished stacks."""
 
 
 def train_batch(
@@ -32,9 +32,9 @@ def train_batch(
     progress: Steps,
     interrupted: Callable[[], bool],
 ) -> list[str] | None:
-    """Train the folds of one batch, and write down those that are not done.
+    """Train the folds of one batch and write the results of those that are not done.
 
-    Returns the names of those that failed; None if interrupted.
+    Returns the names of failed folds; None if interrupted.
     """
     batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
     trained = _Batch(plan, batch, folder, progress, interrupted).train()
@@ -48,9 +48,9 @@ def train_batch(
 
 
 def batches_of(plan: Folds) -> list[list[Fold]]:
-    """Neighbouring folds whose networks fit into one stack, evenly.
+    """Batches of neighbouring folds whose networks fit into one stack, divided evenly.
 
-    Folds of different sizes have no stack in common, so that each may be trained by another process.
+    Folds of different sizes never share a batch, so that different processes can train them.
     """
     tasks = tasks_of_first(plan)
     at_once = max(1, _stack_size(plan, tasks[0]) // len(tasks))
@@ -63,11 +63,11 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
 
 
 def tasks_of_first(plan: Folds) -> list[Task]:
-    """The networks that a fold needs most of at a time."""
+    """The largest set of networks that the first fold trains at a time."""
     first = plan.folds[0]
-    judged = plan.judged(first, plan.candidates[0]) if _chooses(plan) else []
+    on_inner_folds = plan.judged(first, plan.candidates[0]) if _chooses(plan) else []
     refitted = plan.refitted(first, plan.candidates[0]) if plan.refits else []
-    return max(judged, refitted, key=len)
+    return max(on_inner_folds, refitted, key=len)
 
 
 def _stack_size(plan: Folds, task: Task) -> int:
@@ -75,18 +75,18 @@ def _stack_size(plan: Folds, task: Task) -> int:
 
 
 def epochs_of(plan: Folds) -> int:
-    """How often an epoch ends in a batch at most, as far as there is one stack for each candidate."""
+    """Largest number of epochs in a batch, if each candidate's networks form one stack."""
     epochs: list[int] = [candidate.spec["epochs"] for candidate in plan.candidates]
     return (sum(epochs) if _chooses(plan) else 0) + (max(epochs) if plan.refits else 0)
 
 
 def _chooses(plan: Folds) -> bool:
-    """Whether networks are trained on the inner parts."""
+    """Whether networks are trained on the inner folds."""
     return not plan.refits or len(plan.candidates) > 1
 
 
 class _Batch:
-    """Some folds, trained side by side."""
+    """Folds that are trained side by side."""
 
     def __init__(
         self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: Steps, interrupted: Callable[[], bool]
@@ -94,10 +94,10 @@ class _Batch:
         self._plan, self._folds, self._folder = plan, folds, folder
         self._progress, self._interrupted = progress, interrupted
 
-    def train(self) -> dict[str, Trained] | None:
-        """Fold → what was trained; None if interrupted."""
+    def train(self) -> dict[str, TrainedFold] | None:
+        """Fold → its trained networks and chosen hyper-parameters; None if interrupted."""
         plan = self._plan
-        trained = {fold.name: Trained(dict(plan.candidates[0].chosen)) for fold in self._folds}
+        trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self._folds}
         chosen = dict.fromkeys(trained, plan.candidates[0])
         if _chooses(plan):
             for index, candidate in enumerate(plan.candidates):
@@ -109,7 +109,7 @@ class _Batch:
                     loss = _pooled_loss(of_fold)
                     best = trained[name].inner_loss
                     if best is None or loss < best:
-                        trained[name] = Trained(dict(candidate.chosen), of_fold, loss)
+                        trained[name] = TrainedFold(dict(candidate.chosen), of_fold, loss)
                         chosen[name] = candidate
         if plan.refits:
             longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
@@ -130,7 +130,7 @@ class _Batch:
     ) -> dict[str, list[TrainedNetwork]] | None:
         """Fold → its networks, in the order of its tasks; None if interrupted.
 
-        steps  what all of it counts for, of the epochs of the batch
+        steps  the share of the batch's epochs that this training counts for
         """
         plan, recipe = self._plan, self._plan.recipe(candidate)
         owners = {id(task): name for name, of_fold in tasks.items() for task in of_fold}
@@ -164,7 +164,7 @@ class _Batch:
 
 
 def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
-    """The loss of a candidate over all inner rows; infinite if one of its networks failed."""
+    """The loss of a candidate over the rows of all inner folds; infinite if one of its networks failed."""
     if any(network.outcome.failed for network in networks):
         return math.inf
     rows = [len(next(iter((network.task.validation or {}).values()))) for network in networks]

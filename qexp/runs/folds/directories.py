@@ -1,4 +1,4 @@
-"""What a run keeps of each fold, in a directory of its own: `folds/<name>/`, a run inside the run."""
+"""Directories of folds: each fold has `folds/<name>/`, a run inside the run."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from qexp.training.stack_tasks import Outcome, Task
 
 log = logging.getLogger("qexp.run")
 
-UNJUDGED: Line = {"validation": {"loss": None, "losses": {}}}
-"""Of networks that are trained on all rows of a fold."""
+UNVALIDATED: Line = {"validation": {"loss": None, "losses": {}}}
+"""The validation part of a line for networks that are trained on all rows of a fold, without validation."""
 
 
 @dataclass
 class TrainedNetwork:
-    """One of a fold's networks, trained."""
+    """One trained network of a fold."""
 
     task: Task
     outcome: Outcome
     curve: np.ndarray
-    """(epoch, ...), see `line_of`."""
+    """(epoch, value), see `line_of`."""
 
 
 @dataclass
-class Trained:
-    """What was trained for a fold."""
+class TrainedFold:
+    """The trained networks of a fold, and the hyper-parameters chosen for it."""
 
     chosen: dict[str, Any] = field(default_factory=dict)
     networks: list[TrainedNetwork] = field(default_factory=list)
     inner_loss: float | None = None
-    """Of the chosen candidate, on the inner parts."""
+    """Loss of the chosen candidate on the inner folds."""
 
     @property
     def failed(self) -> str | None:
@@ -60,7 +60,7 @@ class Trained:
 
 
 def done(fold: RunDirectory) -> bool:
-    """Whether a fold is trained and judged, and all of that is there."""
+    """Whether a fold is trained and evaluated, and its results exist."""
     try:
         state = fold.record().state
     except (NotFoundError, DamagedError):
@@ -68,8 +68,8 @@ def done(fold: RunDirectory) -> bool:
     return state is State.DONE and fold.best_weights.is_file() and (fold.path / rows.PREDICTIONS).is_file()
 
 
-def require_done(directory: RunDirectory) -> None:
-    """Raise QexpError, naming them, if folds of a run are not done."""
+def require_folds_done(directory: RunDirectory) -> None:
+    """Raise QexpError that names the unfinished folds of a run, if there are any."""
     undone = [fold.name for fold in directory.all_folds() if not done(fold)]
     if undone:
         named = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
@@ -78,7 +78,7 @@ def require_done(directory: RunDirectory) -> None:
 
 
 def load_networks(directory: RunDirectory) -> list[Inversion]:
-    """All networks of a run's folds, which must be done."""
+    """All networks of a run's folds, which must be done. Raises DamagedError for incomplete weights."""
     spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in assemble.candidates(spec, tables)}
     models = []
@@ -95,6 +95,7 @@ def load_networks(directory: RunDirectory) -> list[Inversion]:
 
 
 def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: TabularDataset) -> None:
+    """Create the directory of a fold with its first record."""
     place = directory.fold(fold.name)
     files.make_folder(place.checkpoints)
     held = dict(zip(_row_numbers(dataset, fold.test), _identified(dataset, fold.test), strict=True))
@@ -117,8 +118,8 @@ def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: Tabular
     )
 
 
-def write_fold(place: RunDirectory, trained: Trained, plan: Folds, fold: Fold) -> None:
-    """Weights, curves and held-out estimates of a fold, and its record last."""
+def write_fold(place: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fold) -> None:
+    """Write weights, curves and held-out predictions of a fold, and its record last."""
     networks = tuple(
         NetworkRecord(
             name=network.task.name,
@@ -166,7 +167,7 @@ def _said(chosen: Mapping[str, Any]) -> str:
 
 
 def median_epoch(epochs: Iterable[int | None]) -> int | None:
-    """Of those that there are; epochs count from 1."""
+    """The median of the known epochs, which count from 1; None if none is known."""
     known = [epoch for epoch in epochs if epoch]
     return int(np.median(known)) if known else None
 
@@ -180,23 +181,23 @@ def _identified(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
 
 
 def _mean_of_networks(networks: Sequence[TrainedNetwork], outputs: Sequence[str]) -> list[Line]:
-    """A line per epoch, over the networks that came so far."""
+    """One line per epoch: the mean over the networks that reached it."""
     lines = []
     for epoch in range(max((len(network.curve) for network in networks), default=0)):
         numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
         means = [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())]
-        lines.append({**UNJUDGED, **line_of(means, epoch + 1, outputs), "networks": len(numbers)})
+        lines.append({**UNVALIDATED, **line_of(means, epoch + 1, outputs), "networks": len(numbers)})
     return lines
 
 
 def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
-    """The mean of several curves' lines, epoch by epoch, over those that came so far."""
+    """The mean of several curves' lines, epoch by epoch, over the curves that reached the epoch."""
     longest = max(map(len, curves), default=0)
     return [mean_line([lines[epoch] for lines in curves if len(lines) > epoch]) for epoch in range(longest)]
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """Losses and rate on average; how many were the best of their network by then."""
+    """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
 
     def mean(of: Callable[[Line], float]) -> float:
@@ -210,7 +211,7 @@ def mean_line(lines: Sequence[Line]) -> Line:
     return {
         "epoch": lines[0]["epoch"],
         "learning_rate": mean(lambda line: line["learning_rate"]),
-        **UNJUDGED,
+        **UNVALIDATED,
         **{part: mean_of_part(part) for part in parts},
         "best": all(line["best"] for line in lines),
         "networks": sum(line.get("networks", 1) for line in lines),

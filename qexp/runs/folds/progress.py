@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 
 from qexp.runs.display import Display
-from qexp.runs.folds.directories import UNJUDGED
+from qexp.runs.folds.directories import UNVALIDATED
 from qexp.training.epoch_lines import EpochLines, Line
 
 log = logging.getLogger("qexp.run")
 
 
 class Steps:
-    """Counts epochs of stacks, one stack after another, as steps of the whole; each kind shows them in its way."""
+    """Counts epochs of consecutive stacks as steps of the whole run; subclasses display them."""
 
     def __init__(self) -> None:
         self.done, self._share, self._epochs = 0.0, 1.0, 1
 
     def enter(self, share: float, epochs: int) -> None:
-        """A stack begins that counts for so many steps."""
+        """Begin a stack that counts for `share` steps."""
         self._share, self._epochs = share, epochs
 
     def leave(self) -> None:
@@ -26,7 +26,7 @@ class Steps:
 
     def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         if lines:
-            self.show(self.done + self._share * epoch / self._epochs, {**UNJUDGED, **lines.mean()}, seconds)
+            self.show(self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **lines.mean()}, seconds)
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         raise NotImplementedError
@@ -36,14 +36,14 @@ class Steps:
 
 
 class DisplayedSteps(Steps):
-    """Shows how much of all is done."""
+    """Shows the steps on a run's display."""
 
     def __init__(self, display: Display) -> None:
         super().__init__()
         self._display, self._shown = display, 0
 
     def skip(self, steps: float) -> None:
-        """Count steps of batches that were done before."""
+        """Count the steps of batches that were finished earlier."""
         self.done += steps
 
     def show(self, steps: float, line: Line, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""Training the networks of a run's folds, and evaluating all held-out rows together.
+"""Training of the networks of a run's folds, and evaluation of all held-out rows together.
 
-Folds are trained side by side, in batches that depend on the spec alone: so a run that was interrupted comes to the
-same bits, whichever folds were done by then.
+Folds are trained side by side, in batches that depend on the spec alone. An interrupted run therefore ends with the
+same bits, no matter which folds were done before.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from qexp.seeds import Seeds
 log = logging.getLogger("qexp.run")
 
 OPERATIONS_PER_SECOND, SECONDS_PER_STEP = 5e10, 2e-5
-"""What a core does, and what a network's step takes besides."""
+"""Speed of one core, and the overhead of one training step of a network."""
 
 WORTH_A_PROCESS = 12.0
-"""Seconds on one core, of which others save more than their start takes."""
+"""Training time on one core [s] above which several processes pay for their start."""
 
 
 def train_folds(attempt: Attempt) -> Results | None:
-    """From the first fold that is not done to results; None if interrupted. Raises QexpError if folds failed."""
+    """Train all unfinished folds and evaluate the run; None if interrupted. Raises QexpError if folds failed."""
     directory = attempt.directory
     plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
     if not _trained(attempt, plan):
@@ -54,7 +54,7 @@ def train_folds(attempt: Attempt) -> Results | None:
 
 
 def _trained(attempt: Attempt, plan: Folds) -> bool:
-    """Train the folds that are not done; False if interrupted."""
+    """Train the unfinished folds; False if interrupted."""
     directory = attempt.directory
     before = open_folds(directory, attempt.record, plan)
     batches = batches_of(plan)
@@ -80,7 +80,7 @@ def _trained(attempt: Attempt, plan: Folds) -> bool:
 
 
 def open_folds(directory: RunDirectory, record: Record, plan: Folds) -> set[str]:
-    """Write down what folds there are, before any of them is trained. Returns the names of those that are done."""
+    """Create the directories of all folds before training. Returns the names of folds that are done already."""
     there = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
     for fold in plan.folds:
         if fold.name not in there:
@@ -89,7 +89,7 @@ def open_folds(directory: RunDirectory, record: Record, plan: Folds) -> set[str]
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
-    """About how long one core takes for some batches: a guess, to see whether processes are worth their start."""
+    """Estimated training time of some batches on one core [s], to decide whether to start more processes."""
     tasks = tasks_of_first(plan)
     rows = len(next(iter(tasks[0].train.values())))
     networks = len(tasks) * sum(len(batches[number]) for number in todo)
@@ -99,7 +99,7 @@ def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]
 
 
 class _Count:
-    """Keeps the record of the run up to date with how many folds are done; no record of a fold is read for it."""
+    """Keeps the number of finished folds in the run's record up to date without reading the folds' records."""
 
     def __init__(self, own: OwnRecord, batches: Sequence[Sequence[Fold]], done: set[str]) -> None:
         self._own = own
@@ -108,7 +108,7 @@ class _Count:
         self._write()
 
     def batch_done(self, number: int, failed: Sequence[str]) -> None:
-        """A batch is trained; some of its folds may have failed."""
+        """Count a trained batch, with the names of its failed folds."""
         self._failed.update(failed)
         self._done.update(self._batches[number])
         self._done.difference_update(failed)
@@ -121,7 +121,7 @@ class _Count:
 
 
 def _write_metrics(attempt: Attempt, plan: Folds) -> None:
-    """A line per epoch, the mean over the folds."""
+    """Write the run's metrics: one line per epoch, the mean over the folds."""
     places = [attempt.directory.fold(fold.name) for fold in plan.folds]
     lines = mean_lines([place.metrics() for place in places])
     best = median_epoch(place.record().epochs.best for place in places)

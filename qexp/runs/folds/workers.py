@@ -1,8 +1,7 @@
-"""Batches of folds in several processes of one core each, for a run that works on them.
+"""Training of a run's batches of folds in several worker processes with one core each.
 
-A worker reads numbers of batches from its standard input and writes what it has done to its standard output, a JSON
-document a line. When the input ends, because there is no more to do or because the run's process is gone, so does the
-worker: nobody trains for a run that is dead.
+A worker reads batch numbers from its standard input and writes progress and results to its standard output, one JSON
+document per line. The worker ends when its input ends: either no batch is left, or the run's process has died.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ class _Worker:
     process: subprocess.Popen[str]
     batch: int | None = None
     steps: float = 0.0
-    """Of the batch under way."""
+    """Steps done in the current batch."""
     said: list[str] = field(default_factory=list)
-    """What it printed that is no message, such as a traceback."""
+    """Printed lines that are not messages, such as a traceback."""
 
 
 def train_in_processes(
@@ -56,10 +55,10 @@ def train_in_processes(
     batch_done: Callable[[int, Sequence[str]], None],
     interrupted: Callable[[], bool],
 ) -> bool:
-    """Train batches of folds, each by the next process that is free; False if interrupted.
+    """Train batches of folds, each in the next free process; False if interrupted.
 
-    batch_done  told of each: its number, and its folds that failed
-    Raises QexpError if a process ends without having done its batch.
+    batch_done  called with the number of each finished batch and the names of its failed folds
+    Raises QexpError if a process ends before it has finished its batch, MemoryError if it ran out of memory.
     """
     waiting, heard = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
     workers = [_begin(directory, heard) for _ in range(processes)]
@@ -102,7 +101,7 @@ def train_in_processes(
 def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> _Worker:
     lease = drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
-    # A session of its own: Ctrl-C on the terminal reaches the run alone, which passes it on.
+    # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
     process = subprocess.Popen(
         [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -126,7 +125,7 @@ def _begin(directory: RunDirectory, heard: queue.SimpleQueue[tuple[_Worker, dict
 
 
 def _next(worker: _Worker, waiting: list[int]) -> None:
-    """Give a worker its next batch, or let it end."""
+    """Give a worker its next batch; if none is left, close its input so that it ends."""
     worker.batch = waiting.pop(0) if waiting else None
     assert worker.process.stdin is not None
     try:
@@ -136,14 +135,14 @@ def _next(worker: _Worker, waiting: list[int]) -> None:
             worker.process.stdin.write(f"{worker.batch}\n")
             worker.process.stdin.flush()
     except BrokenPipeError:
-        pass  # it is gone, which is heard of
+        pass  # the worker has died; its listener reports that
 
 
 def _explain(worker: _Worker) -> None:
     code = worker.process.returncode
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
-        raise MemoryError(f"a process that trained folds {how}; perhaps there was no memory left")
+        raise MemoryError(f"a process that trained folds {how}; perhaps it ran out of memory")
     said = "".join(worker.said[-20:]).strip()
     if machine.says_no_memory(worker.said[-1] if worker.said else ""):
         raise MemoryError(f"a process that trained folds {how}:\n{said}")
@@ -154,7 +153,10 @@ def _explain(worker: _Worker) -> None:
 
 
 def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
-    """Train the batches that are ordered, until no more are; False if it was told to stop."""
+    """Train the batches whose numbers are read from `orders`, until it ends; False if asked to stop.
+
+    answers  receives progress and results
+    """
     torch.set_num_threads(1)
     record = directory.record()
     spec, tables = directory.spec(), tables_of(directory)
@@ -170,7 +172,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
             numbers.put(int(line))
         numbers.put(None)
         if busy.is_set():
-            stop.set()  # the run's process is gone: it would not close the input before it has heard of this batch
+            stop.set()  # the run's process has died: otherwise it closes the input only after this batch
 
     threading.Thread(target=read, daemon=True).start()
     with handled((signal.SIGTERM,), lambda number, frame: stop.set()):
@@ -186,7 +188,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
 
 
 class _Speaker(Steps):
-    """Tells the run's process of epochs."""
+    """Reports epochs to the run's process."""
 
     def __init__(self, answers: IO[str]) -> None:
         super().__init__()
@@ -203,4 +205,4 @@ class _Speaker(Steps):
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
         except BrokenPipeError:
-            pass  # the run's process is gone; the end of the input says so, too
+            pass  # the run's process has died; the input ends as well

@@ -1,4 +1,4 @@
-"""A pool of processes on this machine: at most so many runs at a time, each a process of its own."""
+"""The local pool: runs on this machine, each in a process of its own, with a limit on how many run at a time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from qexp.runs.state.waiting import Watch
 log = logging.getLogger("qexp.run")
 
 SECONDS_BETWEEN_LOOKS = 0.25
-"""How often the pool looks at its runs and for signals; ends are noticed at once."""
+"""Seconds between two checks of the runs' progress and of signals; the end of a run is noticed at once."""
 
 TAIL = 8192
-"""Bytes of the metrics in which the last line is looked for."""
+"""Bytes at the end of the metrics file that are searched for the last line."""
 
 
 class Watcher(Protocol):
-    """Sees how a pool gets on."""
+    """Receives the events of a pool."""
 
     def start(self, runs: Sequence[str]) -> None: ...
     def run_started(self, run: str) -> None: ...
@@ -46,7 +46,7 @@ class Watcher(Protocol):
 
 
 class Unwatched:
-    """Nobody looks on; what goes wrong is logged."""
+    """A watcher that only logs runs that could not be started."""
 
     def start(self, runs: Sequence[str]) -> None: ...
     def run_started(self, run: str) -> None: ...
@@ -72,13 +72,13 @@ class _End:
     state: State = State.CREATED
     seconds: float = 0.0
     trouble: str = ""
-    """Why it was not started, if it was not."""
+    """Why the run could not be started; empty if it was."""
 
 
 class Pool:
-    """Runs prepared directories. One that crashes, or cannot be started, stops no other.
+    """Runs prepared run directories. A run that crashes or cannot be started does not stop the others.
 
-    A first SIGINT or SIGTERM starts nothing new and lets the running ones write a checkpoint; a second one kills them.
+    After a first SIGINT or SIGTERM no run is started and running ones write a checkpoint; a second kills them.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Pool:
         self._signals = 0
 
     def run(self, watcher: Watcher) -> dict[str, State]:
-        """Run all; returns the state of each at the end. Those that were never started keep theirs and are left out."""
+        """Run all; returns run → final state. Runs that were never started are left out."""
         states: dict[str, State] = {}
         watcher.start(self._names)
         with handled((signal.SIGINT, signal.SIGTERM), self._note):
@@ -137,7 +137,7 @@ class Pool:
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal ended it early."""
+        """Whether a signal ended the pool early."""
         return self._signals > 0
 
     def _work(self, gpu: str | None) -> None:
@@ -151,7 +151,7 @@ class Pool:
                     return
                 try:
                     job = self._take(directory, gpu)
-                except (QexpError, OSError) as error:  # a full disk, say; the others are tried, too
+                except (QexpError, OSError) as error:  # for example a full disk; the other runs are still tried
                     self._ended.put(_End(directory.name, trouble=str(error)))
                     continue
                 if job is None:
@@ -164,7 +164,7 @@ class Pool:
             self._ended.put(_End(directory.name, Watch().state(directory), time.monotonic() - job.started))
 
     def _take(self, directory: RunDirectory, gpu: str | None) -> _Job | None:
-        """Start a run whose turn it is; None if it was withdrawn."""
+        """Start the next run; None if it was withdrawn."""
         if not self._launch.take(directory.name, "started"):
             return None
         return _Job(directory, self._begin(directory, gpu))
@@ -174,7 +174,7 @@ class Pool:
         options = ["--device", self._device, "--threads", str(self._threads)]
         environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
         with self._launch.output(directory.name).open("ab") as output:
-            # A session of its own: Ctrl-C on the terminal reaches the pool alone, which passes it on once.
+            # In a new session, Ctrl-C on the terminal reaches only the pool, which passes it on once.
             return subprocess.Popen(
                 [*command, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                 start_new_session=True,
@@ -190,7 +190,7 @@ class Pool:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that torch would see, without waiting for torch."""
+    """The GPUs that torch would see, found without loading torch."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [one for one in named.split(",") if one]
@@ -202,7 +202,7 @@ def visible_gpus() -> list[str]:
 
 
 def _last_line(job: _Job) -> dict[str, Any] | None:
-    """The metrics of the last epoch that is complete."""
+    """The metrics of the last complete epoch."""
     try:
         with job.directory.metrics_file.open("rb") as file:
             file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Starting a run in this process: what is done already is left alone, what was interrupted goes on if asked to."""
+"""Start of a run in this process: a finished run is left alone, an interrupted one is resumed on request."""
 
 from __future__ import annotations
 
@@ -51,11 +51,13 @@ def start(
 
 
 def _goes_on(name: str, state: State | None, resume: bool) -> bool:
-    """Whether to train a run that exists already. Raises QexpError where the user has to decide."""
+    """Whether to execute the existing run of that name. Raises QexpError if the user must decide."""
     if state is State.DONE:
         return False
     if state is not None and state.at_work:
         raise QexpError(f"{name} is {state}; follow it with: qexp logs -f {name}")
     if resume or state is State.CREATED:
         return True
-    raise QexpError(f"{name} is {(state or State.GONE).words}; go on with --resume, or start anew with another --name")
+    raise QexpError(
+        f"{name} is {(state or State.GONE).words}; go on with --resume, or start a new run with another --name"
+    )

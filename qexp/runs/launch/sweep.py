@@ -1,4 +1,4 @@
-"""A sweep from order to end: what it would run, its launch, and who runs it."""
+"""A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from qexp.runs.record.trust import require_trust, trust
 from qexp.runs.schedulers import LAUNCHERS, options_of, scheduler_of
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.state import launches
-from qexp.runs.state.jobs import note
+from qexp.runs.state.jobs import write_jobs
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
 from qexp.workspace import VARIABLE, Workspace
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a sweep does with each of its plans."""
+class Workload:
+    """The plans of a sweep, grouped by whether they will run now."""
 
     new: list[Plan]
     again: list[Plan]
-    """There already and not done: prepared before, interrupted, or failed."""
+    """Existing runs that will run again: prepared before, interrupted, or failed."""
     done: list[Plan]
     left: dict[str, State]
-    """Name → state of those that are neither done nor to be run now."""
+    """Name → state of existing runs that are not done and will not run now."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """An order that has been checked, and what it comes to."""
+class CheckedOrder:
+    """An order that has been checked, with its plans."""
 
     order: Order
     plans: list[Plan]
-    choice: Choice
+    workload: Workload
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def prepare(order: Order, workspace: Workspace) -> Prepared:
-    """Check an order and see what there is of it already; nothing is written."""
+def check_order(order: Order, workspace: Workspace) -> CheckedOrder:
+    """Check an order against existing runs; nothing is written."""
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"-j {order.jobs}: at least one run at a time")
     nesting.place_of(order.storage, workspace)
@@ -65,7 +65,7 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
     if LAUNCHERS[order.launcher] is None:
         assemble.device_of(order.device)
     else:
-        assemble.require_device_name(order.device)  # whether a node has it is seen there
+        assemble.require_device_name(order.device)  # the node checks whether it has one
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
     planned = plans.sweep(
         order.references,
@@ -75,23 +75,25 @@ def prepare(order: Order, workspace: Workspace) -> Prepared:
         workspace,
         memory_of(order),
     )
-    choice = choose(planned, workspace, resume=order.resume, only_failed=order.only_failed)
+    workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
     if not order.trust_code:
-        for plan in choice.again:
+        for plan in workload.again:
             require_trust(RunDirectory(workspace.runs / plan.name))
-    return Prepared(order, planned, choice, settings)
+    return CheckedOrder(order, planned, workload, settings)
 
 
 def memory_of(order: Order) -> int | None:
-    """Bytes of memory of the machine that will train; None for this one. That of a cluster is not known here."""
+    """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is unknown here."""
     return None if scheduler_of(order.launcher) is None else machine.LARGEST
 
 
-def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False) -> Choice:
-    """Which of the planned runs to run now. Raises QexpError, naming all, where names belong to other runs."""
-    choice = Choice([], [], [], {})
+def workload_of(
+    plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
+) -> Workload:
+    """The plans to run now, and the others. Raises QexpError that lists all names taken by other runs."""
+    workload = Workload([], [], [], {})
     mistakes = []
-    # All at once: a scheduler is asked once, and not for every run.
+    # All states in one call, so that a scheduler is queried only once.
     states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
     for plan, now_in in zip(plans, states.values(), strict=True):
         try:
@@ -101,41 +103,41 @@ def choose(plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False,
             continue
         if state is None:
             if not only_failed:
-                choice.new.append(plan)
+                workload.new.append(plan)
         elif state is State.DONE:
-            choice.done.append(plan)
+            workload.done.append(plan)
         elif state is State.CREATED or (state.without_result if only_failed else resume and state.resumable):
-            choice.again.append(plan)
+            workload.again.append(plan)
         else:
-            choice.left[plan.name] = state
+            workload.left[plan.name] = state
     if mistakes:
         raise QexpError("\n".join(mistakes))
-    return choice
+    return workload
 
 
-def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
-    """Write the launch down and prepare its runs. Returns them in the order of the plans."""
-    choice, order = prepared.choice, prepared.order
+def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
+    """Write the launch's record and prepare its runs. Returns the launch and its runs, existing ones first."""
+    workload, order = checked.workload, checked.order
     launch = launches.claim(workspace)
-    names = [plan.name for plan in (*choice.again, *choice.new)]
+    names = [plan.name for plan in (*workload.again, *workload.new)]
     record = {
         "id": launch.id,
         "created": now(),
         "argv": sys.argv,
         "launcher": order.launcher,
-        "settings": prepared.settings,
+        "settings": checked.settings,
         "runs": names,
-        "left": choice.left,
-        "done_before": [plan.name for plan in choice.done],
+        "left": workload.left,
+        "done_before": [plan.name for plan in workload.done],
     }
     files.write_json(launch.record_file, record)
-    directories = [RunDirectory(workspace.runs / plan.name) for plan in choice.again]
+    directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
     if order.trust_code:
         for directory in directories:
             trust(directory)
     first: RunDirectory | None = None
-    for plan in choice.new:
-        with suppress(FileExistsError):  # somebody else was quicker; it is theirs then
+    for plan in workload.new:
+        with suppress(FileExistsError):  # another process prepared this run first and will start it
             directories.append(write(replace(plan, launch=launch.id), workspace, order.storage, first))
             first = first or directories[-1]
     return launch, directories
@@ -143,19 +145,19 @@ def open_launch(prepared: Prepared, workspace: Workspace) -> tuple[Launch, list[
 
 @dataclass(frozen=True)
 class Launched:
-    """What came of a launch, as far as it is known when the command goes on."""
+    """A launch with its jobs or final states, as known when `launched` returns."""
 
     launch: Launch
     jobs: dict[str, str] | None = None
-    """Run → job, where a scheduler starts them."""
+    """Run → job, if a scheduler starts the runs."""
     states: dict[str, State] | None = None
-    """Run → state at the end, where they ran in a pool of this process; those that were never started are left out."""
+    """Run → final state, if the runs were in a pool of this process; runs that were never started are left out."""
     stopped: bool = False
     """Whether a signal ended the pool."""
 
 
 def launched(
-    prepared: Prepared,
+    checked: CheckedOrder,
     workspace: Workspace,
     *,
     watched: Callable[[], local.Watcher] = local.Unwatched,
@@ -163,24 +165,24 @@ def launched(
     most: int | None = None,
     detached: bool = False,
 ) -> Launched | None:
-    """Submit what is to be run, or run it here, or let a process of its own do that; None if there is nothing to run.
+    """Submit the runs of a checked order, or run them here or in a background process; None if there are none.
 
-    watched   makes who watches the pool
+    watched   returns the pool's watcher
     tell      receives the launch's id before anything starts
-    most      if more runs are to be started, that is an error
-    detached  return at once; a scheduler does so anyway
-    Raises QexpError, with nothing started.
+    most      largest number of runs that may be started
+    detached  run in a background process and return at once; with a scheduler this is always so
+    Raises QexpError before any run is started.
     """
-    count = len(prepared.choice.new) + len(prepared.choice.again)
+    count = len(checked.workload.new) + len(checked.workload.again)
     if not count:
         return None
     if most is not None and count > most:
-        raise QexpError(f"{count:,} runs are many; start them with --yes")
-    launch, directories = open_launch(prepared, workspace)
+        raise QexpError(f"{count:,} runs would start; confirm with --yes")
+    launch, directories = open_launch(checked, workspace)
     tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
-    scheduler = LAUNCHERS[prepared.order.launcher]
+    scheduler = LAUNCHERS[checked.order.launcher]
     if scheduler is not None:
-        return Launched(launch, jobs=submit(launch, directories, prepared, scheduler))
+        return Launched(launch, jobs=submit(launch, directories, checked, scheduler))
     if detached:
         detach(launch, workspace)
         return Launched(launch)
@@ -191,7 +193,7 @@ def launched(
 def run_here(
     launch: Launch, directories: Sequence[RunDirectory], watcher: local.Watcher
 ) -> tuple[dict[str, State], bool]:
-    """Run the launch in a pool of this process. Returns the states at the end, and whether a signal ended it."""
+    """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool."""
     jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
     gpus = local.visible_gpus() if device in ("auto", "cuda") else []
     pool = local.Pool(launch, directories, jobs or 1, device, gpus)
@@ -201,27 +203,27 @@ def run_here(
 
 
 def submit(
-    launch: Launch, directories: Sequence[RunDirectory], prepared: Prepared, scheduler: Scheduler
+    launch: Launch, directories: Sequence[RunDirectory], checked: CheckedOrder, scheduler: Scheduler
 ) -> dict[str, str]:
-    """Hand the launch to a scheduler. Returns run → job. Raises SchedulerError, with the runs as they were before."""
-    order = prepared.order
+    """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the runs' records."""
+    order = checked.order
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():
         directory.write(replace(record, state=State.QUEUED))
     try:
         jobs = scheduler.submit(
-            launch.folder, directories, prepared.settings["options"], order.jobs, launch.id, order.device
+            launch.folder, directories, checked.settings["options"], order.jobs, launch.id, order.device
         )
     except BaseException:
         for directory, record in before.items():
             directory.write(record)
         raise
-    note(launch, jobs, scheduler.cluster())
+    write_jobs(launch, jobs, scheduler.cluster())
     return jobs
 
 
 def detach(launch: Launch, workspace: Workspace) -> int:
-    """Let a process of its own run the launch; returns its number."""
+    """Run the launch in a background process; returns its process id."""
     with (launch.folder / "pool.txt").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "qexp", "supervise", launch.id],
@@ -235,6 +237,6 @@ def detach(launch: Launch, workspace: Workspace) -> int:
 
 
 def supervise(launch: Launch, workspace: Workspace, watcher: local.Watcher) -> dict[str, State]:
-    """Run what a launch that was detached has prepared."""
+    """Run the prepared runs of a detached launch. Returns run → final state."""
     directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
     return run_here(launch, directories, watcher)[0]

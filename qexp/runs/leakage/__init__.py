@@ -1,1 +1,1 @@
-"""Data leakage: which spectra runs were trained on, and whether a run would be tested on any of them."""
+"""Data leakage: the spectra that runs were trained on, and the check that a run's test data are not among them."""

@@ -1,4 +1,4 @@
-"""What the runs of an experience on spectra are trained on, and whether their test spectra were trained on before."""
+"""The spectra that an experience's runs are trained on, and the check of their test spectra for leakage."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ ITSELF = "itself, in its training or validation part"
 
 @dataclass(frozen=True)
 class Exposure:
-    """What one run is trained on, and what is to be said of that."""
+    """The spectra that one run is trained on, with the messages about leakage."""
 
     own: Seen | None = None
-    """None for a run that is trained on no spectra."""
+    """None for a run that is not trained on spectra."""
     caution: str = ""
     warnings: tuple[str, ...] = ()
 
 
 class Exposures:
-    """What the runs of an experience are trained on, seed by seed.
+    """The spectra that an experience's runs are trained on, for each seed.
 
-    A split may draw by the seed, so that every seed is divided; only where the parts are others than before are they
-    compared again.
-    parent  the run that they start from; what it and its ancestors saw may not be tested on
+    A split can depend on the seed, so it is made for every seed; equal splits are compared only once.
+    parent  the pretraining run; spectra that it or its ancestors were trained on may not be tested on
     """
 
     def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
@@ -40,7 +39,7 @@ class Exposures:
         self._known: dict[bytes, Exposure] = {}
 
     def of_seed(self, seed: int) -> Exposure:
-        """Raises QexpError if test samples were trained on, and that is not allowed."""
+        """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
         one = self._experience
         exposed = self._kind.exposed(one.document, one.dataset, one.tables, seed)
         if exposed is None:
@@ -60,11 +59,12 @@ class Exposures:
         if leaked and not self._experience.document.get("allow_leak"):
             parts = "\n".join(f"  {run}: {overlap.told(found)}" for run, found in leaked.items())
             raise QexpError(
-                f"{self._experience.name} with seed {seed} would be tested on what was trained on, by\n{parts}\n"
+                f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
+                f"{parts}\n"
                 "hold other cores out, start from another run, or go on with --allow-leak, which marks every output"
             )
         warnings = [
-            f"{run} was trained on other spectra of cores with the name of one that is tested: {overlap.told(found)}"
+            f"{run} was trained on other spectra of cores that have the name of a test core: {overlap.told(found)}"
             for run, found in alike.items()
         ]
         caution = overlap.caution_of(one for found in leaked.values() for one in found)

@@ -1,4 +1,4 @@
-"""Which spectra a run saw, and all that it started from: `seen.json` in its directory, so that it holds without them.
+"""Hashes of the spectra that a run and its ancestors were trained on: `seen.json`, valid without the ancestors.
 
 Run → core → hashes of the spectra in its training and validation parts.
 """
@@ -23,36 +23,38 @@ Seen = Mapping[str, list[str]]
 
 
 def read(directory: RunDirectory) -> dict[str, Seen]:
-    """What a run and its ancestors saw; empty where none of them was trained on spectra.
+    """Run → spectra that a run and its ancestors were trained on; empty if they were not trained on spectra.
 
-    Raises DamagedError if that is not what was written down when the run was prepared.
+    Raises DamagedError if the file was changed after the run was prepared.
     """
     record = directory.record()
     if trouble := trouble_with(directory, record):
-        raise DamagedError(f"{directory.path / FILE} {trouble}; take it from a copy")
+        raise DamagedError(f"{directory.path / FILE} {trouble}; restore it from a copy")
     if record.seen is None:
         if kind_of(directory.spec()["dataset"]).keeps_hashes:
-            raise DamagedError(f"{directory.record_file} does not tell what spectra the run saw; take it from a copy")
+            raise DamagedError(
+                f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
+            )
         return {}
     seen: dict[str, Seen] = files.read_json(directory.path / FILE)
     return seen
 
 
 def trouble_with(directory: RunDirectory, record: Record) -> str | None:
-    """What is wrong with the file, if anything: a run that says nothing of it has none."""
+    """What is wrong with the file, else None; None as well if the record says that there is no such file."""
     if record.seen is None:
         return None
     try:
         found = fingerprint(directory.path / FILE)
     except FileNotFoundError:
-        return "is gone"
+        return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None if found == record.seen else "was changed after the run was prepared"
 
 
 def joined(name: str, own: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:
-    """What a run saw with what its ancestors did. One of these can have had the same name."""
+    """The spectra of a run with those of its ancestors, one of which can have had the same name."""
     if own is None:
         return dict(before)
     earlier = before.get(name, {})
@@ -61,5 +63,5 @@ def joined(name: str, own: Seen | None, before: Mapping[str, Seen]) -> dict[str,
 
 
 def content(seen: Mapping[str, Seen]) -> bytes:
-    """The file: without indents, since a run can have seen tens of thousands."""
+    """The file's bytes, without indentation, since there can be tens of thousands of spectra."""
     return orjson.dumps(seen, option=orjson.OPT_APPEND_NEWLINE)

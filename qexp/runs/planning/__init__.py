@@ -1,1 +1,1 @@
-"""Which runs a command asks for, and the directories that are prepared for them."""
+"""Plans of the runs that a command asks for, and preparation of their directories."""

@@ -1,4 +1,4 @@
-"""What would run: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
+"""Plans of runs: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from qexp.training import checkpoint
 from qexp.workspace import Workspace
 
 LARGEST_SWEEP = 1_000_000
-"""Runs of one sweep; more are a slip of the keyboard."""
+"""Largest number of runs in a sweep; more are assumed to be a typing error."""
 
 SHORT_DIGEST = 6
-"""Characters of a spec's digest in the name of a run whose spec was changed: enough to tell a grid's points apart."""
+"""Length of the digest in the name of a run with a changed spec; enough to distinguish the points of a grid."""
 
 
 def plan(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
-    """The run of an experience with one seed.
+    """The plan of an experience's run with one seed.
 
-    Raises QexpError if the run that it starts from does not fit, or if it would be tested on what was trained on.
+    Raises QexpError if the pretraining run does not fit, or if test data were used for training.
     """
     return _plans(experience, {seed: name}, workspace)[0]
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
-    """The runs of an experience; what does not depend on the seed is looked at once.
+    """The plans of an experience's runs; everything that does not depend on the seed is checked once.
 
     names  seed → name of its run
     """
@@ -100,30 +100,31 @@ def sweep(
     workspace: Workspace,
     memory: int | None = None,
 ) -> list[Plan]:
-    """All combinations, seeds fastest.
+    """The plans of all combinations; seeds vary fastest.
 
-    A run is named `<experience>_<seed>`, with a short digest between them where the spec is changed.
-    memory  bytes that the machine has which will train; those of this one if left out
+    A run is named `<experience>_<seed>`, with a short digest between them if the spec is changed.
+
+    memory  memory of the machine that will train [bytes]; default: of this machine
     """
     axes = axes_of(grid)
     total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
     require_few(total)
     seeds = checked_seeds(seeds)
-    plans = []
+    plans, datasets = [], assemble.datasets_of(workspace)
     for reference, point in itertools.product(references, points_of(axes)):
-        experience = assemble.experience(reference, {**overrides, **point}, workspace, memory)
+        experience = assemble.experience(reference, {**overrides, **point}, workspace, memory, datasets)
         plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
-        raise QexpError(f"two runs of the sweep would be the same, {double}; name every experience and value once")
+        raise QexpError(f"two runs of the sweep are the same, {double}; name every experience and value once")
     return plans
 
 
 def require_few(runs: int) -> None:
-    """Raise QexpError if there are more runs than anybody can want; before they are listed, which would take hours."""
+    """Raise QexpError if there are more than `MOST` runs; checked before listing them, which could take hours."""
     if runs > LARGEST_SWEEP:
-        raise QexpError(f"{runs:,} runs are too many; at most {LARGEST_SWEEP:,}")
+        raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
 def _name(experience: Experience, seed: int) -> str:
@@ -135,7 +136,7 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given twice."""
     require_few(len(seeds))
     if not len(seeds):
-        raise QexpError("seeds: there is none; give at least one")
+        raise QexpError("seeds: no seed; give at least one")
     listed = [int(seed) for seed in seeds]
     seed, times = Counter(listed).most_common(1)[0]
     if times > 1:
@@ -161,7 +162,7 @@ def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) 
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
-    """The run to start from; its weights must be there and fit."""
+    """The pretraining run, whose weights must exist and fit."""
     parent = Catalog(workspace).find(reference)
     require_done(parent)
     if parent.all_folds():
@@ -169,9 +170,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
             f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"
         )
     if not assemble.kind_of(experience.document["dataset"]).pretrainable:
-        raise QexpError(
-            f"the networks of {experience.name}'s folds have first weights of their own; leave --pretrain out"
-        )
+        raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave --pretrain out")
     _require_own_weights(parent)
     model = assemble.model_of(experience.document, experience.tables)
     operations = lineage.operations_taken(experience.document)
@@ -193,9 +192,9 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
 
 
 def _require_own_weights(parent: RunDirectory) -> None:
-    """Raise DamagedError unless a run's best weights are numbers, and those of its own model.
+    """Raise DamagedError unless a run's best weights are numbers with the shapes of its own model.
 
-    Of a model with modules of the run's extensions that is not known without executing them.
+    A model with modules from the run's extensions is not checked, because that would execute them.
     """
     file = parent.best_weights
     checkpoint.require_numbers(checkpoint.read(file)[0], file)
@@ -211,9 +210,9 @@ def _require_own_weights(parent: RunDirectory) -> None:
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
-    """What the shapes of weights cannot tell: operations, such as heads, and inputs that are others than there.
+    """Warnings about operations (such as heads) and inputs that differ from the pretraining run despite equal shapes.
 
-    spec  the resolved experience of the other run
+    spec  the resolved experience of the pretraining run
     """
     ours, theirs = document["model"]["operations"], spec["model"]["operations"]
     without_effect = assemble.kind_of(document["dataset"]).without_effect(document)
@@ -230,7 +229,7 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
         if name in spec["inputs"] and scaled[0] != scaled[1]:
             differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
     return (
-        [f"the weights of {parent} fit, but were trained with other parameters: {', '.join(differing)}"]
+        [f"the weights of {parent} fit, but were trained with different parameters: {', '.join(differing)}"]
         if differing
         else []
     )

@@ -1,4 +1,4 @@
-"""Preparing a run: all that it needs is written down before it starts."""
+"""Preparation of a run: everything that it needs is written before it starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qexp.workspace import Workspace
 
 @dataclass(frozen=True)
 class Plan:
-    """What `prepare` writes down; see `assemble.Experience` for where it comes from."""
+    """The contents of a new run's directory, as written by `prepare`; see `assemble.Experience` for their origin."""
 
     name: str
     experience: str
@@ -36,32 +36,32 @@ class Plan:
     digest: str
     overrides: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
-    """Of the outputs."""
+    """Output → unit."""
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """How the numbers of each metric are read; see `metrics.meaning`."""
+    """Metric → direction and unit; see `metrics.meaning`."""
     caution: str = ""
-    """What must be said wherever the run's numbers are."""
+    """Warning that is shown with all of the run's results."""
     extensions: str = ""
     parent: RunDirectory | None = None
-    """The run whose best weights are this one's first."""
+    """The run whose best weights are this run's initial weights."""
     transforms_taken: Sequence[str] = ()
-    """Variables that are scaled as they were fitted there, and not fitted anew."""
+    """Variables whose fitted transforms are taken over from the pretraining run."""
     seen: hashes.Seen | None = None
-    """The spectra that it is trained on; None for a run that is trained on none."""
+    """The spectra that the run is trained on; None if it is not trained on spectra."""
     warnings: tuple[str, ...] = ()
-    """What whoever starts it should know."""
+    """Messages for the user who starts the run."""
     launch: str | None = None
-    """The launch in which it waits for its turn."""
+    """The launch in whose pool the run waits."""
 
 
 def prepare(
     plan: Plan, workspace: Workspace, storage: Path | None = None, like: RunDirectory | None = None
 ) -> RunDirectory:
-    """Write a new run's directory; it appears under its name whole or not at all.
+    """Write a new run's directory, which appears under its name complete or not at all.
 
-    storage  where the directory goes instead of `runs/`, which then gets a link to it
-    like     a run prepared just now, whose code state is this one's, too: of many runs only the first asks git
-    Raises FileExistsError if there is a run of that name, QexpError for a place where no run may be.
+    storage  folder for the directory instead of `runs/`, which then gets a link to it
+    like     a run prepared just before, whose state of the code is copied: git is called for the first run only
+    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
     """
     require_name(plan.name)
     place = nesting.place_of(storage, workspace)
@@ -132,7 +132,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
 
 
 def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
-    """Give the draft its name, unless another run has it: of several processes one succeeds."""
+    """Rename the draft to its final name unless that is taken; if several processes try, one succeeds."""
     target = place / name
     try:
         draft.rename(target)
@@ -140,7 +140,7 @@ def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             if place != runs and not os.path.lexists(runs / name):
                 raise QexpError(
-                    f"{target} is there already, and no run of {runs}; choose another --name or --storage-path"
+                    f"{target} exists already and is not a run of {runs}; choose another --name or --storage-path"
                 ) from None
             raise FileExistsError(name) from None
         raise
@@ -155,7 +155,7 @@ def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:
 
 @contextmanager
 def _explained(place: Path) -> Iterator[None]:
-    """Turn the ways in which a disk refuses into errors that the user can act on."""
+    """Turn errors of the file system into messages that the user can act on."""
     try:
         yield
     except FileExistsError:

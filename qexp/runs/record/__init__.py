@@ -1,1 +1,1 @@
-"""A run's directory and what is written down in it: its record, code state, lineage and annotations."""
+"""A run's directory and its documents: record, state of the code, lineage and annotations."""

@@ -1,4 +1,4 @@
-"""Whether a run that says it is done has all its results, and its inputs are those that it had."""
+"""Checks that a finished run has all of its results, and that its spec and extensions are unchanged."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from qexp.spec.digest import digest
 
 
 def valid(directory: RunDirectory) -> bool:
-    """Whether the results of a run that says it is done are there. Raises DamagedError if its spec is gone."""
+    """Whether all results of a finished run exist. Raises DamagedError if its spec is missing."""
     trained = directory.all_folds() or [directory]
-    return all(one.best_weights.is_file() for one in trained) and directory.judgement().is_file()
+    return all(one.best_weights.is_file() for one in trained) and directory.evaluation_file().is_file()
 
 
 def as_prepared(directory: RunDirectory, record: Record) -> bool | None:
-    """Whether spec and extensions are those with which the run was prepared, of which its record has the digest.
+    """Whether spec and extensions still have the digest in the run's record, which was taken when it was prepared.
 
-    None where that is not known: the digest of a run that starts from another depends on that one's, which old records
-    do not name, and a fold has the digest of its run. Raises DamagedError if the spec cannot be read.
+    None if it cannot be checked: the digest of a pretrained run depends on the digest of the run that it started from,
+    which old records lack; a fold has the digest of its run. Raises DamagedError if the spec cannot be read.
     """
     parent = record.lineage[0] if record.lineage else None
     if not record.digest or (parent is not None and parent.digest is None):

@@ -1,4 +1,4 @@
-"""A run's directory: what lies where in it."""
+"""The files of a run's directory."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
 """Of a matrix, in its folder."""
 
 SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
-"""What lies beside the record of every run, or was there once."""
+"""Files and folders of which every run has, or once had, at least one beside its record."""
 
 
 @dataclass(frozen=True)
 class RunDirectory:
     path: Path
     code_trusted: bool = field(default=False, compare=False)
-    """Whether to execute the code that it brings even if it was imported without a word on that."""
+    """Whether to execute the run's own code although the user did not trust it when the run was imported."""
 
     def trusting(self, code: bool) -> RunDirectory:
-        """The same run, of which code that it brings may be executed."""
+        """The same run; if `code`, its own code may be executed."""
         return replace(self, code_trusted=True) if code else self
 
     @property
@@ -53,12 +53,12 @@ class RunDirectory:
 
     @property
     def spec_file(self) -> Path:
-        """A fold's is that of its run."""
+        """The resolved spec; a fold has that of its run."""
         return self._whole / "spec.json"
 
     @property
     def _whole(self) -> Path:
-        """The folder of the run; of a fold, that of the run that it is a part of."""
+        """The folder of the run; for a fold, the folder of the run that it belongs to."""
         return self.path.parent.parent if self.path.parent.name == FOLDS else self.path
 
     @property
@@ -75,16 +75,16 @@ class RunDirectory:
 
     @property
     def extensions(self) -> Path:
-        """The workspace's own table entries as they were when the run was prepared; a fold's are those of its run."""
+        """The workspace's `extensions.py` when the run was prepared; a fold has that of its run."""
         return self._whole / "code" / "extensions.py"
 
     @property
     def results(self) -> Path:
         return self.path / "results"
 
-    def judgement(self) -> Path:
-        """The file in `results` without which the run has not been judged on its test part. Raises DamagedError."""
-        from qexp.spec.kinds import kind_of  # which listing runs should not wait for
+    def evaluation_file(self) -> Path:
+        """The file in `results` that exists once the run is evaluated on its test part. Raises DamagedError."""
+        from qexp.spec.kinds import kind_of  # slow to import; listings do not need it
 
         return self.results / kind_of(self.spec()["dataset"]).evaluated_by
 
@@ -94,14 +94,14 @@ class RunDirectory:
 
     @property
     def folds(self) -> Path:
-        """Where the folds of a cross-validation are, each a run inside the run."""
+        """The folder of the folds of a cross-validation; each is a run inside the run."""
         return self.path / FOLDS
 
     def fold(self, name: str) -> RunDirectory:
         return RunDirectory(self.folds / name)
 
     def all_folds(self) -> list[RunDirectory]:
-        """The folds that have begun, by name."""
+        """The folds that have a record, sorted by name."""
         return [RunDirectory(path.parent) for path in sorted(self.folds.glob("*/run.json"))]
 
     def attempt(self, number: int) -> Path:
@@ -109,7 +109,7 @@ class RunDirectory:
 
     @property
     def holds_record(self) -> bool:
-        """Whether there is a record, even one that this user may not look at."""
+        """Whether a record exists, even if this user may not read it."""
         try:
             self.record_file.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -119,18 +119,19 @@ class RunDirectory:
         return True
 
     def record(self) -> Record:
-        """The record, as it was last written, with its labels. Raises NotFoundError or DamagedError."""
+        """The record as last written, with its annotations. Raises NotFoundError or DamagedError."""
         record = upgrade.read_record(self.record_file)
-        labels = tagging.read(self.path)
-        return replace(record, tags=tuple(labels.get("tags", record.tags)), note=labels.get("note", record.note))
+        annotations = tagging.read(self.path)
+        tags, note = annotations.get("tags", record.tags), annotations.get("note", record.note)
+        return replace(record, tags=tuple(tags), note=note)
 
     def write(self, record: Record) -> None:
-        """Replace the record."""
+        """Replace the record file."""
         files.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:
-        """The resolved experience, with its dataset and model, in the form of today. Raises DamagedError."""
-        from qexp.runs.record import resolved  # many classes, which listing runs should not wait for
+        """The resolved experience with its dataset and model, in the current form. Raises DamagedError."""
+        from qexp.runs.record import resolved  # slow to import because of its many classes; listings do not need it
 
         document = self.spec_as_written()
         try:
@@ -141,17 +142,17 @@ class RunDirectory:
         return spec
 
     def spec_as_written(self) -> dict[str, Any]:
-        """The same in the form in which it was written, of which the record has the digest."""
+        """The resolved experience as it was written; the digest in the record is of this form."""
         try:
             spec = files.read_json(self.spec_file)
         except FileNotFoundError:
-            raise DamagedError(f"{self.spec_file} is gone") from None
+            raise DamagedError(f"{self.spec_file} is missing") from None
         if not isinstance(spec, dict):
             raise DamagedError(f"{self.spec_file} is damaged: $ is not an object")
         return spec
 
     def environment(self) -> dict[str, Any]:
-        """Code, packages and machine of the last attempt; empty before there was one. Raises DamagedError."""
+        """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
         file = self.path / "environment.json"
         try:
             document = files.read_json(file)
@@ -163,7 +164,7 @@ class RunDirectory:
         return dict(document)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """A line per epoch; a last line that is torn is left out. Raises DamagedError for any other wrong line."""
+        """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""
         return epochs.read(self.metrics_file)
 
     def matrix_names(self) -> list[str]:
@@ -171,5 +172,5 @@ class RunDirectory:
 
 
 def with_caution(name: str, caution: str) -> str:
-    """What a run is called, with what must be said wherever its numbers are."""
+    """The name of a run followed by its caution, if it has one."""
     return f"{name} ({caution})" if caution else name

@@ -1,4 +1,4 @@
-"""What a run writes of its environment, `environment.json`, as far as it is read again."""
+"""The fields of a run's `environment.json` that other commands read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OwnCode(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Part):
-    """Older runs lack some of it."""
+    """Versions and machine of an attempt; older runs lack some of the fields."""
 
     qexp: OwnCode | None = None
     python: str | None = None

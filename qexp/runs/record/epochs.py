@@ -1,4 +1,4 @@
-"""The metrics of a run, `metrics.jsonl`: a line per epoch."""
+"""The metrics of a run, `metrics.jsonl`: one line per epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Losses(Part):
-    """Of one part of the data; beside them, by output, its metrics."""
+    """The loss on one part of the data; the other keys are outputs with their metrics."""
 
     loss: float | None
     losses: Mapping[str, float | None] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Losses(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch(Part):
+class EpochLine(Part):
     epoch: int
     learning_rate: float | None = None
     train: Losses
@@ -37,9 +37,9 @@ class Epoch(Part):
 
 
 def read(file: Path) -> list[Line]:
-    """All lines; none if there is no file yet. A last line that is torn is left out.
+    """All epochs; empty if there is no file yet. An incomplete last line is left out.
 
-    Raises DamagedError for any other line that no run writes.
+    Raises DamagedError for any other line that is not valid.
     """
     try:
         written = files.read_bytes(file).splitlines(keepends=True)
@@ -58,9 +58,9 @@ def read(file: Path) -> list[Line]:
 
 
 def trouble_with(line: Line) -> str | None:
-    """What is wrong with an epoch's line, if anything."""
+    """What is wrong with an epoch's line; None if it is valid."""
     try:
-        Epoch.from_document(line)
+        EpochLine.from_document(line)
     except MisfitError as misfit:
         return str(misfit)
     return None

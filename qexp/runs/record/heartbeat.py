@@ -1,4 +1,4 @@
-"""Heartbeats: a process at work writes to a file, so that others see that it lives where they cannot ask for it."""
+"""Heartbeats: a process at work writes to a file, so that other machines can see that it is alive."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from qexp import clocks
 
 HEARTBEAT_SECONDS = 15.0
-"""A process at work writes to its heartbeat this often."""
+"""Seconds between two heartbeats of a process at work."""
 
 SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
-"""After so long a silence a process that cannot be asked for is believed dead."""
+"""Seconds without a heartbeat after which a process on another machine is considered dead."""
 
 
 def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
-    """Whether a heartbeat is of the last seconds, by the clock of its file system.
+    """Whether a heartbeat is at most `STALE` old by the clock of its file system.
 
-    One from the future proves nothing. The same tolerance holds for it, for file systems that take the time from the
-    machine that writes.
+    A heartbeat further than that in the future does not count; a smaller lead is accepted, because some file systems
+    take the time from the machine that writes.
     """
     try:
         return abs(clocks.age(heartbeat)) < within
@@ -30,14 +30,14 @@ def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
 
 
 def beat(heartbeat: Path) -> None:
-    """Give a heartbeat, which is made if it is not there, the time by its file system. Raises OSError.
+    """Set a heartbeat's time to now by the clock of its file system; create it if needed. Raises OSError.
 
-    Written to: the time of a mere touch comes from this machine on some file systems.
+    The file is written to, because on some file systems `touch` sets the time of this machine.
     """
     handle = os.open(heartbeat, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
         os.pwrite(handle, b"\n", 0)
-    except OSError:  # a full disk can refuse even to write what is there once more
+    except OSError:  # a full disk can refuse even to write the same bytes again
         os.utime(handle)
     finally:
         os.close(handle)
@@ -45,12 +45,12 @@ def beat(heartbeat: Path) -> None:
 
 @contextmanager
 def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Beat for as long as this lasts, also during a long step, or until `goes_on` says no."""
+    """Beat in a thread until the block ends or `goes_on` returns false."""
     ended = threading.Event()
 
     def keep_on() -> None:
         while goes_on():
-            with suppress(OSError):  # a full disk or a vanished directory is reported by whoever writes there
+            with suppress(OSError):  # a full disk or a deleted directory is reported by the code that writes there
                 beat(heartbeat)
             if ended.wait(HEARTBEAT_SECONDS):
                 return

@@ -1,8 +1,8 @@
-"""The right to write to a run: the newest attempt has it, and takes it from those before.
+"""The lease of a run: the right to write to it, which the newest attempt takes from the earlier ones.
 
-An attempt writes all that is to be replaced in the run's directory in a folder of its own first,
-`attempts/02/lease-<random>`, and renames it from there. The next attempt deletes that folder. So a process that was
-believed dead and wakes up, in the middle of a checkpoint as well, can replace nothing any more.
+An attempt writes every file that it replaces in the run's directory to a folder of its own first,
+`attempts/02/lease-<random>`, and renames it from there. The next attempt deletes that folder. A process that was
+considered dead and wakes up, even in the middle of a checkpoint, can therefore no longer replace anything.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from qexp.runs.record.state import State
 HEARTBEAT, COMMAND = "heartbeat", "command.json"
 
 LEASE, ENDED = "lease-", ".ended-"
-"""Begin the name of a lease, and of one that has been ended."""
+"""Prefixes of the folder of a lease, and of a lease that has ended."""
 
 CLAIMING = ".claiming-"
-"""Begins the name of an attempt's folder until it is whole."""
+"""Prefix of an attempt's folder until it is complete."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Lease:
     directory: RunDirectory
     number: int
     folder: Path
-    """In which the attempt's files are written; deleted when the lease has ended."""
+    """Folder in which the attempt writes its files; deleted when the lease ends."""
 
     @property
     def attempt(self) -> Path:
@@ -48,7 +48,7 @@ class Lease:
         return self.folder.is_dir()
 
     def lost(self) -> TakenOverError:
-        """What to say when the lease is not held any more."""
+        """The message for a lease that is no longer held."""
         later = [number for number in attempts(self.directory) if number > self.number]
         process = _claimant(self.directory.attempt(later[-1])) if later else None
         who = f"attempt {later[-1]} has taken over" if later else "it was moved away or deleted"
@@ -59,18 +59,19 @@ class Lease:
 
 
 def attempts(directory: RunDirectory) -> list[int]:
-    """The numbers of the attempts that have been made."""
+    """The numbers of the attempts so far."""
     folder = directory.path / "attempts"
     return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal())
 
 
 @contextmanager
 def taken(directory: RunDirectory) -> Iterator[Lease]:
-    """Make the next attempt, and be the one who may write to the run for as long as this lasts.
+    """Start the next attempt and hold the right to write to the run until the block ends.
 
-    Raises QexpError if a process is at work on the run. Of several that try at once one succeeds.
+    Raises QexpError if a process is at work on the run. If several processes try at once, one succeeds.
     """
-    number = max(attempts(directory), default=0) + 1  # before the look: who looks at the same time wants the same one
+    # Before the check below, so that two processes that check at the same time claim the same number.
+    number = max(attempts(directory), default=0) + 1
     _require_nobody(directory)
     lease = _claimed(directory, number)
     try:
@@ -82,13 +83,13 @@ def taken(directory: RunDirectory) -> Iterator[Lease]:
 
 
 def withdraw(lease: Lease) -> None:
-    """Undo an attempt that came to nothing, before the record names it."""
+    """Delete an attempt that failed before the record named it."""
     if lease.held():
         shutil.rmtree(lease.attempt, ignore_errors=True)
 
 
 def _require_nobody(directory: RunDirectory) -> None:
-    """Raise QexpError if the attempt that the record names last, or one that it does not name yet, is at work."""
+    """Raise QexpError if the last attempt in the record, or a newer one that is not in it yet, is at work."""
     record = directory.record()
     known = {attempt.number for attempt in record.attempts}
     last = record.attempts[-1] if record.attempts else None
@@ -108,7 +109,7 @@ def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None
 
 
 def _claimant(attempt: Path) -> Process | None:
-    """The process that made an attempt; None for attempts of old, whose process the record alone tells."""
+    """The process of an attempt; None for attempts of older versions, whose process is only in the record."""
     try:
         command = files.read_json(attempt / COMMAND)
         return Process.from_document(command.get("process")) if isinstance(command, dict) else None
@@ -117,7 +118,7 @@ def _claimant(attempt: Path) -> Process | None:
 
 
 def _claimed(directory: RunDirectory, number: int) -> Lease:
-    """Make an attempt's folder, which appears whole: with the process that it is of, a heartbeat and the lease."""
+    """Create an attempt's folder with its process, a heartbeat and the lease; all appear at once."""
     folder = directory.path / "attempts"
     command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": this_process().document()}
     lease = Lease(directory, number, directory.attempt(number) / f"{LEASE}{uuid.uuid4().hex[:8]}")
@@ -134,7 +135,7 @@ def _claimed(directory: RunDirectory, number: int) -> Lease:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:
-        if lease.held():  # a file server that was asked twice says the second time that it was done already
+        if lease.held():  # a file server that repeats the request reports an error although it succeeded
             return lease
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
             raise QexpError(f"{directory.name} is being started by another process") from None
@@ -144,7 +145,7 @@ def _claimed(directory: RunDirectory, number: int) -> Lease:
 
 
 def _end_others(lease: Lease) -> None:
-    """End the leases of all other attempts, those that are being claimed included."""
+    """End the leases of all other attempts, including those that are just being claimed."""
     folder = lease.attempt.parent
     for claiming in folder.glob(f"{CLAIMING}*"):
         shutil.rmtree(claiming, ignore_errors=True)
@@ -160,5 +161,5 @@ def _end_others(lease: Lease) -> None:
             withdraw(lease)
             raise QexpError(f"cannot end {other.parent}: {error.strerror}") from error
     for ended in folder.glob(f"*/{ENDED}*"):
-        # Another machine may know the folder by more than its name: only what is deleted cannot be written to.
+        # Another machine may have the folder open under its old name: only a deleted folder cannot be written to.
         shutil.rmtree(ended, ignore_errors=True)

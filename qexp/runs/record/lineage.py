@@ -1,4 +1,4 @@
-"""Where a run's first weights come from: the run that it was pretrained by, that one's own, and so on."""
+"""The lineage of a run: the run from which it took its initial weights, that run's own origin, and so on."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Ancestor, Fingerprint
 
 Summary = dict[str, Any]
-"""A run, as the catalog gives it."""
+"""A run as listed in the catalog."""
 
 T = TypeVar("T")
 
 
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
-    """The operations whose weights a resolved experience takes from another run; None for all, and the transforms."""
+    """Operations whose weights a resolved experience takes from another run; None for all, with the transforms."""
     pretrain = spec["pretrain"]
     operations: list[str] | None = pretrain["operations"] if pretrain else None
     return operations
 
 
 def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:
-    """The inputs that a resolved experience scales just as the run did that it takes operations from; all, of all.
+    """Inputs whose fitted transforms are taken over from the pretraining run together with operations' weights.
 
-    Those operations learned of values on that scale, so that what was fitted there is taken over with them. An input
-    counts if one of them is the first with weights that it comes to, if it has as many values, and if both ask for the
-    same transform of it.
-    before   the resolved experience of the other run
-    tensors  what it has learned, by name; a transform that has nothing to fit is the same everywhere
+    The operations were trained on values of that scale. The transform of an input is taken over if the first operation
+    with weights that it reaches is one of them, if it has the same number of values in both runs, and if both specs
+    name the same transform for it. All inputs if all operations are taken over.
+    before   the resolved experience of the pretraining run
+    tensors  its learned tensors, by name; a transform without fitted values is the same in every run
     """
     operations = operations_taken(spec)
     fitted = [name for name in spec["transforms"] if of_transforms(tensors, [name])]
@@ -54,14 +54,14 @@ def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors
 
 
 def of_operations(tensors: Mapping[str, T], operations: Sequence[str] | None) -> dict[str, T]:
-    """Of a model's tensors, or what is told of them by their names, those of some operations; None for all."""
+    """The entries for the tensors of some operations, of a mapping by tensor name; None for all operations."""
     if operations is None:
         return dict(tensors)
     return _beginning_with([f"network.operations.{name}." for name in operations], tensors)
 
 
 def of_transforms(tensors: Mapping[str, T], variables: Sequence[str]) -> dict[str, T]:
-    """The same of the transforms of some variables."""
+    """The entries for the transforms of some variables, of a mapping by tensor name."""
     return _beginning_with([f"transforms.{name}." for name in variables], tensors)
 
 
@@ -72,11 +72,11 @@ def _beginning_with(beginnings: Sequence[str], tensors: Mapping[str, T]) -> dict
 def chain(
     parent: RunDirectory, weights: Fingerprint, operations: Sequence[str] | None, transforms: Sequence[str]
 ) -> tuple[Ancestor, ...]:
-    """What identifies a run that another one starts from, and those before it, also when they are gone; nearest first.
+    """A pretraining run and its own ancestors, nearest first, described well enough to survive their removal.
 
-    weights     fingerprint of what is taken over from it
-    operations  whose weights are the first ones of the other run; None for all
-    transforms  variables that stay scaled as they were fitted there
+    weights     fingerprint of the tensors that are taken over
+    operations  operations whose weights are taken over; None for all
+    transforms  variables whose fitted transforms are taken over
     """
     record = parent.record()
     nearest = Ancestor(
@@ -93,12 +93,12 @@ def chain(
     return (nearest, *record.lineage)
 
 
-def told(lineage: Iterable[Ancestor]) -> str:
-    """What a run was pretrained from: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty if it was not."""
-    return " <- ".join(map(_told, lineage))
+def lineage_text(lineage: Iterable[Ancestor]) -> str:
+    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without pretraining."""
+    return " <- ".join(map(_ancestor_text, lineage))
 
 
-def _told(one: Ancestor) -> str:
+def _ancestor_text(one: Ancestor) -> str:
     words = [", ".join(one.operations)] if one.operations else []
     if words and one.transforms:
         words.append(f"{', '.join(one.transforms)} scaled as there")
@@ -107,27 +107,27 @@ def _told(one: Ancestor) -> str:
 
 
 @dataclass(frozen=True)
-class Branch:
-    """A run in the tree of those that started from one another."""
+class TreeRun:
+    """A run in the tree of runs connected by pretraining."""
 
     name: str
     followed: tuple[bool, ...]
-    """For each level of the tree down to its own: whether more comes after it there; empty for one at the top."""
+    """For each level of the tree down to this run's: whether siblings follow; empty for a run at the top."""
     run: Summary | None
-    """None for one that is gone."""
+    """None for a run that was removed."""
 
 
 def ancestors(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> dict[str, list[str]]:
-    """Of each run the names of those before it, nearest first.
+    """The names of each run's ancestors, nearest first.
 
-    everything  all runs there are, by name; what a run that is gone started from is in the record of one after it
+    everything  all existing runs, by name; the origin of a removed run is found in the record of a descendant
     """
     before = _Before(everything)
     return {one["name"]: before.all_of(one["name"]) for one in runs}
 
 
-def tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[Branch]:
-    """The runs in their order, each below the one that it started from; those before them are there in any case."""
+def tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
+    """The runs in the given order, each below the run that it started from; their ancestors are always included."""
     lines = {name: [name, *before] for name, before in ancestors(runs, everything).items()}
     parents: dict[str, str | None] = {}
     for line in lines.values():
@@ -135,13 +135,13 @@ def tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[Bra
     children: dict[str | None, list[str]] = {}
     for name in dict.fromkeys([*lines, *(name for line in lines.values() for name in line)]):
         children.setdefault(parents[name], []).append(name)
-    branches: list[Branch] = []
-    waiting: list[Branch] = [Branch(name, (), everything.get(name)) for name in reversed(children.get(None, []))]
+    branches: list[TreeRun] = []
+    waiting: list[TreeRun] = [TreeRun(name, (), everything.get(name)) for name in reversed(children.get(None, []))]
     while waiting:
         branches.append(branch := waiting.pop())
         below = children.get(branch.name, [])
         waiting += [
-            Branch(name, (*branch.followed, name != below[-1]), everything.get(name)) for name in reversed(below)
+            TreeRun(name, (*branch.followed, name != below[-1]), everything.get(name)) for name in reversed(below)
         ]
     return branches
 
@@ -151,7 +151,7 @@ def _each_with_the_next(names: Sequence[str]) -> dict[str, str | None]:
 
 
 class _Before:
-    """What is before a run, also where some of that is gone."""
+    """The ancestors of a run, including removed ones."""
 
     def __init__(self, everything: Mapping[str, Summary]) -> None:
         self._everything = everything
@@ -160,13 +160,13 @@ class _Before:
     def all_of(self, name: str) -> list[str]:
         line, there = {name: None}, self._everything[name]
         while (parent := self._parent(name, there)) is not None and parent not in line:
-            # A name can come again where a run was removed and another one took its name.
+            # A name can occur twice if a run was removed and another one was given its name.
             line[parent] = None
             name, there = parent, self._everything.get(parent, there)
         return list(line)[1:]
 
     def _parent(self, name: str, there: Summary) -> str | None:
-        """The run that a run started from; `there` is the nearest one after it that is not gone."""
+        """The run that a run started from; `there` is the nearest descendant that still exists."""
         if name in self._everything:
             return next(iter(self._everything[name]["parents"]), None)
         if name not in self._of_gone:
@@ -176,7 +176,7 @@ class _Before:
 
 
 def _lineage(run: Summary) -> Sequence[Ancestor]:
-    """What the record of a run says; nothing if it cannot be read, which a listing has told already."""
+    """The lineage in a run's record; empty if it cannot be read, which the listing already reports."""
     try:
         return RunDirectory(Path(run["path"])).record().lineage
     except (DamagedError, NotFoundError):

@@ -11,12 +11,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def require_name(name: str) -> str:
-    """A run's name must be the name of a directory, and easy to type."""
+    """Raise QexpError unless the name can be a directory and is easy to type."""
     if not NAME.fullmatch(name) or name.startswith("catalog.json"):
-        raise QexpError(f"{name!r} cannot be the name of a run; use letters, digits, '.', '_' and '-'")
+        raise QexpError(f"{name!r} is not a valid run name; use letters, digits, '.', '_' and '-'")
     return name
 
 
 def now() -> str:
-    """The time in UTC, in ISO 8601 with milliseconds."""
+    """The current time in UTC, in ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

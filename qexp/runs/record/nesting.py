@@ -1,4 +1,4 @@
-"""Runs that lie inside other runs: what removes or deletes the outer one does the same to the inner one."""
+"""Runs inside other runs: removing or deleting the outer run does the same to the inner one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from qexp.runs.record.directory import FOLDS, SPEC_OR_PROGRESS
 from qexp.workspace import Workspace
 
 BOOKKEEPING = frozenset({".trash", ".launches", ".removed"})
-"""Folders that qexp makes beside runs, and empties by its own rules."""
+"""Folders that qexp creates beside runs and empties by its own rules."""
 
 SHOWN = 8
-"""Runs named in one message."""
+"""Largest number of runs named in one message."""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run, and not only a file that is called run.json, too."""
+    """Whether a folder holds a run, not just a file that happens to be called run.json."""
     file = folder / "run.json"
     if not os.path.isfile(file):  # noqa: PTH113 - false, and no error, for a folder that cannot be entered
         return False
@@ -33,13 +33,13 @@ def is_run(folder: Path) -> bool:
 
 
 def around(place: Path) -> Iterator[Path]:
-    """The runs that a place lies in, or is itself, the innermost first."""
+    """The runs that contain a path, innermost first; the path itself counts if it is a run."""
     real = Path(os.path.realpath(place))
     return (folder for folder in (real, *real.parents) if is_run(folder))
 
 
 def inside(run: Path) -> list[Path]:
-    """The runs inside a run that are not its own folds. What `code/` keeps are copies of a user's files."""
+    """The runs inside a run that are not its own folds. `code/` is skipped: it holds copies of a user's files."""
     found = []
     for parent, folders, names in os.walk(run):
         here = Path(parent)
@@ -48,20 +48,20 @@ def inside(run: Path) -> list[Path]:
         own = here == run or (here.parent.name == FOLDS and here.parent.parent == run)
         if "run.json" in names and not own and is_run(here):
             found.append(here)
-            folders.clear()  # what lies in there is the inner run's affair
+            folders.clear()  # runs further inside belong to the inner run
     return sorted(found)
 
 
 def named(runs: Sequence[Path], outer: Path) -> str:
-    """The inner runs by their paths from the outer one."""
+    """The inner runs by their paths relative to the outer one, as text."""
     names = [str(path.relative_to(outer)) for path in runs]
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def place_of(storage: Path | None, workspace: Workspace) -> Path:
-    """The folder in which new runs are put: `storage`, or `runs/` if that is left out or leads to `runs/` itself.
+    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to `runs/` itself.
 
-    Raises QexpError for a place inside a run, inside `runs/`, or inside a folder that qexp empties itself.
+    Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties itself.
     """
     runs = workspace.runs
     place = runs if storage is None else storage.absolute()
@@ -69,7 +69,7 @@ def place_of(storage: Path | None, workspace: Workspace) -> Path:
     if real == real_runs:
         place = runs
     elif real_runs in real.parents:
-        raise QexpError(f"{place} lies inside {runs}, which is for runs alone; choose a folder outside of it")
+        raise QexpError(f"{place} lies inside {runs}, which holds nothing but runs; choose a folder outside of it")
     elif ours := BOOKKEEPING.intersection(real.parts):
         raise QexpError(f"{place} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
     require_outside_of_runs(place)
@@ -77,9 +77,9 @@ def place_of(storage: Path | None, workspace: Workspace) -> Path:
 
 
 def require_outside_of_runs(place: Path) -> None:
-    """Raise QexpError for a place inside a run."""
+    """Raise QexpError for a path inside a run."""
     if outer := next(around(place), None):
         raise QexpError(
-            f"{place} lies inside the run {outer}; what is put there would be removed and deleted with that run; "
+            f"{place} lies inside the run {outer}; its contents would be removed and deleted with that run; "
             "choose a folder outside of it"
         )

@@ -1,7 +1,7 @@
 """Parts of JSON documents as frozen dataclasses.
 
-The annotations of the fields say what a document may hold. Every field is checked when a document is read; keys that
-are unknown, because a newer version of qexp wrote them, are kept and written again.
+The annotations of the fields declare what a document may hold. Every field is checked when a document is read; unknown
+keys, which a newer version of qexp wrote, are kept and written again.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from qexp.errors import DamagedError, pointer
 Read = Callable[[Any], Any]
 
 LONGEST = 40
-"""Characters of a wrong value that a message shows."""
+"""Largest number of characters of a wrong value in a message."""
 
 
 class MisfitError(DamagedError):
-    """A document is not what it should be: at which place, and why."""
+    """A document does not have the expected form; says where and why."""
 
     def __init__(self, why: str, *path: str | int) -> None:
         self.path, self.why = path, why
         super().__init__(f"{pointer(path)} {why}")
 
     def below(self, step: str | int) -> MisfitError:
-        """The same, seen from one step above."""
+        """The same error, with its place seen from one level above."""
         return MisfitError(self.why, step, *self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A JSON object with known keys."""
+    """A JSON object with declared keys."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ()
-    """Fields that are left out of the document where they are None."""
+    """Fields that are left out of the document if they are None."""
 
     others: Mapping[str, Any] = field(default_factory=dict)
-    """Keys that this version does not know, with what they hold."""
+    """Keys that this version does not know, with their values."""
 
     @classmethod
     def from_document(cls, document: Any) -> Self:
-        """Raises MisfitError where the document is not what the annotations say."""
+        """Read a document. Raises MisfitError where it contradicts the annotations."""
         if not isinstance(document, dict):
             raise MisfitError(_instead(document, "an object"))
         readers, required = _layout(cls)
@@ -67,7 +67,7 @@ class Part:
         return cls(**values, others=others)
 
     def document(self) -> dict[str, Any]:
-        """As it is written: plain dictionaries, lists, texts and numbers."""
+        """The JSON document: plain dictionaries, lists, texts and numbers."""
         made = {}
         for key in _layout(type(self))[0]:
             value = getattr(self, key)
@@ -80,7 +80,7 @@ _LAYOUTS: dict[type[Part], tuple[dict[str, Read], list[str]]] = {}
 
 
 def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
-    """What reads each of the keys, and the keys that must be there."""
+    """The reader of each key, and the required keys."""
     if cls not in _LAYOUTS:
         _LAYOUTS[cls] = _new_layout(cls)
     return _LAYOUTS[cls]
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, StrEnum) else value
 
 
-# What reads a value, by its annotation
+# The reader of a value, chosen by its annotation
 
 
 def _reader(kind: Any) -> Read:
@@ -159,7 +159,7 @@ def _optional(read: Read) -> Read:
 
 
 def _first_of(reads: list[Read]) -> Read:
-    """One form or another; what is of none of them is described by the last."""
+    """A reader that tries several forms in turn; the error of the last one is reported."""
 
     def checked(value: Any) -> Any:
         for read in reads[:-1]:

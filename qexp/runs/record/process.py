@@ -1,4 +1,4 @@
-"""Which process works on a run, told so that another can see later whether it still lives."""
+"""The process that works on a run, described so that another process can check later whether it is alive."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Process(Part):
     host: str
     boot_id: str = ""
     pid_namespace: str = ""
-    """Containers on one machine count their processes separately."""
+    """PID namespace: containers on one machine number their processes separately."""
     pid: int
     start: str = ""
-    """When the process started: a number is soon given to another one."""
+    """When the process started; distinguishes it from a later process with the same id."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.pid <= LARGEST_PID:  # a signal to a number below means other processes
-            raise MisfitError(f"is {self.pid}, which is the number of no process", "pid")
+        if not 0 < self.pid <= LARGEST_PID:  # a signal to a smaller number goes to a group of processes
+            raise MisfitError(f"is {self.pid}, which cannot be the number of a process", "pid")
 
 
 def this_process() -> Process:
@@ -44,8 +44,8 @@ def this_process() -> Process:
 def alive(process: Process, heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
-    A process of this machine is asked for directly. One elsewhere, also on a machine that only has this one's name, and
-    one that the system hides from this user, is believed as long as its heartbeat is fresh.
+    A process of this machine is looked up directly. A process elsewhere (even on a machine with this one's name) or
+    one that the system hides from this user counts as alive while its heartbeat is fresh.
     """
     if not in_view(process):
         return fresh(heartbeat)
@@ -56,13 +56,13 @@ def alive(process: Process, heartbeat: Path) -> bool:
 
 
 def in_view(process: Process) -> bool:
-    """Whether a process is, or was, one of this machine since it was started, and of this container."""
+    """Whether a process ran on this machine since its last boot, and in this container."""
     here = (socket.gethostname(), boot_id(), pid_namespace())
     return (process.host, process.boot_id, process.pid_namespace) == here
 
 
 def _hidden(pid: int) -> bool:
-    """Whether there is a process of another user, which /proc may keep to itself (hidepid) but a signal finds."""
+    """Whether another user has a process of this number: /proc may hide it (hidepid), but a signal finds it."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -74,7 +74,7 @@ def _hidden(pid: int) -> bool:
 
 @cache
 def boot_id() -> str:
-    """Another one after every start of the machine."""
+    """An identifier that changes with every boot of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -90,13 +90,13 @@ def pid_namespace() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine started, in the system's own words; None if it is gone or a zombie."""
+    """When a process of this machine started, as the system writes it; None if it has ended or is a zombie."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return None
-        fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+        fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
     return _answer("ps", "-o", "lstart=", "-p", str(pid))
 

@@ -1,4 +1,4 @@
-"""What a run was made with: code, packages, machine."""
+"""The provenance of a run: code, packages and machine."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ LARGEST_COPY = 100_000
 """Untracked files up to this size [bytes] are copied, larger ones only listed."""
 
 LARGEST_COPIES = 1_000_000
-"""No more than this is copied in all [bytes]."""
+"""Largest total size of the copied files [bytes]."""
 
 VARIABLES = re.compile(
     "PYTHONHASHSEED|NVIDIA_TF32_OVERRIDE"
     "|(OMP|MKL|KMP|GOMP|OPENBLAS|ATEN|DNNL|ONEDNN|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|QEXP)_.*"
 )
-"""Variables of the environment that change what is computed, or how fast."""
+"""Environment variables that change results or speed."""
 
 
 CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD")
-"""The same bytes, whatever a user's git is set to."""
+"""Options that make git write the same bytes for every user's settings."""
 
 
 def keep_code_state(workspace: Path, folder: Path) -> CodeState:
-    """Write diff and small untracked files of the workspace's repository to a folder; return what the record keeps.
+    """Write diff and small untracked files of the workspace's repository to a folder; return the entry of the record.
 
-    Outside a git repository the commit is null. Where qexp itself comes from another repository, its changes are
-    written, too.
+    Outside a git repository the commit is null. If qexp itself comes from another repository, its changes are written
+    as well.
     """
     repository = _git(workspace, "rev-parse", "--show-toplevel")
     qexp_repository = _own_repository()
@@ -47,7 +47,7 @@ def keep_code_state(workspace: Path, folder: Path) -> CodeState:
     commit = _git(workspace, "rev-parse", "HEAD") if repository else None
     if commit is None:
         return CodeState()
-    # What runs produce is no code.
+    # Files that runs produce are not code.
     ours = [".", ":(exclude)runs", ":(exclude)comparisons", ":(exclude)data"]
     diff = _keep_diff(workspace, ours, folder / "changes.diff")
     listed = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
@@ -62,7 +62,7 @@ def keep_code_state(workspace: Path, folder: Path) -> CodeState:
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """SHA-256 and size of a file."""
+    """SHA-256 and size [bytes] of a file."""
     with path.open("rb") as file:
         return Fingerprint(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
 
@@ -71,20 +71,20 @@ NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
 
 
 def _packages() -> dict[str, str]:
-    """Name → version of what is installed. Only two lines of each package's description are looked for: to parse
-    all of it, as `distribution.version` does, takes a tenth of a second.
+    """Name → version of the installed packages. Only two lines of each package's metadata are read: parsing all of it,
+    as `distribution.version` does, takes a tenth of a second.
     """
     found = {}
     for distribution in metadata.distributions():
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-        fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first of each counts
+        fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first line of each kind counts
         if fields.keys() == {"Name", "Version"}:
             found[fields["Name"]] = fields["Version"]
     return dict(sorted(found.items()))
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """qexp's own code, Python, packages, machine and settings of the process that trains."""
+    """The environment of this process: qexp's own code, Python, packages, machine and settings."""
     return {
         "qexp": own_code(),
         "python": sys.version,
@@ -105,12 +105,12 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def variables() -> dict[str, str]:
-    """The variables of this process's environment that change results."""
+    """The environment variables of this process that change results or speed."""
     return {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)}
 
 
 def usable_cores() -> int | None:
-    """How many cores this process may use, which a scheduler can limit."""
+    """The number of cores that this process may use, which a scheduler can limit."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
@@ -118,7 +118,7 @@ def usable_cores() -> int | None:
 
 
 def own_code() -> dict[str, Any]:
-    """The commit of qexp's own checkout, null if it is installed otherwise, and a digest of its source as it is."""
+    """The commit of qexp's own checkout (null if there is none) and a digest of its current source."""
     source = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         if "examples" not in path.relative_to(PACKAGE).parts:
@@ -128,14 +128,14 @@ def own_code() -> dict[str, Any]:
 
 
 def _own_repository() -> str | None:
-    """The repository that holds qexp's source; None for a package that merely lies inside one, in an environment."""
+    """The repository of qexp's source; None if qexp is installed in an environment that lies inside a repository."""
     if _git(PACKAGE, "ls-files", "--error-unmatch", "workspace.py") is None:
         return None
     return _git(PACKAGE, "rev-parse", "--show-toplevel")
 
 
 def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
-    """Write what differs from the commit, if anything does; returns its SHA-256."""
+    """Write the difference from the commit; return its SHA-256, or None if there is no difference."""
     diff = _git_bytes(directory, *CHANGES, "--", *paths)
     if not diff:
         return None
@@ -144,7 +144,7 @@ def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
 
 
 def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[LargeFile]]:
-    """Copy small files to `untracked/`. Returns the names of those, and names and sizes of the others."""
+    """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the other files."""
     kept: list[str] = []
     left_out: list[LargeFile] = []
     room = LARGEST_COPIES
@@ -164,7 +164,7 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
 
 
 def _size(path: Path) -> int | None:
-    """None for what is no plain file, and for one that is gone by now."""
+    """The size of a plain file [bytes]; None if it is not a plain file or no longer exists."""
     try:
         status = path.lstat()
     except OSError:
@@ -173,7 +173,7 @@ def _size(path: Path) -> int | None:
 
 
 def _content(path: Path) -> bytes | None:
-    """None if the file cannot be read, or is gone by now."""
+    """The file's bytes; None if it cannot be read or no longer exists."""
     try:
         return path.read_bytes()
     except OSError:
@@ -181,7 +181,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _printable(name: str) -> str:
-    """A file's name as JSON can hold it: names are bytes, and not always text."""
+    """A file's name in a form that JSON can hold: names are bytes and not always valid text."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -191,7 +191,7 @@ def _git(directory: Path, *arguments: str) -> str | None:
 
 
 def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
-    # Many runs that start at once must not wait for each other's lock on the index.
+    # Many runs that start together must not wait for the lock on git's index.
     command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=60, check=False)
@@ -201,7 +201,7 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
 
 
 def _instructions() -> str:
-    """The vector instructions that torch chose: another set, other bits."""
+    """The vector instructions that torch uses; another set gives other bits."""
     import torch
 
     return str(torch.backends.cpu.get_cpu_capability())

@@ -1,4 +1,4 @@
-"""The record of a run, `run.json`: what was asked for, what happened, and what came of it."""
+"""The record of a run, `run.json`: its settings, its history and its results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SCHEMA_VERSION = 2
 LARGEST_SEED = 2**63 - 1
 
 Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
-"""part → output → metric → value, in the output's unit; None where it is no finite number."""
+"""part → output → metric → value, in the output's unit; None if it is not finite."""
 
 Interval = tuple[float, float]
 
 Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
-"""The same, of 95 % bootstrap intervals."""
+"""part → output → metric → 95 % bootstrap interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Epochs(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldCount(Part):
-    """How many folds of a cross-validation are done, of how many, and the names of those that failed."""
+    """Number of finished folds of a cross-validation, total number, and names of those that failed."""
 
     done: int = 0
     of: int = 0
@@ -41,7 +41,7 @@ class FoldCount(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord(Part):
-    """The scheduler's job in which the last attempt ran."""
+    """The scheduler's job of the last attempt."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("workspace", "cluster")
 
@@ -69,7 +69,7 @@ class AttemptRecord(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint(Part):
-    """What identifies the content of a file."""
+    """Size and SHA-256 of a file."""
 
     sha256: str
     bytes: int
@@ -77,7 +77,7 @@ class Fingerprint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestor(Part):
-    """A run whose weights this one, or one before it, started from."""
+    """A run whose weights this run, or one of its ancestors, started from."""
 
     name: str
     experience: str = ""
@@ -86,30 +86,30 @@ class Ancestor(Part):
     digest: str | None = None
     created: str = ""
     weights: Fingerprint | None = None
-    """Of the file that was taken over; None in records that do not say."""
+    """Fingerprint of the weights that were taken over; None in older records."""
     operations: tuple[str, ...] | None = None
-    """Those whose weights were taken over; None: all."""
+    """Operations whose weights were taken over; None for all."""
     transforms: tuple[str, ...] = ()
-    """Variables that stayed scaled as they were fitted there."""
+    """Variables whose fitted transforms were taken over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported(Part):
-    """Where a run came from that was made elsewhere."""
+    """The origin of an imported run."""
 
     archive: str
     time: str
     was: Mapping[str, Any] = field(default_factory=dict)
-    """What its record said there of name, state, job and launch."""
+    """Name, state, job and launch in its record there."""
     before: Mapping[str, Any] | None = None
-    """The same of an earlier import."""
+    """The origin before an earlier import."""
     code_trusted: bool | None = None
-    """Whether code that it brings may be executed; None if it brings none."""
+    """Whether the run's own code may be executed; None if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
-    """An untracked file of the workspace that was too large to be kept."""
+    """An untracked file of the workspace that was too large to be copied."""
 
     name: str
     bytes: int | None = None
@@ -128,7 +128,7 @@ class CodeState(Part):
     untracked_left_out: tuple[LargeFile, ...] | None = None
 
     def document(self) -> dict[str, Any]:
-        """Of a workspace in a repository `diff` is null where nothing differs."""
+        """For a workspace in a repository; `diff` is null if nothing differs from the commit."""
         nothing = {} if self.commit is None else dict.fromkeys(("commit", "dirty", "diff"))
         return nothing | super().document()
 
@@ -151,7 +151,7 @@ class VectorErrors(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FieldErrors(Part):
-    """Errors on whole test frames, and the time that the network takes for one."""
+    """Errors on whole test frames, and the network's time per frame."""
 
     cells: int
     vectors: Mapping[str, VectorErrors]
@@ -163,7 +163,7 @@ class FieldErrors(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow(Part):
-    """One estimator, the network or a baseline, on one output; see `baselines.comparison.compared`."""
+    """One estimator (the network or a baseline) on one output; see `baselines.comparison.compared`."""
 
     output: str
     unit: str
@@ -199,7 +199,7 @@ class NetworkRecord(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRecord(Part):
-    """What a fold holds out and, once it is trained, what was chosen for it."""
+    """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for it."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss")
 
@@ -211,14 +211,14 @@ class FoldRecord(Part):
     inner_loss: float | None = None
 
     def document(self) -> dict[str, Any]:
-        """Once it is trained, `inner_loss` is null where nothing was chosen."""
+        """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing was chosen."""
         known = super().document()
         return known if self.networks is None else {**known, "inner_loss": self.inner_loss}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Part):
-    """A run's record. Whoever changes something makes a new one with `dataclasses.replace`, and writes it."""
+    """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
 
@@ -242,7 +242,7 @@ class Record(Part):
     attempts: tuple[AttemptRecord, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Metric → `best` and `unit`, how its numbers are read; see `qexp.metrics.meaning`."""
+    """Metric → its `best` direction and `unit`; see `qexp.metrics.meaning`."""
     results: Numbers = field(default_factory=dict)
     intervals: Intervals = field(default_factory=dict)
     comparison: tuple[ComparisonRow, ...] = ()
@@ -272,5 +272,5 @@ class Record(Part):
 
     @property
     def open_attempt(self) -> AttemptRecord | None:
-        """The last attempt, if its process has not written that it ended."""
+        """The last attempt if its process has not recorded its end, else None."""
         return self.attempts[-1] if self.attempts and self.attempts[-1].ended is None else None

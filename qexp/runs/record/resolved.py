@@ -1,4 +1,4 @@
-"""The resolved spec of a run, `spec.json`, as far as commands that read runs depend on its form."""
+"""The parts of a run's resolved spec, `spec.json`, that commands on finished runs depend on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qexp.runs.record.parts import MisfitError, Part
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice(Part):
+class NamedEntry(Part):
     """An entry of a table, with its parameters."""
 
     type: str
@@ -18,28 +18,28 @@ class Choice(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation(Part):
+class OperationSpec(Part):
     module: str
     parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch(Part):
+class BranchSpec(Part):
     x_name: str | tuple[str, ...]
     y_name: str | tuple[str, ...]
     operations: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Part):
+class ModelSpec(Part):
     inputs: Mapping[str, Mapping[str, Any]]
     outputs: tuple[str, ...]
-    operations: Mapping[str, Operation]
-    branches: tuple[Branch, ...]
+    operations: Mapping[str, OperationSpec]
+    branches: tuple[BranchSpec, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretraining(Part):
+class PretrainingSpec(Part):
     run: str
     operations: tuple[str, ...] | None
     freeze: tuple[str, ...]
@@ -47,25 +47,25 @@ class Pretraining(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experience(Part):
-    """What experiences on all kinds of datasets have."""
+class ExperienceSpec(Part):
+    """The keys that experiences on all kinds of datasets share."""
 
-    model: Model
+    model: ModelSpec
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     epochs: int
     batch_size: int
-    optimizer: Choice
+    optimizer: NamedEntry
     learning_rate: float
-    schedule: Choice
-    losses: Mapping[str, Choice]
+    schedule: NamedEntry
+    losses: Mapping[str, NamedEntry]
     metrics: Mapping[str, tuple[str, ...]]
-    transforms: Mapping[str, Choice]
-    additional_callbacks: tuple[Choice, ...]
+    transforms: Mapping[str, NamedEntry]
+    additional_callbacks: tuple[NamedEntry, ...]
     gradient_clip: float | None
     precision: str
     keep: str
-    pretrain: Pretraining | None
+    pretrain: PretrainingSpec | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +74,12 @@ class Generated(Part):
     size: tuple[int, int]
     fixed: Mapping[str, float]
     varyings: Mapping[str, tuple[tuple[float, float], ...]]
-    distributions: Mapping[str, Choice]
-    noise_model: Choice
+    distributions: Mapping[str, NamedEntry]
+    noise_model: NamedEntry
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnGenerated(Experience):
+class OnGenerated(ExperienceSpec):
     dataset: Generated
     split: tuple[float, float]
     sizes: tuple[int, int, int]
@@ -102,14 +102,14 @@ class Tabular(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnTabular(Experience):
+class OnTabular(ExperienceSpec):
     dataset: Tabular
-    split: Choice
-    inner: Choice | None
+    split: NamedEntry
+    inner: NamedEntry | None
     select: Mapping[str, tuple[Any, ...]]
     members: int
     protocol: str
-    baselines: tuple[str | Choice, ...]
+    baselines: tuple[str | NamedEntry, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +130,14 @@ class Gridded(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnGridded(Experience):
+class OnGridded(ExperienceSpec):
     dataset: Gridded
-    split: Choice
+    split: NamedEntry
     patches: tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spectra(Part):
+class SpectraSpec(Part):
     path: str
     fingerprint: str
     channels: int
@@ -148,16 +148,16 @@ class Spectra(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnSpectra(Experience):
-    dataset: Spectra
-    split: Choice
-    inner: Choice | None
+class OnSpectra(ExperienceSpec):
+    dataset: SpectraSpec
+    split: NamedEntry
+    inner: NamedEntry | None
     labelled: str | int
     allow_leak: bool
-    baselines: tuple[str | Choice, ...]
+    baselines: tuple[str | NamedEntry, ...]
 
 
-KINDS: Mapping[str, type[Experience]] = {
+KINDS: Mapping[str, type[ExperienceSpec]] = {
     "generated": OnGenerated,
     "tabular": OnTabular,
     "gridded": OnGridded,
@@ -167,7 +167,7 @@ KINDS: Mapping[str, type[Experience]] = {
 
 
 def check(spec: Mapping[str, Any]) -> None:
-    """Raise MisfitError where a resolved spec is not what a run writes."""
+    """Raise MisfitError unless a resolved spec has the form that runs write."""
     dataset = spec.get("dataset")
     if not isinstance(dataset, dict):
         raise MisfitError("is missing" if "dataset" not in spec else "is not an object", "dataset")

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What a run is doing, or how it ended; in JSON the word itself."""
+    """What a run is doing, or how it ended; JSON holds the value as text."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -21,7 +21,7 @@ class State(StrEnum):
     DAMAGED = "damaged"
     """Its record cannot be read."""
     GONE = "gone"
-    """There is no record; no run in a listing has this state."""
+    """The run has no record; never the state of a listed run."""
 
     @property
     def unfinished(self) -> bool:
@@ -30,35 +30,35 @@ class State(StrEnum):
 
     @property
     def at_work(self) -> bool:
-        """Whether a process or a scheduler works on the run, or is going to."""
+        """Whether a process or a scheduler is working on the run, or will be."""
         return self in _AT_WORK
 
     @property
     def resumable(self) -> bool:
-        """Whether the run ended through no fault of its own, so that `--resume` continues it."""
+        """Whether the run was cut short by an outside cause, so that `--resume` continues it."""
         return self in _RESUMABLE
 
     @property
     def without_result(self) -> bool:
-        """Whether the run ended without a result, so that `--only-failed` runs it again."""
+        """Whether the run ended without a result, so that `--only-failed` repeats it."""
         return self in _WITHOUT_RESULT
 
     @property
     def open_ended(self) -> bool:
-        """Whether a scheduler or a process may know of a later state than the record does.
+        """Whether the scheduler or the process may know a later state than the record.
 
-        A run that was interrupted may be started again by its scheduler.
+        An interrupted run may be restarted by its scheduler.
         """
         return self in _OPEN_ENDED
 
     @property
     def readable(self) -> bool:
-        """Whether there is a record that can be read."""
+        """Whether the run has a readable record."""
         return self not in _UNREADABLE
 
     @property
     def words(self) -> str:
-        """As it stands in a sentence: `out of memory`."""
+        """The state as words in a sentence: `out of memory`."""
         return self.value.replace("_", " ")
 
 

@@ -1,4 +1,4 @@
-"""Tags and the note of a run: what people say about it, kept apart from the record that its process writes."""
+"""Annotations of a run (tags and a note) by its users, kept apart from the record, which its process writes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ TAG = re.compile(r"[A-Za-z0-9._-]+")
 
 LOCK_SECONDS = 10.0
 
-Labels = dict[str, Any]
+Annotations = dict[str, Any]
 
 
-def read(folder: Path) -> Labels:
-    """The labels of the run in a folder: `tags` and `note`, as far as somebody has set them."""
+def read(folder: Path) -> Annotations:
+    """The annotations of the run in a folder: `tags` and `note`, those of the two that were ever set."""
     file = folder / FILE
     try:
-        labels = files.read_json(file)
+        annotations = files.read_json(file)
     except FileNotFoundError:
         return {}
-    if not isinstance(labels, dict) or not all(key in _SOUND and _SOUND[key](value) for key, value in labels.items()):
-        raise DamagedError(f"{file} holds no tags and note; mend it, or delete it and set them again")
-    return labels
+    if not isinstance(annotations, dict) or not all(
+        key in _VALID and _VALID[key](value) for key, value in annotations.items()
+    ):
+        raise DamagedError(f"{file} does not hold tags and a note; repair it, or delete it and set them again")
+    return annotations
 
 
 def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
-    """Add and remove tags. Raises QexpError for a word that cannot be one, or that is to be both added and removed."""
+    """Add and remove tags. Raises QexpError for a word that is not a valid tag, or that is in both lists."""
     added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
     for word in added:
         if word in removed:
@@ -43,33 +45,33 @@ def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> 
     def changed(tags: list[str]) -> list[str]:
         return [tag for tag in dict.fromkeys([*tags, *added]) if tag not in removed]
 
-    _change(folder, lambda labels: {**labels, "tags": changed(labels["tags"])})
+    _change(folder, lambda annotations: {**annotations, "tags": changed(annotations["tags"])})
 
 
 def annotate(folder: Path, text: str) -> None:
-    """Replace the note; an empty text takes it away."""
+    """Replace the note; an empty text removes it."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise QexpError(f"a note must be text: {text!r} holds bytes that are none") from None
-    _change(folder, lambda labels: {**labels, "note": text})
+        raise QexpError(f"a note must be text: {text!r} holds bytes that are not") from None
+    _change(folder, lambda annotations: {**annotations, "note": text})
 
 
 def _is_tags(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
 
 
-_SOUND: dict[str, Callable[[Any], bool]] = {"tags": _is_tags, "note": lambda value: isinstance(value, str)}
+_VALID: dict[str, Callable[[Any], bool]] = {"tags": _is_tags, "note": lambda value: isinstance(value, str)}
 
 
 def _tag(word: str) -> str:
     if not TAG.fullmatch(word):
-        raise QexpError(f"{word!r} cannot be a tag; use letters, digits, '.', '_' and '-'")
+        raise QexpError(f"{word!r} is not a valid tag; use letters, digits, '.', '_' and '-'")
     return word
 
 
-def _change(folder: Path, changed: Callable[[Labels], Labels]) -> None:
-    """Read, change and replace the labels, so that of several processes none undoes another's change."""
+def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None:
+    """Read, change and replace the annotations under a lock, so that no process undoes another's change."""
     file = folder / FILE
     of_record = _of_record(folder / "run.json")
     try:
@@ -79,7 +81,7 @@ def _change(folder: Path, changed: Callable[[Labels], Labels]) -> None:
         raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _of_record(file: Path) -> Labels:
-    """What a record itself says, which holds until somebody sets labels."""
+def _of_record(file: Path) -> Annotations:
+    """The annotations in the record itself, which hold until others are set."""
     record = upgrade.read_record(file)
     return {"tags": list(record.tags), "note": record.note}

@@ -1,4 +1,4 @@
-"""Whether the code that a run brings is executed: that of an imported one only where the user says so."""
+"""Permission to execute a run's own code: that of an imported run is executed only if the user trusts it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from qexp.runs.record.nesting import around
 from qexp.tables import Tables
 
 LARGEST_LOOK = 1_000_000
-"""Bytes of a file of code up to which it is looked at for what it defines."""
+"""Largest size [bytes] of a file of code whose definitions are listed."""
 
 NAMED = 5
-"""Names of a kind in one message."""
+"""Largest number of names of one kind in a message."""
 
 
 def tables_of(directory: RunDirectory) -> Tables:
-    """The tables that a run's spec names things in: the built-in ones, and what its own code adds, which is executed.
+    """The tables for a run's spec: the built-in ones with the entries of its own code, which is executed.
 
-    Raises UntrustedCodeError for an imported run whose code nobody has said to trust.
+    Raises UntrustedCodeError for an imported run whose code the user has not trusted.
     """
     from qexp import assemble  # loads torch
 
@@ -32,31 +32,31 @@ def tables_of(directory: RunDirectory) -> Tables:
 
 
 def require_trust(directory: RunDirectory) -> None:
-    """Raise UntrustedCodeError if the run, or one around it, was imported with code that nobody has said to trust."""
+    """Raise UntrustedCodeError if the run, or a run that contains it, was imported with code that is not trusted."""
     if directory.code_trusted or not directory.extensions.is_file():
         return
     for folder in dict.fromkeys((directory.path, *around(directory.path))):
         record = RunDirectory(folder).record()
         if record.imported is not None and record.imported.code_trusted is not True:
             raise UntrustedCodeError(
-                f"{directory.name} was imported and brings code of its own, which is not executed unasked: "
+                f"{directory.name} was imported and has code of its own, which is not executed without permission: "
                 f"{directory.extensions} ({summary(directory.extensions)}). Read it; if you trust it, repeat the "
                 "command with --trust-code (in Python: trust_code=True)"
             )
 
 
 def trust(directory: RunDirectory) -> None:
-    """Write down that the code of an imported run may be executed."""
+    """Record that the code of an imported run may be executed."""
     record = directory.record()
     if record.imported is not None:
         directory.write(replace(record, imported=replace(record.imported, code_trusted=True)))
 
 
 def summary(path: Path) -> str:
-    """What a file of code is, without executing it: its size, the tables that it fills and what it defines."""
+    """Describe a file of code without executing it: its size, the tables that it fills, its functions and classes."""
     size = f"{path.stat().st_size:,} bytes"
     if path.stat().st_size > LARGEST_LOOK:
-        return f"{size}, too large to be looked at"
+        return f"{size}, too large to be inspected"
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -1,7 +1,7 @@
-"""Bringing runs that older versions of qexp wrote up to the form of today: a function for each version.
+"""Upgrades of records and specs that older versions of qexp wrote to the current form: one function per version.
 
-All that reads a record or a spec of a run reads it through here, and needs to know the form of today only. Files are
-not changed; a record is written in its new form when a process works on the run.
+Every reader of a record or spec of a run goes through here and knows the current form only. Files are not changed; a
+record is written in its new form when a process works on the run.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Document = dict[str, Any]
 
 
 def read_record(file: Path) -> Record:
-    """The record in a file. Raises NotFoundError, and DamagedError where it is not what a run writes."""
+    """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a record."""
     try:
         document = files.read_json(file)
     except FileNotFoundError:
-        raise NotFoundError(f"{file.parent} holds no run: there is no run.json") from None
+        raise NotFoundError(f"{file.parent} is not a run: there is no run.json") from None
     try:
         return Record.from_document(record(document) if isinstance(document, dict) else document)
     except MisfitError as misfit:
@@ -34,7 +34,7 @@ def read_record(file: Path) -> Record:
 
 
 def record(document: Document) -> Document:
-    """The document of a record, as this version writes it. One of a newer version stays as it is."""
+    """A record's document in the form of this version. A document of a newer version is returned unchanged."""
     version = document.get("schema", 1)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise MisfitError("is not the version of a record", "schema")
@@ -44,9 +44,9 @@ def record(document: Document) -> Document:
 
 
 def spec(document: Document) -> Document:
-    """The resolved experience of a run, as this version writes it.
+    """The resolved experience of a run in the form of this version.
 
-    Specs hold no version, since their digests must not depend on it: each step sees by the keys whether it is needed.
+    Specs hold no version, because their digests must not depend on it: each step checks the keys to see if it applies.
     """
     for step in _SPEC_STEPS:
         document = step(document)
@@ -54,7 +54,7 @@ def spec(document: Document) -> Document:
 
 
 def _record_of_1(document: Document) -> Document:
-    """Records of version 1 knew the run that they started from by its name alone, at first."""
+    """Early records of version 1 identify the pretraining run by its name alone."""
     lineage, parents = document.get("lineage"), document.get("parents")
     if not lineage and isinstance(parents, list):
         document = {**document, "lineage": [{"name": name} for name in parents]}
@@ -62,20 +62,20 @@ def _record_of_1(document: Document) -> Document:
 
 
 def _spec_of_1(document: Document) -> Document:
-    """Specs of version 1 lacked keys that came later; `pretrain` was the name of the other run, at first."""
+    """Early specs of version 1 lack keys that came later, and `pretrain` is just the name of the other run."""
     document = {"keep": "best", **document}
-    if "members" not in document:  # which only experiences on rows have
+    if "members" not in document:  # only experiences on rows have it
         document = {"layer_decay": 1.0, **document}
     if isinstance(document.get("pretrain"), str):
         every = {"run": document["pretrain"], "operations": None, "freeze": [], "epochs_frozen": None}
         document = {**document, "pretrain": every}
     dataset = document.get("dataset")
-    if "labelled" in document and isinstance(dataset, dict):  # which only experiences on spectra have
+    if "labelled" in document and isinstance(dataset, dict):  # only experiences on spectra have it
         document = {**document, "dataset": {"mix": 0.0, **dataset}}
     return document
 
 
 _RECORD_STEPS: list[Callable[[Document], Document]] = [_record_of_1]
-"""From version 1 to 2, and so on."""
+"""The upgrade from version 1 to 2, from 2 to 3, and so on."""
 
 _SPEC_STEPS: list[Callable[[Document], Document]] = [_spec_of_1]

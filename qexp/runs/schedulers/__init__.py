@@ -1,6 +1,6 @@
 """Launchers: the pool of this machine, and the schedulers of clusters.
 
-A new scheduler is a file with what `Scheduler` asks for, and a line in `LAUNCHERS`.
+A new scheduler is a module with a class that implements `Scheduler`, and a line in `LAUNCHERS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.runs.record.record import JobRecord
-from qexp.runs.schedulers.options import Chosen, chosen
+from qexp.runs.schedulers.options import Chosen, launch_options
 from qexp.runs.schedulers.scheduler import Scheduler
 from qexp.runs.schedulers.slurm import Slurm
 
@@ -22,7 +22,7 @@ LAUNCHERS: dict[str, Scheduler | None] = {
     LOCAL: None,
     "slurm": Slurm(),
 }
-"""Name → scheduler; None for the pool of this machine, which starts the processes of runs itself."""
+"""Name → scheduler; None for the local pool, which starts the processes of runs itself."""
 
 
 def scheduler_of(launcher: str) -> Scheduler | None:
@@ -33,10 +33,10 @@ def scheduler_of(launcher: str) -> Scheduler | None:
 
 
 def options_of(launcher: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Chosen:
-    """The options of a launch, see `chosen`; the local pool has none. Raises QexpError for wrong ones."""
+    """The options of a launch, see `launch_options`; the local pool has none. Raises QexpError for invalid ones."""
     scheduler = scheduler_of(launcher)
     if scheduler is not None:
-        return chosen(launcher, scheduler.options, settings, given)
+        return launch_options(launcher, scheduler.options, settings, given)
     if given:
         others = ", ".join(name for name, other in LAUNCHERS.items() if other is not None)
         raise QexpError(f"--launcher {launcher} has no options; --option is for: {others}")
@@ -44,10 +44,7 @@ def options_of(launcher: str, settings: Mapping[str, Any], given: Mapping[str, A
 
 
 def this_job(workspace: Path) -> JobRecord | None:
-    """The job as which this process runs, as the record of a run in a workspace names it.
-
-    None if no scheduler started it.
-    """
+    """The scheduler's job of this process, as it is stored in a run's record; None if no scheduler started it."""
     for name, scheduler in LAUNCHERS.items():
         if scheduler is not None and (job := scheduler.this_job()) is not None:
             identifier, cluster = job

@@ -1,4 +1,4 @@
-"""Options of schedulers: what may be given for each, and which were chosen for a launch."""
+"""Options of schedulers: the values that each accepts, and the options of a launch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Option:
     pattern: str
     """A regular expression that the whole text of a value must match."""
     expected: str
-    """What to give, as the end of a sentence."""
+    """The accepted values, in words that end an error message."""
     default: str | None = None
     largest: int | None = None
-    """The largest number that is accepted."""
+    """The largest accepted number."""
     several: bool = False
-    """A list of texts; on the command line the option is given once for each."""
+    """Whether the value is a list of texts; the command line repeats the option for each."""
 
     def accepts(self, text: str) -> bool:
         return re.fullmatch(self.pattern, text) is not None and (self.largest is None or int(text) <= self.largest)
@@ -30,11 +30,13 @@ class Option:
 Chosen = dict[str, str | list[str]]
 
 
-def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, Any], given: Mapping[str, Any]) -> Chosen:
-    """The options of a launch, checked and with defaults. All mistakes are reported together.
+def launch_options(
+    launcher: str, known: Mapping[str, Option], settings: Mapping[str, Any], given: Mapping[str, Any]
+) -> Chosen:
+    """The options of a launch, checked and with defaults. Raises QexpError that lists all mistakes.
 
-    settings  of the workspace, from qexp.toml: the options are in the table that is named as the launcher
-    given     of the command line; they win
+    settings  the workspace's settings from qexp.toml; the options are in the table with the launcher's name
+    given     options from the command line; they take precedence
     """
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
@@ -57,13 +59,13 @@ def chosen(launcher: str, known: Mapping[str, Option], settings: Mapping[str, An
 
 
 def _checked(where: str, known: Mapping[str, Option], key: str, value: Any, mistakes: list[str]) -> Chosen:
-    """The option as a text or texts; empty, and a line more among the mistakes, if it is wrong."""
+    """The option with its text or texts; if it is invalid, empty, with a line added to `mistakes`."""
     if key not in known:
         mistakes.append(f"{where}: no option '{key}'; {suggestion(key, known)}")
         return {}
     option = known[key]
     values = value if option.several and isinstance(value, list | tuple) else [value]
-    # TOML and Python have their own true and false.
+    # TOML and Python write booleans differently.
     texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
     if wrong := [text for text in texts if not option.accepts(text)]:
         mistakes.append(f"{where}: {key} cannot be {wrong[0]!r}; give {option.expected}")

@@ -1,4 +1,4 @@
-"""What a scheduler of a cluster must be able to do, so that runs can be handed to it."""
+"""The interface of a cluster's scheduler."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Scheduler(Protocol):
-    """Starts what is submitted to it when it can, and knows for some time what became of it.
+    """Starts submitted jobs when resources allow, and reports their states for some time after their end.
 
-    A job is named by a text. The states of jobs are those of runs; one that was cancelled is interrupted.
+    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted.
     """
 
     @property
     def options(self) -> Mapping[str, Option]:
-        """Key → what may be given for it, in qexp.toml and after --option."""
+        """Key → accepted values, in qexp.toml and after --option."""
 
     def submit(
         self,
@@ -33,11 +33,11 @@ class Scheduler(Protocol):
     ) -> dict[str, str]:
         """Submit prepared runs, each to be started by `python -m qexp execute DIR --device DEVICE`. Returns run → job.
 
-        folder   of the launch, for scripts and what they print
-        options  as `chosen` returns them
-        at_most  how many may run at a time; None for any number
-        name     of the launch, for people who look at the scheduler's own lists
-        Raises SchedulerError if the scheduler refuses; what it had accepted by then is cancelled.
+        folder   folder of the launch, for scripts and their output
+        options  as `launch_options` returns them
+        at_most  how many runs may run at a time; None for any number
+        name     name of the launch, shown in the scheduler's own lists
+        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
 
     def submit_commands(
@@ -48,29 +48,29 @@ class Scheduler(Protocol):
         at_most: int | None,
         name: str,
     ) -> list[str]:
-        """Submit commands that are no runs. Returns a job for each; what they print goes to `folder / "output"`.
+        """Submit commands other than runs. Returns a job for each; their output goes to `folder / "output"`.
 
-        Raises SchedulerError if the scheduler refuses; what it had accepted by then is cancelled.
+        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
 
     def states(self, jobs: Iterable[str]) -> dict[str, State]:
-        """Job → state now; jobs that the scheduler has forgotten are left out.
+        """Job → current state; jobs that the scheduler no longer lists are left out.
 
-        Raises SchedulerError if it does not answer, QexpError where it cannot be asked from.
+        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
         """
 
     def cancel(self, jobs: Collection[str]) -> dict[str, State]:
-        """End jobs that wait or run, and leave alone those that have ended.
+        """Cancel jobs that wait or run; jobs that have ended are left alone.
 
         A run must get SIGTERM and the time to write a checkpoint.
-        Returns job → INTERRUPTED of those that had not started: no process will write that down.
+        Returns job → INTERRUPTED for jobs that had not started, as no process will record their end.
         """
 
     def this_job(self) -> tuple[str, str | None] | None:
-        """The job as which this process runs, and the name of its cluster if that is known.
+        """The job of this process and the name of its cluster, if known.
 
-        None if it is none of this scheduler's.
+        None if this process is not a job of this scheduler.
         """
 
     def cluster(self) -> str | None:
-        """The name of the cluster that can be asked from here; None if there is none, or it does not say."""
+        """The name of the cluster that can be reached from this machine; None if there is none or it is unnamed."""

@@ -1,1 +1,1 @@
-"""The state of a run at this moment: its process, its launch and its job; waiting for it, and stopping it."""
+"""The current state of runs from their processes, launches and jobs; waiting for runs and stopping them."""

@@ -21,14 +21,14 @@ from qexp.runs.state.launches import Launch
 from qexp.runs.state.states import FORGOTTEN, Report
 
 PAUSE = 10.0
-"""Seconds between two questions to a scheduler, which serves many."""
+"""Least number of seconds between two queries to a scheduler, which serves many users."""
 
 FILE = "jobs.json"
-"""In the folder of a launch: cluster, workspace, and the job of each run."""
+"""File in the folder of a launch that holds cluster, workspace, and the job of each run."""
 
 
 class HandedOver(Protocol):
-    """What a record, or a summary of it, says of who starts the run."""
+    """The part of a record, or of its summary, that names the run's launcher."""
 
     @property
     def state(self) -> State: ...
@@ -40,43 +40,43 @@ class HandedOver(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """A run that a launcher was given: a job of a scheduler, or a run that waits in the local pool of a launch."""
+    """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool of a launch."""
 
     launcher: str
-    """In `LAUNCHERS`."""
+    """Its key in `LAUNCHERS`."""
     id: str
     launch: Path | None
-    """The folder that remembers what became of it."""
+    """The launch folder that stores the job's last known state."""
     cluster: str | None = None
-    """Numbers of jobs mean something on one cluster alone; None if it is not known."""
+    """The cluster on which the id is valid; None if unknown."""
 
     @property
     def submitted(self) -> bool:
-        """Whether it is a scheduler's."""
+        """Whether the job belongs to a scheduler, not to a local pool."""
         return LAUNCHERS[self.launcher] is not None
 
 
 NOBODYS = Job(LOCAL, "", None)
-"""What a run waits for that was copied while it was queued: nobody will start it here."""
+"""The job of a run that was copied while it was queued: no launcher will start it here."""
 
 
-def note(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
-    """Write down which job each run was handed over as."""
+def write_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
+    """Write the job of each run of a launch to its folder."""
     workspace = str(launch.folder.absolute().parents[2])
     files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 
 def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Job]:
-    """The jobs of those runs that a scheduler may still report on, and of those that wait in a pool.
+    """Run → its job, for runs that a scheduler may still report on or that wait in a local pool.
 
-    A job is believed if it was submitted from this workspace: a run that came from elsewhere has none here, though some
-    other job may have its number.
+    Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if another job has its
+    number.
     """
     own = {directory: _own(record) for directory, record in records.items()}
     asked = {
         directory: record
         for directory, record in records.items()
-        # A process that was stopped does not know whether its job is started again.
+        # A process that was stopped does not know whether its job will be restarted.
         if record.state is State.QUEUED or (own[directory] and record.state.open_ended)
     }
     names: dict[Path, set[str]] = {}
@@ -99,14 +99,14 @@ def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Jo
 
 
 def require_here(name: str, job: Job) -> None:
-    """Raise QexpError if a run's job is one of another cluster than that of this machine."""
+    """Raise QexpError if a run's job belongs to another cluster than this machine."""
     scheduler = LAUNCHERS[job.launcher]
     if scheduler is not None and _is_elsewhere(job, scheduler.cluster()):
         raise QexpError(f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that cluster")
 
 
 def of_schedulers(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
-    """Each scheduler that has some of the jobs, with its name and these."""
+    """Name, scheduler and its jobs, for each scheduler that has some of the jobs."""
     known = list(jobs)
     for name, scheduler in LAUNCHERS.items():
         own = [job for job in known if job.launcher == name]
@@ -114,10 +114,10 @@ def of_schedulers(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Jo
             yield name, scheduler, own
 
 
-def remember(jobs: Collection[Job], states: Mapping[str, State]) -> None:
-    """Keep what a scheduler reports of its jobs in the folders of their launches.
+def store_states(jobs: Collection[Job], states: Mapping[str, State]) -> None:
+    """Store the states that a scheduler reports in the launch folders of its jobs.
 
-    states  id → state
+    states  job id → state
     """
     by_launch: dict[Path, dict[str, State]] = {}
     for job in jobs:
@@ -128,7 +128,7 @@ def remember(jobs: Collection[Job], states: Mapping[str, State]) -> None:
 
 
 def _own(record: HandedOver) -> Job | None:
-    """The job as which the run was last at work, if its scheduler is one of ours."""
+    """The job of the run's last attempt, if its scheduler is in `LAUNCHERS`."""
     job = record.job
     if job is None or LAUNCHERS.get(job.launcher) is None:
         return None
@@ -136,9 +136,9 @@ def _own(record: HandedOver) -> Job | None:
 
 
 def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
-    """Run → the job that it was handed over as last, of these runs of a folder.
+    """Run → its last submitted job, for the named runs of a folder.
 
-    Jobs of the workspace of which this one is a copy are nobody's here.
+    If the workspace is a copy, jobs that were submitted from the original are `NOBODYS`.
     """
     found: dict[str, Job] = {}
     for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
@@ -149,7 +149,7 @@ def _submitted(runs: Path, names: Collection[str]) -> dict[str, Job]:
         if not isinstance(noted, dict):
             continue
         if not isinstance(noted.get("jobs"), dict):
-            noted = {"jobs": noted}  # before clusters and workspaces were noted
+            noted = {"jobs": noted}  # the form of older versions, without cluster and workspace
         own = {name: job for name, job in noted["jobs"].items() if name in names and isinstance(job, str)}
         if not own:
             continue
@@ -166,7 +166,7 @@ def _text(value: Any) -> str | None:
 
 
 def _is_of(runs: Path, workspace: Any) -> bool | None:
-    """Whether the workspace that was noted is that of these runs; None if there is none in that place any more."""
+    """Whether `workspace` is the workspace of these runs; None if it no longer exists at its path."""
     if not isinstance(workspace, str):
         return None
     here = runs.absolute().parent
@@ -181,7 +181,7 @@ def _is_elsewhere(job: Job, cluster: str | None) -> bool:
 
 
 def _launcher(folder: Path) -> str | None:
-    """The scheduler that a launch was handed to, if it is one of ours."""
+    """The scheduler to which a launch was submitted, if it is in `LAUNCHERS`."""
     try:
         launcher = Launch(folder).record()["launcher"]
     except DamagedError:
@@ -190,7 +190,7 @@ def _launcher(folder: Path) -> str | None:
 
 
 class Reports:
-    """What launchers report of jobs. A scheduler is asked for all of its jobs at once, and not each time."""
+    """The states of jobs reported by their launchers; a scheduler is queried for all jobs at once, every `PAUSE`."""
 
     def __init__(self) -> None:
         self._words: dict[Job, Report] = {}
@@ -224,7 +224,7 @@ class Reports:
         return _is_elsewhere(job, self._clusters[name])
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
-        """Hear of jobs: those of this cluster from the scheduler, all from what their launches remember."""
+        """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their launch folders."""
         final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not word.unfinished}
         for folder in {job.launch for job in jobs if job.launch is not None}:
             remembered = memory.remembered(folder)
@@ -232,14 +232,14 @@ class Reports:
         self._words |= final
         try:
             said = scheduler.states(job.id for job in here)
-        except QexpError:  # away for a moment, or this is no machine of the cluster: what is known must do
+        except QexpError:  # out of reach for now, or from this machine: keep the last known states
             return
         self._words |= {job: said.get(job.id) or final.get(job, FORGOTTEN) for job in here}
-        remember(here, said)
+        store_states(here, said)
 
 
 def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
-    """A run that waits in a pool that is gone will not be started, until somebody does."""
+    """The state of a run in a local pool: if the pool's process has ended, the run will not start by itself."""
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
         return State.INTERRUPTED
     return State.QUEUED if at_work else State.CREATED

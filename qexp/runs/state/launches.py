@@ -1,4 +1,4 @@
-"""Launches: the runs that one command started, kept as a folder `runs/.launches/<id>/` each."""
+"""Launches: the runs that one command started. Each launch has a folder `runs/.launches/<id>/`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from qexp.runs.record.process import Process, alive
 from qexp.workspace import Workspace
 
 PREDICTION = "prediction.json"
-"""The record of a folder among those of launches that has no runs: its jobs estimate files with one that is done."""
+"""Record of a launch folder without runs: its jobs predict files with a finished run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchRecord(Part):
-    """What `launch.json` holds."""
+    """The keys of `launch.json` and their types."""
 
     id: str
     created: str = ""
@@ -58,30 +58,30 @@ class Launch:
 
     @property
     def pool_file(self) -> Path:
-        """Which process runs the launch, if it is one of a pool."""
+        """The file that names the process of a local pool."""
         return self.folder / "pool.json"
 
     @property
     def heartbeat(self) -> Path:
-        """What a pool touches, so that it is believed to live on other machines, too."""
+        """The heartbeat of a pool, by which other machines see that it is alive."""
         return self.folder / "heartbeat"
 
     def pool(self) -> Process | None:
-        """The process that runs or ran the launch, if it is one of a pool."""
+        """The process that runs or ran the launch's local pool; None if it has none."""
         try:
             return Process.from_document(files.read_json(self.pool_file))
         except (FileNotFoundError, DamagedError):
             return None
 
     def pool_works(self) -> bool:
-        """Whether a process is still at work on the launch, so that what waits in it will be started."""
+        """Whether the pool's process is alive, so that the waiting runs will be started."""
         process = self.pool()
         return process is not None and alive(process, self.heartbeat)
 
     def take(self, run: str, turn: str) -> bool:
-        """Decide what becomes of a run that waits in the pool; whether it was not decided before.
+        """Settle whether a run that waits in the pool starts; return False if that was settled before.
 
-        turn  "started" by the pool, or "withdrawn" by a user: of both, whoever comes first
+        turn  "started" by the pool, or "withdrawn" by a user; the first of the two counts
         """
         file = self._turn(run)
         files.make_folder(file.parent)
@@ -94,13 +94,13 @@ class Launch:
         try:
             with os.fdopen(handle, "w") as opened:
                 opened.write(turn)
-        except OSError as error:  # a full disk has room for a name still; nothing is decided
+        except OSError as error:  # a full disk still has room for an empty file; delete it, nothing is settled
             file.unlink(missing_ok=True)
             raise QexpError(f"cannot write to {file.parent}: {error.strerror}") from error
         return True
 
     def withdrawn(self, run: str) -> bool:
-        """Whether a run was taken out of the pool before its turn came."""
+        """Whether a run was withdrawn from the pool before its turn."""
         try:
             return self._turn(run).read_text() == "withdrawn"
         except OSError:
@@ -110,12 +110,12 @@ class Launch:
         return self.folder / "turns" / run
 
     def output(self, run: str) -> Path:
-        """What the process of a run prints; its log proper is in the run's own directory."""
+        """The file with the output of a run's process; the run's log is in its own directory."""
         return self.folder / "output" / f"{run}.txt"
 
 
 def find(reference: str, workspace: Workspace) -> Launch:
-    """A launch by its id, a unique beginning of it, or `last`. Raises NotFoundError."""
+    """A launch by its id, a unique prefix of it, or `last`. Raises NotFoundError."""
     known = all_of(workspace)
     if reference == "last":
         if not known:
@@ -142,7 +142,7 @@ def all_of(workspace: Workspace) -> list[Launch]:
 
 
 def claim(workspace: Workspace) -> Launch:
-    """Make a folder of a new id: the time, and a number where two start in one second."""
+    """Create the folder of a new launch; its id is the time, with a number if two start in the same second."""
     parent = workspace.runs / ".launches"
     files.make_folder(parent)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -156,4 +156,4 @@ def claim(workspace: Workspace) -> Launch:
             raise QexpError(f"cannot write to {parent}: {error.strerror}") from error
         files.make_folder(folder / "output")
         return Launch(folder)
-    raise QexpError(f"{parent} has a thousand launches of this second; look at what starts them")
+    raise QexpError(f"{parent} has a thousand launches from this second; check which program starts them")

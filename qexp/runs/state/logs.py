@@ -1,4 +1,4 @@
-"""The logs of a run's attempts, as they stand and as they grow."""
+"""The logs of a run's attempts: read once, or followed while they grow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qexp.runs.record.lease import attempts
 from qexp.runs.state.waiting import Watch
 
 PAUSE = 0.2
-"""Seconds between two looks at a log that may grow."""
+"""Seconds between two reads of a log that may grow."""
 
 PIECE = 1 << 16
 
 
 def read(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log of an attempt, by default the last, in pieces. Raises NotFoundError if there is none."""
+    """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not exist."""
     number = attempt or _last(directory)
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
@@ -28,13 +28,13 @@ def read(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
 
 
 def follow(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The same, and what comes to it until the run ends; without an attempt named, also the attempts that come next."""
+    """The log with everything added until the run ends; if no attempt is given, later attempts follow as well."""
     if attempt is not None:
         _require(directory, attempt)
     watch, number = Watch(), attempt or _last(directory) or 0
     tail = _Tail(directory.attempt(number) / "log.txt")
     while True:
-        # In this order: what ended or was superseded before its log is read will write no more into it.
+        # State before log: an attempt that had ended or was replaced by now adds nothing after this read.
         ended = not watch.state(directory).unfinished
         later = [other for other in attempts(directory) if other > number]
         yield from tail.grown()
@@ -54,22 +54,22 @@ def _last(directory: RunDirectory) -> int | None:
 def _require(directory: RunDirectory, number: int) -> None:
     known = attempts(directory)
     if number not in known:
-        which = f"there are {', '.join(map(str, known))}" if known else "none has been made yet"
+        which = f"there are {', '.join(map(str, known))}" if known else "it has none yet"
         raise NotFoundError(f"{directory.name} has no attempt {number}; {which}")
 
 
 class _Tail:
-    """A log and how much of it has been read."""
+    """A log file and the position up to which it has been read."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
 
     def grown(self) -> Iterator[str]:
-        """What has come since the last call."""
+        """The text added since the last call."""
         try:
             file = self._path.open("rb")
-        except FileNotFoundError:  # the attempt has been claimed a moment ago
+        except FileNotFoundError:  # the attempt has only just been claimed
             return
         with file:
             file.seek(self._read)

@@ -1,4 +1,4 @@
-"""What was learned of a launch's jobs is kept in its folder: schedulers forget jobs some time after their end."""
+"""Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time after their end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from qexp.locks import locked
 from qexp.runs.record.state import WRITTEN, State
 
 LOCK_SECONDS = 60.0
-"""Who has waited so long for others that write gives up; what is not kept now can be asked again."""
+"""Seconds to wait for other writers before giving up; states that are not stored can be queried again."""
 
 
 def remember(folder: Path, states: Mapping[str, State]) -> None:
-    """Keep the states of jobs. Those that wait or run are not kept; a job that was requeued is forgotten again."""
+    """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
     if _merged(remembered(folder), states) == remembered(folder):
         return
-    # Whoever may only read asks again the next time.
+    # A user without write permission queries the scheduler again next time.
     with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
         files.write_json(folder / "states.json", _merged(remembered(folder), states))
 
 
 def remembered(folder: Path) -> dict[str, State]:
-    """Job → its last known state. What cannot be read can be asked again."""
+    """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
     try:
         states = files.read_json(folder / "states.json")
     except (FileNotFoundError, DamagedError):

@@ -1,4 +1,4 @@
-"""What state a run is in at this moment, whatever its record claims."""
+"""The current state of a run, which can differ from the state in its record."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from qexp.runs.record.record import AttemptRecord
 from qexp.runs.record.state import State
 
 FORGOTTEN: Final = "forgotten"
-"""What a scheduler that answers says of a job that it does not know any more."""
+"""Report on a job that a reachable scheduler no longer lists."""
 
 Report = State | Literal["forgotten"]
-"""What the launcher of a run says of it."""
+"""The state of a run reported by its launcher."""
 
 SECONDS_ACROSS_A_NETWORK = 60.0
-"""What a compute node has written may take so long to be seen here."""
+"""Longest delay until a file written on a compute node is visible here."""
 
 
 def state_now(
     directory: RunDirectory, state: State, attempt: AttemptRecord | None, report: Report | None = None
 ) -> State:
-    """The state that a record claims, if it can be believed: a run whose process is gone is lost.
+    """The current state of a run: the state in its record unless its launcher or its process contradict it.
 
-    attempt  the last one, if its process has not written that it ended
-    report   what its launcher says of it now; None if none was asked
+    A run whose process has ended without recording that is lost.
+    attempt  the last attempt if its process has not recorded its end
+    report   the state reported by its launcher; None if there is no report
     """
     said = report if isinstance(report, State) else None
     if state is State.INTERRUPTED and said in (State.QUEUED, State.TIMEOUT, State.PREEMPTED):
-        return said  # the process knows that it was stopped, but not why, nor whether it will be started again
+        return said  # the process knows that it was stopped, but neither why nor whether it will be restarted
     if not state.unfinished:
         return state
     if said is State.DONE:
@@ -44,5 +45,5 @@ def state_now(
 
 
 def _heard_just_now(directory: RunDirectory) -> bool:
-    """Whether an attempt, maybe one that the record does not show here yet, was alive a minute ago."""
+    """Whether an attempt, possibly one not yet visible in the record here, was alive within the last minute."""
     return any(fresh(one, SECONDS_ACROSS_A_NETWORK) for one in directory.path.glob("attempts/*/heartbeat"))

@@ -1,4 +1,4 @@
-"""Stopping a run: the signal goes to its process and to no other, and the record says when it has worked."""
+"""Stopping runs: a signal is sent to exactly the run's process, or its scheduler cancels the job."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.process import Process, alive, in_view, pid_namespace
 from qexp.runs.record.record import AttemptRecord
 from qexp.runs.record.state import State
-from qexp.runs.state.jobs import Job, jobs_of, of_schedulers, remember, require_here
+from qexp.runs.state.jobs import Job, jobs_of, of_schedulers, require_here, store_states
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch, endings
 
 PAUSE = 0.1
-"""Seconds between two looks whether a pool has ended."""
+"""Seconds between two checks whether a pool has ended."""
 
 
 def stop(directory: RunDirectory, now: bool = False) -> State:
     """Stop a run if it is at work, wait until it has ended, and return its state.
 
-    now  kill it instead of letting it write a checkpoint; it is lost then, and resumes from its last one
+    now  kill it without a new checkpoint; its state is then lost, and it resumes from its last checkpoint
     Raises QexpError for a run on another machine or of another user.
     """
     ask_to_stop(directory, now)
@@ -34,9 +34,9 @@ def stop(directory: RunDirectory, now: bool = False) -> State:
 
 
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
-    """Send the signal, or tell the scheduler; False if there is nothing at work that could be stopped.
+    """Send the signal, or cancel the job; returns False if the run is not at work.
 
-    Raises NotFoundError, or DamagedError for a record that does not say what is at work.
+    Raises NotFoundError, or DamagedError for a record that cannot be read.
     """
     record = directory.record()
     state = Watch().state(directory)
@@ -54,20 +54,20 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     if job is not None and job.launch is not None and state is State.QUEUED:
         if Launch(job.launch).take(directory.name, "withdrawn"):
             return True
-        _wait_for_start(directory)  # its turn has come at this moment
+        _wait_for_start(directory)  # the pool is just starting it
         attempt = directory.record().open_attempt
     return attempt is not None and _signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
 
 
 def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
-    """Let nothing more of a launch start, stop what runs, and wait for the end. Returns run → state.
+    """Withdraw the waiting runs of a launch, stop the running ones, and wait for their end. Returns run → state.
 
     runs  the folder of the workspace's runs
     """
     directories = [RunDirectory(runs / name) for name in launch.record()["runs"]]
     if (pool := launch.pool()) is not None:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
-        while launch.pool_works():  # it ends when its runs have
+        while launch.pool_works():  # the pool ends after its runs
             time.sleep(PAUSE)
     at_work = [directory for directory, state in Watch().states(directories).items() if state.at_work]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
@@ -76,7 +76,7 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
         require_here(directory.name, job)
     _cancel(handed_over.values())
     for directory in at_work:
-        if directory not in handed_over:  # its pool was killed and could not pass anything on
+        if directory not in handed_over:  # its pool was killed and could not pass the signal on
             ask_to_stop(directory)
     for _ in endings(at_work):
         pass
@@ -94,9 +94,12 @@ def _wait_for_start(directory: RunDirectory) -> None:
 
 
 def _cancel(jobs: Collection[Job]) -> None:
-    """Tell each scheduler once. What had not started is remembered: a scheduler may forget it at once."""
+    """Cancel the jobs with one call per scheduler; store the states of those that had not started.
+
+    A scheduler may forget such jobs at once.
+    """
     for _, scheduler, own in of_schedulers(jobs):
-        remember(own, scheduler.cancel([job.id for job in own]))
+        store_states(own, scheduler.cancel([job.id for job in own]))
 
 
 def _signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: signal.Signals) -> bool:
@@ -104,7 +107,7 @@ def _signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: sig
 
 
 def _signal(name: str, process: Process, heartbeat: Path, number: signal.Signals) -> bool:
-    """Whether the process of a run or launch was there to get the signal."""
+    """Send a signal to the process of a run or launch; returns False if it has ended."""
     pid = process.pid
     _require_here(name, process)
     try:
@@ -112,7 +115,7 @@ def _signal(name: str, process: Process, heartbeat: Path, number: signal.Signals
     except ProcessLookupError:
         return False
     try:
-        # From here on the handle means one process, whoever gets its number next. So it is asked who it is now.
+        # The handle stays with one process even if its number is reused; so its identity is checked only now.
         if not alive(process, heartbeat):
             return False
         if handle is None:
@@ -137,18 +140,18 @@ def _require_here(name: str, process: Process) -> None:
         raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
     if not in_view(process):
         raise QexpError(
-            f"{name} runs on another machine that is called {host}, too, as process {pid}, or this one was restarted "
-            "a few minutes ago and it is dead; stop it there, or look again later"
+            f"{name} runs on another machine that is also called {host}, as process {pid}, or this machine was "
+            "restarted a few minutes ago and the run is dead; stop it there, or try again later"
         )
 
 
 def _handle(pid: int) -> int | None:
-    """A handle of a process; None where the system has no such thing."""
+    """A handle of a process; None if the system does not support it."""
     if not hasattr(os, "pidfd_open"):
         return None
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):  # old kernels, and containers that forbid it
+        if error.errno in (errno.ENOSYS, errno.EPERM):  # old kernels and containers that do not allow it
             return None
         raise

@@ -1,4 +1,4 @@
-"""Waiting for runs to end, by looking at the records of these runs alone."""
+"""Waiting for runs to end; only the records of these runs are read."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from qexp.runs.state.jobs import Reports, jobs_of
 from qexp.runs.state.states import state_now
 
 SECONDS_TO_START = 20.0
-"""Who prepares a run starts it at once; one that is still untouched after so long, nobody will."""
+"""Seconds after which a prepared run that has not started counts as abandoned: a run normally starts at once."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds between two looks: short at first, for who waits for what ends soon."""
+"""Seconds between two checks; short at first, for runs that end soon."""
 
 
 class Watch:
-    """Tells again and again what states runs are in."""
+    """The current states of runs, for repeated queries."""
 
     def __init__(self) -> None:
         self._reports = Reports()
 
     def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
-        """The states to be believed now; GONE and DAMAGED where there is no record that can be read."""
+        """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
         records, unread = {}, {}
         for directory in directories:
             try:
@@ -48,7 +48,7 @@ class Watch:
 
 
 def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, State]]:
-    """Each run once it has ended, with its state; or once it is clear that nobody will start it, as CREATED.
+    """Each run with its state when it has ended, or as CREATED if it was prepared but never started.
 
     Raises QexpError after a timeout, naming those that have not ended.
     """
@@ -72,7 +72,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
 
 
 def _left(directory: RunDirectory, state: State) -> bool:
-    """Whether a run was prepared, and nobody has touched it for so long that nobody will."""
+    """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
     if state is not State.CREATED:
         return False
     try:

@@ -1,1 +1,1 @@
-"""Looking after runs: doctor, trash, archives, verification."""
+"""Maintenance of runs: doctor, trash, archives, verification."""

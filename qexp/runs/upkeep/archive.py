@@ -1,4 +1,4 @@
-"""Runs as archives: one file that another workspace, on another machine, can take in."""
+"""Export of a run to an archive: one file that can be imported into another workspace, on any machine."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from qexp.runs.upkeep.tar_stream import UnsafeError, shown
 from qexp.runs.upkeep.trash import in_use
 
 MANIFEST = "manifest.json"
-"""The last member: hashes of all others, taken while they were written."""
+"""Name of the last member, which holds the hashes of all others, computed while they were written."""
 
 LONGEST, DEEPEST, MOST = 4096, 128, 250_000
-"""Bytes of a name in an archive, folders in it, and files and folders in all: what is more cannot be taken in."""
+"""Limits of import: bytes of a name, folders in a name, and number of files and folders."""
 
 ABANDONED_SECONDS = 60.0
-"""A draft without content that is older is of a dead process; others are locked as long as they are written."""
+"""Seconds after which an empty draft counts as left by a dead process; others are locked while they are written."""
 
 Stream = Callable[[IO[bytes]], AbstractContextManager[Any]]
-"""What goes between an archive and its file, and leaves that open."""
+"""Opens a layer of compression on a file, and leaves the file open."""
 
 
 @dataclass(frozen=True)
 class Compression:
     suffix: str
     magic: bytes
-    """How such a file begins."""
+    """First bytes of such a file."""
     writer: Stream
     reader: Stream
 
@@ -69,20 +69,20 @@ COMPRESSIONS = (
     Compression(".tar.gz", b"\x1f\x8b", _gzip_writer, _gzip_reader),
     Compression(".tar", b"", nullcontext, nullcontext),
 )
-"""By the end of a file's name when writing; when reading by its beginning, which no renaming changes."""
+"""Formats, chosen by suffix when writing and by the first bytes when reading, which work after renaming, too."""
 
 
 def export(directory: RunDirectory, target: Path) -> int:
-    """Write a run to an archive, which appears whole or not at all. Returns its size in bytes.
+    """Write a run to an archive, which appears complete or not at all. Returns its size in bytes.
 
-    Raises QexpError for a run at work, a file in the way, and what no archive can hold.
+    Raises QexpError for a run at work, an existing file, and files that an archive cannot hold.
     """
     compression = _compression_for(target)
     directory.record()
     for state in in_use([directory]).values():
         raise QexpError(f"{directory.name} is {state}; wait for its end, or stop it: qexp stop {directory.name}")
     if os.path.lexists(target):
-        raise QexpError(f"{target} is there already; remove it, or choose another name")
+        raise QexpError(f"{target} exists already; remove it, or choose another name")
     members = list(itertools.islice(_members(directory.path.resolve(), directory.name), MOST + 1))
     if len(members) > MOST:
         raise QexpError(f"{directory.name} has more than {MOST:,} files and folders; an archive cannot hold them")
@@ -98,9 +98,9 @@ def export(directory: RunDirectory, target: Path) -> int:
 
 
 def _lock(draft: IO[bytes]) -> bool:
-    """Lock a draft until it is closed, or its process ends; False if another process writes it.
+    """Lock a draft until it is closed or its process ends; False if another process writes it.
 
-    Where a file system knows no locks, that is True for none, so that drafts are left to `qexp doctor`.
+    Always False on a file system without locks, so that `qexp doctor` has to delete leftover drafts.
     """
     try:
         fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,7 +110,7 @@ def _lock(draft: IO[bytes]) -> bool:
 
 
 def _clear_drafts(target: Path) -> None:
-    """Delete what exports to the same file have left that were killed."""
+    """Delete the drafts of killed exports to the same file."""
     for path in target.absolute().parent.glob(".*.tar*"):
         match = files.TEMPORARY.fullmatch(path.name)
         if match is None or match["whole"] != target.name or path.is_symlink() or not path.is_file():
@@ -122,7 +122,7 @@ def _clear_drafts(target: Path) -> None:
 
 
 def is_archive(target: Path) -> bool:
-    """Whether a name is that of an archive, and not of something else."""
+    """Whether a file name has the suffix of an archive."""
     return any(target.name.endswith(compression.suffix) for compression in COMPRESSIONS)
 
 
@@ -138,25 +138,25 @@ def _compression_for(target: Path) -> Compression:
 
 
 def require_harmless(name: str) -> None:
-    """Raise UnsafeError unless a name in an archive stays below where it is put, and can be a file's."""
+    """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of extraction."""
     steps = name.split("/")
     if name.startswith("/") or any(step in ("", ".", "..") for step in steps) or "\0" in name or "\\" in name:
-        raise UnsafeError(f"{shown(name)} in it leads out of where it is put")
+        raise UnsafeError(f"its member {shown(name)} would be written outside of the run's folder")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise UnsafeError(f"the name {shown(name)} in it is no text") from None
+        raise UnsafeError(f"its member {shown(name)} has a name that is not valid text") from None
     if size > LONGEST or len(steps) > DEEPEST:
         raise UnsafeError(
-            f"{shown(name)} in it is {len(steps):,} folders deep and {size:,} bytes long; "
-            f"at most {DEEPEST} and {LONGEST:,} can be"
+            f"its member {shown(name)} is {len(steps):,} folders deep and its name has {size:,} bytes; "
+            f"the limits are {DEEPEST} and {LONGEST:,}"
         )
 
 
 def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
-    """Files and folders of a run with their names in the archive, folders before what they hold.
+    """Files and folders of a run with their names in the archive, each folder before its contents.
 
-    Temporary files and locks of qexp are left out; below `code/` are copies of a user's files, whatever their names.
+    Temporary files and locks of qexp are left out, except in `code/`, which holds copies of the user's files.
     """
     waiting = [(run, called)]
     while waiting:
@@ -167,20 +167,20 @@ def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
             raise QexpError(f"an archive of {called} cannot be made: {error}; rename it, or move it away") from None
         if path.is_dir() and (path == run or not path.is_symlink()):
             if path.relative_to(run).parts[:1] == ("attempts",) and path.name.startswith((LEASE, ENDED, CLAIMING)):
-                continue  # what a process that is dead did not get to write
+                continue  # unfinished files of a dead process
             yield path, name
             waiting += sorted(((one, f"{name}/{one.name}") for one in path.iterdir()), reverse=True)
         elif path.is_file():
             if (run / "code") in path.parents or not _is_temporary(path):
                 yield path, name
         elif path.is_symlink():
-            raise QexpError(f"{path} is a link that leads to no file; replace it by what is meant")
+            raise QexpError(f"{path} is a link to a file that does not exist; replace it by the file")
         else:
-            raise QexpError(f"{path} is neither file nor folder; an archive cannot hold it")
+            raise QexpError(f"{path} is neither a file nor a folder; an archive cannot hold it")
 
 
 def _is_temporary(path: Path) -> bool:
-    """Whether a file is one of those that qexp makes while it writes others: drafts, and locks, which are empty."""
+    """Whether a file is a draft or an (empty) lock of qexp."""
     return bool(files.TEMPORARY.fullmatch(path.name)) or (path.suffix == ".lock" and not path.stat().st_size)
 
 
@@ -191,7 +191,7 @@ def _write(members: list[tuple[Path, str]], run: str, stream: IO[bytes]) -> None
             if path.is_dir():
                 archive.addfile(_anonymous(archive.gettarinfo(path, name)))
                 continue
-            with path.open("rb") as content:  # of a link: what it leads to
+            with path.open("rb") as content:  # links are followed
                 hashed = _Hashed(content)
                 archive.addfile(_anonymous(archive.gettarinfo(arcname=name, fileobj=content)), hashed)
                 hashes[name] = hashed.digest
@@ -206,7 +206,7 @@ def _write(members: list[tuple[Path, str]], run: str, stream: IO[bytes]) -> None
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """A member that tells nothing of users and groups here."""
+    """A member without the names and numbers of this machine's users and groups."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member

@@ -1,4 +1,4 @@
-"""What is wrong in a workspace, what would help, and the mending of what can be mended without loss."""
+"""Problems in a workspace, advice on them, and repair where that is possible without data loss."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from qexp.runs.upkeep.finding import Finding, treated
 from qexp.workspace import Workspace
 
 LEAST_ROOM = 1_000_000_000
-"""Bytes that should be free where runs are written."""
+"""Free space [bytes] below which a disk that holds runs is reported."""
 
 
 def findings(workspace: Workspace) -> Iterator[Finding]:
-    """All that is wrong in a workspace. Nothing is changed."""
+    """All problems in a workspace. Nothing is changed."""
     paths = _listed(workspace.runs)
     runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
-    states = Watch().states(runs)  # a scheduler is asked for all of them at once
+    states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
         try:
             found = list(_of_entry(path, states))
-            # What is removed while it is looked at seems to lack this and that.
+            # A run that is removed during the check seems to lack files.
             yield from found if os.path.lexists(path) else []
         except OSError as error:
-            yield Finding(path, f"cannot be read: {error.strerror}", "look at its owner and permissions", damaged=True)
+            yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), paths)
     yield from _of_trash(workspace)
     yield from leftovers.of_exports(workspace.root)
@@ -49,17 +49,17 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
     for place in places:
         if place.is_dir():
             yield from _of_disk(place)
-            # Runs that are kept elsewhere are prepared there.
+            # The drafts of runs outside `runs/` are in the folder that holds them.
             yield from leftovers.stale_drafts(place)
 
 
 def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
-    """All that is wrong; with `fix`, after what can be mended is. All is looked at before anything is mended."""
+    """All problems; with `fix`, after repair where possible. Everything is checked before anything is repaired."""
     found = list(findings(workspace))
     return [treated(finding) for finding in found] if fix else found
 
 
-# What lies in runs/
+# Entries of runs/
 
 
 def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Find
     if path.is_symlink() and not path.exists():
         yield Finding(
             path,
-            f"is a link to {path.readlink()}, which is not there",
+            f"is a link to {path.readlink()}, which does not exist",
             f"mount that disk, or remove the link: qexp rm {path.name}",
             damaged=True,
         )
@@ -83,13 +83,13 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Find
 
 def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
-        yield Finding(directory.path, "is no name of a run, so that no command finds it", "rename the folder")
+        yield Finding(directory.path, "is not a valid run name; commands do not find this run", "rename the directory")
     yield from leftovers.of_run(directory.path)
     yield from _inside(directory)
     try:
         record = directory.record()
     except NotFoundError:
-        return  # removed at this moment
+        return  # removed in the meantime
     except DamagedError as error:
         yield Finding(directory.path, str(error), _advice_on(error, directory), damaged=True)
         return
@@ -100,20 +100,20 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         yield Finding(
             directory.path / hashes.FILE,
             trouble,
-            "take it from a copy; without it no run can start from this one, nor can it be verified",
+            "restore it from a copy; without it the run can be neither verified nor used for pretraining",
             damaged=True,
         )
     if record.state.unfinished and not state.unfinished:
         yield Finding(
             directory.path,
-            f"says it is {record.state}, but "
-            + ("its process is gone" if state is State.LOST else f"its job has ended: {state}"),
-            f"go on with it: {_resume_command(directory, record)}",
+            f"is recorded as {record.state}, but "
+            + ("its process has ended" if state is State.LOST else f"its job has ended: {state}"),
+            f"resume it: {_resume_command(directory, record)}",
         )
     if not state.unfinished:
         yield from _of_name(directory, record)
     if not (record.state.unfinished or state.unfinished):
-        # Going on with a run cuts a torn line off by itself.
+        # A run that is resumed cuts off an incomplete line by itself.
         yield from _of_metrics(directory)
     if state is State.DONE:
         yield from _of_results(directory)
@@ -123,9 +123,8 @@ def _inside(directory: RunDirectory) -> Iterator[Finding]:
     for inner in nesting.inside(directory.path):
         yield Finding(
             inner,
-            f"is a run inside the run {directory.name}, which as long as it holds another can be neither removed nor "
-            "deleted",
-            "move it out, and give the link in runs/ that leads to it, if there is one, its new place",
+            f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted",
+            "move it out; if a link in runs/ points to it, point the link to its new place",
         )
 
 
@@ -139,27 +138,27 @@ def _resume_command(directory: RunDirectory, record: Record) -> str:
 
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
-    """Folders that hold no run are the user's own affair, unless there was one."""
+    """The finding for a folder that has files of a run but no record; other folders belong to the user."""
     if any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists():
         yield Finding(
             directory.path,
-            "holds what a run leaves, but no record: run.json is gone",
-            f"take run.json from a copy, or put it all away: qexp rm {directory.name}",
+            "has files of a run, but no record: run.json is missing",
+            f"restore run.json from a copy, or remove the folder: qexp rm {directory.name}",
             damaged=True,
         )
 
 
 def _advice_on(error: DamagedError, directory: RunDirectory) -> str:
     if isinstance(error.__cause__, PermissionError):
-        return "look at its owner and permissions"
+        return "check its owner and permissions"
     return (
-        "its other files are untouched; take the damaged one from a copy, or put the run away: "
+        "its other files are untouched; restore the damaged one from a copy, or remove the run: "
         f"qexp rm {directory.name}"
     )
 
 
 def _of_spec(directory: RunDirectory, record: Record) -> Iterator[Finding]:
-    advice = f"take spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
+    advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
     try:
         directory.spec()
         if as_prepared(directory, record) is False:
@@ -173,7 +172,7 @@ def _of_environment(directory: RunDirectory) -> Iterator[Finding]:
     try:
         directory.environment()
     except DamagedError as error:
-        advice = "take it from a copy; without it nobody can say what the run was made with"
+        advice = "restore it from a copy; it is the only record of the packages and machine of the run"
         yield Finding(directory.path / "environment.json", str(error), advice, damaged=True)
 
 
@@ -182,7 +181,7 @@ def _of_folds(directory: RunDirectory) -> Iterator[Finding]:
         try:
             fold.record()
         except DamagedError as error:
-            advice = "take it from a copy; with --resume a run that is not done trains the fold again"
+            advice = "restore it from a copy; with --resume an unfinished run trains the fold again"
             yield Finding(fold.path, str(error), advice, damaged=True)
 
 
@@ -198,8 +197,8 @@ def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         directory.record_file,
         f"calls the run {record.name!r}, but its folder is {directory.name}",
         "write the folder's name into the record",
-        # A process that seems lost may still be there, on another machine, and it alone writes its record.
-        mend=None if record.state.unfinished else rename,
+        # A process that seems lost may still run on another machine, and only that process may write its record.
+        repair=None if record.state.unfinished else rename,
     )
 
 
@@ -210,7 +209,7 @@ def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
         _require_idle(directory)
         files.write_bytes(file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True))))
 
-    advice = "take the file from a copy; results and weights do not depend on it"
+    advice = "restore the file from a copy; results and weights do not depend on it"
     try:
         lines = files.read_bytes(file).splitlines(keepends=True)
         directory.metrics()
@@ -222,14 +221,14 @@ def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
     if len(_without_torn_line(lines)) < len(lines):
         yield Finding(
             file,
-            f"its last line, the {len(lines)}th, is torn; readers leave it out",
+            f"its last line, number {len(lines)}, is incomplete; readers leave it out",
             "cut it off",
-            mend=cut_off,
+            repair=cut_off,
         )
 
 
 def _require_idle(directory: RunDirectory) -> None:
-    """Raise QexpError if the run was taken up since it was looked at."""
+    """Raise QexpError if a process has started to work on the run since the check."""
     for state in trash.in_use([directory]).values():
         raise QexpError(f"it is {state} now")
 
@@ -240,20 +239,21 @@ def _without_torn_line(lines: list[bytes]) -> list[bytes]:
 
 def _of_results(directory: RunDirectory) -> Iterator[Finding]:
     advice = (
-        f"take it from a copy, or train the run again under another name; put this one away: qexp rm {directory.name}"
+        f"restore it from a copy, or train the run again under another name and remove this one: "
+        f"qexp rm {directory.name}"
     )
     weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
     from qexp.spec.kinds import kind_of
 
     try:
-        judgement = directory.judgement()
+        evaluation = directory.evaluation_file()
     except DamagedError:
-        return  # which is told of the spec
+        return  # already reported for the spec
     looked_at = kind_of(directory.spec()["dataset"]).trouble_with
-    for file, opened in (*((one, _open_weights) for one in weights), (judgement, looked_at)):
-        said = opened(file) if file.is_file() else "it is not there"
-        if said:
-            yield Finding(file, f"the run says it is done, but {said}", advice, damaged=True)
+    for file, opened in (*((one, _open_weights) for one in weights), (evaluation, looked_at)):
+        trouble = opened(file) if file.is_file() else "it is missing"
+        if trouble:
+            yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
 
 
 def _open_weights(file: Path) -> str | None:
@@ -272,7 +272,7 @@ def _open_weights(file: Path) -> str | None:
 def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
     if not os.path.lexists(catalog.path):
         return
-    advice = "build it again from the run directories, as the next listing does: qexp reindex"
+    advice = "rebuild it from the run directories, as the next listing does: qexp reindex"
 
     def rebuild() -> None:
         catalog.reindex()
@@ -281,24 +281,24 @@ def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
     try:
         known = _names_in(LockedStorage(catalog.path).read() or {})
     except DamagedError as error:
-        yield Finding(catalog.path, str(error), advice, damaged=True, mend=rebuild)
+        yield Finding(catalog.path, str(error), advice, damaged=True, repair=rebuild)
         return
     there = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
     new, gone = there - known, known - there
     if new or gone:
-        said = f"knows nothing of {len(new)} runs, and of {len(gone)} that are gone"
-        yield Finding(catalog.path, said, advice, mend=rebuild)
+        outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
+        yield Finding(catalog.path, outdated, advice, repair=rebuild)
 
 
 def _names_in(table: dict[str, Any]) -> set[str]:
     try:
         return {row["summary"]["name"] for row in table.get("runs", {}).values()}
     except (AttributeError, KeyError, TypeError):
-        raise DamagedError("it is damaged: a row is not of a run") from None
+        raise DamagedError("it is damaged: a row does not describe a run") from None
 
 
 def _has_record(path: Path) -> bool:
-    """Whether there is a run that a catalog can hold."""
+    """Whether there is a run with a readable record."""
     try:
         RunDirectory(path).record()
     except (DamagedError, NotFoundError):
@@ -308,17 +308,15 @@ def _has_record(path: Path) -> bool:
 
 def _of_trash(workspace: Workspace) -> Iterator[Finding]:
     for entry in purging.half_purged(workspace):
-        yield Finding(entry.path, "is a run whose deletion was cut short", "delete the rest: qexp purge")
+        yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
 
 
 def _of_disk(place: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     if free < LEAST_ROOM:
-        yield Finding(
-            place, f"its disk has {free / 1e6:.0f} MB left", "make room: qexp purge deletes what is in the trash"
-        )
+        yield Finding(place, f"its disk has {free / 1e6:.0f} MB left", "free some space: qexp purge empties the trash")
     if not os.access(place, os.W_OK):
-        yield Finding(place, "cannot be written to", "look at its owner and permissions")
+        yield Finding(place, "cannot be written to", "check its owner and permissions")
 
 
 def _listed(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What changed between then, when a run was made, and now: in code, packages, machine and settings."""
+"""Differences in code, packages, machine and settings between the making of a run and now."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from qexp.workspace import Workspace
 
 BY_VALUE = ("python", "platform", "machine", "processor", "instructions", "cores", "usable_cores", "host", "device",
             "accelerator", "threads")  # fmt: skip
-"""What of two environments is compared as it is."""
+"""Entries of the environment that are compared by value."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was one way when the run was made, and is another way now."""
+    """One difference between the time when the run was made and now."""
 
     what: str
     then: str | None
@@ -29,14 +29,14 @@ class Change:
 
 
 def code_then_and_now(record: Record, then: dict[str, Any], today: dict[str, Any]) -> tuple[bool | None, str]:
-    """Whether this is the code that made the run, and the same in words."""
+    """Whether this qexp has the source that made the run (None if unknown), and the answer in words."""
     before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
     if "source" not in before:
         commit = record.code.commit
         made = f"; its workspace was at commit {commit[:12]}" if commit else ""
-        return None, f"the run does not say which source of qexp made it{made}"
+        return None, f"the run does not record which source of qexp made it{made}"
     same = before["source"] == here["source"]
-    text = "the very source of qexp that made the run" if same else "not the source of qexp that made the run"
+    text = "exactly the source of qexp that made the run" if same else "not the source of qexp that made the run"
     commits = [before.get("commit"), here.get("commit")]
     if None in commits:
         return same, text
@@ -47,7 +47,7 @@ def code_then_and_now(record: Record, then: dict[str, Any], today: dict[str, Any
 
 
 def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Workspace) -> Iterator[Change]:
-    """What differs in the workspace's code, as far as the run kept it."""
+    """Differences in the workspace's code, as far as the run recorded it."""
     then, today = directory.record().code, again.record().code
     yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
@@ -61,7 +61,7 @@ def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Worksp
 
 
 def _untracked(run: RunDirectory) -> dict[str, str | None]:
-    """Name → hash of the untracked files that are kept with a run."""
+    """Name → hash of the untracked files that were copied with a run."""
     folder = run.path / "code" / "untracked"
     return {str(path.relative_to(folder)): _short_hash(path) for path in folder.rglob("*") if path.is_file()}
 
@@ -71,7 +71,7 @@ def _joined(names: set[str]) -> str | None:
 
 
 def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> Iterator[Change]:
-    """What differs between two environments; what the older one does not mention is left out."""
+    """Differences between two environments; entries that the older one lacks are left out."""
     if not today:
         return
     for name, of_code in (("commit of qexp", "commit"), ("source of qexp", "source")):

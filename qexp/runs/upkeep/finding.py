@@ -1,4 +1,4 @@
-"""What the doctor says of one thing that is wrong, and its mending."""
+"""A finding of `qexp doctor`, and its repair."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from qexp.errors import QexpError
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: where, what, and what would help."""
+    """One problem: where it is, what is wrong, and what to do about it."""
 
     where: Path
     what: str
     advice: str
     damaged: bool = False
-    """Whether something is lost or cannot be read, and not only untidy."""
-    mend: Callable[[], None] | None = None
-    """Does what the advice says, where that can lose nothing."""
-    mended: bool = False
+    """Whether something is lost or cannot be read, as opposed to a leftover."""
+    repair: Callable[[], None] | None = None
+    """Does what the advice says; None if that could lose data."""
+    repaired: bool = False
 
     def document(self) -> dict[str, Any]:
         return {
@@ -30,19 +30,19 @@ class Finding:
             "what": self.what,
             "advice": self.advice,
             "damaged": self.damaged,
-            "mendable": self.mend is not None,
-            "mended": self.mended,
+            "repairable": self.repair is not None,
+            "repaired": self.repaired,
         }
 
 
 def treated(finding: Finding) -> Finding:
-    """The finding, mended if it can be; else as it was, with the reason if that failed."""
-    if finding.mend is None:
+    """The finding after its repair; if that is impossible or fails, the finding itself, with the reason."""
+    if finding.repair is None:
         return finding
     try:
-        finding.mend()
+        finding.repair()
     except QexpError as error:
         return replace(finding, advice=f"{finding.advice} ({error})")
     except OSError as error:
         return replace(finding, advice=f"{finding.advice} ({error.strerror or error})")
-    return replace(finding, mended=True)
+    return replace(finding, repaired=True)

@@ -1,4 +1,4 @@
-"""What processes leave behind that were killed."""
+"""Leftovers of killed processes: temporary files, locks and drafts of runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from qexp.errors import QexpError
 from qexp.runs.upkeep.finding import Finding
 
 STALE_SECONDS = 3600.0
-"""What has not changed for so long belongs to a process that is dead."""
+"""Seconds without a change after which a file counts as left by a dead process."""
 
 
 def of_run(folder: Path) -> Iterator[Finding]:
-    """Below a run's folder; what `code/` keeps is the user's."""
+    """Leftovers in a run's folder, except in `code/`, which holds the user's files."""
     for parent, folders, names in os.walk(folder):
         if Path(parent) == folder and "code" in folders:
             folders.remove("code")
@@ -37,19 +37,19 @@ def is_stale_temporary(path: Path) -> bool:
 def temporary(path: Path) -> Finding:
     match = files.TEMPORARY.fullmatch(path.name)
     assert match is not None
-    whole = "; the file itself is whole" if path.with_name(match["whole"]).exists() else ""
+    whole = "; the file itself is complete" if path.with_name(match["whole"]).exists() else ""
     return Finding(
         path,
-        f"is what a process left that died while it wrote {match['whole']}{whole}",
+        f"was left by a process that died while it wrote {match['whole']}{whole}",
         "delete it",
-        mend=lambda: path.unlink(missing_ok=True),
+        repair=lambda: path.unlink(missing_ok=True),
     )
 
 
 def of_lock(path: Path) -> Iterator[Finding]:
-    """A lock whose file is there is in use or will be; taking that away would let two in at once."""
+    """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two processes in."""
     if path.with_suffix("").exists() or path.stat().st_size or not _is_stale(path):
-        return  # one with content, such as poetry.lock, is somebody's own
+        return  # a file with content, such as poetry.lock, is not a lock of qexp
 
     def unlock() -> None:
         try:
@@ -58,11 +58,11 @@ def of_lock(path: Path) -> Iterator[Finding]:
         except Timeout:
             raise QexpError("another process holds it") from None
 
-    yield Finding(path, "locks a file that is not there", "delete it", mend=unlock)
+    yield Finding(path, "locks a file that does not exist", "delete it", repair=unlock)
 
 
 def of_exports(folder: Path) -> Iterator[Finding]:
-    """Of exports to a folder that is no run's; other files there that have such names are the user's."""
+    """Leftovers of exports to a folder outside of runs; other files with similar names are the user's."""
     for path in sorted(folder.glob(".*.tar*")):
         match = files.TEMPORARY.fullmatch(path.name)
         if match is not None and match["suffix"].startswith(".tar") and is_stale_temporary(path):
@@ -74,9 +74,9 @@ def stale_drafts(place: Path) -> Iterator[Finding]:
         if path.is_dir() and not path.is_symlink() and _is_stale(path):
             yield Finding(
                 path,
-                f"is a run that was never whole: its process died before {_ago(path)}",
+                f"is an incomplete draft of a run: its process died before {_ago(path)}",
                 "delete it",
-                mend=_deletion(path),
+                repair=_deletion(path),
             )
 
 
@@ -92,9 +92,9 @@ def _is_stale(path: Path) -> bool:
 
 
 def _last_change(path: Path) -> float:
-    """When a file, or anything below a folder, last changed. Unlike the time of writing, nobody can set it back.
+    """Time of the last status change of a file, or of anything in a folder; unlike mtime it cannot be set back.
 
-    Raises OSError where somebody is at work, so that files vanish.
+    Raises OSError if files vanish meanwhile because a process is at work.
     """
     below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
     return max(one.lstat().st_ctime for one in (path, *below))

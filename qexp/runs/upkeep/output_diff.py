@@ -1,4 +1,4 @@
-"""Where the outputs of two runs differ, and by how much."""
+"""Differences between the outputs of two runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Largest:
-    """Where two sets of numbers differ most; `difference` is null where they cannot be compared."""
+    """The place of the largest difference between two sets of numbers; null if they cannot be compared."""
 
     where: str
     difference: float | None
@@ -30,19 +30,19 @@ def same_bytes(one: Path, other: Path) -> bool:
 
 
 def first_difference(one: Path, other: Path) -> int | None:
-    """The first epoch whose lines in two files of metrics differ, or of which one file has no line."""
+    """The first epoch whose lines in two metrics files differ or that is missing from one of them."""
     contents = [path.read_bytes() if path.is_file() else b"" for path in (one, other)]
     lines = itertools.zip_longest(*(content.splitlines() for content in contents))
     return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
 
 
 def largest_of_weights(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> Largest:
-    """Where the weights of two files differ most; the optimizer's memory counts only if the weights are the same."""
+    """The largest difference between two files of weights; the optimizer's state counts only if weights are equal."""
     import numpy as np
 
     for name in sorted({*one, *other}):
         if name not in one or name not in other or one[name].shape != other[name].shape:
-            return Largest(f"{name}, which only one has in this shape", None)
+            return Largest(f"{name}, which has this shape in only one of them", None)
 
     def distance(name: str) -> float:
         a, b = one[name].astype(np.float64), other[name].astype(np.float64)
@@ -52,14 +52,14 @@ def largest_of_weights(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDAr
     differing = [name for name in one if one[name].tobytes() != other[name].tobytes()]
     weights = [name for name in differing if not name.startswith(("optimizer.", "progress."))]
     if not differing:
-        return Largest("what is noted beside the weights", None)
+        return Largest("the metadata of the weights", None)
     name = max(weights or differing, key=distance)
     found = distance(name)
     return Largest(name, found if math.isfinite(found) else None)
 
 
 def largest_of_results(one: Numbers, other: Numbers) -> Largest:
-    """The result that differs most, in relation to its size."""
+    """The result with the largest relative difference."""
     a, b = _flat(one), _flat(other)
 
     def relative(name: str) -> float:
@@ -74,7 +74,7 @@ def largest_of_results(one: Numbers, other: Numbers) -> Largest:
 
 
 def _flat(results: Mapping[str, Any], path: str = "") -> dict[str, float | None]:
-    """`{"test.depth.mae": 0.1}`"""
+    """Dotted path → value, such as `{"test.depth.mae": 0.1}`."""
     found: dict[str, float | None] = {}
     for key, value in results.items():
         found |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
@@ -82,7 +82,7 @@ def _flat(results: Mapping[str, Any], path: str = "") -> dict[str, float | None]
 
 
 def tensors(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Name → values of a file of weights. Raises DamagedError."""
+    """Name → tensor in a file of weights. Raises DamagedError."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -1,4 +1,4 @@
-"""Deleting what is in the trash, for good."""
+"""Permanent deletion of runs in the trash."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from qexp.runs.upkeep.trash import Trashed, alone, entries, entry_of, folder, fo
 from qexp.workspace import Workspace
 
 DOOMED = ".purging-"
-"""Begins the name of what is being deleted: after a crash nobody restores half a run."""
+"""Prefix of runs that are being deleted, so that after a crash no half-deleted run is restored."""
 
 
 @dataclass
 class Purged:
-    """What a purge did."""
+    """The result of a purge."""
 
     names: list[str] = field(default_factory=list)
-    """Of the runs that it deleted."""
+    """Names of the deleted runs."""
     freed: int = 0
-    """Bytes."""
+    """Freed space [bytes]."""
     problems: list[str] = field(default_factory=list)
-    """What could not be deleted, and why."""
+    """Messages about runs that could not be deleted."""
     gone: list[str] = field(default_factory=list)
-    """Names of runs that another process had restored or deleted when their turn came."""
+    """Names of runs that another process restored or deleted first."""
 
 
 def half_purged(workspace: Workspace) -> list[Trashed]:
-    """What a purge that was cut short has left."""
+    """The half-deleted runs of an interrupted purge."""
     paths = [path for path in listed(folder(workspace)) if path.name.startswith(DOOMED)]
     return [entry for path in paths if (entry := entry_of(path, path.name.removeprefix(DOOMED)))]
 
@@ -46,13 +46,13 @@ def older_than(known: Iterable[Trashed], age: timedelta) -> list[Trashed]:
 
 
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
-    """What a purge would delete: what another one has left, and what was removed longer ago than `age`."""
+    """The entries that a purge deletes: those of an interrupted purge, and runs removed longer ago than `age`."""
     known = entries(workspace)
     return [*half_purged(workspace), *(known if age is None else older_than(known, age))]
 
 
 def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
-    """Delete runs in the trash for good, except those that hold other runs."""
+    """Permanently delete runs in the trash, except those that hold other runs."""
     done = Purged()
     for entry in condemned:
         try:
@@ -60,7 +60,7 @@ def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
             deleted = _purge(entry, workspace)
         except QexpError as error:
             done.problems.append(str(error))
-        except FileNotFoundError:  # a link that was taken away between two looks at it
+        except FileNotFoundError:  # a link that was removed in the meantime
             done.gone.append(entry.name)
         except OSError as error:
             done.problems.append(f"cannot delete {error.filename or entry.path}: {error.strerror}")
@@ -71,7 +71,7 @@ def purge(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 
 def _purge(entry: Trashed, workspace: Workspace) -> bool:
-    """Delete a run; False if it is not in the trash any more. Of a purge and a restore the first to rename it wins."""
+    """Delete a run; False if it is no longer in the trash. If a restore runs too, the first to rename the run wins."""
     begun = entry.path.name.startswith(DOOMED)
     condemned = entry.path if begun else entry.path.with_name(DOOMED + entry.path.name)
     if entry.path.is_symlink():
@@ -95,7 +95,7 @@ def _purge_linked(entry: Trashed, condemned: Path, workspace: Workspace) -> bool
             _require_no_run_inside(entry, data)
         _, aside = entry.places
         if data == entry.at(aside) and entry.path.readlink() != aside:
-            # Once its files are deleted, what lies where it was must not be taken for it.
+            # After the deletion another run at its former place must not be mistaken for it.
             relink(entry, aside)
         entry.path.rename(condemned)
     if data.exists():
@@ -111,31 +111,31 @@ def _require_no_run_inside(entry: Trashed, data: Path) -> None:
     if inner:
         back = "" if entry.path.name.startswith(DOOMED) else f"bring it back with: qexp restore {entry.path.name}; "
         raise QexpError(
-            f"{data} is kept: it holds other runs, {nesting.named(inner, data)}; {back}move those out of it first"
+            f"{data} is not deleted: it holds other runs, {nesting.named(inner, data)}; {back}move those out first"
         )
 
 
 def _require_own(entry: Trashed, workspace: Workspace) -> None:
-    """Raise QexpError unless what the link points to is there, and is this run's and no other's."""
+    """Raise QexpError unless the link's target exists and belongs to this run alone."""
     data = entry.data
     if not data.is_dir():
-        raise QexpError(f"{data} is not there; mount that disk, or delete the link {entry.path}")
+        raise QexpError(f"{data} does not exist; mount that disk, or delete the link {entry.path}")
     here, own = data.resolve(), workspace.runs.resolve()
     for path in listed(workspace.runs):
         if (path.is_symlink() or here.parent == own) and path.resolve() == here:
-            raise QexpError(f"{data} is kept: {path} is a run that lives there; delete the link {entry.path}")
+            raise QexpError(f"{data} is not deleted: it belongs to the run {path}; delete the link {entry.path}")
     if not (data / "run.json").is_file() and any(data.iterdir()):
-        raise QexpError(f"{data} is kept: it holds no run; look at it, and delete the link {entry.path}")
+        raise QexpError(f"{data} is not deleted: it is not a run; check its contents, and delete the link {entry.path}")
 
 
 def _delete(path: Path) -> None:
     while os.path.lexists(path):
-        with suppress(FileNotFoundError):  # another purge is at work on the same
+        with suppress(FileNotFoundError):  # another purge deletes the same run
             shutil.rmtree(path)
 
 
 def _delete_record_last(data: Path) -> None:
-    """Delete a run's directory so that, until all is gone, the next purge sees what it was."""
+    """Delete a run's directory, its record last, so that an interrupted deletion is recognised by the next purge."""
     for path in listed(data):
         if path.name == "run.json":
             continue

@@ -1,7 +1,7 @@
-"""The members of a tar archive, one after another, in little memory whatever their headers claim.
+"""The members of a tar archive, read one after another in little memory, even if their headers claim large sizes.
 
-Of tarfile only its reading of single headers is used, 512 bytes each: it takes extended headers into memory whole,
-calls itself anew for every one that follows another, and its filters are newer than Python 3.11.0.
+Only tarfile's parser of single headers (512 bytes) is used: tarfile itself loads extended headers completely, recurses
+for every consecutive one, and its extraction filters are newer than Python 3.11.0.
 """
 
 from __future__ import annotations
@@ -14,32 +14,34 @@ from typing import IO
 BLOCK = tarfile.BLOCKSIZE
 
 CHUNK = 1 << 20
-"""Bytes of a file that are in memory at a time."""
+"""Bytes of a file that are read at a time."""
 
 LARGEST_EXTENSION = 1 << 16
-"""Bytes of an extended header; ours hold a path, a size and a time."""
+"""Largest accepted extended header [bytes]; those of qexp hold a path, a size and a time."""
 
 END = b"\0" * BLOCK
 
 RECORD = re.compile(rb"(?P<length>[1-9][0-9]{0,7}) (?P<key>[^=]+)=")
-"""How each entry of an extended header begins."""
+"""Beginning of each entry of an extended header."""
 
 LATEST = 2**33
-"""Seconds since 1970, which is in the year 2242; later times are of no clock."""
+"""Latest accepted time [seconds since 1970], in the year 2242."""
 
 
 class UnsafeError(Exception):
-    """An archive holds what has no business in one of ours; the message goes on from "it is refused:"."""
+    """An archive has unsafe content; the message continues "… is refused:"."""
 
 
-class Member:
-    """A file or folder; what it holds is to be read before the next one."""
+class ArchiveMember:
+    """A file or folder in an archive; its content must be read before the next member."""
 
     def __init__(self, header: tarfile.TarInfo, extension: dict[str, bytes], stream: IO[bytes]) -> None:
         self.name = _text(extension["path"]) if "path" in extension else header.name
         self.size = _number(extension["size"]) if "size" in extension else header.size
         if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
-            raise UnsafeError(f"{shown(self.name)} in it is neither file nor folder, but a link, a device or the like")
+            raise UnsafeError(
+                f"its member {shown(self.name)} is neither file nor folder, but a link, a device or the like"
+            )
         self.is_folder = header.isdir()
         self.mode = header.mode
         self.changed = _time(extension["mtime"]) if "mtime" in extension else float(header.mtime)
@@ -48,7 +50,7 @@ class Member:
         self._stream, self._left, self._padding = stream, self.size, -self.size % BLOCK
 
     def chunks(self) -> Iterator[bytes]:
-        """The content from where it was read to."""
+        """The rest of the content, in pieces."""
         while self._left:
             chunk = self._stream.read(min(CHUNK, self._left))
             if not chunk:
@@ -63,8 +65,8 @@ class Member:
         self._padding = 0
 
 
-def members(stream: IO[bytes]) -> Iterator[Member]:
-    """All members of an archive. Raises UnsafeError, or tarfile.TarError where it is damaged."""
+def members(stream: IO[bytes]) -> Iterator[ArchiveMember]:
+    """All members of an archive. Raises UnsafeError, or tarfile.TarError if it is damaged."""
     while (header := _header(stream)) is not None:
         extension: dict[str, bytes] = {}
         if header.type == tarfile.XHDTYPE:
@@ -72,18 +74,18 @@ def members(stream: IO[bytes]) -> Iterator[Member]:
             header = _header(stream)
             if header is None:
                 raise tarfile.ReadError("it ends after an extended header")
-        member = Member(header, extension, stream)
+        member = ArchiveMember(header, extension, stream)
         yield member
         member.skip()
 
 
 def shown(name: str) -> str:
-    """A member's name as messages have it."""
+    """A member's name as shown in messages."""
     return repr(name if len(name) <= 100 else name[:100] + "…")
 
 
 def _header(stream: IO[bytes]) -> tarfile.TarInfo | None:
-    """The next header; None at the end, which two blocks of zeros mark."""
+    """The next header; None at the end of the archive, which is marked by two blocks of zeros."""
     block = _exactly(stream, BLOCK)
     if block != END:
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -93,9 +95,9 @@ def _header(stream: IO[bytes]) -> tarfile.TarInfo | None:
 
 
 def _extension(header: tarfile.TarInfo, stream: IO[bytes]) -> dict[str, bytes]:
-    """The entries of an extended header, `length key=value` and a line break each."""
+    """Key → value of an extended header, whose entries have the form `length key=value` with a line break."""
     if not 0 <= header.size <= LARGEST_EXTENSION:
-        raise UnsafeError(f"a header in it claims {header.size:,} bytes; at most {LARGEST_EXTENSION:,} are read")
+        raise UnsafeError(f"one of its headers claims {header.size:,} bytes; the limit is {LARGEST_EXTENSION:,}")
     content = _exactly(stream, header.size)
     _exactly(stream, -header.size % BLOCK)
     entries, place = {}, 0
@@ -103,10 +105,10 @@ def _extension(header: tarfile.TarInfo, stream: IO[bytes]) -> dict[str, bytes]:
         found = RECORD.match(content, place)
         end = place + int(found["length"]) if found else 0
         if found is None or not found.end() < end <= len(content) or content[end - 1 : end] != b"\n":
-            raise tarfile.ReadError("an extended header is damaged")
+            raise tarfile.ReadError("one of its extended headers is damaged")
         key = _text(found["key"])
         if key.startswith("GNU.sparse") or key == "hdrcharset":
-            raise UnsafeError(f"a header in it says {shown(key)}, which no export writes")
+            raise UnsafeError(f"one of its headers contains {shown(key)}, which `qexp export` never writes")
         entries[key] = content[found.end() : end - 1]
         place = end
     return entries
@@ -129,10 +131,10 @@ def _text(value: bytes) -> str:
 
 def _number(value: bytes) -> int:
     if not re.fullmatch(rb"[0-9]{1,19}", value):
-        raise tarfile.ReadError("a size in it is no number")
+        raise tarfile.ReadError("one of its sizes is not a number")
     return int(value)
 
 
 def _time(value: bytes) -> float:
-    """Seconds since 1970; 0 for what is no time."""
+    """A time as seconds since 1970; 0 if it is not valid."""
     return float(value) if re.fullmatch(rb"[0-9]{1,10}(\.[0-9]{1,20})?", value) else 0.0

@@ -1,8 +1,8 @@
 """The trash of a workspace: `runs/.trash/<name>--<time>`, where removed runs stay until restored or purged.
 
-A run that is kept elsewhere, and only linked to from `runs/`, is moved within its own disk, into a folder `.removed`
-beside where it was, so that its name is free there, too; the trash holds the link. A crash between these moves leaves a
-link to where the run was, which is then looked for in both places.
+A run that is stored elsewhere and linked from `runs/` is moved within its own disk, into a folder `.removed` beside its
+former place, so that its name becomes free there as well; the trash holds the link. After a crash between these moves
+the link still points to the former place; the run is then searched for in both places.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ STAMP = "%Y%m%dT%H%M%S.%fZ"
 ENTRY = re.compile(rf"(?P<name>{NAME.pattern})--(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)")
 
 REMOVED = ".removed"
-"""Beside runs that are kept elsewhere: those that were removed. Another name than the trash of a workspace, which the
-folder around may be, too."""
+"""Folder for removed runs beside runs outside `runs/`. It differs from `.trash`, as that place can be a workspace's
+`runs/` itself."""
 
 LOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Trashed:
-    """A run in the trash: its directory or, if that lies on another disk, the link to it."""
+    """A run in the trash: its directory or, if that is on another disk, the link to it."""
 
     path: Path
     name: str
@@ -51,7 +51,7 @@ class Trashed:
 
     @property
     def data(self) -> Path:
-        """Where the run's files are."""
+        """The folder with the run's files."""
         if not self.path.is_symlink():
             return self.path
         home, aside = self.places
@@ -59,7 +59,7 @@ class Trashed:
 
     @property
     def places(self) -> tuple[Path, Path]:
-        """Where a run that is linked to lies while it is in use, and in the trash; as the link says it."""
+        """The places of a linked run while it is in use and in the trash, absolute or relative like the link."""
         link = self.path.readlink()
         name, dashes, _ = link.name.rpartition("--")
         if link.parent.name == REMOVED and dashes:
@@ -67,7 +67,7 @@ class Trashed:
         return link, link.parent / REMOVED / f"{link.name}--{self.since.strftime(STAMP)}"
 
     def at(self, place: Path) -> Path:
-        """A link's target. If it is relative it counts from `runs/`, where the link was and may be again."""
+        """A link's target; a relative one starts from `runs/`, where the link was and will be after a restore."""
         return self.path.parent.parent / place
 
 
@@ -76,16 +76,16 @@ def folder(workspace: Workspace) -> Path:
 
 
 def entries(workspace: Workspace) -> list[Trashed]:
-    """What is in the trash, the oldest first."""
+    """The runs in the trash, oldest first."""
     found = [entry for path in listed(folder(workspace)) if (entry := entry_of(path, path.name))]
     return sorted(found, key=lambda entry: entry.since)
 
 
-def chosen(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
-    """The runs of some names, unique prefixes, paths, and patterns such as 'mogi_*', each once.
+def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
+    """The runs given by names, unique prefixes, paths, and patterns such as 'mogi_*', each once.
 
-    The whole name of a wreck, such as a dangling link, will do as well. Raises NotFoundError, and QexpError for a
-    path that is of no run of this workspace.
+    The full name of an unusable run, such as a dangling link, is accepted as well. Raises NotFoundError, and
+    QexpError for a path that is not a run of this workspace.
     """
     catalog = Catalog(workspace)
     names = dict.fromkeys(name for reference in references for name in _names(reference, catalog))
@@ -93,13 +93,13 @@ def chosen(references: Iterable[str], workspace: Workspace) -> list[RunDirectory
 
 
 def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
-    """The runs that some process or scheduler counts on, so that they cannot be moved, and their states."""
+    """Run → state, of the runs that a process or scheduler works on, so that they cannot be moved."""
     busy: dict[RunDirectory, str] = {}
     for directory, state in Watch().states(directories).items():
         if state.at_work:
             busy[directory] = state
         elif not state.readable and _heard(directory):
-            # Without a record nobody knows whom to ask; but a process at work is heard.
+            # Without a record the process is unknown, but its heartbeat shows that one is at work.
             busy[directory] = f"{state}, but something worked on it in the last minutes"
     return busy
 
@@ -108,11 +108,11 @@ def require_idle(directories: Sequence[RunDirectory]) -> None:
     """Raise QexpError if one of the runs is queued or running."""
     if busy := in_use(directories):
         said = ", ".join(f"{directory.name} is {state}" for directory, state in busy.items())
-        raise QexpError(f"{said}; nothing was moved. Stop first what is at work, or remove it with --stop")
+        raise QexpError(f"{said}; nothing was moved. Stop these runs first, or remove them with --stop")
 
 
 def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
-    """Move runs into the trash, all or, if one of them is at work or holds another run, none."""
+    """Move runs into the trash; none of them if one is at work or holds another run."""
     require_idle(directories)
     _require_no_runs_inside(directories)
     if directories:
@@ -126,25 +126,25 @@ def _require_no_runs_inside(directories: Iterable[RunDirectory]) -> None:
         inner = nesting.inside(directory.path)
         if inner:
             raise QexpError(
-                f"{directory.name} holds other runs, {nesting.named(inner, directory.path)}, which would go with it; "
-                "nothing was moved. Move those out of it, or remove and purge them first"
+                f"{directory.name} holds other runs, {nesting.named(inner, directory.path)}, which would be removed "
+                "with it; nothing was moved. Move those out of it, or remove and purge them first"
             )
 
 
 def restore(reference: str, workspace: Workspace) -> RunDirectory:
-    """Move the newest run of a name back, or the one of `<name>--<time>`.
+    """Move the most recently removed run of a name back, or the entry `<name>--<time>`.
 
-    Raises NotFoundError, and QexpError if there is a run of that name now.
+    Raises NotFoundError, and QexpError if a run of that name exists.
     """
     known = entries(workspace)
     matching = [entry for entry in known if reference in (entry.name, entry.path.name)]
     if not matching:
-        near = suggestion(reference, dict.fromkeys(entry.name for entry in known)) if known else "it is empty"
+        near = suggestion(reference, dict.fromkeys(entry.name for entry in known)) if known else "the trash is empty"
         raise NotFoundError(f"no run '{reference}' in the trash; {near}")
     entry = matching[-1]
     target = workspace.runs / entry.name
     if os.path.lexists(target):
-        raise QexpError(f"there is a run {entry.name} already; remove it first, and then restore {entry.path.name}")
+        raise QexpError(f"a run {entry.name} exists already; remove it first, and then restore {entry.path.name}")
     try:
         if entry.path.is_symlink():
             with alone(workspace):
@@ -168,7 +168,7 @@ def listed(path: Path) -> list[Path]:
 
 
 def entry_of(path: Path, called: str) -> Trashed | None:
-    """What lies there; None if it was not put there by `discard`."""
+    """The trash entry at a path; None if it was not put there by `discard`."""
     match = ENTRY.fullmatch(called)
     if match is None or not (path.is_symlink() or path.is_dir()):
         return None
@@ -191,21 +191,21 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
         return [reference]
     path = catalog.find(reference).path
     if path.parent.resolve() != runs.resolve() or not NAME.fullmatch(path.name):
-        raise QexpError(f"{reference} is no run of {runs}; name it as it is called there")
+        raise QexpError(f"{reference} is not a run in {runs}; use its name there")
     return [path.name]
 
 
 @contextmanager
 def alone(workspace: Workspace) -> Iterator[None]:
-    """Keep other processes from moving linked runs, which takes several steps."""
+    """Prevent other processes from moving linked runs during the block, since a move takes several steps."""
     with locked(folder(workspace), LOCK_SECONDS):
         yield
 
 
 def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, int]) -> Trashed:
-    """Rename: whatever happens, the run is here or there.
+    """Move a run into the trash by renaming, so that even a crash leaves it in one place or the other.
 
-    links  how many links of the workspace lead to a real path
+    links  real path → number of links in the workspace that point to it
     """
     trash = folder(workspace)
     since = datetime.now(UTC)
@@ -220,15 +220,16 @@ def _discard(directory: RunDirectory, workspace: Workspace, links: Mapping[str, 
             if links[os.path.realpath(entry.data)] <= 1:
                 _set_aside(entry, workspace)
     except FileNotFoundError:
-        raise NotFoundError(f"{directory.path} is gone: another process was faster") from None
+        raise NotFoundError(f"{directory.path} no longer exists: another process removed it") from None
     except OSError as error:
         raise QexpError(f"cannot move {directory.path} to {trash}: {error.strerror}") from error
     return entry
 
 
 def _set_aside(entry: Trashed, workspace: Workspace) -> None:
-    """Move the run that a link in the trash leads to, so that its name is free. What is no run of its own, and what
-    its disk does not let go, stays where it is until it is restored or purged.
+    """Move the target of a link in the trash aside, so that its name becomes free.
+
+    A target that is not a run of its own, or that cannot be moved, stays in place until it is restored or purged.
     """
     home, aside = entry.places
     data = entry.at(home)
@@ -254,25 +255,25 @@ def forget_if_empty(place: Path) -> None:
 
 
 def _put_link_back(entry: Trashed, target: Path) -> None:
-    entry.path.lstat()  # which fails if another process took it away before this one was alone
+    entry.path.lstat()  # fails if another process removed it before this one had the lock
     if not entry.data.is_dir():
-        raise DamagedError(f"{entry.path} is a link to {entry.data}, which is gone; is that disk mounted?")
+        raise DamagedError(f"{entry.path} is a link to {entry.data}, which does not exist; is that disk mounted?")
     home, aside = entry.places
     if entry.data != entry.at(home):
         if os.path.lexists(entry.at(home)):
-            raise QexpError(f"{entry.at(home)} is not this run's any more; move away what is there, and try again")
+            raise QexpError(f"{entry.at(home)} is occupied by another file; move that away, and try again")
         if entry.path.readlink() == aside:
             relink(entry, home)
         entry.at(aside).rename(entry.at(home))
         forget_if_empty(entry.at(aside).parent)
-    # Renaming would silently replace a link that another process makes at this moment.
+    # Renaming would silently replace a link that another process creates meanwhile.
     target.symlink_to(home, target_is_directory=True)
     entry.path.unlink()
 
 
 def _not_put_back(entry: Trashed, target: Path, error: OSError) -> QexpError:
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-        return QexpError(f"there is a run {entry.name} already; remove it first")
+        return QexpError(f"a run {entry.name} exists already; remove it first")
     if not os.path.lexists(entry.path):
-        return NotFoundError(f"{entry.path.name} is not in the trash any more: another process restored or deleted it")
+        return NotFoundError(f"{entry.path.name} is no longer in the trash: another process restored or deleted it")
     return QexpError(f"cannot move {entry.path} to {target}: {error.strerror}")

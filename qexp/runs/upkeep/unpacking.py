@@ -1,4 +1,4 @@
-"""Taking in the run of an archive, after all of it was checked."""
+"""Import of a run from an archive, after a complete check."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from qexp.runs.record.nesting import place_of
 from qexp.runs.record.record import Imported
 from qexp.runs.record.state import State
 from qexp.runs.upkeep.archive import COMPRESSIONS, MANIFEST, MOST, require_harmless
-from qexp.runs.upkeep.tar_stream import LATEST, Member, UnsafeError, members, shown
+from qexp.runs.upkeep.tar_stream import LATEST, ArchiveMember, UnsafeError, members, shown
 from qexp.workspace import Workspace
 
 BROKEN = (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError, gzip.BadGzipFile)
-"""What reading a damaged archive can end in."""
+"""Errors that a damaged archive can cause when it is read."""
 
 DOCUMENTS = ("run.json", "spec.json", "environment.json", "labels.json")
 
 LARGEST_DOCUMENT = 1 << 24
-"""Bytes of one of these, which are read as a whole."""
+"""Largest accepted size of one of `DOCUMENTS` [bytes], which are read as a whole."""
 
 LARGEST_RATIO, SMALL = 1000, 1 << 30
-"""How many times its own size an archive may hold; a gigabyte it may hold in any case. Runs come to 1 to 30."""
+"""Largest accepted ratio of content to archive size; runs have 1 to 30. Up to `SMALL` bytes there is no limit."""
 
 
 def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_code: bool = False) -> RunDirectory:
-    """Take in the run of an archive, under another name if one is given.
+    """Import the run of an archive, under another name if one is given.
 
-    All of the archive is read and checked before anything is written; the run appears whole or not at all.
-    trust_code  whether the code that it brings may be executed by later commands without asking again
-    Raises QexpError for members that have no business in an archive of a run, and for a name that is taken;
-    DamagedError for what is torn, changed or missing.
+    The whole archive is read and checked before anything is written; the run appears complete or not at all.
+    trust_code  whether later commands may execute the run's own code without asking
+    Raises QexpError for unsafe or unexpected members and for a name that is taken; DamagedError if the archive is
+    incomplete or was changed.
     """
     runs = place_of(None, workspace)
     with _opened(file) as archive:
@@ -69,7 +69,7 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
 
 @dataclass
 class Contents:
-    """What an archive holds, as far as it was read."""
+    """The content of an archive, as far as it has been read."""
 
     hashes: dict[str, str] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
@@ -86,32 +86,32 @@ class Contents:
         yield from self.folders
 
     def largest_manifest(self) -> int:
-        """Bytes that a manifest of these files can have, if JSON escapes every character of their names."""
+        """Largest possible size of a manifest of these files [bytes], if JSON escapes every character of a name."""
         return 4096 + sum(12 * len(name) + 96 for name in self.hashes)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file of an archive; what is wrong with it, at whatever place, becomes an error that names the file."""
+    """Open an archive; errors inside the block are reported with the name of the archive."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise QexpError(f"{path} is no archive: it is no file")
+            raise QexpError(f"{path} is not an archive: it is not a file")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
         if error.filename == str(path):
-            raise NotFoundError(f"there is no {path}") from None
+            raise NotFoundError(f"{path} does not exist") from None
         raise
     except UnsafeError as error:
         raise QexpError(f"{path} is refused: {error}") from None
     except BROKEN as error:
-        raise DamagedError(f"{path} is damaged, or no archive: {error}") from None
+        raise DamagedError(f"{path} is damaged, or not an archive: {error}") from None
     except OSError as error:
         raise QexpError(f"cannot import {path}: {error.strerror or error}") from error
 
 
-def _members(file: IO[bytes]) -> Iterator[Member]:
-    """The members of an archive from the first on, each found to be harmless."""
+def _members(file: IO[bytes]) -> Iterator[ArchiveMember]:
+    """The members of an archive from the beginning, each with a checked name."""
     file.seek(0)
     beginning = file.read(4)
     file.seek(0)
@@ -124,25 +124,25 @@ def _members(file: IO[bytes]) -> Iterator[Member]:
 
 
 def _checked(file: IO[bytes], room: int) -> Contents:
-    """Read the whole archive without writing anything. Raises QexpError, UnsafeError or what damage leads to."""
+    """Read the whole archive without writing anything. Raises QexpError, UnsafeError, or one of `BROKEN`."""
     contents = Contents()
     likely = max(SMALL, LARGEST_RATIO * os.fstat(file.fileno()).st_size)
     held = 0
     for count, member in enumerate(_members(file), 1):
         held += member.size
         if member.name in contents.hashes or member.name in contents.folders or contents.manifest is not None:
-            raise UnsafeError(f"{shown(member.name)} is in it twice, or after its end")
+            raise UnsafeError(f"{shown(member.name)} occurs twice, or comes after the manifest")
         if held > room:
-            raise UnsafeError("what it holds does not fit: it is larger than the room on the disk of runs/")
+            raise UnsafeError("its content is larger than the free space on the disk of runs/")
         if held > likely:
-            raise UnsafeError(f"it claims to hold {LARGEST_RATIO:,} times its own size, as no run does")
+            raise UnsafeError(f"its content is more than {LARGEST_RATIO:,} times its own size, which no run reaches")
         if count > MOST:
-            raise UnsafeError(f"it holds more than {MOST:,} files and folders")
+            raise UnsafeError(f"it has more than {MOST:,} files and folders")
         if member.is_folder:
             contents.folders.add(member.name)
         elif member.name == MANIFEST:
             if member.size > contents.largest_manifest():
-                raise UnsafeError(f"its manifest of {member.size:,} bytes is larger than one of these files can be")
+                raise UnsafeError(f"its manifest of {member.size:,} bytes is too large for its number of files")
             contents.manifest = _manifest(b"".join(member.chunks()))
         else:
             contents.hashes[member.name] = _hashed(member)
@@ -150,10 +150,10 @@ def _checked(file: IO[bytes], room: int) -> Contents:
     return contents
 
 
-def _hashed(member: Member) -> str:
+def _hashed(member: ArchiveMember) -> str:
     _, _, inside = member.name.partition("/")
     if inside in DOCUMENTS and member.size > LARGEST_DOCUMENT:
-        raise UnsafeError(f"{shown(member.name)} in it has {member.size:,} bytes, more than any such file of a run")
+        raise UnsafeError(f"its file {shown(member.name)} has {member.size:,} bytes, more than any such file of a run")
     digest = hashlib.sha256()
     for chunk in member.chunks():
         digest.update(chunk)
@@ -161,20 +161,20 @@ def _hashed(member: Member) -> str:
 
 
 def _require_whole(contents: Contents) -> None:
-    """Raise unless an archive holds one run, with the files that its manifest says."""
+    """Raise tarfile.ReadError or UnsafeError unless an archive holds one run with exactly the manifest's files."""
     if contents.manifest is None:
-        raise tarfile.ReadError("it has no manifest: it was cut off, or is not what `qexp export` writes")
+        raise tarfile.ReadError("it has no manifest: it was cut off, or not written by `qexp export`")
     tops = {name.partition("/")[0] for name in contents.names()}
     if tops != {contents.run}:
         named = ", ".join(map(shown, sorted(tops)[:8]))
         raise UnsafeError(f"it must hold the folder of one run, {shown(contents.run)}, but holds {named or 'nothing'}")
-    told = contents.manifest["sha256"]
-    for name in sorted({*contents.hashes, *told}):
-        if contents.hashes.get(name) != told.get(name):
-            raise tarfile.ReadError(f"{shown(name)} is not what was exported")
+    exported = contents.manifest["sha256"]
+    for name in sorted({*contents.hashes, *exported}):
+        if contents.hashes.get(name) != exported.get(name):
+            raise tarfile.ReadError(f"{shown(name)} differs from the exported file")
     for name in contents.names():
         if both := next((str(one) for one in PurePosixPath(name).parents if str(one) in contents.hashes), None):
-            raise UnsafeError(f"{shown(both)} in it is both a file and a folder")
+            raise UnsafeError(f"its member {shown(both)} is both a file and a folder")
     require_name(contents.run)
 
 
@@ -189,15 +189,15 @@ def _manifest(content: bytes) -> dict[str, Any]:
         or not isinstance(manifest.get("run"), str)
         or not isinstance(manifest.get("sha256"), dict)
     ):
-        raise tarfile.ReadError("its manifest is not one that `qexp export` writes")
+        raise tarfile.ReadError("its manifest was not written by `qexp export`")
     if manifest.get("version") != 1:
         written_by = shown(str(manifest.get("qexp")))
-        raise UnsafeError(f"it was written by qexp {written_by}, in a form that this one does not know")
+        raise UnsafeError(f"it was written by qexp {written_by}, in a form that this version does not know")
     return manifest
 
 
 def _room(workspace: Workspace) -> int:
-    """Bytes free where runs are put."""
+    """Free space on the disk of `runs/` [bytes]."""
     place = workspace.runs if workspace.runs.is_dir() else workspace.root
     return shutil.disk_usage(place).free
 
@@ -212,7 +212,7 @@ def _draft(runs: Path) -> Iterator[Path]:
 
 
 def _extract(file: IO[bytes], contents: Contents, draft: Path) -> None:
-    """Write what was checked; the archive is read again, and could be another one by now."""
+    """Write the checked members; the archive is read again and compared, as it could have been replaced."""
     for member in _members(file):
         place = draft / member.name
         if member.is_folder and member.name in contents.folders:
@@ -220,12 +220,12 @@ def _extract(file: IO[bytes], contents: Contents, draft: Path) -> None:
         elif not member.is_folder and member.name in contents.hashes:
             place.parent.mkdir(parents=True, exist_ok=True)
             if _written(member, place) != contents.hashes[member.name]:
-                raise tarfile.ReadError(f"{shown(member.name)} was changed while it was read")
+                raise tarfile.ReadError(f"{shown(member.name)} was changed during the import")
         elif member.name != MANIFEST:
-            raise tarfile.ReadError(f"{shown(member.name)} came into it while it was read")
+            raise tarfile.ReadError(f"{shown(member.name)} was added during the import")
 
 
-def _written(member: Member, place: Path) -> str:
+def _written(member: ArchiveMember, place: Path) -> str:
     """Write a file with its permissions and time. Returns its SHA-256."""
     digest = hashlib.sha256()
     with place.open("xb") as target:
@@ -234,7 +234,7 @@ def _written(member: Member, place: Path) -> str:
             target.write(chunk)
         target.flush()
         os.fsync(target.fileno())
-    # Its owner can read and write it, nobody else can write it, and it takes on nobody's rights when it is executed.
+    # The owner can read and write it, others cannot write it, and setuid and setgid are dropped.
     mode = (member.mode & (0o755 if member.mode & 0o100 else 0o644)) | 0o600
     place.chmod(mode)
     if 0 < member.changed < LATEST:
@@ -255,8 +255,9 @@ def _require_readable(directory: RunDirectory, archive: Path) -> None:
 
 
 def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool) -> None:
-    """Let the record say what the run is called from now on, that it came from elsewhere, and that nothing works on it:
-    jobs and launches of where it was are none of here, though they may have the same numbers.
+    """Write the run's new name and its origin into the record, and that no process works on it.
+
+    Its former jobs and launches are dropped, since those of this machine can have the same numbers.
     """
     for lease in directory.path.glob(f"attempts/*/{LEASE}*"):
         shutil.rmtree(lease, ignore_errors=True)
@@ -289,4 +290,4 @@ def _claim(arrived: Path, target: Path) -> None:
 
 
 def _taken(target: Path) -> QexpError:
-    return QexpError(f"there is a run {target.name} already; choose another name with --name")
+    return QexpError(f"a run {target.name} exists already; choose another name with --name")

@@ -1,4 +1,4 @@
-"""Running a finished run again from its own directory, elsewhere, and comparing what comes out bit by bit."""
+"""Verification of a finished run: it is repeated from its own directory elsewhere, and the outputs are compared."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ KEPT = (
     "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
     "metrics", "caution",
 )  # fmt: skip
-"""What the repeated run's record takes over; all else is its own."""
+"""Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
-"""Which of its devices a machine lends, and where data are, says nothing about what is computed, and can change."""
+"""Variables that are taken from today: visible devices and data folders do not affect results and can change."""
 
 
 @dataclass(frozen=True)
 class Verification:
     run: str
     identical: dict[str, bool]
-    """Weights, metrics, results and so on: bit for bit."""
+    """Output (weights, metrics, results, …) → whether it is identical bit for bit."""
     code: str
-    """Whether this is the code that made the run, in words."""
+    """Whether this qexp has the source that made the run, in words."""
     same_code: bool | None
-    """None if the run does not say."""
+    """None if the run does not record its source."""
     changes: list[Change]
-    """In code, packages, machine and settings, between then and now."""
+    """Differences in code, packages, machine and settings between then and now."""
     epochs: int
     first_epoch: int | None = None
     """The first epoch whose metrics differ."""
     largest: dict[str, Largest] = field(default_factory=dict)
     error: str | None = None
-    """Why the repeated run came to no end, if it did not."""
+    """Why the repeated run did not finish; None if it did."""
 
     @property
     def holds(self) -> bool:
@@ -80,11 +80,11 @@ class Verification:
 def verify(
     directory: RunDirectory, workspace: Workspace, *, keep: Path | None = None, device: str | None = None
 ) -> Verification:
-    """Run a finished run again, in a process of its own, and compare.
+    """Repeat a finished run in a process of its own, and compare the outputs.
 
-    keep    where the repeated run stays; a temporary folder if left out
-    device  auto, cpu or cuda; the kind that the run used if left out
-    Raises QexpError, naming what is missing or was changed, where the run cannot be repeated.
+    keep    folder for the repeated run; default: a temporary folder
+    device  auto, cpu or cuda; default: the kind that the run used
+    Raises QexpError that names missing or changed files if the run cannot be repeated.
     """
     record = directory.record()
     require_trust(directory)
@@ -99,7 +99,7 @@ def verify(
 
 
 def _products(directory: RunDirectory) -> dict[str, list[str]]:
-    """What must be the same byte for byte: a name and its files."""
+    """Name → files that must be identical byte for byte."""
     folds = [f"folds/{fold.name}" for fold in directory.all_folds()]
     if folds:
         return {
@@ -115,7 +115,7 @@ def _products(directory: RunDirectory) -> dict[str, list[str]]:
 
 
 def _require_whole(directory: RunDirectory, record: Record) -> None:
-    """Raise QexpError unless the run is done, all is there to compare, and its inputs are those that it had."""
+    """Raise QexpError unless the run is done, its outputs exist, and its inputs are unchanged."""
     name = directory.name
     state = state_now(directory, record.state, record.open_attempt)
     if state is not State.DONE:
@@ -124,7 +124,7 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     products = [file for of_one in _products(directory).values() for file in of_one]
     gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
     if gone or not record.results:
-        raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'its results'} gone from {directory.path}")
+        raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from {directory.path}")
     for file in products:
         if file.endswith(WEIGHTS):
             tensors(directory.path / file)
@@ -137,13 +137,13 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     if as_prepared(directory, record) is False:
         inputs = "spec.json" + (" or code/extensions.py" if directory.extensions.exists() else "")
         raise QexpError(
-            f"{name} cannot be verified: {inputs} was changed after the run, or is gone; "
-            f"the record's digest is {record.digest[:16]}…, theirs is another"
+            f"{name} cannot be verified: {inputs} was changed after the run, or is missing; "
+            f"the digest no longer matches the record's {record.digest[:16]}…"
         )
 
 
 def _device(asked: str | None, then: Mapping[str, Any]) -> str:
-    """The device asked for, or the kind that the run used. Raises QexpError if there is none of that kind here."""
+    """The requested device, else the kind that the run used. Raises QexpError if this machine has none."""
     used = then.get("device", "cpu")
     device = asked or ("cpu" if used == "cpu" else "cuda")
     if device == "cpu":
@@ -159,9 +159,9 @@ def _device(asked: str | None, then: Mapping[str, Any]) -> str:
 
 
 def _variables(then: Mapping[str, Any]) -> dict[str, str]:
-    """The environment's variables for the repeated run: those that change results as they were then.
+    """Environment variables for the repeated run: those that change results have their former values.
 
-    The number of threads follows from them on the same machine; elsewhere it is asked for.
+    The number of threads follows from them on the same machine; on another one it is set explicitly.
     """
     others = {name: value for name, value in os.environ.items() if not provenance.VARIABLES.fullmatch(name)}
     settings, recorded = provenance.variables(), then.get("variables")
@@ -175,10 +175,10 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def _place(name: str, keep: Path | None) -> Iterator[Path]:
-    """The folder of the repeated run, gone afterwards unless it is to be kept."""
+    """The folder of the repeated run, deleted afterwards unless it is kept."""
     if keep is not None:
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-            raise QexpError(f"--keep {keep}: there is something already; name a folder that is new or empty")
+            raise QexpError(f"--keep {keep} exists and is not an empty folder; name a new or empty one")
         nesting.require_outside_of_runs(keep)
         files.make_folder(keep)
         yield keep.absolute()
@@ -196,7 +196,7 @@ def _place(name: str, keep: Path | None) -> Iterator[Path]:
 def _copy_what_it_starts_from(
     directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace
 ) -> None:
-    """Spec, seed, extensions, first weights and what spectra they have seen, and nothing else of the run."""
+    """Copy spec, seed, extensions, initial weights and `seen.json` of the run, and nothing else."""
     try:
         for folder in ("code", "attempts", "checkpoints"):
             (again.path / folder).mkdir()
@@ -206,7 +206,7 @@ def _copy_what_it_starts_from(
                 shutil.copyfile(directory.path / file, again.path / file)
     except OSError as refused:
         raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
-    trusted = record.imported and replace(record.imported, code_trusted=True)  # by whoever has it repeated
+    trusted = record.imported and replace(record.imported, code_trusted=True)  # `require_trust` has checked that
     again.write(
         Record(
             **{key: getattr(record, key) for key in KEPT},
@@ -221,7 +221,7 @@ def _copy_what_it_starts_from(
 
 
 def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> str | None:
-    """Train in a process of its own. Returns why it came to no end, None if it did. Raises InterruptedRunError."""
+    """Train in a process of its own. Returns why it did not finish, else None. Raises InterruptedRunError."""
     command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device]
     code = subprocess.run(command, env=dict(variables), stdout=subprocess.DEVNULL, check=False).returncode
     if code == 0:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Slurm:
-    """See `Scheduler`; a job is a task of an array, such as `123_4`.
+    """Implements `Scheduler`; a job is a task of an array, such as `123_4`.
 
-    What does the work is imported where it is needed: the table of launchers is read for every `qexp --help`.
+    Modules are imported inside the methods, because every `qexp --help` reads the table of launchers.
     """
 
     options: Mapping[str, Option] = OPTIONS

@@ -1,4 +1,4 @@
-"""Jobs that Slurm has accepted: what became of them, and cancelling them."""
+"""Jobs that Slurm has accepted: their states, and cancelling them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ JOBS_PER_CALL = 1000
 
 
 def states(jobs: Iterable[str]) -> dict[str, State]:
-    """Job → state now, of those that Slurm still knows.
+    """Job → current state, for jobs that Slurm still lists.
 
-    The controller alone knows what waits and runs, and forgets what has ended after some minutes; the accounting
-    remembers that for long, but hears of everything seconds late.
+    Only the controller knows which jobs wait and run, and it forgets a job some minutes after its end; the accounting
+    database keeps ended jobs for long, but is updated seconds late.
     Raises SchedulerError if neither answers.
     """
     wanted = set(jobs)
@@ -36,15 +36,15 @@ def states(jobs: Iterable[str]) -> dict[str, State]:
 
 
 def _ended(forgotten: Iterable[str], said: Mapping[str, State]) -> dict[str, State]:
-    """Job → how it ended, of jobs that the controller does not know any more.
+    """Job → final state, for jobs that the controller no longer lists.
 
-    said  what the accounting says of these jobs and their arrays
+    said  the states of these jobs and their arrays in the accounting database
     """
     arrays = {_array(job) for job in said if "_" in job}
     ends: dict[str, State] = {}
     for job in forgotten:
         state = said.get(job, State.QUEUED if _array(job) in arrays else None)
-        # That a task was cancelled before it began the accounting never hears: it waits there for ever, or is left out.
+        # In the accounting a task that was cancelled before it began stays pending for ever, or is missing.
         if state is State.QUEUED:
             ends[job] = State.INTERRUPTED
         elif state is not None and not state.at_work:
@@ -66,7 +66,7 @@ ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=Jo
 
 
 def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
-    """What squeue says: of jobs that wait, run, or ended some minutes ago at most."""
+    """The states from squeue: jobs that wait, run, or ended within the last few minutes."""
     for part in parts(jobs, JOBS_PER_CALL):
         try:
             yield from read(ask(*LISTED, f"--jobs={','.join(part)}"))
@@ -76,16 +76,16 @@ def _listed(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
 
 
 def _accounted(jobs: Sequence[str]) -> Iterator[tuple[str, State]]:
-    """What sacct says; nothing where there is no accounting."""
+    """The states from sacct; empty without an accounting database."""
     for part in parts(jobs if shutil.which("sacct") else [], JOBS_PER_CALL):
         with suppress(SchedulerError):
             yield from read(ask(*ACCOUNTED, f"--jobs={','.join(part)}"))
 
 
 def cancel(jobs: Sequence[str]) -> dict[str, State]:
-    """End jobs that wait or run; those that have ended are left alone.
+    """Cancel jobs that wait or run; jobs that have ended are left alone.
 
-    Returns the state of those that waited, to be remembered: without accounting Slurm forgets them at once.
+    Returns job → state for jobs that waited, to be stored: without accounting Slurm forgets them at once.
     """
     before = states(jobs)
     for part in parts(jobs, JOBS_PER_CALL):
@@ -94,6 +94,6 @@ def cancel(jobs: Sequence[str]) -> dict[str, State]:
 
 
 def this_job() -> tuple[str, str | None] | None:
-    """The task of an array as which this process runs, and its cluster."""
+    """The array task of this process, and its cluster."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
     return (f"{array}_{task}", os.environ.get(CLUSTER)) if array and task else None

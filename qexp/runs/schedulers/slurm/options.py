@@ -26,4 +26,4 @@ FLAGS: dict[str, str] = {
     "partition": "partition", "account": "account", "time": "time", "cpus": "cpus-per-task", "memory": "mem",
     "gres": "gres", "qos": "qos", "constraint": "constraint",
 }  # fmt: skip
-"""Option → the option of sbatch that takes its value as it is."""
+"""Option → the option of sbatch that takes its value unchanged."""

@@ -1,4 +1,4 @@
-"""Calling Slurm's programs, and reading their answers."""
+"""Calls of Slurm's programs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from qexp.errors import QexpError, SchedulerError
 Item = TypeVar("Item")
 
 ANSWER_SECONDS = 60.0
-"""A controller that has not answered a question after this time is taken to be out of reach."""
+"""Seconds after which a controller that has not answered counts as unreachable."""
 
 
 CLUSTER = "SLURM_CLUSTER_NAME"
-"""Variable of the environment of every job."""
+"""Environment variable that is set in every job."""
 
 
 def parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
@@ -34,7 +34,7 @@ def require(program: str) -> None:
 
 
 def ask(*command: str) -> str:
-    """What a program of Slurm prints. Raises SchedulerError with its words if it fails."""
+    """The output of a Slurm program. Raises SchedulerError with its message if it fails."""
     require(command[0])
     try:
         answer = subprocess.run(
@@ -54,17 +54,17 @@ def ask(*command: str) -> str:
 
 
 def words_of(answer: subprocess.CompletedProcess[str]) -> str:
-    return answer.stderr.strip() or answer.stdout.strip() or f"no word, exit code {answer.returncode}"
+    return answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
 
 
 def environment() -> dict[str, str]:
-    """The user's, less what would change the form of the answers; and lists of tasks are not to be cut short."""
+    """The user's environment without variables that change the output format; task lists are not abbreviated."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
     return {**kept, "SLURM_BITSTR_LEN": "0"}
 
 
 def cluster() -> str | None:
-    """The name of the cluster that Slurm's programs ask here; None if they do not say."""
+    """The name of the cluster that Slurm's programs on this machine talk to; None if they do not say."""
     try:
         return setting("ClusterName", r"\S+")
     except QexpError:
@@ -72,6 +72,6 @@ def cluster() -> str | None:
 
 
 def setting(name: str, pattern: str) -> str | None:
-    """A value of the cluster's configuration. Raises QexpError if the controller cannot be asked."""
+    """A value of the cluster's configuration. Raises QexpError if the controller cannot be reached."""
     found = re.search(rf"^{name}\s*=\s*({pattern})", ask("scontrol", "show", "config"), re.MULTILINE)
     return found[1] if found else None

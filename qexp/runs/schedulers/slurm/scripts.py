@@ -25,11 +25,11 @@ checkpoint() {{
 }}
 before=$(checkpoint)
 if [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ]; then
-    # Slurm has seen to it that the attempt before, maybe on another node, is gone.
+    # Slurm has made sure that the previous attempt, possibly on another node, has ended.
     rm -f -- "$run"/attempts/*/heartbeat
 fi
 
-# Slurm says SIGUSR1 to this script alone when the time is nearly up. SIGTERM it says to every process of the job.
+# Slurm sends SIGUSR1 to this script alone when the time is nearly up, but SIGTERM to every process of the job.
 time_is_up= signalled= python=
 trap 'time_is_up=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"' USR1
 {setup}
@@ -44,7 +44,7 @@ while :; do  # a signal ends `wait` before the process has ended
 done
 
 if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
-    # A run that gets nowhere in the time it has would be requeued for ever.
+    # A run that makes no progress within its time limit would be requeued for ever.
     if [ {requeue} = true ] && [ "$(checkpoint)" != "$before" ]; then
         scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
     fi
@@ -68,7 +68,7 @@ def of_runs(launch: str, runs: str, command: Sequence[str], options: Mapping[str
     """The script of an array of runs.
 
     runs     the file beside it that lists their directories
-    command  that submits it
+    command  the command that submits it
     """
     return RUNS.format(
         launch=launch,
@@ -83,6 +83,6 @@ def of_runs(launch: str, runs: str, command: Sequence[str], options: Mapping[str
 
 
 def of_commands(name: str, commands: str, command: Sequence[str], options: Mapping[str, Any]) -> str:
-    """The script of an array of commands, which a file beside it lists."""
+    """The script of an array of commands, which are listed in a file beside it."""
     setup = "\n".join(options["setup"])
     return COMMANDS.format(name=name, commands=commands, command=shlex.join(command), setup=setup)

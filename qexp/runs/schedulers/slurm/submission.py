@@ -1,4 +1,4 @@
-"""Handing runs and commands to Slurm as arrays of jobs."""
+"""Submission of runs and commands to Slurm as job arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qexp.runs.schedulers.slurm.options import FLAGS
 from qexp.runs.schedulers.slurm.programs import environment, parts, require, setting, words_of
 
 OUTPUT = "slurm.txt"
-"""In a run's directory: what its process and Slurm itself print."""
+"""File in a run's directory with the output of its process and of Slurm itself."""
 
 
 def submit(
@@ -30,10 +30,10 @@ def submit(
     name: str,
     device: str = "auto",
 ) -> dict[str, str]:
-    """Submit runs as arrays no longer than the cluster accepts. Returns run → job, such as `123_4`.
+    """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job, such as `123_4`.
 
-    folder  of the launch; gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to what the runs print
-    Raises SchedulerError if sbatch refuses; what it had accepted by then is cancelled.
+    folder  folder of the launch; gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output
+    Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
     """
     require("sbatch")
     launch = _Launch(folder, name, options, at_most)
@@ -41,7 +41,7 @@ def submit(
     files.make_folder(folder / "output")
     try:
         for number, part in enumerate(parts(runs, _longest_array()), 1):
-            # Each array has a limit of its own: only one after the other are they `at_most` together.
+            # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
             before = list(arrays)[-1] if arrays and at_most else None
             arrays[launch.submit_runs(number, part, device, before)] = part
     except BaseException:
@@ -53,10 +53,10 @@ def submit(
 def submit_commands(
     folder: Path, commands: Sequence[Sequence[str]], options: Mapping[str, Any], at_most: int | None, name: str
 ) -> list[str]:
-    """Submit commands that are no runs as tasks of arrays. Returns a job for each, such as `123_4`.
+    """Submit commands other than runs as tasks of arrays. Returns a job for each, such as `123_4`.
 
-    folder  gets `array_1.sh`, `commands_1.txt` and, in `output/`, what the commands print
-    Raises SchedulerError if sbatch refuses; what it had accepted by then is cancelled.
+    folder  gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands
+    Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
     """
     require("sbatch")
     launch = _Launch(folder, name, options, at_most)
@@ -74,7 +74,7 @@ def submit_commands(
 
 @dataclass(frozen=True)
 class _Launch:
-    """What all arrays of a launch have in common. An array is submitted after the one `before` it has ended."""
+    """The settings shared by all arrays of a launch. An array starts after the array `before` it has ended."""
 
     folder: Path
     name: str
@@ -93,12 +93,12 @@ class _Launch:
         return self._submitted(script, command)
 
     def submit_commands(self, number: int, commands: Sequence[Sequence[str]], before: str | None) -> str:
-        """The same, of commands."""
+        """Write the files of one array of commands and submit it. Returns the array's job id."""
         listed, script = f"commands_{number}.txt", f"array_{number}.sh"
         command = self._sbatch(script, len(commands), f"{_pattern(self.folder / 'output')}/{number}_%a.txt", before)
         lines = [shlex.join(one) for one in commands]
         if broken := next((line for line in lines if "\n" in line), None):
-            raise QexpError(f"{broken!r}: a path with a line break cannot be handed to Slurm")
+            raise QexpError(f"{broken!r}: Slurm does not accept a path with a line break")
         files.write_bytes(self.folder / listed, os.fsencode("".join(f"{line}\n" for line in lines)))
         text = scripts.of_commands(self.name, listed, command, self.options)
         files.write_bytes(self.folder / script, os.fsencode(text))
@@ -122,15 +122,15 @@ class _Launch:
         answer = subprocess.run(
             command, cwd=self.folder, env=environment(), capture_output=True, text=True, errors="replace", check=False
         )
-        job = answer.stdout.strip().partition(";")[0]  # "123;cluster" where there are several
+        job = answer.stdout.strip().partition(";")[0]  # "123;cluster" if there are several clusters
         if answer.returncode or not job.isdecimal():
             raise SchedulerError(f"sbatch refused {self.folder / script}:\n{words_of(answer)}")
         return job
 
     def _link_outputs(self, by_task: Path, runs: Sequence[RunDirectory]) -> None:
-        """Let what Slurm writes into the launch end up in the runs: a node writes nowhere else.
+        """Link the tasks' output files in the launch folder to files in the runs.
 
-        Slurm puts a task's number into the name of its output, but not a run's.
+        Slurm can put a task's number into the name of its output file, but not a run's name.
         """
         files.make_folder(by_task)
         try:
@@ -145,19 +145,19 @@ class _Launch:
 def _line(path: Path) -> bytes:
     content = os.fsencode(path.absolute())
     if b"\n" in content or b"\r" in content:
-        raise QexpError(f"{path!r}: a path with a line break cannot be handed to Slurm; move the workspace")
+        raise QexpError(f"{path!r}: Slurm does not accept a path with a line break; move the workspace")
     return content + b"\n"
 
 
 def _pattern(folder: Path) -> str:
-    """The folder's path as sbatch reads a file name, in which %a and others stand for something."""
+    """The folder's path, escaped for sbatch, which replaces patterns such as %a in file names."""
     path = str(folder.absolute())
     if "\\" in path:
-        raise QexpError(f"{path}: a path with a backslash cannot be handed to Slurm; move the workspace")
+        raise QexpError(f"{path}: Slurm does not accept a path with a backslash; move the workspace")
     return path.replace("%", "%%")
 
 
 def _longest_array() -> int:
-    """Numbers of tasks are less than MaxArraySize."""
+    """Largest number of tasks in an array; task numbers must be less than MaxArraySize."""
     found = setting("MaxArraySize", r"\d+")
     return max(int(found), 1) if found else 1000

@@ -1,4 +1,4 @@
-"""What Slurm's words for jobs mean: the states of sacct and squeue, exit codes, and lists of tasks."""
+"""Translation of Slurm's terms: the states of sacct and squeue, exit codes, and lists of tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from qexp.runs.record.state import State
 
 TIME_IS_UP = 124
-"""Exit code of a job whose run was stopped before the time limit; the run's own, 130, is 2 in the words of sacct."""
+"""Exit code of a job whose run was stopped before the time limit; sacct reports the run's own code, 130, as 2."""
 
 STATES: dict[str, State] = {
     **dict.fromkeys(
@@ -16,7 +16,7 @@ STATES: dict[str, State] = {
          "POWER_UP_NODE"),
         State.QUEUED,
     ),
-    # One that is completing may still be requeued: how it ended is said afterwards.
+    # A completing job may still be requeued: its final state is known only later.
     **dict.fromkeys(
         ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT", "EXPEDITING"),
         State.RUNNING,
@@ -33,7 +33,7 @@ STATES: dict[str, State] = {
 
 
 def read(answer: str) -> Iterator[tuple[str, State]]:
-    """Lines such as `123_[4-9%2]|PENDING|0:0`, of sacct or squeue; a state of which nothing is known is left out."""
+    """Job → state from lines such as `123_[4-9%2]|PENDING|0:0` of sacct or squeue; unknown states are left out."""
     for line in answer.splitlines():
         job, _, rest = line.strip().partition("|")
         word, _, ending = rest.partition("|")
@@ -43,21 +43,21 @@ def read(answer: str) -> Iterator[tuple[str, State]]:
 
 
 def _state(word: str, ending: str) -> State | None:
-    """The state that a word of Slurm means, such as `CANCELLED by 1000`, with the exit code of the script."""
+    """The state for a Slurm state such as `CANCELLED by 1000` and the exit code of the script."""
     state = STATES.get(word.split()[0].rstrip("+") if word.split() else "")
     if state is not State.FAILED:
         return state
     code, signal = _ending(ending)
     if code == TIME_IS_UP:
         return State.TIMEOUT
-    # Without cgroups Slurm kills the whole job when it takes too much memory, and calls that a failure.
+    # Without cgroups Slurm kills the whole job when it needs too much memory, and reports a failure.
     return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
 
 
 def _ending(text: str) -> tuple[int, int]:
-    """Exit code and signal; sacct writes them as `124:0`, squeue as the number that wait(2) gives.
+    """Exit code and signal; sacct writes them as `124:0`, squeue as the status of wait(2).
 
-    Of exit codes from 128 on sacct takes 128 away.
+    sacct subtracts 128 from exit codes of 128 or more.
     """
     code, colon, signal = text.strip().partition(":")
     if not code.isdecimal():
@@ -68,7 +68,7 @@ def _ending(text: str) -> tuple[int, int]:
 
 
 def _tasks(job: str) -> Iterator[str]:
-    """`123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job is itself."""
+    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for itself."""
     array, bracket, tasks = job.partition("_[")
     if not bracket:
         yield job

@@ -1,0 +1,16 @@
+"""The figures of a run, by the kind of its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qexp.runs.figures import generated, gridded, spectra, tabular
+from qexp.runs.figures.sources import FigureOfRun
+
+KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
+    "generated": generated.FIGURES,
+    "tabular": tabular.FIGURES,
+    "gridded": gridded.FIGURES,
+    "spectra": spectra.FIGURES,
+}
+"""By the type of the dataset: name of a figure → what draws it."""

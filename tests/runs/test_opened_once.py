@@ -1,0 +1,68 @@
+"""A dataset is opened once by a command, however many of its steps look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qexp
+from qexp import assemble
+from qexp.datasets.tabular import TabularDataset
+from qexp.runs.planning import plans
+from qexp.workspace import Workspace
+from tests import cores, stones
+
+WRITE: dict[str, Callable[[Path], None]] = {"stones": stones.write, "scratch": cores.write}
+"""Experience → what writes its specs and data."""
+
+
+@pytest.fixture
+def reads(workspace: Path, opened: list[Path]) -> Callable[..., int]:
+    """`reads(do, …)`: how many files of data are opened by a call."""
+
+    def counted(do: Callable[..., object], *arguments: object, **options: object) -> int:
+        opened.clear()
+        do(*arguments, **options)
+        return len([path for path in opened if path.is_relative_to(workspace / "data")])
+
+    return counted
+
+
+def look_at(document: dict[str, Any]) -> None:
+    """Ask one dataset for all that it reads its files for."""
+    dataset: Any = assemble.dataset_of(document, assemble.BUILT_IN)
+    assert dataset.fingerprint
+    if isinstance(dataset, TabularDataset):
+        dataset.row_numbers([0])
+
+
+@pytest.mark.parametrize("experience", WRITE)
+def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace, reads, experience):
+    WRITE[experience](workspace)
+    document = assemble.experience(experience, [], Workspace(workspace)).document["dataset"]
+    assert 0 < reads(look_at, document) == reads(qexp.run, experience, device="cpu")
+
+
+@pytest.mark.parametrize("experience", WRITE)
+def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, experience):
+    WRITE[experience](workspace)
+    place = Workspace(workspace)
+    assemble.experience(experience, [], place)  # prepared data are kept by whoever reads them first
+    one = reads(plans.sweep, [experience], [0], [], [], place)
+    assert 0 < one == reads(plans.sweep, [experience], [0, 1], ["learning_rate=0.1,0.2,0.3"], [], place)
+
+
+@pytest.mark.parametrize("experience", WRITE)
+def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspace, reads, experience):
+    WRITE[experience](workspace)
+    file = workspace / f"specs/experiences/{experience}.json"
+    dataset = assemble.experience(experience, [], Workspace(workspace)).dataset_name
+    other = file.with_name("other.json")
+    other.write_text(file.read_text())
+    datasets = assemble.datasets_of(Workspace(workspace))
+    assert reads(assemble.examined, file, datasets) > 0
+    assert reads(assemble.examined, other, datasets) == 0
+    assert reads(assemble.examined, workspace / f"specs/datasets/{dataset}.json", datasets) == 0
