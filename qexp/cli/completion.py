@@ -92,6 +92,17 @@ def formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def figure_formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return _names()["choices"]["figure formats"]
+
+
+@_offered
+def figures(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    """Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
+    return _names()["choices"]["figures"]
+
+
+@_offered
 def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return _names()["tables"]
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from qexp import api
+from qexp.cli import completion
 from qexp.cli.arguments import RunsArgument
 from qexp.cli.console import WorkspaceOption, error, result, warning
 from qexp.errors import QexpError
@@ -18,14 +19,23 @@ def figures(
     runs: RunsArgument,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="png|pdf|svg", help="File format; repeat for more. png if left out."),
+        typer.Option(
+            "--format",
+            metavar="png|pdf|svg",
+            help="File format; repeat for more. png if left out.",
+            autocompletion=completion.figure_formats,
+        ),
     ] = None,
     style: Annotated[
         Path | None, typer.Option(metavar="FILE.mplstyle", help="A matplotlib style file: fonts, sizes, lines.")
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Draw only the figure with this name; repeat for more."),
+        typer.Option(
+            metavar="NAME",
+            help="Draw only the figure with this name; repeat for more.",
+            autocompletion=completion.figures,
+        ),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -15,11 +15,19 @@ def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
     from qexp.analysis.export.graphs import FORMATS
     from qexp.assemble import BUILT_IN
+    from qexp.runs.figures import FORMATS as FIGURE_FORMATS
+    from qexp.runs.figures.kinds import KINDS as FIGURES
     from qexp.runs.record.state import LISTED
     from qexp.spec.schema import DOCUMENTS, dataset_types
 
     tables = {**BUILT_IN, "datasets": dataset_types(BUILT_IN)}
-    choices = {"export formats": FORMATS, "kinds of specs": DOCUMENTS, "states": LISTED}
+    choices = {
+        "export formats": FORMATS,
+        "figure formats": FIGURE_FORMATS,
+        "figures": {name for of_kind in FIGURES.values() for name in of_kind},
+        "kinds of specs": DOCUMENTS,
+        "states": LISTED,
+    }
     return {
         "tables": {name: sorted(entries) for name, entries in sorted(tables.items())},
         "choices": {name: sorted(values) for name, values in choices.items()},

@@ -90,6 +90,11 @@ def test_kinds_of_specs_and_devices_are_completed():
     assert completed("qexp export sound_0 --format ") == sorted(FORMATS)
 
 
+def test_formats_and_names_of_figures_are_completed(named):
+    assert completed("qexp figures sound_0 --format ") == ["pdf", "png", "svg"]
+    assert completed("qexp figures sound_0 --only res") == ["residuals"]
+
+
 def test_tables_are_completed(named):
     assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets"])
 

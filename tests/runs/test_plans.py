@@ -55,7 +55,7 @@ def test_the_order_of_changes_does_not_change_a_name(workspace):
 def test_two_points_of_a_grid_that_mean_the_same_are_refused(workspace):
     with pytest.raises(QexpError, match="two runs would be the same"):
         planned(workspace, grid={"learning_rate": [1e-3, 0.001]})
-    with pytest.raises(QexpError, match="would be the same"):
+    with pytest.raises(QexpError, match="two runs of the sweep are the same"):
         planned(workspace, references=["mogi_quick", "mogi_quick"])
     with pytest.raises(QexpError, match="2 is given twice"):
         planned(workspace, seeds=[0, 2, 1, 2])
@@ -83,5 +83,5 @@ def test_a_plan_refuses_a_seed_that_is_none(workspace):
             plan(experience, seed, "name", Workspace(workspace))
         with pytest.raises(QexpError, match="a seed is a whole number"):
             planned(workspace, seeds=[seed])
-    with pytest.raises(QexpError, match="there is none"):
+    with pytest.raises(QexpError, match="seeds: no seed"):
         planned(workspace, seeds=[])

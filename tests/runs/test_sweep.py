@@ -221,7 +221,7 @@ def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_
     from qexp.runs.launch import sweep
 
     order = package.Order("mogi_quick", seeds=range(2))
-    launch, _ = sweep.open_launch(sweep.prepare(order, Workspace(workspace)), Workspace(workspace))
+    launch, _ = sweep.open_launch(sweep.check_order(order, Workspace(workspace)), Workspace(workspace))
     gone = {"host": os.uname().nodename, "boot_id": "another", "pid_namespace": "", "pid": 1, "start": "0"}
     launch.pool_file.write_text(json.dumps(gone))
     assert set(states().values()) == {"created"}

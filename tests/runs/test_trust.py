@@ -92,7 +92,7 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
     assert code == 0
     for words in (
         "the run contains code",
-        "is not executed without --trust-code",
+        "which is not executed without --trust-code",
         "MODULES: 'halved'",
     ):
         assert words in stderr
