@@ -28,7 +28,7 @@ def seeds(text: str) -> list[int]:
     ranges = [_range(part.strip(), shown) for part in text.split(",")]
     count = sum(one.stop - one.start for one in ranges)
     if count > LARGEST_COUNT:
-        raise QexpError(f"{shown}: {count:,} seeds are too many; at most {LARGEST_COUNT:,}")
+        raise QexpError(f"{shown}: {count:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
     return list(itertools.chain(*ranges))
 
 
