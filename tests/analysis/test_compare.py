@@ -10,6 +10,8 @@ import pytest
 
 import qexp as package
 
+pytestmark = pytest.mark.slow
+
 
 def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qexp):
     code, stdout, stderr = qexp("compare", "mogi_quick_1", "mogi_quick_2")

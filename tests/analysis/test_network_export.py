@@ -36,6 +36,8 @@ from qexp.tables import built
 from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
 
+pytestmark = pytest.mark.slow
+
 RELATIVE = 1e-5
 """Of a field's largest magnitude."""
 

@@ -21,6 +21,8 @@ from qexp.errors import NotFoundError, QexpError
 from tests import domes
 from tests.conftest import call, mounted
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = ["ubar", "vbar"]
 
 

@@ -370,6 +370,7 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = root / "data" / "sediment" / "test"

@@ -20,6 +20,8 @@ from qexp.figures.studies import Line, Spot, floored, places, study_panels
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.conftest import until
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG"
 
 

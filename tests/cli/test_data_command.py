@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import Outcome, call, started
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--glaciers", "2", "--frames", "2", "--size", "16", "--spacing", "500"]
 
 LONG = ["data", "ice", "--out", "ice", "--glaciers", "1000"]

@@ -16,6 +16,8 @@ import pytest
 import qexp as package
 from tests.conftest import Outcome
 
+pytestmark = pytest.mark.slow
+
 EXTENSIONS = """
 import torch
 from qexp.tables import Entry

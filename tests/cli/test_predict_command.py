@@ -23,6 +23,8 @@ from tests.conftest import Outcome, call
 from tests.runs.conftest import BRIEF, Process, until
 from tests.stones import AS_PUBLISHED, CAUTION, COLUMNS
 
+pytestmark = pytest.mark.slow
+
 Predict = Callable[..., Outcome]
 
 COUNT = 60

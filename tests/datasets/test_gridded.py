@@ -303,6 +303,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     path = write_folders(tmp_path / "many", train=1, frames=1600, height=64, width=64)  # 160 MB once made ready
     code = DRAWING.replace("{path!r}", f"__import__('pathlib').Path({str(path)!r})")

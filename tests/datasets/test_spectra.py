@@ -232,6 +232,7 @@ def opening(path: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_at_once_both_find_everything(folders):
     both = [opening(folders) for _ in range(2)]
     said = [process.communicate()[0] for process in both]

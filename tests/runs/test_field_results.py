@@ -24,6 +24,8 @@ from qexp.runs.evaluation.field_errors import Errors, Tally, VectorSums, table
 from tests import domes
 from tests.conftest import call
 
+pytestmark = pytest.mark.slow
+
 METRICS_OF = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")}
 
 

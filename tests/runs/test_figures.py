@@ -17,6 +17,8 @@ from tests import cores, domes, stones
 from tests.conftest import Specs, call
 from tests.runs.conftest import Interrupting
 
+pytestmark = pytest.mark.slow
+
 FRAMES = {f"d0/frame_00{number}" for number in range(2)}
 
 DRAWN = {

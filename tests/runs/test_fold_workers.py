@@ -30,6 +30,8 @@ from qexp.workspace import Workspace
 from tests.runs.conftest import files_of_folds, until
 from tests.stones import MANY
 
+pytestmark = pytest.mark.slow
+
 BATCHES = [0, 1, 2, 3]
 """Of `MANY`: six folds each."""
 

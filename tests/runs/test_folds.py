@@ -26,6 +26,8 @@ from qexp.workspace import Workspace
 from tests.runs.conftest import Process, files_of_folds, until
 from tests.stones import AS_PUBLISHED, CAUTION, MANY, ROWS, table
 
+pytestmark = pytest.mark.slow
+
 
 def poisoned() -> list[list[Any]]:
     """The table with other values in the rows that the first fold holds out."""

@@ -30,6 +30,8 @@ from tests.runs.test_fold_workers import prepared
 from tests.runs.test_many_at_once import fill
 from tests.runs.test_waiting import sleeper
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["prepared", "sleeper"]  # fixtures
 
 LONG = ("run", "sound", "--set", "epochs=100", "--device", "cpu")

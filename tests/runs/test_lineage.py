@@ -17,6 +17,8 @@ from tests.conftest import SOUND, Specs, call, put
 from tests.runs.test_catalog import write_record
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
+pytestmark = pytest.mark.slow
+
 TAKEN = ("block", "look")
 
 

@@ -34,6 +34,8 @@ from qexp.runs.record.state import State
 from qexp.workspace import Workspace
 from tests.conftest import mounted
 
+pytestmark = pytest.mark.slow
+
 PROCESSES, RUNS_EACH = 20, 10
 KILLS, AT_ONCE = 60, 4
 

@@ -117,6 +117,7 @@ def test_outside_of_a_repository_and_before_its_first_commit_there_is_no_commit(
 OWN_CODE = "import json; from qexp.runs.record.provenance import own_code; print(json.dumps(own_code()))"
 
 
+@pytest.mark.slow
 def test_the_source_of_qexp_has_a_digest_that_any_change_of_it_changes(tmp_path):
     shutil.copytree(provenance.PACKAGE, tmp_path / "qexp", ignore=shutil.ignore_patterns("__pycache__"))
 

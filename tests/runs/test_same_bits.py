@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import MadeOnce, call
 from tests.runs.conftest import has_lines, until
 
+pytestmark = pytest.mark.slow
+
 SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "spec.json")
 
 SLOW = ("--set", "epochs=12", "--set", "batch_size=16", "--seed", "5")

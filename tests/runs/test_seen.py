@@ -13,6 +13,8 @@ import pytest
 import qexp as package
 from tests.conftest import Specs, call
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = 32
 
 CAUTION = "tested on spectra that were trained on"

@@ -57,6 +57,7 @@ def test_where_another_user_may_not_write_nothing_is_written(shared_run, qexp):
     assert sorted(shared_run.path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(finished, open_workspace):
     shutil.copytree(finished, open_workspace, dirs_exist_ok=True)
     run = RunDirectory(open_workspace / "runs/sound_0")

@@ -34,6 +34,8 @@ from qexp.training import checkpoint
 from tests import cores
 from tests.runs.conftest import Interrupting
 
+pytestmark = pytest.mark.slow
+
 LEAKED = "tested on spectra that were trained on"
 
 FROZEN = {"pretrain.freeze": ["encoder"], "pretrain.epochs_frozen": 1, "epochs": 2}

@@ -134,6 +134,7 @@ def test_done_is_not_believed_without_the_results(train, qexp):
     assert "some of its results are missing" in stderr
 
 
+@pytest.mark.slow
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
     from qexp import assemble

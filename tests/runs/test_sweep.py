@@ -18,6 +18,8 @@ from qexp.workspace import Workspace
 from tests.conftest import call
 from tests.runs.conftest import until
 
+pytestmark = pytest.mark.slow
+
 BRIEF = ("--set", "epochs=3", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
 ENDLESS = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
 

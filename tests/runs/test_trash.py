@@ -135,6 +135,7 @@ def test_a_run_whose_record_is_damaged_can_be_removed_unless_its_heart_beats(mak
     assert (run / "run.json").read_text() == '{"na'
 
 
+@pytest.mark.slow
 def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
     from tests.runs.conftest import has_lines, until
 

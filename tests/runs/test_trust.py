@@ -14,6 +14,8 @@ import qexp as package
 from qexp.errors import UntrustedCodeError
 from qexp.runs.record import trust
 
+pytestmark = pytest.mark.slow
+
 MARKING = """
 import os
 from pathlib import Path

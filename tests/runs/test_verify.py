@@ -21,6 +21,8 @@ from qexp.runs.upkeep.output_diff import first_difference, largest_of_results, l
 from qexp.spec.digest import digest
 from tests.runs.conftest import Interrupting, has_lines, until
 
+pytestmark = pytest.mark.slow
+
 
 def left_in(folder: Path) -> list[Path]:
     """What is left of ours; torch makes a folder for its compiler where it happens to load that first."""

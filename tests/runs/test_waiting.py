@@ -203,6 +203,7 @@ def test_reading_a_log_costs_no_memory_for_all_of_it(workspace):
 # Stopping
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_ends_as_interrupted_with_the_labels_it_got_meanwhile(workspace, start, qexp):
     run = start("run", "mogi_quick", "--name", "long", *LONG)
     until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")

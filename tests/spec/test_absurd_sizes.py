@@ -100,6 +100,7 @@ def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(specs, problem
     assert any(expected in line for line in problems(specs.spoil("model", change)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
     assert assemble.experience(str(file), {}, REPOSITORY, memory=300_000_000).name == file.stem

@@ -106,6 +106,7 @@ def replacements(place):
     ]
 
 
+@pytest.mark.slow
 def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong(place):
     checked([*sampled(removals(place), 40, 1), *sampled(replacements(place), 80, 2)], place)
 

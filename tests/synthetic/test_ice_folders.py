@@ -122,6 +122,7 @@ def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_th
         assert "not glaciology" in data.attrs["source"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_glacier(tmp_path: Path, some):
     again = made(tmp_path / "again", count=4)
     for name, data in again.items():
@@ -167,6 +168,7 @@ def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
     assert (fields[:, :, 4:] * fields[:, :, :-4]).mean() == pytest.approx(np.exp(-1 / 4), abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
     random = replace(glaciers.glacier(Seeds(0), 1, 24, 400.0, (60.0, 60.0), (0.0, 0.0)), duration=4000.0)
     steady = replace(random, climate=replace(random.climate, descent=0.0))

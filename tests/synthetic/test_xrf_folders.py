@@ -244,6 +244,7 @@ def test_voltages_take_turns(tmp_path: Path):
     assert "--voltage 10,30" in (tmp_path / "both/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_validation(tmp_path: Path):
     xrf_folders.write(tmp_path / "xrf", Options(spectra=1, labelled=1), cores=16)
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4

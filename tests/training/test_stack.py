@@ -123,6 +123,7 @@ def assert_same(one, other):
         assert torch.equal(tensor, other.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["one_d_cnn", "conv1d", "mlp"])
 @pytest.mark.parametrize(
     "changes",
@@ -144,6 +145,7 @@ def test_a_network_is_trained_to_the_same_bits_whoever_is_beside_it(tmp_path, ne
     assert_same(pair[1], tasks[1])
 
 
+@pytest.mark.slow
 def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_by_less_than_a_hundred_thousandth(
     tmp_path,
 ):
