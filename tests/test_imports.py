@@ -294,6 +294,7 @@ print(json.dumps(loaded))
 """
 
 
+@pytest.mark.slow
 def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     monkeypatch.chdir(finished)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
@@ -321,12 +322,14 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     assert said_by_a_new_process(CALL_AND_LOOK, '["torch"]', json.dumps([compare])) == {" ".join(compare): []}
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_without_torch_and_scipy(here):
     commands = [["figures", "sound_0"], ["figures", "sound_0", "--format", "pdf", "--only", "test_estimates"]]
     loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch", "scipy"]', json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_without_matplotlib():
     names = [f"qexp.{module}" for module in MODULES if module.startswith("runs.evaluation")]
     assert said_by_a_new_process(IMPORT_AND_LOOK, '["matplotlib"]', json.dumps(names)) == {name: [] for name in names}

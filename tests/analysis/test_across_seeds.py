@@ -359,6 +359,7 @@ def test_the_forms_exclude_each_other(write, qexp):
     assert "exclude each other" in stderr
 
 
+@pytest.mark.slow
 def test_pictures_of_other_runs_go_elsewhere(write, qexp):
     def figures(*arguments: str) -> list[str]:
         return json.loads(qexp("compare", *arguments, "--json").stdout)["figures"]

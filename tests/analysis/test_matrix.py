@@ -8,7 +8,7 @@ import torch
 import xarray
 
 import qexp
-from qexp.analysis.matrix.axes import Axis
+from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.forward.geometry import line_of_sight, pixel_axis
 from qexp.forward.point import mogi_image
 
@@ -16,7 +16,7 @@ SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
 
 
 def test_cells_are_centred_so_that_no_axis_touches_its_ends():
-    one = Axis("depth", 0, 4, 8)
+    one = MatrixAxis("depth", 0, 4, 8)
     np.testing.assert_allclose(one.centres, np.arange(8) * 0.5 + 0.25)
 
 

@@ -95,6 +95,7 @@ def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(
         assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
 
 
+@pytest.mark.slow
 def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
     write_spectra(tmp_path / "all" / "train", range(100))
     write_spectra(tmp_path / "all" / "test", range(100, COUNT))

@@ -61,6 +61,7 @@ def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(workspace, qexp
 # Workspaces
 
 
+@pytest.mark.slow
 def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace, qexp):
     assert {path.name for path in workspace.iterdir()} == {"specs", "data", ".gitignore"}
     assert all(path.name.startswith("stand_in_") for path in (workspace / "data").rglob("*.*"))

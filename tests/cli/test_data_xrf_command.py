@@ -55,6 +55,7 @@ def test_an_option_that_cannot_be_meant_is_refused_with_what_would_work(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
     assert xrf(tmp_path / "xrf").code == 0
     code, _, stderr = xrf(tmp_path / "xrf", "--seed", "1")
@@ -65,6 +66,7 @@ def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
     assert (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text() != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
     process = started(tmp_path, *LONG)
@@ -79,6 +81,7 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_behind(tmp_path: Path):
     # A limit on the size of files fails as a full disk does.
     process = started(tmp_path, *LONG, before="ulimit -f 4;")

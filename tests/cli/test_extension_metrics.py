@@ -79,6 +79,7 @@ def row_of(qexp, metric, *runs):
     return row
 
 
+@pytest.mark.slow
 def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
     row = row_of(qexp, "r", "sound_0", "sound_1")
     assert (row["values"], row["best"], row["unit"], row["direction"]) == ([0.95, 0.10], [0], "", "highest")

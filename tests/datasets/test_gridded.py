@@ -188,6 +188,7 @@ def test_the_slopes_of_a_turned_surface_are_the_turned_slopes(folders, symmetry)
     np.testing.assert_allclose(patch[..., 2][inside], along_y[inside], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_symmetries_are_drawn_where_cells_are_square_and_axes_stay_where_they_are_not(folders):
     square = dataset(folders)
     places = square.patches(square.rows).draw(400, np.random.default_rng(0), turned=True)

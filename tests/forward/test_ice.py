@@ -210,6 +210,7 @@ def test_a_level_lake_of_ice_stays_as_it_is():
     assert taken.duration.item() == YEAR
 
 
+@pytest.mark.slow
 def test_a_glacier_comes_to_the_same_bits_alone_and_among_others():
     of_one = [landscape(seed=seed) for seed in range(5)]
     thickness, bed, rate = (torch.cat(maps) for maps in zip(*of_one, strict=True))

@@ -46,6 +46,7 @@ def test_of_two_groups_the_ends_are_the_metrics_of_the_one_and_of_the_other():
     assert difference(MAE, estimate, 2 * estimate, truth, 0, groups).interval == (-3.0, -1.0)
 
 
+@pytest.mark.slow
 def test_many_rows_have_the_quantiles_of_all_their_resamples():
     # The mean of n errors that are 0 or 1 is binomial over its resamples.
     rows = FEW + 100

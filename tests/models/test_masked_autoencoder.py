@@ -415,10 +415,10 @@ def test_a_decoder_without_a_block_is_linear(patches):
 
 def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_with():
     """And without a last norm, the mean of tokens that nothing changes is linear in the spectrum."""
-    spectra, changes = torch.randn(5, CHANNELS), {}
+    spectra, changes = torch.randn(5, CHANNELS, dtype=torch.float64), {}
     for scale in (1e-4, 1e-3, None, 1.0):
         torch.manual_seed(0)
-        made = masked_encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False)
+        made = masked_encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False).double()
         with torch.no_grad():
             tokens = made(spectra)
             patches = made.embedding(spectra.unflatten(1, (-1, PATCH))) + made.positions

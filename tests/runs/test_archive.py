@@ -98,6 +98,7 @@ def test_a_run_arrives_as_it_was(here, there, tmp_path, qexp, suffix):
     assert {path.name for path in (there / "runs").iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
 
 
+@pytest.mark.slow
 def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, tmp_path, qexp):
     qexp("export", "sound_0", "--to", tmp_path / "sound.tar.zst")
     assert qexp("import", tmp_path / "sound.tar.zst", "--name", "guest", "--workspace", there).code == 0
@@ -547,6 +548,7 @@ def of_the_system(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_python_of_debian_12_exports_and_imports(here, there, tmp_path):
     for suffix in SUFFIXES:
         done = of_the_system("export", "sound_0", "--to", tmp_path / f"sound{suffix}")

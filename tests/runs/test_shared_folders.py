@@ -28,6 +28,7 @@ def shared_run(open_workspace: Path) -> RunDirectory:
     return run
 
 
+@pytest.mark.slow
 def test_another_user_tags_and_notes_a_run_also_where_its_owner_did_before(shared_run, qexp):
     here = ("--workspace", shared_run.path.parent.parent)
     before = shared_run.record_file.read_bytes()

@@ -196,6 +196,7 @@ def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(p
     )
 
 
+@pytest.mark.slow
 def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(place, qexp):
     import xarray
 

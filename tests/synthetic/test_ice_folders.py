@@ -46,6 +46,7 @@ def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Pa
     assert "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400" in (tmp_path / "ice/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
     for data in some.values():
         assert data.attrs["Conventions"].startswith("CF-")
@@ -101,6 +102,7 @@ def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_in_its_
             np.testing.assert_allclose(data[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_velocities_are_zero_where_there_is_no_ice(some, coupled):
     for data in (*some.values(), *coupled.values()):
         bare = data.thk.values == 0

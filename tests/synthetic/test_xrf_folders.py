@@ -111,6 +111,7 @@ def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "xrf").iterdir()) == ["README.md", "pretrain"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: Path):
     xrf_folders.write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
     assert files_of(tmp_path / "again") == files_of(made)
@@ -208,6 +209,7 @@ def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(sc
     )
 
 
+@pytest.mark.slow
 def test_spectra_have_the_rates_that_a_core_scanner_has():
     for number in range(6):
         for voltage in xrf.CURRENTS:

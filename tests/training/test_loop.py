@@ -814,6 +814,7 @@ def test_an_autoencoder_is_judged_by_hidden_channels_in_the_units_of_its_input(t
     assert set(last["losses"]) == {"spectrum"}
 
 
+@pytest.mark.slow
 def test_an_autoencoder_learns_what_it_does_not_see(tmp_path):
     journal = Journal()
     autoencoding(tmp_path, epochs=60, learning_rate=0.01).run(journal, never)
