@@ -131,7 +131,7 @@ def submit_predictions(
 ) -> Submitted:
     """Estimate the files of a folder on a cluster, a job for each; see `predict`.
 
-    launcher  a scheduler, such as "slurm"
+    launcher  the name of a scheduler
     options   of the scheduler, such as `{"time": "2:00:00"}`
     returns   `jobs`: file → job, and the `folder` of the launch
     """

@@ -28,7 +28,7 @@ def seeds(text: str) -> list[int]:
     ranges = [_range(part.strip(), shown) for part in text.split(",")]
     count = sum(one.stop - one.start for one in ranges)
     if count > LARGEST_COUNT:
-        raise QexpError(f"{shown}: {count:,} seeds are too many; at most {LARGEST_COUNT:,}")
+        raise QexpError(f"{shown}: {count:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
     return list(itertools.chain(*ranges))
 
 
@@ -109,7 +109,7 @@ def launcher_options(texts: Sequence[str]) -> dict[str, str | list[str]]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise QexpError(f"--option {shortened(text)}: write KEY=VALUE, for example --option time=2:00:00")
+            raise QexpError(f"--option {shortened(text)}: write KEY=VALUE")
         read.setdefault(key, []).append(value)
     return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from qexp.quantities import Quantities
 from qexp.runs.record.parts import Part
-from qexp.runs.record.resolved import Experience
+from qexp.runs.record.resolved import ExperienceSpec
 from qexp.spec.finding import Finding
 from qexp.spec.kinds import SpecKind
 
@@ -44,7 +44,7 @@ class Images(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnImages(Experience):
+class OnImages(ExperienceSpec):
     dataset: Images
     split: tuple[float, float]
     turn: bool

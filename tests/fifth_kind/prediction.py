@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from qexp import files
-from qexp.analysis.prediction.files import Kind
+from qexp.analysis.prediction.files import FileKind
 from qexp.analysis.prediction.predictor import load_model
-from qexp.analysis.prediction.progress import Progress
+from qexp.analysis.prediction.progress import OnProgress
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.runs.record.directory import RunDirectory
@@ -39,7 +39,7 @@ def _estimator(directory: RunDirectory, device: str) -> partial[ImagePrediction]
 
 
 def _predict(
-    source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: Progress, model: Inversion
+    source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress, model: Inversion
 ) -> ImagePrediction:
     images = sorted(source.glob("*.npy"))
     if not images:
@@ -52,4 +52,4 @@ def _predict(
     return ImagePrediction(target, True, [f"{len(images)} images"])
 
 
-PREDICTION = Kind("images", _targets, _estimator)
+PREDICTION = FileKind("images", _targets, _estimator)

@@ -42,7 +42,7 @@ def look_at(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("experience", WRITE)
 def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace, reads, experience):
     WRITE[experience](workspace)
-    document = assemble.experience(experience, [], Workspace(workspace)).document["dataset"]
+    document = assemble.experience(experience, {}, Workspace(workspace)).document["dataset"]
     assert 0 < reads(look_at, document) == reads(qexp.run, experience, device="cpu")
 
 
@@ -50,16 +50,16 @@ def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace,
 def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, experience):
     WRITE[experience](workspace)
     place = Workspace(workspace)
-    assemble.experience(experience, [], place)  # prepared data are kept by whoever reads them first
-    one = reads(plans.sweep, [experience], [0], [], [], place)
-    assert 0 < one == reads(plans.sweep, [experience], [0, 1], ["learning_rate=0.1,0.2,0.3"], [], place)
+    assemble.experience(experience, {}, place)  # prepared data are kept by whoever reads them first
+    one = reads(plans.sweep, [experience], [0], {}, {}, place)
+    assert 0 < one == reads(plans.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, place)
 
 
 @pytest.mark.parametrize("experience", WRITE)
 def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspace, reads, experience):
     WRITE[experience](workspace)
     file = workspace / f"specs/experiences/{experience}.json"
-    dataset = assemble.experience(experience, [], Workspace(workspace)).dataset_name
+    dataset = assemble.experience(experience, {}, Workspace(workspace)).dataset_name
     other = file.with_name("other.json")
     other.write_text(file.read_text())
     datasets = assemble.datasets_of(Workspace(workspace))

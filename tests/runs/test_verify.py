@@ -162,14 +162,14 @@ def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
         (lambda run: edit(run / "spec.json", learning_rate=0.5), 2, "spec.json was changed after the run"),
         (lambda run: (run / "code/extensions.py").write_text("#"), 2, "spec.json or code/extensions.py was changed"),
         (lambda run: edit(run / "run.json", state="interrupted"), 2, "is interrupted, not done"),
-        (lambda run: edit(run / "run.json", results={}), 2, "its results gone"),
-        (lambda run: (run / "metrics.jsonl").unlink(), 2, "metrics.jsonl gone"),
-        (lambda run: (run / "checkpoints/last.safetensors").unlink(), 2, "checkpoints/last.safetensors gone"),
+        (lambda run: edit(run / "run.json", results={}), 2, "results missing"),
+        (lambda run: (run / "metrics.jsonl").unlink(), 2, "metrics.jsonl missing"),
+        (lambda run: (run / "checkpoints/last.safetensors").unlink(), 2, "checkpoints/last.safetensors missing"),
         (lambda run: os.truncate(run / "checkpoints/last.safetensors", 999), 5, "last.safetensors is damaged"),
         (lambda run: (run / "environment.json").write_text("{"), 5, "environment.json cannot be read"),
         (lambda run: (run / "environment.json").write_text("[]"), 5, "environment.json is damaged"),
         (lambda run: edit(run / "environment.json", device="some other GPU"), 2, "the run was made on some other GPU"),
-        (lambda run: edit(run / "run.json", parents=["gone"]), 2, "checkpoints/pretrained.safetensors gone"),
+        (lambda run: edit(run / "run.json", parents=["gone"]), 2, "checkpoints/pretrained.safetensors missing"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp, tmp_path, spoil, code, complaint):
