@@ -1,4 +1,4 @@
-"""From specs to objects: the only place that knows both."""
+"""From specs to objects: the only package that knows both."""
 
 from qexp.assemble.folds import Folds
 from qexp.assemble.kinds import KINDS, Dataset, kind_of

@@ -1,4 +1,4 @@
-"""Checks of specs that need objects: networks are laid out, data are opened, what belongs together is compared."""
+"""Checks of specs that need objects: networks are laid out, data are opened, and the parts are compared."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Document = dict[str, Any]
 
 
 KEPT = 16
-"""Datasets that a command keeps open for the next specs that name them."""
+"""Number of datasets that a command keeps open for the next specs that name them."""
 
 
 class Datasets:
-    """The datasets of documents, so that one that several specs name is opened once."""
+    """Datasets by their documents, each opened once however many specs name it."""
 
     def __init__(self, tables: Tables, workspace: Workspace) -> None:
         self.tables, self.workspace = tables, workspace
         self._known: dict[str, tuple[Dataset | None, list[Finding]]] = {}
 
     def of(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
-        """The dataset of a document, if it can be opened, and all that is wrong with the document by itself."""
+        """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
         key = json.dumps(document, sort_keys=True)
         if key not in self._known:
             while len(self._known) >= KEPT:
@@ -56,7 +56,7 @@ class Datasets:
 
 @dataclass(frozen=True)
 class Checked:
-    """An experience with its dataset and model put in, and all that is wrong with it."""
+    """An experience with its dataset and model inserted, and all its problems."""
 
     loaded: resolve.Loaded | None
     """None if its files cannot be read."""
@@ -102,7 +102,7 @@ def checked(reference: str, changes: list[Override], datasets: Datasets, availab
 
 
 def findings_in_model(document: Document, tables: Tables, available: int) -> list[Finding]:
-    """All that is wrong with a model by itself; shapes are laid out only if its schema holds."""
+    """All problems of a model by itself; shapes are computed only if it matches its schema."""
     return validate.findings("model", document, tables) or list(_in_model(document, tables, available))
 
 
@@ -120,7 +120,7 @@ def _in_model(document: Document, tables: Tables, available: int) -> Iterator[Fi
 def _in_whole(
     document: Document, kind: Kind[Any], dataset: Dataset, tables: Tables, available: int
 ) -> Iterator[Finding]:
-    """Whether experience, dataset and model fit each other; each is right by itself."""
+    """Problems between experience, dataset and model, each of which is valid by itself."""
     model = document["model"]
     shapes = dataset.shapes()
     network: Network | None = None
@@ -152,13 +152,13 @@ def _in_whole(
                     ("outputs", index),
                     (
                         f"the model makes {written(network.shapes[name])} for '{name}', but its values are "
-                        f"{written(shapes[name])}; end the branch accordingly"
+                        f"{written(shapes[name])}; end the branch with that shape"
                     ),
                 )
     yield from kind.findings(document, dataset, tables, network, available)
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
-        yield ("layer_decay",), "no operation of the model has layers of its own, as 'masked_encoder' has; leave it out"
+        yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = defaults.long_form(document.get(key, "constant"), tables[table])
         try:
@@ -181,4 +181,7 @@ def _in_pretrain(document: Document, network: Network | None) -> Iterator[Findin
     if network is not None and frozen:
         learning = {name for name, operation in network.operations.items() if any(True for _ in operation.parameters())}
         if learning <= set(frozen):
-            yield ("pretrain", "freeze"), "all that has weights is frozen, and nothing is left to train; freeze fewer"
+            yield (
+                ("pretrain", "freeze"),
+                "all operations with weights are frozen, and nothing is left to train; freeze fewer",
+            )

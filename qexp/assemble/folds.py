@@ -1,6 +1,6 @@
-"""Which networks an experience on rows of a file trains, and on which rows: folds, inner parts, members, candidates.
+"""The networks that an experience on rows trains, and on which rows: folds, inner folds, members, candidates.
 
-Nothing of a fold's held-out rows is in any of its tasks, unless the spec says `"protocol": "as_published"`.
+No task of a fold contains its held-out rows, unless the spec says `"protocol": "as_published"`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from qexp.training.stack_tasks import Task
 
 Document = dict[str, Any]
 
-JUDGES = 3
-"""Members per inner part that tell candidates apart, where others are trained for the estimates."""
+MEMBERS_THAT_CHOOSE = 3
+"""Most members per inner fold that choose the candidate, if further networks are trained for the estimates."""
 
 EPOCHS_REMEMBERED = 4
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the combinations that `select` lists; without it there is one, of no choices."""
+    """One combination of the values in `select`; without `select` the only one is empty."""
 
     chosen: dict[str, Any]
     spec: Document
@@ -46,7 +46,7 @@ class Candidate:
 class Folds:
     """The folds of a resolved experience and the networks of each.
 
-    Raises SplitError where the rows cannot be divided so.
+    Raises SplitError if the rows cannot be split in this way.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class Folds:
 
     @property
     def refits(self) -> bool:
-        """Whether the networks of a fold are trained on all its training rows: the number of epochs is known then."""
+        """Whether the networks of a fold are trained on all its training rows, for a given number of epochs."""
         return self.spec["keep"] == "last" and not self.as_published
 
     @property
     def groups(self) -> np.ndarray | None:
-        """What rows that are held out together have in common, if the split goes by groups; (row,)."""
+        """The group of each row, (row,), if the split is by groups."""
         by = self.spec["split"]["parameters"].get("by")
         return None if by is None else self.dataset.column(by)
 
     def recipe(self, candidate: Candidate) -> Recipe:
         return recipe_of(candidate.spec, self.tables)
 
-    def judged(self, fold: Fold, candidate: Candidate) -> list[Task]:
-        """The networks that choose the epoch and the candidate: one per inner part and member."""
+    def inner_tasks(self, fold: Fold, candidate: Candidate) -> list[Task]:
+        """The networks that choose the epoch and the candidate: one per inner fold and member."""
         parts = [Fold("", fold.train, fold.test)] if self.as_published else self.inner(fold)
-        members = min(self.spec["members"], JUDGES) if self.refits else self.spec["members"]
+        members = min(self.spec["members"], MEMBERS_THAT_CHOOSE) if self.refits else self.spec["members"]
         return [
             self._task(fold, candidate, part.train, part.test, (part.name, member))
             for part in parts
@@ -86,27 +86,27 @@ class Folds:
         ]
 
     def refitted(self, fold: Fold, candidate: Candidate) -> list[Task]:
-        """Networks on all training rows of a fold, for a number of epochs that is known."""
+        """The networks that are trained on all training rows of a fold, for a given number of epochs."""
         return [
             self._task(fold, candidate, fold.train, None, ("all", member)) for member in range(self.spec["members"])
         ]
 
     def inner(self, fold: Fold) -> list[Fold]:
-        """The parts of a fold's training rows, each held out once."""
+        """The inner folds of a fold: its training rows, divided once more."""
         if self.spec["inner"] is None:
             return []
         split: Split = built(self.tables["splits"], self.spec["inner"])
         return split.folds(fold.train, self.dataset.column, self._seeds.numpy("inner", fold.name))
 
     def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
-        """Some rows divided as the inner parts are, for the choices of baselines."""
+        """Training and validation rows of the inner folds of some rows, on which baselines choose their parameters."""
         description = self.spec["inner"] or self._inner_of_baselines(rows)
         split: Split = built(self.tables["splits"], description)
         parts = split.folds(rows, self.dataset.column, self._seeds.numpy("inner", "baselines"))
         return [(part.train, part.test) for part in parts]
 
     def _inner_of_baselines(self, rows: Rows) -> dict[str, Any]:
-        """Five parts; of whole groups where groups are held out, since rows of one would tell of each other."""
+        """Five folds; of whole groups if groups are held out, since rows of a group resemble each other."""
         groups = self.groups
         if groups is None:
             return {"type": "k_fold", "parameters": {"folds": min(5, len(rows))}}
@@ -132,9 +132,9 @@ class Folds:
             dropout_seed=lambda epoch: seeds.number("train", epoch, "dropout"),
         )
 
-    @cache  # noqa: B019 - one object lives as long as its run is trained
+    @cache  # noqa: B019 - the object lives only while its run is trained
     def _laid_out(self, candidate: int) -> Network:
-        """A candidate's network without weights: to lay it out takes longer than to give it some."""
+        """A candidate's network without weights: laying it out takes longer than initialising it."""
         return model_of(self.candidates[candidate].spec, self.tables).network
 
     def _fit(self, model: Inversion, rows: Rows) -> None:
@@ -144,15 +144,15 @@ class Folds:
             transform.fit(samples[name])
 
     def _random_keys(self, epoch: int, member: int) -> np.ndarray:
-        """A number for each row of the dataset, by which the training rows of every network are put in order.
+        """Random numbers, (row,) of the dataset, by which the training rows of every network are sorted.
 
-        So the order does not depend on which rows are held out, nor on who is trained beside.
+        So the order depends neither on the rows that are held out nor on other networks trained at the same time.
         """
         return self._seeds.numpy("train", epoch, "order", member).random(len(self.dataset))
 
 
 def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:
-    """Tasks of equally many rows together, in their order, at most `size` in a stack."""
+    """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a stack."""
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
         rows = [

@@ -1,4 +1,4 @@
-"""Whether training fits the machine's memory: what is out of all proportion is refused before anything is written."""
+"""Whether training fits into the machine's memory: absurd sizes are refused before anything is written."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from qexp.tables import Tables, built
 Document = dict[str, Any]
 
 TOLERANCE = 2
-"""How many times the machine's memory is let pass: it may be meant for a larger one."""
+"""Factor by which training may exceed this machine's memory: it may be meant for a larger one."""
 
 WEIGHTS_AND_GRADIENTS = 2
 
 NUMBER = torch.float32.itemsize
-"""Bytes of a number of a sample."""
+"""Bytes of each number in a sample."""
 
 IN_EXPERIENCE, IN_MODEL = "experience", "model"
-"""Whose finding it is."""
+"""The document that a finding is about."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,28 @@ class Samples:
     """The samples of an experience."""
 
     of_epoch: int
-    """How many there are for training, no fewer than in an epoch."""
+    """Number of training samples, at least those of an epoch."""
     kept: float = 0
-    """Bytes of those that are in memory at a time: all of an epoch, or those that are not for training."""
+    """Bytes of the samples in memory at a time: all of an epoch, or those that are not for training."""
     key: str = "batch_size"
-    """Key of the experience that says how many there are."""
+    """Key of the experience for their number."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What training takes, in bytes."""
+    """The memory that training needs [bytes]."""
 
     weights: Mapping[str, float]
-    """Of each operation, with all that there is of the same size."""
+    """Operation → its weights, with everything of the same size that training keeps."""
     of_sample: Mapping[str, float]
-    """What each operation keeps of a sample of the batch for the backward pass."""
+    """Operation → what it keeps of each sample of the batch for the backward pass."""
     batch: int
     samples: float = 0
-    """All that are in memory at a time."""
+    """All samples that are in memory at a time."""
 
 
 def of_model(network: Network, available: int) -> Iterator[Finding]:
-    """What is wrong with a model that could not be trained on a single sample."""
+    """Problems of a model that could not be trained even on a single sample."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
     needs = Needs(_of_operations(network, copies), footprint.kept_per_sample(network), 1)
     yield from (finding for _, finding in _too_large(needs, available, ""))
@@ -65,7 +65,7 @@ def of_model(network: Network, available: int) -> Iterator[Finding]:
 def of_experience(
     document: Document, samples: Samples, network: Network, tables: Tables, available: int
 ) -> Iterator[tuple[str, Finding]]:
-    """What is wrong with an experience that is right otherwise: in the experience, or in its model."""
+    """Problems of an experience that is valid otherwise: in the experience, or in its model."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
     copies |= dict.fromkeys(_frozen(document), 1)
     members = document.get("members", 1)
@@ -108,14 +108,14 @@ def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, 
 def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:
     """Operation → bytes of its weights and of what training keeps beside them.
 
-    copies  how many numbers there are for each weight of an operation
+    copies  numbers that are kept for each weight of an operation
     """
     weights, constants = footprint.of_weights(network), footprint.of_constants(network)
     return {name: copies[name] * weights[name] + constants[name] for name in weights}
 
 
 def _frozen(document: Document) -> list[str]:
-    """Operations that never learn."""
+    """Operations whose weights are never trained."""
     pretrain = document.get("pretrain")
     if not isinstance(pretrain, dict) or pretrain.get("epochs_frozen") is not None:
         return []
@@ -123,7 +123,7 @@ def _frozen(document: Document) -> list[str]:
 
 
 def _state(document: Document, tables: Tables) -> float:
-    """Numbers that the optimizer keeps for each weight, seen by a step with a few."""
+    """Numbers that the optimizer keeps for each weight, found by a step with a small weight."""
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     weight.grad = torch.zeros_like(weight)
     description = defaults.long_form(document["optimizer"], tables["optimizers"])

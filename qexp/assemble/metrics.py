@@ -23,15 +23,15 @@ def metrics_of(spec: Document, tables: Tables) -> dict[str, dict[str, Metric]]:
 
 
 def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
-    """How the numbers of all metrics of an experience are read, as its runs record it."""
+    """What the numbers of all metrics of an experience mean (best value, unit), as its runs record it."""
     metrics = metrics_of(spec, tables)
     return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
 
 
-def of_sums_only(document: Document, outputs: Sequence[str], judged: str, tables: Tables) -> Iterator[Finding]:
-    """What is wrong with metrics of outputs that are judged piece by piece: they must be a matter of sums.
+def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables: Tables) -> Iterator[Finding]:
+    """Problems of metrics of outputs that are evaluated piece by piece: the metrics must be additive.
 
-    judged  what the pieces are called
+    pieces  what errors call the pieces, in the plural
     """
     of_sums = [
         name
@@ -45,6 +45,6 @@ def of_sums_only(document: Document, outputs: Sequence[str], judged: str, tables
             if name not in of_sums:
                 yield (
                     ("metrics", output),
-                    f"'{name}' needs all values at once, but {judged} are judged one by one; "
+                    f"'{name}' needs all values at once, but {pieces} are evaluated one by one; "
                     f"{suggestion(name, of_sums)}",
                 )

@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 
 def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
-    """The network of a checked model document, laid out without memory. Raises BranchError."""
+    """The network of a checked model document, laid out without allocating its weights. Raises BranchError."""
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
     operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
     branches = [
@@ -64,19 +64,19 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
 
 
 def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
-    """A model with weights that were kept in a file, ready to predict. Raises DamagedError if they are not its own."""
+    """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong to it."""
     model = model_of(spec, tables)
-    initialise(model.network, Seeds(0))  # gives it memory; the values come from `weights`
+    initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
     checkpoint.load(model, weights, file)
     for name, transform in model.transforms.items():
         shape = model.network.inputs.get(name) or model.network.shapes[name]
-        if not _keeps(transform, shape):  # what was fitted has room for any number of channels
+        if not _keeps(transform, shape):  # fitted values may have any number of channels
             raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
     return model.eval()
 
 
 def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
-    """Whether values of a shape have it still when they are transformed."""
+    """Whether values of a shape keep that shape when they are transformed."""
     try:
         return tuple(transform(torch.ones(1, *shape)).shape[1:]) == tuple(shape)
     except RuntimeError:
@@ -84,7 +84,7 @@ def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
 
 
 def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
-    """The network's matched filters, each with the variable that it sees."""
+    """The network's matched filters, each with its input variable."""
     return [
         (operation, branch.sources[0])
         for branch in network.branches

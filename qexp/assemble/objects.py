@@ -26,9 +26,9 @@ Document = dict[str, Any]
 
 
 def dataset_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> Dataset:
-    """The dataset of a checked document; forms may be short or long.
+    """The dataset of a checked document, in short or long form.
 
-    workspace  where its files are looked for, besides where they were when it was prepared and in `QEXP_DATA`
+    workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
     Raises DatasetError.
     """
     dataset: Dataset = kind_of(document).dataset(document, tables, workspace)
@@ -36,7 +36,7 @@ def dataset_of(document: Document, tables: Tables, workspace: Workspace | None =
 
 
 def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
-    """A model with its first weights."""
+    """A model with its random initialisation."""
     model = model_of(spec, tables)
     initialise(model.network, seeds)
     for operation, image in matched_filters(model.network):
@@ -66,12 +66,12 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
 
 
 def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
-    """The samples of a dataset on which one network is trained: training samples on demand, the others kept."""
+    """The samples of a dataset for training one network: training samples are made on demand, the others are kept."""
     return kind_of(spec["dataset"]).data(spec, dataset, tables, seeds, device)
 
 
 def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) -> None:
-    """Fit the transforms that adapt, to training samples alone; but those of `known` variables."""
+    """Fit the adaptive transforms to the training samples only, except those of the `known` variables."""
     samples: Mapping[str, torch.Tensor] | None = None
     for name, transform in model.transforms.items():
         assert isinstance(transform, Transform)
@@ -81,7 +81,7 @@ def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) ->
 
 
 def require_device_name(name: str) -> None:
-    """Raises QexpError for what is the name of no device, here or elsewhere."""
+    """Raises QexpError if the name is not that of a device, on this or any other machine."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise QexpError(f"--device {name}: no such device; use auto, cpu or cuda")
 
@@ -92,7 +92,7 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise QexpError("--device cuda: there is no GPU that torch can use here; try --device cpu")
+        raise QexpError("--device cuda: torch finds no usable GPU here; try --device cpu")
     if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
         raise QexpError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""Test spectra that were trained on: by the hashes of their counts, so that another name or place hides nothing."""
+"""Test spectra that were trained on, found by the hashes of their counts, whatever their names and files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from qexp.datasets.splits import Rows
 from qexp.spec.finding import Finding
 
 CAUTION = "tested on spectra that were trained on"
-"""What every output says of a run that was let go on although some of its test spectra were."""
+"""Caution of runs that were allowed although some of their test spectra were trained on."""
 
 CAUTION_OF_CORES = "tested on cores that were trained on"
-"""The same where the spectra of cores were divided between the parts."""
+"""Caution of runs with spectra of one core in both the training and the test part."""
 
 WAY_OUT = "hold whole cores out, or go on with --allow-leak, which marks every output"
 
-CORES_TOLD = 20
+MOST_CORES_NAMED = 20
 
 
 class Spectra(Protocol):
-    """What is looked at of a dataset; (row,) both."""
+    """The attributes of a dataset that are compared, each (row,)."""
 
     @property
     def hashes(self) -> NDArray[np.str_]: ...
@@ -40,15 +40,15 @@ Seen = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a core that is tested has in common with what was trained on."""
+    """The spectra that a test core shares with the training and validation parts."""
 
     core: str
     tested: int
-    """Its spectra in the test part."""
+    """Number of its spectra in the test part."""
     seen: int
-    """How many of these were trained on, under whatever name."""
+    """Number of these that were trained on, under any name."""
     others: int
-    """Spectra of a core of the same name that were trained on, and are not in the test part."""
+    """Number of other spectra of a core of the same name that were trained on."""
 
     def __str__(self) -> str:
         if self.seen:
@@ -57,15 +57,15 @@ class Overlap:
 
 
 def seen(spectra: Spectra, rows: Rows) -> dict[str, list[str]]:
-    """The hashes of some rows by core, each once, in order."""
+    """Core → the sorted hashes of its spectra among some rows, each once."""
     found: dict[str, set[str]] = {}
     for core, hash_ in zip(spectra.cores[rows].tolist(), spectra.hashes[rows].tolist(), strict=True):
-        found.setdefault(core, set()).add(sys.intern(hash_))  # those of many seeds are the same
+        found.setdefault(core, set()).add(sys.intern(hash_))  # runs with different seeds have the same hashes
     return {core: sorted(found[core]) for core in sorted(found)}
 
 
 def overlaps(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overlap]:
-    """The cores of the test part of which something was trained on, in order."""
+    """The test cores of which some spectra were trained on, in order."""
     cores, hashes = spectra.cores[test].tolist(), spectra.hashes[test].tolist()
     known = {hash_ for of_core in trained_on.values() for hash_ in of_core}
     tested = Counter(cores)
@@ -80,28 +80,31 @@ def overlaps(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overlap]:
 
 
 def within(spectra: Spectra, train: Rows, validation: Rows, test: Rows) -> list[Finding]:
-    """What the parts of a dataset have in common that must not be: spectra, and cores, which are held apart."""
+    """Problems of a split: spectra, or spectra of one core, both in the test part and in another one."""
     found = overlaps(spectra, test, seen(spectra, np.union1d(train, validation)))
     return [
-        (("split",), f"{what}: {told(some)}; {WAY_OUT}")
+        (("split",), f"{what}: {in_words(some)}; {WAY_OUT}")
         for what, some in (
-            ("test spectra are trained or validated on, too", [one for one in found if one.seen]),
-            ("cores are held apart, but some are tested and trained on", [one for one in found if not one.seen]),
+            ("test spectra are also trained or validated on", [one for one in found if one.seen]),
+            (
+                "each core must be in one part only, but some are tested and trained on",
+                [one for one in found if not one.seen],
+            ),
         )
         if some
     ]
 
 
 def caution_of(found: Iterable[Overlap]) -> str:
-    """What every output must say of a run that was let go on nevertheless; empty if nothing was found."""
+    """The caution of a run that was allowed despite the overlaps; empty if there are none."""
     some = list(found)
     if not some:
         return ""
     return CAUTION if any(one.seen for one in some) else CAUTION_OF_CORES
 
 
-def told(found: Iterable[Overlap]) -> str:
-    """Overlaps in words, the first twenty by name."""
+def in_words(found: Iterable[Overlap]) -> str:
+    """Overlaps as a text that names the first twenty cores."""
     words = [str(one) for one in found]
-    more = [f"and {len(words) - CORES_TOLD} more"] if len(words) > CORES_TOLD else []
-    return ", ".join([*words[:CORES_TOLD], *more])
+    more = [f"and {len(words) - MOST_CORES_NAMED} more"] if len(words) > MOST_CORES_NAMED else []
+    return ", ".join([*words[:MOST_CORES_NAMED], *more])

@@ -1,4 +1,4 @@
-"""Where the files and folders of datasets are."""
+"""Finding the files and folders of datasets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qexp.workspace import Workspace
 Document = dict[str, Any]
 
 DATA = "QEXP_DATA"
-"""Folders in which data files are looked for after the workspace's own."""
+"""Environment variable with folders that are searched for data files after the workspace's own."""
 
 
 def data_folder(
@@ -26,10 +26,11 @@ def data_folder(
     is_there: Callable[[Path], bool] = Path.is_dir,
     what: str = "folder",
 ) -> Path:
-    """The folder of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
+    """The folder of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
 
-    is_there, what  how a place is tested, and what is looked for in words, where it need not be a folder
-    Raises DatasetError, with the command that makes the folder if the dataset tells one.
+    is_there  tests a place; whether it is a folder, if left out
+    what      name of the kind of file in errors
+    Raises DatasetError, with the command that makes the folder if the dataset gives one.
     """
     found = Path(document.get("found", ""))
     if document.get("found") and is_there(found):
@@ -45,9 +46,9 @@ def data_folder(
 
 
 def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Finding]:
-    """What is said of a dataset whose folder is not there, if the dataset names the command that makes it.
+    """The message for a missing folder whose dataset gives the command that makes it; empty otherwise.
 
-    find  looks for the folder, as `data_folder` does
+    find  searches the folder, as `data_folder` does
     """
     if not document.get("made_by"):
         return []
@@ -59,7 +60,7 @@ def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Findi
 
 
 def candidates(path: str, workspace: Workspace | None) -> list[Path]:
-    """Where a folder may be."""
+    """The places where a folder may be."""
     given = Path(path)
     return [given] if given.is_absolute() else [folder / given for folder in _data_folders(workspace)]
 
@@ -73,13 +74,13 @@ def _data_folders(workspace: Workspace | None) -> list[Path]:
 class DataFile:
     path: Path
     stands_in: bool
-    """Whether it is the stand-in for another, which was not found."""
+    """Whether it is the stand-in for a file that was not found."""
 
 
 def data_file(document: Document, workspace: Workspace | None) -> DataFile:
-    """The file of a dataset: where it was when prepared, else in data/ or in a folder of QEXP_DATA.
+    """The file of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
 
-    Its stand-in is looked for after it, but for a dataset that was prepared: that goes on with what it had.
+    If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
     """
     stood_in = bool(document.get("stand_in") and document.get("stood_in"))
     found = Path(document.get("found", ""))

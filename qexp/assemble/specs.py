@@ -1,4 +1,4 @@
-"""Specs read, completed and checked, as far as that can be done without training."""
+"""Specs read, completed and checked as far as possible without training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Experience:
-    """An experience that has been checked: whole, with every default written out."""
+    """A checked experience, with every default filled in."""
 
     name: str
     document: Document
@@ -35,7 +35,7 @@ class Experience:
     """The text of the workspace's own table entries."""
     tables: Tables = field(repr=False, compare=False)
     dataset: kinds.Dataset = field(repr=False, compare=False)
-    """As it was opened to be checked."""
+    """The dataset, as opened for the checks."""
 
     @property
     def digest(self) -> str:
@@ -49,11 +49,11 @@ def experience(
     memory: int | None = None,
     datasets: Datasets | None = None,
 ) -> Experience:
-    """Read, complete and check an experience. Raises SpecError with all that is wrong with it.
+    """Read, complete and check an experience. Raises SpecError with all its problems.
 
     overrides  dotted key → value
-    memory     bytes of the machine that will train it; of this one if left out
-    datasets   the workspace's datasets that are open already, where more than one experience is read
+    memory     of the machine that will train it [bytes]; of this machine if left out
+    datasets   datasets of the workspace that are already open, if several experiences are read
     """
     changes = [resolve.override(key, value) for key, value in overrides.items()]
     datasets = datasets or datasets_of(workspace)
@@ -83,7 +83,7 @@ def experience(
 
 
 def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
-    """All combinations of what `select` of a resolved experience lists: what was chosen, and the experience with it."""
+    """All combinations of the values in `select` of a resolved experience: values, and the experience with them."""
     schemas = _schemas(tables)
     return [(chosen, resolve.with_defaults(document, tables, schemas)) for chosen, document in resolve.candidates(spec)]
 
@@ -93,21 +93,21 @@ def _schemas(tables: Tables) -> dict[str, Document]:
 
 
 def datasets_of(workspace: Workspace) -> Datasets:
-    """The datasets that the specs of a workspace name, none of them opened yet."""
+    """Opens the datasets that the specs of a workspace name, each when it is first needed."""
     return Datasets(tables_with(workspace.extensions), workspace)
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What can be seen of one spec file without training."""
+    """The findings on one spec file without training."""
 
     problems: list[Problem]
     warnings: list[Problem]
-    """What is right, but may not have been meant: of the rows or fields of the dataset."""
+    """Warnings on the rows or fields of the dataset: allowed, but possibly not intended."""
 
 
 def examined(path: Path, datasets: Datasets) -> Examined:
-    """Check one spec file, in which everything may be wrong."""
+    """Check one spec file, whatever it contains."""
     shown = datasets.workspace.shown(path)
     try:
         kind = kind_of(path)
@@ -132,13 +132,13 @@ def _examined_experience(path: Path, datasets: Datasets) -> Examined:
 
 
 def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
-    """What is wrong with a spec only until the command is given that makes its dataset's folder."""
+    """Problems of a spec that the command that makes its dataset's folder would solve."""
     try:
         kind = kind_of(path)
         if kind == "model":
             return []
         document, file, prefix = _dataset_in(path, kind, workspace)
-    except SpecError:  # which `problems_in` tells
+    except SpecError:  # which `problems_in` reports
         return []
     if not isinstance(document, dict) or validate.findings("dataset", document, tables_with(workspace.extensions)):
         return []  # likewise
@@ -147,9 +147,9 @@ def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
 
 
 def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, Where]:
-    """The dataset of a dataset spec or an experience, its file as it is shown, and where it stands in there.
+    """The dataset of a dataset spec or an experience, the name of its file in errors, and its place in that file.
 
-    It may be no dataset yet: nothing of it is checked.
+    It may not be a valid dataset: nothing is checked.
     """
     if kind == "dataset":
         return load.read(path), workspace.shown(path), ()
@@ -159,7 +159,7 @@ def _dataset_in(path: Path, kind: str, workspace: Workspace) -> tuple[Any, str, 
 
 
 def kind_of(path: Path) -> str:
-    """dataset, model or experience: by the folder, else by what the document holds."""
+    """dataset, model or experience: by the folder, else by the keys of the document."""
     for kind, folder in FOLDERS.items():
         if path.absolute().parent.name == folder:
             return kind

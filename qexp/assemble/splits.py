@@ -8,9 +8,9 @@ from qexp.datasets.splits import Column, Rows, Split, SplitError
 
 
 def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str) -> tuple[Rows, Rows]:
-    """What a split leaves and what it holds out, where that is to be done once. Raises SplitError.
+    """The rows that a split keeps and those that it holds out. Raises SplitError if it does so more than once.
 
-    advice  what is said of a split that makes several parts
+    advice  added to the error if the split makes several parts
     """
     folds = split.folds(rows, column, random)
     if len(folds) != 1:

@@ -1,4 +1,4 @@
-"""The tables that specs name things in: the built-in ones, and what a workspace adds."""
+"""The tables whose entries specs name: the built-in entries, and those that a workspace adds."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ BUILT_IN: Tables = {
 }
 
 _KNOWN: dict[bytes, Tables] = {}
-"""Content of an extension → its tables. A run's copy of its workspace's file is not executed again."""
+"""Content of an extension → its tables, so that a run's copy of its workspace's file is not executed again."""
 
 
 def tables_with(extensions: Path) -> Tables:
-    """The built-in tables, and what a workspace's `extensions.py` adds to them, if it is there.
+    """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
 
     The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.tables.Entry`,
-    and `QUANTITIES`, of `qexp.quantities.Quantity`. This is the one place that executes it, once in a process.
+    and `QUANTITIES`, of `qexp.quantities.Quantity`. Only this function executes it, once in a process.
     """
     if not extensions.is_file():
         return BUILT_IN
@@ -73,7 +73,7 @@ def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
     module = importlib.util.module_from_spec(module_spec)
     try:
         exec(compile(content, str(extensions), "exec"), vars(module))
-    except (Exception, SystemExit) as error:  # whatever a user's own code may raise
+    except (Exception, SystemExit) as error:  # a user's code may raise any error
         raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
     return vars(module)
 
@@ -108,7 +108,7 @@ def _trouble_with(entry: Any, table: str) -> str | None:
 def _trouble_with_metric(entry: Entry) -> str | None:
     try:
         metric = entry.build()
-    except Exception as error:  # whatever a user's own code may raise
+    except Exception as error:  # a user's code may raise any error
         return f"cannot be built: {error}" if isinstance(error, ValueError) else f"cannot be built: {error!r}"
     if isinstance(metric, Metric):
         return _trouble_with_sums(metric.additive) if metric.additive else None
@@ -122,7 +122,7 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     """Why an additive metric has no bootstrap, which is seen before training rather than after it."""
     try:
         terms = additive.pieces(np.full((2, 1), 1.5), np.array([[1.0], [2.0]]))
-    except Exception:  # whatever a user's own code may raise of samples that are no images, or of so few
+    except Exception:  # a user's code may raise any error on samples that are no images, or too few
         return None
     try:
         additive.value([np.full(3, float(term.sum())) for term in terms], np.full(3, 2.0))

@@ -1,4 +1,4 @@
-"""How many threads a network is worth, in training and in prediction."""
+"""The number of threads that a network uses, in training and in prediction."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from qexp.models.network import operations_per_sample
 from qexp.tables import Tables
 
 SMALL_BATCH = 1e8
-"""Operations in the forward pass of a batch below which a second thread costs more than it brings."""
+"""Floating-point operations in the forward pass of a batch below which a second thread slows it down."""
 
 
 def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -> int:
-    """How many threads to use, which depends on the spec and the machine's setting alone.
+    """The number of threads to use in training; it depends only on the spec and on the machine's settings.
 
-    Threads meet at the end of every operation. Where operations are short that is most of the time, and on a machine
-    that has other work nearly all of it: a small network then trains ten times as fast on one thread.
-    `OMP_NUM_THREADS` is obeyed. Stacks of networks have one thread each; several cores train several stacks.
+    Threads wait for each other at the end of every operation. With short operations that takes most of the time, and
+    on a busy machine nearly all of it: a small network then trains ten times as fast on one thread.
+    `OMP_NUM_THREADS` is respected. Stacks of networks have one thread each; several cores train several stacks.
 
-    batch_size  samples that go through the network at a time; the spec's, for training, if left out
+    batch_size  samples that go through the network at a time; that of the spec, for training, if left out
     """
     available = torch.get_num_threads()
     if kind_of(spec["dataset"]).several_networks:
@@ -39,7 +39,7 @@ def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -
 
 
 def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> int:
-    """How many threads predictions are worth, which go through the network in batches of their own size.
+    """The number of threads to use in prediction, where batches have another size.
 
     Rows of files are estimated several chunks at a time, each on one core.
     """
@@ -50,7 +50,7 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads, and afterwards as many as before."""
+    """Let torch use this number of threads inside the block, and the previous number after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Transforms of an experience, built so that they can be tried on its data."""
+"""Transforms of an experience, built to be tried on its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
 
 def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
-    """The transforms of an experience that can be made, and what is wrong with the parameters of the others."""
+    """The transforms of an experience that can be built, and the problems of the parameters of the others."""
     made: dict[str, Transform] = {}
     found: list[Finding] = []
     for name, value in document.get("transforms", {}).items():

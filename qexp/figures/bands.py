@@ -1,4 +1,4 @@
-"""Learning curves of groups of runs: their middle, and how far they lie apart."""
+"""Learning curves of groups of runs: median and spread."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLES = ("-", "--", "-.", ":")
-"""Of groups whose colours come again."""
+"""Line styles, for groups that have the same colour."""
 
 FEW = 10
-"""Up to so many runs a band reaches from the least to the greatest; of more, over the middle half."""
+"""Largest number of runs whose band shows the whole range; for more runs it shows the middle half."""
 
 WRAPPED = 48
-"""Characters in a line of the legend."""
+"""Largest number of characters in a line of the legend."""
 
 LEGEND_COLUMNS = 3
 
@@ -35,7 +35,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
 
     groups  name → for each run, the lines of its `metrics.jsonl`
-    loss    what the losses are taken of, for their axis
+    loss    unit of the losses in the label of their axis
     units   output → its unit
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
@@ -70,7 +70,7 @@ def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
 
 
 def _over_epochs(runs: Sequence[Lines], output: str | None) -> Array:
-    """A row per run and a column per epoch, NaN behind a run's end and for what is no number."""
+    """A row per run and a column per epoch, NaN after a run's end and for values that are not finite."""
     table = np.full((len(runs), max(line["epoch"] for lines in runs for line in lines)), np.nan)
     for row, lines in zip(table, runs, strict=True):
         for line in lines:
@@ -81,7 +81,7 @@ def _over_epochs(runs: Sequence[Lines], output: str | None) -> Array:
 
 
 def _draw(axis: Axes, name: str, table: Array, colour: str, style: str, opacity: float) -> None:
-    """Where some of the runs have ended, the line of those that go on is thin."""
+    """The line is thin after some of the runs have ended."""
     present = np.isfinite(table)
     epochs = np.flatnonzero(present.any(axis=0))
     if not len(epochs):
@@ -117,7 +117,7 @@ def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
         (False, True): f"least to greatest, of more than {FEW} seeds the middle half",
     }[most <= FEW, fewest <= FEW]
     ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
-    return f"line: median; band: {reach}" + ("; thin: only the seeds that go on" if ended else "")
+    return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")
 
 
 def _is_output(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What all figures share: colours, and how a figure becomes a file."""
+"""Shared by all figures: colours, margins, titles, and writing to files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart also by colour-blind readers.
+# Okabe and Ito (2008): distinguishable for colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -32,9 +32,9 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 
 
 def sized(size: float) -> float:
-    """A length in a figure whose texts are as large as the style says, such as the size of a font [point].
+    """A length that grows with the style's font size, such as the size of a font [point].
 
-    size  the same for matplotlib's own size of texts, 10 points
+    size  its value for matplotlib's default font size, 10 points
     """
     import matplotlib
 
@@ -48,14 +48,14 @@ grow with the texts, see `sized`.
 
 
 TITLE = 1.0
-"""Where titles of panels stand; matplotlib would else measure all labels to find out."""
+"""Height of panel titles; without it matplotlib would measure all labels to find it."""
 
 
 def panels(count: int, width: float, height: float, left: float = LEFT) -> tuple[Figure, list[Axes]]:
-    """A row of panels with margins that are given: laying out by the labels' sizes takes longer than drawing them.
+    """A row of panels with fixed margins: a layout by the labels' sizes takes longer than drawing.
 
     width, height  of one panel with its margins [inch]
-    left           margin of the first panel, which is that much wider with it [inch]
+    left           margin of the first panel [inch], which widens the panel if larger than LEFT
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def panels(count: int, width: float, height: float, left: float = LEFT) -> tuple
 
 
 def titled(made: Figure, text: str, note: str = "") -> None:
-    """A title over panels that have none of their own; below it, to be seen, what must be said of the numbers."""
+    """A title over panels without titles; below it, in bold, the caution on the numbers."""
     width, height = made.get_size_inches()
     # A character is half as wide as high, a little more with a margin.
     size = min(sized(9), 72 * width / (0.58 * max(len(text), 1)))
@@ -85,15 +85,15 @@ def titled(made: Figure, text: str, note: str = "") -> None:
 
 
 def marked(made: Figure, note: str, below: float = 0.04) -> None:
-    """What must be said of the numbers of a figure, to be seen, some inches below its upper edge."""
+    """Write the caution on a figure's numbers in bold; `below` is its distance from the upper edge [inch]."""
     height = made.get_size_inches()[1]
     made.text(0.5, 1 - below / height, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold")
 
 
 def legend(axis: Axes) -> None:
-    """A legend as wide as the panel at most, through which curves are seen; names of runs can be long."""
+    """A translucent legend that is at most as wide as the panel; names of runs can be long."""
     longest = max(map(len, axis.get_legend_handles_labels()[1]))
-    room = 72 * axis.get_window_extent().width / axis.figure.dpi - 40  # beside what a line of it looks like
+    room = 72 * axis.get_window_extent().width / axis.figure.dpi - 40  # without the samples of lines
     size = min(sized(8), room / (0.58 * longest))
     axis.legend(fontsize=size, frameon=True, framealpha=0.6, edgecolor="none")
 
@@ -102,8 +102,8 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plain_numbers(axis: XAxis | YAxis) -> None:
-    """Label a logarithmic axis with 0.02, 0.05, 0.1 rather than with powers of ten, unless the margin has no room for
-    that. To be called when all is drawn.
+    """Label a logarithmic axis with 0.02, 0.05, 0.1 instead of powers of ten, if the margin has room for them. To be
+    called after everything is drawn.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -124,7 +124,7 @@ def plain_numbers(axis: XAxis | YAxis) -> None:
 
 
 def whole_numbers(axis: XAxis | YAxis) -> None:
-    """No label between two epochs."""
+    """Label whole numbers only, such as epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
@@ -134,9 +134,9 @@ DPI = 150
 
 
 def resolution() -> float:
-    """Of the files [dots per inch]: that of the style if it has one.
+    """Resolution of the files [dots per inch]: that of the style if it has one.
 
-    Texts are not quite as wide in one resolution as in another: who measures them sets it before.
+    The widths of texts depend slightly on it: set it on a figure before measuring them.
     """
     import matplotlib
 
@@ -145,7 +145,7 @@ def resolution() -> float:
 
 
 WITHOUT_TIME = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-"""Format → metadata that would else hold the time of drawing."""
+"""Format → metadata without the time of drawing."""
 
 
 def save(made: Figure, path: Path) -> None:
@@ -153,7 +153,7 @@ def save(made: Figure, path: Path) -> None:
     import matplotlib
 
     content, ending = io.BytesIO(), path.suffix[1:]
-    # Names of parts of an SVG are random unless they are derived from something.
+    # Identifiers in an SVG are random unless there is a salt.
     with matplotlib.rc_context({"svg.hashsalt": "qexp"}):
         made.savefig(content, dpi=resolution(), format=ending, metadata=WITHOUT_TIME.get(ending))
     write_bytes(path, content.getvalue())

@@ -21,48 +21,48 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MARKERS = ("o", "^", "s", "D", "v", "P")
-"""With as many colours they tell some forty cores apart; of more, none is named."""
+"""Together with the colours they distinguish about forty cores; of more cores none is named."""
 
 SIDE, WIDTH_OF_LIST = 4.6, 1.9
-"""Of the figure without its legend, and of a column of that [inch]."""
+"""Width of the figure without its legend, and of a column of the legend [inch]."""
 
 LISTED = 21
-"""Cores in a column of the legend."""
+"""Number of cores in a column of the legend."""
 
 PROFILES_IN_A_ROW, MOST_PROFILES = 8, 32
 
 MEASURED, ESTIMATED = COLOURS[6], COLOURS[0]
 
 LONGEST = 17
-"""Characters of a core's name that are shown."""
+"""Largest number of characters of a core's name that are shown."""
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Of one number for spectra of cores, in the number's own unit."""
+    """Estimates of one number for spectra of cores, in the number's own unit."""
 
     name: str
     unit: str
     cores: Sequence[str]
     """(row,)"""
     depths: ArrayLike
-    """(row,), downwards; NaN where not known."""
+    """(row,), downwards; NaN where unknown."""
     estimated: ArrayLike
     """(row,)"""
     measured: ArrayLike | None = None
-    """(row,), NaN where nothing was; None where that is nowhere known."""
+    """(row,), NaN where nothing was measured; None if no row has a measured value."""
     depth_unit: str = "mm"
 
     def label(self, what: str) -> str:
-        """Of an axis: `estimated toc (wt%)`."""
+        """The label of an axis: `estimated toc (wt%)`."""
         words = f"{what} {self.name.replace('_', ' ')}".strip()
         return f"{words} ({typeset(self.unit)})" if self.unit else words
 
 
 def estimates_by_core(estimates: Estimates, note: str) -> Figure:
-    """Estimated against measured values with the identity line, and how far each core is off.
+    """Estimated against measured values with the identity line, and the RMSE of each core.
 
-    note  what must be said wherever the numbers are, or nothing
+    note  caution on the numbers, may be empty
     """
     estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
     finite = np.isfinite(estimated) & np.isfinite(measured)
@@ -71,7 +71,7 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     told_apart = 1 < len(names) <= len(COLOURS) * len(MARKERS)
     made, (axis,) = panels(1, SIDE, SIDE)
     if told_apart:
-        # Room for the legend, which takes none from the panel.
+        # The legend widens the figure, not the panel.
         whole = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
         made.set_size_inches(whole, SIDE)
         made.subplots_adjust(sized(LEFT) / whole, right=(SIDE - sized(RIGHT)) / whole)
@@ -110,10 +110,10 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
 def down_core(estimates: Estimates, note: str) -> Figure:
     """A panel per core, depth downwards: the estimates as a line, measured values as dots.
 
-    Where no depth is known, spectra follow each other in their order. Of many cores some are drawn, evenly spread
-    over their order, and the title says so.
+    Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly spread over their
+    order, and the title says so.
 
-    note  what must be said wherever the numbers are, or nothing
+    note  caution on the numbers, may be empty
     """
     profiles = list(_profiles(estimates))
     drawn = [profiles[index] for index in _spread(len(profiles), MOST_PROFILES)]
@@ -135,7 +135,7 @@ def down_core(estimates: Estimates, note: str) -> Figure:
 
 @dataclass(frozen=True)
 class _Profile:
-    """A core from above to below."""
+    """A panel of one core, from top to bottom."""
 
     core: str
     depths: Array
@@ -151,7 +151,7 @@ def _profiles(estimates: Estimates) -> Iterator[_Profile]:
         measured = np.full(len(estimated), np.nan)
     known = bool(np.isfinite(depths).any())
     names, owners = np.unique(cores, return_inverse=True)
-    # Rows of a core need not follow each other, but a search for each of many cores would take long.
+    # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
     order = np.argsort(owners, kind="stable")
     for name, rows in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False):
         down = depths[rows] if known else np.arange(1, len(rows) + 1, dtype=np.float64)
@@ -176,7 +176,7 @@ def _draw_profile(axis: Axes, profile: _Profile) -> None:
 
 
 def _write_numbers(axis: Axes, measured: Array, estimated: Array, unit: str) -> None:
-    """In that corner off the identity line which has fewer points."""
+    """Write text in the corner away from the identity line that has fewer points."""
     said = f"n = {len(measured)}"
     if len(measured):
         said += f"\nRMSE = {root_mean_squared_error(estimated, measured):.3g} {typeset(unit)}".rstrip()
@@ -189,7 +189,7 @@ def _write_numbers(axis: Axes, measured: Array, estimated: Array, unit: str) -> 
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Some of so many positions, the first and the last among them."""
+    """At most `most` of `count` positions, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
@@ -198,5 +198,5 @@ def _numbers(values: ArrayLike | None) -> Array:
 
 
 def _shown(core: str) -> str:
-    """A core's name as it has room; a dollar sign begins no formula."""
+    """A core's name, shortened; a dollar sign does not start a formula."""
     return (core if len(core) <= LONGEST else core[: LONGEST - 1] + "…").replace("$", r"\$")

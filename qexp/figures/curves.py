@@ -21,7 +21,7 @@ def learning_curves(
 
     runs   name → the lines of its `metrics.jsonl`
     units  output → its unit
-    note   what must be said wherever the numbers of a run are, or nothing; the names of several tell it
+    note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
     made, axes = panels(1 + len(outputs), 4.2, 3.4)

@@ -1,4 +1,4 @@
-"""Pictures of fields over time: truth, estimate, and what lies between, on scales that do not change with time."""
+"""Pictures of fields over time: truth, estimate and difference, on scales that do not change with time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 NO_ICE = "0.88"
-"""The grey of cells of which nothing is asked."""
+"""The grey of cells without values."""
 
 LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.7, 0.62, 0.48
-"""Margins of the figure; then those between panels and around the colour bars, and sizes of both. All in inches."""
+"""Margins of the figure; then those between panels and around the colour bars, and the sizes of both [inch]."""
 BETWEEN, ROWS_BETWEEN = 0.22, 0.36
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
 LEAST = 1.3
 
 MOST_CELLS = 600
-"""Along a side of a panel: of larger fields, every second cell is drawn, or every third, and so on."""
+"""Largest number of cells along a side of a panel: of larger fields every second, third, ... cell is drawn."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Extent:
-    """Where the cells of a field lie."""
+    """The edges of a field's cells, for the axes."""
 
     left: float
     right: float
@@ -55,7 +55,7 @@ class Extent:
 
 
 def extent(x: Sequence[float] | None, y: Sequence[float] | None, size: tuple[int, int]) -> Extent:
-    """Of cells whose centres are at x and y [m], in km; without coordinates, or with a single one, in cells.
+    """The extent of cells with centres x and y [m], in km; in cells without coordinates, or with a single one.
 
     size  height and width, in cells
     """
@@ -68,7 +68,7 @@ def extent(x: Sequence[float] | None, y: Sequence[float] | None, size: tuple[int
 
 
 def thinned(field: Array) -> Array:
-    """As many cells of a field, (y, x), as a panel can show."""
+    """Every n-th cell of a field, (y, x), so that a panel can show them."""
     step = -(-max(field.shape) // MOST_CELLS)
     return field[::step, ::step]
 
@@ -79,9 +79,9 @@ def draw_moments(
     vectors: Sequence[tuple[str, str]],
     where: Extent,
 ) -> Iterator[Figure]:
-    """A figure per moment, with a row per output and per vector's length: truth, estimate, estimate − truth.
+    """A figure per moment, with a row per output and per length of a vector: truth, estimate, estimate − truth.
 
-    It is the same figure each time, drawn anew: save it before taking the next.
+    The same figure is redrawn each time: save it before taking the next.
 
     units    output → its unit
     vectors  pairs of outputs that are x and y component
@@ -101,7 +101,7 @@ def draw_moments(
 
 @dataclass(frozen=True)
 class _Row:
-    """What one row of panels shows, over all moments."""
+    """The values in one row of panels, over all moments."""
 
     name: str
     unit: str
@@ -146,7 +146,7 @@ def _size(where: Extent) -> tuple[float, float]:
 
 
 def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Figure, Text, list[list[Axes]]]:
-    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference and its colour bar."""
+    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -173,7 +173,7 @@ def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Fi
 
 
 def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
-    """The images of a row, to be filled, and the title of the last, which says how large the differences are."""
+    """The empty images of a row, and the title of the last one, which gives the size of the differences."""
     truth, estimate, scale_bar, difference, difference_bar = axes
     low, high = row.scale()
     reach = row.reach_of_differences()
@@ -211,11 +211,11 @@ def _finite(fields: Sequence[Array]) -> Array:
 
 
 def _reach(values: Array, percentile: float) -> float:
-    """Half-width of a scale around zero: the few largest values may go beyond it."""
+    """Half-width of a scale around zero; the few largest values may exceed it."""
     return (float(np.percentile(np.abs(values), percentile)) if len(values) else 1.0) or 1e-12
 
 
 def _beyond(values: Array, least: float, most: float) -> str:
-    """At which ends of a scale there is more."""
+    """The ends of a scale beyond which there are values."""
     words = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     return words[bool((values < least).any()), bool((values > most).any())]

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FoldCurve:
-    """Losses after each epoch of one fold, NaN where there is none; folds may end after different epochs."""
+    """Losses after each epoch of one fold, NaN if missing; folds may end after different epochs."""
 
     training: Array
     """(epoch,)"""
@@ -33,12 +33,12 @@ class FoldCurve:
 def fold_curves(folds: Sequence[FoldCurve], loss: str, note: str) -> Figure:
     """Training and validation loss over epochs: a thin line per fold, the median thick, chosen epochs as dots.
 
-    loss  what the losses are taken of, for their axis
-    note  what must be said wherever the numbers are, or nothing
+    loss  unit of the losses in the label of their axis
+    note  caution on the numbers, may be empty
     """
     parts = {"training": [fold.training for fold in folds], "validation": [fold.validation for fold in folds]}
     if not any(np.isfinite(curve).any() for curve in parts["validation"]):
-        del parts["validation"]  # networks that are trained on all rows of a fold
+        del parts["validation"]  # networks trained on all training rows have no validation loss
     made, axes = panels(len(parts), 4.6, 3.7)
     values = np.concatenate([curve for curves in parts.values() for curve in curves] or [np.zeros(0)])
     values = values[np.isfinite(values)]
@@ -80,7 +80,7 @@ def _draw(axis: Axes, curves: Sequence[Array], colour: str) -> None:
     present = np.isfinite(table)
     epochs = np.flatnonzero(present.any(axis=0))
     if len(epochs):
-        # Where more than half of the folds have ended, the median of those that go on tells of other folds.
+        # After half of the folds have ended, the median of the others would be that of different folds.
         most = present.sum(axis=0)[epochs] >= len(curves) / 2
         middle = np.nanmedian(np.where(present, table, np.nan)[:, epochs], axis=0)
         marker = "." if len(epochs) == 1 else None

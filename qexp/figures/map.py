@@ -1,4 +1,4 @@
-"""Estimates where they were made: longitude and latitude, or line and sample."""
+"""Maps of estimates: longitude and latitude, or line and sample."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ POSITIONS: Sequence[Sequence[tuple[str, ...]]] = (
     (("longitude", "lon", "long"), ("latitude", "lat")),
     (("sample", "column"), ("line", "row")),
 )
-"""What columns with positions are called: x and y, by any of these names."""
+"""Names of columns with positions: those of x, and those of y."""
 
 
 def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
-    """The columns of a file that say where its rows lie, x first."""
+    """The columns of a file with the positions of its rows, x first; None if there are none."""
     by_word = {name.lower(): name for name in names}
     for x_words, y_words in POSITIONS:
         x, y = (next((by_word[word] for word in words if word in by_word), None) for words in (x_words, y_words))
@@ -32,23 +32,23 @@ def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def layers(outputs: Sequence[str]) -> list[str]:
-    """What a raster for a map holds, in order."""
+    """The layers of a raster for a map, in order."""
     return [*(layer for name in outputs for layer in (name, f"{name}_spread")), "outside"]
 
 
 def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:
     """A row per output: the estimate and its spread, each a mean over the rows of a cell.
 
-    raster   of the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data
+    raster   with the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data
     outputs  name → unit
-    Cells most of whose rows lie outside are drawn grey, in the brightness of their estimates.
+    Cells with most of their rows outside are drawn in grey of the same brightness as their colour.
     """
     means = raster.means()
     left, right, low, high = raster.extent
     geographic = axes[0].lower().startswith("lon")
     stretch = 1 / max(np.cos(np.radians((low + high) / 2)), 0.1) if geographic and abs(low + high) < 180 else 1.0
     tall = stretch * (high - low) / (right - left)
-    spread_is_known = bool((means[1:-1:2] > 0).any())  # not of a single network
+    spread_is_known = bool((means[1:-1:2] > 0).any())  # a single network has no spread
     made, grid = figure(
         len(outputs), 1 + spread_is_known, 5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5))
     )

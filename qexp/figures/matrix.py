@@ -1,4 +1,4 @@
-"""Pictures of inference matrices: where a network can and cannot invert."""
+"""Pictures of inference matrices: for which sources a network can and cannot invert."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AxisCells = tuple[str, Array, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Panels:
-    """What is shown of one output: over one axis or two, in the output's unit; the relative error as a fraction."""
+    """Values of one output, over one axis or two, in the output's unit; the relative error as a fraction."""
 
     estimate: Array
     error: Array
@@ -39,7 +39,7 @@ def matrix_panels(
     held_out: Mapping[str, Sequence[tuple[float, float]]],
     title: str,
 ) -> Figure:
-    """A row per output: estimate, error, relative error, and the spread over noise if there is one.
+    """A row per output: estimate, error, relative error, and the spread over noise, if given.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
@@ -93,7 +93,7 @@ def _draw_planes(
 
 
 def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends: Any) -> None:
-    """Boxes around the values that were held out; along an axis without any, from end to end."""
+    """Boxes around the held-out values; from end to end along an axis without any."""
     from matplotlib.patches import Rectangle
 
     if not x_intervals and not y_intervals:
@@ -136,7 +136,7 @@ def _draw_lines(
 
 
 def _limit(values: Array) -> float:
-    """Half-width of a colour scale around zero: the few largest values may go beyond it."""
+    """Half-width of a colour scale around zero; the few largest values may exceed it."""
     finite = np.abs(values[np.isfinite(values)])
     return float(np.percentile(finite, 98)) or 1e-12 if len(finite) else 1.0
 
@@ -153,7 +153,7 @@ def _beyond(values: Array, least: float, most: float) -> str:
 
 
 def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
-    """Relative errors of several runs on one scale, logarithmic beyond 1 %: a row per output, a column per run.
+    """Relative errors of several runs on one scale, logarithmic above 1 %: a row per output, a column per run.
 
     tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
     """
@@ -202,7 +202,7 @@ def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], varia
 
 
 def _unit(values: Any) -> str:
-    """The unit that a variable of a matrix tells."""
+    """The unit of a variable of a matrix, from its attributes."""
     return str(values.attrs.get("units", ""))
 
 

@@ -1,4 +1,4 @@
-"""Panels in rows and columns below a title, with margins that are given: for figures of many small panels."""
+"""Panels in rows and columns below a title, with fixed margins: for figures of many small panels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOP = 0.72
-"""Room for a title, a note and the titles of the uppermost panels [inch]."""
+"""Height for a title, a note and the titles of the top row of panels [inch]."""
 
 
 def panel_grid(
     count: int, columns: int, width: float, height: float, across: float, down: float
 ) -> tuple[Figure, list[Axes]]:
-    """So many panels, row by row, at most `columns` in each; for a title above all see `canvas.titled`.
+    """`count` panels, row by row, at most `columns` in a row; for a title above all see `canvas.titled`.
 
     width, height  of a panel within its axes [inch]
-    across, down   between the axes of neighbours, for their labels [inch]
+    across, down   distances between neighbouring axes, for their labels [inch]
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Names beside a few points, such that none covers another, and as few points as can be."""
+"""Names next to points, placed so that no name covers another, and few points are covered."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 LONGEST = 26
-"""Characters of a name that are shown."""
+"""Largest number of characters of a name that are shown."""
 
 DISTANCES = (0.06, 0.12, 0.2, 0.3, 0.44, 0.6, 0.8)
-"""From the point to its name [inch]."""
+"""Distances from a point to its name that are tried [inch]."""
 
 MARGIN = 0.03
-"""Between a name and whatever else there is [inch]."""
+"""Distance between a name and everything else [inch]."""
 
 DIRECTIONS = 16
 
 
 def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, taken: Sequence[Artist] = ()) -> None:
-    """Write names near points, with a line where a name stands away from its point.
+    """Write names near points, with a line to the point if the name is not next to it.
 
-    points  (name, 2), in the order of their importance: a name for which there is no place is left out
-    others  (point, 2), not to be covered if it can be helped
-    taken   what else is on the axes and not to be covered
+    points  (name, 2), the most important first: a name without a free place is left out
+    others  (point, 2), covered only if necessary
+    taken   other artists on the axes, never covered
 
     Limits and aspect of the axes, and the figure's resolution, must be as they will be drawn.
     """
@@ -56,7 +56,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
         left, bottom, right, top = _extent(text, renderer)
         places: list[tuple[int, float, int, Box]] = []
         for distance, box in _places(point, right - left, top - bottom, frame, dpi):
-            # A name covers no other, nor does the line to it.
+            # Neither a name nor the line to it covers another name.
             if not any(_overlap(box, other) or _covered(other, _line(point, box)) for other in boxes):
                 places.append((_covered(_grown(box, margin), obstacles), distance, len(places), box))
         if not places:
@@ -70,12 +70,12 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
         if math.dist(line[0], line[-1]) > 1.5 * DISTANCES[0] * dpi:
             ends = axis.transAxes.inverted().transform(line[[0, -1]])
             axis.plot(ends[:, 0], ends[:, 1], color="0.55", linewidth=0.6, transform=axis.transAxes, zorder=1.5)
-            # Nor does another line cross this one, if that can be helped.
+            # Lines cross only if necessary.
             obstacles = np.concatenate([obstacles, line])
 
 
 Box = tuple[float, float, float, float]
-"""Left, bottom, right, top [pixel]."""
+"""Left, bottom, right and top of a name [pixel]."""
 
 
 def _extent(artist: Artist, renderer: RendererBase) -> Box:
@@ -88,12 +88,12 @@ def _grown(box: Box, margin: float) -> Box:
 
 
 def _line(point: Array, box: Box) -> Array:
-    """From a point to the nearest edge of a name, (step, 2)."""
+    """The line from a point to the nearest edge of a name, (step, 2)."""
     return np.linspace(point, np.clip(point, box[:2], box[2:]), 12)
 
 
 def _places(point: Array, width: float, height: float, frame: Box, dpi: float) -> Iterator[tuple[float, Box]]:
-    """Distance and box: near ones first, to the right first, all within the frame."""
+    """Candidate places, distance and box, within the frame: near ones first, to the right first."""
     for distance in DISTANCES:
         for step in range(DIRECTIONS):
             # Right, then alternately upwards and downwards around the point.
@@ -111,7 +111,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _covered(box: Box, points: Array) -> int:
-    """How many points are in a box."""
+    """The number of points in a box."""
     return int(((points > box[:2]) & (points < box[2:])).all(axis=1).sum())
 
 

@@ -1,4 +1,4 @@
-"""Estimates of rows that were held out: against what was measured, and what is left by group."""
+"""Estimates of held-out rows: against measured values, and residuals by group."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Array = NDArray[np.float64]
 
 MOST_NAMED = 5
 NAMED_FROM = 1.5
-"""Errors greater than so many RMSE are named."""
+"""Rows with an error larger than this multiple of the RMSE are named."""
 
 BOXED_FROM = 5
-"""Of fewer rows a box would show more than is known."""
+"""Fewest rows of a group for a box; it would be misleading for fewer."""
 
 HEIGHT_OF_ROW, WIDTH_OF_CHARACTER = 0.27, 0.066  # inches
 
@@ -52,8 +52,8 @@ class HeldOut:
 def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note: str) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
-    spread  what the vertical lines are, for the title: "standard deviation over 10 networks"
-    note    what must be said wherever the numbers are, or nothing
+    spread  meaning of the vertical lines, for the title: "standard deviation over 10 networks"
+    note    caution on the numbers, may be empty
     """
     made, axes = panels(len(outputs), 4.6, 4.6)
     made.set_dpi(resolution())
@@ -120,7 +120,7 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
 
 
 def _describe(axis: Axes, measured: Array, estimated: Array, unit: str) -> Text:
-    """Numbers in that corner off the identity line which has fewer points."""
+    """Write numbers in the corner away from the identity line that has fewer points."""
     said = f"n = {len(measured)}"
     if len(measured):
         error = root_mean_squared_error(estimated, measured)
@@ -144,7 +144,7 @@ def _name_outliers(
     limit = NAMED_FROM * float(np.sqrt(np.mean(error[drawn] ** 2)))
     worst = [row for row in drawn[np.argsort(-error[drawn], kind="stable")][:MOST_NAMED] if error[row] > limit]
     points = np.stack([rows.measured, rows.estimated], axis=1)
-    # To cover a point is as bad as to cover a whole line.
+    # Covering a point is as bad as covering a whole line.
     others = [np.repeat(points[drawn], 9, axis=0), np.repeat(np.linspace(*limits, 80)[:, None], 2, axis=1)]
     if rows.spread is not None:
         steps = np.linspace(0, 1, 9)[:, None]
@@ -160,7 +160,7 @@ def _draw_group(axis: Axes, line: int, residual: Array) -> None:
         lower, middle, upper = np.percentile(residual, (25, 50, 75))
         axis.barh(line, upper - lower, 0.56, lower, color=COLOURS[0], alpha=0.16, linewidth=0, zorder=1.5)
         axis.plot([middle, middle], [line - 0.28, line + 0.28], color=COLOURS[0], linewidth=1.4, zorder=2)
-    # Spread over the height by rank, so that equal residuals stay apart, and the same rows look the same again.
+    # Vertical positions by rank, so that equal residuals do not overlap and the figure is reproducible.
     height = np.empty(len(residual))
     height[np.argsort(residual, kind="stable")] = (np.arange(len(residual)) * 0.618) % 1
     if len(residual) > 1:

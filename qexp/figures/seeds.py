@@ -26,7 +26,7 @@ class Seeds:
     values: Sequence[float]
     mean: float
     interval: tuple[float, float] | None
-    """Of the mean."""
+    """95 % interval of the mean."""
 
 
 def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str]) -> Figure:
@@ -44,7 +44,7 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[s
         logarithmic = values.min() > 0 and values.max() > ORDERS * values.min()
         if logarithmic:
             axis.set_xscale("log")
-        # An interval that reaches to zero has no end on a logarithmic axis; an arrow says that it goes on.
+        # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it continues.
         left = values.min() / 2 if logarithmic else -np.inf
         for row, name in enumerate(names):
             if name not in groups:

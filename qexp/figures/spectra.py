@@ -1,4 +1,4 @@
-"""Spectra that were partly hidden from a network and reconstructed by it, and how far it was off by energy."""
+"""Spectra that a network reconstructed from a part of their channels, and its errors by energy."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Array = NDArray[np.floating]
 MARKED = (
     "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca", "Ti", "Mn", "Fe", "Zn", "Br", "Rb", "Sr", "Zr", "Rh",
 )  # fmt: skip
-"""Elements that are seen in spectra of sediments, argon of the air and rhodium of the tube among them."""
+"""Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube."""
 
 LEAST_COUNTS = 0.5
-"""Where counts of zero are drawn, on axes that have no zero."""
+"""Value at which counts of zero are drawn on logarithmic axes."""
 
 HIDDEN = "0.9"
-"""The grey of what a network does not see."""
+"""The grey of hidden channels."""
 
 WIDE, HIGH, OF_ERRORS = 3.7, 1.75, (9.0, 3.2)
-"""Of the panels of a spectrum, and of the panel of errors by energy [inch]."""
+"""Sizes of the panels of a spectrum, and of the panel of errors by energy [inch]."""
 
 MOST_LEVELS = 2
-"""Of element symbols above each other; one that finds no place is left out."""
+"""Number of rows of element symbols; a symbol without a free place is left out."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A spectrum and what was made of its part that was seen; counts, (channel,) each."""
+    """A spectrum and its reconstruction from its visible channels; counts, (channel,) each."""
 
     title: str
     counts: Array
@@ -47,15 +47,15 @@ class Reconstruction:
 
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
-    """Of the channels, (channel,) [keV], from that of the first and how much further on the next one is."""
+    """Energies of the channels, (channel,) [keV], from that of the first and the step; None if unknown."""
     return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
 
 
 def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
-    """A row per spectrum: its counts, what of them was seen, and the reconstruction over them.
+    """A row per spectrum: its counts, its visible channels, and the reconstruction over them.
 
-    where  energies of the channels, (channel,) [keV], or None: drawn against their numbers
-    note   what must be said wherever the numbers are, or nothing
+    where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
+    note   caution on the numbers, may be empty
     """
     made, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
     for row, spectrum in enumerate(spectra):
@@ -89,11 +89,11 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
 
 
 def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str) -> Figure:
-    """Errors of hidden channels, as curves over the energy, with the elements that have their K alpha line there.
+    """Errors of hidden channels as curves over the energy, with elements marked at their K alpha lines.
 
-    errors  what is drawn, for the legend → root of the mean squared error, (channel,) [counts]; NaN where never hidden
-    where   energies of the channels, (channel,) [keV], or None: drawn against their numbers, without elements
-    note    what must be said wherever the numbers are, or nothing
+    errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never hidden
+    where   energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    note    caution on the numbers, may be empty
     """
     made, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
     made.set_dpi(resolution())
@@ -116,13 +116,13 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
 
 
 def _drawable(values: Array) -> NDArray[np.bool_]:
-    """On a logarithmic axis."""
+    """Counts for a logarithmic axis, with zero replaced."""
     return np.asarray(np.isfinite(values) & (values > 0))
 
 
 def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
     """Elements and energies of their K alpha lines between two energies, from low to high [keV]."""
-    from qexp.forward.xray_data import lines  # reads its tables when it is imported
+    from qexp.forward.xray_data import lines  # it reads its tables at import
 
     for element in MARKED:
         energy = next(line.energy for line in lines(element, 0.0) if line.name == "Ka1") / 1000
@@ -131,14 +131,14 @@ def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
 
 
 def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
-    """A thin line through the panel for each, and its symbol above: where symbols would meet, at another level."""
+    """A thin line through the panel for each element, and its symbol above, in another row if symbols would touch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = axis.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
     ends = [-np.inf] * MOST_LEVELS
-    """Of each level, where its last symbol ends [pixel]."""
+    """End of the last symbol in each row [pixel]."""
     for element, energy in of_elements.items():
         text = axis.text(
             energy,
@@ -165,7 +165,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
 
 
 def _shade(axis: Axes, x: Array, hidden: NDArray[np.bool_]) -> None:
-    """Grey behind the channels that are hidden, whole runs of them at a time."""
+    """Grey behind hidden channels, one rectangle for each run of neighbours."""
     changes = np.flatnonzero(np.diff(hidden.astype(np.int8), prepend=0, append=0))
     half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
     for first, end in zip(changes[::2], changes[1::2], strict=True):
@@ -178,7 +178,7 @@ def _span(axis: Axes, x: Array) -> None:
 
 
 def _share_counts(axes: Sequence[Axes], *values: Array) -> None:
-    """One logarithmic scale; a few estimates beyond all bounds do not set it."""
+    """One logarithmic scale, which ignores a few extreme estimates."""
     finite = [each[np.isfinite(each)] for each in values]
     high = max((float(np.percentile(each, 99.9)) for each in finite if len(each)), default=1.0)
     highest = max(high, float(values[0].max()), 10 * LEAST_COUNTS)

@@ -1,4 +1,4 @@
-"""What a metric is over the values of a key, for several experiences with several seeds."""
+"""A metric over the values of a key, for several experiences with several seeds."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ SPAN = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
 
 IN_A_ROW = 3
-"""Panels, at most."""
+"""Largest number of panels in a row."""
 
 NEAR = 0.06
-"""Labels that are nearer to each other than this share of the axis would touch."""
+"""Smallest distance between labels, as a share of the axis; nearer ones would touch."""
 
 DODGE = 2.5
-"""Dots of one experience lie beside those of the next by so many points."""
+"""Offset between the dots of neighbouring experiences [point]."""
 
 MARGIN = 0.12
-"""Room above and below what is drawn, in its height. Intervals of few seeds may reach further, and are cut there."""
+"""Space above and below the dots and means, as a share of their range. Intervals of few seeds may be cut there."""
 
 
 @dataclass(frozen=True)
 class Spot:
-    """What the seeds have at one value."""
+    """The metric of the seeds at one value of the key."""
 
     values: Sequence[float]
     mean: float
     interval: tuple[float, float] | None
-    """Of the mean."""
+    """95 % interval of the mean."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """An experience."""
+    """The line of one experience."""
 
     spots: dict[str, Spot]
-    """Value, as it is written → what the seeds have there."""
+    """Value as written → the metric of its seeds."""
     constant: bool = False
-    """Whether it does not depend on the axis, so that all spots are the same."""
+    """Whether it does not depend on the key, so that all spots are the same."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where values lie on an axis."""
+    """Positions of values on an axis."""
 
     positions: Mapping[str, float]
     labels: Mapping[str, str]
@@ -61,11 +61,11 @@ class Places:
 
 
 def places(values: Sequence[str], numbers: Mapping[str, float] | None = None) -> Places:
-    """Where to draw values, of which some may be words.
+    """The positions of values, some of which may be words.
 
-    values   as they are written
-    numbers  word → what it stands for, such as how many `all` are; other words come after the largest number, and if
-             there is no number at all, side by side
+    values   as written
+    numbers  word → the number that it stands for, such as the size of `all`; other words are placed after the largest
+             number, or side by side if there are no numbers
     """
     known = {text: number for text in values if (number := _number(text)) is not None}
     known |= {text: number for text, number in (numbers or {}).items() if text in values}
@@ -98,11 +98,11 @@ def study_panels(
     """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
 
     panels    title → experience → its values
-    axis      what the key is called whose values go along the panels
-    values    of that key, as they are written
+    axis      name of the key whose values are along the horizontal axis
+    values    of that key, as written
     measured  label of the other axis
-    numbers   what values stand for that are words
-    floor     what lies below it is counted in the title and not drawn: one failure would flatten all the rest
+    numbers   word → the number that it stands for
+    floor     values below it are counted in the title and not drawn: one failure would flatten everything else
     """
     place = places(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -129,8 +129,8 @@ def study_panels(
         fontsize=sized(8), ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
     )  # fmt: skip
     words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
-    told = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
-    made.suptitle(words + told, fontsize=sized(9))
+    hidden = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
+    made.suptitle(words + hidden, fontsize=sized(9))
     return made
 
 
@@ -176,7 +176,7 @@ def _label(axis: Axes, place: Places, name: str) -> None:
 
 
 def _apart(place: Places) -> Iterator[str]:
-    """The labels, without those that would touch another; the last one stays."""
+    """The labels, empty where they would touch another; the last one is always shown."""
     positions = np.array(list(place.positions.values()))
     scaled = np.log(positions) if place.logarithmic else positions
     span = np.ptp(scaled) or 1.0
@@ -184,7 +184,7 @@ def _apart(place: Places) -> Iterator[str]:
     shown = {}
     for index in np.argsort(scaled, kind="stable")[::-1]:
         text = list(place.positions)[index]
-        # Half of each label lies on either side; words are wider than numbers.
+        # Labels are centred; words are wider than numbers.
         near = NEAR * max(1.0, len(place.labels[text]) / 6)
         shown[text] = all(abs(scaled[index] - other) >= near * span for other in kept)
         if shown[text]:
@@ -198,7 +198,7 @@ def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[Spot]:
 
 
 def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tuple[float, float, int]:
-    """The ends of an axis that need not go below a floor, and how many dots lie below it."""
+    """The limits of an axis, cut at a floor if values are below it, and the number of dots below it."""
     values = np.array([value for spot in _spots(panels) for value in (*spot.values, spot.mean)])
     low, high = float(values.min()), float(values.max())
     below = 0

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib import RcParams
 
 NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg", "savefig.format")
-"""Settings of matplotlib that have nothing to do with how a figure looks; they are left as they are."""
+"""Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
 
 
 @contextmanager
 def styled(file: Path | None) -> Iterator[None]:
-    """For as long as this lasts, figures are drawn in the style of a file; None: as they are."""
+    """Inside the block, figures are drawn in the style of a file; None: with the current settings."""
     import matplotlib
 
     with matplotlib.rc_context({} if file is None else read_style(file)):
@@ -52,7 +52,7 @@ def read_style(file: Path) -> RcParams:
 
 
 class _Mistakes(logging.Handler):
-    """What matplotlib only warns of when it reads a style file."""
+    """The problems of which matplotlib only warns when it reads a style file."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -63,7 +63,7 @@ class _Mistakes(logging.Handler):
 
 
 def _in_words(arguments: Any, message: str) -> str:
-    """What is wrong in which line, from the arguments of matplotlib's message if they are those that are known."""
+    """The problem and its line, from the arguments of matplotlib's message if they have the known form."""
     import matplotlib
 
     match arguments:

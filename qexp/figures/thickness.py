@@ -1,4 +1,4 @@
-"""How errors depend on the thickness of the ice."""
+"""Errors by the thickness of the ice."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 Numbers = Sequence[float]
 
 SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
-"""Metric → how it is drawn."""
+"""Metric → style of its line."""
 
 COLUMNS = 3
 
 MOST = 200.0
-"""Percent above which errors are not shown: where hardly anything moves, every error is many times what there is."""
+"""Largest error that is shown [%]: where ice hardly moves, every error is many times the velocity."""
 
 
 def errors_by_thickness(
@@ -30,10 +30,10 @@ def errors_by_thickness(
     vectors: Mapping[str, Numbers],
     units: Mapping[str, str],
 ) -> Figure:
-    """A panel per output: metrics class by class; and one of all vectors: mean error in percent of the mean length.
+    """A panel per output with its metrics by class, and one for all vectors: mean error in percent of the mean length.
 
-    classes  what the classes are called, from thin to thick
-    cells    how many each has
+    classes  names of the classes, from thin to thick
+    cells    number of cells in each class
     outputs  output → metric → a value per class, in the output's unit
     vectors  vector → percent per class
     """
@@ -68,7 +68,7 @@ def errors_by_thickness(
 
 
 def _name_those_beyond(axis: Axes, vectors: Sequence[Numbers]) -> None:
-    """Above each class, the greatest share that is too large to be shown."""
+    """Write, above each class, the largest percentage that is too large to be shown."""
     for index, shares in enumerate(zip(*vectors, strict=True)):
         beyond = [share for share in shares if share >= MOST]
         if beyond:

@@ -1,4 +1,4 @@
-"""Names that somebody typed, as labels of a figure."""
+"""Names typed by users, as labels of a figure."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import textwrap
 
 
 def wrapped(text: str, width: int) -> str:
-    """In lines of so many characters; a dollar sign is one, and begins no formula."""
+    """A text in lines of at most `width` characters; a dollar sign is shown as such and does not start a formula."""
     return "\n".join(line.replace("$", r"\$") for line in textwrap.wrap(text, width))

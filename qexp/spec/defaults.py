@@ -1,4 +1,4 @@
-"""Short forms and defaults written out."""
+"""Short forms expanded and defaults filled in."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
 
 
 def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Key → default, of the properties of a schema that have one."""
+    """Key → default, for the properties of a schema that have one."""
     return {name: copy.deepcopy(value["default"]) for name, value in schema["properties"].items() if "default" in value}

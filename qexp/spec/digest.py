@@ -1,4 +1,4 @@
-"""Digests: two resolved specs that say the same have the same one, however they are written."""
+"""Digests of resolved specs: specs of the same meaning have the same digest, however they are written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 COMMENTARY = ("description", "found", "made_by")
-"""These keys say nothing about what is computed: words, and whence a file comes that is known by its content."""
+"""Keys that do not change what is computed: descriptions, and where a file came from."""
 
 
 def canonical(document: Any) -> str:
@@ -22,7 +22,7 @@ def canonical(document: Any) -> str:
 
 
 def digest(document: Any, *texts: str) -> str:
-    """SHA-256 of the canonical document and of texts that belong to it, in hexadecimal."""
+    """SHA-256 of the canonical document and of the texts that belong to it, in hexadecimal."""
     content = hashlib.sha256(canonical(document).encode())
     for text in texts:
         content.update(b"\0" + text.encode())
@@ -30,7 +30,7 @@ def digest(document: Any, *texts: str) -> str:
 
 
 def _without_commentary(document: Any) -> Any:
-    """The spec, and those that stand in it, without commentary; elsewhere the words may be somebody's names."""
+    """The spec and the specs inside it without commentary; elsewhere these keys may be names that a user chose."""
     if not isinstance(document, dict):
         return document
     return {

@@ -1,4 +1,4 @@
-"""What is wrong at a place of a document."""
+"""A problem at a place in a document."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ Where = tuple[str | int, ...]
 """Keys and indices from the top of a document."""
 
 Finding = tuple[Where, str]
-"""Where in the document, and what is wrong there."""
+"""Where in the document, and what the problem is."""

@@ -13,12 +13,12 @@ from qexp.errors import Problem, SpecError
 LARGEST_INTEGER = 2**63
 
 DEEPEST = 50
-"""Objects and lists inside each other; a spec has some ten, and what is compared with a schema goes as deep."""
+"""Largest nesting of objects and lists; a spec has about ten levels, and the schema check recurses as deep."""
 
 LARGEST_FILE = 1_000_000
-"""Bytes of a spec; the largest ones that people write have some ten thousand."""
+"""Largest size of a spec [bytes]; the largest that people write have about ten thousand."""
 
-_TOO_DEEP = f"nested too deeply to be a spec; at most {DEEPEST} objects and lists inside each other"
+_TOO_DEEP = f"nested too deeply to be a spec; at most {DEEPEST} levels of objects and lists"
 
 
 class _Object(dict[str, Any]):
@@ -31,9 +31,9 @@ class _Object(dict[str, Any]):
 
 
 def read(path: Path, shown: str | None = None) -> dict[str, Any]:
-    """The JSON object in a file. Raises SpecError with all that is wrong with it as JSON.
+    """The JSON object in a file. Raises SpecError with everything that is not valid in it as JSON.
 
-    shown  how the file is called in errors; the path if left out
+    shown  name of the file in errors; the path if left out
     """
     name = shown or str(path)
     try:
@@ -57,7 +57,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 def parse_value(text: str, name: str) -> Any:
-    """Any JSON value; json.JSONDecodeError's place and words go into the SpecError."""
+    """Any JSON value. Raises SpecError with the place and message of a json.JSONDecodeError."""
     problems: list[Problem] = []
     try:
         value = _plain(json.loads(text, object_pairs_hook=_Object), (), name, problems)
@@ -66,7 +66,7 @@ def parse_value(text: str, name: str) -> Any:
         raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}")]) from None
     except RecursionError:
         raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
-    except ValueError as error:  # a number of more digits than Python reads
+    except ValueError as error:  # a number with more digits than Python reads
         raise SpecError([Problem(name, (), f"not a number of sensible size: {error}")]) from None
     if problems:
         raise SpecError(problems)
@@ -74,9 +74,9 @@ def parse_value(text: str, name: str) -> Any:
 
 
 def plain(value: Any, name: str) -> Any:
-    """A value of Python as JSON holds it: tuples become lists, numbers of numpy plain ones.
+    """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones.
 
-    Raises SpecError for what JSON cannot hold, and for numbers and texts that no spec may contain.
+    Raises SpecError for values that JSON cannot hold, and for numbers and texts that no spec may contain.
     """
     problems: list[Problem] = []
     try:
@@ -97,13 +97,13 @@ def _json_types(value: Any) -> Any:
         return _Object([(str(key), _json_types(item)) for key, item in value.items()])
     if isinstance(value, list | tuple | range):
         return [_json_types(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+    if hasattr(value, "tolist"):  # NumPy numbers and arrays
         return _json_types(value.tolist())
     raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
 
 
 def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Problem]) -> Any:
-    """Plain dictionaries, and whole numbers without a point: JSON knows one kind of number."""
+    """Plain dictionaries, and whole numbers as integers: JSON has a single type of number."""
     if len(path) > DEEPEST:
         raise SpecError([Problem(name, (), _TOO_DEEP)])
     if isinstance(value, _Object):
@@ -113,7 +113,7 @@ def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Pr
     if isinstance(value, list):
         return [_plain(item, (*path, index), name, problems) for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        problems.append(Problem(name, path, f"{value} is not a number that JSON knows; give a finite one"))
+        problems.append(Problem(name, path, f"{value} is not a number in JSON; give a finite one"))
     elif isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
         problems.append(Problem(name, path, "a whole number must be less than 2^63"))
     elif isinstance(value, str) and (trouble := _unwritable(value)):
@@ -124,7 +124,7 @@ def _plain(value: Any, path: tuple[str | int, ...], name: str, problems: list[Pr
 
 
 def _unwritable(text: str) -> str | None:
-    """Why a text cannot be written to a file, if it cannot: JSON allows escapes that are not characters."""
+    """Why a text cannot be written to a file, or None: JSON allows escapes that are not characters."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -134,7 +134,7 @@ def _unwritable(text: str) -> str | None:
 
 
 def described(value: Any) -> str:
-    """A value as an error message shows it: what it is, and what it says."""
+    """A value as an error message shows it: its type and its content."""
     kinds = {dict: "an object", list: "a list", str: "the text", bool: "", type(None): ""}
     text = json.dumps(value, ensure_ascii=False)
     if len(text) > 60:

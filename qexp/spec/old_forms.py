@@ -1,4 +1,4 @@
-"""Forms that VDI once had and no longer reads: the error shows the new form of what was written."""
+"""Old forms of VDI that are no longer read: the error shows the new form of the value."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _in_model(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
     first = next(iter(inputs))
     chain = _chain(document.get("graph"), first)
     branch = {"x_name": first, "y_name": "middle", "operations": chain or ["resnet_block_1", "down_sample"]}
-    # One error for the whole document: every part of it is written differently now.
+    # One error for the whole document: every part of it has a new form.
     yield (
         (),
         (
@@ -49,7 +49,7 @@ def _in_model(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
 
 
 def _chain(graph: Any, start: str) -> list[str]:
-    """The operations that follow each other in an old graph, from an input on."""
+    """The operations of an old graph in order, starting at an input."""
     chain: list[str] = []
     name = start
     while isinstance(graph, dict) and isinstance(following := graph.get(name), str) and following not in chain:

@@ -1,4 +1,4 @@
-"""From names to documents: references, overrides, and defaults written out."""
+"""From names to documents: references, overrides and defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qexp.tables import Tables
 from qexp.workspace import Workspace
 
 LONGEST_INDEX = 9
-"""Digits of the number of a list's item; one of more would be the name of a key."""
+"""Most digits of a list index; with more digits it is taken as a key."""
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
 
@@ -32,7 +32,7 @@ Overrides = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Override:
-    """A value that replaces one of a spec: `--set key.path=value`."""
+    """A value that replaces one in a spec: `--set key.path=value`."""
 
     key: str
     path: tuple[str | int, ...]
@@ -55,12 +55,12 @@ def override(key: str, value: Any) -> Override:
         raise QexpError(f"--set {shortened(key)}=…: a key is empty; write key.path=value, for example --set epochs=20")
     made = Override(key, steps(key), load.plain(value, f"--set {shortened(key)}"))
     if not made.text.isprintable():
-        raise QexpError(f"--set {shortened(made.text)!r}: has characters that cannot be printed")
+        raise QexpError(f"--set {shortened(made.text)!r}: contains characters that cannot be printed")
     return made
 
 
 def value_text(value: Any) -> str:
-    """A value as options write it: compact JSON, but a plain word without quotes."""
+    """A value as written in an option: compact JSON, with plain words unquoted."""
     if isinstance(value, str):
         try:
             json.loads(value)
@@ -77,7 +77,7 @@ def steps(key: str) -> tuple[str | int, ...]:
 
 
 def is_index(step: str) -> bool:
-    """Whether a step of a dotted path is the number of a list's item."""
+    """Whether a step of a dotted path is a list index."""
     return step.isdecimal() and step.isascii() and len(step) <= LONGEST_INDEX
 
 
@@ -107,16 +107,16 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
 
 @dataclass
 class Loaded:
-    """An experience with its dataset and model put in, before defaults."""
+    """An experience with its dataset and model inserted, before defaults."""
 
     name: str
     document: dict[str, Any]
     dataset_name: str
     model_name: str
     files: dict[str, str]
-    """Kind → the file as it is shown in errors."""
+    """Kind → the name of its file in errors."""
     written_out: set[str]
-    """The kinds that stand in the experience itself."""
+    """The kinds that are written inside the experience itself."""
 
     def problems(self, kind: str, findings: Iterable[tuple[tuple[str | int, ...], str]]) -> list[Problem]:
         prefix = (kind,) if kind in self.written_out else ()
@@ -155,11 +155,9 @@ def experience(reference: str, overrides: Iterable[Override], workspace: Workspa
 
 
 def _apply(document: dict[str, Any], change: Override) -> None:
-    """Set one value. Objects on the way are made where there is nothing yet: the schema knows which keys there are."""
+    """Set one value. Missing objects on the way are created; the schema check rejects unknown keys."""
     if len(change.path) > load.DEEPEST:
-        raise QexpError(
-            f"{change.shown}: {len(change.path):,} keys inside each other; a spec has at most {load.DEEPEST}"
-        )
+        raise QexpError(f"{change.shown}: {len(change.path):,} nested keys; a spec has at most {load.DEEPEST}")
     place: Any = document
     for depth, step in enumerate(change.path):
         here = ".".join(str(one) for one in change.path[:depth])
@@ -178,7 +176,7 @@ def _apply(document: dict[str, Any], change: Override) -> None:
                 elif isinstance(value, str) and step == "pretrain":
                     place[step] = {"run": value}
         else:
-            raise QexpError(f"{change.shown}: there is nothing to set inside {here}, {load.described(place)}")
+            raise QexpError(f"{change.shown}: {here} has no keys, it is {load.described(place)}")
         if last:
             place[step] = change.value
         else:
@@ -186,7 +184,7 @@ def _apply(document: dict[str, Any], change: Override) -> None:
 
 
 def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The whole experience with every default written out, so that it means the same tomorrow."""
+    """The whole experience with every default filled in, so that its meaning does not change with later versions."""
     whole = {
         **_experience_defaults(schemas["experience"], document["dataset"]["type"]),
         **copy.deepcopy(document),
@@ -216,7 +214,7 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
 
 
 def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
-    """A whole dataset with every default written out."""
+    """A whole dataset with every default filled in."""
     of_type = schema["$defs"][document["type"]]
     whole = {**defaults_in(of_type), **copy.deepcopy(document)}
     whole.pop("$schema", None)
@@ -224,16 +222,16 @@ def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict
 
 
 def replaced(document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """The document with one value set, as `--set key=value` would. Raises QexpError where there is nothing to set."""
+    """The document with one value set, as `--set key=value` would. Raises QexpError if the key's parent has no keys."""
     changed = copy.deepcopy(document)
     _apply(changed, Override(key, steps(key), copy.deepcopy(value)))
     return changed
 
 
 def candidates(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """All combinations of what `select` lists, in order: what was chosen, and the experience with it.
+    """All combinations of the values in `select`, in order: the chosen values, and the experience with them.
 
-    Without `select` there is one, the experience itself. The documents of a resolved experience need `with_defaults`.
+    Without `select` the only one is the experience itself. Call `with_defaults` on candidates of a resolved experience.
     """
     grid = document.get("select") or {}
     found = []
@@ -247,6 +245,6 @@ def candidates(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str,
 
 
 def _experience_defaults(schema: dict[str, Any], dataset_type: str) -> dict[str, Any]:
-    """Key → default, without keys that belong to datasets of another type."""
+    """Key → default, without keys that belong to other types of dataset."""
     own = {key: of_key for key, of_key in schema["properties"].items() if belongs_to(of_key, dataset_type)}
     return defaults_in({"properties": own})

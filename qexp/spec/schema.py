@@ -18,7 +18,7 @@ DOCUMENTS = ("dataset", "model", "experience")
 
 
 def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
-    """The schema of a kind: its file in `schemas/`, where each `x-table` stands for the entries of a table.
+    """The schema of a kind: its file in `schemas/`, with each `x-table` replaced by the entries of that table.
 
     A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of a chain do.
     """
@@ -42,7 +42,7 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
 
 
 def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of datasets with that of each kind, which holds where `type` names it."""
+    """The schema of datasets with that of each kind, which applies if `type` names it."""
     types = {**schema["properties"]["type"], "enum": list(KINDS)}
     definitions = {name: kind.schemas["dataset"] for name, kind in KINDS.items()}
     for kind in KINDS.values():
@@ -62,7 +62,7 @@ def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_experience_keys(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of experiences with the keys that not all kinds of dataset take; `x-dataset` says which do."""
+    """The schema of experiences with the keys that only some kinds of dataset take; `x-dataset` lists these kinds."""
     schema = dict(schema)
     takers = {
         key: [name for name, kind in KINDS.items() if key in kind.schemas["shared"]] for key in schema["x-shared"]
@@ -74,16 +74,16 @@ def _with_experience_keys(schema: dict[str, Any]) -> dict[str, Any]:
     for key, of_key in schema["properties"].items():
         properties[key] = of_key
         if key == "split":
-            told = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in KINDS.items())
-            properties[key] = {"description": told, **of_key}
+            description = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in KINDS.items())
+            properties[key] = {"description": description, **of_key}
             properties |= keys
     return {**schema, "properties": properties}
 
 
 def _linked(schema: Any, places: Mapping[str, str]) -> Any:
-    """The schema with a reference wherever it takes an entry of a table.
+    """The schema with a reference wherever an entry of a table is expected.
 
-    places  table -> where its entries stand in the whole schema
+    places  table -> where its entries are in the whole schema
     """
     if isinstance(schema, list):
         return [_linked(one, places) for one in schema]
@@ -95,7 +95,7 @@ def _linked(schema: Any, places: Mapping[str, str]) -> Any:
 
 
 def belongs_to(key: dict[str, Any], dataset_type: str) -> bool:
-    """Whether a key of an experience, by its schema, means something for a type of dataset."""
+    """Whether a key of an experience, by its schema, applies to a type of dataset."""
     types = key.get("x-dataset", dataset_type)
     return dataset_type in (types if isinstance(types, list) else [types])
 
@@ -153,7 +153,7 @@ def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
 
 
 def _named_or_bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
-    """`"adam"`, or the long form where there are parameters to give."""
+    """`"adam"`, or the long form, for entries with parameters."""
     key = definition.get("key", "type")
     bare = {
         **_names(definition, table),
@@ -169,7 +169,7 @@ def _named_or_bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
 
 
 def _pair(definition: dict[str, Any], table: Table) -> dict[str, Any]:
-    """`["reduce_on_plateau", {…}]`, VDI's form, or the others."""
+    """`["reduce_on_plateau", {…}]`, the form of VDI, or one of the others."""
     choices = [
         {"if": {"prefixItems": [{"const": name}]}, "then": {"prefixItems": [True, entry.schema()]}}
         for name, entry in table.items()

@@ -1,4 +1,4 @@
-"""What is wrong with a document, in words: against its schema, and in ways that a schema cannot say."""
+"""Problems of a document, in words: against its schema, and those that a schema cannot express."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from qexp.tables import Tables
 
 
 def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: str | None = None) -> list[Finding]:
-    """Everything that is wrong with one document, as far as it can be seen without the others.
+    """All problems of one document that can be found without the other documents.
 
-    dataset_type  of an experience's dataset; where it is missing or no known type, as its own findings tell, keys that
-                  depend on it are not looked at
+    dataset_type  type of an experience's dataset; if it is missing or unknown, which the dataset's own findings report,
+                  keys that depend on it are not checked
     """
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
@@ -115,7 +115,7 @@ _LIMITS = {
 
 
 def _of_its_dataset(document: dict[str, Any], schema: dict[str, Any], dataset_type: str) -> Iterator[Finding]:
-    """Keys of an experience that are missing for its type of dataset, or mean something for another one only."""
+    """Keys of an experience that its type of dataset needs but are missing, or that apply to other types only."""
     split = document.get("split")
     for key, of_key in schema["properties"].items():
         belongs = belongs_to(of_key, dataset_type)
@@ -141,7 +141,7 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
             if name not in known:
                 yield (
                     ("branches", index, "x_name"),
-                    f"nothing before this branch is called '{name}'; {suggestion(name, known)}",
+                    f"no input or earlier branch is called '{name}'; {suggestion(name, known)}",
                 )
         for position, name in enumerate(branch["operations"]):
             if name not in operations:
@@ -150,7 +150,10 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
                     (f"no operation '{name}'; {suggestion(name, operations)}"),
                 )
         if not branch["operations"] and len(sources) > 1:
-            yield ("branches", index, "operations"), "several inputs and nothing that joins them; add a 'concatenate'"
+            yield (
+                ("branches", index, "operations"),
+                "several inputs, but no operation that joins them; add a 'concatenate'",
+            )
         known.update(_listed(branch["y_name"]))
     made = {name for branch in document["branches"] for name in _listed(branch["y_name"])}
     for index, name in enumerate(document["outputs"]):

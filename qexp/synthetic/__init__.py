@@ -1,1 +1,1 @@
-"""Made-up data sets, from physics that is known: folders to learn from where real ones are not at hand."""
+"""Synthetic data sets from known physics: folders for training where measured data are not available."""

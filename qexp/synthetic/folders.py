@@ -1,4 +1,4 @@
-"""A folder of made-up data: there as a whole or not at all, and never in the place of anything else."""
+"""Writing a folder of synthetic data: it appears complete or not at all, and never replaces anything else."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ README = "README.md"
 
 @contextmanager
 def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
-    """A folder beside `out` to be filled, which takes its place when all went well and is gone otherwise.
+    """A temporary folder next to `out`, which is moved to `out` on success and deleted otherwise.
 
-    heading  first line of the README that tells such a folder from others: only those are overwritten
-    Raises QexpError if something else is at `out`, or if nothing can be written there.
+    heading  first line of the README in folders of this kind; only folders with it are overwritten
+    Raises QexpError if anything else is at `out`, or if it cannot be written.
     """
     require_free(out, heading, overwrite)
     out = out.resolve()
@@ -31,7 +31,7 @@ def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     try:
         yield filled
         filled.chmod(0o755)
-        require_free(out, heading, overwrite)  # much may have happened meanwhile
+        require_free(out, heading, overwrite)  # `out` may have changed meanwhile
         _take_place(filled, out)
     except BaseException:
         shutil.rmtree(filled, ignore_errors=True)
@@ -39,9 +39,9 @@ def whole_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
 
 
 def require_free(out: Path, heading: str, overwrite: bool) -> None:
-    """Raises QexpError unless `out` is nothing, an empty folder, or one of the kind that may be overwritten."""
+    """Raises QexpError unless `out` does not exist, is empty, or may be overwritten."""
     try:
-        if Path.cwd().is_relative_to(out.resolve()):  # to put another in its place would leave a shell nowhere
+        if Path.cwd().is_relative_to(out.resolve()):  # replacing it would leave the shell in a deleted folder
             raise QexpError(f"--out {out} is where this command was started, or above it; give a folder below")
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return
@@ -58,7 +58,7 @@ def require_free(out: Path, heading: str, overwrite: bool) -> None:
 
 
 def _take_place(filled: Path, out: Path) -> None:
-    """Put a folder where another one may be, which goes only when this one is there."""
+    """Move a folder to a place that may be taken; the old folder is deleted only after the move."""
     if out.is_dir() and any(out.iterdir()):
         former = Path(tempfile.mkdtemp(prefix=f".{out.name}.former-", dir=out.parent))
         out.replace(former)

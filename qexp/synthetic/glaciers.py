@@ -1,6 +1,6 @@
-"""Random glaciers: a landscape, a climate and an ice of their own. Each is drawn from streams of its own number.
+"""Random glaciers: bed, climate and ice properties, each glacier from random streams of its own number.
 
-Altitudes and lengths are metres, times years: what a glaciologist would say. Maps are (row, column), rows along y.
+Altitudes and lengths are in metres, times in years. Maps are (row, column), rows along y.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Map = NDArray[np.float64]
 Range = tuple[float, float]
 
 LARGEST_MASSIF = 16e3
-"""Width of the land that bears ice [m]; a frame that is much wider shows more of the lowland around it."""
+"""Largest width of the land with ice [m]; a much wider frame shows more of the lowland around it."""
 
 SHARE_OF_FRAME = 0.76
-"""Width of the land that bears ice, at most."""
+"""Largest width of the land with ice, as a share of the frame."""
 
 REACH = 0.66
 """How far from its middle the land falls, in widths of the massif; a plain lies around it."""
@@ -32,16 +32,16 @@ ROUNDING = 0.0035
 
 @dataclass(frozen=True)
 class Climate:
-    """The mass balance of a surface grows with its altitude, up to a limit; it gets colder and warmer again."""
+    """The mass balance increases with altitude, up to a limit; the climate cools and then warms again."""
 
     equilibrium_line: float
-    """Altitude where as much falls as melts, at the beginning and at the end [m]."""
+    """Altitude of the equilibrium line at the beginning and at the end [m]."""
     descent: float
-    """How far it goes down until half of the time has passed, and up again until the end [m]."""
+    """Descent of the equilibrium line during the first half of the time; it rises again in the second half [m]."""
     gradient: float
-    """Metres of ice a year per metre of altitude."""
+    """Gradient of the mass balance with altitude [m a-1 m-1]."""
     greatest: float
-    """Accumulation that no altitude exceeds [m a-1]."""
+    """Largest mass balance [m a-1]."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class GlacierKind:
 
 
 def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Range, sliding: Range) -> Glacier:
-    """The glacier of a number, the same whatever else is drawn; every second one is an ice cap.
+    """The glacier of a number, independent of all others; every second one is an ice cap.
 
     size                cells along x and y
     spacing             of the cells [m]
@@ -103,14 +103,14 @@ def massif_width(size: int, spacing: float) -> float:
 
 
 def landscape(kind: GlacierKind, random: np.random.Generator, size: int, spacing: float) -> Map:
-    """A bed on square cells around the middle of the frame, turned anywhere."""
+    """A bed on square cells around the middle of the frame, in a random orientation."""
     centred = (np.arange(size) - (size - 1) / 2) * spacing
     x, y = np.meshgrid(centred, centred)
     turn = random.uniform(0, 2 * np.pi)
     along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     massif = massif_width(size, spacing)
     bed = kind.bed(random, along, across, massif)
-    # Towards the frame the land falls ever more, so that ice ends before it, down to a plain.
+    # Towards the frame the land falls more and more, down to a plain, so that ice ends before the frame.
     distance = np.hypot(x, y) / massif
     bed = bed - 0.6 * massif * np.clip(distance - 0.32, 0, None) ** 2
     bed = -lowest([-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif)
@@ -123,14 +123,14 @@ def roughness(random: np.random.Generator, size: int, spacing: float, length: fl
     margin = int(np.ceil(4 * length / spacing))
     smooth = gaussian_filter(random.standard_normal((size + 2 * margin,) * 2), length / spacing)
     inside = smooth[margin : margin + size, margin : margin + size]
-    deviation = spacing / (2 * np.sqrt(np.pi) * length)  # of white noise after the filter
+    deviation = spacing / (2 * np.sqrt(np.pi) * length)  # standard deviation of white noise after the filter
     return np.asarray(inside / deviation)
 
 
 def valley(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
     """A trunk that winds down from a cirque, with tributaries that hang above it, all inside one crest.
 
-    Across each of them the land is a parabola up to its crest, and falls on the other side of it.
+    The cross section of each is a parabola up to its crest, behind which the land falls.
     """
     head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
     steep, flat, fading = random.uniform(0.1, 0.22), random.uniform(0.04, 0.1), random.uniform(0.1, 0.2) * massif
@@ -180,7 +180,7 @@ def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> 
 
 
 def lowest(surfaces: list[Map], rounding: float) -> Map:
-    """The least of several surfaces, rounded over a height [m] where two of them cross."""
+    """The minimum of several surfaces, rounded over a height [m] where two of them cross."""
     stacked = np.stack(surfaces)
     least = stacked.min(axis=0)
     return np.asarray(least - rounding * np.log(np.exp(-(stacked - least) / rounding).sum(axis=0)))

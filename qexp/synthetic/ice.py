@@ -1,6 +1,6 @@
-"""Made-up glaciers over time, and the velocities that shallow ice has with their thickness and surface.
+"""Synthetic glaciers over time, and the shallow-ice velocities for their thickness and surface.
 
-Units are the glaciologist's; this file is where they meet those of `forward.ice`.
+Units are those of glaciology; this file converts them to those of `forward.ice`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qexp.forward import ice
 from qexp.synthetic.glaciers import Glacier, Range
 
 YEAR = 365.242198781 * 86400
-"""[s] The year of UDUNITS, and so of the files: other software turns their units into seconds by it."""
+"""The year of UDUNITS [s], with which other software converts the units of the files."""
 
 ARRHENIUS = 1e-18 / YEAR
 """MPa-3 a-1 in Pa-3 s-1."""
@@ -27,7 +27,7 @@ SLIDING = 1e3 * 1e-18 / YEAR
 """km MPa-3 a-1 in m Pa-3 s-1."""
 
 LONGEST_STEP = 0.25
-"""Of the integration [a]; while ice is thin nothing else limits it."""
+"""Largest time step of the integration [a], the only limit while ice is thin."""
 
 SMALLEST_FRAME = 3000.0
 """[m]"""
@@ -37,7 +37,7 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Options:
-    """What a set of glaciers is like; the names are those of the options of `qexp data ice`."""
+    """The options of a set of glaciers, named as those of `qexp data ice`."""
 
     frames: int = 15
     size: int = 80
@@ -60,7 +60,7 @@ class Options:
 
 
 def check(options: Options, glaciers: int, test: int) -> None:
-    """Raises QexpError with all that is wrong with the options."""
+    """Raises QexpError with all problems of the options."""
     (low, high), (least, most) = options.arrhenius, options.sliding
     coupling = options.coupling
     sound = [
@@ -86,12 +86,12 @@ def check(options: Options, glaciers: int, test: int) -> None:
 def grow(
     glacier: Glacier, spacing: float, frames: int, watch: Callable[[float], None] = lambda year: None
 ) -> Iterator[Tensor]:
-    """The thickness of a glacier at evenly spaced times, the last of which is its age: (row, column) [m].
+    """The thickness of a glacier at evenly spaced times up to its age: (row, column) [m].
 
     watch  is called with the year after each time step
 
-    One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but takes the steps that its
-    fastest ice needs, 2.7 times as many as they need on average.
+    One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but its fastest ice sets the
+    time step, so that it takes 2.7 times as many steps.
     """
     climate, bed = glacier.climate, torch.from_numpy(glacier.bed)[None]
 
@@ -120,8 +120,8 @@ def fields(
 ) -> dict[str, NDArray[np.float32]]:
     """All variables of a frame, (row, column), in the units of the file.
 
-    The velocities are those of the thickness, surface and coefficients as they are rounded for the file, with the
-    slopes that a reader gets from its surface by `numpy.gradient`.
+    The velocities follow from the thickness, surface and coefficients as rounded for the file, with the slopes that
+    `numpy.gradient` computes from that surface.
     """
     depth = thickness.numpy().astype(np.float32)
     bed = glacier.bed.astype(np.float32)
@@ -137,7 +137,7 @@ def fields(
     if coupling is not None:
         together = ice.coupled(torch.cat(moving, dim=-1), rounded, spacing, coupling)
         moving = ice.Velocity(*together.split(2, dim=-1))
-    # Adding 0 makes the -0 of a slope without ice an ordinary one.
+    # Adding 0 turns -0, from slopes without ice, into 0.
     basal, mean, top = ((YEAR * one + 0.0).numpy().astype(np.float32) for one in moving)
     return {
         "thk": depth, "usurf": surface, "topg": bed,

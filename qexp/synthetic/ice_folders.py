@@ -1,4 +1,4 @@
-"""Folders of made-up glaciers in the format of 2Dto2D-DLE: one `ex.nc` each, all variables (time, y, x)."""
+"""Folders of synthetic glaciers in the format of 2Dto2D-DLE: one `ex.nc` each, all variables (time, y, x)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COORDINATES: dict[str, Variable] = {
     "y": Variable("m", "northing of the centre of the cell", "projection_y_coordinate"),
     "x": Variable("m", "easting of the centre of the cell", "projection_x_coordinate"),
 }
-"""In the order of the dimensions."""
+"""Coordinates, in the order of the dimensions."""
 
 
 HEADING = "# Made-up glaciers"
@@ -67,14 +67,14 @@ COUPLED = (
 
 
 class Made(NamedTuple):
-    """A glacier that was written."""
+    """A written glacier."""
 
     folder: Path
     frames: int
     steps: int
-    """Time steps that its ice took."""
+    """Number of time steps of the integration."""
     seconds: float
-    """Time that these took to compute."""
+    """Time that the integration took [s]."""
 
 
 def write(
@@ -88,9 +88,9 @@ def write(
     """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and OUT/train/NAME/ex.nc of the others.
 
     test     a quarter of them, at least one, if left out
-    watch    is called with the name of a glacier and the share of all that is done
+    watch    called with the name of a glacier and the finished share of the whole
 
-    OUT appears when all are made. A glacier is the same, bit for bit, however many others are made with it.
+    OUT appears when all glaciers are finished. A glacier has the same bits however many others are made with it.
     Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
     """
     test = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
@@ -101,10 +101,10 @@ def write(
             part = "test" if number < test else "train"
             random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
 
-            def told(share: float, name: str = random.name, number: int = number) -> None:
+            def report(share: float, name: str = random.name, number: int = number) -> None:
                 watch(name, (number + share) / glaciers)
 
-            states, steps, seconds = _grown(random, options, told)
+            states, steps, seconds = _grown(random, options, report)
             place = Path(part) / random.name
             files.make_folder(folder / place)
             files.write_bytes(folder / place / "ex.nc", _netcdf(random, number, states, options))
@@ -115,7 +115,7 @@ def write(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Frames are so small that a second thread costs ten times what it saves."""
+    """Frames are small: a second thread costs ten times what it saves."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -125,7 +125,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _grown(glacier: Glacier, options: Options, watch: Callable[[float], None]) -> tuple[list[Tensor], int, float]:
-    """Thickness of all frames, the number of time steps, and the seconds that they took."""
+    """Thickness of all frames, the number of time steps, and their computing time [s]."""
     steps = 0
 
     def count(year: float) -> None:

@@ -1,7 +1,8 @@
-"""Random sediment cores: what they are made of from the top down. Each is drawn from streams of its own number.
+"""Random sediment cores: their composition with depth, each core from random streams of its own number.
 
-A core lies in one of a few basins and takes after it. The dry sediment is carbonate, clay, silica and organic matter,
-whose shares drift along the core, jump, and are cut by layers of events; pore water with sea salt fills the rest.
+A core lies in one of a few basins and resembles the other cores there. The dry sediment is carbonate, clay, silica and
+organic matter, whose shares drift along the core, jump, and are cut by layers of events; pore water with sea salt fills
+the rest.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ SEA_SALT = {
 
 
 class Variation(NamedTuple):
-    """Standard deviations of the logarithm of what a phase has of an element."""
+    """Standard deviations of the logarithm of an element's content in a phase."""
 
     between: float
     """Cores."""
@@ -87,14 +88,14 @@ VARIATIONS: dict[tuple[str, str], Variation] = {
     ("organic", "Br"): Variation(0.3, 0.08),
     ("organic", "S"): Variation(0.5, 0.2),
 }
-"""What keeps an element from telling its phase: provenance, productivity, diagenesis. The others are fixed."""
+"""Elements whose content in a phase varies, by provenance, productivity or diagenesis. The others are fixed."""
 
 RATIOS = ("carbonate", "silica", "organic")
 """Phases that are drawn by the logarithm of their ratio to clay; then dry shares are those ratios over their sum."""
 
 
 class Spread(NamedTuple):
-    """Of the logarithm of a ratio to clay."""
+    """Distribution of the logarithm of a ratio to clay."""
 
     mean: float
     basins: float
@@ -117,10 +118,10 @@ SPREADS = {
 BASINS = 8
 
 SLOW, FAST = 400.0, 30.0
-"""Lengths over which a core forgets what it was [mm]."""
+"""Correlation lengths along a core [mm]."""
 
 SHIFT_EVERY = 2500.0
-"""Mean distance between changes of the regime, over which the slow drift starts anew [mm]."""
+"""Mean distance between changes of the regime, at each of which the slow drift restarts [mm]."""
 
 EVENT_EVERY = 500.0
 """Mean distance between layers of events [mm]."""
@@ -130,19 +131,19 @@ EVENTS = {
     "ash": {"carbonate": -1.2, "silica": 0.5, "organic": -1.5},
     "bloom": {"carbonate": 0.2, "silica": 0.5, "organic": 0.9},
 }
-"""Layer → by how much the logarithms of the ratios to clay change within."""
+"""Layer → change of the logarithms of the ratios to clay in it."""
 
 THICKNESS = (10.0, 120.0)
-"""Of such a layer, the logarithm evenly distributed [mm]."""
+"""Least and largest thickness of such a layer, uniform in its logarithm [mm]."""
 
 WATER, WATER_CORES, WATER_ALONG = 0.35, 0.25, 0.08
-"""Median share of the mass of the wet surface, and deviations of its logit between and along cores: half-dried."""
+"""Median water share of the mass of the half-dried surface; deviations of its logit between and along cores."""
 
 SALINITY = 0.15
-"""Deviation of the logarithm of the pore water's salt between cores: they dry in the store."""
+"""Standard deviation between cores of the logarithm of the pore water's salt, since cores dry in storage."""
 
 BASIN_PART = 0.7
-"""Part of the variation between cores that is between basins, as a correlation of cores of one basin."""
+"""Share of the variation between cores that is between basins: the correlation of cores of one basin."""
 
 
 class Core(NamedTuple):
@@ -160,7 +161,7 @@ class Core(NamedTuple):
 
 
 def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
-    """The core of a number, the same whatever else is drawn; with more depths it goes on below.
+    """The core of a number, independent of all others; more depths continue it downwards.
 
     step  between depths [mm]
     """
@@ -181,7 +182,7 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
 
 
 def drift(random: np.random.Generator, depths: int, processes: int, step: float) -> Array:
-    """(depth, process) Ornstein-Uhlenbeck processes of mean 0 and variance 1, each on its own.
+    """(depth, process) independent Ornstein-Uhlenbeck processes of mean 0 and variance 1.
 
     step  between depths, in lengths over which the correlation falls to 1/e
     """
@@ -210,7 +211,7 @@ def _shares(
 
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
-    """(depth, ratio) a slow drift that starts anew where the regime changes: a hiatus, a change of the climate."""
+    """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the climate."""
     values, kept = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW)
     for depth in range(depths):
         fresh, changes = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY
@@ -220,7 +221,7 @@ def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
 
 
 def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
-    """(depth, ratio) what layers of events add to the logarithms of the ratios."""
+    """(depth, ratio) change of the logarithms of the ratios by event layers."""
     shifts = np.array([[event[phase] for phase in RATIOS] for event in EVENTS.values()])
     added = np.zeros((depths, len(RATIOS)))
     for depth in range(depths):
@@ -234,7 +235,7 @@ def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
 def _factors(
     seeds: Seeds, number: int, regional: np.random.Generator, whole: np.random.Generator, depths: int, step: float
 ) -> dict[tuple[str, str], Array]:
-    """(phase, element) → (depth,) by which a phase has more or less of an element than usual; its median is 1."""
+    """(phase, element) → (depth,) factor of an element's usual content in a phase; its median is 1."""
     between, along = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * regional.standard_normal(count)
@@ -259,7 +260,7 @@ def _mixed(shares: dict[str, Array], factors: dict[tuple[str, str], Array]) -> t
 
 
 def _fractions(compounds: dict[str, float]) -> Array:
-    """(element,) mass fractions of what is made of compounds and elements, whose masses need not add up to one."""
+    """(element,) mass fractions of a mixture of compounds and elements, whose masses need not add up to one."""
     fractions = np.zeros(len(ELEMENTS))
     for formula, mass in compounds.items():
         for element, share in mass_fractions(formula).items():

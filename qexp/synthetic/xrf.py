@@ -1,6 +1,6 @@
-"""Made-up spectra of sediment cores, as an XRF core scanner with a rhodium tube counts them.
+"""Synthetic spectra of sediment cores, as counted by an XRF core scanner with a rhodium tube.
 
-Energies are in eV, lengths along the core in mm; this file is where the units of the files meet those of `forward`.
+Energies are in eV, lengths along the core in mm; this file converts the units of the files to those of `forward`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from qexp.synthetic.sediments import ELEMENTS, Array, Core, core
 CHANNELS = 2048
 
 GAIN = 20.0
-"""Energy per channel [eV]: spectra reach to 41 keV, those of a tube of 10 kV are empty above."""
+"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV they are empty above 10 keV."""
 
 ANODE = "Rh"
 
 TAKE_OFF = np.radians(20.0)
 
 ANGLE = np.radians(45.0)
-"""Of the light from the tube, and of that to the detector, from the surface of the core."""
+"""Angles of the light from the tube, and to the detector, from the surface of the core."""
 
 LOWEST = 900.0
-"""[eV] Softer light does not get through the windows."""
+"""Least energy that passes the windows [eV]."""
 
 BIN = 40.0
-"""Of the tube's continuum [eV]: less than the detector resolves."""
+"""Step of the tube's continuum [eV], finer than the detector resolves."""
 
 COVER = (Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE)), Layer("H2O", 998 * 10e-6 / np.sin(ANGLE)))
 """A foil of 4 µm that keeps the scanner clean, and 10 µm of water below it, which take much of the light of aluminium
@@ -52,7 +52,7 @@ SILICON = 2330 * 450e-6
 SHELF = 0.002
 
 RESOLVING_TIME = 2.5e-7
-"""In which two photons cannot be told apart: that of a fast shaper [s]."""
+"""Time within which two photons are counted as one, for a fast shaper [s]."""
 
 CURRENTS = {10: (0.8, 2.0), 30: (0.25, 0.8)}
 """Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second at either."""
@@ -67,23 +67,23 @@ changes it by ACCEPTANCE_DEVIATION, as a logarithm."""
 ACCEPTANCE_DEVIATION = 0.1
 
 GAIN_DEVIATION, OFFSET_DEVIATION = 5e-4, 5.0
-"""Of the calibration, between cores: as a share of the gain, and [eV]."""
+"""Standard deviations of the calibration between cores: of the gain, as a share, and of the offset [eV]."""
 
 NOISE, NOISE_DEVIATION = 75.0, 5.0
-"""Of the electronics: full width at half maximum [eV]. With the pairs' own: 140 eV at the K alpha line of manganese."""
+"""Noise of the electronics, full width at half maximum [eV]; with that of the pairs 140 eV at manganese K alpha."""
 
 STEP = 10
-"""Between spectra [mm]."""
+"""Distance between spectra [mm]."""
 
 AT_A_TIME = 500
-"""Spectra that are computed together: what bounds the memory for long cores."""
+"""Number of spectra that are computed together, which limits the memory for long cores."""
 
 LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a set of cores is like; the names are those of the options of `qexp data xrf`."""
+    """The options of a set of cores, named as those of `qexp data xrf`."""
 
     spectra: int = 200
     """Of each core."""
@@ -99,7 +99,7 @@ class Options:
 
 
 def check(options: Options, cores: int, test: int, validation: int) -> None:
-    """Raises QexpError with all that is wrong with the options."""
+    """Raises QexpError with all problems of the options."""
     rest = cores - test - 1
     sound = [
         (1 <= cores <= 1000, f"--cores {cores}: from 1 to 1000"),
@@ -126,7 +126,7 @@ def check(options: Options, cores: int, test: int, validation: int) -> None:
 
 @dataclass(frozen=True)
 class Scanner:
-    """How a core was scanned."""
+    """The settings with which a core was scanned."""
 
     voltage: int
     """[kV]"""
@@ -152,7 +152,7 @@ class Scan:
 
 
 def scan(seeds: Seeds, number: int, options: Options) -> Scan:
-    """The core of a number and its spectra, the same whatever else is drawn."""
+    """The core of a number and its spectra, independent of all others."""
     drawn = core(seeds, number, options.spectra, STEP)
     scanner = scanner_of(seeds, number, options.voltage[number % len(options.voltage)])
     counts = np.empty((options.spectra, CHANNELS), dtype=np.int64)
@@ -165,7 +165,7 @@ def scan(seeds: Seeds, number: int, options: Options) -> Scan:
 
 
 def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
-    """The settings for a core, and what the instrument was like on its day."""
+    """The settings for a core, with the state of the instrument on that day."""
     random = seeds.numpy("xrf", number, "scanner")
     return Scanner(
         voltage=voltage,
@@ -184,7 +184,7 @@ def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
 
 
 def count_rates(elements: Array, scanner: Scanner) -> Array:
-    """What is counted of samples, on average.
+    """The mean count rates of samples.
 
     elements  (sample, element)  mass fractions in the order of `sediments.ELEMENTS`
     returns   (sample, channel)  [s-1]
@@ -193,7 +193,7 @@ def count_rates(elements: Array, scanner: Scanner) -> Array:
 
 
 def arrivals(elements: Array, scanner: Scanner) -> Array:
-    """The same of a detector that can tell any two photons apart."""
+    """The mean count rates of a detector without pile-up."""
     tables, energies, seen = _optics(scanner.voltage)
     light = np.concatenate([fluorescence(elements, tables), scattering(elements, tables)], axis=1)
     widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
@@ -212,7 +212,7 @@ def _optics(voltage: int) -> tuple[Interactions, Array, Array]:
 
 
 def measured(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
-    """CaCO3 and TOC of all depths with the errors of a good laboratory [wt%]; never less than nothing.
+    """CaCO3 and TOC of all depths with the errors of a good laboratory [wt%]; never negative.
 
     One standard deviation is 0.5 wt% and 1 % of the value for CaCO3, 0.02 wt% and 2 % for TOC.
     """
@@ -223,5 +223,5 @@ def measured(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
 
 
 def labelled(options: Options) -> list[int]:
-    """Which of the spectra of a core have targets, in the middles of equal parts of it."""
+    """The spectra of a core with targets, at the centres of equal parts of it."""
     return [(2 * part + 1) * options.spectra // (2 * options.labelled) for part in range(options.labelled)]

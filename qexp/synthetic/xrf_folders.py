@@ -1,4 +1,4 @@
-"""Folders of made-up XRF spectra, in the layout in which spectra of cores are published for masked modelling."""
+"""Folders of synthetic XRF spectra, in the layout of published spectra of cores for masked modelling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS: dict[str, str] = {
     "current": "of the tube [mA]",
     "live_time": "of the spectrum [s]",
 }
-"""Of info.csv and val.csv."""
+"""Columns of info.csv and val.csv, with their descriptions."""
 
 ALL = "pretrain"
 """The data set of all spectra, without targets."""
@@ -40,10 +40,10 @@ scatters twice, changes of the water film, roughness, grains, cracks, and drift 
 
 
 class Made(NamedTuple):
-    """A set of cores that was written."""
+    """A written set of cores."""
 
     folders: list[Path]
-    """That hold spectra: OUT/pretrain/test and so on."""
+    """The folders with spectra: OUT/pretrain/test and so on."""
     spectra: int
     labelled: int
 
@@ -57,13 +57,13 @@ def write(
     overwrite: bool = False,
     watch: Callable[[str, float], None] = lambda name, share: None,
 ) -> Made:
-    """Make cores, and write OUT/{pretrain,caco3,toc}/{test,train}/ with info.csv, spe/ and, but for pretrain, target/.
+    """Make cores, and write OUT/{pretrain,caco3,toc}/{test,train}/ with info.csv, spe/ and, for labels, target/.
 
     test        how many of the cores are for the test, the first ones: a quarter, at least one, if left out
-    validation  how many of the next ones val.csv names: a sixth of those that are left, if left out
-    watch       is called with the name of a core and the share of all that is done
+    validation  number of the next cores, listed in val.csv: a sixth of the remaining cores, if left out
+    watch       called with the name of a core and the finished share of the whole
 
-    OUT appears when all are made. A core is the same, byte for byte, however many others are made with it.
+    OUT appears when all cores are finished. A core has the same bytes however many others are made with it.
     Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
     """
     test = min(max(cores // 4, 1), cores - 1) if test is None else test
@@ -85,14 +85,14 @@ def write(
             watch(f"core_{number:03d}", number / cores)
             scanned = scan(seeds, number, options)
             part = "test" if number < test else "train"
-            told = _rows(scanned)
+            lines_of = _rows(scanned)
             for name in sets:
                 place = Path(name) / part
                 which = range(options.spectra) if name == ALL else chosen
                 _write_files(folder / place, scanned, which, name)
-                rows[place / "info.csv"] += [told[depth] for depth in which]
+                rows[place / "info.csv"] += [lines_of[depth] for depth in which]
                 if test <= number < test + validation:
-                    rows[place / "val.csv"] += [told[depth] for depth in which]
+                    rows[place / "val.csv"] += [lines_of[depth] for depth in which]
         for path, lines in rows.items():
             _write(folder / path, [",".join(COLUMNS), *lines])
         files.write_bytes(folder / README, _readme(options, cores, test, validation).encode())
@@ -104,7 +104,7 @@ def _filename(scanned: Scan, depth: int) -> str:
 
 
 def _rows(scanned: Scan) -> list[str]:
-    """Of info.csv, for each depth."""
+    """A line of info.csv for each depth."""
     settings = f"{scanned.scanner.voltage},{scanned.scanner.current:.3f},{scanned.scanner.live_time:g}"
     return [
         f"{_filename(scanned, depth)},{scanned.name},{STEP * depth + STEP // 2},{settings}"
@@ -121,7 +121,7 @@ def _write_files(place: Path, scanned: Scan, which: Iterable[int], name: str) ->
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """A file of a folder that is not there yet: thousands, each of which need not wait for the disk."""
+    """Write a file of the temporary folder without waiting for the disk, since there are thousands."""
     try:
         path.write_bytes(("\n".join(lines) + "\n").encode())
     except OSError as error:
@@ -129,7 +129,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _readme(options: Options, cores: int, test: int, validation: int) -> str:
-    columns = "\n".join(f"| {name} | {told} |" for name, told in COLUMNS.items())
+    columns = "\n".join(f"| {name} | {meaning} |" for name, meaning in COLUMNS.items())
     labels = (
         f"""
 `caco3/` and `toc/` hold the {options.labelled} spectra of each core that have a target: under `target/` a file of the \

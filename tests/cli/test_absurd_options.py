@@ -46,7 +46,7 @@ ABSURD = {
     "a number of thousands of digits": (("run", "sound", "--set", f"epochs={DIGITS}"), "not a number of sensible size"),
     "a key of thousands of steps": (
         ("run", "sound", "--set", f"losses{'.a' * 5000}=1"),
-        "5,001 keys inside each other; a spec has at most 50",
+        "5,001 nested keys; a spec has at most 50",
     ),
     "a seed of thousands of digits": (("run", "sound", "--seeds", DIGITS), "a seed is less than 2^63"),
     "a range to thousands of digits": (("run", "sound", "--seeds", f"0:{DIGITS}"), "a seed is less than 2^63"),

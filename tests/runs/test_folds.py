@@ -136,7 +136,7 @@ def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_be
     dataset.write_text(dataset.read_text().replace('"stone"', f'"{name}"'))
     code, _, stderr = qexp("validate")
     assert code == 2
-    assert f"$.dataset: tables of the held-out rows have a column '{name}' of their own" in stderr
+    assert f"$.dataset: tables of the held-out rows have another column '{name}'" in stderr
 
 
 def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused(run, write, qexp):
@@ -149,7 +149,7 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
     assert "$.baselines[2]: the same as $.baselines[1]" in stderr
 
 
-def test_networks_of_the_inner_parts_are_averaged_or_new_ones_trained_on_all_training_rows(run):
+def test_networks_of_the_inner_folds_are_averaged_or_new_ones_trained_on_all_training_rows(run):
     def networks(made: RunDirectory) -> list[str]:
         return [network.name for network in made.fold("003").record().fold.networks]
 
@@ -160,7 +160,7 @@ def test_networks_of_the_inner_parts_are_averaged_or_new_ones_trained_on_all_tra
     assert all(one.epoch == 8 for one in refitted.fold("003").record().fold.networks)
 
 
-def test_what_is_selected_is_what_does_better_on_the_inner_parts(run):
+def test_what_is_selected_is_what_does_better_on_the_inner_folds(run):
     made = run(select={"learning_rate": [1e-7, 0.02]}, keep="last")
     assert {fold.record().fold.chosen["learning_rate"] for fold in made.all_folds()} == {0.02}
     assert made.record().results["test"]["iron"]["r2"] > 0

@@ -41,13 +41,13 @@ def test_cores_that_are_held_apart_are_no_leak():
 def test_a_spectrum_that_is_trained_or_validated_on_and_tested_is_found_whatever_its_core_is_called(train, validation):
     some = spectra("A 1", "A 2", "B 3", "C 2", "C 4", "D 5")
     (said,) = messages(some, train, validation, [3, 4, 5])
-    assert said.startswith("test spectra are trained or validated on, too: core C: 1 of 2 test spectra;")
+    assert said.startswith("test spectra are also trained or validated on: core C: 1 of 2 test spectra;")
     assert "--allow-leak" in said
 
 
 def test_a_core_with_spectra_on_both_sides_is_found_although_no_spectrum_is_the_same():
     (said,) = messages(spectra("A 1", "A 2", "A 3", "B 4"), [0], [1], [2, 3])
-    assert "cores are held apart" in said
+    assert "each core must be in one part only" in said
     assert "core A: 2 other spectra" in said
     assert "core B" not in said
 
@@ -83,4 +83,4 @@ def test_what_must_be_said_tells_spectra_from_cores():
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
     found = [overlap.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
-    assert overlap.told(found).endswith("core core_19: 1 of 3 test spectra, and 30 more")
+    assert overlap.in_words(found).endswith("core core_19: 1 of 3 test spectra, and 30 more")

@@ -204,7 +204,7 @@ def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_
 @pytest.mark.parametrize(
     ("split", "said"),
     [
-        ('{"type": "random", "parameters": {"share": 0.3}}', "cores are held apart"),
+        ('{"type": "random", "parameters": {"share": 0.3}}', "each core must be in one part only"),
         ('{"type": "held_out", "parameters": {"by": "name", "values": ["A_0.txt"]}}', "core A: 2 other spectra"),
     ],
 )

@@ -374,7 +374,7 @@ def test_a_run_in_which_nothing_would_be_trained_is_refused(here, qexp):
     frozen = 'pretrain.freeze=["encoder", "head"]'
     code, stdout, stderr = qexp("run", "finetune", "--set", frozen, "--set", "pretrain.epochs_frozen=1")
     assert (code, stdout) == (2, "")
-    assert "at $.pretrain.freeze: all that has weights is frozen, and nothing is left to train" in stderr
+    assert "at $.pretrain.freeze: all operations with weights are frozen, and nothing is left to train" in stderr
     assert not (here / "runs/finetune_0").exists()
 
 

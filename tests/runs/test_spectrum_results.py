@@ -20,7 +20,7 @@ from qexp.models.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
-from qexp.runs.evaluation.spectra import Subject, evaluate, inner_parts
+from qexp.runs.evaluation.spectra import Subject, evaluate, inner_folds
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
 from qexp.runs.record.state import State
@@ -201,7 +201,7 @@ def test_what_baselines_choose_by_are_whole_cores_of_the_spectra_that_the_networ
 def test_baselines_choose_by_whole_cores_as_many_as_there_are_and_five_at_most():
     owners = np.repeat([f"core_{number}" for number in range(8)], 4)
     for rows, parts in ((np.arange(32), 5), (np.arange(3, 12), 3), (np.array([1, 2, 30]), 2)):
-        made = inner_parts(rows, owners, Seeds(0))
+        made = inner_folds(rows, owners, Seeds(0))
         assert len(made) == parts
         for train, test in made:
             assert not set(owners[train]) & set(owners[test])
@@ -210,7 +210,7 @@ def test_baselines_choose_by_whole_cores_as_many_as_there_are_and_five_at_most()
 
 @pytest.mark.parametrize(("rows", "parts"), [(1, 0), (2, 2), (4, 4), (9, 5)])
 def test_of_one_core_baselines_choose_by_its_spectra(rows, parts):
-    made = inner_parts(np.arange(rows), np.full(rows, "core_0"), Seeds(0))
+    made = inner_folds(np.arange(rows), np.full(rows, "core_0"), Seeds(0))
     assert len(made) == parts
     assert all(len(train) and len(test) for train, test in made)
 

@@ -154,4 +154,4 @@ def test_a_choice_among_millions_of_combinations_is_refused_by_its_count(specs, 
         "losses": {"depth": "mae"},
     }
     said = problems(specs.write("experience", experience))
-    assert any("$.select: 1,048,576 combinations are too many to choose from; at most 10,000" in line for line in said)
+    assert any("$.select: 1,048,576 combinations are too many; list at most 10,000" in line for line in said)

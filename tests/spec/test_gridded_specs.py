@@ -113,7 +113,7 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
     [
         ("dataset", [("path", "dome")], "$.path: there is no folder 'dome'; looked for"),
         ("dataset", [("mapping", "f3")], "$.mapping: no mapping and no folder 'f3'; did you mean 'f13'?"),
-        ("dataset", [("inputs", {"thk": 1})], "$.inputs: the mapping names inputs and outputs already"),
+        ("dataset", [("inputs", {"thk": 1})], "$.inputs: the mapping already names inputs and outputs"),
         ("dataset", [("mapping", ...)], "the key 'inputs' is missing; list its variables, or name a 'mapping'"),
         (
             "dataset",
@@ -128,7 +128,7 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         (
             "dataset",
             [("mapping", ...), ("inputs", {"thk": 1, "ubar": 1}), ("outputs", {"ubar": 1})],
-            "$.outputs.ubar: 'ubar' is an input, too",
+            "$.outputs.ubar: 'ubar' is also an input",
         ),
         ("dataset", [("patch_size", 40)], "$.patch_size: a patch of 40 × 40 cells is larger than the frames of"),
         ("dataset", [("patch_size", 0)], "$.patch_size: must not be"),
@@ -136,7 +136,11 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         ("dataset", [("stepping", 0)], "$.stepping: must be at least 1"),
         ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'path'?"),
         ("experience", [("split", [0.8, 0.2])], "$.split: frames of the train folders are kept for validation by"),
-        ("experience", [("split", {"type": "k_fold"})], "$.split: makes 5 parts, but one is kept for validation"),
+        (
+            "experience",
+            [("split", {"type": "k_fold"})],
+            "$.split: makes 5 parts, but only one can be kept for validation",
+        ),
         ("experience", [("split.parameters.by", "site")], "$.split.parameters.by: frames have no column 'site'"),
         ("experience", [("split.parameters.share", 0.9)], "$.split.parameters.share: 0.9 of 3 different 'folder'"),
         (

@@ -249,8 +249,8 @@ def test_an_override_that_json_cannot_hold_is_refused(value):
         ("sizes.3=1", "sizes is a list of 3; number its items from 0"),
         ("sizes.first=1", "sizes is a list of 3; number its items from 0"),
         ("sizes.-1=1", "sizes is a list of 3; number its items from 0"),
-        ("epochs.many=1", "there is nothing to set inside epochs, the number 2"),
-        ("dataset.size.0.x=1", "there is nothing to set inside dataset.size.0, the number 16"),
+        ("epochs.many=1", "epochs has no keys, it is the number 2"),
+        ("dataset.size.0.x=1", "dataset.size.0 has no keys, it is the number 16"),
     ],
 )
 def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hint):

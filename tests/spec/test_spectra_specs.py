@@ -154,17 +154,17 @@ FILES_WITH_A_FAULT = {
     "a spectrum in both parts": (
         lambda few: shutil.copy(few / "train/spe/A2_5.csv", few / "test/spe/D1_4.csv"),
         "experiences/scratch.json at $.split",
-        "test spectra are trained or validated on, too: core D1: 1 of 6 test spectra",
+        "test spectra are also trained or validated on: core D1: 1 of 6 test spectra",
     ),
     "a spectrum for validation and in the test part": (
         lambda few: shutil.copy(few / "train/spe/C1_5.csv", few / "test/spe/D1_4.csv"),
         "experiences/scratch.json at $.split",
-        "test spectra are trained or validated on, too: core D1: 1 of 6 test spectra",
+        "test spectra are also trained or validated on: core D1: 1 of 6 test spectra",
     ),
     "a core in both parts": (
         lambda few: (few / "test/info.csv").write_text((few / "test/info.csv").read_text().replace(",D1,", ",A2,")),
         "experiences/scratch.json at $.split",
-        "cores are held apart, but some are tested and trained on: core A2: 6 other spectra",
+        "each core must be in one part only, but some are tested and trained on: core A2: 6 other spectra",
     ),
     "zeros": (
         lambda few: (few / "test/spe/D1_4.csv").write_text("0 " * 64),
@@ -209,7 +209,7 @@ DATASETS_WITH_A_FAULT = {
     "a depth column that is not there": ("depth", "dept", "$.depth", "did you mean 'depth'"),
     "a unit of nothing": ("units", {"toc": "wt%", "tos": "wt%"}, "$.units.tos", "did you mean 'toc'"),
     "a target with a taken name": ("target", "mask", "$.target", "choose another name"),
-    "falling energies": ("energy", [1.0, -0.1], "$.energy[1]", "higher energies"),
+    "falling energies": ("energy", [1.0, -0.1], "$.energy[1]", "greater than 0"),
     "other spectra than before": ("fingerprint", "0123", "$.fingerprint", "other spectra than before"),
     "an unknown key": ("chanels", 64, "$.chanels", "did you mean 'channels'"),
 }
@@ -262,16 +262,16 @@ EXPERIENCES_WITH_A_FAULT = {
     "none labelled": ("scratch", "labelled", 0, "$.labelled", "must be at least 1"),
     "most labelled": ("scratch", "labelled", "most", "$.labelled", "known: all"),
     "one labelled, of which to choose": ("scratch", "labelled", 1, "$.labelled", "use at least 2"),
-    "several folds": ("scratch", "split", "leave_one_out", "$.split", "makes 30 parts, but one is tested"),
+    "several folds": ("scratch", "split", "leave_one_out", "$.split", "makes 30 parts, but only one can be tested"),
     "several draws": (
         "scratch", "split", {"type": "random", "parameters": {"repeats": 2}}, "$.split", "makes 2 parts",
     ),
     "several inner folds": (
         "scratch", "inner", {"type": "group_k_fold", "parameters": {"by": "core"}}, "$.inner",
-        "makes 4 parts, but one is kept for validation",
+        "makes 4 parts, but only one can be kept for validation",
     ),
     "shares": ("scratch", "split", [0.8, 0.2], "$.split", "spectra are held out by core"),
-    "divided cores": ("scratch", "split", "random", "$.split", "cores are held apart"),
+    "divided cores": ("scratch", "split", "random", "$.split", "each core must be in one part only"),
     "an unknown column": (
         "scratch", "split", held_out("coer", "A1"), "$.split.parameters.by", "no column 'coer'; did you mean 'core'?",
     ),
@@ -295,10 +295,10 @@ EXPERIENCES_WITH_A_FAULT = {
     "a mask that no encoder takes": (
         "scratch", "inputs", ["spectrum", "mask"], "$.inputs[1]", "the model has no input 'mask'",
     ),
-    "the answer among the inputs": ("scratch", "inputs", ["spectrum", "toc"], "$.outputs[0]", "told the answer"),
+    "the answer among the inputs": ("scratch", "inputs", ["spectrum", "toc"], "$.outputs[0]", "see the answer"),
     "baselines of spectra": ("masked", "baselines", ["ridge"], "$.baselines", "leave them out"),
-    "a logarithm of nothing": ("masked", "transforms.spectrum", "log", "$.transforms.spectrum", "0 becomes no finite"),
-    "a target scaled by itself": ("scratch", "transforms.toc", "per_sample", "$.transforms.toc", "be taken back"),
+    "a logarithm of nothing": ("masked", "transforms.spectrum", "log", "$.transforms.spectrum", "0 becomes infinite"),
+    "a target scaled by itself": ("scratch", "transforms.toc", "per_sample", "$.transforms.toc", "be inverted"),
     "sizes of spectra": ("scratch", "sizes", [8, 4, 4], "$.sizes", "'sizes' is for generated datasets"),
     "choices of spectra": ("scratch", "select", {"epochs": [1]}, "$.select", "'select' is for tabular datasets"),
     "a metric of all values at once": (

@@ -188,7 +188,7 @@ def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(pla
     code, stdout, stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json")
     assert (code, stdout) == (0, "")
     assert stderr.splitlines() == [
-        "warning: specs/datasets/rows.json at $: 'moon/rows.csv' was not found, so that stand-in data are used, "
+        "warning: specs/datasets/rows.json at $: 'moon/rows.csv' was not found; stand-in data are used, "
         "'moon/made_up.csv'; put the file into data/, or add its folder to QEXP_DATA",
         "2 specs are right",
     ]
@@ -250,8 +250,8 @@ def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(place, s
 DATASETS_WITH_A_FAULT = {
     "a column that is not there": ("inputs.reflectance", ["M415", "M751"], "$.inputs.reflectance[1]", "'M750'"),
     "an output that is not there": ("outputs.tio2", "TiO", "$.outputs.tio2[0]", "did you mean 'TiO2'"),
-    "an answer among the inputs": ("inputs.angles", ["TiO2"], "$.outputs.tio2", "would be told the answer"),
-    "a variable that is both": ("outputs.angles", "TiO2", "$.outputs.angles", "'angles' is an input, too"),
+    "an answer among the inputs": ("inputs.angles", ["TiO2"], "$.outputs.tio2", "would see the answer"),
+    "a variable that is both": ("outputs.angles", "TiO2", "$.outputs.angles", "'angles' is also an input"),
     "no columns": ("inputs.angles", [], "$.inputs.angles", "at least 1"),
     "a column twice": ("inputs.angles", ["inc", "inc"], "$.inputs.angles", "must not repeat"),
     "a unit of nothing": ("units.tio", "wt%", "$.units.tio", "did you mean 'tio2'"),
@@ -340,7 +340,7 @@ EXPERIENCES_WITH_A_FAULT = {
         "model.operations.look: 8 TB to train its weights",
     ),
     "a logarithm of nothing": ("transforms.angles", "log", "$.transforms.angles", "row 4, column 'inc': 0 becomes"),
-    "an answer among the inputs": ("inputs", ["reflectance", "tio2"], "$.outputs[0]", "would be told the answer"),
+    "an answer among the inputs": ("inputs", ["reflectance", "tio2"], "$.outputs[0]", "would see the answer"),
     "an output that is not there": ("outputs", ["tio"], "$.losses.tio2", "'tio2' is not an output"),
     "an input that is not there": ("inputs", ["reflectance", "angle"], "$.inputs[1]", "did you mean 'angles'"),
 }
@@ -379,7 +379,7 @@ def test_choosing_needs_rows_to_choose_on(spoil, problems):
     assert "at $.select: " in said
     assert "add $.inner" in said
     (said,) = problems(spoil("experience", *changes, ("additional_callbacks", ["early_stopping"])))
-    assert "at $.additional_callbacks[0]: 'early_stopping' looks at an error on rows that are not trained on" in said
+    assert "at $.additional_callbacks[0]: 'early_stopping' needs validation rows" in said
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_a_constant_column_cannot_be_standardized_and_is_named(place, data, prob
 def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batch(place, spoil, problems, qexp):
     spoil("model", ("operations.norm", {"module": "batch_norm"}), ("branches.0.operations", ["join", "norm", "look"]))
     (said,) = problems(spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 5)))
-    assert "$.batch_size: the last of the batches of 11 rows has a single one" in said
+    assert "$.batch_size: the last of the batches of 11 rows has a single row" in said
     assert qexp("validate", spoil("experience", ("inner", ...), ("keep", "last"), ("batch_size", 4))).code == 0
 
 

@@ -85,9 +85,9 @@ DATASETS = {
     "an interval that falls": (
         "varyings.depth.0",
         [0.4, 0.2],
-        "$.varyings.depth[0]: the interval must rise, but goes from 0.4 to 0.2",
+        "$.varyings.depth[0]: the interval must increase, but goes from 0.4 to 0.2",
     ),
-    "an interval of no width": ("varyings.depth.0", [0.1, 0.1], "$.varyings.depth[0]: the interval must rise"),
+    "an interval of no width": ("varyings.depth.0", [0.1, 0.1], "$.varyings.depth[0]: the interval must increase"),
     "an interval below 0": (
         "varyings.depth.0",
         [-0.1, 0.2],
@@ -97,7 +97,7 @@ DATASETS = {
     "overlapping intervals": (
         "varyings.depth.1",
         [0.15, 0.5],
-        "$.varyings.depth[1]: starts at 0.15, before the interval ahead of it ends at 0.2; order and part them",
+        "$.varyings.depth[1]: starts at 0.15, before the interval ahead of it ends at 0.2; sort them, without overlap",
     ),
     "intervals in disorder": ("varyings.depth", [[0.5, 0.6], [0.1, 0.2]], "$.varyings.depth[1]: starts at 0.1, before"),
     "an interval of three numbers": ("varyings.depth.0", [0.1, 0.2, 0.3], "$.varyings.depth[0]: must have at most 2"),
@@ -149,7 +149,11 @@ DATASETS = {
         "log_normal",
         "$.distributions.depth: must be an object",
     ),
-    "a matrix axis that falls": ("matrix.axes.depth", [4, 0], "$.matrix.axes.depth: the axis must rise, but goes from"),
+    "a matrix axis that falls": (
+        "matrix.axes.depth",
+        [4, 0],
+        "$.matrix.axes.depth: the axis must increase, but goes from",
+    ),
     "a matrix axis that is no variable": (
         "matrix.axes.dept",
         [0, 4],
@@ -255,12 +259,12 @@ MODELS = {
     "a start that is not there": (
         "branches.1.x_name",
         "sen",
-        "$.branches[1].x_name: nothing before this branch is called 'sen'; did you mean 'seen'?",
+        "$.branches[1].x_name: no input or earlier branch is called 'sen'; did you mean 'seen'?",
     ),
     "one start of several that is not there": (
         "branches.0.x_name",
         ["displacement", "displacement_1"],
-        "$.branches[0].x_name: nothing before this branch is called 'displacement_1'; did you mean 'displacement'?",
+        "$.branches[0].x_name: no input or earlier branch is called 'displacement_1'; did you mean 'displacement'?",
     ),
     "no start": ("branches.0.x_name", [], "$.branches[0].x_name: must have at least 1 item"),
     "a branch without an end": ("branches.0.y_name", ..., "$.branches[0]: the key 'y_name' is missing"),
@@ -278,7 +282,7 @@ MODELS = {
     "several starts and no operation at all": (
         "branches.1",
         {"x_name": ["displacement", "seen"], "y_name": "depth", "operations": []},
-        "$.branches[1].operations: several inputs and nothing that joins them; add a 'concatenate'",
+        "$.branches[1].operations: several inputs, but no operation that joins them; add a 'concatenate'",
     ),
     "attention of a wrong width": (
         "operations.look.parameters.filters",
@@ -592,7 +596,7 @@ def test_an_output_must_be_of_the_size_of_its_variable(specs, problems):
     specs.spoil("model", ("operations.to_depth.parameters.filters", [3, 2]))
     assert problems("specs/experiences/sound.json") == [
         "specs/experiences/sound.json at $.outputs[0]: "
-        "the model makes [2] for 'depth', but its values are [1]; end the branch accordingly"
+        "the model makes [2] for 'depth', but its values are [1]; end the branch with that shape"
     ]
 
 

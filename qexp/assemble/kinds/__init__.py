@@ -19,7 +19,7 @@ KINDS: Mapping[str, Kind[Any]] = {
     "gridded": GriddedKind(),
     "spectra": SpectraKind(),
 }
-"""By the type of the dataset."""
+"""Type of the dataset → its kind."""
 
 
 def kind_of(dataset: Mapping[str, Any]) -> Kind[Any]:

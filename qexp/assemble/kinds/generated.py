@@ -1,4 +1,4 @@
-"""Datasets that are simulated, and experiences on them."""
+"""Simulated datasets, and experiences on them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from qexp.workspace import Workspace
 
 
 def generated_of(document: Document, tables: Tables) -> GeneratedDataset:
-    """The dataset of a document that must be a generated one's. Raises QexpError for others."""
+    """The dataset of a document of a generated one. Raises QexpError for other types."""
     if document["type"] != "generated":
-        raise QexpError(f"this needs a dataset that is simulated, but its type is '{document['type']}'")
+        raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
     return GeneratedKind().dataset(document, tables, None)
 
 
@@ -84,7 +84,7 @@ class GeneratedKind(Kind[GeneratedDataset]):
 def _in_document(document: Document, tables: Tables) -> Iterator[Finding]:
     quantities = tables["quantities"]
     generator = tables["generators"][document["generation_type"]].build()
-    lacking = [told for name, told in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
+    lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
     if lacking:
         yield ("generation_type",), f"the generator lacks a method, {lacking[0]}"
         return
@@ -145,13 +145,13 @@ def _in_batches(document: Document, network: Network) -> Iterator[Finding]:
     if normalises and document["sizes"][0] % document["batch_size"] == 1:
         yield (
             ("batch_size",),
-            f"the last of the batches of {document['sizes'][0]} samples has a single one, which a 'batch_norm' "
+            f"the last of the batches of {document['sizes'][0]} samples has a single sample, which a 'batch_norm' "
             "cannot normalise; choose another size",
         )
 
 
 def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
-    """Whether the dataset makes what a model's filters are matched to."""
+    """Whether the dataset makes the images that a model's filters are matched to."""
     images = dataset.generator.images(dataset.variables)
     for index, branch in enumerate(network.branches):
         for position, name in enumerate(branch.operations):
@@ -190,7 +190,7 @@ def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables
 
 
 def _unknown_variable(name: str, known: Iterable[str], quantities: Quantities) -> str:
-    """Why a dataset cannot have a variable of this name."""
+    """Message that a dataset cannot have a variable of this name."""
     if base_name(name) in quantities:
         return f"this dataset has no '{name}'; {suggestion(name, known)}"
     return f"no variable '{name}'; {suggestion(name, known)}"

@@ -30,10 +30,10 @@ from qexp.tables import Tables, built
 from qexp.workspace import Workspace
 
 PATCHES_LOOKED_AT = 64
-"""By which it is seen whether transforms fit the fields."""
+"""Number of patches on which transforms are tried."""
 
 BYTES_OF_PLACE = 40
-"""Where a patch lies: five numbers."""
+"""Bytes of a patch's position: five numbers."""
 
 
 class GriddedKind(Kind[GriddedDataset]):
@@ -66,8 +66,8 @@ class GriddedKind(Kind[GriddedDataset]):
         return {**document, "dataset": dataset, "transforms": {**own, **document.get("transforms", {})}}
 
     def pinned(self, document: Document, dataset: GriddedDataset, workspace: Workspace) -> Document:
-        told = {"units": dataset.units, "spacing": spacings(dataset)}
-        return {**document, **told, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+        recorded = {"units": dataset.units, "spacing": spacings(dataset)}
+        return {**document, **recorded, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
 
     def findings(
         self, document: Document, dataset: GriddedDataset, tables: Tables, network: Network | None, available: int
@@ -98,7 +98,7 @@ class GriddedKind(Kind[GriddedDataset]):
 
 
 def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:
-    """Inputs and outputs of a gridded dataset, each with the value that divides it. Raises DatasetError."""
+    """Inputs and outputs of a gridded dataset with their typical values, which divide them. Raises DatasetError."""
     name: str | None = document.get("mapping")
     if name is not None:
         return mappings.preset(name) if name in mappings.PRESETS else _mapping_of_files(name, workspace)
@@ -127,7 +127,7 @@ def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
 
 
 def spacings(dataset: GriddedDataset) -> list[list[float]]:
-    """Widths of the cells along y and x that there are in the training folders, each pair once."""
+    """Widths of the cells along y and x in the training folders, each pair once."""
     found: list[list[float]] = []
     for frames in dataset.training_folders:
         if frames.spacing is not None and not any(alike(frames.spacing, known) for known in found):
@@ -137,7 +137,7 @@ def spacings(dataset: GriddedDataset) -> list[list[float]]:
 
 def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds) -> tuple[Numbers, Numbers]:
     """Training and validation frames, as rows of the dataset. Raises SplitError and FieldError."""
-    advice = "one is kept for validation; use 'random_groups', 'time_block', 'held_out' or 'random'"
+    advice = "only one can be kept for validation; use 'random_groups', 'time_block', 'held_out' or 'random'"
     return one_fold(built(tables["splits"], split), dataset.rows, dataset.column, seeds.numpy("split"), advice)
 
 
@@ -174,12 +174,12 @@ def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset
         if not finite.all():
             yield (
                 ("transforms", name),
-                f"{seen[~finite][0]:g} becomes no finite number; use another transform for '{name}'",
+                f"{seen[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
             )
 
 
 def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:
-    """Whether what is trained on patches can be judged on whole frames."""
+    """Whether a network that is trained on patches can be evaluated on whole frames."""
     for height, width in sorted({frames.size for frames in dataset.parts["test"]}):
         if trouble := refusal(network, height, width):
             yield ("model",), f"in the test part: {trouble}"

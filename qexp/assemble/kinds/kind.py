@@ -1,4 +1,4 @@
-"""What qexp has to know of a kind of dataset to read, check and train on it."""
+"""What qexp needs to know about a kind of dataset to read, check and train on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Dataset(Protocol):
     """A dataset of any kind."""
 
     warnings: list[str]
-    """What is allowed, but may be a mistake."""
+    """A warning: something that is allowed, but may be a mistake."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample, and its shape without the batch."""
@@ -39,7 +39,7 @@ D = TypeVar("D", bound=Dataset)
 
 @dataclass(frozen=True)
 class Exposed:
-    """Which samples a run is trained or validated on, and which it is tested on, as rows of what has their hashes."""
+    """Training and validation samples of a run, and its test samples, as rows of a dataset with their hashes."""
 
     spectra: overlap.Spectra
     trained: Rows
@@ -47,58 +47,58 @@ class Exposed:
 
 
 class Kind(ABC, Generic[D]):
-    """A kind of dataset. Documents have been checked against their schema; forms may be short or long."""
+    """A kind of dataset. Documents have been checked against their schema; they may be in short or long form."""
 
     makes: str = "has"
-    """What errors say the dataset does with its variables."""
+    """The verb with which errors say that a dataset provides a variable."""
     pretrainable: bool = True
-    """Whether a run can start from the weights of another one."""
+    """Whether a run can start from the weights of another run."""
     several_networks: bool = False
-    """Whether several networks are trained, or chunks of a file estimated, at a time, each with one thread."""
+    """Whether several networks are trained, or several chunks of a file estimated, at a time, with one thread each."""
     whole: ClassVar[Mapping[str, str]] = {}
-    """Key of an experience that says how many training samples are used → its value for all of them."""
+    """Key of an experience for the number of training samples → its value for all of them."""
 
     @abstractmethod
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
         """The dataset of a document.
 
-        workspace  where its files are looked for, besides where they were when it was prepared and in `QEXP_DATA`
-        Raises DatasetError with all that is wrong with its files.
+        workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
+        Raises DatasetError with all problems of its files.
         """
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
-        """The same of a document that was checked against its schema alone. Raises DatasetError."""
+        """Like `opened`, for a document that was only checked against its schema. Raises DatasetError."""
         return self.dataset(document, tables, workspace)
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
-        """What is wrong with the dataset only until the command that makes its files is given."""
+        """Problems that the command that makes the dataset's files would solve."""
         return []
 
     def completed(self, document: Document, workspace: Workspace) -> Document:
-        """The experience, with what follows from its dataset filled in. Raises DatasetError."""
+        """The experience, with values that follow from its dataset filled in. Raises DatasetError."""
         return document
 
     def pinned(self, document: Document, dataset: D, workspace: Workspace) -> Document:
-        """The dataset's whole document with the content of its files, so that other content has another digest."""
+        """The dataset's whole document with the hash of its files, so that the digest depends on their content."""
         return document
 
     @abstractmethod
     def findings(
         self, document: Document, dataset: D, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
-        """All that is wrong with an experience on this dataset.
+        """All problems of an experience on this dataset.
 
-        network    what is trained, if inputs and outputs fit it
+        network    the network that is trained; None if inputs and outputs do not fit it
         available  bytes of memory of the machine that will train
         """
 
     def findings_in_model(self, dataset: D, network: Network, tables: Tables) -> Iterator[Finding]:
-        """What is wrong with a model on this dataset; places are the model's."""
+        """Problems of a model on this dataset; places are in the model."""
         for name, operation in network.operations.items():
             if isinstance(operation, MatchedFilters):
                 yield (
                     ("operations", name),
-                    "matched filters need a dataset that is simulated, which this one is not",
+                    "matched filters need a simulated dataset, but this one is not simulated",
                 )
 
     def data(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
@@ -107,16 +107,16 @@ class Kind(ABC, Generic[D]):
 
     @abstractmethod
     def samples(self, document: Document, dataset: D) -> Samples:
-        """How many training samples an epoch has, and the memory of those that are kept."""
+        """The number of training samples in an epoch, and the memory of the samples that are kept."""
 
     def exposed(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Exposed | None:
-        """What a run is trained and tested on, where runs keep the hashes of that; None where they do not."""
+        """The training and test samples of a run, if runs keep their hashes; None if not."""
         return None
 
     def training_size(self, spec: Document, dataset: D, tables: Tables, seed: int) -> int:
-        """How many samples the training part has; for kinds with keys in `whole`."""
+        """The number of samples in the training part, for kinds with keys in `whole`."""
         raise NotImplementedError
 
     def without_effect(self, spec: Document) -> Collection[str]:
-        """Parameters of operations that change nothing in a resolved experience."""
+        """Parameters of operations that have no effect in a resolved experience."""
         return ()

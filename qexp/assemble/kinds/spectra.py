@@ -36,7 +36,7 @@ Hidden = Callable[[Tensor], Tensor]
 """Random numbers of masks, (sample, patch) → truth values, (sample, channel)."""
 
 LOOKED_AT = 256
-"""Spectra by which it is seen whether transforms fit."""
+"""Number of spectra on which transforms are tried."""
 
 
 class SpectraKind(Kind[SpectraDataset]):
@@ -95,8 +95,8 @@ def _place(document: Document, workspace: Workspace | None) -> Path:
 def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds) -> tuple[Rows, Rows, Rows]:
     """Training, validation and test spectra of an experience, as rows of the dataset. Raises SplitError.
 
-    Which are tested is the split's matter; which of the others are for validation, that of `inner`, or of the
-    dataset's own validation part.
+    `split` says which are for the test; `inner`, or the dataset's own validation part, which of the others are for
+    validation.
     """
     train, test = _one_fold(document["split"], dataset.rows, dataset, tables, seeds.numpy("split"), "tested")
     if (inner := document.get("inner")) is not None:
@@ -107,7 +107,7 @@ def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: 
 
 
 def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
-    """Those of the training spectra whose targets are used: the first ones of an order that the seed draws."""
+    """The training spectra whose targets are used: the first ones in a random order drawn by the seed."""
     count = document.get("labelled", "all")
     if count == "all":
         return train
@@ -118,12 +118,12 @@ def _one_fold(
     split: Any, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
 ) -> tuple[Rows, Rows]:
     made = built(tables["splits"], defaults.long_form(split, tables["splits"]))
-    advice = f"one is {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
+    advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
     return one_fold(made, rows, dataset.column, random, advice)
 
 
 def hidden_of(network: Network) -> Hidden | None:
-    """Random numbers of masks, (sample, patch) → which channels the network's encoder does not see, if it takes any."""
+    """Random numbers of masks, (sample, patch) → the channels hidden from the network's encoder; None if none are."""
     encoder = _masked_encoder(network)
     if encoder is None:
         return None
@@ -131,7 +131,7 @@ def hidden_of(network: Network) -> Hidden | None:
 
 
 def _masked_encoder(network: Network) -> Encoder | None:
-    """The encoder from which patches are hidden, if there is one."""
+    """The encoder from which patches are hidden; None if there is none."""
     for branch in network.branches:
         encoder = network.operations[branch.operations[0]] if branch.operations else None
         if isinstance(encoder, Encoder) and MASK in branch.sources:
@@ -152,7 +152,7 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
     if not len(validation):
         yield (
             ("inner",),
-            "no spectrum is left for validation; say which, for example "
+            "no spectrum is left for validation; set it, for example "
             '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
         )
     if not len(train):
@@ -161,7 +161,10 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
     if count != "all" and count > len(train):
         yield ("labelled",), f'{count} of {len(train)} training spectra; at most all of them: "all"'
     if len(labelled(document, train, Seeds(0))) == 1 and document.get("baselines"):
-        yield ("labelled",), "baselines choose on some of the labelled spectra, and there is one; use at least 2"
+        yield (
+            ("labelled",),
+            "baselines choose their parameters on part of the labelled spectra, but there is only one; use at least 2",
+        )
     if not document.get("allow_leak"):
         yield from overlap.within(dataset, train, validation, test)
 
@@ -172,20 +175,23 @@ def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) 
     trained_on = _trained_on(document, dataset, tables)
     for name, transform in transforms.items():
         if transform.needs_own and name != SPECTRUM:
-            yield ("transforms", name), f"what it does to one '{name}' cannot be taken back; use 'standardize'"
+            yield ("transforms", name), f"what it does to one '{name}' cannot be inverted; use 'standardize'"
             continue
         if transform.needs_own and (flat := dataset.without_spread()):
             names = some(dataset.names[flat].tolist())
             yield (
                 ("transforms", name),
-                f"the counts of {names} are all the same, and have no deviation to divide by; leave them out",
+                f"the counts of {names} are all the same: their standard deviation is 0; leave them out",
             )
         elif name == SPECTRUM:
             yield from _tried_on_spectra(transform, trained_on, dataset)
         elif name != MASK and dataset.targets is not None:
             used = labelled(document, trained_on, Seeds(0))
             if len(used) == 1 and type(transform).fit is not Transform.fit:
-                yield ("transforms", name), "it is fitted to the labelled spectra, and there is one; use at least 2"
+                yield (
+                    ("transforms", name),
+                    "it is fitted to the labelled spectra, but there is only one; use at least 2",
+                )
             else:
                 yield from _tried(name, transform, _targets(dataset, used), _targets(dataset, dataset.rows))
 
@@ -194,7 +200,10 @@ def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> 
     if SPECTRUM in network.outputs:
         encoder = _masked_encoder(network)
         if encoder is None:
-            yield ("inputs",), "nothing is hidden: no encoder of the model has the input 'mask' beside the spectrum"
+            yield (
+                ("inputs",),
+                "nothing is hidden: no encoder of the model has the input 'mask' in addition to the spectrum",
+            )
         elif seen_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
             yield (
                 ("outputs", document["outputs"].index(SPECTRUM)),
@@ -206,7 +215,7 @@ def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> 
 
 
 def _trained_on(document: Document, dataset: SpectraDataset, tables: Tables) -> Rows:
-    """Training spectra, labelled or not; all where they cannot be divided, which is told elsewhere."""
+    """Training spectra, labelled or not; all spectra if they cannot be divided, which another check reports."""
     try:
         train, _, _ = divided(document, dataset, tables, Seeds(0))
     except SplitError:
@@ -221,7 +230,7 @@ def _targets(dataset: SpectraDataset, rows: Rows) -> Tensor:
 
 
 def _tried_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
-    """What a few spectra tell; where these do not fit many may, since some have counts where the few have none."""
+    """Problems of transforms on a few spectra, then on many: some have counts in channels where the few have none."""
     for count in (LOOKED_AT, MOST_TO_FIT):
         to_fit, values = (_spread(dataset, rows, count) for rows in (trained_on, dataset.rows))
         if not (found := list(_tried(SPECTRUM, transform, to_fit, values))):
@@ -235,7 +244,7 @@ def _spread(dataset: SpectraDataset, rows: Rows, count: int) -> Tensor:
 
 
 def _tried(name: str, transform: Transform, to_fit: Tensor, values: Tensor) -> Iterator[Finding]:
-    """What becomes of values, (row, value), after the transform was fitted to others."""
+    """Transformed values, (row, value), with a transform that was fitted to other rows."""
     try:
         transform.fit(to_fit)
         finite = torch.isfinite(transform(values))
@@ -247,5 +256,5 @@ def _tried(name: str, transform: Transform, to_fit: Tensor, values: Tensor) -> I
     if not finite.all():
         yield (
             ("transforms", name),
-            f"{values[~finite][0]:g} becomes no finite number; use another transform for '{name}'",
+            f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'",
         )

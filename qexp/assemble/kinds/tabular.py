@@ -1,4 +1,4 @@
-"""Datasets of rows of a file, and experiences on them."""
+"""Datasets of rows of a table, and experiences on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from qexp.training.optimizers import OF_MATRICES
 from qexp.workspace import Workspace
 
 FOLDS_LOOKED_INTO = 200
-"""Folds that are divided once more to see whether that works; leave-one-out of many rows has as many, all alike."""
+"""Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
 
 
 class TabularKind(Kind[TabularDataset]):
@@ -48,7 +48,7 @@ class TabularKind(Kind[TabularDataset]):
         )
         if found.stands_in:
             dataset.warnings.append(
-                f"'{document['path']}' was not found, so that stand-in data are used, '{document['stand_in']}'; "
+                f"'{document['path']}' was not found; stand-in data are used, '{document['stand_in']}'; "
                 f"put the file into data/, or add its folder to {places.DATA}"
             )
         return dataset
@@ -78,7 +78,7 @@ class TabularKind(Kind[TabularDataset]):
         if network is not None:
             yield from _in_batches(document, network, trained)
         if (optimizer := defaults.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
-            yield ("optimizer",), f"networks of folds are trained side by side, which '{optimizer}' cannot; use 'adamw'"
+            yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
         yield from _in_names(document, dataset)
         yield from _in_baselines(document, tables)
         yield from _in_select(document, tables, available)
@@ -92,7 +92,7 @@ def _columns(variables: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
 
 
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
-    """Whether every column of the tables of held-out rows would have a name of its own."""
+    """Whether the columns of the tables of held-out rows have different names."""
     outputs = document["outputs"]
     made = ["row", "caution", *(f"{name}{ending}" for ending in ("", "_estimate", "_spread") for name in outputs)]
     for name in dict.fromkeys(name for name in made if made.count(name) > 1):
@@ -101,19 +101,22 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
         if name in made:
             yield (
                 ("dataset",),
-                f"tables of the held-out rows have a column '{name}' of their own, which is not the identifier "
+                f"tables of the held-out rows have another column '{name}', which is not the identifier "
                 f"'{name}'; rename that in {dataset.path}",
             )
 
 
 def _in_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
-    """Whether the table of results can tell the estimators apart."""
+    """Whether the estimators have different names in the table of results."""
     baselines = [defaults.long_form(value, tables["baselines"]) for value in document.get("baselines", [])]
     for position, first in repeated(baselines):
         yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
     for position, baseline in enumerate(baselines):
         if baseline["type"] == NETWORK:
-            yield ("baselines", position), f"'{NETWORK}' is what results call the network itself; rename the baseline"
+            yield (
+                ("baselines", position),
+                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline",
+            )
 
 
 def _in_batches(document: Document, network: Network, folds: list[Fold]) -> Iterator[Finding]:
@@ -121,7 +124,7 @@ def _in_batches(document: Document, network: Network, folds: list[Fold]) -> Iter
     if counts and _normalises_over_samples(network):
         yield (
             ("batch_size",),
-            f"the last of the batches of {min(counts)} rows has a single one, which cannot be normalised over the "
+            f"the last of the batches of {min(counts)} rows has a single row, which cannot be normalised over the "
             "batch; choose another size",
         )
 
@@ -156,7 +159,7 @@ def _normalises_over_samples(network: Network) -> bool:
 
 
 def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
-    """Whether every row can be transformed and brought back, and a transform be fitted to every fold."""
+    """Whether every row can be transformed and transformed back, and the transforms be fitted to every fold."""
     transforms, found = built_transforms(document, tables)
     yield from found
     for name, transform in transforms.items():
@@ -171,7 +174,7 @@ def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, 
 def _first_that_is_constant(
     transform: Transform, dataset: TabularDataset, variable: str, folds: list[Fold]
 ) -> str | None:
-    """A column that varies, but not among the training rows of a fold, to which the transform is fitted."""
+    """Problems of columns that are constant in the training rows of a fold, to which the transform is fitted."""
     for column, values in zip(dataset.columns[variable], dataset.values[variable].T, strict=True):
         for fold in folds:
             low, high = float(values[fold.train].min()), float(values[fold.train].max())
@@ -198,12 +201,12 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
     row, position = (int(index) for index in (~finite).nonzero()[0])
     return (
         f"row {dataset.row_numbers([row])[0]}, column '{dataset.columns[variable][position]}': "
-        f"{values[row, position]:g} becomes no finite number; use another transform, or leave the row out"
+        f"{values[row, position]:g} becomes infinite or undefined; use another transform, or leave the row out"
     )
 
 
 def _in_select(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
-    """Whether the experience is still right with every value of `select` in its place."""
+    """Whether the experience is valid with every value of `select`."""
     for key, values in document.get("select", {}).items():
         for index, value in enumerate(values):
             where: Where = ("select", key, index)

@@ -1,4 +1,4 @@
-"""Errors on fields, added up while frames go by: of all cells, of each folder and by the thickness of the ice."""
+"""Errors on fields, accumulated frame by frame: of all cells, of each folder and by the thickness of the ice."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from qexp.metrics.metric import Metrics, Sums
 
 Array = NDArray[np.float32]
 Pair = tuple[str, str]
-"""x and y component of a vector."""
+"""Names of the x and y component of a vector."""
 
 OfOutputs = Mapping[str, Metrics]
-"""output → name → metric; what is not additive among them is left out."""
+"""output → name → metric; metrics that are not additive are left out."""
 
 STEPS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
-"""Where classes of thickness may meet [m]."""
+"""Possible limits between classes of thickness [m]."""
 
 THIN = 1 / 20
-"""Ice that is thinner than this share of the thickest is one class."""
+"""Ice that is thinner than this share of the thickest ice is one class."""
 
 
 @dataclass(frozen=True)
 class VectorSums:
-    """What can be added up of vectors."""
+    """Additive sums over vectors."""
 
     count: int = 0
     error: float = 0.0
-    """Of the length of estimate − truth; then of the truth's."""
+    """Sum of the lengths of estimate − truth; then of the truth."""
     speed: float = 0.0
 
     @classmethod
     def of(cls, estimate: tuple[Array, Array], truth: tuple[Array, Array]) -> VectorSums:
-        """Of components, x before y."""
+        """The sums over vectors, given by their x and y components."""
         (along_x, along_y), (true_x, true_y) = (
             [np.asarray(one, np.float64) for one in pair] for pair in (estimate, truth)
         )
@@ -58,7 +58,7 @@ class VectorSums:
 
 @dataclass(frozen=True)
 class Errors:
-    """What was added up of some cells, output by output and vector by vector."""
+    """Sums over some cells, by output and by vector."""
 
     outputs: Mapping[str, Sums]
     vectors: Mapping[Pair, VectorSums]
@@ -71,7 +71,7 @@ class Errors:
         estimates: Mapping[str, Array],
         truths: Mapping[str, Array],
     ) -> Errors:
-        """Of the values of some cells, (cell,) each."""
+        """The sums over some cells, (cell,) each."""
         return cls(
             {name: Sums(of).with_piece(estimates[name], truths[name]) for name, of in metrics.items()},
             {(x, y): VectorSums.of((estimates[x], estimates[y]), (truths[x], truths[y])) for x, y in vectors},
@@ -97,7 +97,7 @@ class Errors:
 
 
 def called(pair: Pair) -> str:
-    """What a vector is called: `ubar, vbar`."""
+    """The name of a vector: `ubar, vbar`."""
     return ", ".join(pair)
 
 
@@ -105,27 +105,27 @@ def called(pair: Pair) -> str:
 class Tally:
     """Errors of one folder or of several, by thickness.
 
-    lowest  thickness that all cells exceed which count [m]; None: all cells count
+    lowest  thickness that cells must exceed to be counted [m]; None: all cells are counted
     """
 
     metrics: OfOutputs
     vectors: Sequence[Pair]
     lowest: float | None = None
     known: bool = True
-    """Whether the thickness is."""
+    """Whether the thickness is known."""
     thickest: float = 0.0
     classes: dict[int, Errors] = field(default_factory=dict)
-    """By the number of the class's lower edge among the edges, lowest first."""
+    """Index of the class's lower edge among `edges` → sums over its cells."""
 
     @property
     def edges(self) -> list[float]:
-        """Lower edges of all classes that there may be."""
+        """Lower edges of all possible classes."""
         lowest = -np.inf if self.lowest is None else self.lowest
         return [lowest, *(step for step in STEPS if step > lowest)]
 
     @property
     def whole(self) -> Errors:
-        """Of all cells."""
+        """Sums over all cells."""
         total = Errors(
             {name: Sums(of) for name, of in self.metrics.items()}, {pair: VectorSums() for pair in self.vectors}
         )
@@ -134,7 +134,7 @@ class Tally:
         return total
 
     def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
-        """Cells that count, (cell,) each."""
+        """Add cells that are counted, (cell,) each."""
         if thickness is None:
             self.known = False
             thickness = np.zeros_like(next(iter(truths.values())))
@@ -159,9 +159,9 @@ class Tally:
         return made
 
     def by_thickness(self) -> Iterator[tuple[float | None, float | None, Errors]]:
-        """Lower edge, upper edge (None: there is none) and errors of each class that has cells.
+        """Lower edge, upper edge (None for the last class) and errors of each class that has cells.
 
-        Nothing where the thickness is not known.
+        Empty if the thickness is not known.
         """
         edges = self.edges
         kept = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= THIN * self.thickest))]
@@ -180,10 +180,10 @@ class Tally:
 
 
 def document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]) -> dict[str, Any]:
-    """What `errors.json` says.
+    """The content of `errors.json`.
 
-    tallies  folder → its own
-    total    of all folders
+    tallies  folder → its errors
+    total    errors of all folders
     """
     classes = [{"above": lower, "up_to": upper, **errors.document()} for lower, upper, errors in total.by_thickness()]
     return {
@@ -196,7 +196,7 @@ def document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str
 
 
 def table(errors: Mapping[str, Any]) -> str:
-    """The same as CSV: a line per output, and per vector, of all cells, of each folder and of each class."""
+    """The same as CSV: for all cells, each folder and each class a line per output and per vector."""
     groups = [("overall", "", errors["overall"])]
     groups += [("folder", name, of_folder) for name, of_folder in errors["folders"].items()]
     groups += [("thickness", in_words(one["above"], one["up_to"]), one) for one in errors["thickness"]]
@@ -217,7 +217,7 @@ def table(errors: Mapping[str, Any]) -> str:
 
 
 def in_words(above: float | None, up_to: float | None) -> str:
-    """`25–50 m`."""
+    """A class of thickness as text: `25–50 m`."""
     if above is None:
         return f"up to {up_to:g} m"
     return f"{above:g}–{up_to:g} m" if up_to is not None else f"more than {above:g} m"

@@ -29,37 +29,37 @@ from qexp.training.determinism import deterministic
 log = logging.getLogger("qexp.run")
 
 CELLS_AT_ONCE = 2**18
-"""Of the frames that are estimated together: what lies between the layers stays within some hundred megabytes."""
+"""Largest number of cells estimated together: intermediate results then take a few hundred megabytes."""
 
 KEPT = 10
-"""Frames of a folder that are kept to be drawn, at most."""
+"""Largest number of frames per folder that are kept for figures."""
 
 TIMED = 21
-"""Frames by which the network's speed is measured; the first does not count."""
+"""Number of frames on which the network's speed is measured; the first is a warm-up."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some frames of a folder: output → (frame, y, x), in the output's unit."""
+    """Some frames of a folder, output → (frame, y, x), in the output's unit."""
 
     first: int
     estimates: Mapping[str, Array]
     truths: Mapping[str, Array]
     thickness: Array | None
-    """None where it is not known."""
+    """None if it is not known."""
 
     def __len__(self) -> int:
         return len(next(iter(self.truths.values())))
 
     def above(self, threshold: float | None) -> NDArray[np.bool_]:
-        """Which cells have more ice than that; all if there is nothing to compare."""
+        """Whether each cell has ice thicker than a threshold [m]; true for all if it or the thickness is not given."""
         if threshold is None or self.thickness is None:
             return np.ones(next(iter(self.truths.values())).shape, dtype=bool)
         return self.thickness > threshold
 
 
 def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metrics: OfOutputs) -> Results | None:
-    """Estimate the test part's frames, whole, folder by folder, and write errors and some frames; None if interrupted.
+    """Estimate the whole frames of the test part by folder, and write errors and some frames; None if interrupted.
 
     Memory depends on the size of the frames and not on their number.
     """
@@ -88,7 +88,7 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
 
 
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
-    """The frames of a folder with what a model makes of them, some at a time."""
+    """The frames of a folder with their estimates, in blocks."""
     inputs, outputs = list(model.network.inputs), model.network.outputs
     thickness_is_known = THICKNESS in frames.variables
     names = list(dict.fromkeys([*inputs, *outputs, *([THICKNESS] if thickness_is_known else [])]))
@@ -106,9 +106,9 @@ def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterato
 
 
 def seconds_per_frame(frames: Frames, model: Inversion, device: torch.device) -> dict[str, Any]:
-    """The time that the network alone takes for one frame: the median over frames, after a first that does not count.
+    """The time that the network alone takes for one frame: the median over frames, without the first [s].
 
-    A folder with few frames is gone through again.
+    Frames of a folder with few frames are used repeatedly.
     """
     seconds = []
     for index in range(TIMED):
@@ -132,7 +132,7 @@ def seconds_per_frame(frames: Frames, model: Inversion, device: torch.device) ->
 
 
 def _synchronise(device: torch.device) -> None:
-    """A GPU returns before it is done."""
+    """Wait for the GPU, which returns before its work is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -154,16 +154,16 @@ def _summed(tallies: Sequence[Tally]) -> Tally:
 
 
 class _KeptFrames:
-    """Frames of a folder, evenly spread over time, with as many cells as a figure can show."""
+    """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can show."""
 
     def __init__(self, frames: Frames, threshold: float | None) -> None:
         self._frames, self._threshold = frames, threshold
         self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT, len(frames))).round().astype(int))
         self._fields: dict[str, list[Array]] = {}
-        """Variable of the file → a field per frame that was taken, (y, x)."""
+        """Variable of the file → a field, (y, x), per kept frame."""
 
     def add(self, block: Block) -> None:
-        """Take what is kept of a block; where the thickness is known, cells without ice are NaN."""
+        """Keep the wanted frames of a block; cells without ice are NaN if the thickness is known."""
         ice = block.above(0.0 if self._threshold is None else self._threshold)
         for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
             index = number - block.first
@@ -199,7 +199,7 @@ class _KeptFrames:
 
 
 def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
-    """Tables of all folders together; `errors.json`, by which a run is known to be judged, at the end."""
+    """Write tables of all folders; `errors.json` comes last, since it marks the run as evaluated."""
     files.write_bytes(directory.results / "history.csv", history(directory.metrics()).encode())
     files.write_bytes(directory.results / "errors.csv", field_errors.table(errors).encode())
     files.write_json(directory.results / FIELD_ERRORS, errors)

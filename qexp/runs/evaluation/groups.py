@@ -1,4 +1,4 @@
-"""Groups of rows, by which residuals are looked at."""
+"""Groups of rows, by which residuals are shown."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from qexp.training.loop import Trainer
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
-    """Estimate the test samples, and write them."""
+    """Estimate the test samples, and write true values and estimates."""
     _write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
     return Results({"test": trainer.evaluate(trainer.data.test)})
 

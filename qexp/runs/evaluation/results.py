@@ -1,4 +1,4 @@
-"""Results: what the evaluation of a run on its test part puts into the record."""
+"""Results: the numbers that the evaluation of a run on its test part adds to the record."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Results:
     """Numbers in the outputs' own units.
 
     results     part → output → metric → value
-    intervals   part → output → metric → 95 % bootstrap interval, where there is one
-    comparison  the network beside its baselines, estimator by estimator
-    errors      of fields: cells, errors of vectors, seconds per frame
-    features    of rows: the input columns in order, with the range of the training data
+    intervals   part → output → metric → 95 % bootstrap interval, if it has one
+    comparison  the network and its baselines, by estimator
+    errors      fields only: cells, errors of vectors, seconds per frame
+    features    rows only: the input columns in order, with the range of the training data
     """
 
     results: Numbers

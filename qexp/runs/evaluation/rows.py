@@ -1,4 +1,4 @@
-"""Evaluation on rows that were held out: each fold's, and all of them together, which are the result of the run."""
+"""Evaluation on held-out rows: those of each fold, and all of them together, which are the result of the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from qexp.tables import built
 Array = NDArray[np.float64]
 
 PREDICTIONS = "predictions.csv"
-"""Of a fold: a row per held-out row."""
+"""File of a fold with a line per held-out row."""
 
 
 def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
-    """All held-out rows together: a table, and numbers with intervals."""
+    """Write a table of all held-out rows. Returns the results with intervals."""
     directory, seed = attempt.directory, attempt.seed
     estimates, spreads, rows = _gathered(directory, plan)
     outputs = plan.spec["outputs"]
@@ -75,9 +75,9 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
 
 
 def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]:
-    """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that some do.
+    """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that are held out.
 
-    A row that several repeats hold out has the mean of both.
+    Of a row that several repeats hold out they are means over the repeats.
     """
     shape = (len(plan.dataset), len(plan.spec["outputs"]))
     totals, times = np.zeros((2, *shape)), np.zeros(shape[0], dtype=np.int64)
@@ -94,7 +94,7 @@ def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]
 
 
 def _features(plan: Folds, rows: Rows) -> tuple[Feature, ...]:
-    """The input columns in the order in which networks take them, and the range of what was trained on."""
+    """The input columns in the order in which networks take them, with the range of the training data."""
     return tuple(
         Feature(column=column, least=float(values.min()), greatest=float(values.max()))
         for name in plan.spec["inputs"]
@@ -105,7 +105,7 @@ def _features(plan: Folds, rows: Rows) -> tuple[Feature, ...]:
 def _compared(
     plan: Folds, seed: int, estimates: Array, truth: Array, groups: NDArray[Any] | None
 ) -> tuple[ComparisonRow, ...]:
-    """The network among the experience's baselines, on the same folds."""
+    """The network compared with the experience's baselines, on the same folds."""
     inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
     estimators = {comparison.NETWORK: estimates}
     transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
@@ -122,7 +122,7 @@ def _compared(
 
 
 def _as_pair(plan: Folds, output: str) -> cross_validation.Transform | None:
-    """The output's transform for baselines, fitted to what it is given last: a fold's training rows."""
+    """The output's transform for baselines, fitted to the training rows of each fold."""
     if output not in plan.spec["transforms"]:
         return None
     transform = built(plan.tables["transforms"], plan.spec["transforms"][output])

@@ -1,4 +1,4 @@
-"""Evaluation on spectra: numbers of the test spectra by core, hidden channels filled in, and errors by energy."""
+"""Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by energy."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ log = logging.getLogger("qexp.run")
 Array = NDArray[np.float64]
 
 AT_ONCE = 512
-"""Spectra that are estimated together."""
+"""Number of spectra that are estimated together."""
 
 KEPT = 3
-"""Test spectra that are kept to be drawn, with their reconstructions."""
+"""Number of test spectra that are kept for figures, with their reconstructions."""
 
 INNER_FOLDS = 5
-"""Of the training spectra, by which baselines choose, at most."""
+"""Largest number of inner folds of the training spectra, on which baselines choose their parameters."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """A trained network and what it is evaluated on.
 
-    train, test  rows of the dataset; those that the network was trained on, and those of `data.test` in their order
+    train, test  rows of the dataset: those that the network was trained on, and those of `data.test` in their order
     metrics      output → name → metric
     """
 
@@ -69,7 +69,7 @@ class Subject:
 def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """Estimate the test spectra and write tables; None if interrupted.
 
-    Of a number there are intervals over cores, and a comparison with the experience's baselines.
+    A number gets intervals over cores, and a comparison with the experience's baselines.
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
     reconstructed = _Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
@@ -89,7 +89,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     intervals: dict[str, Any] = {}
     compared: list[ComparisonRow] = []
     columns: dict[str, tuple[Any, str, str]] = {}
-    """Of the file of predictions: values, unit and what they are."""
+    """Variable of the file of predictions → values, unit and description."""
     if reconstructed is not None:
         results[SPECTRUM] = reconstructed.sums.values()
         columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
@@ -120,7 +120,7 @@ def _measured(dataset: SpectraDataset, rows: Rows) -> Array:
 
 
 def _transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
-    """Spectra as the network sees them, (row, channel), some at a time, and which of the rows they are of."""
+    """Spectra as the network sees them, (row, channel), in blocks, each with the positions of its rows among `rows`."""
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         counts = torch.from_numpy(subject.dataset.read(some)).to(subject.device)
@@ -131,16 +131,16 @@ def _transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
 
 
 def _intervals(subject: Subject, name: str, estimates: Array, truth: Array, seed: int) -> dict[str, Any]:
-    """Over cores: spectra of one resemble each other."""
+    """Intervals over cores, since spectra of one core resemble each other."""
     if not np.isfinite(estimates).all():
         return {}
     return bootstrap.intervals(subject.metrics[name], estimates, truth, seed, subject.dataset.cores[subject.test])
 
 
 def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -> list[ComparisonRow] | None:
-    """The network among baselines that learnt from the same spectra, transformed alike; None if interrupted.
+    """The network compared with baselines trained on the same, equally transformed spectra; None if interrupted.
 
-    The experience's baselines come with all their parameters.
+    The baselines of the experience have all their parameters filled in.
     """
     baselines, table = attempt.spec["baselines"], attempt.tables["baselines"]
     dataset, rows = subject.dataset, np.concatenate([subject.train, subject.test])
@@ -159,7 +159,7 @@ def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -
             inputs,
             targets,
             [split],
-            lambda some: inner_parts(some, dataset.cores[rows], Seeds(attempt.seed)),
+            lambda some: inner_folds(some, dataset.cores[rows], Seeds(attempt.seed)),
             attempt.seed,
             [_as_pair(subject, name)],
         )
@@ -170,11 +170,11 @@ def _compared(attempt: Attempt, subject: Subject, name: str, estimates: Array) -
     return list(map(ComparisonRow.from_document, compared))
 
 
-def inner_parts(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
-    """Some rows divided for the choices of baselines: by whole cores, by spectra if they are of one, not at all if
-    there are not two.
+def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
+    """Training and validation rows of the inner folds on which baselines choose their parameters: of whole cores, or of
+    spectra if they are of one core; none for fewer than two spectra.
 
-    cores  (row,) of all rows
+    cores  (row,) of all rows of the dataset
     """
     if len(rows) < 2:
         return []
@@ -205,22 +205,23 @@ def _as_pair(subject: Subject, name: str) -> cross_validation.Transform:
 
 @dataclass
 class _Reconstructed:
-    """Spectra of which a part was hidden, added up while they go by: channel by channel and spectrum by spectrum."""
+    """Errors on hidden channels, accumulated block by block: for each channel and each spectrum."""
 
     guess: Tensor
-    """The mean of the training spectra as the network sees them, (1, channel): what it would say that saw nothing."""
+    """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
     keeps: frozenset[int]
-    """Positions among the test spectra."""
+    """Positions of those that are kept, among the test spectra."""
     sums: Sums
-    """Of the metrics, over all channels that were hidden."""
+    """Sums of the metrics over all hidden channels."""
     times: Array
-    """How often a channel was hidden, (channel,); then squared errors, those of the guess, and counts, where it was."""
+    """How often each channel was hidden, (channel,); then sums over those times: of the network's squared errors, of
+    the guess's, and of counts."""
     squared: Array
     squared_of_guess: Array
     counts: Array
     of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
     kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
-    """Position among the test spectra, counts, reconstruction, and what was hidden."""
+    """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
 
     @classmethod
     def begin(cls, subject: Subject) -> _Reconstructed:
@@ -250,8 +251,8 @@ class _Reconstructed:
             self.kept.append((index, truth[own], estimate[own], hidden[own]))
 
     def by_channel(self) -> dict[str, Array]:
-        """Roots of mean squares where a channel was hidden, (channel,) [counts]: of the network's errors, of the
-        guess's, and of what comes of counting alone.
+        """Root mean squares over hidden channels, (channel,) [counts]: of the network's errors, of the guess's, and
+        of the counting noise.
         """
         sums = {"rmse": self.squared, "rmse_of_mean": self.squared_of_guess, "counting_noise": self.counts}
         return {name: _root(total, self.times) for name, total in sums.items()}
@@ -277,7 +278,7 @@ def _write_errors(directory: RunDirectory, subject: Subject, reconstructed: _Rec
 def _write_kept(
     directory: RunDirectory, subject: Subject, reconstructed: _Reconstructed, energy: NDArray[Any] | None, note: str
 ) -> None:
-    """Counts, reconstruction and what was hidden of some test spectra, over channel and energy."""
+    """Counts, reconstruction and hidden channels of some test spectra, over channel and energy."""
     import xarray
 
     dataset, kept = subject.dataset, reconstructed.kept
@@ -304,7 +305,7 @@ def _write_kept(
 def _write_predictions(
     directory: RunDirectory, subject: Subject, columns: Mapping[str, tuple[Any, str, str]], note: str
 ) -> None:
-    """Tables with a line per test spectrum; the one by which a run is known to be judged last."""
+    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes last."""
     import xarray
 
     dataset, test = subject.dataset, subject.test
@@ -322,7 +323,7 @@ def _write_predictions(
 
 
 def _identified(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
-    """What names spectra, (row,) each."""
+    """Columns that identify spectra, (row,) each."""
     return {"name": dataset.names, "core": dataset.cores}
 
 
@@ -331,10 +332,10 @@ def _attributes(directory: RunDirectory, note: str) -> dict[str, str]:
 
 
 def _write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
-    """Columns of equal length as CSV; what is not a number is left empty, and a note stands in every line."""
-    told = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
-    lines = zip(*told.values(), strict=True)
-    files.write_csv(path, told, ([_finite(value) for value in line] for line in lines))
+    """Write columns of equal length as CSV; NaN becomes an empty cell, and a note is repeated in every line."""
+    columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
+    lines = zip(*columns.values(), strict=True)
+    files.write_csv(path, columns, ([_finite(value) for value in line] for line in lines))
 
 
 def _finite(value: Any) -> Any:

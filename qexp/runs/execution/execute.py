@@ -1,4 +1,4 @@
-"""Executing a prepared run. It needs nothing but the run's directory."""
+"""Executing a prepared run. It needs only the run's directory."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def execute(
     threads: int | None = None,
     dataset: assemble.Dataset | None = None,
 ) -> None:
-    """Train and judge a prepared or interrupted run, in this process, from where it stands.
+    """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint.
 
-    threads  at most so many; all of the machine's if left out
-    dataset  the run's, if whoever prepared it has opened it; else it is opened here
+    threads  most threads to use; all of the machine if left out
+    dataset  the run's dataset, if it is already open; else it is opened here
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
     anything is written, UntrustedCodeError.
     """
@@ -76,9 +76,9 @@ def _carry_out(
     threads: int | None,
     dataset: assemble.Dataset | None,
 ) -> tuple[State, BaseException | None]:
-    """Work on a run, and write down how that ended. Returns the state, and the error if it was one."""
+    """Work on a run, and record how that ended. Returns the state, and the error if there was one."""
     directory = held.directory
-    own = OwnRecord(directory, directory.record())  # as it is now: who had the lease before may have written meanwhile
+    own = OwnRecord(directory, directory.record())  # read again: the previous holder of the lease may have written
     if own.record.state is State.DONE:
         withdraw(held)
         return State.DONE, None
@@ -93,7 +93,7 @@ def _carry_out(
     def ended() -> bool:
         return interrupted() or lost.is_set()
 
-    as_before = assemble.threads(torch.get_num_threads())  # training takes a number of its own
+    as_before = assemble.threads(torch.get_num_threads())  # training sets its own number
     with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on), as_before:
         log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), held.attempt.name)
         try:
@@ -111,9 +111,11 @@ def _carry_out(
 
 
 def _begin(own: OwnRecord, held: Lease) -> None:
-    """Write down that the run is running."""
+    """Record that the run is running."""
     before = [
-        replace(one, state=State.LOST) if one.state is State.RUNNING else one  # its process could not write more
+        replace(one, state=State.LOST)
+        if one.state is State.RUNNING
+        else one  # its process did not live to record its end
         for one in own.record.attempts
     ]
     this = AttemptRecord(number=held.number, process=this_process(), started=now(), state=State.RUNNING)
@@ -132,7 +134,7 @@ def _begin(own: OwnRecord, held: Lease) -> None:
 
 
 def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
-    """The state in which training ends, and the error if it was one."""
+    """The state in which training ends, and the error if there was one."""
     try:
         return (State.DONE if train() else State.INTERRUPTED), None
     except KeyboardInterrupt:
@@ -206,10 +208,10 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _watched_signals() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT acts at once.
+    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT interrupts at once.
 
-    A second SIGTERM does not: it comes where two ask for the end, such as `qexp stop`, a pool and a scheduler, and must
-    not cost the checkpoint. What does not end is killed.
+    A second SIGTERM does not: it is sent if two of `qexp stop`, a pool and a scheduler end the run, and the checkpoint
+    must still be written. A process that does not end is killed by them.
     """
     received = threading.Event()
 

@@ -31,4 +31,4 @@ KINDS: Mapping[str, Callable[[Attempt], Results | None]] = {
     "gridded": lambda attempt: train_network(attempt, _on_fields),
     "spectra": lambda attempt: train_network(attempt, _on_spectra),
 }
-"""By the type of the dataset: what trains a run and evaluates it, and returns its results; None if interrupted."""
+"""Type of the dataset → trains and evaluates a run, and returns its results; None if interrupted."""

@@ -1,4 +1,4 @@
-"""Training the one network of a run, and what it leaves in the run's directory."""
+"""Training the single network of a run, and the files that it writes to the run's directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Evaluate = Callable[[Attempt, Trainer], Results | None]
 
 
 def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
-    """From the first epoch, or the last checkpoint, to results; None if interrupted."""
+    """Train from the first epoch, or from the last checkpoint, and evaluate; None if interrupted."""
     trainer = _prepared(attempt)
     if not _trained(attempt, trainer):
         return None
@@ -46,7 +46,7 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
 
 
 def _prepared(attempt: Attempt) -> Trainer:
-    """Model and data, at the last checkpoint if there is one."""
+    """The trainer with model and data, at the last checkpoint if there is one."""
     spec, seeds = attempt.spec, Seeds(attempt.seed)
     data = assemble.data_of(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
     model = assemble.initial_model(spec, attempt.tables, seeds).to(attempt.device)
@@ -82,7 +82,9 @@ def _trained(attempt: Attempt, trainer: Trainer) -> bool:
 
 
 def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> None:
-    """Give a model what another run learned, all or those operations that are asked for; the rest is fitted here."""
+    """Load weights of another run into a model: all of them, or those of the listed operations. Transforms that are not
+    loaded are fitted here.
+    """
     tensors, operations = checkpoint.read(file)[0], lineage.operations_taken(attempt.spec)
     if operations is None:
         checkpoint.load(model, tensors, file)
@@ -94,7 +96,7 @@ def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> N
 
 
 class _Listener:
-    """Writes an epoch's line to the metrics, the events, the log and the display."""
+    """Writes the numbers of an epoch to the metrics, the events, the log and the display."""
 
     def __init__(self, lines: IO[str], events: EventWriter, attempt: Attempt) -> None:
         self._lines, self._events, self._display, self._own = lines, events, attempt.display, attempt.own
@@ -103,7 +105,7 @@ class _Listener:
         self._display.batch(epoch, batch, batches)
 
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None:
-        # No times in here: two runs of one seed write the same bytes.
+        # No times: two runs with the same seed write the same bytes.
         self._lines.write(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n")
         self._lines.flush()
         self._events.epoch(line)
@@ -126,6 +128,6 @@ class _Listener:
 def _cut_metrics(path: Path, epochs: int) -> None:
     """Drop the lines of epochs that will be trained again.
 
-    The file is always a new one: an earlier attempt that still has the old one open appends to that.
+    It always writes a new file, so that an earlier attempt that still has the old one open does not append to it.
     """
     write_lines(path, [line for line in read_lines(path) if line["epoch"] <= epochs])

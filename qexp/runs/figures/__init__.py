@@ -89,7 +89,7 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
 
 
 def _files(place: Path, formats: Sequence[str]) -> list[Path]:
-    """One file per format, unless the name of the figure already says which it has."""
+    """One file per format, or a single one if the name of the figure already has an ending."""
     if place.suffix.removeprefix(".") in FORMATS:
         return [place]
     return [place.with_name(f"{place.name}.{ending}") for ending in formats]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray
 
 LEARNING_CURVE_PDF = "Learning-curve.pdf"
-"""As 2Dto2D-DLE calls it; it is a PDF whatever the others are."""
+"""The name that 2Dto2D-DLE uses; always a PDF."""
 
 
 def learning_curve(directory: RunDirectory) -> Pictures:
@@ -36,7 +36,7 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 
 
 def frames(directory: RunDirectory) -> Pictures:
-    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per folder of the data."""
+    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data folder."""
     errors = files.read_json(directory.results / FIELD_ERRORS)
     vectors = [_components(name) for name in errors["overall"]["vectors"]]
     caution = directory.record().caution
@@ -76,7 +76,7 @@ def _title(kept: xarray.Dataset, folder: str, index: int, caution: str) -> str:
 
 
 def errors_by_thickness(directory: RunDirectory) -> Pictures:
-    """Errors of the outputs and vectors by the thickness of the ice; nothing where that is not known."""
+    """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not known."""
     errors = files.read_json(directory.results / FIELD_ERRORS)
     classes: list[dict[str, Any]] = errors["thickness"]
     if not classes:
@@ -95,7 +95,7 @@ def errors_by_thickness(directory: RunDirectory) -> Pictures:
 
 
 def _numbers(values: Iterable[float | None]) -> list[float]:
-    """Of a JSON file, which has null for what is not finite."""
+    """Numbers of a JSON file, with NaN for null."""
     return [float("nan") if value is None else value for value in values]
 
 

@@ -13,4 +13,4 @@ KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
     "gridded": gridded.FIGURES,
     "spectra": spectra.FIGURES,
 }
-"""By the type of the dataset: name of a figure → what draws it."""
+"""Type of the dataset → name of a figure → the function that draws it."""

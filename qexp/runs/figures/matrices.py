@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def matrix(directory: RunDirectory) -> Pictures:
-    """A picture of each matrix of a run; nothing if it has none."""
+    """A picture of each matrix of a run; no figure if it has none."""
     lack = None
     for name in directory.matrix_names():
         folder = directory.matrices / name
@@ -52,7 +52,7 @@ def matrix_of(folder: Path) -> Figure:
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:
-    """Of an interval in a JSON file, which has null for infinity."""
+    """The ends of an interval from a JSON file, with infinity for null."""
     return -math.inf if low is None else low, math.inf if high is None else high
 
 

@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Pictures = Iterator[tuple[Path, "Figure"]]
-"""The path of each picture in the run's directory, without ending, and what it shows. Nothing if the run has no such
-figure. A figure may be the one before, changed: save each before taking the next."""
+"""The path of each picture in the run's directory, without ending, and its figure; empty if the run has no such
+figure. A figure may be redrawn for the next picture: save each before taking the next."""
 
 FigureOfRun = Callable[[RunDirectory], Pictures]
-"""Raises MissingNumbersError, and DamagedError."""
+"""A function that draws a figure of a run. Raises MissingNumbersError and DamagedError."""
 
 FIGURES_FOLDER = Path("results/figures")
 
 ESTIMATE = "_estimate"
-"""Ending of the variable that holds the estimates of an output, beside the output's own, which holds the truth."""
+"""Ending of the variable that holds the estimates of an output, next to the output's own, which holds the truth."""
 
 
 class MissingNumbersError(QexpError):
-    """A run was made by an older version, which did not write what a figure shows."""
+    """A run was made by an older version of qexp, which did not write the numbers of a figure."""
 
 
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
-    """A NetCDF file, whole. Raises MissingNumbersError if it, or a variable that is needed, is not there."""
+    """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is missing."""
     import xarray
 
     if not path.is_file():
         raise missing(f"there is no {path}")
     try:
-        # Units such as "days" are the unit of an output here, and no date.
+        # A unit such as "days" is here the unit of an output, not of a date.
         read = xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
     except (OSError, ValueError, KeyError) as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
@@ -53,7 +53,7 @@ def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
 
 
 def columns(path: Path) -> dict[str, list[str]]:
-    """A CSV file: column → a text per line. Raises MissingNumbersError if it is not there."""
+    """A CSV file: column → a text per line. Raises MissingNumbersError if the file is missing."""
     if not path.is_file():
         raise missing(f"there is no {path}")
     with path.open(newline="", encoding="utf-8") as file:
@@ -62,7 +62,7 @@ def columns(path: Path) -> dict[str, list[str]]:
 
 
 def numbers(texts: Iterable[str]) -> NDArray[np.float64]:
-    """Of a column of a CSV file; NaN where it is empty."""
+    """The numbers in a column of a CSV file; NaN for empty cells."""
     return np.array([float(text) if text else np.nan for text in texts])
 
 

@@ -1,4 +1,4 @@
-"""Figures of runs on spectra: estimates of the test spectra by core, and hidden channels filled in."""
+"""Figures of runs on spectra: estimates of the test spectra by core, and reconstructed channels."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ CURVES = {
     "rmse_of_mean": "mean training spectrum",
     "counting_noise": "noise of counting",
 }
-"""Column of the errors by energy → what it is called in the legend."""
+"""Column of the errors by energy → its name in the legend."""
 
 
 def estimates_by_core(directory: RunDirectory) -> Pictures:
-    """Estimates against measured values, in the colour of the core; nothing of a run without a number to estimate."""
+    """Estimates against measured values, coloured by core; no figure if the run estimates no number."""
     for estimates in _estimates(directory):
         yield FIGURES_FOLDER / "estimates_by_core", by_core(estimates, directory.record().caution)
 
 
 def down_core(directory: RunDirectory) -> Pictures:
-    """Estimates and measured values over depth, a panel per core; nothing of a run without a number to estimate."""
+    """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
     for estimates in _estimates(directory):
         yield FIGURES_FOLDER / "down_core", profiles(estimates, directory.record().caution)
 
@@ -68,7 +68,7 @@ def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
 
 
 def errors_by_energy(directory: RunDirectory) -> Pictures:
-    """Errors of hidden channels over the energy; nothing of a run that reconstructs no spectra."""
+    """Errors of hidden channels over the energy; no figure if the run reconstructs no spectra."""
     if SPECTRUM not in directory.spec()["outputs"]:
         return
     errors = columns(directory.results / ERRORS_BY_ENERGY)
@@ -80,7 +80,7 @@ def errors_by_energy(directory: RunDirectory) -> Pictures:
 
 
 def reconstructions(directory: RunDirectory) -> Pictures:
-    """Some test spectra, what the network saw of them and what it made of that; nothing of a run without them."""
+    """Some test spectra, their visible channels and reconstructions; no figure if the run reconstructs no spectra."""
     if SPECTRUM not in directory.spec()["outputs"]:
         return
     kept = table(directory.results / RECONSTRUCTIONS)

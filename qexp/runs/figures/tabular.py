@@ -1,4 +1,4 @@
-"""Figures of runs on rows of a table: what was held out, and the curves of the folds."""
+"""Figures of runs on rows of a table: estimates of held-out rows, and learning curves of the folds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def held_out(directory: RunDirectory) -> Pictures:
 
 
 def residuals(directory: RunDirectory) -> Pictures:
-    """What the estimates of each group are off by; nothing where rows are in no groups."""
+    """Residuals of the estimates by group; no figure if the rows have no groups."""
     by = grouped_by(directory.spec())
     if by is None:
         return
@@ -52,7 +52,7 @@ def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None
 
 
 def _names(rows: xarray.Dataset, columns: list[str] | tuple[str, ...]) -> list[str]:
-    """What names each row: its identifiers, or its number in the file."""
+    """A label for each row: its identifiers, or its number in the file."""
     if not columns:
         return [str(number) for number in rows["row"].values]
     return [", ".join(values) for values in zip(*(texts(rows, name) for name in columns), strict=True)]
@@ -70,8 +70,8 @@ def _curve(fold: RunDirectory) -> FoldCurve:
     training, validation = (
         np.array([line[part]["loss"] for line in lines], dtype=np.float64) for part in ("train", "validation")
     )
-    judged = bool(lines) and bool(lines[0]["validation"]["losses"])
-    return FoldCurve(training, validation, fold.record().epochs.best if judged else None)
+    validated = bool(lines) and bool(lines[0]["validation"]["losses"])
+    return FoldCurve(training, validation, fold.record().epochs.best if validated else None)
 
 
 FIGURES: Mapping[str, FigureOfRun] = {"held_out": held_out, "residuals": residuals, "fold_curves": fold_curves}

@@ -65,7 +65,7 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
 def tasks_of_first(plan: Folds) -> list[Task]:
     """The largest set of networks that the first fold trains at a time."""
     first = plan.folds[0]
-    on_inner_folds = plan.judged(first, plan.candidates[0]) if _chooses(plan) else []
+    on_inner_folds = plan.inner_tasks(first, plan.candidates[0]) if _chooses(plan) else []
     refitted = plan.refitted(first, plan.candidates[0]) if plan.refits else []
     return max(on_inner_folds, refitted, key=len)
 
@@ -101,7 +101,7 @@ class _Batch:
         chosen = dict.fromkeys(trained, plan.candidates[0])
         if _chooses(plan):
             for index, candidate in enumerate(plan.candidates):
-                tasks = {fold.name: plan.judged(fold, candidate) for fold in self._folds}
+                tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
                 networks = self._train(tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"])
                 if networks is None:
                     return None

@@ -57,14 +57,14 @@ class Exposures:
             for one in overlap.overlaps(exposed.spectra, exposed.test, of_run):
                 (leaked if one.seen or run == ITSELF else alike).setdefault(run, []).append(one)
         if leaked and not self._experience.document.get("allow_leak"):
-            parts = "\n".join(f"  {run}: {overlap.told(found)}" for run, found in leaked.items())
+            parts = "\n".join(f"  {run}: {overlap.in_words(found)}" for run, found in leaked.items())
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
                 f"{parts}\n"
                 "hold other cores out, start from another run, or go on with --allow-leak, which marks every output"
             )
         warnings = [
-            f"{run} was trained on other spectra of cores that have the name of a test core: {overlap.told(found)}"
+            f"{run} was trained on other spectra of cores that have the name of a test core: {overlap.in_words(found)}"
             for run, found in alike.items()
         ]
         caution = overlap.caution_of(one for found in leaked.values() for one in found)

@@ -20,7 +20,7 @@ KINDS: Mapping[str, SpecKind] = {
     "gridded": GriddedSpecs(),
     "spectra": SpectraSpecs(),
 }
-"""By the type of the dataset."""
+"""Type of the dataset → its kind."""
 
 
 def kind_of(dataset: Mapping[str, Any]) -> SpecKind:
@@ -29,12 +29,12 @@ def kind_of(dataset: Mapping[str, Any]) -> SpecKind:
 
 
 def caution(spec: dict[str, Any]) -> str:
-    """What every table, figure and record of a run must say of its numbers, if anything."""
+    """The cautions that every table, figure and record of a run must show; empty if there are none."""
     return "; ".join(kind_of(spec["dataset"]).cautions(spec))
 
 
 def caution_of_data(spec: dict[str, Any]) -> str:
-    """What must be said of all numbers that come from the data, those of baselines, too."""
+    """The cautions that hold for all numbers from the data, baselines included; empty if there are none."""
     return "; ".join(kind_of(spec["dataset"]).cautions_of_data(spec))
 
 

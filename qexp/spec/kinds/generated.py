@@ -1,4 +1,4 @@
-"""Documents of datasets that are simulated, and of experiences on them."""
+"""Documents of simulated datasets, and of experiences on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GeneratedSpecs(SpecKind):
         if isinstance(split, list):
             return None
         return (
-            "a generated dataset is divided by shares of training and validation, for example [0.8, 0.2]; "
+            "a generated dataset is split by the shares of training and validation, for example [0.8, 0.2]; "
             "its test part is what 'varyings' says"
         )
 
@@ -44,9 +44,9 @@ class GeneratedSpecs(SpecKind):
         for name, (low, high) in dataset.get("matrix", {}).get("axes", {}).items():
             where: Where = ("matrix", "axes", name)
             if not low < high:
-                yield where, f"the axis must rise, but goes from {low:g} to {high:g}"
+                yield where, f"the axis must increase, but goes from {low:g} to {high:g}"
                 continue
-            # Cells are centred, so that an end may lie on a limit that values must not reach.
+            # Matrix values are cell centres, so an end of the axis may lie on a limit that values must not reach.
             of = quantity(name, quantities)
             for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
                 yield where, f"{violation}, but the axis goes from {low:g} to {high:g}"
@@ -88,11 +88,14 @@ def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
     for index, (low, high) in enumerate(intervals):
         where: Where = ("varyings", name, index)
         if not low < high:
-            yield where, f"the interval must rise, but goes from {low:g} to {high:g}"
+            yield where, f"the interval must increase, but goes from {low:g} to {high:g}"
         elif low < 0 or high > 1:
             yield where, f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}"
         elif low < before:
-            yield where, f"starts at {low:g}, before the interval ahead of it ends at {before:g}; order and part them"
+            yield (
+                where,
+                f"starts at {low:g}, before the interval ahead of it ends at {before:g}; sort them, without overlap",
+            )
         else:
             taken += high - low
         before = max(before, high)

@@ -13,7 +13,7 @@ from qexp.spec.finding import Finding
 from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
 
 TRAINED_ON = "trained on the test data"
-"""What every output of a run says whose test part was among what it was trained on."""
+"""Caution of runs that were trained on their own test part."""
 
 
 class GriddedSpecs(SpecKind):
@@ -34,14 +34,14 @@ class GriddedSpecs(SpecKind):
         given = [key for key in ("inputs", "outputs") if key in dataset]
         if dataset.get("mapping") is not None:
             for key in given:
-                yield (key,), "the mapping names inputs and outputs already; leave out one of the two"
+                yield (key,), "the mapping already names inputs and outputs; leave out one of the two"
             return
         for key in ("inputs", "outputs"):
             if key not in given:
                 yield (), f"the key '{key}' is missing; list its variables, or name a 'mapping', for example \"f2\""
         for name in dataset.get("outputs", {}):
             if name in dataset.get("inputs", {}):
-                yield ("outputs", name), f"'{name}' is an input, too; a variable is one or the other"
+                yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         patches = experience.get("patches")
@@ -62,7 +62,7 @@ class GriddedSpecs(SpecKind):
         dataset = spec["dataset"]
         side, threshold = dataset["patch_size"], dataset["threshold"]
         counts = (
-            "as many as cover the frames"
+            "enough to cover the frames"
             if spec["patches"] is None
             else "{} training, {} validation".format(*spec["patches"])
         )
@@ -76,11 +76,11 @@ class GriddedSpecs(SpecKind):
                 ", ".join(f"{name} / {scale:g}" for name, scale in dataset[kind].items())
                 for kind in ("inputs", "outputs")
             ),
-            "cells": ", ".join([cells or "of unknown width", *changed]),
+            "cells": ", ".join([cells or "unknown width", *changed]),
             "patches": f"{side} x {side} cells{counted}; {counts}",
             "turned": "yes" if dataset["augment"] else "no",
             "validation": entry_in_words(spec["split"]),
-            **({"trained on": "the test folders, too"} if dataset["include_test_in_train"] else {}),
+            **({"trained on": "the test folders as well"} if dataset["include_test_in_train"] else {}),
         }
 
     def cautions_of_data(self, spec: Document) -> list[str]:

@@ -1,4 +1,4 @@
-"""What qexp has to know of a kind of dataset to read and check its documents, and to show its runs."""
+"""What qexp needs to know about a kind of dataset to read and check its documents, and to show its runs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Document = dict[str, Any]
 class SpecKind(ABC):
     """A kind of dataset.
 
-    schemas  JSON file: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys of experiences
-             that this kind alone takes; `shared`, those that it takes of what several kinds do; `split`, what the
-             key `split` says, in words; `$defs`, further definitions
+    schemas  JSON file with these keys: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys
+             of experiences that only this kind takes; `shared`, the keys it shares with other kinds; `split`, a
+             description of the key `split`; `$defs`, further definitions
     """
 
     evaluated_by: str = "test_predictions.nc"
-    """The file in `results` without which a run has not been evaluated on its test part."""
+    """The file in `results` that shows that a run was evaluated on its test part."""
     keeps_hashes: bool = False
-    """Whether runs keep hashes of the samples that they were trained on."""
+    """Whether runs keep hashes of their training samples."""
 
     def __init__(self, schemas: Path) -> None:
         self._file = schemas
@@ -39,23 +39,23 @@ class SpecKind(ABC):
 
     @property
     def experience_keys(self) -> list[str]:
-        """Keys of experiences that not all kinds take, but this one does."""
+        """Keys of experiences that this kind takes, but not all others."""
         return [*self.schemas["experience"], *self.schemas["shared"]]
 
     def wrong_split(self, split: Any) -> str | None:
-        """Why a value of `split`, a list of shares or an entry of the table, is not for this kind."""
+        """Why this kind does not take a `split` (a list of shares or an entry of the table); None if it does."""
         return None
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        """What is wrong with a dataset that its schema allows."""
+        """Problems of a dataset that its schema cannot find."""
         return iter(())
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        """What is wrong with an experience that its schema allows."""
+        """Problems of an experience that its schema cannot find."""
         return iter(())
 
     def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
-        """A dataset that has the defaults of its schema, with short forms written out."""
+        """A dataset, already with the defaults of its schema, with short forms expanded."""
         return dataset
 
     def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
@@ -63,7 +63,7 @@ class SpecKind(ABC):
         return {name: dataset["units"].get(name, "") for name in names}
 
     def trouble_with(self, evaluation: Path) -> str | None:
-        """Why the file that says that a run was evaluated cannot be used; it is there."""
+        """Why the existing file `evaluated_by` cannot be used; None if it can."""
         import h5py
 
         try:
@@ -74,14 +74,14 @@ class SpecKind(ABC):
 
     @abstractmethod
     def summary(self, spec: Document) -> dict[str, str]:
-        """What `qexp show` says of the data of a resolved experience: name of the line → text."""
+        """The lines of `qexp show` about the data of a resolved experience: name of the line → text."""
 
     def cautions_of_data(self, spec: Document) -> list[str]:
-        """What must be said of all numbers that come from the data, those of baselines, too."""
+        """Cautions for all numbers from the data, baselines included."""
         return []
 
     def cautions(self, spec: Document) -> list[str]:
-        """What every table, figure and record of a run must say of its numbers."""
+        """Cautions that every table, figure and record of a run must show."""
         return self.cautions_of_data(spec)
 
 

@@ -11,7 +11,7 @@ from qexp.spec.finding import Finding
 from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
 
 RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
-"""What a target cannot be called: variables of spectra, and columns of their tables."""
+"""Names that a target cannot have: variables of spectra, and columns of their tables."""
 
 
 class SpectraSpecs(SpecKind):
@@ -24,7 +24,7 @@ class SpectraSpecs(SpecKind):
         if not isinstance(split, list):
             return None
         return (
-            'spectra are held out by core: "parts" for the test part that the dataset has, or for example '
+            'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
             '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
         )
 
@@ -39,16 +39,16 @@ class SpectraSpecs(SpecKind):
         if dataset.get("target") in RESERVED:
             yield (
                 ("target",),
-                f"'{dataset['target']}' is what something else of a spectrum is called; choose another name",
+                f"'{dataset['target']}' is the name of another property of a spectrum; choose another name",
             )
         energy = dataset.get("energy")
         if energy is not None and not energy[1] > 0:
-            yield ("energy", 1), f"channels go on to higher energies, but by {energy[1]:g} keV"
+            yield ("energy", 1), f"the energy step between channels must be greater than 0, but is {energy[1]:g} keV"
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         for index, name in enumerate(experience["outputs"]):
             if name in experience["inputs"] and name != "spectrum":
-                yield ("outputs", index), f"'{name}' is an input, too: the network would be told the answer"
+                yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
         if "spectrum" in experience["outputs"] and "mask" not in experience["inputs"]:
             yield (
                 ("outputs",),
@@ -63,13 +63,13 @@ class SpectraSpecs(SpecKind):
             "spectra": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
             "channels": f"{dataset['channels']} in patches of {dataset['patch_size']}",
             "tested": entry_in_words(spec["split"]),
-            "validation": entry_in_words(spec["inner"]) if spec["inner"] else "the part that the dataset has",
+            "validation": entry_in_words(spec["inner"]) if spec["inner"] else "the dataset's own part",
             "labelled": str(spec["labelled"]),
             **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
         }
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:
-    """Searched outwards from the size that is wanted; 1 comes last."""
+    """The divisor of `number` that is nearest to `wanted`; 1 only if there is no other."""
     sizes = (size for distance in range(wanted) for size in (wanted - distance, wanted + distance))
     return next(size for size in sizes if number % size == 0)

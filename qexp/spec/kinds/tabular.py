@@ -1,4 +1,4 @@
-"""Documents of datasets of rows of a file, and of experiences on them."""
+"""Documents of datasets of rows of a table, and of experiences on them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
 from qexp.tables import Tables
 
 STAND_IN = "made with stand-in data"
-"""What every output of a run says whose data were made up in place of measured ones."""
+"""Caution of runs whose data are synthetic stand-ins for measured ones."""
 
 AS_PUBLISHED = "selected on the test data"
-"""What every output of a run says whose choices were made on the rows that judge it."""
+"""Caution of runs whose choices were made on the rows that they were evaluated on."""
 
 VALIDATED = ("early_stopping", "reduce_on_plateau")
-"""Callbacks that look at the error on rows that were not trained on."""
+"""Callbacks that use the error on validation rows."""
 
 SELECTABLE = (
     "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses", "model", "optimizer",
     "precision", "schedule", "transforms",
 )  # fmt: skip
-"""What can be chosen by inner error: all that changes how a network is made and trained, and not what it is asked."""
+"""Keys that `select` may choose by cross-validation: those on building and training networks."""
 
 MOST_COMBINATIONS = 10_000
-"""Of what `select` lists: each is trained on all inner parts of all folds."""
+"""Largest number of combinations of the values in `select`: each is trained on all inner folds of all folds."""
 
 INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}'
 
@@ -51,28 +51,28 @@ class TabularSpecs(SpecKind):
         owners = {column: name for name, columns in inputs.items() for column in _listed(columns)}
         for name, columns in outputs.items():
             if name in inputs:
-                yield ("outputs", name), f"'{name}' is an input, too; a variable is one or the other"
+                yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
                 continue
             for column in _listed(columns):
                 if column in owners:
                     yield (
                         ("outputs", name),
-                        f"the column '{column}' belongs to the input '{owners[column]}', too: the network would be "
-                        "told the answer",
+                        f"the column '{column}' belongs to the input '{owners[column]}' as well: the network would "
+                        "see the answer",
                     )
         for name in dataset.get("units", {}):
             if name not in {**inputs, **outputs}:
                 yield ("units", name), f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}"
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        """Whether what is chosen is chosen on rows that are neither trained on nor held out."""
+        """Problems, above all choices that are not made on rows that are neither training rows nor held out."""
         for index, name in enumerate(experience["outputs"]):
             if name in experience["inputs"]:
-                yield ("outputs", index), f"'{name}' is an input, too: the network would be told the answer"
+                yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
         callbacks = [_type(value) for value in experience.get("additional_callbacks", [])]
         if "test_evaluate" in callbacks:
             where: Where = ("additional_callbacks", callbacks.index("test_evaluate"))
-            yield where, "rows that are held out are not looked at before the end; leave out 'test_evaluate'"
+            yield where, "held-out rows are not evaluated before the end of training; leave out 'test_evaluate'"
         validated = [(index, name) for index, name in enumerate(callbacks) if name in VALIDATED]
         inner, keep = experience.get("inner"), experience.get("keep", "best")
         if experience.get("protocol") == "as_published":
@@ -82,32 +82,35 @@ class TabularSpecs(SpecKind):
             for index, name in validated:
                 yield (
                     ("additional_callbacks", index),
-                    f'\'{name}\' looks at an error on rows that are not trained on, and with "keep": "last" all rows '
-                    'of a fold are; leave it out, or use "keep": "best" with $.inner',
+                    f'\'{name}\' needs validation rows, and with "keep": "last" all rows outside a fold are trained '
+                    'on; leave it out, or use "keep": "best" with $.inner',
                 )
             if experience.get("select") and inner is None:
-                yield ("select",), f"there are no rows on which to choose; {INNER}"
+                yield ("select",), f"there are no validation rows to choose on; {INNER}"
             if inner is not None and not experience.get("select") and not experience.get("baselines"):
-                yield ("inner",), 'nothing is chosen where "keep" is "last" and there is no $.select; leave it out'
+                yield ("inner",), 'nothing is chosen, since "keep" is "last" and there is no $.select; leave it out'
         elif inner is None:
             yield (
                 ("keep",),
                 f"there are no rows on which to choose the best epoch without looking at those held out; {INNER}, or "
-                'use "keep": "last" with a number of epochs that is known to be good',
+                'use "keep": "last" with a number of epochs that is known to work',
             )
         combinations = math.prod(len(values) for values in experience.get("select", {}).values())
         if combinations > MOST_COMBINATIONS:
             yield (
                 ("select",),
-                f"{combinations:,} combinations are too many to choose from; at most {MOST_COMBINATIONS:,}",
+                f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}",
             )
         for key in experience.get("select", {}):
             if (first := key.split(".")[0]) not in SELECTABLE:
-                yield ("select", key), f"'{first}' cannot be chosen by inner error; {suggestion(first, SELECTABLE)}"
+                yield (
+                    ("select", key),
+                    f"'{first}' cannot be chosen by cross-validation; {suggestion(first, SELECTABLE)}",
+                )
             elif key == "model":
                 yield (
                     ("select", key),
-                    "choose among values in the model, for example model.operations.NAME.parameters.KEY",
+                    "list values of a key in the model, for example model.operations.NAME.parameters.KEY",
                 )
 
     def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
@@ -125,8 +128,8 @@ class TabularSpecs(SpecKind):
         return {
             "file": f"{path}, SHA-256 {dataset['fingerprint'][:16]}…",
             "held out": entry_in_words(spec["split"]),
-            "inner parts": entry_in_words(spec["inner"]) if spec["inner"] else "none",
-            "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "nothing but the epoch",
+            "inner folds": entry_in_words(spec["inner"]) if spec["inner"] else "none",
+            "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "only the epoch",
             "members": str(spec["members"]),
             "protocol": spec["protocol"].replace("_", " "),
         }
@@ -143,7 +146,7 @@ def _listed(columns: str | list[str]) -> list[str]:
 
 
 def _type(value: Any) -> str:
-    """What a callback is called in any of its forms."""
+    """The name of a callback in any of its forms."""
     if isinstance(value, list):
         return str(value[0])
     return str(value["type"]) if isinstance(value, dict) else str(value)
