@@ -20,7 +20,7 @@ CAUTION = "tested on spectra that were trained on"
 CAUTION_OF_CORES = "tested on cores that were trained on"
 """Caution of runs with spectra of one core in both the training and the test part."""
 
-WAY_OUT = "hold whole cores out, or go on with --allow-leak, which marks every output"
+WAY_OUT = "hold whole cores out, or continue with --allow-leak, which marks every output"
 
 MOST_CORES_NAMED = 20
 

@@ -70,7 +70,7 @@ def _in_words(arguments: Any, message: str) -> str:
         case {"key": str(key), "line_no": int(line)}:
             return f"line {line}: no setting '{key}'; {suggestion(key, matplotlib.rcParams)}"
         case (_, int(line), str(text)):
-            return f"line {line}: '{text.strip()}' is no setting that is given once; write a line 'name: value'"
+            return f"line {line}: '{text.strip()}' is not a setting, or is set twice; write one 'name: value' per line"
         case (_, int(line), str(text), error):
             return f"line {line}: '{text.strip()}': {error}"
     return message.strip()

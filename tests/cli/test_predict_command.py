@@ -289,7 +289,7 @@ def test_a_run_whose_folds_are_not_all_done_refuses_and_says_which(here, predict
     write(here / "pixels.csv")
     code, _, stderr = predict("pixels.csv", "made.csv", run="broken")
     assert code == 2
-    assert "broken: 3 of 4 folds are not done: 002, 003, 004; go on with --resume" in stderr
+    assert "broken: 3 of 4 folds are not done: 002, 003, 004; continue with --resume" in stderr
     assert names(here) == {"pixels.csv"}
 
 

@@ -61,7 +61,7 @@ def execute(
         except TakenOverError:
             raise held.lost() from None
     if state is State.INTERRUPTED:
-        raise InterruptedRunError(f"{directory.name} was interrupted; go on with --resume")
+        raise InterruptedRunError(f"{directory.name} was interrupted; continue with --resume")
     if error is not None:
         raise RunFailedError(
             f"{directory.name} {state.words}: {_last_line(error)}\nsee {held.attempt / 'log.txt'}"

@@ -67,7 +67,7 @@ def _trained(attempt: Attempt, trainer: Trainer) -> bool:
     directory, done = attempt.directory, trainer.progress.epoch - 1
     _cut_metrics(directory.metrics_file, done)
     if done:
-        log.info("goes on after epoch %d", done)
+        log.info("continues after epoch %d", done)
     started, seconds_before = time.perf_counter(), attempt.record.seconds
     with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
         listener = _Listener(lines, events, attempt)

@@ -59,5 +59,5 @@ def _goes_on(name: str, state: State | None, resume: bool) -> bool:
     if resume or state is State.CREATED:
         return True
     raise QexpError(
-        f"{name} is {(state or State.GONE).words}; go on with --resume, or start a new run with another --name"
+        f"{name} is {(state or State.GONE).words}; continue with --resume, or start a new run with another --name"
     )

@@ -61,7 +61,7 @@ class Exposures:
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
                 f"{parts}\n"
-                "hold other cores out, start from another run, or go on with --allow-leak, which marks every output"
+                "hold other cores out, start from another run, or continue with --allow-leak, which marks every output"
             )
         warnings = [
             f"{run} was trained on other spectra of cores that have the name of a test core: {overlap.in_words(found)}"
