@@ -17,11 +17,9 @@ from qexp.spec.kinds import SpecKind
 class ImageSpecs(SpecKind):
     evaluated_by = "estimates.csv"
 
-    def __init__(self) -> None:
-        super().__init__(Path(__file__).with_suffix(".json"))
-
-    def wrong_split(self, split: Any) -> str | None:
-        return None if isinstance(split, list) else "images are divided by shares, for example [0.8, 0.2]"
+    file = Path(__file__).with_suffix(".json")
+    split_by_shares = True
+    split_words = "images are divided by shares, for example [0.8, 0.2]"
 
     def in_dataset(self, dataset: dict[str, Any], quantities: Quantities) -> Iterator[Finding]:
         for index, name in enumerate(dataset["labels"]):

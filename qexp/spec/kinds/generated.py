@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from qexp.quantities import Quantities, quantity
 from qexp.spec.defaults import defaults_in, long_form
@@ -14,16 +13,12 @@ from qexp.tables import Tables
 
 
 class GeneratedSpecs(SpecKind):
-    def __init__(self) -> None:
-        super().__init__(Path(__file__).with_suffix(".json"))
-
-    def wrong_split(self, split: Any) -> str | None:
-        if isinstance(split, list):
-            return None
-        return (
-            "a generated dataset is split by the shares of training and validation, for example [0.8, 0.2]; "
-            "its test part is what 'varyings' says"
-        )
+    file = Path(__file__).with_suffix(".json")
+    split_by_shares = True
+    split_words = (
+        "a generated dataset is split by the shares of training and validation, for example [0.8, 0.2]; "
+        "its test part is what 'varyings' says"
+    )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         fixed, varyings = dataset.get("fixed", {}), dataset["varyings"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from qexp.errors import DamagedError
 from qexp.files import read_json
@@ -18,17 +17,11 @@ TRAINED_ON = "trained on the test data"
 
 class GriddedSpecs(SpecKind):
     evaluated_by = "errors.json"
-
-    def __init__(self) -> None:
-        super().__init__(Path(__file__).with_suffix(".json"))
-
-    def wrong_split(self, split: Any) -> str | None:
-        if not isinstance(split, list):
-            return None
-        return (
-            "frames of the train folders are kept for validation by folder or by time, for example "
-            '{"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type": "time_block"}'
-        )
+    file = Path(__file__).with_suffix(".json")
+    split_words = (
+        "frames of the train folders are kept for validation by folder or by time, for example "
+        '{"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type": "time_block"}'
+    )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         given = [key for key in ("inputs", "outputs") if key in dataset]

@@ -24,17 +24,20 @@ class SpecKind(ABC):
              description of the key `split`; `$defs`, further definitions
     """
 
+    file: Path
+    """The JSON file of its schemas."""
+    split_by_shares: bool = False
+    """Whether `split` is a list of shares rather than an entry of the table of splits."""
+    split_words: str
+    """How `split` is written, for a value of the other form."""
     evaluated_by: str = "test_predictions.nc"
     """The file in `results` that shows that a run was evaluated on its test part."""
     keeps_hashes: bool = False
     """Whether runs keep hashes of their training samples."""
 
-    def __init__(self, schemas: Path) -> None:
-        self._file = schemas
-
     @cached_property
     def schemas(self) -> Document:
-        content: Document = json.loads(self._file.read_text(encoding="utf-8"))
+        content: Document = json.loads(self.file.read_text(encoding="utf-8"))
         return content
 
     @property
@@ -43,8 +46,8 @@ class SpecKind(ABC):
         return [*self.schemas["experience"], *self.schemas["shared"]]
 
     def wrong_split(self, split: Any) -> str | None:
-        """Why this kind does not take a `split` (a list of shares or an entry of the table); None if it does."""
-        return None
+        """Why a value of `split`, a list of shares or an entry of the table, is not for this kind; None if it is."""
+        return None if isinstance(split, list) == self.split_by_shares else self.split_words
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         """Problems of a dataset that its schema cannot find."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
@@ -16,17 +15,11 @@ RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
 
 class SpectraSpecs(SpecKind):
     keeps_hashes = True
-
-    def __init__(self) -> None:
-        super().__init__(Path(__file__).with_suffix(".json"))
-
-    def wrong_split(self, split: Any) -> str | None:
-        if not isinstance(split, list):
-            return None
-        return (
-            'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
-            '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
-        )
+    file = Path(__file__).with_suffix(".json")
+    split_words = (
+        'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
+        '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
+    )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         channels, patch_size = dataset.get("channels", 2048), dataset.get("patch_size", 16)

@@ -35,16 +35,11 @@ INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}
 
 
 class TabularSpecs(SpecKind):
-    def __init__(self) -> None:
-        super().__init__(Path(__file__).with_suffix(".json"))
-
-    def wrong_split(self, split: Any) -> str | None:
-        if not isinstance(split, list):
-            return None
-        return (
-            "the rows of a tabular dataset are held out in folds, for example "
-            '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}'
-        )
+    file = Path(__file__).with_suffix(".json")
+    split_words = (
+        "the rows of a tabular dataset are held out in folds, for example "
+        '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}'
+    )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         inputs, outputs = dataset["inputs"], dataset["outputs"]
