@@ -201,6 +201,7 @@ def open_runs(references: Iterable[str], *, workspace: str | Path | None = None)
 
 def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
     from qexp.runs.catalog.catalog import Catalog
+    from qexp.runs.catalog.references import find
 
-    found = run.directory if isinstance(run, Run) else Catalog(workspaces.find(workspace)).find(run)
+    found = run.directory if isinstance(run, Run) else find(run, Catalog(workspaces.find(workspace)))
     return found.trusting(trust_code)

@@ -16,6 +16,7 @@ import pytest
 from qexp import clocks
 from qexp.errors import NotFoundError
 from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.catalog.references import find
 from qexp.workspace import Workspace
 from tests.conftest import mounted
 
@@ -133,14 +134,14 @@ def test_a_catalog_that_cannot_be_written_stops_no_listing(workspace, qexp):
 def test_a_run_is_found_by_name_prefix_or_path(workspace, catalog):
     for name in ("mogi_1", "mogi_10", "other_1"):
         write_record(workspace, name)
-    assert catalog.find("other").name == "other_1"
-    assert catalog.find("mogi_1").name == "mogi_1"
-    assert catalog.find("runs/mogi_10").name == "mogi_10"
-    assert catalog.find(str(workspace / "runs/mogi_10/")).name == "mogi_10"
+    assert find("other", catalog).name == "other_1"
+    assert find("mogi_1", catalog).name == "mogi_1"
+    assert find("runs/mogi_10", catalog).name == "mogi_10"
+    assert find(str(workspace / "runs/mogi_10/"), catalog).name == "mogi_10"
     with pytest.raises(NotFoundError, match="mogi_1, mogi_10"):
-        catalog.find("mogi")
+        find("mogi", catalog)
     with pytest.raises(NotFoundError, match="did you mean 'other_1'"):
-        catalog.find("othre_1")
+        find("othre_1", catalog)
 
 
 def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, qexp, tmp_path, monkeypatch):
@@ -151,16 +152,16 @@ def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, 
     path = workspace / "runs/kfold_1/folds/010"
     monkeypatch.chdir(tmp_path)  # from where nothing of that name is a path
     for reference in ("kfold_1/folds/010", "kf/folds/010", "kfold_1/folds/010/", str(path)):
-        assert catalog.find(reference).path == path
+        assert find(reference, catalog).path == path
     assert qexp("--workspace", workspace, "where", "kfold_1/folds/001").stdout == f"{path.with_name('001')}\n"
     with pytest.raises(NotFoundError, match="kfold_1 has no fold '012'; did you mean '010'"):
-        catalog.find("kfold_1/folds/012")
+        find("kfold_1/folds/012", catalog)
     with pytest.raises(NotFoundError, match="plain_1 has no fold '001'; there are none"):
-        catalog.find("plain_1/folds/001")
+        find("plain_1/folds/001", catalog)
     with pytest.raises(NotFoundError, match="no run 'kfold_2'; did you mean 'kfold_1'"):
-        catalog.find("kfold_2/folds/001")
+        find("kfold_2/folds/001", catalog)
     with pytest.raises(NotFoundError, match="no run"):
-        catalog.find("/folds/001")
+        find("/folds/001", catalog)
 
 
 def set_back(file: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.catalog.references import is_pattern, matching
+from qexp.runs.catalog.references import find, is_pattern, matching
 from qexp.runs.record.directory import RunDirectory, with_caution
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
@@ -126,7 +126,7 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog) -> list[Compared
 
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
     if not is_pattern(argument):
-        directory = catalog.find(argument)
+        directory = find(argument, catalog)
         yield ComparedRun(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
         return
     by_name = {one["name"]: one for one in summaries}

@@ -15,11 +15,10 @@ from typing import Any
 from tinydb import TinyDB
 
 from qexp import clocks
-from qexp.did_you_mean import suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.stamps import lasting_stamp_of, stamp_of
 from qexp.runs.catalog.storage import LockedStorage
-from qexp.runs.record.directory import FOLDS, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
 from qexp.runs.record.record import AttemptRecord, JobRecord, Record
 from qexp.runs.record.state import State
@@ -84,29 +83,6 @@ class Catalog:
         """Delete the catalog and build it again. Returns the number of runs in it."""
         self._discard()
         return sum(row["summary"]["state"] != State.DAMAGED for row in self._refreshed().values())
-
-    def find(self, reference: str) -> RunDirectory:
-        """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
-
-        Raises NotFoundError with similar names.
-        """
-        by_path = Path(reference)
-        if "/" in reference and (by_path / "run.json").is_file():
-            return RunDirectory(by_path.absolute())
-        directory = RunDirectory(self.workspace.runs / reference)
-        if reference and "/" not in reference and directory.holds_record:
-            return directory
-        run, of_run, fold = reference.partition(f"/{FOLDS}/")
-        if run and of_run and "/" not in run:
-            return _fold(self.find(run), fold.rstrip("/"))
-        names = self.names()
-        matching = [name for name in names if reference and name.startswith(reference)]
-        if len(matching) == 1:
-            return RunDirectory(self.workspace.runs / matching[0])
-        if matching:
-            shown = ", ".join(sorted(matching, key=natural)[:8])
-            raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {shown}; write more of it")
-        raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
 
     def names(self) -> list[str]:
         """The names of directories that may be runs, in no particular order."""
@@ -210,13 +186,6 @@ class Catalog:
         }
         words = Reports().words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
-
-
-def _fold(run: RunDirectory, name: str) -> RunDirectory:
-    folds = {fold.name: fold for fold in run.all_folds()}
-    if name in folds:
-        return folds[name]
-    raise NotFoundError(f"{run.name} has no fold '{name}'; {suggestion(name, folds)}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from qexp import assemble
 from qexp.assemble import Experience
 from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.catalog.references import find
 from qexp.runs.leakage.check import Exposures
 from qexp.runs.planning.existing import require_done
 from qexp.runs.planning.grid import Grid, axes_of, points_of
@@ -163,7 +164,7 @@ def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
     """The pretraining run, whose weights must exist and fit."""
-    parent = Catalog(workspace).find(reference)
+    parent = find(reference, Catalog(workspace))
     require_done(parent)
     if parent.all_folds():
         raise QexpError(

@@ -23,6 +23,7 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.locks import locked
 from qexp.runs.catalog.catalog import Catalog
+from qexp.runs.catalog.references import find
 from qexp.runs.record import nesting
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import fresh
@@ -189,7 +190,7 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
         return matching
     if NAME.fullmatch(reference) and ((runs / reference).is_dir() or (runs / reference).is_symlink()):
         return [reference]
-    path = catalog.find(reference).path
+    path = find(reference, catalog).path
     if path.parent.resolve() != runs.resolve() or not NAME.fullmatch(path.name):
         raise QexpError(f"{reference} is not a run in {runs}; use its name there")
     return [path.name]
