@@ -311,3 +311,8 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(root)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The commands of the README are by far the longest test: it starts first, while other workers run the rest."""
+    items.sort(key=lambda item: "test_every_command_and_script_works" not in item.name)
