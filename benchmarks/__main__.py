@@ -23,6 +23,8 @@ def main() -> None:
     import torch
 
     chosen = sys.argv[1:] or [name for name in MEASUREMENTS if name != "ice"]
+    if unknown := [name for name in chosen if name not in MEASUREMENTS]:
+        sys.exit(f"no benchmark {', '.join(unknown)}; known: {', '.join(MEASUREMENTS)}")
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n")
     measured: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
