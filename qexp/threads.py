@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-TURNS = "1000"
-"""Iterations of a waiting loop, some microseconds."""
+TURNS = "10000"
+"""Iterations of a waiting loop, tens of microseconds: with 1,000, epochs took 10 to 20 % longer, alone and beside others."""
 
 
 def wait_without_spinning() -> None:
