@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 TURNS = "10000"
-"""Iterations of a waiting loop, tens of microseconds; with 1,000, epochs took 10 to 20 % longer, also on a busy machine."""
+"""Iterations of a waiting loop, tens of microseconds; with 1,000, epochs took 10 to 20 % longer."""
 
 
 def wait_without_spinning() -> None:
