@@ -87,10 +87,10 @@ def predict(
                 the number of `frames` and their `size`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
+    from qexp.analysis.prediction.chunk import require_chunk
     from qexp.analysis.prediction.files import file_kind, predict_files
 
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
+    require_chunk(chunk)
     directory = directory_of(run, workspace, trust_code)
     kind = file_kind(directory)
     pairs = kind.targets(Path(source), Path(target))
@@ -135,12 +135,12 @@ def submit_predictions(
     options   of the scheduler, such as `{"time": "2:00:00"}`
     returns   `jobs`: file → job, and the `folder` of the launch
     """
+    from qexp.analysis.prediction.chunk import require_chunk
     from qexp.analysis.prediction.files import file_kind
     from qexp.analysis.prediction.job_array import submit
     from qexp.runs.schedulers import options_of
 
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
+    require_chunk(chunk)
     place = workspaces.find(workspace)
     settings = options_of(launcher, place.settings(), options or {})
     directory = directory_of(run, workspace, trust_code)

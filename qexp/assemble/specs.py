@@ -131,16 +131,17 @@ def _examined_experience(path: Path, datasets: Datasets) -> Examined:
     return Examined(found.problems, found.loaded.problems("dataset", [((), text) for text in found.dataset.warnings]))
 
 
-def awaited_in(path: Path, workspace: Workspace) -> list[Problem]:
+def awaited_in(path: Path, datasets: Datasets) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
+    workspace = datasets.workspace
     try:
         kind = kind_of(path)
         if kind == "model":
             return []
         document, file, prefix = _dataset_in(path, kind, workspace)
-    except SpecError:  # which `problems_in` reports
+    except SpecError:  # which `examined` reports
         return []
-    if not isinstance(document, dict) or validate.findings("dataset", document, tables_with(workspace.extensions)):
+    if not isinstance(document, dict) or validate.findings("dataset", document, datasets.tables):
         return []  # likewise
     waiting = kinds.kind_of(document).awaited(document, workspace)
     return [Problem(file, (*prefix, *where), message) for where, message in waiting]

@@ -71,8 +71,9 @@ def check(file, document, place):
     before = file.read_text()
     file.write_text(json.dumps(document))
     try:
-        assemble.awaited_in(file, place)
-        found = assemble.examined(file, assemble.datasets_of(place))
+        datasets = assemble.datasets_of(place)
+        assemble.awaited_in(file, datasets)
+        found = assemble.examined(file, datasets)
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":
             json_bytes(assemble.experience(str(file), {}, place).document)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
+from qexp.figures.matrix import outputs_of
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 
@@ -80,16 +81,12 @@ def _attributes(of: Quantity, words: str) -> dict[str, str]:
     return {"long_name": words + of.description, "units": of.unit}
 
 
-def _outputs(table: xarray.Dataset) -> list[str]:
-    return [str(name).removesuffix("_estimate") for name in table.data_vars if str(name).endswith("_estimate")]
-
-
 VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
 
 
 def write_npy(table: xarray.Dataset, folder: Path) -> None:
     """VDI's three arrays per output; VDI's first variable varies fastest, so the order of axes is reversed."""
-    for output in _outputs(table):
+    for output in outputs_of(table):
         for ours, theirs in VDI_NAMES.items():
             content = io.BytesIO()
             np.save(content, table[f"{output}_{ours}"].values.T)

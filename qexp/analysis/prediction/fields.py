@@ -12,6 +12,7 @@ import numpy as np
 
 from qexp import files
 from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.field_file import FieldFile, FieldGrid
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.datasets.array_cache import Array
@@ -106,8 +107,7 @@ def predict_fields(
     Raises QexpError if the file exists and was made otherwise, unless `overwrite`; FieldError for fields that are
     missing, inconsistent, or not numbers.
     """
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
+    require_chunk(chunk)
     fields = opened(source, model.file)
     if target.resolve() in {path.resolve() for path in fields.files}:
         raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")

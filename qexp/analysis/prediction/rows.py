@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.errors import NotFoundError, QexpError
@@ -153,8 +154,7 @@ def predict_rows(
     workers  chunks that are predicted at once, each on one core; default: torch's number of threads
     Raises QexpError if the file exists and was made otherwise, unless `overwrite`.
     """
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
+    require_chunk(chunk)
     chunk = chunk or CHUNK
     rows = open_rows(source, model.features)
     key = {"origin": dict(model.origin), "input": reuse.identity(source)}

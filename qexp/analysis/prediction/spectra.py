@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, WORDS
@@ -121,8 +122,7 @@ def predict_spectra(
     Raises QexpError for spectra without the number of channels that the run was trained on, and if the file exists and
     was made otherwise, unless `overwrite`.
     """
-    if chunk is not None and chunk < 1:
-        raise QexpError(f"--chunk {chunk}: at least 1")
+    require_chunk(chunk)
     size = -(-(chunk or CHUNK) // BATCH) * BATCH
     found = source_of(source, model.layout)
     if target.absolute().parent.resolve() in {folder.resolve() for folder in found.folders}:

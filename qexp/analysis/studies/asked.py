@@ -57,7 +57,7 @@ def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tu
     reported, or pretraining that no experience uses.
     """
     first, runs = asked.pretraining, asked.runs
-    plans.require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.changes) for axis in axes))
+    plans.require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.values) for axis in axes))
     plans.checked_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")

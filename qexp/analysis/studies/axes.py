@@ -9,8 +9,8 @@ from typing import Any
 
 from qexp.errors import QexpError
 from qexp.runs.planning import grid as grids
-from qexp.runs.planning.grid import Grid
-from qexp.spec.resolve import Overrides, value_text
+from qexp.runs.planning.grid import Grid, GridAxis
+from qexp.spec.resolve import value_text
 
 Point = tuple[str | None, ...]
 """A value for each axis, as a text; None if an experience does not depend on the axis."""
@@ -18,15 +18,20 @@ Point = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class StudyAxis:
-    """One or more keys of a spec that are varied together, with their values."""
+    """An axis of a study's grid, and how tables and figures name it."""
 
-    keys: Sequence[str]
-    changes: Sequence[Overrides]
-    """For each value, the overrides of the spec."""
-    values: Sequence[str]
-    """As texts, for tables and figures."""
+    of_grid: GridAxis
     of_pretraining: bool
     called: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.of_grid.keys
+
+    @property
+    def values(self) -> list[str]:
+        """As texts, for tables and figures."""
+        return [value_text(value) for value in self.of_grid.values]
 
     @property
     def name(self) -> str:
@@ -51,18 +56,14 @@ def study_axes(pretraining_grid: Grid, grid: Grid) -> list[StudyAxis]:
     given = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [(axis, False) for axis in grids.axes_of(grid)]
     if not given:
         raise QexpError("a study varies the value of a key; give --grid, for example --grid labelled=10,100,all")
-    axes = [
-        StudyAxis(one.keys, one.changes, [value_text(value) for value in one.values], of_pretraining)
-        for one, of_pretraining in given
-    ]
+    axes = [StudyAxis(one, of_pretraining) for one, of_pretraining in given]
     names = [axis.name for axis in axes]
     return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
 
 
 def changes(axes: Sequence[StudyAxis]) -> Iterator[dict[str, Any]]:
     """The overrides for each combination of values; the last axis varies fastest."""
-    for of_axes in itertools.product(*(axis.changes for axis in axes)):
-        yield {key: value for change in of_axes for key, value in change.items()}
+    return grids.points_of([axis.of_grid for axis in axes])
 
 
 def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:

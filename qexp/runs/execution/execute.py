@@ -112,12 +112,8 @@ def _carry_out(
 
 def _begin(own: OwnRecord, held: Lease) -> None:
     """Record that the run is running."""
-    before = [
-        replace(one, state=State.LOST)
-        if one.state is State.RUNNING
-        else one  # its process did not live to record its end
-        for one in own.record.attempts
-    ]
+    # The process of an attempt that is still recorded as running did not live to record its end.
+    before = [replace(one, state=State.LOST) if one.state is State.RUNNING else one for one in own.record.attempts]
     this = AttemptRecord(number=held.number, process=this_process(), started=now(), state=State.RUNNING)
     try:
         own.note(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp import files
-from qexp.figures.matrix import Panels, matrix_panels
+from qexp.figures.matrix import Panels, matrix_panels, outputs_of
 from qexp.runs.figures.sources import ESTIMATE, MissingNumbersError, Pictures, missing, table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
@@ -40,7 +40,7 @@ def matrix_of(folder: Path) -> Figure:
     shown_axes, others = list(axes)[:2], list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
     shown = cells.isel(middle)
-    names = [str(name).removesuffix(ESTIMATE) for name in cells.data_vars if str(name).endswith(ESTIMATE)]
+    names = outputs_of(cells)
     where = ", ".join(f"{name} {cells[name].values[middle[name]]:.3g}" for name in others)
     return matrix_panels(
         {name: _panels(shown, name) for name in names},
