@@ -37,6 +37,7 @@ LAYERS = [
         "locks",
         "clocks",
         "errors",
+        "estimates",
     },
 ]
 """From high to low: a module imports from its own layer and those below it."""

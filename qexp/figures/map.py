@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qexp.estimates import spread_of
 from qexp.figures.canvas import figure, sized
 from qexp.rows.raster import Raster
 
@@ -33,7 +34,7 @@ def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
 
 def layers(outputs: Sequence[str]) -> list[str]:
     """The layers of a raster for a map, in order."""
-    return [*(layer for name in outputs for layer in (name, f"{name}_spread")), "outside"]
+    return [*(layer for name in outputs for layer in (name, spread_of(name))), "outside"]
 
 
 def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:

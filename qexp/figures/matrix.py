@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.estimates import estimate_of, outputs_among
 from qexp.figures.canvas import COLOURS, figure, sized
 from qexp.quantities import label
 
@@ -152,19 +153,14 @@ def _beyond(values: Array, least: float, most: float) -> str:
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
 
 
-def outputs_of(matrix: Any) -> list[str]:
-    """The outputs whose estimates a matrix (an xarray.Dataset) holds."""
-    return [str(name).removesuffix("_estimate") for name in matrix.data_vars if str(name).endswith("_estimate")]
-
-
 def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
     """Relative errors of several runs on one scale, logarithmic above 1 %: a row per output, a column per run.
 
     tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
     """
     first = next(iter(tables.values()))
-    outputs = outputs_of(first)
-    axes = [str(name) for name in first[f"{outputs[0]}_estimate"].dims]
+    outputs = outputs_among(first.data_vars)
+    axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
     if len(axes) < 2:
         return _lines_side_by_side(tables, outputs, axes[0], dataset)
     from matplotlib.colors import SymLogNorm

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
+from qexp.estimates import spread_of
 from qexp.models.ensemble import mean, spread
 from qexp.models.inversion import Inversion
 from qexp.models.modules.convolution import SameConv2d
@@ -152,10 +153,6 @@ class StackedEnsemble(nn.Module):
         return made
 
 
-SPREAD = "_spread"
-"""Suffix of an output's name for its ensemble standard deviation."""
-
-
 class MeanAndSpread(nn.Module):
     """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as `<output>_spread`.
 
@@ -173,5 +170,5 @@ class MeanAndSpread(nn.Module):
         made = {}
         for name in self.model[0].network.outputs:
             values = torch.cat([one[name] for one in each])
-            made[name], made[name + SPREAD] = mean(self.model[0], name, values), spread(values)
+            made[name], made[spread_of(name)] = mean(self.model[0], name, values), spread(values)
         return made

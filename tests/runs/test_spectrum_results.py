@@ -20,7 +20,9 @@ from qexp.models.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
-from qexp.runs.evaluation.spectra import Subject, evaluate, inner_folds
+from qexp.runs.evaluation.spectra import evaluate
+from qexp.runs.evaluation.spectra.numbers import inner_folds
+from qexp.runs.evaluation.spectra.subject import Subject
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
 from qexp.runs.record.state import State

@@ -15,8 +15,8 @@ from qexp.analysis.export.graphs import FORMATS, Graph, Sides
 from qexp.datasets.transforms import Chain
 from qexp.datasets.transforms.elementwise import Scale
 from qexp.datasets.transforms.transform import Transform
+from qexp.estimates import SPREAD, estimate_of
 from qexp.models.inversion import Inversion
-from qexp.models.portable import SPREAD
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
@@ -98,7 +98,7 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) ->
 
     inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
     taken = set(models[0].network.inputs)  # names in a graph are unique, and an output may also be an input
-    outputs = [replace(one, name=f"{one.name}_estimate") if one.name in taken else one for one in graph_outputs(models)]
+    outputs = [replace(one, name=estimate_of(one.name)) if one.name in taken else one for one in graph_outputs(models)]
     return {
         "inputs": [port(made, sides) for made, sides in zip(inputs, graph.inputs, strict=True)],
         "outputs": [port(made, sides) for made, sides in zip(outputs, graph.outputs, strict=True)],

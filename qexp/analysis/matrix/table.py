@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
-from qexp.figures.matrix import outputs_of
+from qexp.estimates import outputs_among
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 
@@ -86,7 +86,7 @@ VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif
 
 def write_npy(table: xarray.Dataset, folder: Path) -> None:
     """VDI's three arrays per output; VDI's first variable varies fastest, so the order of axes is reversed."""
-    for output in outputs_of(table):
+    for output in outputs_among(table.data_vars):
         for ours, theirs in VDI_NAMES.items():
             content = io.BytesIO()
             np.save(content, table[f"{output}_{ours}"].values.T)

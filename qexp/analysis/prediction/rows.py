@@ -21,6 +21,7 @@ from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.errors import NotFoundError, QexpError
+from qexp.estimates import spread_of
 from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.rows.chunks import Chunk, Rows
@@ -297,7 +298,7 @@ def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
     made = []
     for name, unit in model.outputs.items():
         made.append(described(name, pa.float32(), unit, "mean over networks"))
-        made.append(described(f"{name}_spread", pa.float32(), unit, "standard deviation over networks"))
+        made.append(described(spread_of(name), pa.float32(), unit, "standard deviation over networks"))
     made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
     if caution:
         made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))

@@ -19,6 +19,7 @@ from qexp.analysis.prediction.read_ahead import read_ahead
 from qexp.analysis.prediction.rows import CAUTION, WORDS
 from qexp.analysis.prediction.spectrum_sources import PredictionSource, SpectrumLayout, SpectrumPiece, source_of
 from qexp.errors import NotFoundError, QexpError
+from qexp.estimates import estimate_of
 from qexp.figures.canvas import save
 from qexp.figures.cores import Estimates, down_core
 from qexp.rows.formats import format_of, new_file_of_rows
@@ -179,7 +180,7 @@ def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> pa.S
     if found.with_parts:
         made.insert(1, pa.field("part", pa.string()))
     for name, unit in model.outputs.items():
-        made.append(pa.field(f"{name}_estimate", pa.float32(), metadata={"unit": unit} if unit else {}))
+        made.append(pa.field(estimate_of(name), pa.float32(), metadata={"unit": unit} if unit else {}))
     if caution:
         made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     return pa.schema(made)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.datasets.gridded import Frames, GriddedDataset
 from qexp.datasets.gridded.frames import THICKNESS
+from qexp.estimates import ESTIMATE
 from qexp.figures.fields import extent, thinned
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
@@ -167,7 +168,7 @@ class _KeptFrames:
         ice = block.above(0.0 if self._threshold is None else self._threshold)
         for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
             index = number - block.first
-            for ending, of in (("", block.truths), ("_estimate", block.estimates)):
+            for ending, of in (("", block.truths), (ESTIMATE, block.estimates)):
                 for name, values in of.items():
                     seen = np.where(ice[index], values[index], np.float32(np.nan))
                     self._fields.setdefault(f"{name}{ending}", []).append(thinned(seen))
@@ -178,7 +179,7 @@ class _KeptFrames:
 
         frames = self._frames
         variables = {
-            name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix("_estimate"), "")})
+            name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix(ESTIMATE), "")})
             for name, fields in self._fields.items()
         }
         coordinates: dict[str, Any] = {"frame": self._numbers}

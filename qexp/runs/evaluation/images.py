@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from qexp import files
+from qexp.estimates import estimate_of
 from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity
 from qexp.runs.attempt import Attempt
@@ -34,7 +35,7 @@ def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]
             attributes = {"units": of.unit, "long_name": of.description}
             variables[name] = ("sample", values[:, 0].cpu().numpy(), attributes)
             if name in estimates:
-                variables[f"{name}_estimate"] = (
+                variables[estimate_of(name)] = (
                     "sample",
                     estimates[name][:, 0],
                     {**attributes, "long_name": f"estimate of: {of.description}"},

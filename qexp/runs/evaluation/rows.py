@@ -16,6 +16,7 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms.transform import Transform
+from qexp.estimates import estimate_of, spread_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.ensemble import Ensemble
@@ -44,7 +45,7 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
     for output in plan.spec["outputs"]:
         mean, spread = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
         truth = dataset.values[output][fold.test, 0]
-        table |= {output: truth.tolist(), f"{output}_estimate": mean.tolist(), f"{output}_spread": spread.tolist()}
+        table |= {output: truth.tolist(), estimate_of(output): mean.tolist(), spread_of(output): spread.tolist()}
         of_outputs[output] = evaluate_metrics(metrics[output], mean, truth)
     if plan.caution:
         table["caution"] = [plan.caution] * len(fold.test)
@@ -85,8 +86,8 @@ def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]
         with (directory.fold(fold.name).path / PREDICTIONS).open(newline="") as file:
             lines = list(csv.DictReader(file))
         for column, output in enumerate(plan.spec["outputs"]):
-            for which, ending in enumerate(("estimate", "spread")):
-                totals[which, fold.test, column] += [float(line[f"{output}_{ending}"]) for line in lines]
+            for which, name in enumerate((estimate_of(output), spread_of(output))):
+                totals[which, fold.test, column] += [float(line[name]) for line in lines]
         times[fold.test] += 1
     with np.errstate(invalid="ignore"):
         estimates, spreads = totals / times[:, None]
@@ -156,8 +157,8 @@ def _write_table(
         unit = dataset.units[output]
         for name, values, words in (
             (output, truth, "measured"),
-            (f"{output}_estimate", estimates, "estimate of a row that was held out"),
-            (f"{output}_spread", spreads, "standard deviation over the networks of its fold"),
+            (estimate_of(output), estimates, "estimate of a row that was held out"),
+            (spread_of(output), spreads, "standard deviation over the networks of its fold"),
         ):
             variables[name] = ("row", values[rows, column], {"units": unit, "long_name": f"{output}: {words}"})
     attributes = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}

@@ -8,6 +8,7 @@ from qexp.datasets.spectra import SpectrumSamples
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import fields, images, spectra
 from qexp.runs.evaluation.results import Results
+from qexp.runs.evaluation.spectra.subject import Subject
 from qexp.runs.execution.train_network import train_network
 from qexp.runs.folds.train import train_folds
 from qexp.training.loop import Trainer
@@ -21,7 +22,7 @@ def _on_spectra(attempt: Attempt, trainer: Trainer) -> Results | None:
     data = trainer.data
     assert isinstance(data, SpectrumSamples)
     rows = data.train_rows, data.test_rows
-    subject = spectra.Subject(attempt.dataset, trainer.model, data, *rows, trainer.recipe.metrics)
+    subject = Subject(attempt.dataset, trainer.model, data, *rows, trainer.recipe.metrics)
     return spectra.evaluate(attempt, subject)
 
 

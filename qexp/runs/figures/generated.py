@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qexp.estimates import estimate_of
 from qexp.figures.scatter import estimates_against_truth
 from qexp.runs.figures import matrices
 from qexp.runs.figures.sources import (
-    ESTIMATE,
     FIGURES_FOLDER,
     FigureOfRun,
     Pictures,
@@ -24,7 +24,7 @@ def estimates(directory: RunDirectory) -> Pictures:
     predictions = table(directory.results / TEST_PREDICTIONS)
     known = outputs(predictions)
     made = estimates_against_truth(
-        {name: (predictions[name].values, predictions[f"{name}{ESTIMATE}"].values) for name in known},
+        {name: (predictions[name].values, predictions[estimate_of(name)].values) for name in known},
         {name: unit(predictions, name) for name in known},
         f"{directory.name}: test part",
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qexp import files
+from qexp.estimates import estimate_of
 from qexp.figures.fields import Extent, Moment, draw_moments
 from qexp.figures.thickness import errors_by_thickness as by_thickness
 from qexp.runs.evaluation.field_errors import in_words
 from qexp.runs.figures.sources import (
-    ESTIMATE,
     FIGURES_FOLDER,
     FigureOfRun,
     Pictures,
@@ -51,7 +51,7 @@ def _frames_of(kept: xarray.Dataset, folder: str, vectors: list[tuple[str, str]]
         Moment(
             _title(kept, folder, index, caution),
             {name: kept[name].values[index] for name in known},
-            {name: kept[f"{name}{ESTIMATE}"].values[index] for name in known},
+            {name: kept[estimate_of(name)].values[index] for name in known},
         )
         for index in range(kept.sizes["frame"])
     ]

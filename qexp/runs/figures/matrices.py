@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp import files
-from qexp.figures.matrix import Panels, matrix_panels, outputs_of
-from qexp.runs.figures.sources import ESTIMATE, MissingNumbersError, Pictures, missing, table, unit
+from qexp.estimates import estimate_of, outputs_among
+from qexp.figures.matrix import Panels, matrix_panels
+from qexp.runs.figures.sources import MissingNumbersError, Pictures, missing, table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ def matrix_of(folder: Path) -> Figure:
     shown_axes, others = list(axes)[:2], list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
     shown = cells.isel(middle)
-    names = outputs_of(cells)
+    names = outputs_among(cells.data_vars)
     where = ", ".join(f"{name} {cells[name].values[middle[name]]:.3g}" for name in others)
     return matrix_panels(
         {name: _panels(shown, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
-        {name: unit(cells, name) for name in axes} | {name: unit(cells, f"{name}{ESTIMATE}") for name in names},
+        {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
         {name: [_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
     )
@@ -59,7 +60,7 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 def _panels(shown: xarray.Dataset, output: str) -> Panels:
     spread = f"{output}_standard_deviation"
     return Panels(
-        shown[f"{output}{ESTIMATE}"].values,
+        shown[estimate_of(output)].values,
         shown[f"{output}_error"].values,
         shown[f"{output}_relative_error"].values,
         shown[spread].values if spread in shown else None,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.errors import DamagedError, QexpError
+from qexp.estimates import outputs_among
 from qexp.figures.curves import learning_curves
 from qexp.runs.record.directory import RunDirectory
 
@@ -26,9 +27,6 @@ FigureOfRun = Callable[[RunDirectory], Pictures]
 """A function that draws a figure of a run. Raises MissingNumbersError and DamagedError."""
 
 FIGURES_FOLDER = Path("results/figures")
-
-ESTIMATE = "_estimate"
-"""Ending of the variable that holds the estimates of an output, next to the output's own, which holds the truth."""
 
 
 class MissingNumbersError(QexpError):
@@ -72,7 +70,7 @@ def missing(what: str, remedy: str = "run the experience again under another --n
 
 def outputs(of: xarray.Dataset) -> list[str]:
     """The outputs whose true values and estimates a table holds."""
-    return [name for name in map(str, of.data_vars) if f"{name}{ESTIMATE}" in of]
+    return [name for name in outputs_among(of.data_vars) if name in of]
 
 
 def unit(of: xarray.Dataset, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qexp.estimates import estimate_of
 from qexp.figures.cores import Estimates
 from qexp.figures.cores import down_core as profiles
 from qexp.figures.cores import estimates_by_core as by_core
@@ -14,7 +15,6 @@ from qexp.figures.spectra import Reconstruction
 from qexp.figures.spectra import errors_by_energy as by_energy
 from qexp.figures.spectra import reconstructions as reconstructed
 from qexp.runs.figures.sources import (
-    ESTIMATE,
     FIGURES_FOLDER,
     FigureOfRun,
     Pictures,
@@ -61,7 +61,7 @@ def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
             unit(spectra, name),
             texts(spectra, "core"),
             spectra["depth"].values,
-            spectra[f"{name}{ESTIMATE}"].values,
+            spectra[estimate_of(name)].values,
             spectra[name].values,
             unit(spectra, "depth"),
         )

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qexp.estimates import estimate_of, spread_of
 from qexp.figures.fold_curves import FoldCurve
 from qexp.figures.fold_curves import fold_curves as curves_of_folds
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
 from qexp.runs.evaluation.groups import grouped_by
-from qexp.runs.figures.sources import ESTIMATE, FIGURES_FOLDER, FigureOfRun, Pictures, outputs, table, texts, unit
+from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, outputs, table, texts, unit
 from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
 
 if TYPE_CHECKING:
     import xarray
-
-SPREAD = "_spread"
 
 
 def held_out(directory: RunDirectory) -> Pictures:
@@ -42,10 +41,10 @@ def residuals(directory: RunDirectory) -> Pictures:
 
 def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None = None) -> dict[str, HeldOut]:
     known = outputs(rows)
-    several = all(np.isfinite(rows[f"{name}{SPREAD}"].values).all() for name in known)
+    several = all(np.isfinite(rows[spread_of(name)].values).all() for name in known)
     made = {}
     for name in known:
-        truth, estimate, spread = (rows[f"{name}{ending}"].values for ending in ("", ESTIMATE, SPREAD))
+        truth, estimate, spread = (rows[of].values for of in (name, estimate_of(name), spread_of(name)))
         ends = (estimate - spread, estimate + spread) if several else None
         made[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
     return made

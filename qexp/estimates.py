@@ -1,0 +1,23 @@
+"""Names of the variables that hold estimates of an output, beside the output's own, which holds its true values."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+ESTIMATE = "_estimate"
+
+SPREAD = "_spread"
+"""Standard deviation over the networks of an ensemble."""
+
+
+def estimate_of(output: str) -> str:
+    return f"{output}{ESTIMATE}"
+
+
+def spread_of(output: str) -> str:
+    return f"{output}{SPREAD}"
+
+
+def outputs_among(names: Iterable[Hashable]) -> list[str]:
+    """The outputs whose estimates are among the variables of these names."""
+    return [str(name).removesuffix(ESTIMATE) for name in names if str(name).endswith(ESTIMATE)]

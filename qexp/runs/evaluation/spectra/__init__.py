@@ -1,0 +1,93 @@
+"""Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by energy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from qexp import files
+from qexp.datasets.spectra import SPECTRUM
+from qexp.estimates import estimate_of
+from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
+from qexp.runs.evaluation.spectra.numbers import compared_with_baselines, intervals_over_cores, measured
+from qexp.runs.evaluation.spectra.reconstructed import Reconstructed, write_errors
+from qexp.runs.evaluation.spectra.subject import AT_ONCE, Array, Subject, attributes, identifiers, write_table
+from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.record import ComparisonRow
+from qexp.training.determinism import deterministic
+
+log = logging.getLogger("qexp.run")
+
+
+def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
+    """Estimate the test spectra and write tables; None if interrupted.
+
+    A number gets intervals over cores, and a comparison with the experience's baselines.
+    """
+    directory, dataset, test = attempt.directory, subject.dataset, subject.test
+    reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
+    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
+    with deterministic():
+        for samples in _in_blocks(subject.data.test):
+            if attempt.interrupted():
+                return None
+            made = subject.model.estimate(samples)
+            for name, blocks in numbers.items():
+                blocks.append(made[name][:, 0].double().cpu().numpy())
+            if reconstructed is not None:
+                reconstructed.add(made, samples, subject)
+    log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
+    files.make_folder(directory.results)
+    results: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    compared: list[ComparisonRow] = []
+    columns: dict[str, tuple[Any, str, str]] = {}
+    """Variable of the file of predictions → values, unit and description."""
+    if reconstructed is not None:
+        results[SPECTRUM] = reconstructed.sums.values()
+        columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
+        write_errors(directory, subject, reconstructed, attempt.caution)
+    for name, blocks in numbers.items():
+        estimates, truth, unit = np.concatenate(blocks), measured(dataset, test), dataset.units.get(name, "")
+        results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
+        intervals[name] = intervals_over_cores(subject, name, estimates, truth, attempt.seed)
+        with_baselines = compared_with_baselines(attempt, subject, name, estimates)
+        if with_baselines is None:
+            return None
+        compared += with_baselines
+        columns[name] = (truth, unit, f"{name}: measured")
+        columns[estimate_of(name)] = (estimates, unit, f"{name}: estimated")
+    _write_predictions(directory, subject, columns, attempt.caution)
+    return Results({"test": results}, {"test": intervals}, tuple(compared))
+
+
+def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    names = list(samples)
+    for values in zip(*(samples[name].split(AT_ONCE) for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _write_predictions(
+    directory: RunDirectory, subject: Subject, columns: Mapping[str, tuple[Any, str, str]], note: str
+) -> None:
+    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes last."""
+    import xarray
+
+    dataset, test = subject.dataset, subject.test
+    identified = {name: of[test] for name, of in identifiers(dataset).items()}
+    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in identified.items()}
+    table["depth"] = dataset.depths[test].tolist()
+    table |= {name: np.asarray(values).tolist() for name, (values, _, _) in columns.items()}
+    write_table(directory.results / "predictions.csv", table, note)
+    variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
+    depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
+    for name, (values, unit, words) in {"depth": depth, **columns}.items():
+        variables[name] = ("spectrum", np.asarray(values), {"units": unit, "long_name": words})
+    whole = xarray.Dataset(variables, {"spectrum": test}, attributes(directory, note))
+    files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
