@@ -71,35 +71,22 @@ def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
             yield os.path.relpath(path)
 
 
-@_offered
-def kinds(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _names()["choices"]["kinds of specs"]
+def _choices(what: str) -> Completion:
+    """One of the lists of words that are known beforehand."""
+    return _offered(lambda ctx, incomplete: _names()["choices"][what])
 
 
-@_offered
-def states(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _names()["choices"]["states"]
+kinds = _choices("kinds of specs")
+states = _choices("states")
+formats = _choices("export formats")
+figure_formats = _choices("figure formats")
+figures = _choices("figures")
+"""Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
 
 
 @_offered
 def devices(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return ("auto", "cpu", "cuda")
-
-
-@_offered
-def formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _names()["choices"]["export formats"]
-
-
-@_offered
-def figure_formats(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    return _names()["choices"]["figure formats"]
-
-
-@_offered
-def figures(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
-    return _names()["choices"]["figures"]
 
 
 @_offered

@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp import api
-from qexp.cli import completion, texts
-from qexp.cli.arguments import (
-    MANY,
-    DeviceOption,
-    DryRunOption,
-    ExperiencesArgument,
-    JobsOption,
-    LauncherOption,
-    LauncherOptionsOption,
-    OnlyFailedOption,
-    SetOption,
-    TrustCodeOption,
-    YesToManyOption,
-)
+from qexp.cli import arguments, completion, texts
 from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
 from qexp.errors import QexpError
 from qexp.runs.schedulers import LOCAL
@@ -36,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    experiences: ExperiencesArgument,
+    experiences: arguments.ExperiencesArgument,
     seed: Annotated[int | None, typer.Option(help="Random seed of the run; 0 if left out.")] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
@@ -47,7 +34,7 @@ def run(
             metavar="KEY.PATH=A,B", help="Train one run per value of a key; several --grid give all combinations."
         ),
     ] = None,
-    overrides: SetOption = None,
+    overrides: arguments.SetOption = None,
     name: Annotated[str | None, typer.Option(help="Name of a single run; <experience>_<seed> if left out.")] = None,
     pretrain: Annotated[
         str | None,
@@ -63,17 +50,17 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="Folder for the run directories; runs/ gets links to them.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue interrupted runs.")] = False,
-    only_failed: OnlyFailedOption = False,
-    trust_code: TrustCodeOption = False,
-    dry_run: DryRunOption = False,
-    jobs: JobsOption = None,
-    launcher: LauncherOption = LOCAL,
-    options: LauncherOptionsOption = None,
+    only_failed: arguments.OnlyFailedOption = False,
+    trust_code: arguments.TrustCodeOption = False,
+    dry_run: arguments.DryRunOption = False,
+    jobs: arguments.JobsOption = None,
+    launcher: arguments.LauncherOption = LOCAL,
+    options: arguments.LauncherOptionsOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")
     ] = False,
-    yes: YesToManyOption = False,
-    device: DeviceOption = "auto",
+    yes: arguments.YesToManyOption = False,
+    device: arguments.DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
@@ -93,7 +80,7 @@ def run(
         return
     if name is not None:
         raise QexpError("--name is for a single run; those of a sweep are named by experience, change and seed")
-    _run_sweep(order, workspace, dry_run=dry_run, detach=detach, most=None if yes else MANY)
+    _run_sweep(order, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
 
 
 def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:

@@ -9,20 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp import api
-from qexp.cli import completion, texts
-from qexp.cli.arguments import (
-    MANY,
-    DeviceOption,
-    DryRunOption,
-    ExperiencesArgument,
-    JobsOption,
-    LauncherOption,
-    LauncherOptionsOption,
-    OnlyFailedOption,
-    SetOption,
-    TrustCodeOption,
-    YesToManyOption,
-)
+from qexp.cli import arguments, completion, texts
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
 from qexp.errors import QexpError
 from qexp.runs.schedulers import LOCAL
@@ -34,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def study(
-    experiences: ExperiencesArgument,
+    experiences: arguments.ExperiencesArgument,
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,7 +32,7 @@ def study(
     seeds: Annotated[
         str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
     ] = "0:5",
-    overrides: SetOption = None,
+    overrides: arguments.SetOption = None,
     pretrain: Annotated[
         str | None,
         typer.Option(
@@ -76,14 +63,14 @@ def study(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for tables and figure; studies/<experience>_<key> if left out."),
     ] = None,
-    only_failed: OnlyFailedOption = False,
-    trust_code: TrustCodeOption = False,
-    dry_run: DryRunOption = False,
-    jobs: JobsOption = None,
-    launcher: LauncherOption = LOCAL,
-    options: LauncherOptionsOption = None,
-    yes: YesToManyOption = False,
-    device: DeviceOption = "auto",
+    only_failed: arguments.OnlyFailedOption = False,
+    trust_code: arguments.TrustCodeOption = False,
+    dry_run: arguments.DryRunOption = False,
+    jobs: arguments.JobsOption = None,
+    launcher: arguments.LauncherOption = LOCAL,
+    options: arguments.LauncherOptionsOption = None,
+    yes: arguments.YesToManyOption = False,
+    device: arguments.DeviceOption = "auto",
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -103,7 +90,7 @@ def study(
     if dry_run:
         _print_planned(*api.planned_study(order, pretraining=pretraining, metric=metric, workspace=workspace))
         return
-    made = _studied(order, pretraining, metric, out, None if yes else MANY, workspace)
+    made = _studied(order, pretraining, metric, out, None if yes else arguments.MANY, workspace)
     if as_json:
         print_json(made.document())
     else:

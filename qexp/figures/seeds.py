@@ -20,8 +20,8 @@ ORDERS = 5.0
 
 
 @dataclass(frozen=True)
-class Seeds:
-    """The errors of one group, in the output's unit."""
+class OfSeeds:
+    """A metric of several runs that differ in their seed."""
 
     values: Sequence[float]
     mean: float
@@ -29,7 +29,7 @@ class Seeds:
     """95 % interval of the mean."""
 
 
-def errors_of_seeds(outputs: Mapping[str, Mapping[str, Seeds]], units: Mapping[str, str]) -> Figure:
+def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping[str, str]) -> Figure:
     """A panel per output, a row per group: a dot per seed, and below them the mean with its interval.
 
     outputs  output → group → its errors

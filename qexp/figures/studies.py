@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qexp.figures.canvas import COLOURS, figure, sized
+from qexp.figures.seeds import OfSeeds
 from qexp.figures.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -32,20 +33,10 @@ MARGIN = 0.12
 
 
 @dataclass(frozen=True)
-class Spot:
-    """The metric of the seeds at one value of the key."""
-
-    values: Sequence[float]
-    mean: float
-    interval: tuple[float, float] | None
-    """95 % interval of the mean."""
-
-
-@dataclass(frozen=True)
 class Line:
     """The line of one experience."""
 
-    spots: dict[str, Spot]
+    spots: dict[str, OfSeeds]
     """Value as written → the metric of its seeds."""
     constant: bool = False
     """Whether it does not depend on the key, so that all spots are the same."""
@@ -193,7 +184,7 @@ def _apart(place: Places) -> Iterator[str]:
         yield wrapped(place.labels[text], 12) if shown[text] else ""
 
 
-def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[Spot]:
+def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
     return [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
 
 

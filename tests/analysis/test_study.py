@@ -16,7 +16,8 @@ import qexp
 from qexp import Order, Pretraining, api
 from qexp.cli import texts
 from qexp.figures.canvas import save
-from qexp.figures.studies import Line, Spot, floored, places, study_panels
+from qexp.figures.seeds import OfSeeds
+from qexp.figures.studies import Line, floored, places, study_panels
 from tests.conftest import SOUND, Specs, call, put
 from tests.runs.conftest import until
 
@@ -222,15 +223,15 @@ def test_numbers_that_span_far_lie_on_a_logarithmic_axis_and_words_after_the_las
 
 @pytest.mark.parametrize("values", [["7"], ["10", "50", "100", "500", "all"], ["mean", "class"], ["0", "0.5", "0.75"]])
 def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, values):
-    spots = {text: Spot([0.1, 0.2], 0.15, (-1.1, 1.4)) for text in values}
-    single = {text: Spot([0.1], 0.1, None) for text in values}
+    spots = {text: OfSeeds([0.1, 0.2], 0.15, (-1.1, 1.4)) for text in values}
+    single = {text: OfSeeds([0.1], 0.1, None) for text in values}
     panels = {"": {"a": Line(spots), "b": Line(single), "c": Line(spots, constant=True)}}
     save(study_panels(panels, "values", values, "r2"), tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(PNG)
 
 
 def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
-    line = Line({"1": Spot([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": Spot([0.7, 0.8], 0.75, (0.1, 1.4))})
+    line = Line({"1": OfSeeds([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": OfSeeds([0.7, 0.8], 0.75, (0.1, 1.4))})
     low, high, below = floored({"": {"a": line}}, -0.5)
     assert (low, below) == (-0.5, 1)
     assert 0.8 < high < 1.1

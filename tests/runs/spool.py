@@ -12,12 +12,12 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.schedulers import LAUNCHERS
 from qexp.runs.schedulers.options import Option
+from qexp.runs.schedulers.scheduler import Submission
 from tests.runs.conftest import until
 
 SHELL = """
@@ -39,36 +39,21 @@ class Spool:
 
     options: Mapping[str, Option] = {"nice": Option(r"1?\d", "a number from 0 to 19", default="0")}
 
-    def submit(
-        self,
-        folder: Path,
-        runs: Sequence[RunDirectory],
-        options: Mapping[str, Any],
-        at_most: int | None,
-        name: str,
-        device: str = "auto",
-    ) -> dict[str, State]:
+    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         start = [sys.executable, "-m", "tests.runs.spool", "execute", "--device", device]
         commands = [[*start, str(run.path)] for run in runs]
-        jobs = self.submit_commands(folder, commands, options, at_most, name)
+        jobs = self.submit_commands(submission, commands)
         return {run.name: job for run, job in zip(runs, jobs, strict=True)}
 
-    def submit_commands(
-        self,
-        folder: Path,
-        commands: Sequence[Sequence[str]],
-        options: Mapping[str, Any],
-        at_most: int | None,
-        name: str,
-    ) -> list[str]:
-        jobs = [folder / "spool" / str(number) for number in range(len(commands))]
+    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+        jobs = [submission.folder / "spool" / str(number) for number in range(len(commands))]
         for job, command in zip(jobs, commands, strict=True):
             job.mkdir(parents=True)
             (job / "command").write_text(shlex.join(command))
-        shells = at_most or len(jobs)
+        shells = submission.at_most or len(jobs)
         for first in range(shells):
             subprocess.Popen(
-                ["nohup", "nice", "-n", options["nice"], "sh", "-c", SHELL, "sh", *jobs[first::shells]],
+                ["nohup", "nice", "-n", submission.options["nice"], "sh", "-c", SHELL, "sh", *jobs[first::shells]],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -89,18 +89,18 @@ def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs,
 class Closed(Spool):
     """Keeps what is submitted, and starts nothing."""
 
-    def submit_commands(self, folder, commands, options, at_most, name) -> list[str]:
-        jobs = super().submit_commands(folder, [], options, at_most, name)
+    def submit_commands(self, submission, commands) -> list[str]:
+        jobs = super().submit_commands(submission, [])
         for number in range(len(commands)):
-            jobs.append(str(folder / "spool" / str(number)))
-            (folder / "spool" / str(number)).mkdir(parents=True)
+            jobs.append(str(submission.folder / "spool" / str(number)))
+            (submission.folder / "spool" / str(number)).mkdir(parents=True)
         return jobs
 
 
 class Full(Spool):
     """Accepts nothing."""
 
-    def submit_commands(self, folder, commands, options, at_most, name) -> list[str]:
+    def submit_commands(self, submission, commands) -> list[str]:
         raise SchedulerError("the spool is full")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers.scheduler import Submission
 from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
 from qexp.runs.schedulers.slurm.words import TIME_IS_UP
@@ -62,7 +63,7 @@ def submit(
     for run in runs:
         run.path.mkdir(parents=True)
     chosen = options_of("slurm", {"slurm": {"memory": "50M", "time": 5, **options}}, {"setup": setup})
-    return [*Slurm().submit(folder / name / "launch", runs, chosen, at_most, name).values()]
+    return [*Slurm().submit(Submission(folder / name / "launch", name, chosen, at_most), runs).values()]
 
 
 def record_ends(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from qexp.errors import SchedulerError
 from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers.scheduler import Submission
 from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.schedulers.slurm.jobs import ACCOUNTED
 from tests.runs.conftest import has_lines
@@ -66,7 +67,7 @@ def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> 
     """An array of jobs that do nothing but their setup line; gives their names."""
     runs = folders(folder, count)
     options = options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, {"setup": [setup]})
-    return [*Slurm().submit(folder / "launch", runs, options, at_most, "jobs").values()]
+    return [*Slurm().submit(Submission(folder / "launch", "jobs", options, at_most), runs).values()]
 
 
 def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps):

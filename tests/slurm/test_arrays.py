@@ -13,6 +13,7 @@ import pytest
 from qexp.errors import QexpError, SchedulerError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.schedulers import options_of
+from qexp.runs.schedulers.scheduler import Submission
 from qexp.runs.schedulers.slurm import Slurm
 from tests.slurm.cluster import LONGEST_ARRAY, until
 from tests.slurm.conftest import slurm as administrator
@@ -38,7 +39,7 @@ def wait_for(jobs: Sequence[str]) -> dict[str, str]:
 def test_a_launch_longer_than_the_longest_array_is_cut_and_its_limit_holds_for_all_of_it(slurm_cluster, tmp_path):
     runs = folders(tmp_path / "runs", LONGEST_ARRAY + 2)
     stamped = ['date +%s.%N > "$run/began"', "sleep 0.2", 'date +%s.%N > "$run/ended"', "exit 0"]
-    jobs = Slurm().submit(tmp_path / "launch", runs, options(stamped), 8, "long")
+    jobs = Slurm().submit(Submission(tmp_path / "launch", "long", options(stamped), 8), runs)
     assert list(jobs) == [run.name for run in runs]
     first, second = (list(group) for _, group in itertools.groupby(jobs.values(), lambda job: job.partition("_")[0]))
     assert [job.partition("_")[2] for job in first] == [str(task) for task in range(LONGEST_ARRAY)]
@@ -52,7 +53,7 @@ def test_a_launch_longer_than_the_longest_array_is_cut_and_its_limit_holds_for_a
 
 def test_the_script_that_is_kept_can_be_submitted_again_by_hand(slurm_cluster, tmp_path):
     runs, folder = folders(tmp_path, 2), tmp_path / "launch 100%a"
-    jobs = Slurm().submit(folder, runs, options(['echo "$run"', "exit 0"]), None, "again")
+    jobs = Slurm().submit(Submission(folder, "again", options(['echo "$run"', "exit 0"])), runs)
     wait_for([*jobs.values()])
     line = next(line for line in (folder / "array_1.sh").read_text().splitlines() if "sbatch" in line)
     again = subprocess.run(shlex.split(line.lstrip("# ")), cwd=folder, capture_output=True, text=True, check=True)
@@ -61,7 +62,8 @@ def test_the_script_that_is_kept_can_be_submitted_again_by_hand(slurm_cluster, t
 
 
 def test_a_code_of_the_setup_lines_is_the_jobs(slurm_cluster, tmp_path):
-    (job,) = Slurm().submit(tmp_path / "launch", folders(tmp_path, 1), options(["exit 7"]), None, "seven").values()
+    launch = Submission(tmp_path / "launch", "seven", options(["exit 7"]))
+    (job,) = Slurm().submit(launch, folders(tmp_path, 1)).values()
     assert wait_for([job]) == {job: "failed"}
     code = administrator("squeue", "--array", "--states=all", "--noheader", "--Format=exit_code", f"--jobs={job}")
     assert code == str(7 << 8)
@@ -70,7 +72,7 @@ def test_a_code_of_the_setup_lines_is_the_jobs(slurm_cluster, tmp_path):
 def test_a_wrong_partition_is_refused_in_the_words_of_sbatch(slurm_cluster, tmp_path):
     refused = options_of("slurm", {"slurm": {"partition": "nowhere"}}, {})
     with pytest.raises(SchedulerError, match="invalid partition specified: nowhere") as caught:
-        Slurm().submit(tmp_path / "launch", folders(tmp_path, 2), refused, None, "refused")
+        Slurm().submit(Submission(tmp_path / "launch", "refused", refused), folders(tmp_path, 2))
     assert caught.value.exit_code == 6
 
 
@@ -78,7 +80,7 @@ def test_what_was_submitted_before_a_refusal_is_cancelled(slurm_cluster, tmp_pat
     runs = folders(tmp_path / "runs", LONGEST_ARRAY + 1)
     runs[-1] = RunDirectory(tmp_path / "a path\nof two lines")
     with pytest.raises(QexpError, match="line break"):
-        Slurm().submit(tmp_path / "launch", runs, options(["sleep 600"]), None, "halved")
+        Slurm().submit(Submission(tmp_path / "launch", "halved", options(["sleep 600"])), runs)
     listed = administrator("squeue", "--noheader", "--name=halved", "--format=%T")
     assert {*listed.splitlines()} <= {"COMPLETING"}
 
@@ -86,7 +88,7 @@ def test_what_was_submitted_before_a_refusal_is_cancelled(slurm_cluster, tmp_pat
 def test_waiting_jobs_are_cancelled_and_known_to_be_and_ended_ones_are_left_alone(slurm_cluster, tmp_path):
     runs = folders(tmp_path, 3)
     endless = options(['[ "$run" = "${run%0}" ] || exit 0', "sleep 600"])
-    ended, running, waiting = Slurm().submit(tmp_path / "launch", runs, endless, 1, "stopped").values()
+    ended, running, waiting = Slurm().submit(Submission(tmp_path / "launch", "stopped", endless, 1), runs).values()
     until(lambda: Slurm().states([ended, running]) == {ended: "done", running: "running"}, "the second job")
     assert Slurm().cancel([ended, running, waiting, "4000000_1"]) == {waiting: "interrupted"}
     assert wait_for([running]) == {running: "interrupted"}
@@ -111,10 +113,10 @@ def test_a_controller_that_is_not_there_is_an_error_of_the_scheduler(slurm_clust
 def test_without_sbatch_it_is_said_where_to_submit_from(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(QexpError, match="no sbatch on the PATH") as caught:
-        Slurm().submit(tmp_path / "launch", folders(tmp_path, 1), options(), None, "none")
+        Slurm().submit(Submission(tmp_path / "launch", "none", options()), folders(tmp_path, 1))
     assert caught.value.exit_code == 2
 
 
 def test_a_folder_that_slurm_cannot_name_is_refused(slurm_cluster, tmp_path):
     with pytest.raises(QexpError, match="backslash"):
-        Slurm().submit(tmp_path / "back\\slash", folders(tmp_path, 1), options(), None, "slash")
+        Slurm().submit(Submission(tmp_path / "back\\slash", "slash", options()), folders(tmp_path, 1))

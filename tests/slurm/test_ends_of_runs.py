@@ -15,6 +15,7 @@ from qexp.runs.planning import plans, prepare
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import JobRecord
 from qexp.runs.schedulers import LAUNCHERS, options_of
+from qexp.runs.schedulers.scheduler import Submission
 from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.state.states import state_now
 from qexp.workspace import Workspace
@@ -72,7 +73,8 @@ class Submitted:
 
     def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:
         chosen = options_of("slurm", {"slurm": {"time": 10, **options}}, {})
-        self.jobs |= Slurm().submit(self.workspace.runs / ".launches" / launch, runs, chosen, at_most, launch)
+        folder = self.workspace.runs / ".launches" / launch
+        self.jobs |= Slurm().submit(Submission(folder, launch, chosen, at_most), runs)
 
     def word(self, name: str) -> str | None:
         return Slurm().states([self.jobs[name]]).get(self.jobs[name])

@@ -42,7 +42,7 @@ class GroupRow:
     values: dict[int, float]
     """Seed → value."""
     not_finite: list[int]
-    """Seeds that count in the group, but whose value is not finite."""
+    """OfSeeds that count in the group, but whose value is not finite."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Pair:
     first: str
     second: str
     seeds: list[int]
-    """Seeds that count in both groups."""
+    """OfSeeds that count in both groups."""
     not_paired: str | None
     """Why there are no paired differences; None if there are."""
     rows: list[PairRow]
@@ -96,7 +96,7 @@ class SeedComparison:
         return units_of_groups(self.groups)
 
     def missing(self, group: SeedGroup) -> list[int]:
-        """Seeds for which another group has a run, but this one does not."""
+        """OfSeeds for which another group has a run, but this one does not."""
         return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
 
     def document(self) -> dict[str, Any]:
@@ -275,13 +275,13 @@ def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
 
 def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.canvas import save
-    from qexp.figures.seeds import Seeds, errors_of_seeds
+    from qexp.figures.seeds import OfSeeds, errors_of_seeds
 
-    errors: dict[str, dict[str, Seeds]] = {}
+    errors: dict[str, dict[str, OfSeeds]] = {}
     for row in comparison.results:
         if row.metric == "mae" and row.estimate is not None:
             of = row.estimate
-            errors.setdefault(row.output, {})[row.group] = Seeds(list(row.values.values()), of.mean, of.interval)
+            errors.setdefault(row.output, {})[row.group] = OfSeeds(list(row.values.values()), of.mean, of.interval)
     if errors:
         save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"

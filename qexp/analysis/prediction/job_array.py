@@ -13,6 +13,7 @@ from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.schedulers import LAUNCHERS
 from qexp.runs.schedulers.options import Chosen
+from qexp.runs.schedulers.scheduler import Submission
 from qexp.runs.state import launches
 from qexp.workspace import Workspace
 
@@ -60,7 +61,7 @@ def submit(
     ]
     record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
     files.write_json(folder / launches.PREDICTION, record)
-    jobs = scheduler.submit_commands(folder, commands, settings, None, f"predict-{directory.name}")
+    jobs = scheduler.submit_commands(Submission(folder, f"predict-{directory.name}", settings), commands)
     made_by = {str(made): job for (_, made), job in zip(pairs, jobs, strict=True)}
     files.write_json(folder / launches.PREDICTION, {**record, "jobs": made_by})
     return Submitted(folder, made_by)

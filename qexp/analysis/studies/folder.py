@@ -13,7 +13,8 @@ from qexp.analysis.studies.members import Member
 from qexp.analysis.studies.results import Study
 from qexp.errors import QexpError
 from qexp.figures.canvas import save
-from qexp.figures.studies import Line, Spot, study_panels
+from qexp.figures.seeds import OfSeeds
+from qexp.figures.studies import Line, study_panels
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.record.state import State
 from qexp.workspace import Workspace
@@ -83,7 +84,7 @@ def _draw(made: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) 
         for row in one.comparison.results:
             if row.estimate is not None:
                 line = lines.setdefault(row.group, Line({}, constant=one.own[row.group][0] is None))
-                line.spots[first] = Spot(list(row.values.values()), row.estimate.mean, row.estimate.interval)
+                line.spots[first] = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
     unit = f" ({made.unit})" if made.unit else ""
     measured = f"{made.output.replace('_', ' ')}, test: {made.metric}{unit}"
     floor = FLOORS.get(made.metric)

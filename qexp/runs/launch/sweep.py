@@ -26,7 +26,7 @@ from qexp.runs.record.process import this_process
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, trust
 from qexp.runs.schedulers import LAUNCHERS, options_of, scheduler_of
-from qexp.runs.schedulers.scheduler import Scheduler
+from qexp.runs.schedulers.scheduler import Scheduler, Submission
 from qexp.runs.state import launches
 from qexp.runs.state.jobs import write_jobs
 from qexp.runs.state.launches import Launch
@@ -211,9 +211,8 @@ def submit(
     for directory, record in before.items():
         directory.write(replace(record, state=State.QUEUED))
     try:
-        jobs = scheduler.submit(
-            launch.folder, directories, checked.settings["options"], order.jobs, launch.id, order.device
-        )
+        submission = Submission(launch.folder, launch.id, checked.settings["options"], order.jobs)
+        jobs = scheduler.submit(submission, directories, order.device)
     except BaseException:
         for directory, record in before.items():
             directory.write(record)

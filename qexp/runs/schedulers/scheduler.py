@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +11,22 @@ if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.state import State
     from qexp.runs.schedulers.options import Option
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What the jobs of a launch have in common.
+
+    folder   folder of the launch, for scripts and their output
+    name     name of the launch, shown in the scheduler's own lists
+    options  as `launch_options` returns them
+    at_most  how many jobs may run at a time; None for any number
+    """
+
+    folder: Path
+    name: str
+    options: Mapping[str, Any]
+    at_most: int | None = None
 
 
 class Scheduler(Protocol):
@@ -22,33 +39,13 @@ class Scheduler(Protocol):
     def options(self) -> Mapping[str, Option]:
         """Key → accepted values, in qexp.toml and after --option."""
 
-    def submit(
-        self,
-        folder: Path,
-        runs: Sequence[RunDirectory],
-        options: Mapping[str, Any],
-        at_most: int | None,
-        name: str,
-        device: str = "auto",
-    ) -> dict[str, str]:
+    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         """Submit prepared runs, each to be started by `python -m qexp execute DIR --device DEVICE`. Returns run → job.
-
-        folder   folder of the launch, for scripts and their output
-        options  as `launch_options` returns them
-        at_most  how many runs may run at a time; None for any number
-        name     name of the launch, shown in the scheduler's own lists
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
 
-    def submit_commands(
-        self,
-        folder: Path,
-        commands: Sequence[Sequence[str]],
-        options: Mapping[str, Any],
-        at_most: int | None,
-        name: str,
-    ) -> list[str]:
-        """Submit commands other than runs. Returns a job for each; their output goes to `folder / "output"`.
+    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+        """Submit commands other than runs. Returns a job for each; their output goes to `submission.folder / "output"`.
 
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """

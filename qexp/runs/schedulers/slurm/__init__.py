@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qexp.runs.schedulers.slurm.options import OPTIONS
 
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.state import State
     from qexp.runs.schedulers.options import Option
+    from qexp.runs.schedulers.scheduler import Submission
 
 
 class Slurm:
@@ -22,30 +22,15 @@ class Slurm:
 
     options: Mapping[str, Option] = OPTIONS
 
-    def submit(
-        self,
-        folder: Path,
-        runs: Sequence[RunDirectory],
-        options: Mapping[str, Any],
-        at_most: int | None,
-        name: str,
-        device: str = "auto",
-    ) -> dict[str, str]:
-        from qexp.runs.schedulers.slurm import submission
+    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
+        from qexp.runs.schedulers.slurm import arrays
 
-        return submission.submit(folder, runs, options, at_most, name, device)
+        return arrays.submit(submission, runs, device)
 
-    def submit_commands(
-        self,
-        folder: Path,
-        commands: Sequence[Sequence[str]],
-        options: Mapping[str, Any],
-        at_most: int | None,
-        name: str,
-    ) -> list[str]:
-        from qexp.runs.schedulers.slurm import submission
+    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+        from qexp.runs.schedulers.slurm import arrays
 
-        return submission.submit_commands(folder, commands, options, at_most, name)
+        return arrays.submit_commands(submission, commands)
 
     def states(self, jobs: Iterable[str]) -> dict[str, State]:
         from qexp.runs.schedulers.slurm import jobs as tasks
