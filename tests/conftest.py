@@ -313,6 +313,15 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return root
 
 
+@pytest.hookimpl(trylast=True)  # the tests of a cluster are marked by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The commands of the README are by far the longest test: it starts first, while other workers run the rest."""
-    items.sort(key=lambda item: "test_every_command_and_script_works" not in item.name)
+    """What takes longest starts first, while other workers run the rest: the tests of a cluster, which one worker runs
+    one after another, then the commands of the README.
+    """
+
+    def turn(item: pytest.Item) -> int:
+        if item.get_closest_marker("cluster"):
+            return 0
+        return 1 if "test_every_command_and_script_works" in item.name else 2
+
+    items.sort(key=turn)

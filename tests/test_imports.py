@@ -333,6 +333,14 @@ def test_a_run_is_evaluated_without_matplotlib():
     assert said_by_a_new_process(IMPORT_AND_LOOK, '["matplotlib"]', json.dumps(names)) == {name: [] for name in names}
 
 
+@pytest.mark.slow
+def test_a_run_is_trained_and_its_matrix_made_without_torch_s_compiler(specs):
+    """It takes two thirds of a second to load, and torch's optimizers and deterministic algorithms load it."""
+    commands = [["run", "sound"], ["matrix", "--run", "sound_0", "--dataset", "sound"]]
+    loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch._dynamo", "sympy"]', json.dumps(commands))
+    assert loaded == {" ".join(command): [] for command in commands}
+
+
 COMPLETE_AND_LOOK = """
 import contextlib, io, json, sys
 from qexp.cli import app

@@ -48,18 +48,22 @@ class Needs:
 
     weights: Mapping[str, float]
     """Operation → its weights, with everything of the same size that training keeps."""
-    of_sample: Mapping[str, float]
-    """Operation → what it keeps of each sample of the batch for the backward pass."""
     batch: int
+    shrunk: float = 1
+    """Size of a number that is kept for the backward pass, relative to single precision."""
     samples: float = 0
     """All samples that are in memory at a time."""
+
+    def total(self, of_sample: float) -> float:
+        """of_sample  what is kept of each sample of the batch for the backward pass, in single precision"""
+        return sum(self.weights.values()) + self.batch * self.shrunk * of_sample + self.samples
 
 
 def of_model(network: Network, available: int) -> Iterator[Finding]:
     """Problems of a model that could not be trained even on a single sample."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
-    needs = Needs(_of_operations(network, copies), footprint.kept_per_sample(network), 1)
-    yield from (finding for _, finding in _too_large(needs, available, ""))
+    needs = Needs(_of_operations(network, copies), 1)
+    yield from (finding for _, finding in _too_large(needs, network, available, ""))
 
 
 def of_experience(
@@ -72,18 +76,22 @@ def of_experience(
     shrunk = 1 if document.get("precision", "float32") == "float32" else 0.5
     needs = Needs(
         {name: members * size for name, size in _of_operations(network, copies).items()},
-        {name: shrunk * size for name, size in footprint.kept_per_sample(network).items()},
         min(document["batch_size"], samples.of_epoch),
+        shrunk,
         samples.kept,
     )
-    yield from _too_large(needs, available, samples.key)
+    yield from _too_large(needs, network, available, samples.key)
 
 
-def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, Finding]]:
+def _too_large(needs: Needs, network: Network, available: int, count: str) -> Iterator[tuple[str, Finding]]:
     """count  the key of an experience that says how many samples there are"""
-    of_weights, of_one = sum(needs.weights.values()), sum(needs.of_sample.values())
-    of_batch, most = needs.batch * of_one, TOLERANCE * available
-    total = of_weights + of_batch + needs.samples
+    most = TOLERANCE * available
+    if needs.total(footprint.most_kept_per_sample(network)) <= most:
+        return  # to count exactly takes a second, as torch loads its compiler for it
+    kept = {name: needs.shrunk * size for name, size in footprint.kept_per_sample(network).items()}
+    of_weights, of_one = sum(needs.weights.values()), sum(kept.values())
+    of_batch = needs.batch * of_one
+    total = needs.total(of_one / needs.shrunk)
     if total <= most:
         return
     has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
@@ -93,8 +101,8 @@ def _too_large(needs: Needs, available: int, count: str) -> Iterator[tuple[str, 
         message = f"{in_bytes(needs.weights[name])} to train its weights: {whole}; make it smaller"
         yield IN_MODEL, (("operations", name), message)
     elif of_batch >= needs.samples:
-        name = max(needs.of_sample, key=lambda name: needs.of_sample[name])
-        share = f"{in_bytes(needs.of_sample[name])} of each sample"
+        name = max(kept, key=lambda name: kept[name])
+        share = f"{in_bytes(kept[name])} of each sample"
         if needs.batch == 1 or of_one > most:
             message = f"keeps {share} for the backward pass: {whole}; make it or its input smaller"
             yield IN_MODEL, (("operations", name), message)

@@ -5,6 +5,7 @@ Not counted is, for example, the workspace of a layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from qexp.models.layout import Layout
 from qexp.models.network import Network
 
 SAMPLES = 2
@@ -28,6 +30,18 @@ def of_weights(network: Network) -> dict[str, int]:
 def of_constants(network: Network) -> dict[str, int]:
     """Operation → bytes of its buffers, which are not trained."""
     return {name: sum(map(_bytes, operation.buffers())) for name, operation in network.operations.items()}
+
+
+def most_kept_per_sample(network: Network) -> float:
+    """An upper bound of the bytes per sample that the forward pass keeps for the backward pass, known at once; infinity
+    for a network with operations whose shapes only torch knows.
+
+    network  on the meta device
+    """
+    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    with torch.no_grad(), Layout() as layout:
+        network(samples)
+    return float(layout.kept * torch.float32.itemsize) if layout.complete else math.inf
 
 
 def kept_per_sample(network: Network) -> dict[str, int]:

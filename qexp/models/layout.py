@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -23,12 +23,14 @@ class Layout(TorchFunctionMode):
 
     operations  floating-point operations of matrix products and convolutions so far; a multiply-add counts as two,
                 as in torch
+    kept        an upper bound of the numbers that a backward pass needs of these operations, weights left out: their
+                arguments and results, and an index for each number of the results
     complete    whether these are all: False once torch was called for an operation that may compute
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations, self.complete = 0, True
+        self.operations, self.kept, self.complete = 0, 0, True
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -39,6 +41,7 @@ class Layout(TorchFunctionMode):
             made = rule(*args, **(kwargs or {})) if isinstance(first, Tensor) and first.is_meta else None
             if made is not None and all(side > 0 for side in made[0]):
                 self.operations += made[1]
+                self.kept += _numbers(args) + NUMBERS_OF_RESULT * math.prod(made[0])
                 return torch.empty(made[0], dtype=first.dtype, device="meta")
         self.complete &= function.__name__ in OF_SHAPE
         return function(*args, **(kwargs or {}))
@@ -50,8 +53,17 @@ OF_SHAPE = frozenset(
 )  # fmt: skip
 """Functions that only read a tensor's properties, or change its view."""
 
+NUMBERS_OF_RESULT = 3
+"""Numbers for each of a result: itself, and an index of twice its size."""
+
 Made = tuple[Sizes, int] | None
 """Shape of the result, and floating-point operations; None if torch must decide, or gives the better error."""
+
+
+def _numbers(arguments: Sequence[Any]) -> int:
+    """Numbers in arguments that are tensors, or lists of tensors, and not weights."""
+    tensors = [one for given in arguments for one in (given if isinstance(given, list | tuple) else [given])]
+    return sum(one.numel() for one in tensors if isinstance(one, Tensor) and not isinstance(one, nn.Parameter))
 
 
 def _alike(x: Tensor, *more: Any, **options: Any) -> Made:

@@ -36,13 +36,12 @@ def own_random_state(device: torch.device) -> Iterator[None]:
 def deterministic() -> Iterator[None]:
     """Use torch's deterministic algorithms; restore the caller's setting on leaving."""
     settings: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     fill = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # torch.use_deterministic_algorithms would load torch's compiler
     settings.fill_uninitialized_memory = False  # it costs time, and no uninitialised memory is read here
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(before)
         settings.fill_uninitialized_memory = fill

@@ -9,6 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from qexp.tables import Entry
+from qexp.training.uncompiled import uncompiled
 
 Weights = Sequence[Parameter] | Sequence[dict[str, Any]]
 """The weights that an optimizer trains, or groups of them as in torch."""
@@ -23,7 +24,7 @@ def adam(
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam; weight decay is added to the gradient (L2)."""
-    return torch.optim.Adam(
+    return uncompiled(torch.optim.Adam)(
         weights,
         lr=learning_rate,
         betas=(float(betas[0]), float(betas[1])),
@@ -42,7 +43,7 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay."""
-    return torch.optim.AdamW(
+    return uncompiled(torch.optim.AdamW)(
         weights,
         lr=learning_rate,
         betas=(float(betas[0]), float(betas[1])),
@@ -63,7 +64,7 @@ def sgd(
     """Gradient descent. Raises ValueError for `nesterov` without momentum."""
     if nesterov and momentum <= 0:
         raise ValueError("'nesterov' needs a 'momentum' greater than 0")
-    return torch.optim.SGD(
+    return uncompiled(torch.optim.SGD)(
         weights, lr=learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
     )
 
@@ -93,10 +94,10 @@ class Muon(torch.optim.Optimizer):
         matrices, others = self._groups(True), self._groups(False)
         self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
         if matrices:
-            muon = torch.optim.Muon(matrices, learning_rate, weight_decay=weight_decay, momentum=momentum)
+            muon = uncompiled(torch.optim.Muon)(matrices, learning_rate, weight_decay=weight_decay, momentum=momentum)
             self._inner.append((True, muon))
         if others:
-            self._inner.append((False, torch.optim.AdamW(others, weight_decay=weight_decay, fused=True)))
+            self._inner.append((False, uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True)))
 
     def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
@@ -141,7 +142,7 @@ OPTIMIZERS: dict[str, Entry] = {
         example={"type": "adamw", "parameters": {"weight_decay": 0.01}},
     ),
     "muon": Entry(
-        build=Muon,
+        build=uncompiled(Muon),
         parameters={
             "properties": {
                 "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},

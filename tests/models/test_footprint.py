@@ -1,6 +1,7 @@
 """What is counted without memory is what a processor keeps."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def test_what_a_batch_keeps_is_counted_as_a_processor_keeps_it(name):
     for samples in (2, 16):
         kept = kept_by_processor(network, samples)
         assert 0.95 * kept < samples * sum(counted.values()) <= 1.1 * kept
+        assert kept <= samples * footprint.most_kept_per_sample(laid_out(name))
+    assert (footprint.most_kept_per_sample(laid_out(name)) < math.inf) == (
+        name in ("mogi_cnn", "vdi_resnet", "ice_unet")
+    )
 
 
 def test_attention_is_counted_without_a_matrix_of_all_pairs_of_tokens():
