@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -163,6 +164,24 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Made:
     return (*first[:along], sum(shape[along] for shape in others), *first[along + 1 :]), 0
 
 
+def _combined(x: Tensor, other: Any, **options: Any) -> Made:
+    if not isinstance(other, Tensor):
+        return x.shape, 0
+    if other.dtype != x.dtype:
+        return None
+    try:
+        return np.broadcast_shapes(x.shape, other.shape), 0
+    except ValueError:
+        return None
+
+
+def _mean(x: Tensor, dim: int | Sizes | None = None, keepdim: bool = False, **options: Any) -> Made:
+    if dim is None or options:
+        return None
+    over = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
+    return [1 if axis in over else side for axis, side in enumerate(x.shape) if keepdim or axis not in over], 0
+
+
 def _windows(
     sides: Sizes, kernel: int | Sizes, stride: int | Sizes | None, padding: int | Sizes, dilation: int | Sizes = 1
 ) -> list[int]:
@@ -190,6 +209,8 @@ RULES: Mapping[Callable[..., Any], Callable[..., Made]] = {
     **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pooled),
     functional.adaptive_avg_pool2d: _averaged,
     torch.cat: _joined,
+    **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub), _combined),
+    Tensor.mean: _mean,
     **dict.fromkeys(
         (
             functional.silu, functional.leaky_relu, functional.relu, functional.elu, functional.selu,

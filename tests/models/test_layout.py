@@ -36,6 +36,13 @@ CASES = {
     "adaptive_avg_pool2d": lambda: nn.AdaptiveAvgPool2d((1, 2))(IMAGE),
     "cat": lambda: torch.cat([IMAGE, meta(2, 3, 9, 7)], dim=1),
     "cat, from the end": lambda: torch.cat([IMAGE, IMAGE], dim=-1),
+    "mul": lambda: IMAGE * meta(2, 4, 1, 1),
+    "add": lambda: meta(7) + IMAGE,
+    "sub": lambda: IMAGE - 1.5,
+    "add, of integers": lambda: ROWS + meta(3, 1).long(),
+    "mean": lambda: IMAGE.mean(dim=(2, -1)),
+    "mean, of one side": lambda: IMAGE.mean(1, keepdim=True),
+    "mean, of all": lambda: IMAGE.mean(),
     "batch_norm": lambda: nn.BatchNorm2d(4, device="meta").eval()(IMAGE),
     "layer_norm": lambda: nn.LayerNorm(5, device="meta")(ROWS),
     "dropout": lambda: nn.Dropout(0.5)(ROWS),
@@ -74,6 +81,7 @@ def test_shapes_and_operations_are_those_of_torch(name):
         lambda: nn.MaxPool2d(20)(IMAGE),
         lambda: torch.cat([IMAGE, meta(2, 3, 8, 7)], dim=1),
         lambda: ROWS @ meta(4, 4),
+        lambda: ROWS * meta(3, 4),
     ],
 )
 def test_what_does_not_fit_is_refused_in_the_words_of_torch(wrong):
