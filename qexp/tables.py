@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -21,6 +22,7 @@ class Entry:
     example: Mapping[str, Any]
     """A description as in a spec; a test validates and builds it."""
 
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """Optional parameter → its default, from the builder's signature."""
         return {
@@ -31,7 +33,7 @@ class Entry:
 
     def schema(self) -> dict[str, Any]:
         """The whole JSON Schema of the parameters; unknown ones are errors."""
-        defaults = self.defaults()
+        defaults = self.defaults
         properties = {
             name: {**schema, **({"default": defaults[name]} if name in defaults else {})}
             for name, schema in self.parameters.get("properties", {}).items()

@@ -19,7 +19,7 @@ def test_the_repository_has_specs_of_every_kind_and_none_astray():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
 def test_a_spec_of_the_repository_is_right(file):
-    assert assemble.examined(file, assemble.datasets_of(REPOSITORY)).problems == []
+    assert assemble.examined(file, assemble.parts_of(REPOSITORY)).problems == []
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)

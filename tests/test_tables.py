@@ -73,7 +73,7 @@ def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_d
 @BY_NAME
 def test_the_defaults_of_an_entry_are_allowed_by_its_schema_and_shown_in_it(table, name):
     entry = BUILT_IN[table][name]
-    for parameter, value in entry.defaults().items():
+    for parameter, value in entry.defaults.items():
         schema = entry.schema()["properties"][parameter]
         assert schema["default"] == value
         plain = list(value) if isinstance(value, tuple) else value
@@ -97,7 +97,7 @@ def test_parameters_reach_the_builder_after_the_context():
         "pair": Entry(lambda first, /, a, b=2: (first, a, b), {"properties": {"a": {}, "b": {}}}, "A pair.", {}),
     }
     assert built(table, {"type": "pair", "parameters": {"a": 1}}, "context") == ("context", 1, 2)
-    assert table["pair"].defaults() == {"b": 2}
+    assert table["pair"].defaults == {"b": 2}
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from qexp.assemble.specs import (
     awaited_in,
     candidates,
     dataset_document,
-    datasets_of,
     examined,
     experience,
+    parts_of,
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
 from qexp.assemble.threads import threads, threads_for, threads_to_predict
@@ -41,7 +41,6 @@ __all__ = [
     "data_of",
     "dataset_document",
     "dataset_of",
-    "datasets_of",
     "device_of",
     "examined",
     "experience",
@@ -52,6 +51,7 @@ __all__ = [
     "meanings_of",
     "model_of",
     "network_of",
+    "parts_of",
     "recipe_of",
     "require_device_name",
     "tables_here",

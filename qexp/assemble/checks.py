@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -26,24 +26,53 @@ Document = dict[str, Any]
 
 
 KEPT = 16
-"""Number of datasets that a command keeps open for the next specs that name them."""
+"""Number of datasets that a command keeps open, and of models that it keeps in mind, for the next specs."""
+
+T = TypeVar("T")
 
 
-class Datasets:
-    """Datasets by their documents, each opened once however many specs name it."""
+def _kept(known: dict[str, T], document: Document, make: Callable[[Document], T]) -> T:
+    """What was made of a document, or is made now; the oldest is forgotten."""
+    key = json.dumps(document, sort_keys=True)
+    if key not in known:
+        while len(known) >= KEPT:
+            del known[next(iter(known))]
+        known[key] = make(document)
+    return known[key]
 
-    def __init__(self, tables: Tables, workspace: Workspace) -> None:
-        self.tables, self.workspace = tables, workspace
-        self._known: dict[str, tuple[Dataset | None, list[Finding]]] = {}
 
-    def of(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
+class Parts:
+    """Datasets and models of experiences by their documents, each opened or laid out once however many specs name it.
+
+    available  bytes of memory of the machine that will train them
+    """
+
+    def __init__(self, tables: Tables, workspace: Workspace, available: int) -> None:
+        self.tables, self.workspace, self.available = tables, workspace, available
+        self._datasets: dict[str, tuple[Dataset | None, list[Finding]]] = {}
+        self._models: dict[str, list[Finding]] = {}
+
+    def dataset(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
         """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
-        key = json.dumps(document, sort_keys=True)
-        if key not in self._known:
-            while len(self._known) >= KEPT:
-                del self._known[next(iter(self._known))]
-            self._known[key] = self._opened(document)
-        return self._known[key]
+        return _kept(self._datasets, document, self._opened)
+
+    def findings_in_model(self, document: Document) -> list[Finding]:
+        """All problems of a model by itself; shapes are computed only if it matches its schema."""
+        return _kept(self._models, document, lambda model: list(self._in_model(model)))
+
+    def _in_model(self, document: Document) -> Iterator[Finding]:
+        if found := validate.findings("model", document, self.tables):
+            yield from found
+            return
+        try:
+            network = network_of(document, document["inputs"], document["outputs"], self.tables)
+        except BranchError as error:
+            yield ("branches", error.branch, "operations", error.position), str(error)
+            return
+        except KeyError as error:
+            yield ("operations",), f"{error.args[0]}; rename that operation"
+            return
+        yield from memory.of_model(network, self.available)
 
     def _opened(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
         if found := validate.findings("dataset", document, self.tables):
@@ -65,12 +94,9 @@ class Checked:
     problems: list[Problem]
 
 
-def checked(reference: str, changes: list[Override], datasets: Datasets, available: int) -> Checked:
-    """Read an experience, open its dataset, and check it.
-
-    available  bytes of memory of the machine that will train it
-    """
-    tables, workspace = datasets.tables, datasets.workspace
+def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
+    """Read an experience, open its dataset, and check it."""
+    tables, workspace, available = parts.tables, parts.workspace, parts.available
     try:
         loaded = resolve.experience(reference, changes, workspace)
     except SpecError as error:
@@ -82,10 +108,10 @@ def checked(reference: str, changes: list[Override], datasets: Datasets, availab
     problems = loaded.problems("experience", validate.findings("experience", alone, tables, dataset_type))
     opened: Dataset | None = None
     if isinstance(dataset, dict):
-        opened, found = datasets.of(dataset)
+        opened, found = parts.dataset(dataset)
         problems += loaded.problems("dataset", found)
     if isinstance(document.get("model"), dict):
-        problems += loaded.problems("model", findings_in_model(document["model"], tables, available))
+        problems += loaded.problems("model", parts.findings_in_model(document["model"]))
     if problems or opened is None:
         return Checked(loaded, opened, problems)
     kind = kind_of(document["dataset"])
@@ -99,22 +125,6 @@ def checked(reference: str, changes: list[Override], datasets: Datasets, availab
     for whose, finding in memory.of_experience(document, samples, network, tables, available):
         problems += loaded.problems(whose, [finding])
     return Checked(loaded, opened, problems)
-
-
-def findings_in_model(document: Document, tables: Tables, available: int) -> list[Finding]:
-    """All problems of a model by itself; shapes are computed only if it matches its schema."""
-    return validate.findings("model", document, tables) or list(_in_model(document, tables, available))
-
-
-def _in_model(document: Document, tables: Tables, available: int) -> Iterator[Finding]:
-    try:
-        network = network_of(document, document["inputs"], document["outputs"], tables)
-    except BranchError as error:
-        yield ("branches", error.branch, "operations", error.position), str(error)
-    except KeyError as error:
-        yield ("operations",), f"{error.args[0]}; rename that operation"
-    else:
-        yield from memory.of_model(network, available)
 
 
 def _in_whole(

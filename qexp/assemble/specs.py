@@ -8,7 +8,7 @@ from typing import Any
 
 from qexp import machine
 from qexp.assemble import kinds
-from qexp.assemble.checks import Datasets, checked, findings_in_model
+from qexp.assemble.checks import Parts, checked
 from qexp.assemble.tables import tables_with
 from qexp.errors import Problem, QexpError, SpecError
 from qexp.spec import load, resolve, validate
@@ -47,19 +47,18 @@ def experience(
     overrides: resolve.Overrides,
     workspace: Workspace,
     memory: int | None = None,
-    datasets: Datasets | None = None,
+    parts: Parts | None = None,
 ) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all its problems.
 
     overrides  dotted key → value
     memory     of the machine that will train it [bytes]; of this machine if left out
-    datasets   datasets of the workspace that are already open, if several experiences are read
+    parts      datasets and models of the workspace, if several experiences are read; it knows the machine's memory
     """
     changes = [resolve.override(key, value) for key, value in overrides.items()]
-    datasets = datasets or datasets_of(workspace)
-    tables = datasets.tables
-    available = machine.memory() if memory is None else memory
-    found = checked(reference, changes, datasets, available)
+    parts = parts or parts_of(workspace, memory)
+    tables = parts.tables
+    found = checked(reference, changes, parts)
     loaded, dataset = found.loaded, found.dataset
     if found.problems or loaded is None or dataset is None:
         raise SpecError(found.problems)
@@ -92,9 +91,12 @@ def _schemas(tables: Tables) -> dict[str, Document]:
     return {kind: whole_schema(kind, tables) for kind in DOCUMENTS}
 
 
-def datasets_of(workspace: Workspace) -> Datasets:
-    """Opens the datasets that the specs of a workspace name, each when it is first needed."""
-    return Datasets(tables_with(workspace.extensions), workspace)
+def parts_of(workspace: Workspace, memory: int | None = None) -> Parts:
+    """Opens the datasets and lays out the models that the specs of a workspace name, each when it is first needed.
+
+    memory  of the machine that will train [bytes]; of this machine if left out
+    """
+    return Parts(tables_with(workspace.extensions), workspace, machine.memory() if memory is None else memory)
 
 
 @dataclass(frozen=True)
@@ -106,34 +108,34 @@ class Examined:
     """Warnings on the rows or fields of the dataset: allowed, but possibly not intended."""
 
 
-def examined(path: Path, datasets: Datasets) -> Examined:
+def examined(path: Path, parts: Parts) -> Examined:
     """Check one spec file, whatever it contains."""
-    shown = datasets.workspace.shown(path)
+    shown = parts.workspace.shown(path)
     try:
         kind = kind_of(path)
         if kind == "experience":
-            return _examined_experience(path, datasets)
+            return _examined_experience(path, parts)
         document = load.read(path, shown)
     except SpecError as error:
         return Examined(error.problems, [])
     if kind == "model":
-        dataset, found = None, findings_in_model(document, datasets.tables, machine.memory())
+        dataset, found = None, parts.findings_in_model(document)
     else:
-        dataset, found = datasets.of(document)
+        dataset, found = parts.dataset(document)
     said = dataset.warnings if dataset is not None else []
     return Examined([Problem(shown, *one) for one in found], [Problem(shown, (), text) for text in said])
 
 
-def _examined_experience(path: Path, datasets: Datasets) -> Examined:
-    found = checked(str(path), [], datasets, machine.memory())
+def _examined_experience(path: Path, parts: Parts) -> Examined:
+    found = checked(str(path), [], parts)
     if found.loaded is None or found.dataset is None:
         return Examined(found.problems, [])
     return Examined(found.problems, found.loaded.problems("dataset", [((), text) for text in found.dataset.warnings]))
 
 
-def awaited_in(path: Path, datasets: Datasets) -> list[Problem]:
+def awaited_in(path: Path, parts: Parts) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
-    workspace = datasets.workspace
+    workspace = parts.workspace
     try:
         kind = kind_of(path)
         if kind == "model":
@@ -141,7 +143,7 @@ def awaited_in(path: Path, datasets: Datasets) -> list[Problem]:
         document, file, prefix = _dataset_in(path, kind, workspace)
     except SpecError:  # which `examined` reports
         return []
-    if not isinstance(document, dict) or validate.findings("dataset", document, datasets.tables):
+    if not isinstance(document, dict) or validate.findings("dataset", document, parts.tables):
         return []  # likewise
     waiting = kinds.kind_of(document).awaited(document, workspace)
     return [Problem(file, (*prefix, *where), message) for where, message in waiting]
@@ -173,7 +175,7 @@ def kind_of(path: Path) -> str:
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
     """Name and checked, completed document of a dataset."""
     path = resolve.locate("dataset", reference, workspace)
-    if problems := examined(path, Datasets(tables, workspace)).problems:
+    if problems := examined(path, Parts(tables, workspace, machine.memory())).problems:
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
     return path.stem, resolve.dataset_with_defaults(load.read(path), tables, schema)

@@ -28,7 +28,7 @@ def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
 
 
 def _told_apart(baseline: Description, table: Table) -> str:
-    defaults = table[baseline["type"]].defaults()
+    defaults = table[baseline["type"]].defaults
     own = [
         f"{name} {_said(value)}"
         for name, value in baseline["parameters"].items()

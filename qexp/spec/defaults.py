@@ -16,7 +16,7 @@ def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
         value = {key: value}
     elif isinstance(value, list):
         value = {key: value[0], "parameters": value[1] if len(value) > 1 else {}}
-    defaults = json.loads(json.dumps(table[value[key]].defaults()))
+    defaults = json.loads(json.dumps(table[value[key]].defaults))
     return {key: value[key], "parameters": {**defaults, **value.get("parameters", {})}}
 
 

@@ -62,7 +62,7 @@ def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspac
     dataset = assemble.experience(experience, {}, Workspace(workspace)).dataset_name
     other = file.with_name("other.json")
     other.write_text(file.read_text())
-    datasets = assemble.datasets_of(Workspace(workspace))
-    assert reads(assemble.examined, file, datasets) > 0
-    assert reads(assemble.examined, other, datasets) == 0
-    assert reads(assemble.examined, workspace / f"specs/datasets/{dataset}.json", datasets) == 0
+    parts = assemble.parts_of(Workspace(workspace))
+    assert reads(assemble.examined, file, parts) > 0
+    assert reads(assemble.examined, other, parts) == 0
+    assert reads(assemble.examined, workspace / f"specs/datasets/{dataset}.json", parts) == 0

@@ -71,9 +71,9 @@ def check(file, document, place):
     before = file.read_text()
     file.write_text(json.dumps(document))
     try:
-        datasets = assemble.datasets_of(place)
-        assemble.awaited_in(file, datasets)
-        found = assemble.examined(file, datasets)
+        parts = assemble.parts_of(place)
+        assemble.awaited_in(file, parts)
+        found = assemble.examined(file, parts)
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":
             json_bytes(assemble.experience(str(file), {}, place).document)

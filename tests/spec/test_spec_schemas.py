@@ -76,7 +76,7 @@ def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name,
     for required in entry.parameters.get("required", []):
         fewer = {key: value for key, value in example["parameters"].items() if key != required}
         assert not validator.is_valid({**example, "parameters": fewer})
-    with_defaults = {**json.loads(json.dumps(entry.defaults())), **example.get("parameters", {})}
+    with_defaults = {**json.loads(json.dumps(entry.defaults)), **example.get("parameters", {})}
     assert validator.is_valid({**example, "parameters": with_defaults}), "a default breaks the entry's own schema"
 
 
@@ -85,10 +85,10 @@ def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name,
 )
 def test_a_parameter_is_required_or_has_a_default_and_the_builder_knows_it(kind, definition, name, entry):
     known = set(entry.parameters.get("properties", {}))
-    required, optional = set(entry.parameters.get("required", [])), set(entry.defaults())
+    required, optional = set(entry.parameters.get("required", [])), set(entry.defaults)
     assert required | optional == known
     assert not required & optional
-    for parameter, default in entry.defaults().items():
+    for parameter, default in entry.defaults.items():
         assert entry.schema()["properties"][parameter]["default"] == default
 
 

@@ -126,7 +126,7 @@ def transform_document(description: str | Mapping[str, Any], transforms: Sequenc
         "help": table[given["type"]].help,
         "formula": first.formula,
         "inverse": first.inverse_formula,
-        "parameters": {**table[given["type"]].defaults(), **given.get("parameters", {})},
+        "parameters": {**table[given["type"]].defaults, **given.get("parameters", {})},
         "fitted": fitted if len(transforms) == 1 or not fitted else f"by each of {len(transforms)} networks",
     }
 

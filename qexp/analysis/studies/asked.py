@@ -61,13 +61,14 @@ def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tu
     plans.checked_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
+    parts = assemble.parts_of(workspace, memory_of(runs))
     if first is not None:
         for point in changes([axis for axis in axes if axis.of_pretraining]):
-            assemble.experience(first.experience, {**first.overrides, **point}, workspace, memory_of(runs))
+            assemble.experience(first.experience, {**first.overrides, **point}, workspace, parts=parts)
     documents = {}
     for reference in runs.references:
         for point in changes([axis for axis in axes if not axis.of_pretraining]):
-            experience = assemble.experience(reference, {**runs.overrides, **point}, workspace, memory_of(runs))
+            experience = assemble.experience(reference, {**runs.overrides, **point}, workspace, parts=parts)
             documents[reference] = experience.document
     name = asked.metric or STUDIED
     output, dot, metric = name.rpartition(".")

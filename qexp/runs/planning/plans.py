@@ -111,9 +111,9 @@ def sweep(
     total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
     require_few(total)
     seeds = checked_seeds(seeds)
-    plans, datasets = [], assemble.datasets_of(workspace)
+    plans, parts = [], assemble.parts_of(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
-        experience = assemble.experience(reference, {**overrides, **point}, workspace, memory, datasets)
+        experience = assemble.experience(reference, {**overrides, **point}, workspace, parts=parts)
         plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):
