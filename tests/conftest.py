@@ -50,16 +50,23 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     return made
 
 
-@pytest.fixture(scope="session")
-def _made_up_data(made_once: MadeOnce) -> Path:
+def shared_folder(make: Callable[[Path], object]) -> Any:
+    """A fixture of the function's name: a folder that it fills, once for all of pytest's workers; for reading only."""
+
+    @pytest.fixture(scope="session", name=make.__name__)
+    def folder(made_once: MadeOnce) -> Path:
+        return made_once(f"{make.__module__}.{make.__name__}", make)
+
+    return folder
+
+
+@shared_folder
+def _made_up_data(data: Path) -> None:
     from qexp.synthetic import ice, ice_folders, xrf, xrf_folders  # loads torch, which few tests need
 
-    def make(data: Path) -> None:
-        for name in ("ice", "ice_coupled"):
-            ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
-        xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
-
-    return made_once("made_up_data", make)
+    for name in ("ice", "ice_coupled"):
+        ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
+    xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
 
 
 @pytest.fixture
@@ -289,17 +296,13 @@ def problems() -> Callable[..., list[str]]:
     return said
 
 
-@pytest.fixture(scope="session")
-def finished(made_once: MadeOnce) -> Path:
+@shared_folder
+def finished(root: Path) -> None:
     """A workspace in which sound_0 and sound_1 are done, a second of training each; for reading only."""
-
-    def make(root: Path) -> None:
-        Specs(root)
-        for seed in (0, 1):
-            code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
-            assert code == 0, stderr
-
-    return made_once("finished", make)
+    Specs(root)
+    for seed in (0, 1):
+        code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
+        assert code == 0, stderr
 
 
 @pytest.fixture
@@ -311,6 +314,11 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(root)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core, and one for the tests of a cluster, which mostly wait."""
+    return len(os.sched_getaffinity(0)) + ("CI" in os.environ)
 
 
 @pytest.hookimpl(trylast=True)  # the tests of a cluster are marked by then

@@ -19,23 +19,21 @@ from qexp.analysis.prediction.fields import FieldModel, predict_fields, targets
 from qexp.analysis.prediction.predictor import load_model
 from qexp.errors import NotFoundError, QexpError
 from tests import domes
-from tests.conftest import call, mounted
+from tests.conftest import call, mounted, shared_folder
 
 pytestmark = pytest.mark.slow
 
 OUTPUTS = ["ubar", "vbar"]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
+@shared_folder
+def root(root):
     """A workspace with runs: domes_0 is of a convolutional network, unet of one that halves frames."""
-    root = tmp_path_factory.mktemp("domes") / "workspace"
     assert call("init", root).code == 0
     domes.write(root, epochs=1)
     package.run("domes", device="cpu", workspace=root)
     unet = {"model.operations.network": {"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 4}}}
     package.run("domes", name="unet", overrides=unet, device="cpu", workspace=root)
-    return root
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import qexp as package
 from qexp.analysis.prediction.spectra import SpectrumModel, Thinned, predict_spectra, targets
 from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
 from qexp.errors import NotFoundError, QexpError
-from tests.conftest import Specs, call
+from tests.conftest import Specs, call, shared_folder
 
 CHANNELS = 16
 COUNT = 150
@@ -344,10 +344,9 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
+@shared_folder
+def root(root):
     """A workspace with two runs, of a regressor and of an autoencoder."""
-    root = tmp_path_factory.mktemp("spectra")
     specs = Specs(root)
     data = root / "data" / "sediment"
     for part, rows in (("train", range(90)), ("test", range(90, COUNT))):
@@ -368,7 +367,6 @@ def root(tmp_path_factory):
         }  # fmt: skip
         specs.write("experience", experience, name)
         package.run(name, device="cpu", workspace=root)
-    return root
 
 
 @pytest.mark.slow

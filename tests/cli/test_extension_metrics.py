@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import SOUND, Specs, call
+from tests.conftest import SOUND, Specs, call, shared_folder
 
 METRICS = """
 import math
@@ -41,10 +41,9 @@ METRICS = {
 """
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@shared_folder
+def trained(root):
     """A workspace with metrics of its own, and runs whose records say r = 0.95 and r = 0.10; for reading only."""
-    root = tmp_path_factory.mktemp("trained")
     specs = Specs(root)
     (root / "specs/extensions.py").write_text(METRICS)
     changes = {"metrics": {"depth": ["r", "m4"]}, "epochs": 1}
@@ -53,7 +52,6 @@ def trained(tmp_path_factory):
         code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
         assert code == 0, stderr
         changed(root, f"sound_{seed}", lambda record, r=r: record["results"]["test"]["depth"].update(r=r))
-    return root
 
 
 @pytest.fixture

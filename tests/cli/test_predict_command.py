@@ -19,7 +19,7 @@ import xarray
 import qexp as package
 from qexp.errors import NotFoundError, QexpError, RunFailedError
 from tests import stones
-from tests.conftest import Outcome, call
+from tests.conftest import Outcome, call, shared_folder
 from tests.runs.conftest import BRIEF, Process, until
 from tests.stones import AS_PUBLISHED, CAUTION, COLUMNS
 
@@ -35,10 +35,9 @@ SEVERAL = 3_000_000
 """Rows that take seconds, in a file that is made in none: they are all the same."""
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@shared_folder
+def root(root: Path) -> None:
     """A workspace with runs: stones_0 and published are done, broken is not, and images saw no rows."""
-    root = tmp_path_factory.mktemp("predict") / "workspace"
     assert call("init", root).code == 0
     stones.write(root)
     package.run("stones", device="cpu", workspace=root)
@@ -50,7 +49,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(RunFailedError):
         package.run("stones", name="broken", device="cpu", workspace=root)
     package.run("mogi_quick", name="images", overrides=BRIEF, device="cpu", workspace=root)
-    return root
 
 
 @pytest.fixture

@@ -22,22 +22,20 @@ from qexp.runs.display import Silent
 from qexp.runs.evaluation import fields
 from qexp.runs.evaluation.field_errors import Errors, Tally, VectorSums, table
 from tests import domes
-from tests.conftest import call
+from tests.conftest import call, shared_folder
 
 pytestmark = pytest.mark.slow
 
 METRICS_OF = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
+@shared_folder
+def root(root):
     """A workspace with a finished run `domes_0`, judged on two folders."""
-    root = tmp_path_factory.mktemp("domes") / "workspace"
     assert call("init", root).code == 0
     domes.write_folders(root / "data/domes", test=2)
     domes.write(root)
     qexp.run("domes", device="cpu", workspace=root)
-    return root
 
 
 @pytest.fixture

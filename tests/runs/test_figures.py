@@ -14,7 +14,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.runs.figures import draw
 from qexp.runs.record.directory import RunDirectory
 from tests import cores, domes, stones
-from tests.conftest import Specs, call
+from tests.conftest import Specs, call, shared_folder
 from tests.runs.conftest import Interrupting
 
 pytestmark = pytest.mark.slow
@@ -33,10 +33,9 @@ DRAWN = {
 LARGER = "font.size: 13\nsvg.fonttype: none\n"
 
 
-@pytest.fixture(scope="module")
-def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@shared_folder
+def all_kinds(root: Path) -> None:
     """A workspace with a finished run of each kind of dataset, and a matrix; for reading only."""
-    root = tmp_path_factory.mktemp("all_kinds") / "workspace"
     Specs(root)
     cores.write(root)
     domes.write_folders(root / "data/domes", test=1, frames=2)
@@ -44,10 +43,8 @@ def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         experience.write(root)
     for name in DRAWN:
         package.run(name.removesuffix("_0"), device="cpu", workspace=root)
-    package.open_run("sound_0", workspace=root)
     code, _, stderr = call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root)
     assert code == 0, stderr
-    return root
 
 
 @pytest.fixture

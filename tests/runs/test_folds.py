@@ -134,7 +134,7 @@ def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_be
     rows.write_text(rows.read_text().replace("stone,", f"{name},", 1))
     dataset = workspace / "specs" / "datasets" / "stones.json"
     dataset.write_text(dataset.read_text().replace('"stone"', f'"{name}"'))
-    code, _, stderr = qexp("validate")
+    code, _, stderr = qexp("validate", "specs/experiences/stones.json")
     assert code == 2
     assert f"$.dataset: tables of the held-out rows have another column '{name}'" in stderr
 
@@ -144,7 +144,7 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
     rmse = {row.estimator: row.rmse for row in made.record().comparison}
     assert rmse["ridge"] < rmse["ridge (penalties 1000000)"]  # which hardly looks at the inputs
     write(baselines=["mean", "ridge", {"type": "ridge"}])
-    code, _, stderr = qexp("validate")
+    code, _, stderr = qexp("validate", "specs/experiences/stones.json")
     assert code == 2
     assert "$.baselines[2]: the same as $.baselines[1]" in stderr
 

@@ -23,7 +23,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beat
 from qexp.runs.record.process import this_process
 from qexp.workspace import Workspace
-from tests.conftest import Specs, mounted
+from tests.conftest import Specs, call, mounted, shared_folder
 from tests.runs.conftest import until
 from tests.runs.test_catalog import write_record
 from tests.runs.test_fold_workers import prepared
@@ -62,16 +62,18 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {name: (directory / name).read_bytes() for name in SAME}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What an uninterrupted run leaves."""
-    from tests.conftest import call
-
-    root = tmp_path_factory.mktemp("whole")
+@shared_folder
+def uninterrupted(root: Path) -> None:
+    """A workspace in which sound_0 is done."""
     Specs(root)
     code, _, stderr = call(*LONG, "--workspace", root)
     assert code == 0, stderr
-    return contents(root / "runs/sound_0")
+
+
+@pytest.fixture
+def whole(uninterrupted: Path) -> dict[str, bytes]:
+    """What an uninterrupted run leaves."""
+    return contents(uninterrupted / "runs/sound_0")
 
 
 def declare_dead(directory: RunDirectory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file
 import qexp as package
 from qexp.runs.leakage import hashes
 from qexp.runs.record import lineage
-from tests.conftest import SOUND, Specs, call, put
+from tests.conftest import SOUND, MadeOnce, Specs, call, put
 from tests.runs.test_catalog import write_record
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
@@ -22,11 +23,14 @@ pytestmark = pytest.mark.slow
 TAKEN = ("block", "look")
 
 
-@pytest.fixture(scope="module")
-def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def grown(finished: Path, made_once: MadeOnce) -> Path:
     """A workspace with sound_0, fine_0 from two of its operations, and finer_0 from all of fine_0; for reading only."""
-    root = tmp_path_factory.mktemp("grown") / "workspace"
-    shutil.copytree(finished, root)
+    return made_once("grown", partial(make_grown, finished))
+
+
+def make_grown(finished: Path, root: Path) -> None:
+    shutil.copytree(finished, root, dirs_exist_ok=True)
     experience = SOUND["experience"] | {"learning_rate": 1e-12, "epochs": 1}
     specs = Specs(root)
     specs.write("experience", {**experience, "pretrain": {"run": "sound_0", "operations": [*TAKEN]}}, "fine")
@@ -34,7 +38,6 @@ def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("fine", "finer"):
         code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
         assert code == 0, stderr
-    return root
 
 
 @pytest.fixture

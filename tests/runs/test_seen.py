@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import qexp as package
-from tests.conftest import Specs, call
+from tests.conftest import Specs, call, shared_folder
 
 pytestmark = pytest.mark.slow
 
@@ -107,15 +107,13 @@ def prepare_specs(root: Path) -> None:
         specs.write("experience", {**BRIEF, **fine, "dataset": name, "pretrain": pretrain}, f"{name}_finetune")
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@shared_folder
+def pretrained(root: Path) -> None:
     """A workspace in which msm_0 is done, and few_finetune_0 from its encoder; for reading only."""
-    root = tmp_path_factory.mktemp("pretrained") / "workspace"
     prepare_specs(root)
     for name in ("msm", "few_finetune"):
         code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
         assert code == 0, stderr
-    return root
 
 
 @pytest.fixture

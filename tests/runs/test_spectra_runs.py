@@ -32,6 +32,7 @@ from qexp.figures.curves import learning_curves
 from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from tests import cores
+from tests.conftest import shared_folder
 from tests.runs.conftest import Interrupting
 
 pytestmark = pytest.mark.slow
@@ -59,14 +60,12 @@ def of(operation: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return {name: value for name, value in tensors.items() if name.startswith(f"network.operations.{operation}.")}
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@shared_folder
+def pretrained(root: Path) -> None:
     """A workspace in which masked_0 and scratch_0 are done; for reading only."""
-    root = tmp_path_factory.mktemp("pretrained") / "workspace"
     cores.write(root)
     for name in ("masked", "scratch"):
         package.run(name, device="cpu", workspace=root)
-    return root
 
 
 @pytest.fixture
@@ -92,6 +91,7 @@ import json, signal, sys
 from tests.runs.conftest import Interrupting
 from tests.runs.test_spectra_runs import train
 from qexp.training import loop
+from tests.conftest import shared_folder
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal.SIGKILL), **json.loads(sys.argv[2]))
 """

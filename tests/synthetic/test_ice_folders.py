@@ -17,24 +17,39 @@ from qexp.seeds import Seeds
 from qexp.synthetic import glaciers, ice, ice_folders
 from qexp.synthetic.folders import whole_folder
 from qexp.synthetic.ice import Options
+from tests.conftest import shared_folder
 
 SMALL = Options(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
 
 
 def made(folder: Path, options: Options = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:
     """Glaciers by their names."""
-    written = ice_folders.write(folder, options, count, test)
-    return {one.folder.name: xarray.load_dataset(one.folder / "ex.nc", engine="h5netcdf") for one in written}
+    ice_folders.write(folder, options, count, test)
+    return read(folder)
 
 
-@pytest.fixture(scope="module")
-def some(tmp_path_factory: pytest.TempPathFactory) -> dict[str, xarray.Dataset]:
-    return made(tmp_path_factory.mktemp("ice") / "some", count=4)
+def read(folder: Path) -> dict[str, xarray.Dataset]:
+    return {path.parent.name: xarray.load_dataset(path, engine="h5netcdf") for path in sorted(folder.glob("*/*/ex.nc"))}
 
 
-@pytest.fixture(scope="module")
-def coupled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, xarray.Dataset]:
-    return made(tmp_path_factory.mktemp("ice") / "coupled", replace(SMALL, coupling=4.0), count=4)
+@shared_folder
+def some_folder(folder: Path) -> None:
+    ice_folders.write(folder / "ice", SMALL, 4, 1)
+
+
+@shared_folder
+def coupled_folder(folder: Path) -> None:
+    ice_folders.write(folder / "ice", replace(SMALL, coupling=4.0), 4, 1)
+
+
+@pytest.fixture
+def some(some_folder: Path) -> dict[str, xarray.Dataset]:
+    return read(some_folder / "ice")
+
+
+@pytest.fixture
+def coupled(coupled_folder: Path) -> dict[str, xarray.Dataset]:
+    return read(coupled_folder / "ice")
 
 
 def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):

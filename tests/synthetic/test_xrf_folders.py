@@ -15,15 +15,15 @@ from qexp.seeds import Seeds
 from qexp.synthetic import sediments, xrf, xrf_folders
 from qexp.synthetic.sediments import ELEMENTS
 from qexp.synthetic.xrf import Options, Scan
+from tests.conftest import shared_folder
 
 SMALL = Options(spectra=10, labelled=4)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("xrf") / "some"
+@shared_folder
+def made(folder: Path) -> None:
+    folder.rmdir()
     xrf_folders.write(folder, SMALL, cores=5, test=1, validation=1)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def recipe(**changes):
             "optimizer": OPTIMIZER["adam"],
             "learning_rate": 0.01,
             "schedule": SCHEDULES["one_cycle"].build(),
-            "epochs": 30,
+            "epochs": 10,
             "batch_size": BATCH,
             **changes,
         }
