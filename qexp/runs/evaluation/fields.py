@@ -23,8 +23,9 @@ from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
 from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import FIELD_ERRORS, FRAMES, RunDirectory
+from qexp.runs.record.directory import FRAMES, RunDirectory
 from qexp.runs.record.record import FieldErrors
+from qexp.spec.kinds.gridded import FIELD_ERRORS
 from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")

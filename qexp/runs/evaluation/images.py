@@ -13,7 +13,8 @@ from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.spec.kinds.kind import TEST_PREDICTIONS
 from qexp.training.loop import Trainer
 
 

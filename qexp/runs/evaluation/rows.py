@@ -23,9 +23,10 @@ from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import ComparisonRow, Feature
 from qexp.spec.kinds import caution_of_data
+from qexp.spec.kinds.kind import TEST_PREDICTIONS
 from qexp.tables import built
 
 Array = NDArray[np.float64]

@@ -16,7 +16,8 @@ from qexp.runs.figures.sources import (
     table,
     unit,
 )
-from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 
 def estimates(directory: RunDirectory) -> Pictures:

@@ -19,7 +19,8 @@ from qexp.runs.figures.sources import (
     table,
     unit,
 )
-from qexp.runs.record.directory import FIELD_ERRORS, FRAMES, RunDirectory
+from qexp.runs.record.directory import FRAMES, RunDirectory
+from qexp.spec.kinds.gridded import FIELD_ERRORS
 
 if TYPE_CHECKING:
     import xarray

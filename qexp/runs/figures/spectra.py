@@ -26,7 +26,8 @@ from qexp.runs.figures.sources import (
     texts,
     unit,
 )
-from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, RunDirectory
+from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 if TYPE_CHECKING:
     import xarray

@@ -13,7 +13,8 @@ from qexp.figures.fold_curves import fold_curves as curves_of_folds
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
 from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, outputs, table, texts, unit
-from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import RunDirectory
+from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 if TYPE_CHECKING:
     import xarray

@@ -15,10 +15,6 @@ from qexp.runs.record.record import Record
 
 FOLDS = "folds"
 
-TEST_PREDICTIONS = "test_predictions.nc"
-
-FIELD_ERRORS = "errors.json"
-
 FRAMES = "frames"
 """The folder of the test frames that are drawn, a file per folder of the dataset."""
 

@@ -11,12 +11,15 @@ from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
 from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
 
+FIELD_ERRORS = "errors.json"
+"""File in `results` with the errors of whole test frames."""
+
 TRAINED_ON = "trained on the test data"
 """Caution of runs that were trained on their own test part."""
 
 
 class GriddedSpecs(SpecKind):
-    evaluated_by = "errors.json"
+    evaluated_by = FIELD_ERRORS
     file = Path(__file__).with_suffix(".json")
     split_words = (
         "frames of the train folders are kept for validation by folder or by time, for example "

@@ -16,6 +16,10 @@ from qexp.tables import Tables
 Document = dict[str, Any]
 
 
+TEST_PREDICTIONS = "test_predictions.nc"
+"""File in `results` with the true values and estimates of the test samples."""
+
+
 class SpecKind(ABC):
     """A kind of dataset.
 
@@ -30,7 +34,7 @@ class SpecKind(ABC):
     """Whether `split` is a list of shares rather than an entry of the table of splits."""
     split_words: str
     """How `split` is written, for a value of the other form."""
-    evaluated_by: str = "test_predictions.nc"
+    evaluated_by: str = TEST_PREDICTIONS
     """The file in `results` that shows that a run was evaluated on its test part."""
     keeps_hashes: bool = False
     """Whether runs keep hashes of their training samples."""

@@ -18,8 +18,9 @@ from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.numbers import compared_with_baselines, intervals_over_cores, measured
 from qexp.runs.evaluation.spectra.reconstructed import Reconstructed, write_errors
 from qexp.runs.evaluation.spectra.subject import AT_ONCE, Array, Subject, attributes, identifiers, write_table
-from qexp.runs.record.directory import TEST_PREDICTIONS, RunDirectory
+from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import ComparisonRow
+from qexp.spec.kinds.kind import TEST_PREDICTIONS
 from qexp.training.determinism import deterministic
 
 log = logging.getLogger("qexp.run")
