@@ -14,9 +14,10 @@ from tests.slurm.cluster import NoClusterError, cluster, cluster_with_accounting
 
 
 @pytest.fixture(scope="session")
-def slurm_cluster() -> Iterator[Path]:
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cluster that Slurm's programs find; started only where somebody asks for it, since its tests take minutes."""
     _require_ci()
+    _require_one_worker(tmp_path_factory.getbasetemp())
     with cluster() as configuration, _found(configuration):
         yield configuration
 
@@ -37,6 +38,16 @@ def accounting_cluster() -> Iterator[Path]:
 def _require_ci() -> None:
     if "CI" not in os.environ:
         pytest.skip("a cluster is started with CI set alone: CI=1 make test")
+
+
+def _require_one_worker(folder: Path) -> None:
+    """Fail if pytest-xdist has not given all tests of a cluster to one of its workers."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        with (folder.parent / "cluster").open("a+") as file:
+            file.write(f"{worker}\n")
+            file.seek(0)
+            assert set(file.read().split()) == {worker}, "two workers start a cluster; see the pin of pytest"
 
 
 @contextmanager
