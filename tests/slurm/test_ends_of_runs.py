@@ -57,6 +57,9 @@ FATES = {0: "failed", 1: "failed", 2: "timeout", 3: "out_of_memory", 4: "interru
 """Seed → how the run is made to end; all others are to be done."""
 
 
+RUNS = 12
+
+
 @dataclass
 class Submitted:
     """Runs of a workspace on the cluster."""
@@ -119,13 +122,13 @@ def submitted(slurm_cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     (root / "specs/extensions.py").write_text(LOSSES)
     diverging, greedy = (*BRIEF, "learning_rate=1e30", "optimizer=sgd"), (*BRIEF, "losses.depth=greedy")
     overrides = {0: diverging, 2: ENDLESS, 3: greedy, 4: ENDLESS}
-    array = [ours.prepare(f"run_{seed}", seed, *overrides.get(seed, BRIEF)) for seed in range(20)]
+    array = [ours.prepare(f"run_{seed}", seed, *overrides.get(seed, BRIEF)) for seed in range(RUNS)]
     array[1].spec_file.write_text("{")
     warned = ours.prepare("warned", 0, *ENDLESS)
     whole, parted = (ours.prepare(name, 5, *SLOW) for name in ("whole", "parted"))
     ours.submit("warned", [warned])
     ours.submit("pair", [parted, whole], requeue="true")
-    ours.submit("twenty", array, at_most=6)
+    ours.submit("dozen", array, at_most=6)
     # The longest waits begin first: Slurm looks at time limits twice a minute.
     for name, seconds in {"warned": 60, "run_2": 1}.items():
         until(ours.trains(name), "training")
@@ -149,10 +152,10 @@ def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_s
     assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
 
 
-def test_of_twenty_runs_each_ends_in_its_own_state(submitted):
+def test_of_a_dozen_runs_each_ends_in_its_own_state(submitted):
     until(submitted.trains("run_4"), "training")
     Slurm().cancel([submitted.jobs["run_4"]])
-    names = [f"run_{seed}" for seed in range(20)]
+    names = [f"run_{seed}" for seed in range(RUNS)]
     for name in names:
         until(submitted.has_ended(name), f"the end of {name}")
     found = submitted.states()
@@ -187,7 +190,7 @@ def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoin
 
 def test_what_a_run_and_slurm_print_lies_in_the_run_and_can_be_found_from_the_launch(submitted):
     until(submitted.has_ended("run_2"), "the end")
-    output = submitted.workspace.runs / ".launches/twenty/output/run_2.txt"
+    output = submitted.workspace.runs / ".launches/dozen/output/run_2.txt"
     assert "DUE TO TIME LIMIT" in output.read_text()
     assert output.resolve() == (submitted.run("run_2").path / "slurm.txt").resolve()
     folder = output.parent.parent

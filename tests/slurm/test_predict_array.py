@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from qexp.runs.schedulers.slurm import Slurm
 from qexp.runs.state import launches
 from qexp.workspace import Workspace
 from tests import stones
+from tests.conftest import call, shared_folder
 from tests.slurm.cluster import until
 
 TILES = ("a.csv", "b.csv", "c.csv")
@@ -22,17 +24,24 @@ PREDICT = ("predict", "--run", "stones_0", "--input", "tiles", "--device", "cpu"
 ARRAY = (*PREDICT, "--output", "made", "--launcher", "slurm", "--option", "memory=2G", "--option", "cpus=1")
 
 
-@pytest.fixture
-def tiles(workspace: Path) -> Path:
-    """A folder of files, in a workspace with a run that can estimate them."""
-    stones.write(workspace)
-    package.run("stones", device="cpu")
-    folder = workspace / "tiles"
+@shared_folder
+def trained(root: Path) -> None:
+    """A workspace with a run that can estimate files, and a folder of them."""
+    assert call("init", root).code == 0
+    stones.write(root)
+    package.run("stones", device="cpu", workspace=root)
+    folder = root / "tiles"
     folder.mkdir()
     random, head = np.random.default_rng(4), "red,green,blue"
     for name in TILES:
         np.savetxt(folder / name, random.uniform(0.2, 0.8, (50, 3)), delimiter=",", header=head, comments="")
-    return folder
+
+
+@pytest.fixture
+def tiles(trained: Path, workspace: Path) -> Path:
+    """The folder of files, in a copy of that workspace, which is the current directory."""
+    shutil.copytree(trained, workspace, dirs_exist_ok=True)
+    return workspace / "tiles"
 
 
 def ended(lines: str) -> dict[str, str]:
