@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,6 +156,23 @@ def save(made: Figure, path: Path) -> None:
 
     content, ending = io.BytesIO(), path.suffix[1:]
     # Identifiers in an SVG are random unless there is a salt.
-    with matplotlib.rc_context({"svg.hashsalt": "qexp"}):
+    with matplotlib.rc_context({"svg.hashsalt": "qexp"}), _laid_out(made, ending):
         made.savefig(content, dpi=resolution(), format=ending, metadata=WITHOUT_TIME.get(ending))
     write_bytes(path, content.getvalue())
+
+
+@contextmanager
+def _laid_out(made: Figure, ending: str) -> Iterator[None]:
+    """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the file."""
+    engine, dpi = made.get_layout_engine(), made.dpi
+    if ending != "png" or engine is None:
+        yield
+        return
+    made.dpi = resolution()
+    engine.execute(made)
+    made.set_layout_engine(None)
+    try:
+        yield
+    finally:
+        made.set_layout_engine(engine)
+        made.dpi = dpi

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +69,6 @@ def matrix(
     _require_inputs(source, model, name)
     grid = list(axes) or matrix_axes(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
-    _load_beside("xarray", "h5netcdf", "matplotlib.backends.backend_agg")
     with assemble.threads(assemble.threads_to_predict(directory.spec(), tables, torch_device)):
         estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
@@ -92,11 +89,6 @@ def matrix(
     files.write_json(folder / MATRIX_RECORD, record)
     save(matrix_of(folder), folder / "matrix.png")
     return folder
-
-
-def _load_beside(*modules: str) -> None:
-    """Import modules that are needed later in a thread of their own, while torch computes and leaves a core free."""
-    Thread(target=lambda: [import_module(name) for name in modules], daemon=True).start()
 
 
 def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
