@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg", "savefig.format")
 """Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
+
+
+FOR_TEX = ("latex", "dvipng")
+"""Programs by which matplotlib lets LaTeX write all texts."""
 
 
 @contextmanager
@@ -46,6 +51,8 @@ def read_style(file: Path) -> RcParams:
         log.propagate = before
     if mistakes.found:
         raise QexpError("\n".join(f"{file}, {mistake}" for mistake in mistakes.found))
+    if settings.get("text.usetex") and (lacking := next((one for one in FOR_TEX if shutil.which(one) is None), None)):
+        raise QexpError(f"{file}: text.usetex needs LaTeX, and there is no program '{lacking}'; leave that line out")
     for name in [name for name in settings if name.startswith(NOT_OF_FIGURES)]:
         del settings[name]
     return settings

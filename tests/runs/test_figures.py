@@ -211,6 +211,14 @@ def test_a_mistake_in_a_style_file_is_said_with_its_line_and_nothing_is_drawn(he
     assert pictures(here / "runs/sound_0") == before
 
 
+def test_a_style_that_needs_latex_is_refused_where_there_is_none(here, monkeypatch):
+    (here / "tex.mplstyle").write_text("text.usetex: True\n")
+    monkeypatch.setenv("PATH", "")
+    code, stdout, stderr = call("figures", "sound_0", "--style", "tex.mplstyle")
+    assert (code, stdout) == (2, "")
+    assert "tex.mplstyle: text.usetex needs LaTeX, and there is no program 'latex'; leave that line out" in stderr
+
+
 def test_a_style_file_or_a_format_that_does_not_exist_is_refused(here):
     code, stdout, stderr = call("figures", "sound_0", "--style", "none.mplstyle")
     assert (code, stdout) == (3, "")
