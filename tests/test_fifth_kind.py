@@ -115,6 +115,7 @@ def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):
     assert "estimates.csv" in stdout + stderr
 
 
+@pytest.mark.slow
 def test_it_estimates_files(trained, qexp, tmp_path):
     draw(tmp_path / "new", 5)
     code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")

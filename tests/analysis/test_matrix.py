@@ -20,6 +20,7 @@ def test_cells_are_centred_so_that_no_axis_touches_its_ends():
     np.testing.assert_allclose(one.centres, np.arange(8) * 0.5 + 0.25)
 
 
+@pytest.mark.slow
 def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_make(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL)
     size = torch.tensor([100.0])
@@ -33,6 +34,7 @@ def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_mak
         assert float(table["delta_volume_estimate"][i, j]) == pytest.approx(float(estimate["delta_volume"]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_error_is_estimate_minus_truth_and_relative_error_is_of_the_truth(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL)
     truth = table["depth"]
@@ -40,6 +42,7 @@ def test_error_is_estimate_minus_truth_and_relative_error_is_of_the_truth(run):
     np.testing.assert_allclose(table["depth_relative_error"], table["depth_error"] / truth)
 
 
+@pytest.mark.slow
 def test_the_file_says_units_and_axes(workspace, run, qexp):
     axes = ["--axis", "depth=0:4:8", "--axis", "delta_volume=0:2:4"]
     assert qexp("matrix", "--run", run.name, "--dataset", "mogi_test.json", *axes).code == 0
@@ -54,6 +57,7 @@ def test_the_file_says_units_and_axes(workspace, run, qexp):
     assert record["mean_absolute_error"]["depth"] == pytest.approx(float(np.abs(table["depth_error"]).mean()))
 
 
+@pytest.mark.slow
 def test_without_axes_the_datasets_own_grid_is_used(run):
     table = qexp.matrix(run, "mogi_test")
     assert dict(table.sizes) == {"depth": 128, "delta_volume": 128}
@@ -61,6 +65,7 @@ def test_without_axes_the_datasets_own_grid_is_used(run):
     assert float(table["delta_volume"][-1]) == pytest.approx(4 - 4 / 256)
 
 
+@pytest.mark.slow
 def test_vdis_arrays_have_its_order_of_axes(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL, npy=True)
     folder = run.path / "matrices/mogi_test"
@@ -71,6 +76,7 @@ def test_vdis_arrays_have_its_order_of_axes(run):
         np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
 
 
+@pytest.mark.slow
 def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
     table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
     np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
@@ -79,12 +85,14 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise(run):
     np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_comes_from_the_seed(run):
     one, same, other = (qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seed) for seed in (1, 1, 2))
     xarray.testing.assert_equal(one, same.assign_attrs(one.attrs))
     assert not np.allclose(one["depth_estimate"], other["depth_estimate"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [{"depth": (0.5, 4.0, 6)}, {**SMALL, "x": (-1.0, 1.0, 3)}], ids=["one", "three"])
 def test_any_number_of_axes(run, axes):
     table = qexp.matrix(run, "mogi_test", axes=axes, fixed={} if "delta_volume" in axes else {"delta_volume": 1.0})

@@ -6,6 +6,7 @@ import pytest
 from qexp.errors import QexpError
 
 
+@pytest.mark.slow
 def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
     """Images made again from the kept true values give the kept estimates."""
     import torch

@@ -102,6 +102,7 @@ def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind)
     assert list(columns["site"]) == SITES
 
 
+@pytest.mark.slow
 def test_a_grid_stays_a_grid_with_its_coordinates(tmp_path):
     write_grid(tmp_path / "scene.nc")
     predict_rows(tmp_path / "scene.nc", tmp_path / "made.nc", MODEL, chunk=3 * SAMPLES)

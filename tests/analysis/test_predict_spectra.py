@@ -176,6 +176,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     assert record["origin"]["digest"] == "ab"
 
 
+@pytest.mark.slow
 def test_a_second_call_leaves_the_file_alone_until_the_spectra_or_the_run_are_others(folder, tmp_path):
     target = tmp_path / "made.csv"
     assert predict_spectra(folder, target, model_of()).made

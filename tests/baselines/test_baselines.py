@@ -52,6 +52,7 @@ def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     assert [len(of_fold) for of_fold in found.chosen] == [2, 2, 2]
 
 
+@pytest.mark.slow
 @EVERY
 def test_nothing_of_a_held_out_row_reaches_what_estimates_another(name):
     inputs, targets = linear(24)

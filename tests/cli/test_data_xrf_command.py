@@ -92,6 +92,7 @@ def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_b
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_notebook_makes_the_same_spectra(qexp, tmp_path: Path):
     import qexp as package
 

@@ -87,6 +87,7 @@ def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
     assert line.split() == ["depth", "r", "0.95", "*", "0.1"]
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_run_is_in_its_record_with_direction_and_unit(measured, qexp):
     said = json.loads(qexp("show", "sound_0", "--json").stdout)["metrics"]
     assert said["r"] == {"best": "highest", "unit": ""}

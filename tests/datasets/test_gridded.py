@@ -92,6 +92,7 @@ def test_descending_coordinates_tell_the_same_fields(folders, axis):
         np.testing.assert_allclose(values, upright[name], rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_field_without_time_is_the_same_in_every_frame(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.assign(topg=data["usurf"].isel(time=0, drop=True)))

@@ -66,6 +66,7 @@ def test_a_note_on_spectra_is_written_above_all_panels_and_the_same_call_draws_t
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "noted.png").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
     save(FIGURES[name](NOTE), tmp_path / "figure.png")
@@ -74,6 +75,7 @@ def test_figures_of_spectra_leave_their_edges_empty(name, tmp_path):
         assert (edge == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_of_a_figure_of_spectra_covers_another(name):
     made = FIGURES[name](NOTE)

@@ -162,6 +162,7 @@ def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
     assert len(trained(path)) == len(predicted(path)) == 2
 
 
+@pytest.mark.slow
 def test_what_is_read_cell_by_cell_goes_on_where_the_fast_reader_stopped(tmp_path):
     """Blocks are of some hundred kilobytes: many rows are read before the one that Arrow refuses."""
     values = np.random.default_rng(0).uniform(0.1, 9, (30_000, 4)).round(6)

@@ -37,6 +37,7 @@ def heartbeat(tmp_path: Path) -> Path:
     return tmp_path / "heartbeat"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", ["+10m", "-1d"])
 def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says(workspace, sleeper, clock):
     directory = write_running(workspace, "busy", sleeper.pid)
@@ -98,6 +99,7 @@ def test_where_nothing_can_be_written_this_machines_clock_must_do(heartbeat, sle
     assert abs(clocks.age(heartbeat)) < SILENT_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidepid", [False, True])
 def test_another_user_sees_that_a_run_lives_also_where_processes_are_hidden(open_workspace, sleeper, hidepid):
     busy = write_running(open_workspace, "busy", sleeper.pid)

@@ -39,6 +39,7 @@ def look_at(document: dict[str, Any]) -> None:
         dataset.row_numbers([0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experience", WRITE)
 def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace, reads, experience):
     WRITE[experience](workspace)
@@ -46,6 +47,7 @@ def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace,
     assert 0 < reads(look_at, document) == reads(qexp.run, experience, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experience", WRITE)
 def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, experience):
     WRITE[experience](workspace)

@@ -47,6 +47,7 @@ def test_a_done_run_has_all_that_the_design_promises(train):
     assert len(run.metrics) == 3
 
 
+@pytest.mark.slow
 def test_the_reported_error_is_that_of_the_kept_predictions(train):
     import numpy as np
     import xarray
@@ -64,6 +65,7 @@ def test_a_finished_run_is_not_worked_on_again(train, qexp):
     assert (again.path / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
     run = train(seed=1)
     before = (run.path / "run.json").read_bytes()
@@ -177,6 +179,7 @@ def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
     assert qexp("ls", "-q").stdout == f"{run.name}\n"
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_the_weights_of_another(train):
     parent = train(seed=1)
     child = train(seed=2, pretrain=parent.name, learning_rate=1e-12, epochs=1)
@@ -190,6 +193,7 @@ def test_a_run_can_start_from_the_weights_of_another(train):
     )
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_listed(train):
     parent = train(seed=1)
     with pytest.raises(QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit") as caught:
@@ -204,6 +208,7 @@ def test_a_run_to_start_from_must_be_there_and_done(workspace, train):
     assert not list((workspace / "runs").glob("mogi*"))
 
 
+@pytest.mark.slow
 def test_the_size_of_a_run_does_not_grow_with_epochs_but_for_its_lines(train):
     def size(run):
         files = [path for path in run.path.rglob("*") if path.is_file()]
@@ -246,6 +251,7 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
     assert not alive(elsewhere, heartbeat)
 
 
+@pytest.mark.slow
 def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
     import torch
 

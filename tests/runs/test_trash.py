@@ -427,6 +427,7 @@ def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, wo
     assert in_trash(workspace) == ["far"]
 
 
+@pytest.mark.slow
 def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, workspace, tmp_path):
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)

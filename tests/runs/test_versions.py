@@ -71,6 +71,7 @@ def test_runs_of_different_versions_are_compared(stored, qexp):
     assert "layer_decay" not in stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_the_first_version_prepared_trains_today_to_the_same_epochs_and_is_written_in_the_form_of_today(
     stored,
 ):

@@ -51,6 +51,7 @@ def resolved(place, name, *overrides):
     return assemble.experience(name, texts.overrides(overrides), place)
 
 
+@pytest.mark.slow
 def test_experiences_on_spectra_are_right(place, qexp):
     names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
     code, _, stderr = qexp("validate", *names)

@@ -52,6 +52,7 @@ def coupled(coupled_folder: Path) -> dict[str, xarray.Dataset]:
     return read(coupled_folder / "ice")
 
 
+@pytest.mark.slow
 def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):
     written = ice_folders.write(tmp_path / "ice", SMALL, 3, 1)
     places = [str(one.folder.relative_to(tmp_path / "ice")) for one in written]
@@ -148,6 +149,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_glacier(tmp
     assert not np.array_equal(other.topg, some["valley_000"].topg)
 
 
+@pytest.mark.slow
 def test_files_have_the_same_bytes_whatever_the_hour(tmp_path: Path):
     for name in ("one", "two"):
         made(tmp_path / name, replace(SMALL, frames=1), count=1, test=0)
@@ -155,11 +157,13 @@ def test_files_have_the_same_bytes_whatever_the_hour(tmp_path: Path):
     assert one == two
 
 
+@pytest.mark.slow
 def test_a_glacier_is_the_same_however_many_others_there_are_and_whatever_it_is_for(tmp_path: Path, some):
     for name, data in made(tmp_path / "few", count=2, test=0).items():
         xarray.testing.assert_identical(data, some[name])
 
 
+@pytest.mark.slow
 def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
     finer = made(tmp_path / "finer", replace(SMALL, frames=6), count=1, test=0)["valley_000"]
     np.testing.assert_allclose(finer.time[1::2], some["valley_000"].time)
@@ -237,6 +241,7 @@ def read_as_dle_reads(file: Path, mapping: str):
     return [np.stack([of[name] for name in names], axis=-1) for names in PRESETS[mapping]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["f2", "f13"])
 def test_a_folder_is_read_as_2dto2d_dle_reads_it(tmp_path: Path, mapping):
     ice_folders.write(tmp_path / "ice", SMALL, 2, 1)

@@ -53,6 +53,7 @@ def test_each_part_has_a_spectrum_and_where_it_should_a_target_for_each_row_and_
                 assert sorted(path.name for path in (place / "target").iterdir()) == sorted(names)
 
 
+@pytest.mark.slow
 def test_a_spectrum_is_2048_whole_numbers_one_a_line_and_a_target_is_one_number(made: Path):
     for path in made.glob("*/*/spe/*.csv"):
         counts = np.loadtxt(path, delimiter=",", dtype=int)
@@ -230,6 +231,7 @@ def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
     assert np.corrcoef(line(6404.0), scanned.core.carbonate)[0, 1] < -0.5
 
 
+@pytest.mark.slow
 def test_laboratories_err_by_what_the_readme_says():
     cores = [xrf.scan(Seeds(5), number, Options(spectra=40, labelled=1)) for number in range(8)]
     errors = np.concatenate(
@@ -239,6 +241,7 @@ def test_laboratories_err_by_what_the_readme_says():
     assert all((one.toc >= 0).all() for one in cores)
 
 
+@pytest.mark.slow
 def test_voltages_take_turns(tmp_path: Path):
     xrf_folders.write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
     told = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}

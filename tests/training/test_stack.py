@@ -190,6 +190,7 @@ def one_by_one(number, folder, network="one_d_cnn", callbacks=(), **changes):
     return trainer, lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZER)
 @pytest.mark.parametrize("network", ["one_d_cnn", "mlp"])
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -234,6 +235,7 @@ def eager(patience):
     return [CALLBACKS["early_stopping"].build(patience=patience, min_delta=10)]
 
 
+@pytest.mark.slow
 def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(tmp_path):
     journal = Journal()
     tasks = [task(0), task(1, callbacks=eager(2)), task(2, callbacks=eager(5)), task(3)]
@@ -275,6 +277,7 @@ def with_callbacks():
     return [task(0, callbacks=plateau()), task(1, callbacks=eager(3)), task(2), task(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3, 4, 6, 8])
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
