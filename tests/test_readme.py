@@ -31,6 +31,7 @@ SMALLER: dict[str, dict[str, object]] = {
 
 FEWER = {
     "--glaciers 12": "--glaciers 4 --size 40 --frames 3",
+    "--seeds 0:2 --grid": "--seeds 0:1 --grid",
     "--cores 30": "--cores 8 --spectra 20 --labelled 20",
     "labelled=10,50,100,400,500,all": "labelled=10,all",
     "--seeds 0:5 --set baselines": "--seeds 0:1 --set baselines",

@@ -1,7 +1,7 @@
 import itertools
 import json
 import math
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -277,14 +277,29 @@ def with_callbacks():
     return [task(0, callbacks=plateau()), task(1, callbacks=eager(3)), task(2), task(3)]
 
 
+def interruptible(keep, optimizer):
+    return {"epochs": 8, "keep": keep, "optimizer": OPTIMIZER[optimizer], "gradient_clip": 1.0}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """`uninterrupted(keep, optimizer)`: tasks that were trained without a pause, their stack and its folder."""
+
+    @cache
+    def made(keep, optimizer):
+        folder, tasks = tmp_path_factory.mktemp("whole"), with_callbacks()
+        return tasks, trained(folder, tasks, **interruptible(keep, optimizer)), folder
+
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3, 4, 6, 8])
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(tmp_path, epochs, keep, optimizer):
-    changes = {"epochs": 8, "keep": keep, "optimizer": OPTIMIZER[optimizer], "gradient_clip": 1.0}
-    whole = with_callbacks()
-    expected = trained(tmp_path / "whole", whole, **changes)
+def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(uninterrupted, tmp_path, epochs, keep, optimizer):
+    changes = interruptible(keep, optimizer)
+    whole, expected, place = uninterrupted(keep, optimizer)
     folder = tmp_path / "parts"
     folder.mkdir()
     first = Stack(with_callbacks(), recipe(**changes), CPU, folder)
@@ -299,7 +314,7 @@ def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(tmp_path, 
         [expected.lines(position) for position in range(4)]
     )
     checkpoint = "stack.safetensors"
-    assert (folder / checkpoint).read_bytes() == (tmp_path / "whole" / checkpoint).read_bytes()
+    assert (folder / checkpoint).read_bytes() == (place / checkpoint).read_bytes()
 
 
 def test_a_stack_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
