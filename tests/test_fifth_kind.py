@@ -100,6 +100,7 @@ def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == drawn
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     code, _, stderr = qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu")
     assert code == 0, stderr

@@ -100,6 +100,7 @@ def test_every_part_of_the_package_has_a_layer():
     assert len(MODULES) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_from_its_own_layer_and_from_lower_ones_only(module):
     own = part(module)
@@ -118,6 +119,7 @@ def circle_in(arrows: dict[str, set[str]]) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 def test_no_modules_import_one_another_in_a_circle():
     assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
     assert circle_in({module: imports_of(path) & MODULES.keys() - {module} for module, path in MODULES.items()}) == []

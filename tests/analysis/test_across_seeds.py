@@ -173,6 +173,7 @@ def test_records_without_a_digest_are_no_seeds_of_each_other(write, compared):
     assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [{"test": [1]}, {"test": {"depth": None}}, {"test": {"depth": {"mae": "small"}}}])
 def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qexp, results):
     write("one_0", 0, mae=0.1)
@@ -191,6 +192,7 @@ def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qe
 # What counts
 
 
+@pytest.mark.slow
 def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qexp):
     gone = {**this_process().document(), "start": "0"}
     attempt = {"number": 1, "process": gone, "started": "", "ended": None, "state": "running"}
@@ -341,6 +343,7 @@ def test_the_tables_show_every_group_and_every_pair(write, qexp):
     assert "depth |bias| 4 -0.1 ± 0 [-0.1, -0.1] km slow" in lines
 
 
+@pytest.mark.slow
 def test_csv_has_all_digits_and_a_row_for_every_row_of_the_document(write, qexp, compared):
     two_groups(write)
     document = compared("slow_*", "fast_*")
@@ -372,6 +375,7 @@ def test_pictures_of_other_runs_go_elsewhere(write, qexp):
     assert figures("slow_*", "fast_*") == first
 
 
+@pytest.mark.slow
 def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
     odd = experience_with(("batch_size", 2))
     write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])

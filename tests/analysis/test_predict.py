@@ -23,6 +23,7 @@ def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
     assert estimates["depth"].shape == (len(images),)
 
 
+@pytest.mark.slow
 def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run):
     image = np.random.default_rng(0).normal(0, 0.01, (64, 64))
     alone = run.predict(displacement=image)["depth"]
@@ -32,6 +33,7 @@ def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run)
     assert run.predict(displacement=image[:, :, None])["depth"].shape == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [

@@ -79,6 +79,7 @@ def rows_of(text, folder, ending="csv", model=MODEL, **options):
     return prediction, read(prediction.target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["csv", "parquet", "nc"])
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("chunk", [7, 100_000])
@@ -199,6 +200,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
 def test_what_is_wrong_is_told_with_its_place_and_leaves_nothing_behind(tmp_path, text):
     with pytest.raises(QexpError) as raised:

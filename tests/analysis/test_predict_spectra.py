@@ -124,6 +124,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
     TABLES[name](tmp_path / name)
@@ -145,6 +146,7 @@ def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
     seen = []
 
@@ -159,6 +161,7 @@ def test_the_file_does_not_depend_on_how_many_are_in_memory(folder, tmp_path):
     assert len({(tmp_path / f"{chunk}.csv").read_bytes() for chunk in (1, 65, 100_000)}) == 1
 
 
+@pytest.mark.slow
 def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
     for ending in ("csv", "parquet", "nc"):

@@ -41,6 +41,7 @@ def rmse(estimate, truth):
     return np.sqrt(np.mean(np.square(estimate - truth)))
 
 
+@pytest.mark.slow
 @EVERY
 def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     inputs, targets = linear()
@@ -77,6 +78,7 @@ def test_a_row_that_is_not_to_be_used_may_hold_anything(name):
     assert np.array_equal(again.values, found.values, equal_nan=True)
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_same_seed_gives_the_same_bits(name):
     inputs, targets = linear(30, noise=2)
@@ -85,6 +87,7 @@ def test_the_same_seed_gives_the_same_bits(name):
     assert first.chosen == again.chosen
 
 
+@pytest.mark.slow
 @EVERY
 def test_estimates_have_the_unit_of_the_target_and_care_for_no_unit_of_an_input(name):
     inputs, targets = linear(30)
@@ -94,6 +97,7 @@ def test_estimates_have_the_unit_of_the_target_and_care_for_no_unit_of_an_input(
     assert np.array_equal(scaled.values, 4 * found.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BASELINES if name != "mean"])
 def test_what_can_be_learnt_from_the_inputs_is(name):
     inputs, targets = linear(60)
@@ -165,6 +169,7 @@ def test_a_constant_target_is_estimated_by_that_constant():
         assert (found.values == 0.1).all()
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
     inputs, targets = linear(30)

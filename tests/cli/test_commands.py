@@ -600,6 +600,7 @@ def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(specs, qexp):
     assert str(specs.root / "runs") in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, "{}"], ids=["gone", "empty"])
 def test_a_run_whose_spec_is_gone_or_empty_is_damaged(specs, qexp, content):
     qexp("run", "sound", "--set", "epochs=1", "--device", "cpu")

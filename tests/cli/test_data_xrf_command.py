@@ -20,6 +20,7 @@ def xrf(out: Path, *options: str) -> Outcome:
     return call("data", "xrf", "--out", out, *QUICK, *options)
 
 
+@pytest.mark.slow
 def test_the_folders_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
     code, stdout, stderr = xrf(tmp_path / "xrf")
     assert code == 0

@@ -59,6 +59,7 @@ def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_
     np.testing.assert_allclose(read["slopsurfy"], along_y, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_npy_files_are_read_like_netcdf(folders, tmp_path):
     plain = tmp_path / "plain"
     for file in folders.rglob("ex.nc"):
@@ -101,6 +102,7 @@ def test_a_field_without_time_is_the_same_in_every_frame(folders):
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
 
 
+@pytest.mark.slow
 def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
     one = dataset(folders, resample=2, stepping=2).parts["train"][0]
     thickness = dome(seed=0)["thk"].values[::2]
@@ -110,6 +112,7 @@ def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frame
     assert one.time == (0.0, 20.0)
 
 
+@pytest.mark.slow
 def test_narrower_cells_follow_a_cubic_exactly(folders):
     def with_cubic(data):
         column, row = np.meshgrid(np.arange(data.sizes["x"]), np.arange(data.sizes["y"]))
@@ -150,6 +153,7 @@ def test_every_good_place_is_drawn_equally_often_and_no_other(folders):
     assert excess < patches.places + 4 * math.sqrt(2 * patches.places)
 
 
+@pytest.mark.slow
 def test_a_single_good_place_is_found(folders):
     def nearly_bare(data):
         data["thk"][:] = 0
@@ -163,6 +167,7 @@ def test_a_single_good_place_is_found(folders):
     assert set(zip(places.frame.tolist(), places.row.tolist(), places.column.tolist(), strict=True)) == {(1, 5, 10)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symmetry", range(SYMMETRIES))
 def test_a_turned_patch_obeys_the_flow_law(folders, symmetry):
     data = dataset(folders, preset("f13"), patch_size=16)
@@ -214,6 +219,7 @@ def test_the_largest_power_of_two_that_fits_is_found(folders):
     assert dataset(folders, patch_size=-1).patch_size == 16
 
 
+@pytest.mark.slow
 def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
 
@@ -249,6 +255,7 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
     assert again.test_patches().places == first.test_patches().places
 
 
+@pytest.mark.slow
 def test_good_places_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))  # its own: what is kept there is spoiled
 
@@ -435,6 +442,7 @@ def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
     assert patches.tiles == 3 * 4
 
 
+@pytest.mark.slow
 def test_axes_are_known_by_their_names(folders):
     upright = fields(dataset(folders).parts["train"][0], F2.inputs)
     for file in folders.rglob("ex.nc"):
@@ -443,6 +451,7 @@ def test_axes_are_known_by_their_names(folders):
         np.testing.assert_array_equal(values, upright[name])
 
 
+@pytest.mark.slow
 def test_fields_without_time_are_one_frame(folders):
     for file in folders.rglob("ex.nc"):
         rewritten(file, lambda data: data.isel(time=1, drop=True))
@@ -451,6 +460,7 @@ def test_fields_without_time_are_one_frame(folders):
     np.testing.assert_array_equal(fields(one, ["thk"])["thk"][0], dome(seed=0)["thk"][1])
 
 
+@pytest.mark.slow
 def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
     one, *others = (frames.cached.path for part in dataset(folders).parts.values() for frames in part)

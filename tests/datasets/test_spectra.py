@@ -284,6 +284,7 @@ def write_flat_netcdf(table: pyarrow.Table, path: Path) -> None:
     xarray.Dataset(told).to_netcdf(path, engine="h5netcdf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write"),
     [

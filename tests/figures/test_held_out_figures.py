@@ -43,6 +43,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_note_is_written_into_the_margin_in_its_own_colour_and_the_same_call_draws_the_same(name, tmp_path):
     drawn = {}
@@ -66,6 +67,7 @@ def test_nothing_is_written_over_the_edge_of_a_figure(name, tmp_path):
 SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("least", "greatest"), SIZES)
 def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, least, greatest):
     losses = np.geomspace(greatest, least, 3)
@@ -131,6 +133,7 @@ def test_a_name_covers_no_point_where_there_is_room():
     assert not any(written["Luna 24"].contains(*point) for point in points)
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
     whole = rows(8)
     without = replace(whole, spread=None, estimated=np.where(np.arange(8) == 2, np.nan, whole.estimated))

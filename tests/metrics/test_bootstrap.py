@@ -73,6 +73,7 @@ def test_about_nineteen_of_twenty_intervals_hold_the_true_error():
     assert all(0.88 < count / 200 < 0.99 for count in held.values()), held
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fewer_draws")
 def test_where_rows_of_a_group_err_together_only_groups_give_an_interval_that_holds():
     groups, held_by_groups, held_by_rows = np.repeat(np.arange(15), 6), 0, 0

@@ -61,6 +61,7 @@ def test_the_strength_of_the_templates_themselves_does_not_matter():
     torch.testing.assert_close(filters.filters, matched().filters, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace):
     spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
     model = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))
@@ -73,6 +74,7 @@ def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace)
     assert signal.argmax(1).tolist() == list(range(len(filters.values)))
 
 
+@pytest.mark.slow
 def test_filters_are_kept_with_the_weights_and_are_not_trained(workspace):
     spec = assemble.experience("mogi_noisy", {}, Workspace(workspace)).document
     one = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0))

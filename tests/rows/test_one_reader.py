@@ -136,6 +136,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_with_a_file_is_said_in_the_same_words_with_its_place(tmp_path, wrong):
     content, words = WRONG[wrong]

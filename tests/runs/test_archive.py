@@ -182,6 +182,7 @@ def test_an_export_replaces_nothing(here, tmp_path, qexp):
     assert target.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_where_the_disk_refuses_midway_nothing_half_is_left(here, there, tmp_path, qexp):
     def cramped(*arguments: str) -> subprocess.CompletedProcess[str]:
         """A process that may write no file larger than 20 kB."""
@@ -422,6 +423,7 @@ def test_what_a_killed_export_left_goes_with_the_next_export_to_the_same_file(he
     assert [path.exists() for path in (killed, other, at_work, new)] == [False, True, True, True]
 
 
+@pytest.mark.slow
 def test_an_export_holds_its_draft_as_long_as_it_writes(here, tmp_path):
     (here / "runs/sound_0/large").write_bytes(os.urandom(30_000_000))
     process = subprocess.Popen([sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(tmp_path / "a.tar")])
@@ -501,6 +503,7 @@ print(json.dumps([call("import", path, "--workspace", sys.argv[1]) for path in s
 """
 
 
+@pytest.mark.slow
 def test_archives_that_ask_for_much_are_refused_in_words_and_in_little_memory(there, tmp_path):
     paths = [tmp_path / f"{number}.tar.zst" for number in range(len(HOSTILE))]
     for path, (parts, _) in zip(paths, HOSTILE.values(), strict=True):

@@ -395,6 +395,7 @@ def test_a_pipe_in_the_place_of_weights_is_not_waited_for(here, qexp):
     assert qexp("matrix", "--run", "sound_0", "--dataset", "sound").code in (2, 5)
 
 
+@pytest.mark.slow
 def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
     stones.write(specs.root)
     package.run("stones", device="cpu")

@@ -342,6 +342,7 @@ def test_a_purge_that_was_cut_short_is_reported(place, examine):
     assert "qexp purge" in finding["advice"]
 
 
+@pytest.mark.slow
 def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(place, examine):
     (place / "specs/models").mkdir(exist_ok=True)
     stones.write(place)

@@ -88,6 +88,7 @@ def kept(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -> Ite
         yield workspace
 
 
+@pytest.mark.slow
 def test_every_single_change_is_seen_however_fast_they_follow(kept, qexp):
     """Two changes within one tick of the file system's clock may give files of one size and one inode."""
     run = write_record(kept, "a")
@@ -143,6 +144,7 @@ def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written
     assert (record.state, record.seconds, record.tags, record.note) == (State.DONE, 7.0, ("good",), "looks well")
 
 
+@pytest.mark.slow
 def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
     run = write_record(workspace, "a")
     script = (

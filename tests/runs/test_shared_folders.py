@@ -90,6 +90,7 @@ with FileLock(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_a_lock_that_another_user_made_is_replaced_when_nobody_holds_it_and_not_before(shared_run):
     file = shared_run.path / "labels.json"
     lock = file.with_name("labels.json.lock")

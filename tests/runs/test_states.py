@@ -32,6 +32,7 @@ LOSSES = {"breaking": Entry(breaking, {}, "Breaks at the fifth batch.", {"type":
 """
 
 
+@pytest.mark.slow
 def test_a_done_run_has_all_that_the_design_promises(train):
     run = train(seed=3)
     record = run.record
@@ -59,6 +60,7 @@ def test_the_reported_error_is_that_of_the_kept_predictions(train):
     assert table["depth"].attrs["units"] == "km"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_worked_on_again(train, qexp):
     before = (train(seed=1).path / "run.json").read_bytes()
     again = train(seed=1)
@@ -128,6 +130,7 @@ def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train)
     assert open_run("mogi_quick_0").state == "failed"
 
 
+@pytest.mark.slow
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
@@ -172,6 +175,7 @@ def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     assert json.loads((target / "run.json").read_text())["state"] == "done"
 
 
+@pytest.mark.slow
 def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
     run = train(storage_path=tmp_path / "large disk")
     assert run.path.is_symlink()

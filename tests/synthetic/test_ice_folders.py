@@ -77,6 +77,7 @@ def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
         assert np.diff(data.time).min() > 0
 
 
+@pytest.mark.slow
 def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
     for data in some.values():
         speed = np.hypot(data.uvelsurf, data.vvelsurf)
@@ -88,6 +89,7 @@ def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
         assert not (data.thk.values[:, rim] > 1).any()
 
 
+@pytest.mark.slow
 def test_the_surface_is_the_bed_and_the_ice_on_it(some):
     for data in some.values():
         assert (data.thk >= 0).all()
@@ -128,6 +130,7 @@ def test_velocities_are_zero_where_there_is_no_ice(some, coupled):
             assert not np.signbit(data[name].values[bare]).any()
 
 
+@pytest.mark.slow
 def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_the_frame(some, coupled):
     for name, data in coupled.items():
         for variable in some[name].data_vars:

@@ -194,6 +194,7 @@ def test_counts_are_poissonian_about_what_the_physics_expects(scanned: Scan):
     assert deviations.var() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(scanned: Scan):
     longer, stronger = (
         replace(scanned.scanner, live_time=2 * scanned.scanner.live_time),

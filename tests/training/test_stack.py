@@ -317,6 +317,7 @@ def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(uninterrup
     assert (folder / checkpoint).read_bytes() == (place / checkpoint).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stack_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 

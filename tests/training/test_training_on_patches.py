@@ -68,6 +68,7 @@ def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bi
     assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(whole).items())
 
 
+@pytest.mark.slow
 def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(place, tmp_path):
     first = trainer(place, tmp_path / "first", "keep=last")
     first.run(Counting(), lambda: False)
