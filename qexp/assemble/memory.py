@@ -55,8 +55,8 @@ class Needs:
     """All samples that are in memory at a time."""
 
     def total(self, of_sample: float) -> float:
-        """of_sample  what is kept of each sample of the batch for the backward pass, in single precision"""
-        return sum(self.weights.values()) + self.batch * self.shrunk * of_sample + self.samples
+        """of_sample  what is kept of each sample of the batch for the backward pass"""
+        return sum(self.weights.values()) + self.batch * of_sample + self.samples
 
 
 def of_model(network: Network, available: int) -> Iterator[Finding]:
@@ -86,12 +86,12 @@ def of_experience(
 def _too_large(needs: Needs, network: Network, available: int, count: str) -> Iterator[tuple[str, Finding]]:
     """count  the key of an experience that says how many samples there are"""
     most = TOLERANCE * available
-    if needs.total(footprint.most_kept_per_sample(network)) <= most:
+    if needs.total(needs.shrunk * footprint.most_kept_per_sample(network)) <= most:
         return  # to count exactly takes a second, as torch loads its compiler for it
     kept = {name: needs.shrunk * size for name, size in footprint.kept_per_sample(network).items()}
     of_weights, of_one = sum(needs.weights.values()), sum(kept.values())
     of_batch = needs.batch * of_one
-    total = needs.total(of_one / needs.shrunk)
+    total = needs.total(of_one)
     if total <= most:
         return
     has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"

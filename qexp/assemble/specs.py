@@ -46,17 +46,15 @@ def experience(
     reference: str,
     overrides: resolve.Overrides,
     workspace: Workspace,
-    memory: int | None = None,
     parts: Parts | None = None,
 ) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all its problems.
 
     overrides  dotted key → value
-    memory     of the machine that will train it [bytes]; of this machine if left out
-    parts      datasets and models of the workspace, if several experiences are read; it knows the machine's memory
+    parts      datasets and models of the workspace, if several experiences are read or another machine will train
     """
     changes = [resolve.override(key, value) for key, value in overrides.items()]
-    parts = parts or parts_of(workspace, memory)
+    parts = parts or parts_of(workspace)
     tables = parts.tables
     found = checked(reference, changes, parts)
     loaded, dataset = found.loaded, found.dataset

@@ -9,13 +9,12 @@ import pytest
 
 import qexp
 from qexp import Run
-from tests.conftest import call
+from tests.conftest import call, shared_folder
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@shared_folder
+def trained(root: Path) -> None:
     """A workspace with two finished runs of `mogi_quick`, of different learning rates."""
-    root = tmp_path_factory.mktemp("trained") / "workspace"
     assert call("init", root).code == 0
     for seed, rate in ((1, 3e-3), (2, 1e-3)):
         qexp.run(
@@ -25,7 +24,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             device="cpu",
             workspace=root,
         )
-    return root
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
 from tests import cores, domes, stones
-from tests.conftest import SOUND, Specs, call, put
+from tests.conftest import SOUND, Specs, call, put, shared_folder
 
 pytestmark = pytest.mark.slow
 
@@ -304,13 +304,9 @@ def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_p
 # Runs
 
 
-@pytest.fixture(scope="module")
-def several(made_once) -> Path:
+@shared_folder
+def several(root: Path) -> None:
     """A workspace with runs that have networks of folds: alike, of two layouts, of convolutions; one with a caution."""
-    return made_once("runs_of_stones", make_several)
-
-
-def make_several(root: Path) -> None:
     Specs(root)
     stones.write(root)
     (root / "specs" / "extensions.py").write_text(OWN_MODULES)
@@ -395,13 +391,9 @@ def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leav
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def spectra(made_once) -> Path:
+@shared_folder
+def spectra(root: Path) -> None:
     """A workspace with a masked autoencoder, whose input is its output too, and with a network from spectra."""
-    return made_once("runs_on_spectra", make_spectra)
-
-
-def make_spectra(root: Path) -> None:
     cores.write(root)
     patches = {"patches": "own", "layer_scale": 0.1}
     changes = {f"model.operations.encoder.parameters.{key}": value for key, value in patches.items()}
@@ -451,13 +443,9 @@ def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it
     require_close({name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0]))
 
 
-@pytest.fixture(scope="module")
-def ice(made_once) -> Path:
+@shared_folder
+def ice(root: Path) -> None:
     """A workspace with runs on fields: a convolutional network and a U-Net."""
-    return made_once("runs_on_fields", make_ice)
-
-
-def make_ice(root: Path) -> None:
     for folder in ("data", "specs/datasets", "specs/models", "specs/experiences"):
         (root / folder).mkdir(parents=True)
     domes.write(root)

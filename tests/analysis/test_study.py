@@ -18,7 +18,7 @@ from qexp.cli import texts
 from qexp.figures.canvas import save
 from qexp.figures.seeds import OfSeeds
 from qexp.figures.studies import Line, floored, places, study_panels
-from tests.conftest import SOUND, Specs, call, put
+from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until
 
 pytestmark = pytest.mark.slow
@@ -38,19 +38,15 @@ TUNED = Order(["tuned", "sound"], range(2), overrides={"epochs": 1}, device="cpu
 PRETRAINING = Pretraining("sound", {"epochs": [1, 2]})
 
 
-@pytest.fixture(scope="session")
-def trained_for_studies(made_once):
+@shared_folder
+def trained_for_studies(root):
     """The runs of two studies, trained in this process: a process for each takes ten times as long."""
-
-    def make(root):
-        experiences(Specs(root))
-        pretrained = (TUNED, PRETRAINING)
-        for order, first in ((ORDER, None), pretrained, pretrained):  # first those to start from, then those others
-            for plan in api.planned_study(order, pretraining=first, workspace=root)[0]:
-                changes = {"overrides": texts.overrides(plan.overrides), "name": plan.name, "seed": plan.seed}
-                qexp.run(plan.experience, **changes, device="cpu", workspace=root)
-
-    return made_once("trained_for_studies", make)
+    experiences(Specs(root))
+    pretrained = (TUNED, PRETRAINING)
+    for order, first in ((ORDER, None), pretrained, pretrained):  # first those to start from, then those others
+        for plan in api.planned_study(order, pretraining=first, workspace=root)[0]:
+            changes = {"overrides": texts.overrides(plan.overrides), "name": plan.name, "seed": plan.seed}
+            qexp.run(plan.experience, **changes, device="cpu", workspace=root)
 
 
 @pytest.fixture(scope="module")

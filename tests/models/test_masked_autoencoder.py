@@ -424,7 +424,7 @@ def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_
             patches = made.embedding(spectra.unflatten(1, (-1, PATCH))) + made.positions
         changes[scale] = tokens[:, 1:] - patches
     torch.testing.assert_close(
-        changes[1e-3], 10 * changes[1e-4], rtol=0.05, atol=3e-3 * changes[1e-3].abs().max().item()
+        changes[1e-3], 10 * changes[1e-4], rtol=0.05, atol=1e-3 * changes[1e-3].abs().max().item()
     )
     assert torch.equal(changes[None], changes[1.0])
     assert changes[1e-4].abs().max() < 1e-3 < changes[1.0].abs().max()

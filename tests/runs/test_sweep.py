@@ -15,7 +15,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.state import launches
 from qexp.runs.state.launches import Launch
 from qexp.workspace import Workspace
-from tests.conftest import call
+from tests.conftest import call, shared_folder
 from tests.runs.conftest import until
 
 pytestmark = pytest.mark.slow
@@ -106,20 +106,16 @@ def has_been_told_to_end(pid):
     return bool(int(pending[0].split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
-@pytest.fixture(scope="session")
-def launched(made_once):
+@shared_folder
+def launched(root):
     """A workspace in which a launch of two runs at once has ended, on a machine that says it has two GPUs."""
-
-    def make(root):
-        assert call("init", root).code == 0
-        brief = [word for word in BRIEF if word not in ("--device", "cpu")]
-        with pytest.MonkeyPatch.context() as patch:
-            # There need not be any: what counts is which one a run is told to see.
-            patch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-            code, _, stderr = call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root)
-        assert code == 0, stderr
-
-    return made_once("launched", make)
+    assert call("init", root).code == 0
+    brief = [word for word in BRIEF if word not in ("--device", "cpu")]
+    with pytest.MonkeyPatch.context() as patch:
+        # There need not be any: what counts is which one a run is told to see.
+        patch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+        code, _, stderr = call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root)
+    assert code == 0, stderr
 
 
 def environments(root):

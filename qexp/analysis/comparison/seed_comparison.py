@@ -42,7 +42,7 @@ class GroupRow:
     values: dict[int, float]
     """Seed → value."""
     not_finite: list[int]
-    """OfSeeds that count in the group, but whose value is not finite."""
+    """Seeds that count in the group, but whose value is not finite."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Pair:
     first: str
     second: str
     seeds: list[int]
-    """OfSeeds that count in both groups."""
+    """Seeds that count in both groups."""
     not_paired: str | None
     """Why there are no paired differences; None if there are."""
     rows: list[PairRow]
@@ -96,7 +96,7 @@ class SeedComparison:
         return units_of_groups(self.groups)
 
     def missing(self, group: SeedGroup) -> list[int]:
-        """OfSeeds for which another group has a run, but this one does not."""
+        """Seeds for which another group has a run, but this one does not."""
         return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
 
     def document(self) -> dict[str, Any]:

@@ -64,11 +64,11 @@ def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tu
     parts = assemble.parts_of(workspace, memory_of(runs))
     if first is not None:
         for point in changes([axis for axis in axes if axis.of_pretraining]):
-            assemble.experience(first.experience, {**first.overrides, **point}, workspace, parts=parts)
+            assemble.experience(first.experience, {**first.overrides, **point}, workspace, parts)
     documents = {}
     for reference in runs.references:
         for point in changes([axis for axis in axes if not axis.of_pretraining]):
-            experience = assemble.experience(reference, {**runs.overrides, **point}, workspace, parts=parts)
+            experience = assemble.experience(reference, {**runs.overrides, **point}, workspace, parts)
             documents[reference] = experience.document
     name = asked.metric or STUDIED
     output, dot, metric = name.rpartition(".")

@@ -113,7 +113,7 @@ def sweep(
     seeds = checked_seeds(seeds)
     plans, parts = [], assemble.parts_of(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
-        experience = assemble.experience(reference, {**overrides, **point}, workspace, parts=parts)
+        experience = assemble.experience(reference, {**overrides, **point}, workspace, parts)
         plans += _plans(experience, {seed: _name(experience, seed) for seed in seeds}, workspace)
     names = [one.name for one in plans]
     if len(set(names)) < len(names):

@@ -41,6 +41,7 @@ class Scheduler(Protocol):
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         """Submit prepared runs, each to be started by `python -m qexp execute DIR --device DEVICE`. Returns run → job.
+
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
 
