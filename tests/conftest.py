@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +27,29 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is prepared of data is kept where it goes away with the tests."""
+def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is prepared of data is kept where it goes away with the tests; figures are drawn for tests that ask for
+    them; a process that a test starts can be interrupted, also where the tests run in the background.
+    """
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["QEXP_FIGURES"] = "no"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Runs draw their figures, as they do for a user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("QEXP_FIGURES", raising=False)
+        yield
+
+
+@pytest.fixture
+def drawn() -> Iterator[None]:
+    """Runs draw their figures during the test."""
+    with drawing():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -316,6 +337,7 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return root
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there are none
 def pytest_xdist_auto_num_workers() -> int:
     """A worker for each core, and one for the tests of a cluster, which mostly wait."""
     return len(os.sched_getaffinity(0)) + ("CI" in os.environ)

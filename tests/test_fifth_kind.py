@@ -90,6 +90,7 @@ def test_it_trains_and_is_listed_and_shown(trained, qexp: Callable[..., Outcome]
     assert not {"sizes", "patches", "select"} & trained.spec.keys()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp):
     figures = trained.directory.results / "figures"
     drawn = {path.name: path.read_bytes() for path in figures.iterdir()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,7 +35,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.seeds import Seeds
 from qexp.tables import built
 from tests import cores, domes, stones
-from tests.conftest import SOUND, Specs, call, put, shared_folder
+from tests.conftest import SOUND, MadeOnce, Specs, call, put, shared_folder
 
 pytestmark = pytest.mark.slow
 
@@ -253,18 +254,24 @@ class OtherwiseWhenWide(nn.Module):
         return x * 2 if x.shape[-1] > 18 else x
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_every_transform_is_inside_a_physical_network(name, said, tmp_path):
-    network = network_of((3,), lambda shape: nn.Linear(shape[0], 3))
+def test_every_transform_is_inside_a_physical_network(said, tmp_path):
+    inputs = {f"x_{name}": (3,) for name in TRANSFORMS}
+    outputs = [f"y_{name}" for name in TRANSFORMS]
+    operations = {name: Operation(lambda shape: nn.Linear(shape[0], 3)) for name in TRANSFORMS}
+    branches = [Branch((f"x_{name}",), (f"y_{name}",), (name,)) for name in TRANSFORMS]
+    network = Network(inputs, outputs, operations, branches)
+    initialise(network, Seeds(1))
     positive = np.exp(numbers(40, 3) / 3)
-    transforms = {variable: built(TRANSFORMS, TRANSFORMS[name].example) for variable in ("x", "y")}
-    if transforms["y"].needs_own:  # which `y`, being no input, does not have
-        del transforms["y"]
-    for transform in transforms.values():
-        transform.fit(torch.from_numpy(positive))
+    transforms = {f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example) for name in TRANSFORMS for side in "xy"}
+    for variable, transform in list(transforms.items()):
+        if variable in outputs and transform.needs_own:  # which `y`, being no input, does not have
+            del transforms[variable]
+        else:
+            transform.fit(torch.from_numpy(positive))
     model = Inversion(network, transforms).eval()
     write(tmp_path / "out", model, network)
-    require_same(said, tmp_path / "out", model, {"x": positive[:1]}, {"x": positive[:5]})
+    questions = [dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)]
+    require_same(said, tmp_path / "out", model, *questions)
 
 
 def by_hand(transform: Mapping, value: np.ndarray, key: str, own: np.ndarray | None = None) -> np.ndarray:
@@ -338,10 +345,28 @@ def images(count: int) -> np.ndarray:
     return 0.02 * numbers(count, 1, 16, 16)
 
 
+Exported = Callable[..., Path]
+
+
+@pytest.fixture
+def exported(made_once: MadeOnce, tmp_path: Path) -> Exported:
+    """`exported(workspace, name, format, physical)`: a copy of a run's exported folder, which is made once."""
+
+    def copied(workspace: Path, name: str, format: str = "onnx", physical: bool = True) -> Path:
+        key = f"{name}_{format}_{'physical' if physical else 'bare'}"
+
+        def make(folder: Path) -> None:
+            export_network(run_of(workspace, name), folder / "out", format, physical=physical)
+
+        return shutil.copytree(made_once(f"exported.{key}", make) / "out", tmp_path / key)
+
+    return copied
+
+
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, said, tmp_path):
+def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
-    folder = qexp.export_network(run, tmp_path / "out", format, physical=True).folder
+    folder = exported(finished, "sound_0", format)
     questions = [{"displacement": images(count)} for count in (1, 5)]
     for asked, theirs in zip(questions, said(folder, *questions), strict=True):
         ours = run.predict(displacement=asked["displacement"][:, 0])
@@ -349,9 +374,9 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, tmp_path):
+def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
-    folder = qexp.export_network(run, tmp_path / "out", format).folder
+    folder = exported(finished, "sound_0", format, physical=False)
     about = json.loads((folder / "network.json").read_text())
     asked = images(5)
     [seen] = about["inputs"]
@@ -372,17 +397,18 @@ BY_FORMAT = {
 
 
 @pytest.mark.parametrize(("format", "name"), [(format, name) for format in FORMATS for name in BY_FORMAT[format]])
-def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, said, tmp_path):
+def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, said, exported):
     directory = run_of(several, name)
-    exported = export_network(directory, tmp_path / "out", format, physical=True)
+    folder = exported(several, name, format)
+    about = json.loads((folder / "network.json").read_text())
     rows = np.random.default_rng(3).uniform(0.1, 0.9, (5, 3)).astype(np.float32)
     for asked in (rows, rows[:1]):
-        [theirs] = said(tmp_path / "out", {"colour": asked})
+        [theirs] = said(folder, {"colour": asked})
         mean, spread = row_model(directory, "cpu").estimate(asked)
         require_close(theirs, {"iron": mean, "iron_spread": spread})
     members = 1 if name in ("chosen_0", "cautious_0") else 3  # on inner parts, where there are any that choose epochs
-    assert exported.about["networks"] == members * len(directory.all_folds())
-    assert exported.about.get("caution") == (stones.CAUTION if name == "cautious_0" else None)
+    assert about["networks"] == members * len(directory.all_folds())
+    assert about.get("caution") == (stones.CAUTION if name == "cautious_0" else None)
 
 
 def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leave(several, tmp_path):
@@ -465,13 +491,13 @@ def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
-def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, said, tmp_path):
-    directory = run_of(ice, name)
-    about = export_network(directory, tmp_path / "out", format, physical=True).about
+def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, said, exported):
+    directory, folder = run_of(ice, name), exported(ice, name, format)
+    about = json.loads((folder / "network.json").read_text())
     assert [port["shape"] for port in about["inputs"] + about["outputs"]] == [["batch", 1, "height", "width"]] * 5
     asked = [frames_of_ice(count, *frame) for count, frame in ((1, (16, 16)), (5, (20, 24)), (2, (33, 19)))]
     model = load_model(directory, torch.device("cpu"))
-    for values, theirs in zip(asked, said(tmp_path / "out", *asked), strict=True):
+    for values, theirs in zip(asked, said(folder, *asked), strict=True):
         ours = model.estimate({key: torch.from_numpy(value) for key, value in values.items()})
         require_close(theirs, arrays(ours))
 
@@ -492,7 +518,7 @@ def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, said
 # What is told
 
 
-def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finished, several, tmp_path):
+def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finished, several, exported, tmp_path):
     about = export_network(run_of(finished, "sound_1"), tmp_path / "sound").about
     record = run_of(finished, "sound_1").record()
     assert about == json.loads((tmp_path / "sound" / "network.json").read_text())
@@ -511,17 +537,17 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     kept = onnx.load(tmp_path / "sound" / "model.onnx")
     assert {one.key: one.value for one in kept.metadata_props} == {"run": "sound_1", "digest": record.digest}
     assert "in m, transformed by `asinh`" in kept.graph.input[0].doc_string
-    about = export_network(run_of(several, "alike_0"), tmp_path / "stones", physical=True).about
+    text = (exported(several, "alike_0") / "network.json").read_text()
+    about = json.loads(text)
     assert about["inputs"][0]["columns"] == list(stones.COLUMNS)
     assert [one["statistic"] for one in about["outputs"]] == ["mean over networks", "standard deviation over networks"]
-    assert str(several) not in (tmp_path / "stones" / "network.json").read_text()
+    assert str(several) not in text
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, tmp_path):
+def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, exported):
     for workspace, name in ((finished, "sound_0"), (several, "cautious_0")):
-        folder = tmp_path / name
-        export_network(run_of(workspace, name), folder, format, physical=name == "cautious_0")
+        folder = exported(workspace, name, format, physical=name == "cautious_0")
         text = (folder / "README.md").read_text()
         [python] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         assert len(python.splitlines()) <= 6
@@ -534,10 +560,9 @@ def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, tmp
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_no_file_tells_of_the_place_where_it_was_written(finished, several, format, tmp_path):
-    for workspace, name in ((finished, "sound_0"), (several, "convolved_0")):
-        export_network(run_of(workspace, name), tmp_path / name, format, physical=True)
-        for file in (tmp_path / name).iterdir():
+def test_no_file_tells_of_the_place_where_it_was_written(finished, several, format, exported):
+    for workspace, name in ((finished, "sound_0"), (several, "unstacked_0")):
+        for file in exported(workspace, name, format).iterdir():
             for place in (workspace, Path(qexp.__file__).parent, Path.home()):
                 assert f"{place}/".encode() not in file.read_bytes(), file
 

@@ -22,7 +22,7 @@ from qexp.runs.display import Silent
 from qexp.runs.evaluation import fields
 from qexp.runs.evaluation.field_errors import Errors, Tally, VectorSums, table
 from tests import domes
-from tests.conftest import call, shared_folder
+from tests.conftest import call, drawing, shared_folder
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,8 @@ def root(root):
     assert call("init", root).code == 0
     domes.write_folders(root / "data/domes", test=2)
     domes.write(root)
-    qexp.run("domes", device="cpu", workspace=root)
+    with drawing():
+        qexp.run("domes", device="cpu", workspace=root)
 
 
 @pytest.fixture
@@ -185,6 +186,7 @@ def test_every_test_folder_has_a_picture_per_time_and_the_learning_curve_is_a_pd
     assert (figures / "Learning-curve.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_same_run_again_leaves_the_same_bytes(copied):
     again = qexp.run("domes", name="domes_again", device="cpu")
     first = qexp.open_run("domes_0")

@@ -14,7 +14,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.runs.figures import draw
 from qexp.runs.record.directory import RunDirectory
 from tests import cores, domes, stones
-from tests.conftest import Specs, call, shared_folder
+from tests.conftest import Specs, call, drawing, shared_folder
 from tests.runs.conftest import Interrupting
 
 pytestmark = pytest.mark.slow
@@ -41,8 +41,9 @@ def all_kinds(root: Path) -> None:
     domes.write_folders(root / "data/domes", test=1, frames=2)
     for experience in (domes, stones):
         experience.write(root)
-    for name in DRAWN:
-        package.run(name.removesuffix("_0"), device="cpu", workspace=root)
+    with drawing():
+        for name in DRAWN:
+            package.run(name.removesuffix("_0"), device="cpu", workspace=root)
     code, _, stderr = call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root)
     assert code == 0, stderr
 
@@ -94,6 +95,20 @@ def test_figures_that_are_gone_come_back_with_the_bytes_that_the_run_gave_them(h
     drawn_by(name)
     assert pictures(run) == before
     assert numbers(run) == of_numbers
+
+
+def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs, monkeypatch):
+    run = specs.root / "runs/sound_0"
+    monkeypatch.setenv("QEXP_FIGURES", "later")
+    code, _, stderr = call("run", "sound", "--device", "cpu")
+    assert (code, "QEXP_FIGURES=later: 'yes' or 'no'" in stderr) == (2, True)
+    monkeypatch.setenv("QEXP_FIGURES", "no")
+    assert call("run", "sound", "--device", "cpu", *(["--resume"] if run.exists() else [])).code == 0
+    assert not pictures(run)
+    assert "qexp figures sound_0 draws them" in call("logs", "sound_0").stdout
+    drawn_by("sound_0")
+    assert pictures(run).keys() == DRAWN["sound_0"] - {"matrix"}
+    assert "QEXP_FIGURES" not in (run / "environment.json").read_text(), "it changes no result"
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -236,6 +251,7 @@ def test_a_file_of_numbers_that_is_damaged_is_named(here):
         assert f"{file} cannot be read" in stderr
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_figure_that_cannot_be_written_costs_no_results(here):
     """The folder of the figures is a file; the run says that it failed, has its results, and can be finished."""
     with pytest.raises(InterruptedRunError):

@@ -88,6 +88,7 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_result_is_over_all_held_out_rows_together(run):
     made = run(baselines=["mean", "ridge"])
     lines = [

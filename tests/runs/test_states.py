@@ -33,6 +33,7 @@ LOSSES = {"breaking": Entry(breaking, {}, "Breaks at the fifth batch.", {"type":
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 def test_a_done_run_has_all_that_the_design_promises(train):
     run = train(seed=3)
     record = run.record

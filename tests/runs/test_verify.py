@@ -76,7 +76,7 @@ def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_it
     assert said["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
 
 
-def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(run, qexp, tmp_path):
+def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(run, qexp, tmp_path, drawn):
     """Two threads, as the run's environment says, whatever this process is set to."""
     environment = json.loads((run / "environment.json").read_text())
     edit(run / "environment.json", threads=2, variables={**environment["variables"], "OMP_NUM_THREADS": "2"})
@@ -87,6 +87,7 @@ def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(r
     kept = json.loads((folder / "environment.json").read_text())
     assert (kept["threads"], kept["variables"]["OMP_NUM_THREADS"]) == (2, "2")
     assert open_run(str(folder)).state == "done"
+    assert (folder / "results/figures/learning_curve.png").exists(), "it is kept to be looked at"
     code, stdout, stderr = qexp("verify", "sound_0", "--keep", folder)
     assert (code, stdout) == (2, "")
     assert "exists and is not an empty folder" in stderr

@@ -63,8 +63,6 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
             examples = _samples(shapes, 2, 2 if free_frame else 0)
             program = torch.export.export(module, examples, dynamic_shapes=(dynamic,))
             _forget_examples(program)
-            program = program.run_decompositions({})  # turns stacks of networks into plain products
-            _forget_examples(program)
             _require_agreement(module, program, shapes, free_frame)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise GraphError(_reason(error)) from error
@@ -240,7 +238,9 @@ def torchscript_bytes(
     graph: Graph, inputs: Sequence[Named], outputs: Sequence[Named], facts: Mapping[str, str]
 ) -> bytes:
     """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are identified by their order."""
-    module = graph.program.module(check_guards=False).requires_grad_(False)
+    with torch.no_grad(), _quiet():
+        program = _without_vmap(graph.program)
+    module = program.module(check_guards=False).requires_grad_(False)
     steps = module.graph
     for node in steps.nodes:
         if node.op == "call_function":
@@ -254,6 +254,15 @@ def torchscript_bytes(
         except RuntimeError as error:
             raise GraphError(_reason(error)) from error
     return content.getvalue()
+
+
+def _without_vmap(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with stacks of networks as plain products; TorchScript has no calls of `torch.vmap`."""
+    called = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    if any("_functorch" in getattr(target, "__module__", "") for target in called):
+        program = program.run_decompositions({})  # traces the network again: as slow as the export
+        _forget_examples(program)
+    return program
 
 
 def _scripted(target: Any) -> Any:

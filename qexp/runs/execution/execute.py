@@ -48,12 +48,13 @@ def execute(
     threads  most threads to use; all of the machine if left out
     dataset  the run's dataset, if it is already open; else it is opened here
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
-    anything is written, UntrustedCodeError.
+    anything is written, UntrustedCodeError, and QexpError for a wrong `QEXP_FIGURES`.
     """
     record = directory.record()
     if record.state is State.DONE:
         return
     require_trust(directory)
+    figures.are_drawn_by_runs()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, lease.taken(directory) as held:
         try:
@@ -176,7 +177,10 @@ def _work(
         errors=results.errors,
         features=results.features,
     )
-    figures.draw(directory, left_out=log.warning)
+    if figures.are_drawn_by_runs():
+        figures.draw(directory, left_out=log.warning)
+    else:
+        log.info("no figures, as %s=no; qexp figures %s draws them", figures.DRAWN_BY_RUNS, directory.name)
     return True
 
 

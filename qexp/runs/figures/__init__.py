@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,17 @@ from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 
 FORMATS = ("png", "pdf", "svg")
+
+DRAWN_BY_RUNS = "QEXP_FIGURES"
+"""Environment variable: with `no`, runs leave their figures to `qexp figures`."""
+
+
+def are_drawn_by_runs() -> bool:
+    """Whether a run draws its figures when it is evaluated. Raises QexpError for a value that is neither yes nor no."""
+    value = os.environ.get(DRAWN_BY_RUNS, "yes")
+    if value not in ("yes", "no"):
+        raise QexpError(f"{DRAWN_BY_RUNS}={value}: 'yes' or 'no', whether runs draw their figures")
+    return value == "yes"
 
 
 def draw(
