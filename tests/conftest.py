@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import typer
 from click.testing import CliRunner
 from filelock import FileLock
 
-from qexp.cli import app
+from qexp.cli import app, garbage
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -335,6 +336,12 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(root)
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return root
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded now stays, and need not be searched for garbage again and again."""
+    gc.freeze()
+    gc.set_threshold(garbage.ALLOCATIONS)
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there are none

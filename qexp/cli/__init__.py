@@ -44,6 +44,7 @@ from qexp.cli import (
 )
 from qexp.cli.arguments import CheckedGroup
 from qexp.cli.console import error
+from qexp.cli.garbage import collect_less
 from qexp.errors import QexpError
 from qexp.workspace import VARIABLE
 
@@ -136,6 +137,7 @@ app.command("train-folds", hidden=True)(train_folds.train_folds)
 
 def main() -> None:
     """What the console script calls."""
+    collect_less()
     if "_QEXP_COMPLETE" in os.environ:  # an error would be printed into the line that is being typed
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     for name in ("stdout", "stderr"):

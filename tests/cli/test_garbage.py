@@ -1,0 +1,30 @@
+"""Collections of garbage take no time in a process of qexp's own, and are as they were in others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from qexp.cli.garbage import ALLOCATIONS
+
+WATCHED = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 0))  # called after those of qexp
+{}
+"""
+
+COMMAND = "from qexp.cli import main; sys.argv = ['qexp', 'tables']; main()"
+
+
+def seen(script: str) -> str:
+    """The threshold and whether all objects were frozen, at the very end of a process."""
+    words = [sys.executable, "-c", WATCHED.format(script)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+
+def test_a_command_collects_less_often_and_not_when_it_ends():
+    assert seen(COMMAND) == f"{ALLOCATIONS} True"
+
+
+def test_a_program_that_imports_qexp_collects_as_it_did():
+    assert seen("import qexp") == seen("") != seen(COMMAND)
