@@ -185,10 +185,10 @@ def test_an_export_replaces_nothing(here, tmp_path, qexp):
 @pytest.mark.slow
 def test_where_the_disk_refuses_midway_nothing_half_is_left(here, there, tmp_path, qexp):
     def cramped(*arguments: str) -> subprocess.CompletedProcess[str]:
-        """A process that may write no file larger than 20 kB."""
+        """A process that may write no file larger than 8 kB."""
         return subprocess.run(
             [sys.executable, "-m", "qexp", *arguments],
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000)),
             capture_output=True,
             text=True,
             check=False,
