@@ -54,6 +54,7 @@ def matrix(
     record = files.read_json(folder / "record.json")
     rows = [[name, number(error), record["units"][name]] for name, error in record["mean_absolute_error"].items()]
     print_table(["output", "mean |error|", "unit"], rows, right=["mean |error|"])
-    message("matrix and picture:")
-    for name in ("matrix.nc", "matrix.png"):
-        result(find(workspace).shown(folder / name))
+    made = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
+    message("matrix and picture:" if len(made) > 1 else "matrix:")
+    for path in made:
+        result(find(workspace).shown(path))

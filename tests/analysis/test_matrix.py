@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_error_is_estimate_minus_truth_and_relative_error_is_of_the_truth(run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 def test_the_file_says_units_and_axes(workspace, run, qexp):
     axes = ["--axis", "depth=0:4:8", "--axis", "delta_volume=0:2:4"]
     assert qexp("matrix", "--run", run.name, "--dataset", "mogi_test.json", *axes).code == 0
@@ -93,6 +95,26 @@ def test_noise_comes_from_the_seed(run):
 
 
 @pytest.mark.slow
+def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
+    made = ("matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")
+    folder = run.path / "matrices/mogi_test"
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in ("png", "pdf", "svg"):
+        (folder / f"matrix.{ending}").touch()
+    monkeypatch.setenv("QEXP_FIGURES", "No")
+    assert qexp(*made).code == 2, "'no' is meant"
+    assert len(list(folder.iterdir())) == 3
+    monkeypatch.setenv("QEXP_FIGURES", "no")
+    code, stdout, _ = qexp(*made)
+    assert (code, [Path(line).name for line in stdout.splitlines()[-1:]]) == (0, ["matrix.nc"])
+    assert not list(folder.glob("matrix.p*")) + list(folder.glob("*.svg"))
+    monkeypatch.setenv("QEXP_FIGURES", "yes")
+    assert qexp(*made).code == 0
+    assert (folder / "matrix.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("axes", [{"depth": (0.5, 4.0, 6)}, {**SMALL, "x": (-1.0, 1.0, 3)}], ids=["one", "three"])
 def test_any_number_of_axes(run, axes):
     table = qexp.matrix(run, "mogi_test", axes=axes, fixed={} if "delta_volume" in axes else {"delta_volume": 1.0})

@@ -44,7 +44,7 @@ def all_kinds(root: Path) -> None:
     with drawing():
         for name in DRAWN:
             package.run(name.removesuffix("_0"), device="cpu", workspace=root)
-    code, _, stderr = call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root)
+        code, _, stderr = call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root)
     assert code == 0, stderr
 
 

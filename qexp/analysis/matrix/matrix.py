@@ -16,10 +16,9 @@ from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.figures.canvas import save
 from qexp.models.shapes import written
 from qexp.quantities import quantity
-from qexp.runs.figures.matrices import matrix_of
+from qexp.runs.figures import draw_matrix, drawn_at_once
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.trust import tables_of
@@ -60,6 +59,7 @@ def matrix(
         raise QexpError(f"--repeats {repeats}: at least one")
     if seed < 0:
         raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+    drawn_at_once()  # a wrong setting is refused before anything is made
     torch_device = assemble.device_of(device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
@@ -87,7 +87,7 @@ def matrix(
     }
     record["held_out"] = _held_out(assemble.generated_of(directory.spec()["dataset"], tables))
     files.write_json(folder / MATRIX_RECORD, record)
-    save(matrix_of(folder), folder / "matrix.png")
+    draw_matrix(folder)
     return folder
 
 

@@ -54,7 +54,7 @@ def execute(
     if record.state is State.DONE:
         return
     require_trust(directory)
-    figures.are_drawn_by_runs()
+    figures.drawn_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, lease.taken(directory) as held:
         try:
@@ -177,10 +177,10 @@ def _work(
         errors=results.errors,
         features=results.features,
     )
-    if figures.are_drawn_by_runs():
+    if figures.drawn_at_once():
         figures.draw(directory, left_out=log.warning)
     else:
-        log.info("no figures, as %s=no; qexp figures %s draws them", figures.DRAWN_BY_RUNS, directory.name)
+        log.info("no figures, as %s=no; qexp figures %s draws them", figures.VARIABLE, directory.name)
     return True
 
 

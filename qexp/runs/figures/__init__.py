@@ -12,23 +12,33 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import save
 from qexp.figures.styles import styled
 from qexp.runs.figures.kinds import KINDS
+from qexp.runs.figures.matrices import matrix_of
 from qexp.runs.figures.sources import FigureOfRun, MissingNumbersError
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.directory import MATRIX, RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 
 FORMATS = ("png", "pdf", "svg")
 
-DRAWN_BY_RUNS = "QEXP_FIGURES"
-"""Environment variable: with `no`, runs leave their figures to `qexp figures`."""
+VARIABLE = "QEXP_FIGURES"
+"""Environment variable: with `no`, runs and matrices leave their figures to `qexp figures`."""
 
 
-def are_drawn_by_runs() -> bool:
-    """Whether a run draws its figures when it is evaluated. Raises QexpError for a value that is neither yes nor no."""
-    value = os.environ.get(DRAWN_BY_RUNS, "yes")
+def drawn_at_once() -> bool:
+    """Whether runs and matrices draw their figures themselves. Raises QexpError for a value but yes and no."""
+    value = os.environ.get(VARIABLE, "yes")
     if value not in ("yes", "no"):
-        raise QexpError(f"{DRAWN_BY_RUNS}={value}: 'yes' or 'no', whether runs draw their figures")
+        raise QexpError(f"{VARIABLE}={value}: 'yes' or 'no', whether runs and matrices draw their figures")
     return value == "yes"
+
+
+def draw_matrix(folder: Path) -> None:
+    """Draw `matrix.png` of a new matrix, if figures are drawn at once; pictures of an older matrix are removed."""
+    place = (folder / MATRIX).with_suffix("")
+    for path in _files(place, FORMATS):
+        path.unlink(missing_ok=True)
+    if drawn_at_once():
+        save(matrix_of(folder), place.with_suffix(".png"))
 
 
 def draw(

@@ -16,7 +16,7 @@ from typing import Any
 
 from qexp import files
 from qexp.errors import InterruptedRunError, QexpError
-from qexp.runs.figures import DRAWN_BY_RUNS
+from qexp.runs import figures
 from qexp.runs.leakage import hashes
 from qexp.runs.record import nesting, provenance
 from qexp.runs.record.completeness import as_prepared
@@ -95,8 +95,8 @@ def verify(
     with terminable(), _place(directory.name, keep) as folder:
         again = RunDirectory(folder)
         _copy_what_it_starts_from(directory, again, record, workspace)
-        figures = {} if keep else {DRAWN_BY_RUNS: "no"}
-        error = _execute(again, device, {**_variables(then), **figures})
+        drawing = {} if keep else {figures.VARIABLE: "no"}
+        error = _execute(again, device, {**_variables(then), **drawing})
         return _compared(directory, again, workspace, error)
 
 
