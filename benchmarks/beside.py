@@ -102,13 +102,15 @@ def _in_turn(once: Callable[[], float], repeats: int) -> tuple[float, float]:
 
 def _train(name: str) -> None:
     """Steps of an epoch for each line of the input; their seconds are printed."""
+    import torch
     from torch.nn import functional
 
     from benchmarks.bare_loop import SideBySide
     from qexp import assemble
 
-    pair = SideBySide(name, functional.mse_loss, TRAINED[name])
-    with assemble.threads(assemble.threads_for(pair.spec, assemble.BUILT_IN)):
+    with assemble.threads(torch.get_num_threads()):  # before torch starts its threads, as a run does
+        pair = SideBySide(name, functional.mse_loss, TRAINED[name])
+        torch.set_num_threads(assemble.threads_for(pair.spec, assemble.BUILT_IN))
         for _ in sys.stdin:
             print(seconds(pair.managed_steps), flush=True)
 

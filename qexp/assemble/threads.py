@@ -14,6 +14,7 @@ from qexp.assemble.networks import network_of
 from qexp.models.inversion import BATCH
 from qexp.models.network import operations_per_sample
 from qexp.tables import Tables
+from qexp.threads import take_short_turns
 
 SMALL_BATCH = 1e8
 """Floating-point operations in the forward pass of a batch below which a second thread slows it down."""
@@ -51,6 +52,7 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch use this number of threads inside the block, and the previous number after it."""
+    take_short_turns()  # torch's threads inherit it when they are started
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
