@@ -34,8 +34,8 @@ def take_short_turns() -> None:
     """Ask Linux, from 6.12 on, to give this thread and those that it starts many short turns instead of few long ones.
 
     Their share of the processor stays the same. At the end of an operation threads wait for the slowest; beside other
-    work that is one whose turn comes late. Training then took 2.7 to 3.4 times as long as alone, with short turns 2.4 to
-    2.8 times.
+    work that is one whose turn comes late. Training then took 2.7 to 3.4 times as long as alone; with short turns it
+    takes 2.4 to 2.8 times as long.
     Does nothing elsewhere, or for a thread whose scheduling was changed by somebody.
     """
     number = SCHED_SETATTR.get(platform.machine())

@@ -38,6 +38,16 @@ SetOption = Annotated[
         "--set", metavar="KEY.PATH=VALUE", help="Override a value of the spec, e.g. epochs=20; repeat for more."
     ),
 ]
+PointsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--points",
+        metavar="FILE",
+        help='Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, [[points]].',
+    ),
+]
+TagsOption = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag the runs; repeat for more.")]
+NoteOption = Annotated[str, typer.Option("--note", metavar="TEXT", help="Note of the runs.")]
 OnlyFailedOption = Annotated[
     bool, typer.Option("--only-failed", help="Repeat the runs that ended without a result, and start no others.")
 ]

@@ -31,9 +31,12 @@ def run(
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY.PATH=A,B", help="Train one run per value of a key; several --grid give all combinations."
+            metavar="KEY.PATH=A,B",
+            help="Train one run per value of a key, also log:1e-4:1e-2:5 or lin:0:1:5; several --grid give all "
+            "combinations. a.b,c.d=1:2,3:4 changes two keys step by step.",
         ),
     ] = None,
+    points: arguments.PointsOption = None,
     overrides: arguments.SetOption = None,
     name: Annotated[str | None, typer.Option(help="Name of a single run; <experience>_<seed> if left out.")] = None,
     pretrain: Annotated[
@@ -59,6 +62,8 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")
     ] = False,
+    tags: arguments.TagsOption = None,
+    note: arguments.NoteOption = "",
     yes: arguments.YesToManyOption = False,
     device: arguments.DeviceOption = "auto",
     workspace: WorkspaceOption = None,
@@ -67,12 +72,12 @@ def run(
     if seed is not None and seeds is not None:
         raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
     order = api.Order(
-        experiences, texts.seeds(seeds) if seeds is not None else [seed or 0], texts.grid(grid or []),
+        experiences, texts.seeds(seeds) if seeds is not None else [seed or 0], texts.grid(grid or [], points=points),
         texts.overrides(overrides or []), pretrain=pretrain, allow_leak=allow_leak, storage_path=storage_path,
         resume=resume, only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
-        options=texts.launcher_options(options or []),
+        tags=tags or [], note=note, options=texts.launcher_options(options or []),
     )  # fmt: skip
-    single = len(experiences) == 1 and seeds is None and not grid
+    single = len(experiences) == 1 and seeds is None and not order.grid
     if single and not (only_failed or dry_run or detach or options or launcher != LOCAL):
         if jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")

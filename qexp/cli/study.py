@@ -29,6 +29,7 @@ def study(
             help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B sets two keys at once.",
         ),
     ] = None,
+    points: arguments.PointsOption = None,
     seeds: Annotated[
         str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
     ] = "0:5",
@@ -69,6 +70,8 @@ def study(
     jobs: arguments.JobsOption = None,
     launcher: arguments.LauncherOption = LOCAL,
     options: arguments.LauncherOptionsOption = None,
+    tags: arguments.TagsOption = None,
+    note: arguments.NoteOption = "",
     yes: arguments.YesToManyOption = False,
     device: arguments.DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -82,9 +85,9 @@ def study(
     differences of every two experiences, and study.png.
     """
     order = api.Order(
-        experiences, texts.seeds(seeds), texts.grid(grid or []), texts.overrides(overrides or []),
+        experiences, texts.seeds(seeds), texts.grid(grid or [], points=points), texts.overrides(overrides or []),
         only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
-        options=texts.launcher_options(options or []),
+        tags=tags or [], note=note, options=texts.launcher_options(options or []),
     )  # fmt: skip
     pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     if dry_run:

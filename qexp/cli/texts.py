@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from qexp.errors import QexpError, shortened
@@ -19,7 +22,16 @@ LARGEST_COUNT = 1_000_000
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-GRID = "write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; a.b+c.d=1,2 sets two keys at once"
+GRID = (
+    "write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; a.b+c.d=1,2 gives two keys the same "
+    "value, a.b,c.d=1:2,3:4 a value each"
+)
+
+LARGEST_RANGE = 10_000
+"""Values of `lin:` and `log:`."""
+
+DIGITS = 6
+"""Significant digits of the values of `lin:` and `log:`."""
 
 
 def seeds(text: str) -> list[int]:
@@ -73,29 +85,92 @@ def _value(text: str, name: str) -> Any:
     return parse_value(text, name)
 
 
-def grid(texts: Sequence[str], option: str = "--grid") -> dict[str, list[Any]]:
-    """`["learning_rate=1e-3,3e-3"]` → `{"learning_rate": [0.001, 0.003]}`. Commas inside [], {} and "" stay."""
-    read: dict[str, list[Any]] = {}
+def grid(texts: Sequence[str], option: str = "--grid", points: Path | None = None) -> dict[str, list[Any]]:
+    """`["learning_rate=1e-3,3e-3"]` → `{"learning_rate": [0.001, 0.003]}`. Commas inside [], {} and "" stay.
+
+    `a=log:1e-4:1e-2:3` stands for three values at equal ratios, `lin:` for equal steps. Keys with commas between them
+    get a value each: `["a,b=1:2,3:4"]` → `{"a,b": [[1, 2], [3, 4]]}`.
+
+    points  a file of points, an axis of its own
+    """
+    read: dict[str, list[Any]] = {} if points is None else _points(points)
     for text in texts:
         key, equals, listed = text.partition("=")
         shown = f"{option} {shortened(text)}"
-        if not equals or not listed or not all(key.split("+")):
+        if not equals or not listed or not all(re.split("[+,]", key)):
             raise QexpError(f"{shown}: {GRID}")
-        values = list(_split(listed))
+        values = list(_split(listed, ","))
         if not all(values):
             raise QexpError(f"{shown}: a value is empty")
         if key in read:
             raise QexpError(f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B")
-        read[key] = [_value(value, f"{option} {shortened(key)}") for value in values]
+        name = f"{option} {shortened(key)}"
+        if "," in key:
+            read[key] = [[_value(part, name) for part in _split(value, ":")] for value in values]
+        else:
+            read[key] = [one for value in values for one in _spaced(value, shown) or [_value(value, name)]]
     return read
 
 
-def _split(text: str) -> Iterator[str]:
+def _spaced(text: str, shown: str) -> list[int | float] | None:
+    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another text."""
+    spacing, colon, rest = text.partition(":")
+    if spacing not in ("lin", "log") or not colon:
+        return None
+    try:
+        first, last, count = rest.split(":")
+        low, high, number = float(first), float(last), int(count)
+        if not (math.isfinite(low) and math.isfinite(high) and low != high and 2 <= number <= LARGEST_RANGE):
+            raise ValueError
+        if spacing == "log" and min(low, high) <= 0:
+            raise ValueError
+    except ValueError:
+        numbers = "two positive numbers" if spacing == "log" else "two numbers"
+        raise QexpError(
+            f"{shown}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to {LARGEST_RANGE:,}, "
+            f"for example {spacing}:1e-4:1e-2:5"
+        ) from None
+    shares = [step / (number - 1) for step in range(number)]
+    if spacing == "log":
+        values = [math.exp((1 - share) * math.log(low) + share * math.log(high)) for share in shares]
+    else:
+        values = [(1 - share) * low + share * high for share in shares]
+    rounded = [low, *(float(f"{value:.{DIGITS}g}") for value in values[1:-1]), high]
+    return [int(value) for value in rounded] if all(value.is_integer() for value in rounded) else list(rounded)
+
+
+def _points(path: Path) -> dict[str, list[Any]]:
+    """The grid of a file of points: a JSON list of objects, or `[[points]]` tables in TOML, which set the same keys.
+
+    `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a file of another form.
+    """
+    from qexp.spec.load import parse_value
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        listed = tomllib.loads(text).get("points") if path.suffix == ".toml" else parse_value(text, f"--points {path}")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise QexpError(f"--points {path}: cannot be read: {reason}") from None
+    form = 'a list of objects, as in [{"learning_rate": 1e-3, "batch_size": 16}], or [[points]] in a .toml file'
+    if not isinstance(listed, list) or not listed or not all(isinstance(point, dict) and point for point in listed):
+        raise QexpError(f"--points {path}: must be {form}")
+    keys = list(listed[0])
+    for number, point in enumerate(listed, start=1):
+        if point.keys() != set(keys):
+            raise QexpError(f"--points {path}: point {number} sets {', '.join(point)}, the first {', '.join(keys)}")
+    if any(re.search("[+,]", key) for key in keys):
+        raise QexpError(f"--points {path}: a key holds '+' or ','; give each key its own value")
+    return {",".join(keys): [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in listed]}
+
+
+def _split(text: str, separator: str) -> Iterator[str]:
+    """The parts of a text between separators that are not inside [], {} and ""."""
     depth, quoted, part = 0, False, ""
     for character, before in zip(text, " " + text, strict=False):
         quoted ^= character == '"' and before != "\\"
         depth += 0 if quoted else (character in "[{") - (character in "]}")
-        if character == "," and not depth and not quoted:
+        if character == separator and not depth and not quoted:
             yield part.strip()
             part = ""
         else:

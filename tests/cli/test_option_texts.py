@@ -61,6 +61,65 @@ def test_a_grid_without_keys_or_values_is_refused(text):
         texts.grid([text])
 
 
+def test_keys_with_commas_between_them_get_a_value_each():
+    assert texts.grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {
+        "learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]
+    }
+    assert texts.grid(['a,b={"x":1}:[1,2]']) == {"a,b": [[{"x": 1}, [1, 2]]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("log:1e-4:1e-2:5", [0.0001, 0.000316228, 0.001, 0.00316228, 0.01]),
+        ("log:8:1:4", [8, 4, 2, 1]),
+        ("lin:0:1:5", [0.0, 0.25, 0.5, 0.75, 1.0]),
+        ("lin:10:30:3,100", [10, 20, 30, 100]),
+        ("log_normal,linear", ["log_normal", "linear"]),
+    ],
+)
+def test_a_range_of_values_has_equal_steps_or_ratios(text, values):
+    (made,) = texts.grid([f"a={text}"]).values()
+    assert list(map(str, made)) == list(map(str, values)), "whole numbers stay whole"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["log:0:1:3", "log:-1:1:3", "lin:1:1:3", "lin:0:1:1", "lin:0:1:99999999999", "lin:0:1", "lin:a:1:3", "log:1:inf:3"],
+)
+def test_a_range_that_is_none_is_refused_with_an_example(text):
+    with pytest.raises(QexpError, match=r"for example (lin|log):1e-4:1e-2:5"):
+        texts.grid([f"a={text}"])
+
+
+def test_a_file_of_points_is_an_axis(tmp_path):
+    (tmp_path / "points.json").write_text('[{"a": 1, "b.c": "x"}, {"b.c": "y", "a": 2}]')
+    (tmp_path / "points.toml").write_text("[[points]]\na = 1\n[[points]]\na = 2.5\n")
+    assert texts.grid(["d=1"], points=tmp_path / "points.json") == {"a,b.c": [[1, "x"], [2, "y"]], "d": [1]}
+    assert texts.grid([], points=tmp_path / "points.toml") == {"a": [1, 2.5]}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[]", "must be a list of objects"),
+        ("{}", "must be a list of objects"),
+        ("[1]", "must be a list of objects"),
+        ("[{}]", "must be a list of objects"),
+        ('[{"a": 1}, {"b": 1}]', "point 2 sets b, the first a"),
+        ('[{"a+b": 1}]', "give each key its own value"),
+        ("[{", "--points"),
+        ("[" * 100_000, "--points"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_holds_no_points_is_refused(tmp_path, content, complaint):
+    if content is not None:
+        (tmp_path / "points.json").write_text(content)
+    with pytest.raises(QexpError, match=complaint.replace("+", r"\+")):
+        texts.grid([], points=tmp_path / "points.json")
+
+
 def test_a_grid_key_that_is_given_twice_is_refused():
     with pytest.raises(QexpError, match="--grid epochs is given twice"):
         texts.grid(["epochs=2,3", "epochs=4"])

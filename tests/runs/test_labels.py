@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import qexp as qexp_package
 from qexp.errors import QexpError
+from qexp.runs.launch.sweep import check_order, open_launch
 from qexp.runs.record import tagging
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
+from qexp.workspace import Workspace
 from tests.conftest import mounted
 from tests.runs.test_catalog import write_record
 
@@ -184,3 +187,30 @@ def test_labels_go_with_a_run_that_is_stored_elsewhere(workspace, tmp_path, qexp
     assert tags(elsewhere) == ["far"]
     assert qexp("ls", "-q", "--tag", "far").stdout == "a\n"
     assert qexp("where", "a") == (0, f"{elsewhere.resolve()}\n", "")
+
+
+@pytest.mark.slow
+def test_a_run_gets_its_tags_and_note_when_it_is_started_and_more_when_it_is_started_again(specs, qexp):
+    for word in ("--tag=a b", "--tag="):
+        assert qexp("run", "sound", "--device", "cpu", word).code == 2
+    assert not (specs.root / "runs").exists()
+    assert qexp("run", "sound", "--device", "cpu", "--tag", "good", "--tag", "first", "--note", "the first").code == 0
+    record = RunDirectory(specs.root / "runs/sound_0").record()
+    assert (record.tags, record.note) == (("good", "first"), "the first")
+    assert qexp("ls", "--tag", "first", "-q").stdout == "sound_0\n"
+    sweep = ("run", "sound", "--seeds", "0:2", "--device", "cpu", "--tag", "all")
+    assert qexp(*sweep).code == 0
+    assert tags(specs.root / "runs/sound_0") == ["good", "first"], "it was done before"
+    assert tags(specs.root / "runs/sound_1") == ["all"]
+
+
+def test_a_run_that_was_prepared_before_gets_the_tags_of_the_order_that_starts_it(specs):
+    order = qexp_package.Order("sound", seeds=range(2), device="cpu", tags=["late"], note="again")
+    checked = check_order(replace(order, tags=["early"], note=""), Workspace(specs.root))
+    open_launch(checked, Workspace(specs.root))
+    for run in specs.root.glob("runs/sound_*"):
+        RunDirectory(run).write(replace(RunDirectory(run).record(), state=State.CREATED, launch=None))
+    open_launch(check_order(order, Workspace(specs.root)), Workspace(specs.root))
+    for run in specs.root.glob("runs/sound_*"):
+        assert tags(run) == ["early", "late"]
+        assert RunDirectory(run).record().note == "again"

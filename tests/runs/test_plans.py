@@ -9,8 +9,17 @@ from qexp.workspace import Workspace
 
 def test_keys_with_a_plus_between_them_get_the_same_value():
     (axis,) = axes_of({"a.b+c.d": [0.5, (1, 2)]})
-    assert axis == GridAxis(("a.b", "c.d"), (0.5, [1, 2]))
+    assert axis == GridAxis("a.b+c.d", (0.5, [1, 2]))
     assert axis.changes == [{"a.b": 0.5, "c.d": 0.5}, {"a.b": [1, 2], "c.d": [1, 2]}]
+
+
+def test_keys_with_commas_between_them_get_a_value_each():
+    (axis,) = axes_of({"a.b,c+d": [(0.5, 1), (2, [3, 4])]})
+    assert axis.changes == [{"a.b": 0.5, "c": 1, "d": 1}, {"a.b": 2, "c": [3, 4], "d": [3, 4]}]
+    assert axis.texts == ["0.5:1", "2:[3,4]"]
+    for values in ([1, 2], [(1, 2, 3)], ["ab"]):
+        with pytest.raises(QexpError, match="is not 2 values, one for each key"):
+            axes_of({"a,b": values})
 
 
 def test_values_of_numpy_are_taken():
@@ -19,7 +28,17 @@ def test_values_of_numpy_are_taken():
 
 
 @pytest.mark.parametrize(
-    "grid", [{"": [1]}, {"epochs": []}, {"epochs": [1, 1]}, {"epochs": "12"}, {"epochs": 3}, {"a+": [1]}, {"+a": [1]}]
+    "grid",
+    [
+        {"": [1]},
+        {"epochs": []},
+        {"epochs": [1, 1]},
+        {"epochs": "12"},
+        {"epochs": 3},
+        {"a+": [1]},
+        {"+a": [1]},
+        {"a,": [(1, 2)]},
+    ],
 )
 def test_a_grid_axis_without_keys_or_values_is_refused(grid):
     with pytest.raises(QexpError, match="--grid"):

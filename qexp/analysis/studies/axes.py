@@ -10,7 +10,6 @@ from typing import Any
 from qexp.errors import QexpError
 from qexp.runs.planning import grid as grids
 from qexp.runs.planning.grid import Grid, GridAxis
-from qexp.spec.resolve import value_text
 
 Point = tuple[str | None, ...]
 """A value for each axis, as a text; None if an experience does not depend on the axis."""
@@ -31,7 +30,7 @@ class StudyAxis:
     @property
     def values(self) -> list[str]:
         """As texts, for tables and figures."""
-        return [value_text(value) for value in self.of_grid.values]
+        return self.of_grid.texts
 
     @property
     def name(self) -> str:
@@ -39,16 +38,16 @@ class StudyAxis:
         if self.called:
             return self.called
         steps = dict.fromkeys(key.rpartition(".")[2] for key in self.keys)
-        return next(iter(steps)) if len(steps) == 1 else "+".join(self.keys)
+        return next(iter(steps)) if len(steps) == 1 else self.column
 
     @property
     def label(self) -> str:
-        return self.name.replace("_", " ") + " of pretraining" * self.of_pretraining
+        return self.name.replace("_", " ").replace(",", " : ") + " of pretraining" * self.of_pretraining
 
     @property
     def column(self) -> str:
         """The axis' name in files: its full keys."""
-        return "+".join(self.keys)
+        return self.of_grid.name
 
 
 def study_axes(pretraining_grid: Grid, grid: Grid) -> list[StudyAxis]:

@@ -19,7 +19,8 @@ class Order:
     seeds: Sequence[int] = (0,)
     """`range(10)` or `[0, 2, 5]`."""
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`. Keys with + between them change together."""
+    """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`. Keys with + between them get the same value, with commas
+    between them a value each: `{"learning_rate,batch_size": [(1e-3, 16), (3e-3, 32)]}`."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Dotted key → value, for all runs: `{"epochs": 20}`."""
     pretrain: str | None = None
@@ -38,6 +39,10 @@ class Order:
     """Maximum number of runs at a time; if left out, 1 on this machine and no limit on a cluster."""
     device: str = "auto"
     launcher: str = LOCAL
+    tags: Sequence[str] = ()
+    """Tags of the runs."""
+    note: str = ""
+    """The note of the runs."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of a launcher other than the local one: `{"time": "2:00:00"}`."""
 

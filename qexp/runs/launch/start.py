@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from qexp import assemble
 from qexp.errors import QexpError
@@ -12,7 +13,7 @@ from qexp.runs.launch.order import Order
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.plans import plan, with_pretrain
 from qexp.runs.planning.prepare import prepare
-from qexp.runs.record import nesting
+from qexp.runs.record import nesting, tagging
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import trust
@@ -32,18 +33,20 @@ def start(
     """
     (reference,), (seed,) = order.references, order.seeds
     nesting.place_of(order.storage, workspace)
+    tagging.require_valid(order.tags, order.note)
     assemble.device_of(order.device)
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
     experience = assemble.experience(reference, overrides, workspace)
     planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
-        directory = prepare(planned, workspace, order.storage)
+        directory = prepare(replace(planned, tags=order.tags, note=order.note), workspace, order.storage)
     except FileExistsError:
         if not _goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
             return directory, False
         if order.trust_code:
             trust(directory)
+        tagging.add(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
     execute(directory, order.device, display, dataset=experience.dataset)

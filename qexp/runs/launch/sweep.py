@@ -18,7 +18,7 @@ from qexp.runs.planning import plans
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.prepare import Plan
 from qexp.runs.planning.prepare import prepare as write
-from qexp.runs.record import nesting
+from qexp.runs.record import nesting, tagging
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.names import now
@@ -61,6 +61,7 @@ def check_order(order: Order, workspace: Workspace) -> CheckedOrder:
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"-j {order.jobs}: at least one run at a time")
     nesting.place_of(order.storage, workspace)
+    tagging.require_valid(order.tags, order.note)
     options = options_of(order.launcher, workspace.settings(), order.options)
     if LAUNCHERS[order.launcher] is None:
         assemble.device_of(order.device)
@@ -135,10 +136,16 @@ def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, li
     if order.trust_code:
         for directory in directories:
             trust(directory)
+    for directory in directories:
+        tagging.add(directory.path, order.tags, order.note)
     first: RunDirectory | None = None
     for plan in workload.new:
         with suppress(FileExistsError):  # another process prepared this run first and will start it
-            directories.append(write(replace(plan, launch=launch.id), workspace, order.storage, first))
+            directories.append(
+                write(
+                    replace(plan, launch=launch.id, tags=order.tags, note=order.note), workspace, order.storage, first
+                )
+            )
             first = first or directories[-1]
     return launch, directories
 

@@ -12,20 +12,45 @@ from qexp.spec import load
 from qexp.spec.resolve import value_text
 
 Grid = Mapping[str, Sequence[Any]]
-"""Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`. Keys with + between them, `a.b+c.d`, change together."""
+"""Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`.
+
+Keys with + between them, `a.b+c.d`, get the same value. Keys with commas between them get a value each, step by step:
+`{"learning_rate,batch_size": [(1e-3, 16), (3e-3, 32)]}`.
+"""
 
 
 @dataclass(frozen=True)
 class GridAxis:
     """Keys that change together, and their values."""
 
-    keys: tuple[str, ...]
+    name: str
+    """The keys as they were given, with + and commas between them."""
     values: tuple[Any, ...]
+    """With commas in the name, lists with a value for each part of it."""
+
+    @property
+    def parts(self) -> list[tuple[str, ...]]:
+        """Keys with the same value, for each part of the name between commas."""
+        return [tuple(part.split("+")) for part in self.name.split(",")]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(key for part in self.parts for key in part)
 
     @property
     def changes(self) -> list[dict[str, Any]]:
         """Per value what is set."""
-        return [dict.fromkeys(self.keys, value) for value in self.values]
+        parts = self.parts
+        return [
+            {key: own for part, own in zip(parts, value if len(parts) > 1 else [value], strict=True) for key in part}
+            for value in self.values
+        ]
+
+    @property
+    def texts(self) -> list[str]:
+        """The values as a command takes them: `0.001`, or `0.001:16` for several keys."""
+        several = len(self.parts) > 1
+        return [":".join(map(value_text, value)) if several else value_text(value) for value in self.values]
 
 
 def axes_of(grid: Grid) -> list[GridAxis]:
@@ -38,18 +63,22 @@ def axes_of(grid: Grid) -> list[GridAxis]:
 
 
 def _axis(name: str, values: Sequence[Any]) -> GridAxis:
-    keys = tuple(name.split("+"))
-    if not all(keys):
-        raise QexpError(f"--grid {name}: a key is empty; write, for example, learning_rate, or a.b+c.d")
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
         raise QexpError(f"--grid {name}: give a list of values, not {values!r}")
-    listed = tuple(load.plain(value, f"--grid {name}") for value in values)
-    if not listed:
+    axis = GridAxis(name, tuple(load.plain(value, f"--grid {name}") for value in values))
+    if not all(axis.keys):
+        raise QexpError(f"--grid {name}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
+    if not axis.values:
         raise QexpError(f"--grid {name}: there is no value; give at least one")
-    texts = [value_text(value) for value in listed]
+    wanted = len(axis.parts)
+    if wanted > 1:
+        for value in axis.values:
+            if not isinstance(value, list) or len(value) != wanted:
+                raise QexpError(f"--grid {name}: {value_text(value)} is not {wanted} values, one for each key")
+    texts = axis.texts
     if twice := next((text for text in texts if texts.count(text) > 1), None):
         raise QexpError(f"--grid {name}: the value {twice} is given twice; two runs would be the same")
-    return GridAxis(keys, listed)
+    return axis
 
 
 def points_of(axes: Sequence[GridAxis]) -> Iterator[dict[str, Any]]:

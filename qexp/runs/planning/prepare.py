@@ -52,6 +52,8 @@ class Plan:
     """Messages for the user who starts the run."""
     launch: str | None = None
     """The launch in whose pool the run waits."""
+    tags: Sequence[str] = ()
+    note: str = ""
 
 
 def prepare(
@@ -119,6 +121,8 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         digest=plan.digest,
         overrides=plan.overrides,
         launch=plan.launch,
+        tags=tuple(dict.fromkeys(plan.tags)),
+        note=plan.note,
         parents=(plan.parent.name,) if plan.parent else (),
         caution=plan.caution,
         lineage=before,

@@ -35,6 +35,21 @@ def read(folder: Path) -> Annotations:
     return annotations
 
 
+def require_valid(tags: Iterable[str], note: str) -> None:
+    """Raise QexpError for a word that is not a valid tag, and for a note that is not text."""
+    for word in tags:
+        _tag(word)
+    _require_text(note)
+
+
+def add(folder: Path, tags: Iterable[str], note: str) -> None:
+    """Add tags, and replace the note unless it is empty."""
+    if words := tuple(tags):
+        retag(folder, words)
+    if note:
+        annotate(folder, note)
+
+
 def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
     """Add and remove tags. Raises QexpError for a word that is not a valid tag, or that is in both lists."""
     added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
@@ -50,11 +65,15 @@ def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> 
 
 def annotate(folder: Path, text: str) -> None:
     """Replace the note; an empty text removes it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise QexpError(f"a note must be text: {text!r} holds bytes that are not") from None
+    _require_text(text)
     _change(folder, lambda annotations: {**annotations, "note": text})
+
+
+def _require_text(note: str) -> None:
+    try:
+        note.encode()
+    except UnicodeEncodeError:
+        raise QexpError(f"a note must be text: {note!r} holds bytes that are not") from None
 
 
 def _is_tags(value: Any) -> bool:
