@@ -82,8 +82,11 @@ def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, An
     return whole_schema(kind, tables_here(workspace))
 
 
-def init(directory: str | Path) -> None:
-    """Create a workspace with working examples. Raises QexpError if the directory is one already."""
+def init(directory: str | Path, *, bare: bool = False) -> None:
+    """Create a workspace with working examples, or a bare one with empty folders for specs.
+
+    Raises QexpError if the directory is a workspace already.
+    """
     import shutil
     import tempfile
 
@@ -95,8 +98,11 @@ def init(directory: str | Path) -> None:
         draft = Path(tempfile.mkdtemp(prefix=".specs-", dir=directory))
         try:
             draft.chmod(0o755)
-            _copy((file for file in _examples().rglob("*") if "__pycache__" not in file.parts), _examples(), draft)
-            _copy(_example_data().glob(STAND_INS), _example_data(), directory / "data")
+            for kind in ("datasets", "models", "experiences"):
+                (draft / kind).mkdir()
+            if not bare:
+                _copy((file for file in _examples().rglob("*") if "__pycache__" not in file.parts), _examples(), draft)
+                _copy(_example_data().glob(STAND_INS), _example_data(), directory / "data")
             if not (directory / ".gitignore").exists():
                 (directory / ".gitignore").write_text(IGNORED)
             draft.rename(directory / "specs")  # which makes it a workspace

@@ -95,6 +95,22 @@ def test_noise_comes_from_the_seed(run):
 
 
 @pytest.mark.slow
+def test_a_dataset_without_a_matrix_of_its_own_has_vdi_s(workspace, run, qexp):
+    document = json.loads((workspace / "specs/datasets/mogi_test.json").read_text())
+    del document["matrix"]
+    (workspace / "specs/datasets/as_in_vdi.json").write_text(json.dumps(document))
+    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "as_in_vdi")
+    assert code == 0, stderr
+    record = json.loads((run.path / "matrices/as_in_vdi/record.json").read_text())
+    assert record["axes"] == {"depth": [0.0, 4.0, 128], "delta_volume": [0.0, 4.0, 128]}
+    document["fixed"]["delta_volume"] = 1.0
+    del document["varyings"]["delta_volume"], document["distributions"]["delta_volume"]
+    (workspace / "specs/datasets/as_in_vdi.json").write_text(json.dumps(document))
+    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "as_in_vdi")
+    assert (code, "give axes, for example --axis depth=0:4:128" in stderr) == (2, True)
+
+
+@pytest.mark.slow
 def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
     made = ("matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")
     folder = run.path / "matrices/mogi_test"

@@ -88,6 +88,17 @@ def test_an_init_that_the_disk_refuses_says_so_in_a_line_and_can_be_repeated(tmp
     assert init()[0] == 0
 
 
+def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):
+    code, stdout, stderr = qexp("init", "--bare", tmp_path / "bare")
+    assert (code, stdout) == (0, ""), stderr
+    assert f"{tmp_path}/bare/specs/datasets" in stderr
+    made = {path.relative_to(tmp_path / "bare").as_posix() for path in (tmp_path / "bare").rglob("*")}
+    assert made == {".gitignore", "specs", "specs/datasets", "specs/models", "specs/experiences"}
+    monkeypatch.chdir(tmp_path / "bare")
+    assert qexp("ls").code == 0
+    assert qexp("init", ".").code == 2
+
+
 def test_the_way_on_that_init_tells_leads_somewhere(qexp, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = qexp("init", "new/place")

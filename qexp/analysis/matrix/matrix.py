@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 BLOCK = 512
 """Number of cells that are simulated at a time."""
 
+VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
+"""Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
+
 Array = NDArray[np.float64]
 
 
@@ -131,9 +134,12 @@ def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> No
 
 
 def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
+    """The axes of a dataset's `matrix`, or VDI's if it has none and they vary: depth and volume change from 0 to 4."""
     described = document.get("matrix")
     if described is None:
-        raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
+        if not set(VDI_AXES) <= document["varyings"].keys():
+            raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example --axis depth=0:4:128")
+        return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
     cells = int(described["resolution"])
     return [
         checked(MatrixAxis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
