@@ -20,6 +20,7 @@ from qexp.api import (
     restore,
     run,
     runs,
+    specs,
     study,
     sweep,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "restore",
     "run",
     "runs",
+    "specs",
     "study",
     "sweep",
 ]

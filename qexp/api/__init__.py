@@ -32,7 +32,7 @@ from qexp.api.looking import (
     tree,
 )
 from qexp.api.run_handle import Run, open_run, open_runs
-from qexp.api.specs import Validation, init, schema, tables, validate
+from qexp.api.specs import Validation, init, schema, specs, tables, validate
 from qexp.api.training import (
     Stopped,
     launch,
@@ -90,6 +90,7 @@ __all__ = [
     "runs",
     "schema",
     "select",
+    "specs",
     "stop",
     "stop_launch",
     "study",

@@ -62,6 +62,41 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
     return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
 
 
+def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> list[dict[str, Any]]:
+    """The specs of a workspace: `kind`, `name`, `path`, `runs` (how many there are), `description`, `problem`.
+
+    kind  dataset, model or experience; all kinds if left out
+    `problem` is None, or why the file cannot be read.
+    """
+    from collections import Counter
+
+    from qexp.api.looking import every_run
+    from qexp.api.warn import ignore
+    from qexp.did_you_mean import suggestion
+    from qexp.spec.load import read
+    from qexp.spec.resolve import FOLDERS
+
+    if kind is not None and kind not in FOLDERS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, FOLDERS)}")
+    place = workspaces.find(workspace)
+    used = Counter((one, run.get(one)) for run in every_run(warn=ignore, workspace=place.root) for one in FOLDERS)
+    listed = []
+    for one in FOLDERS if kind is None else [kind]:
+        for path in sorted((place.specs / FOLDERS[one]).glob("*.json")):
+            description, problem = "", None
+            try:
+                described = read(path, place.shown(path)).get("description", "")
+                description = described if isinstance(described, str) else ""
+            except QexpError as error:
+                problem = str(error)
+            number = used[one, path.stem]
+            listed.append(
+                {"kind": one, "name": path.stem, "path": str(path), "runs": number, "description": description,
+                 "problem": problem}
+            )  # fmt: skip
+    return listed
+
+
 def tables(*, workspace: str | Path | None = None) -> Tables:
     """The tables of names that specs may use, with the entries of the workspace's own extensions."""
     from qexp.assemble import tables_here

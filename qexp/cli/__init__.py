@@ -31,6 +31,7 @@ from qexp.cli import (
     run,
     schema,
     show,
+    specs,
     stop,
     study,
     supervise,
@@ -119,6 +120,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Specs and data": {
         "init": init.init,
+        "specs": specs.specs,
         "validate": validate.validate,
         "tables": tables.tables,
         "schema": schema.schema,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+import qexp as package
 from qexp.assemble import BUILT_IN, KINDS
 from qexp.cli import app
 from qexp.runs.planning.prepare import Plan, prepare
@@ -18,7 +19,7 @@ from tests.conftest import started
 
 COMMANDS = [
     "run", "matrix", "predict", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify",
-    "validate", "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
+    "validate", "specs", "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
     "execute", "supervise", "train-folds", "data",
 ]  # fmt: skip
 
@@ -86,6 +87,27 @@ def test_an_init_that_the_disk_refuses_says_so_in_a_line_and_can_be_repeated(tmp
     assert init("ulimit -f 1;") == (2, "error: cannot write to place: File too large\n")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
     assert init()[0] == 0
+
+
+def test_specs_are_listed_with_what_they_say_and_how_many_runs_they_have(qexp, here):
+    (here / "specs/models/broken.json").write_text("{")
+    (here / "specs/datasets/worded.json").write_text('{"description": "In\\nsome words."}')
+    code, stdout, stderr = qexp("specs")
+    assert code == 0
+    assert [line.split()[:3] for line in stdout.splitlines()] == [
+        ["kind", "name", "runs"],
+        ["dataset", "sound", "1"],
+        ["dataset", "worded", "0"],
+        ["model", "broken", "0"],
+        ["model", "sound", "1"],
+        ["experience", "sound", "1"],
+    ]
+    assert "In some words." in stdout
+    assert "specs/models/broken.json at $: not valid JSON" in stderr
+    listed = json.loads(qexp("specs", "dataset", "--json").stdout)
+    assert listed == package.specs("dataset")
+    assert [(one["name"], one["runs"], one["problem"]) for one in listed] == [("sound", 1, None), ("worded", 0, None)]
+    assert qexp("specs", "modle") == (2, "", "error: no kind of spec 'modle'; did you mean 'model'?\n")
 
 
 def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):
