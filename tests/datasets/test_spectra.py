@@ -617,3 +617,50 @@ def test_what_is_judged_of_a_spectrum_are_its_hidden_channels_and_all_of_anythin
     assert torch.equal(judged[:, ::PATCH_SIZE], data.test["mask"] > 0.5)
     assert data.counted(TARGET, data.test) is None
     assert samples(dataset).counted("spectrum", data.test) is None
+
+
+# Lists as MAX publishes them
+
+
+def apart(folders: Path) -> None:
+    """info.csv without the spectra of val.csv, and targets without an end of line."""
+    kept = {line.split(",")[0] for line in (folders / "train/val.csv").read_text().splitlines()[1:]}
+    lines = (folders / "train/info.csv").read_text().splitlines()
+    rest = [line for line in lines if line.split(",")[0] not in kept]
+    assert len(rest) < len(lines)
+    (folders / "train/info.csv").write_text("\n".join(rest) + "\n")
+    for path in folders.glob("*/target/*.csv"):
+        path.write_text(path.read_text().strip())
+
+
+def test_lists_that_are_apart_name_all_spectra_together(folders):
+    inside = opened(folders)
+    apart(folders)
+    found = opened(folders)
+    assert set(found.names) == set(inside.names)
+    for name in ("part", "cores", "depths", "targets"):
+        ours, theirs = (
+            dict(zip(one.names.tolist(), getattr(one, name).tolist(), strict=True)) for one in (inside, found)
+        )
+        assert ours == theirs, name
+    assert set(found.names[found.part == "validation"]) == {f"C1_{number}.csv" for number in range(SPECTRA)}
+
+
+def test_a_spectrum_of_val_csv_that_is_nowhere_is_named_and_so_is_one_that_no_list_names(folders):
+    apart(folders)
+    rewrite(folders / "train/val.csv", "C1_0.csv", "C9_0.csv")
+    found = refused(folders)
+    assert re.search(r"val.csv names spectra that are not in .*train/spe: C9_0.csv", found)
+    assert re.search(r"train/spe holds spectra that .*info.csv does not name: C1_0.csv", found)
+
+
+def test_a_list_of_some_spectra_can_be_named_and_the_others_are_not_used(folders):
+    lines = (folders / "train/info.csv").read_text().splitlines()
+    (folders / "train/info_4.csv").write_text("\n".join(lines[:5]))
+    some = opened(folders, lists={"train": "info_4.csv"})
+    assert [(some.part == part).sum() for part in ("train", "validation", "test")] == [4, SPECTRA, SPECTRA]
+    alone = opened(folders, lists={"train": "info_4.csv", "validation": None})
+    assert [(alone.part == part).sum() for part in ("train", "validation", "test")] == [4, 0, SPECTRA]
+    assert len({opened(folders).fingerprint, some.fingerprint, alone.fingerprint}) == 3
+    assert "train has no info_5.csv, which lists the spectra" in refused(folders, lists={"train": "info_5.csv"})
+    assert "train has no val_2.csv" in refused(folders, lists={"validation": "val_2.csv"})

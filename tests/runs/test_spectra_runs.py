@@ -1,4 +1,4 @@
-"""Whole runs on spectra: the same bits however they are interrupted, first weights from others, marks of leaks."""
+"""Whole runs on spectra: the same bits however they are interrupted, initial weights from others, marks of leaks."""
 
 from __future__ import annotations
 
@@ -391,3 +391,21 @@ def test_show_tells_of_mixtures_where_there_are_some(here, qexp):
     train("masked", name="mixed", epochs=1, **{"dataset.mix": 0.5})
     assert "with up to 50% of another" in qexp("show", "mixed").stdout
     assert "of another" not in qexp("show", "masked_0").stdout
+
+
+def test_folders_as_max_publishes_them_pretrain_fine_tune_and_predict(tmp_path):
+    """info.csv names no spectrum of val.csv, and targets have no end of line."""
+    cores.write(tmp_path)
+    for folder in (tmp_path / "data/many", tmp_path / "data/few"):
+        kept = (folder / "train/val.csv").read_text().splitlines()[1:]
+        rest = [line for line in (folder / "train/info.csv").read_text().splitlines() if line not in kept]
+        (folder / "train/info.csv").write_text("\n".join(rest) + "\n")
+        for target in folder.glob("*/target/*"):
+            target.write_text(target.read_text().strip())
+    masked = package.run("masked", workspace=tmp_path, device="cpu")
+    tuned = package.run("finetune", workspace=tmp_path, device="cpu", pretrain=masked.name)
+    assert (masked.state, tuned.state) == ("done", "done")
+    assert {"validation", "test"} <= tuned.results.keys()
+    package.predict(tuned.name, tmp_path / "data/few/test", tmp_path / "made.csv", workspace=tmp_path)
+    made = list(csv.DictReader((tmp_path / "made.csv").open(newline="")))
+    assert len(made) == cores.SPECTRA * len(cores.CORES["test"])

@@ -46,6 +46,7 @@ class SpectraDataset:
     energy       of the first channel, and the step between channels, in keV; None if not known
     units        variable or column → unit
     fingerprint  expected SHA-256 of all data, if it is known
+    lists        of folders: part → the file that lists its spectra, if not info.csv, or val.csv for validation
     Raises DatasetError.
     """
 
@@ -62,12 +63,13 @@ class SpectraDataset:
         energy: Sequence[float] | None = None,
         units: Mapping[str, str] | None = None,
         fingerprint: str | None = None,
+        lists: Mapping[str, str | None] | None = None,
     ) -> None:
         self.path, self.target, self.channels, self.patch_size, self.mix = path, target, channels, patch_size, mix
         self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
         self._core, self._depth = core, depth
         self._refuse_arguments()
-        source = self._source(columns)
+        source = self._source(columns, lists)
         kept, read = _read(source, channels)
         self._counts = kept.opened()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
@@ -171,9 +173,11 @@ class SpectraDataset:
         for name in sorted(self._units.keys() - known):
             findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
 
-    def _source(self, columns: str) -> SpectrumSource:
+    def _source(self, columns: str, lists: Mapping[str, str | None] | None) -> SpectrumSource:
         if self.path.is_dir():
-            return Folders(self.path, self.target is not None, self.channels)
+            return Folders(self.path, self.target is not None, self.channels, lists)
+        if lists:
+            raise DatasetError([(("lists",), f"{self.path} is no folder; a table lists its spectra itself")])
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
             return SpectrumTable(self.path, self.target, self.channels, columns)
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"

@@ -6,8 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,15 @@ class Folders:
     """The spectra of a folder with train/ and, if there is one, test/.
 
     labelled  whether every spectrum has a number in target/
+    lists     part → the file that lists its spectra, if not info.csv, or val.csv for validation; None: no validation
     """
 
     listed = INFO
 
-    def __init__(self, path: Path, labelled: bool, channels: int) -> None:
-        self.path, self._labelled, self._channels = path, labelled, channels
+    def __init__(
+        self, path: Path, labelled: bool, channels: int, lists: Mapping[str, str | None] | None = None
+    ) -> None:
+        self.path, self._labelled, self._channels, self._lists = path, labelled, channels, dict(lists or {})
 
     def state(self) -> list[Any]:
         """Path, size and time of change of every file."""
@@ -39,11 +41,12 @@ class Folders:
         for part in self._parts():
             for folder in (SPECTRA, *([TARGETS] if self._labelled else [])):
                 digest.update(os.fsencode("\n".join([f"{part.name}/{folder}", *_states(part / folder)])))
-            for name in (INFO, KEPT_FOR_VALIDATION):
+            for name in (self._info(part).name, self._kept().name):
                 if (part / name).is_file():
                     status = (part / name).stat()
                     digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
-        return [str(self.path.absolute()), self._labelled, self._channels, digest.hexdigest()]
+        lists = [self._lists] if self._lists else []
+        return [str(self.path.absolute()), self._labelled, self._channels, *lists, digest.hexdigest()]
 
     def rows(self) -> SpectrumRows:
         findings = Findings()
@@ -52,11 +55,18 @@ class Folders:
         columns: dict[str, list[str]] = {}
         targets: list[float] = []
         for part in self._parts():
-            listed = dict(described(part / INFO, findings))
-            compare(part / SPECTRA, files_in(part / SPECTRA), part / INFO, listed, findings)
+            info = self._info(part)
+            listed = dict(described(info, findings))
+            validation = self._validation(findings) if part.name == TRAIN else {}
+            # In published folders info.csv does not name what val.csv does. Where both do, info.csv counts.
+            apart = {name: cells for name, cells in validation.items() if name not in listed}
+            there = files_in(part / SPECTRA)
+            compare(part / SPECTRA, there, info, listed, findings, None if part.name in self._lists else apart)
+            for name in sorted(apart.keys() - set(there)):
+                findings.add(f"{self._kept()} names spectra that are not in {part / SPECTRA}", name)
+            listed |= apart
             if self._labelled:
                 targets += _targets(part, list(listed), findings)
-            validation = _validation(part, listed, findings)
             for name, cells in listed.items():
                 for column, cell in cells.items():
                     columns.setdefault(column, [""] * len(names)).append(cell)
@@ -92,10 +102,27 @@ class Folders:
                     where = ("target",) if name == TARGETS else ("path",)
                     what = "the number of every spectrum" if name == TARGETS else "the spectra, a file for each"
                     findings.add(f"{part} has no folder {name}/, which holds {what}", where=where)
-            if not (part / INFO).is_file():
-                findings.add(f"{part} has no {INFO}, which lists the spectra and names their cores")
+            if not self._info(part).is_file():
+                findings.add(f"{part} has no {self._info(part).name}, which lists the spectra and names their cores")
+        if self._lists.get(VALIDATION) and not self._kept().is_file():
+            findings.add(f"{train} has no {self._kept().name}", where=("lists", VALIDATION))
         findings.refuse()
         return parts
+
+    def _info(self, part: Path) -> Path:
+        """The list of a part's spectra."""
+        return part / (self._lists.get(part.name) or INFO)
+
+    def _kept(self) -> Path:
+        """The list of the spectra for validation."""
+        return self.path / TRAIN / (self._lists.get(VALIDATION) or KEPT_FOR_VALIDATION)
+
+    def _validation(self, findings: Findings) -> dict[str, dict[str, str]]:
+        """Name and other columns of the spectra for validation, as their list has them."""
+        if not self._kept().is_file() or self._lists.get(VALIDATION, "") is None:
+            return {}
+        lines = [cells for _, cells in _lines(self._kept(), findings)]
+        return {name: dict(zip(lines[0][1:], cells, strict=False)) for name, *cells in lines[1:]}
 
     def _meant(self) -> str:
         if (self.path / SPECTRA).is_dir():
@@ -182,8 +209,18 @@ def files_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
 
 
-def compare(folder: Path, there: Sequence[str], info: Path, names: Collection[str], findings: Findings) -> None:
-    """Find spectra that info.csv names and the folder lacks, and files that info.csv does not name."""
+def compare(
+    folder: Path,
+    there: Sequence[str],
+    info: Path,
+    names: Collection[str],
+    findings: Findings,
+    besides: Collection[str] | None = (),
+) -> None:
+    """Find spectra that a list names and the folder lacks, and files that it does not name.
+
+    besides  files that another list names; None if the folder may hold files that are not used
+    """
     if not there:
         findings.add(f"{folder} holds no file")
     if not there or not names:
@@ -193,8 +230,8 @@ def compare(folder: Path, there: Sequence[str], info: Path, names: Collection[st
     for name in names:
         if name not in known:
             findings.add(f"{info} names spectra that are not in {folder}{example}", name)
-    for name in there:
-        if name not in names:
+    for name in () if besides is None else there:
+        if name not in names and name not in besides:
             findings.add(f"{folder} holds spectra that {info} does not name", name)
 
 
@@ -218,14 +255,3 @@ def _targets(part: Path, names: list[str], findings: Findings) -> list[float]:
                 value = read
         found.append(value)
     return found
-
-
-def _validation(part: Path, listed: dict[str, dict[str, str]], findings: Findings) -> set[str]:
-    path = part / KEPT_FOR_VALIDATION
-    if part.name != TRAIN or not path.is_file():
-        return set()
-    named = [cells[0] for _, cells in islice(_lines(path, findings), 1, None)]
-    for name in named:
-        if name not in listed:
-            findings.add(f"{path} names spectra that {INFO} beside it does not", name)
-    return set(named)
