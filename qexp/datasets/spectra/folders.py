@@ -230,8 +230,8 @@ def compare(
     for name in names:
         if name not in known:
             findings.add(f"{info} names spectra that are not in {folder}{example}", name)
-    for name in () if besides is None else there:
-        if name not in names and name not in besides:
+    for name in there:
+        if besides is not None and name not in names and name not in besides:
             findings.add(f"{folder} holds spectra that {info} does not name", name)
 
 
