@@ -21,6 +21,7 @@ from qexp.api import (
     run,
     runs,
     specs,
+    status,
     study,
     sweep,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "run",
     "runs",
     "specs",
+    "status",
     "study",
     "sweep",
 ]

@@ -18,6 +18,7 @@ from qexp.api.keeping import (
     trash,
 )
 from qexp.api.looking import (
+    Status,
     Summary,
     ancestors,
     columns,
@@ -29,6 +30,7 @@ from qexp.api.looking import (
     rows,
     runs,
     select,
+    status,
     tree,
 )
 from qexp.api.run_handle import Run, open_run, open_runs
@@ -55,6 +57,7 @@ __all__ = [
     "Pretraining",
     "PurgedCache",
     "Run",
+    "Status",
     "Stopped",
     "Summary",
     "Validation",
@@ -91,6 +94,7 @@ __all__ = [
     "schema",
     "select",
     "specs",
+    "status",
     "stop",
     "stop_launch",
     "study",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,50 @@ def runs(
         where, status=status, tags=tags, launch=launch, workspace=workspace,
     )  # fmt: skip
     return ordered(found, sort, reverse)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A workspace at a glance."""
+
+    counts: Mapping[str, int]
+    """State → number of runs."""
+    unfinished: Sequence[Summary]
+    """Runs at work, and runs that wait."""
+    sizes: Mapping[str, int]
+    """`runs`, `trash` and `cache`, and `free` on the disk of the runs [bytes]."""
+
+    def document(self) -> dict[str, Any]:
+        keys = ("name", "state", "epochs", "folds", "started", "job")
+        unfinished = [{key: one[key] for key in keys} for one in self.unfinished]
+        return {"counts": dict(self.counts), "unfinished": unfinished, "sizes": dict(self.sizes)}
+
+
+def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> Status:
+    """Numbers of runs by state, the runs at work, and the use of the disk.
+
+    sizes  look at the size of every file, which takes a second for ten thousand runs; else `sizes` is empty
+    """
+    from collections import Counter
+    from shutil import disk_usage
+
+    from qexp import files
+    from qexp.runs.record.state import State
+
+    place = workspaces.find(workspace)
+    found = every_run(warn=warn, workspace=place.root)
+    known = Counter(one["state"] for one in found)
+    counts = {str(state): known[state] for state in State if known[state]}
+    unfinished = sorted((one for one in found if State(one["state"]).unfinished), key=lambda one: one["created"] or "")
+    measured = {}
+    if sizes:
+        from qexp.datasets.array_cache import cache_folder
+        from qexp.runs.upkeep import trash as trashes
+
+        trash, runs = files.size_of(trashes.folder(place)), files.size_of(place.runs)
+        free = disk_usage(place.root).free
+        measured = {"runs": runs - trash, "trash": trash, "cache": files.size_of(cache_folder()), "free": free}
+    return Status(counts, unfinished, measured)
 
 
 def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> list[Summary]:

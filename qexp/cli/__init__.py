@@ -32,6 +32,7 @@ from qexp.cli import (
     schema,
     show,
     specs,
+    status,
     stop,
     study,
     supervise,
@@ -98,6 +99,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Train": {"run": run.run, "study": study.study, "wait": wait.wait, "stop": stop.stop},
     "Look": {
         "ls": ls.ls,
+        "status": status.status,
         "show": show.show,
         "compare": compare.compare,
         "figures": figures.figures,

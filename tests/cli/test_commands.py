@@ -18,9 +18,9 @@ from qexp.workspace import Workspace
 from tests.conftest import started
 
 COMMANDS = [
-    "run", "matrix", "predict", "ls", "show", "logs", "wait", "stop", "where", "tag", "note", "compare", "verify",
-    "validate", "specs", "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor", "reindex",
-    "execute", "supervise", "train-folds", "data",
+    "run", "matrix", "predict", "ls", "status", "show", "logs", "wait", "stop", "where", "tag", "note", "compare",
+    "verify", "validate", "specs", "tables", "schema", "init", "rm", "restore", "purge", "export", "import", "doctor",
+    "reindex", "execute", "supervise", "train-folds", "data",
 ]  # fmt: skip
 
 FOR_MACHINES = ("execute", "supervise", "train-folds")
@@ -108,6 +108,30 @@ def test_specs_are_listed_with_what_they_say_and_how_many_runs_they_have(qexp, h
     assert listed == package.specs("dataset")
     assert [(one["name"], one["runs"], one["problem"]) for one in listed] == [("sound", 1, None), ("worded", 0, None)]
     assert qexp("specs", "modle") == (2, "", "error: no kind of spec 'modle'; did you mean 'model'?\n")
+
+
+def test_the_status_counts_runs_and_bytes_and_names_what_is_at_work(qexp, here, monkeypatch):
+    record = json.loads((here / "runs/sound_0/run.json").read_text())
+    for name, state in (("waits", "created"), ("failed", "failed"), ("gone", "out_of_memory")):
+        (here / "runs" / name).mkdir()
+        changed = {**record, "name": name, "state": state, "attempts": [], "created": "2026-01-01T00:00:00.000+00:00"}
+        (here / "runs" / name / "run.json").write_text(json.dumps(changed))
+    code, stdout, stderr = qexp("status")
+    assert (code, stderr) == (0, "")
+    first, *rest = stdout.splitlines()
+    assert first == "1 created, 1 done, 1 failed, 1 out of memory"
+    assert rest[1].split() == ["name", "state", "epochs", "started"]
+    assert rest[2].split()[:2] == ["waits", "created"]
+    assert re.fullmatch(r"[0-9.]+ [kM]?B runs, 0 B trash, .* cache of data, .* free on this disk", rest[-1])
+    seen = json.loads(qexp("status", "--json").stdout)
+    assert seen["counts"] == {"created": 1, "done": 1, "failed": 1, "out_of_memory": 1}
+    assert [one["name"] for one in seen["unfinished"]] == ["waits"]
+    assert seen["sizes"]["runs"] > 10_000
+    assert qexp("rm", "sound_0").code == 0
+    after = package.status()
+    assert after.sizes["trash"] > after.sizes["runs"] > 0
+    code, _, stderr = qexp("status", "--live")
+    assert (code, "--live needs a terminal" in stderr) == (2, True)
 
 
 def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):
