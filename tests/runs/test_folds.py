@@ -95,6 +95,11 @@ def test_the_result_is_over_all_held_out_rows_together(run):
         line for fold in made.all_folds() for line in csv.DictReader((fold.path / "predictions.csv").open(newline=""))
     ]
     assert sorted(line["stone"] for line in lines) == sorted(row[0] for row in table())
+    together = list(csv.DictReader((made.results / "predictions.csv").open(newline="")))
+    assert [line.pop("fold") for line in together] == [
+        fold.name for fold in made.all_folds() for _ in csv.DictReader((fold.path / "predictions.csv").open())
+    ]
+    assert together == lines
     assert sorted(int(line["row"]) for line in lines) == list(range(2, ROWS + 2))
     error = [float(line["iron_estimate"]) - float(line["iron"]) for line in lines]
     metrics = made.record().results["test"]["iron"]

@@ -32,7 +32,7 @@ from qexp.tables import built
 Array = NDArray[np.float64]
 
 PREDICTIONS = "predictions.csv"
-"""File of a fold with a line per held-out row."""
+"""File of a fold with a line per held-out row, and of the run with those of all folds."""
 
 
 def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
@@ -73,6 +73,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
     _write_table(directory, plan, estimates, spreads, truth, rows)
+    _write_lines(directory, plan)
     return Results({"test": results}, {"test": intervals}, compared, features=features)
 
 
@@ -93,6 +94,18 @@ def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]
     with np.errstate(invalid="ignore"):
         estimates, spreads = totals / times[:, None]
     return estimates, spreads, np.flatnonzero(times)
+
+
+def _write_lines(directory: RunDirectory, plan: Folds) -> None:
+    """Write the lines of all folds to one file, each with the name of its fold."""
+    columns: list[str] = []
+    lines = []
+    for fold in plan.folds:
+        with (directory.fold(fold.name).path / PREDICTIONS).open(newline="") as file:
+            columns, *of_fold = csv.reader(file)
+        lines += [[fold.name, *line] for line in of_fold]
+    name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
+    files.write_csv(directory.results / PREDICTIONS, [name, *columns], lines)
 
 
 def _features(plan: Folds, rows: Rows) -> tuple[Feature, ...]:
