@@ -50,7 +50,7 @@ class Layout(TorchFunctionMode):
 
 OF_SHAPE = frozenset(
     ("__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous", "numel", "pad",
-     "reshape", "size", "view")
+     "reshape", "size", "sym_max", "view")
 )  # fmt: skip
 """Functions that only read a tensor's properties, or change its view."""
 
@@ -209,14 +209,15 @@ RULES: Mapping[Callable[..., Any], Callable[..., Made]] = {
     **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pooled),
     functional.adaptive_avg_pool2d: _averaged,
     torch.cat: _joined,
-    **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub), _combined),
+    **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub, Tensor.div), _combined),
     Tensor.mean: _mean,
     **dict.fromkeys(
         (
             functional.silu, functional.leaky_relu, functional.relu, functional.elu, functional.selu,
-            functional.gelu,
-            functional.softplus, functional.dropout, functional.batch_norm, functional.layer_norm,
-            torch.sigmoid, torch.tanh, torch.asinh,
+            functional.gelu, functional.hardtanh, functional.mish, functional.softsign, functional.softmax,
+            functional.softplus, functional.hardsigmoid,
+            functional.dropout, functional.batch_norm, functional.layer_norm,
+            torch.sigmoid, torch.tanh, torch.asinh, torch.exp, torch.ones_like,
         ),
         _alike,
     ),

@@ -27,6 +27,7 @@ from qexp.datasets.transforms import TRANSFORMS
 from qexp.datasets.transforms.elementwise import Scale
 from qexp.datasets.transforms.fitted import Standardize
 from qexp.errors import QexpError
+from qexp.models.activations import ACTIVATIONS
 from qexp.models.inversion import Inversion
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
 from qexp.models.network import Branch, Network, Operation, initialise
@@ -220,6 +221,13 @@ def test_every_module_leaves_as_it_is_for_any_batch_and_for_every_frame_that_it_
     require_same(said, tmp_path / "out", network, *questions)
 
 
+def test_every_activation_leaves_as_it_is(said, tmp_path):
+    network = network_of((3, 8, 16), lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values())))
+    graph = write(tmp_path / "out", network, network)
+    assert graph.inputs == [("batch", 3, "height", "width")]
+    require_same(said, tmp_path / "out", network, {"x": numbers(2, 3, 8, 16)}, {"x": numbers(5, 3, 9, 4)})
+
+
 class RoundedUp(nn.Module):
     """Fills a frame up to a multiple of 3, by an amount that is counted downwards, and makes cells of 3."""
 
@@ -239,6 +247,8 @@ class RoundedUp(nn.Module):
         lambda shape: MODULES["conv"].build(shape, filters=[3, 4], kernel_size=4, stride=3),
         lambda shape: MODULES["conv"].build(shape, filters=[3], kernel_size=2, stride=2, padding="valid"),
         lambda shape: MODULES["dle_unet"].build(shape, outputs=1, blocks=4, filters=2),
+        lambda shape: MODULES["max_pooling"].build(shape, [3, 2], [2, 3], "same"),
+        lambda shape: MODULES["average_pooling"].build(shape, [4, 2], [3, 1], "same"),
     ],
 )
 def test_frames_are_filled_up_by_what_their_own_size_asks_for(build, said, tmp_path):

@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from qexp.models.activations import ACTIVATIONS
 from qexp.models.layout import RULES, Layout
+from qexp.models.modules.pooling import average_pooling, max_pooling
 
 
 def meta(*shape):
@@ -33,6 +35,8 @@ CASES = {
     "avg_pool2d, rounded up": lambda: nn.AvgPool2d(2, ceil_mode=True)(IMAGE),
     "max_pool2d": lambda: nn.MaxPool2d(3, 2)(IMAGE),
     "max_pool2d, dilated": lambda: nn.MaxPool2d(3, 1, dilation=2)(IMAGE),
+    "max_pool2d, same": lambda: max_pooling((4, 9, 7), 2, 3, "same")(IMAGE),
+    "avg_pool2d, same": lambda: average_pooling((4, 9, 7), [2, 4], [3, 1], "same")(IMAGE),
     "adaptive_avg_pool2d": lambda: nn.AdaptiveAvgPool2d((1, 2))(IMAGE),
     "cat": lambda: torch.cat([IMAGE, meta(2, 3, 9, 7)], dim=1),
     "cat, from the end": lambda: torch.cat([IMAGE, IMAGE], dim=-1),
@@ -51,6 +55,7 @@ CASES = {
         for name, activation in {
             "silu": nn.SiLU, "leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "elu": nn.ELU, "selu": nn.SELU,
             "gelu": nn.GELU, "softplus": nn.Softplus, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
+            **ACTIVATIONS,
         }.items()
     },
     "asinh": lambda: torch.asinh(IMAGE),
@@ -70,6 +75,13 @@ def test_shapes_and_operations_are_those_of_torch(name):
         assert not layout.complete
     else:
         assert layout.operations == expected.get_total_flops()
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "max_pool2d, same", "avg_pool2d, same"])
+def test_activations_and_pools_need_no_rules_of_torch(name):
+    with torch.no_grad(), Layout() as layout:
+        CASES[name]()
+    assert layout.complete
 
 
 @pytest.mark.parametrize(

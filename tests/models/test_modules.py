@@ -193,6 +193,56 @@ def test_pooling_takes_the_largest_and_the_mean_of_whole_windows():
     assert made("average_pooling", x, pool_size=3, strides=2)[0, 0].tolist() == [[6, 8], [16, 18]]
 
 
+def keras_windows(image, pool, steps):
+    """The pixels of the image in each window of Keras's padding "same", by the rule that its documentation gives."""
+    spans = []
+    for side, window, step in zip(image.shape, pool, steps, strict=True):
+        results = math.ceil(side / step)
+        first = -(max((results - 1) * step + window - side, 0) // 2)
+        spans.append([slice(max(first + n * step, 0), first + n * step + window) for n in range(results)])
+    return [[image[down, across] for across in spans[1]] for down in spans[0]]
+
+
+@pytest.mark.parametrize("size", [(5, 5), (6, 7), (2, 9)])
+@pytest.mark.parametrize(
+    ("pool", "steps"), [((2, 2), (2, 2)), ((2, 2), (1, 1)), ((3, 2), (2, 3)), ((4, 5), (3, 1)), ((1, 2), (3, 3))]
+)
+def test_pooling_with_padding_same_counts_the_pixels_of_the_image_alone(size, pool, steps):
+    x = values(1, 1, *size) - 5
+    windows = keras_windows(x[0, 0], pool, steps)
+    options = {"pool_size": list(pool), "strides": list(steps), "padding": "same"}
+    highest = torch.tensor([[window.max() for window in row] for row in windows])
+    assert torch.equal(made("max_pooling", x, **options)[0, 0], highest)
+    means = torch.tensor([[window.mean() for window in row] for row in windows])
+    torch.testing.assert_close(made("average_pooling", x, **options)[0, 0], means)
+
+
+@pytest.mark.parametrize("name", ["max_pooling", "average_pooling"])
+def test_a_pair_of_a_pools_sides_is_height_and_width_and_steps_are_as_wide_as_the_window_unless_told(name):
+    x = values(1, 2, 6, 9)
+    assert made(name, x, pool_size=[2, 3]).shape == (1, 2, 3, 3)
+    assert made(name, x, pool_size=[2, 3], strides=[1, 2]).shape == (1, 2, 5, 4)
+    assert made(name, x, pool_size=[2, 3], padding="same", strides=[4, 5]).shape == (1, 2, 2, 2)
+    assert torch.equal(made(name, x, pool_size=[2, 2], strides=[2, 2], padding="valid"), made(name, x))
+
+
+def test_softmax_shares_one_among_the_channels_of_every_pixel_or_among_features():
+    for x in (values(2, 3, 4, 5), values(2, 7)):
+        y = made("activation", x, activation="softmax")
+        torch.testing.assert_close(y.sum(1), torch.ones_like(x[:, 0]))
+        torch.testing.assert_close(y / y[:, :1], torch.exp(x - x[:, :1]))
+
+
+@pytest.mark.parametrize(("shape", "last"), [((2, 4, 5), 3), ((2, 6), 2), ((4,), 1)])
+def test_inputs_are_joined_along_their_last_axis_as_keras_counts_and_along_no_other(shape, last):
+    x = values(3, *shape)
+    for axis in (-1, last):
+        assert torch.equal(MODULES["concatenate"].build([shape, shape], axis=axis)([x, x]), torch.cat([x, x], dim=1))
+    for axis in {0, 1, 2, 4, -2} - {last}:
+        with pytest.raises(ShapeError, match=f"'axis' must be -1 or {last}, but is {axis}"):
+            MODULES["concatenation"].build([shape, shape], axis=axis)
+
+
 def test_the_global_average_is_each_channels_mean():
     x = values(3, 4, 5, 6)
     torch.testing.assert_close(made("global_average", x), x.mean((2, 3)))
@@ -250,6 +300,13 @@ def test_flatten_keeps_every_value_in_order():
         ("selu", 1.0507009873554805 * 1.6732632423543772 * (math.exp(-1) - 1), 2 * 1.0507009873554805),
         ("gelu", -(1 + math.erf(-1 / math.sqrt(2))) / 2, 1 + math.erf(2 / math.sqrt(2))),
         ("silu", -1 / (1 + math.e), 2 / (1 + math.exp(-2))),
+        ("swish", -1 / (1 + math.e), 2 / (1 + math.exp(-2))),
+        ("mish", -math.tanh(math.log1p(math.exp(-1))), 2 * math.tanh(math.log1p(math.exp(2)))),
+        ("relu6", 0, 2),
+        ("softsign", -1 / 2, 2 / 3),
+        ("softmax", 1 / (1 + math.exp(3)), 1 / (1 + math.exp(-3))),
+        ("hard_sigmoid", 2 / 6, 5 / 6),
+        ("exponential", math.exp(-1), math.exp(2)),
         ("softplus", math.log1p(math.exp(-1)), math.log1p(math.exp(2))),
         ("sigmoid", 1 / (1 + math.e), 1 / (1 + math.exp(-2))),
         ("tanh", math.tanh(-1), math.tanh(2)),

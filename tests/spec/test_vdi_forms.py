@@ -144,6 +144,46 @@ def test_a_second_view_must_be_whole(vdi, problems):
     ]
 
 
+def test_parameters_as_keras_names_them_are_taken(vdi, qexp):
+    operations = {
+        **ONE_VIEW_MODEL["operations"],
+        "down_sample": {
+            "module": "max_pooling",
+            "parameters": {"pool_size": [2, 2], "strides": [2, 2], "padding": "same"},
+        },
+        "relu": {"module": "activation", "parameters": {"activation": "swish"}},
+    }
+    vdi.write("model", {**ONE_VIEW_MODEL, "operations": operations}, "cnn")
+    concatenation = {"module": "concatenation", "parameters": {"axis": 3}}
+    two_views = {**TWO_VIEW_MODEL, "operations": {**TWO_VIEW_MODEL["operations"], "concatenation": concatenation}}
+    vdi.write("model", two_views, "cnn_twice")
+    assert qexp("validate") == (0, "", "9 specs are right\n")
+
+
+def test_pools_and_joins_that_are_told_kerass_defaults_are_those_that_are_told_nothing(vdi):
+    plain = assemble.experience("twice", {}, Workspace(vdi.root))
+    told = {
+        "model.operations.down_sample.parameters.padding": "valid",
+        "model.operations.concatenation.parameters.axis": -1,
+    }
+    assert assemble.experience("twice", told, Workspace(vdi.root)).digest == plain.digest
+    assert plain.document["model"]["operations"]["down_sample"]["parameters"] == {"pool_size": 2, "strides": None}
+    same = {"model.operations.down_sample.parameters.padding": "same"}
+    changed = assemble.experience("twice", same, Workspace(vdi.root))
+    assert changed.document["model"]["operations"]["down_sample"]["parameters"]["padding"] == "same"
+
+
+def test_views_are_joined_along_their_channels_only(vdi, problems):
+    operations = {
+        **TWO_VIEW_MODEL["operations"],
+        "concatenation": {"module": "concatenation", "parameters": {"axis": 1}},
+    }
+    assert problems(vdi.write("model", {**TWO_VIEW_MODEL, "operations": operations})) == [
+        "specs/models/sound.json at $.branches[2].operations[0]: operation 'concatenation': joins channels or "
+        "features, the last axis: 'axis' must be -1 or 3, but is 1"
+    ]
+
+
 # Forms that VDI gave up
 
 

@@ -24,6 +24,7 @@ from qexp.models.modules.parameters import (
     L2,
     LAYER_SCALE,
     LENGTH,
+    OF_JOINING,
     OF_PATCHES,
     OF_POOLING,
     OWN_SIZE,
@@ -47,7 +48,7 @@ class JoiningEntry(Entry):
 
 _CONCATENATE = JoiningEntry(
     build=concatenate,
-    parameters={},
+    parameters=OF_JOINING,
     help="Join several inputs along their channels; the only operation that takes a list as `x_name`.",
     example={"module": "concatenate"},
 )
@@ -261,11 +262,7 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "outputs": {**COUNT, "description": "channels that are made, one for each field"},
-                "blocks": {
-                    **COUNT,
-                    "maximum": 16,
-                    "description": "number of resolutions, each half the one before",
-                },
+                "blocks": {**COUNT, "maximum": 16, "description": "number of resolutions, each half the one before"},
                 "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
                 "kernel_size": KERNEL,
                 "activation": SMOOTHER,

@@ -49,7 +49,8 @@ class SameConv2d(nn.Conv2d):
 
 def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
     """Pixels before and after, for ceil(side / stride) results; the odd one goes after, as in Keras."""
-    total = max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+    results = (side + stride - 1) // stride
+    total = torch.sym_max((results - 1) * stride + kernel_size - side, 0)
     return total // 2, total - total // 2
 
 

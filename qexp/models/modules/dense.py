@@ -58,10 +58,16 @@ class Concatenate(nn.Module):
         return torch.cat(tensors, dim=1)
 
 
-def concatenate(shapes: list[Shape], /) -> nn.Module:
-    """Join several inputs along their channels."""
+def concatenate(shapes: list[Shape], /, axis: int = -1) -> nn.Module:
+    """Join several inputs along their channels.
+
+    axis  counted as in Keras: the batch is 0, channels are last
+    """
     if not isinstance(shapes, list):
         raise ShapeError(f"joins several inputs, but has one, {written(shapes)}; list them as the branch's 'x_name'")
     if len({shape[1:] for shape in shapes}) > 1:
         raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
+    last = len(shapes[0])
+    if axis not in (-1, last):
+        raise ShapeError(f"joins channels or features, the last axis: 'axis' must be -1 or {last}, but is {axis}")
     return Concatenate()

@@ -16,10 +16,33 @@ L2 = {
 }
 KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
 SMOOTHER = {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of slope 0.01"}
+PAIR = {"minimum": 1, "items": COUNT, "minItems": 2, "maxItems": 2}
 OF_POOLING = {
     "properties": {
-        "pool_size": {**COUNT, "description": "side of the square window, in pixels"},
-        "strides": {"type": ["integer", "null"], "minimum": 1, "description": "step; the window's side if null"},
+        "pool_size": {
+            **PAIR,
+            "type": ["integer", "array"],
+            "description": "side of the square window, or its height and width, in pixels",
+        },
+        "strides": {
+            **PAIR,
+            "type": ["integer", "array", "null"],
+            "description": "step, or those down and across; the window's sides if null",
+        },
+        "padding": {
+            "enum": ["valid", "same"],
+            "x-left-out": "default",
+            "description": "valid: whole windows only; same: side / step results, rounded up, as in Keras",
+        },
+    }
+}
+OF_JOINING = {
+    "properties": {
+        "axis": {
+            "type": "integer",
+            "x-left-out": "default",
+            "description": "the axis of the channels or features in Keras's order: the last, -1",
+        }
     }
 }
 PATCHES = {
