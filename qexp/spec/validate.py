@@ -63,6 +63,8 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         for key in limit:
             if key not in value and f"'{key}' is a required property" == error.message:
                 yield path, _missing(key, value, schema.get("properties", {}))
+    elif rule in ("enum", "not") and "x-message" in schema:
+        yield path, schema["x-message"] + (f", not {described(value)}" if rule == "enum" else "")
     elif rule == "enum":
         noun = schema.get("x-noun")
         if isinstance(value, str):
@@ -72,8 +74,6 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
         yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {described(value)}"
-    elif rule == "not" and "x-message" in schema:
-        yield path, schema["x-message"]
     elif rule == "pattern":
         yield path, f"'{value}' is not a name; use letters, digits, - and _, beginning with a letter"
     elif rule in _LIMITS:

@@ -43,7 +43,11 @@ class Callback:
 
 
 class ReduceOnPlateau(Callback):
-    """Multiply the learning rate by `factor` when the validation loss has not improved for `patience` epochs."""
+    """Multiply the learning rate by `factor` when a loss has not improved for `patience` epochs; 0 counts as 1.
+
+    monitor        val_loss or loss, that on training samples
+    mode, verbose  of Keras; they change nothing
+    """
 
     def __init__(
         self,
@@ -52,9 +56,12 @@ class ReduceOnPlateau(Callback):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        verbose: int = 0,
     ) -> None:
         self._factor, self._patience, self._min_delta = factor, patience, min_delta
-        self._cooldown, self._min_lr = cooldown, min_lr
+        self._cooldown, self._min_lr, self._monitor = cooldown, min_lr, monitor
         self.best = math.inf
         self.epochs_waited = 0
         self.cooling = 0
@@ -63,8 +70,9 @@ class ReduceOnPlateau(Callback):
         if self.cooling > 0:
             self.cooling -= 1
             self.epochs_waited = 0
-        if epoch.validation_loss < self.best - self._min_delta:
-            self.best = epoch.validation_loss
+        loss = _monitored(epoch, self._monitor)
+        if loss < self.best - self._min_delta:
+            self.best = loss
             self.epochs_waited = 0
         elif self.cooling == 0:
             self.epochs_waited += 1
@@ -75,23 +83,43 @@ class ReduceOnPlateau(Callback):
 
 
 class EarlyStopping(Callback):
-    """End the run when the loss on validation or on training samples has not improved for `patience` epochs."""
+    """End the run when the loss on validation or on training samples has not improved for `patience` epochs.
 
-    def __init__(self, patience: int = 10, min_delta: float = 0.0, monitor: str = "validation") -> None:
-        self._patience, self._min_delta, self._monitor = patience, min_delta, monitor
+    patience       0 counts as 1, as in Keras
+    mode, verbose  of Keras; they change nothing
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        monitor: str = "validation",
+        mode: str = "auto",
+        verbose: int = 0,
+    ) -> None:
+        self._patience, self._min_delta, self._monitor = max(patience, 1), min_delta, monitor
         self.best = math.inf
         self.epochs_waited = 0
 
     def after_epoch(self, epoch: Epoch) -> None:
-        loss = epoch.validation_loss if self._monitor == "validation" else epoch.line["train"]["loss"]
+        loss = _monitored(epoch, self._monitor)
         if loss < self.best - self._min_delta:
             self.best = loss
             self.epochs_waited = 0
             return
         self.epochs_waited += 1
         if self.epochs_waited >= self._patience:
-            monitored = "validation" if self._monitor == "validation" else "training"
-            epoch.stop(f"the {monitored} loss has not improved for {self._patience} epochs")
+            monitored = "validation" if self._monitor in OF_VALIDATION else "training"
+            waited = f"{self._patience} epoch{'s' if self._patience > 1 else ''}"
+            epoch.stop(f"the {monitored} loss has not improved for {waited}")
+
+
+OF_VALIDATION = ("validation", "val_loss")
+"""The part of the data, and Keras's name of its loss."""
+
+
+def _monitored(epoch: Epoch, monitor: str) -> float:
+    return epoch.validation_loss if monitor in OF_VALIDATION else float(epoch.line["train"]["loss"])
 
 
 class TestEvaluate(Callback):
@@ -101,11 +129,25 @@ class TestEvaluate(Callback):
         epoch.line["test"] = epoch.evaluate_test()
 
 
-PATIENCE = {"type": "integer", "minimum": 1, "description": "epochs without improvement"}
+PATIENCE = {"type": "integer", "minimum": 0, "description": "epochs without improvement; 0 counts as 1"}
 MIN_DELTA = {
     "type": "number",
     "minimum": 0,
     "description": "smallest decrease of the loss that counts as an improvement",
+}
+
+OF_KERAS = {
+    "mode": {
+        "enum": ["auto", "min"],
+        "x-message": "a loss is better the lower it is, so 'mode' must be 'min' or 'auto'",
+        "x-left-out": "always",
+        "description": "Keras's, which changes nothing: a loss always improves downwards",
+    },
+    "verbose": {
+        "type": ["integer", "boolean"],
+        "x-left-out": "always",
+        "description": "Keras's, which changes nothing",
+    },
 }
 
 CALLBACKS: dict[str, Entry] = {
@@ -122,9 +164,16 @@ CALLBACKS: dict[str, Entry] = {
                     "description": "epochs to wait after a reduction before counting again",
                 },
                 "min_lr": {"type": "number", "minimum": 0, "description": "lower bound of the learning rate"},
+                "monitor": {
+                    "enum": ["val_loss", "loss"],
+                    "x-message": "only the validation loss, 'val_loss', and the training loss, 'loss', are monitored",
+                    "x-left-out": "default",
+                    "description": "the loss on validation samples, or on training samples",
+                },
+                **OF_KERAS,
             }
         },
-        help="Lower the learning rate when the validation loss stops improving.",
+        help="Lower the learning rate when the validation loss, or the training loss, stops improving.",
         example={"type": "reduce_on_plateau", "parameters": {"patience": 8}},
     ),
     "early_stopping": Entry(
@@ -133,7 +182,13 @@ CALLBACKS: dict[str, Entry] = {
             "properties": {
                 "patience": PATIENCE,
                 "min_delta": MIN_DELTA,
-                "monitor": {"enum": ["validation", "train"], "description": "part of the data whose loss is monitored"},
+                "monitor": {
+                    "enum": ["validation", "train", "val_loss", "loss"],
+                    "x-message": "only the loss on validation samples, 'val_loss' or 'validation', and that on "
+                    "training samples, 'loss' or 'train', are monitored",
+                    "description": "part of the data whose loss is monitored, or Keras's name of that loss",
+                },
+                **OF_KERAS,
             }
         },
         help="End the run when the validation loss, or the training loss, stops improving.",

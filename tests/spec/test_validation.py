@@ -437,10 +437,10 @@ EXPERIENCES = {
         ["early_stopping", ["reduce_on_plateau", {"patienc": 8}]],
         "$.additional_callbacks[1][1].patienc: unknown key 'patienc'; did you mean 'patience'?",
     ),
-    "a patience of no epochs": (
+    "a patience of less than no epochs": (
         "additional_callbacks",
-        [{"type": "early_stopping", "parameters": {"patience": 0}}],
-        "$.additional_callbacks[0].parameters.patience: must be at least 1",
+        [{"type": "early_stopping", "parameters": {"patience": -1}}],
+        "$.additional_callbacks[0].parameters.patience: must be at least 0",
     ),
     "an unknown precision": ("precision", "float16", "$.precision: no precision 'float16'; did you mean"),
     "a gradient clipped to nothing": ("gradient_clip", 0, "$.gradient_clip: must be greater than 0"),

@@ -173,6 +173,33 @@ def test_pools_and_joins_that_are_told_kerass_defaults_are_those_that_are_told_n
     assert changed.document["model"]["operations"]["down_sample"]["parameters"]["padding"] == "same"
 
 
+def with_callback(vdi, name="reduce_on_plateau", **parameters):
+    return vdi.write("experience", {**EXPERIENCE, "additional_callbacks": [[name, parameters]]}, "once")
+
+
+def test_callbacks_as_keras_writes_them_are_those_that_are_told_nothing(vdi):
+    with_callback(vdi, patience=8)
+    plain = assemble.experience("once", {}, Workspace(vdi.root))
+    for mode, verbose in (("auto", 1), ("min", True), ("auto", 0)):
+        with_callback(vdi, patience=8, monitor="val_loss", mode=mode, verbose=verbose)
+        assert assemble.experience("once", {}, Workspace(vdi.root)).document == plain.document
+    with_callback(vdi, patience=0, monitor="loss")
+    (callback,) = assemble.experience("once", {}, Workspace(vdi.root)).document["additional_callbacks"]
+    assert (callback["parameters"]["monitor"], callback["parameters"]["patience"]) == ("loss", 0)
+
+
+@pytest.mark.parametrize("name", ["reduce_on_plateau", "early_stopping"])
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [("monitor", "val_mae", "'val_loss'"), ("monitor", "val_mae", "'loss'"), ("mode", "max", "the lower it is")],
+)
+def test_what_else_keras_monitors_is_an_error_that_says_what_would_work(vdi, problems, name, key, value, named):
+    (said,) = problems(with_callback(vdi, name, **{key: value}))
+    assert said.startswith(f"specs/experiences/once.json at $.additional_callbacks[0][1].{key}: ")
+    assert named in said
+    assert said.endswith(f'not the text "{value}"')
+
+
 def test_views_are_joined_along_their_channels_only(vdi, problems):
     operations = {
         **TWO_VIEW_MODEL["operations"],

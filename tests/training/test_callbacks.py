@@ -46,6 +46,7 @@ def keras_rates(losses, rate, factor=0.1, patience=2, min_delta=0.0, cooldown=0,
 
     https://keras.io/api/callbacks/reduce_lr_on_plateau/, keras 3, `on_epoch_end`.
     """
+    # Patience 0 acts after the first epoch without improvement, as 1 does.
     best, wait, cooling, rates = math.inf, 0, 0, []
     for loss in losses:
         rates.append(rate)
@@ -109,6 +110,7 @@ def test_a_rate_below_min_lr_is_not_raised_to_it():
     [
         {},
         {"patience": 1, "factor": 0.5},
+        {"patience": 0, "factor": 0.5},
         {"min_delta": 0.3},
         {"cooldown": 1},
         {"cooldown": 4, "patience": 3},
@@ -138,6 +140,23 @@ def test_a_run_stops_after_patience_epochs_without_improvement_and_says_so():
     assert epochs_until_stop(stopping(patience=3), [3, 2, 2, 2, 2, 1]) == 5
     run.rates(stopping(patience=3), [2, 2, 2, 2])
     assert "3 epochs" in run.stopped
+
+
+def test_patience_0_stops_at_the_first_epoch_without_improvement_and_says_so():
+    assert epochs_until_stop(stopping(patience=0), [3, 2, 2, 1]) == 3
+    run = Run()
+    run.rates(stopping(patience=0), [3, 2, 2])
+    assert run.stopped.endswith("for 1 epoch")
+
+
+@pytest.mark.parametrize("name", ["reduce_on_plateau", "early_stopping"])
+@pytest.mark.parametrize(("monitor", "acts"), [("loss", True), ("val_loss", False)])
+def test_the_loss_that_keras_calls_so_is_monitored(name, monitor, acts):
+    run, callback = Run(), CALLBACKS[name].build(patience=2, monitor=monitor, mode="min", verbose=1)
+    for run.validation_loss in (4, 3, 2, 1):
+        run.line = {"train": {"loss": 5.0}}
+        callback.after_epoch(run)
+    assert (run.stopped is not None or run.learning_rate < 1) == acts
 
 
 def test_a_run_that_improves_now_and_then_goes_on():
