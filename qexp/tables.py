@@ -38,7 +38,8 @@ class Entry:
             name: {**schema, **({"default": defaults[name]} if name in defaults else {})}
             for name, schema in self.parameters.get("properties", {}).items()
         }
-        return {"type": "object", **self.parameters, "properties": properties, "additionalProperties": False}
+        limits = {**self.parameters, "properties": properties, "additionalProperties": False}
+        return {"type": "object", "x-noun": "parameter", **limits}
 
 
 Table = Mapping[str, Entry]

@@ -17,8 +17,10 @@ from qexp.errors import DatasetError, Problem, SpecError
 from qexp.models.network import BranchError, Network, layers_above
 from qexp.models.shapes import from_spec, written
 from qexp.spec import defaults, resolve, validate
+from qexp.spec import kinds as spec_kinds
 from qexp.spec.finding import Finding, Where
 from qexp.spec.resolve import Override
+from qexp.spec.tolerated import as_read
 from qexp.tables import Tables, built
 from qexp.workspace import Workspace
 
@@ -92,6 +94,8 @@ class Checked:
     dataset: Dataset | None
     """None if it cannot be opened."""
     problems: list[Problem]
+    warnings: list[Problem]
+    """Warnings about what the documents say; those about data are the dataset's."""
 
 
 def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
@@ -100,7 +104,8 @@ def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
     try:
         loaded = resolve.experience(reference, changes, workspace)
     except SpecError as error:
-        return Checked(None, None, error.problems)
+        return Checked(None, None, error.problems, [])
+    warnings = _tolerate(loaded, changes, tables)
     document = loaded.document
     alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
     dataset = document.get("dataset")
@@ -113,18 +118,33 @@ def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
     if isinstance(document.get("model"), dict):
         problems += loaded.problems("model", parts.findings_in_model(document["model"]))
     if problems or opened is None:
-        return Checked(loaded, opened, problems)
+        return Checked(loaded, opened, problems, warnings)
     kind = kind_of(document["dataset"])
+    warnings += loaded.problems("experience", spec_kinds.kind_of(document["dataset"]).doubts_in_experience(document))
     document = loaded.document = kind.completed(document, workspace)
     problems = loaded.problems("experience", _in_whole(document, kind, opened, tables, available))
     if problems:
-        return Checked(loaded, opened, problems)
+        return Checked(loaded, opened, problems, warnings)
     network = network_of(document["model"], document["inputs"], document["outputs"], tables)
     problems = loaded.problems("model", kind.findings_in_model(opened, network, tables))
     samples = kind.samples(document, opened)
     for whose, finding in memory.of_experience(document, samples, network, tables, available):
         problems += loaded.problems(whose, [finding])
-    return Checked(loaded, opened, problems)
+    return Checked(loaded, opened, problems, warnings)
+
+
+def _tolerate(loaded: resolve.Loaded, changes: list[Override], tables: Tables) -> list[Problem]:
+    """Leave out what nothing reads of an experience, its dataset and its model; returns warnings about it."""
+    warnings = []
+    for kind in ("dataset", "model"):
+        part = loaded.document.get(kind)
+        if isinstance(part, dict):
+            overridden = [change.path[1:] for change in changes if change.path[0] == kind]
+            loaded.document[kind], found = as_read(kind, part, tables, overridden)
+            warnings += loaded.problems(kind, found)
+    overridden = [change.path for change in changes]
+    loaded.document, found = as_read("experience", loaded.document, tables, overridden)
+    return loaded.problems("experience", found) + warnings
 
 
 def _in_whole(

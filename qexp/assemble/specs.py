@@ -16,6 +16,7 @@ from qexp.spec.digest import digest
 from qexp.spec.finding import Where
 from qexp.spec.resolve import FOLDERS
 from qexp.spec.schema import DOCUMENTS, whole_schema
+from qexp.spec.tolerated import as_read
 from qexp.tables import Tables
 from qexp.workspace import Workspace
 
@@ -36,6 +37,8 @@ class Experience:
     tables: Tables = field(repr=False, compare=False)
     dataset: kinds.Dataset = field(repr=False, compare=False)
     """The dataset, as opened for the checks."""
+    warnings: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Warnings about what the specs say."""
 
     @property
     def digest(self) -> str:
@@ -76,6 +79,7 @@ def experience(
         extensions,
         tables,
         dataset,
+        tuple(str(problem) for problem in found.warnings),
     )
 
 
@@ -103,7 +107,7 @@ class Examined:
 
     problems: list[Problem]
     warnings: list[Problem]
-    """Warnings on the rows or fields of the dataset: allowed, but possibly not intended."""
+    """Warnings on keys, values, rows or fields: allowed, but possibly not intended."""
 
 
 def examined(path: Path, parts: Parts) -> Examined:
@@ -116,19 +120,22 @@ def examined(path: Path, parts: Parts) -> Examined:
         document = load.read(path, shown)
     except SpecError as error:
         return Examined(error.problems, [])
+    document, doubts = as_read(kind, document, parts.tables)
     if kind == "model":
         dataset, found = None, parts.findings_in_model(document)
     else:
         dataset, found = parts.dataset(document)
     said = dataset.warnings if dataset is not None else []
-    return Examined([Problem(shown, *one) for one in found], [Problem(shown, (), text) for text in said])
+    warnings = [*doubts, *(((), text) for text in said)]
+    return Examined([Problem(shown, *one) for one in found], [Problem(shown, *one) for one in warnings])
 
 
 def _examined_experience(path: Path, parts: Parts) -> Examined:
     found = checked(str(path), [], parts)
     if found.loaded is None or found.dataset is None:
-        return Examined(found.problems, [])
-    return Examined(found.problems, found.loaded.problems("dataset", [((), text) for text in found.dataset.warnings]))
+        return Examined(found.problems, found.warnings)
+    of_data = found.loaded.problems("dataset", [((), text) for text in found.dataset.warnings])
+    return Examined(found.problems, [*found.warnings, *of_data])
 
 
 def awaited_in(path: Path, parts: Parts) -> list[Problem]:
@@ -141,7 +148,10 @@ def awaited_in(path: Path, parts: Parts) -> list[Problem]:
         document, file, prefix = _dataset_in(path, kind, workspace)
     except SpecError:  # which `examined` reports
         return []
-    if not isinstance(document, dict) or validate.findings("dataset", document, parts.tables):
+    if not isinstance(document, dict):
+        return []  # likewise
+    document, _ = as_read("dataset", document, parts.tables)
+    if validate.findings("dataset", document, parts.tables):
         return []  # likewise
     waiting = kinds.kind_of(document).awaited(document, workspace)
     return [Problem(file, (*prefix, *where), message) for where, message in waiting]
@@ -176,4 +186,5 @@ def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tu
     if problems := examined(path, Parts(tables, workspace, machine.memory())).problems:
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
-    return path.stem, resolve.dataset_with_defaults(load.read(path), tables, schema)
+    document, _ = as_read("dataset", load.read(path), tables)
+    return path.stem, resolve.dataset_with_defaults(document, tables, schema)

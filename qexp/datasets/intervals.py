@@ -13,6 +13,9 @@ INTERVALS_PER_UNIT = 800.0
 SIZE_SPREAD = 0.1
 """Standard deviation of the logarithm of the sub-intervals' relative sizes (VDI)."""
 
+ROUNDING = 1e-9
+"""Shares that differ from 1 by no more than this add up to 1."""
+
 Interval = tuple[float, float]
 
 
@@ -28,14 +31,16 @@ def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.
     In every gap each part gets 1 + Poisson(8 · width · 100) sub-intervals with log-normal(0, 0.1) relative sizes that
     add up to the part's share of the gap; all of them then fill the gap in random order.
 
-    shares   fractions of the parts, which add up to 1
+    shares   fractions of the parts; what they leave of 1 belongs to no part
     returns  for each part its intervals, in increasing order
     """
-    parts: list[list[Interval]] = [[] for _ in shares]
+    rest = 1 - sum(shares)
+    every = [*shares, rest] if rest > ROUNDING else shares
+    parts: list[list[Interval]] = [[] for _ in every]
     for low, high in gaps(test):
         sizes: list[float] = []
         owners: list[int] = []
-        for part, share in enumerate(shares):
+        for part, share in enumerate(every):
             count = 1 + int(random.poisson(INTERVALS_PER_UNIT * (high - low)))
             relative = random.lognormal(0.0, SIZE_SPREAD, count)
             sizes.extend(relative / relative.sum() * (high - low) * share)
@@ -45,7 +50,7 @@ def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.
         edges[-1] = high
         for position, index in enumerate(order):
             parts[owners[index]].append((float(edges[position]), float(edges[position + 1])))
-    return parts
+    return parts[: len(shares)]
 
 
 def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ def _in_dataset(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
 
 
 def _in_model(document: dict[str, Any], tables: Tables) -> Iterator[Finding]:
-    if "graph" not in document and document.get("architecture") is None:
+    if "graph" not in document and (document.get("architecture") is None or "branches" in document):
         return
     operations = document.get("operations")
     inputs = {

@@ -153,3 +153,16 @@ def test_no_training_sample_falls_into_validation_or_test():
 def test_the_whole_axis_as_one_interval_leaves_numbers_as_they_are():
     numbers = np.random.default_rng(5).uniform(size=100)
     np.testing.assert_allclose(sample([(0.0, 1.0)], numbers), numbers, rtol=1e-15, atol=1e-16)
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.3), (0.25, 0.25), (0.9,)])
+def test_shares_that_make_less_than_1_leave_the_rest_of_every_gap_to_no_part(shares):
+    test = [(0.1, 0.2), (0.7, 0.8)]
+    parts = divided(1, test, shares)
+    assert len(parts) == len(shares)
+    for part, share in zip(parts, shares, strict=True):
+        for low, high in gaps(test):
+            taken = sum(b - a for a, b in part if low <= a and b <= high + 1e-12)
+            assert taken == pytest.approx(share * (high - low))
+    ordered = sorted(interval for part in [*parts, test] for interval in part)
+    assert all(one[1] <= other[0] + 1e-12 for one, other in pairwise(ordered))

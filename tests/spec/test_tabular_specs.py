@@ -257,7 +257,6 @@ DATASETS_WITH_A_FAULT = {
     "a unit of nothing": ("units.tio", "wt%", "$.units.tio", "did you mean 'tio2'"),
     "an unknown rule": ("missing", "dropp", "$.missing", "did you mean 'drop'"),
     "an unknown key": ("output", {}, "$.output", "did you mean 'outputs'"),
-    "a key of generated data": ("generation_type", "mogi", "$.generation_type", "unknown key"),
     "a group by no column": ("groups.mission.column", "site", "$.groups.mission.column", "did you mean 'Site'"),
     "no regular expression": ("groups.mission.pattern", "(", "$.groups.mission.pattern", "not a regular expression"),
     "a pattern that finds too little": ("groups.mission.pattern", "Apollo", "$.groups.mission.pattern", "'Luna16-0'"),

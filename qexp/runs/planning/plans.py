@@ -87,7 +87,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
                 seed=seed,
                 caution="; ".join(words for words in (caution, exposure.caution) if words),
                 seen=exposure.own,
-                warnings=(*differences, *exposure.warnings),
+                warnings=(*experience.warnings, *differences, *exposure.warnings),
             )
         )
     return plans

@@ -23,7 +23,7 @@ class GeneratedSpecs(SpecKind):
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         fixed, varyings = dataset.get("fixed", {}), dataset["varyings"]
         for name, value in fixed.items():
-            violation = None if value is False else quantity(name, quantities).violation(value)
+            violation = None if isinstance(value, bool) else quantity(name, quantities).violation(value)
             if violation:
                 yield ("fixed", name), f"{violation}, but is {value:g}"
             if name in varyings:
@@ -46,17 +46,36 @@ class GeneratedSpecs(SpecKind):
             for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
                 yield where, f"{violation}, but the axis goes from {low:g} to {high:g}"
 
+    def unread(self, dataset: Document) -> Iterator[Finding]:
+        fixed, varyings = dataset.get("fixed"), dataset.get("varyings")
+        if isinstance(fixed, dict) and isinstance(varyings, dict):
+            for name in fixed:
+                if name in varyings:
+                    yield ("fixed", name), f"'{name}' is fixed and varies: it varies, and this value is not used"
+
+    def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
+        fixed = dataset.get("fixed")
+        if isinstance(fixed, dict) and fixed.get("noise") is True:
+            yield ("fixed", "noise"), "true is read as a standard deviation of 1 m, as VDI does; write the number"
+
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        if abs(sum(experience["split"]) - 1) > 1e-9:
-            yield ("split",), f"the shares must add up to 1, but make {sum(experience['split']):g}"
+        if sum(experience["split"]) > 1 + 1e-9:
+            yield ("split",), f"the shares must add up to 1 at most, but make {sum(experience['split']):g}"
         if experience["batch_size"] > experience["sizes"][0]:
             yield (
                 ("batch_size",),
                 (f"a batch of {experience['batch_size']} is larger than the {experience['sizes'][0]} training samples"),
             )
 
+    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+        rest = 1 - sum(experience["split"])
+        if rest > 1e-9:
+            yield ("split",), f"the shares make {1 - rest:g}: the other {rest:g} of what is not for the test is unused"
+
     def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
-        fixed = {name: 0.0 if value is False else value for name, value in dataset.get("fixed", {}).items()}
+        fixed = {
+            name: float(value) if isinstance(value, bool) else value for name, value in dataset.get("fixed", {}).items()
+        }
         distributions = {
             name: long_form(value, tables["distributions"]) for name, value in dataset["distributions"].items()
         }

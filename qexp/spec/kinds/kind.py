@@ -61,6 +61,18 @@ class SpecKind(ABC):
         """Problems of an experience that its schema cannot find."""
         return iter(())
 
+    def unread(self, dataset: Document) -> Iterator[Finding]:
+        """Values of a dataset that nothing reads, with a warning each; the document is not checked yet."""
+        return iter(())
+
+    def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
+        """Warnings about values that may not be meant; the document is not checked yet."""
+        return iter(())
+
+    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+        """Warnings about a valid experience."""
+        return iter(())
+
     def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
         """A dataset, already with the defaults of its schema, with short forms expanded."""
         return dataset

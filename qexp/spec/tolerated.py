@@ -1,0 +1,82 @@
+"""What a document may hold although nothing reads it, as specs of VDI do: it is left out, with a warning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from qexp.did_you_mean import nearest
+from qexp.spec import old_forms
+from qexp.spec.finding import Finding, Where
+from qexp.spec.kinds import KINDS
+from qexp.spec.schema import whole_schema
+from qexp.tables import Tables
+
+Document = dict[str, Any]
+
+
+def as_read(
+    kind: str, document: Document, tables: Tables, overridden: Collection[Where] = ()
+) -> tuple[Document, list[Finding]]:
+    """The document without what nothing reads, and a warning about each thing that is read otherwise than written.
+
+    overridden  places of values that were given on the command line: what nothing reads of these stays, as an error
+    Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation would be another.
+    """
+    forms = [path for path, _ in old_forms.findings(kind, document, tables)]
+    unread = [*_unknown_keys(document, whole_schema(kind, tables)), *_unread_values(kind, document)]
+    warnings = [
+        (where, message)
+        for where, message in unread
+        if not any(where[: len(path)] == path for path in forms) and not _given(where, overridden)
+    ]
+    read = copy.deepcopy(document)
+    for where, _ in warnings:
+        _remove(read, where)
+    return read, warnings + _doubts(kind, read)
+
+
+def _given(where: Where, overridden: Collection[Where]) -> bool:
+    steps = [str(step) for step in where]
+    return any([str(step) for step in path[: len(steps)]] == steps for path in overridden)
+
+
+def _remove(document: Any, where: Where) -> None:
+    for step in where[:-1]:
+        document = document[step]
+    document.pop(where[-1], None)
+
+
+def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
+    for error in Draft202012Validator(schema).iter_errors(document):
+        if error.validator == "additionalProperties" and error.schema.get("x-noun") != "parameter":
+            for key in _unlike_any(error):
+                yield (*error.absolute_path, key), f"nothing reads the key '{key}'; it changes nothing"
+
+
+def _unlike_any(error: ValidationError) -> Iterator[str]:
+    """The unknown keys of an object that are misspellings neither of a known key nor of one that is missing."""
+    schema: Any = error.schema
+    given: Any = error.instance
+    known = schema.get("properties", {})
+    missing = [key for key in schema.get("required", []) if key not in given]
+    for key in given:
+        if key not in known and nearest(key, known) is None and not any(nearest(one, [key]) for one in missing):
+            yield key
+
+
+def _unread_values(kind: str, document: Document) -> Iterator[Finding]:
+    name = document.get("type")
+    if kind == "dataset" and isinstance(name, str) and name in KINDS:
+        yield from KINDS[name].unread(document)
+
+
+def _doubts(kind: str, document: Document) -> list[Finding]:
+    name = document.get("type")
+    if kind == "dataset" and isinstance(name, str) and name in KINDS:
+        return list(KINDS[name].doubts_in_dataset(document))
+    return []

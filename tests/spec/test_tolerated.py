@@ -1,0 +1,144 @@
+"""What nothing reads, and what VDI reads otherwise than it is written: accepted with a warning that names it."""
+
+import json
+
+import pytest
+
+from qexp import assemble
+from qexp.errors import SpecError
+from qexp.workspace import Workspace
+from tests.conftest import SOUND, put
+
+
+@pytest.fixture
+def warnings(qexp):
+    """What `qexp validate FILE` warns of, a line each; the file must be right."""
+
+    def said(file):
+        code, _, stderr = qexp("validate", file)
+        *lines, last = stderr.splitlines()
+        assert (code, last) == (0, "1 specs are right"), stderr
+        return lines
+
+    return said
+
+
+def whole(specs, **overrides):
+    return assemble.experience("sound", overrides, Workspace(specs.root))
+
+
+UNREAD = [
+    ("dataset", "comment"),
+    ("dataset", "matrix.comment"),
+    ("dataset", "distributions.depth.comment"),
+    ("model", "architecture"),
+    ("model", "inputs.displacement.comment"),
+    ("model", "operations.look.comment"),
+    ("model", "branches.0.comment"),
+    ("experience", "comment"),
+    ("experience", "author"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path"), UNREAD)
+def test_a_key_that_nothing_reads_is_named_in_a_warning_and_changes_nothing(specs, warnings, kind, path):
+    before = whole(specs)
+    key = path.rpartition(".")[2]
+    where = path.replace(".0.", "[0].")
+    file = specs.spoil(kind, (path, {"by": "hand"}))
+    (said,) = warnings(file)
+    assert said == f"warning: {file} at $.{where}: nothing reads the key '{key}'; it changes nothing"
+    after = whole(specs)
+    assert (after.document, after.digest) == (before.document, before.digest)
+    assert after.warnings == (said.removeprefix("warning: "),)
+
+
+def test_the_unread_keys_of_specs_inside_an_experience_are_told_with_their_place(specs, warnings):
+    inside = {"dataset": {**SOUND["dataset"], "comment": 1}, "model": {**SOUND["model"], "architecture": "graph"}}
+    file = specs.write("experience", {**SOUND["experience"], **inside})
+    assert [line.partition(" at ")[2].partition(":")[0] for line in warnings(file)] == [
+        "$.dataset.comment",
+        "$.model.architecture",
+    ]
+
+
+def test_a_run_is_told_what_nothing_reads(specs, qexp):
+    specs.spoil("dataset", ("comment", "mine"))
+    code, _, stderr = qexp("run", "sound", "--seeds", "0:2", "--dry-run")
+    assert code == 0
+    assert stderr.count("warning: specs/datasets/sound.json at $.comment: nothing reads the key 'comment'") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "meant"),
+    [
+        ("dataset", "varings", "varyings"),
+        ("model", "branches.0.operation", "operations"),
+        ("experience", "epoch", "epochs"),
+        ("experience", "batchSize", "batch_size"),
+    ],
+)
+def test_a_key_that_is_probably_misspelt_stays_an_error(specs, problems, kind, path, meant):
+    (said,) = problems(specs.spoil(kind, (path, 1)))
+    assert said.endswith(f"did you mean '{meant}'?")
+
+
+def test_an_unknown_parameter_stays_an_error_as_without_it_an_operation_would_be_another(specs, problems):
+    (said,) = problems(specs.spoil("model", ("operations.block.parameters.dilation_rate", 2)))
+    assert "$.operations.block.parameters.dilation_rate: unknown key 'dilation_rate'" in said
+
+
+@pytest.mark.parametrize("key", ["comment", "dataset.comment", "model.operations.look.comment"])
+def test_an_unread_key_on_the_command_line_stays_an_error(specs, key):
+    with pytest.raises(SpecError, match="unknown key 'comment'"):
+        whole(specs, **{key: 1})
+
+
+def test_a_graph_is_an_old_form_and_not_a_key_that_nothing_reads(specs, problems):
+    (said,) = problems(specs.spoil("model", ("graph", {}), ("branches", ...)))
+    assert "a model with 'graph' is an old form" in said
+
+
+# A variable in two places, noise that is true, and shares that leave something
+
+
+def test_a_variable_that_is_fixed_and_varies_varies(specs, warnings):
+    before = whole(specs).digest
+    (said,) = warnings(specs.spoil("dataset", ("fixed.depth", 1.0)))
+    assert said == (
+        "warning: specs/datasets/sound.json at $.fixed.depth: 'depth' is fixed and varies: it varies, and this value "
+        "is not used"
+    )
+    assert whole(specs).digest == before
+
+
+def test_a_variable_that_varies_cannot_be_fixed_on_the_command_line(specs):
+    with pytest.raises(SpecError, match=r"'depth' is fixed and varies; keep it in 'fixed' or in 'varyings'"):
+        whole(specs, **{"dataset.fixed.depth": 1.0})
+
+
+def test_noise_that_is_true_is_a_metre_as_in_vdi(specs, warnings):
+    (said,) = warnings(specs.spoil("dataset", ("fixed.noise", True)))
+    assert said.startswith("warning: specs/datasets/sound.json at $.fixed.noise: true is read as a standard deviation")
+    true = whole(specs)
+    specs.spoil("dataset", ("fixed.noise", 1.0))
+    assert true.digest == whole(specs).digest
+    assert (true.document["dataset"]["fixed"]["noise"], true.dataset.fixed["noise"]) == (1.0, 1.0)
+
+
+def test_noise_that_is_true_and_varies_varies(specs, warnings):
+    document = put(SOUND["dataset"], "fixed.noise", True)
+    document = put(document, "varyings.noise", [[0.1, 0.2]])
+    uniform = {"type": "uniform", "parameters": {"a": 0.0, "b": 0.1}}
+    (said,) = warnings(specs.write("dataset", put(document, "distributions.noise", uniform)))
+    assert "$.fixed.noise: 'noise' is fixed and varies" in said
+
+
+def test_shares_that_make_less_than_1_leave_the_rest_unused(specs, warnings):
+    (said,) = warnings(specs.spoil("experience", ("split", [0.7, 0.2])))
+    assert said == (
+        "warning: specs/experiences/sound.json at $.split: the shares make 0.9: the other 0.1 of what is not for the "
+        "test is unused"
+    )
+    assert json.loads((specs.root / "specs/experiences/sound.json").read_text())["split"] == [0.7, 0.2]
+    assert whole(specs).document["split"] == [0.7, 0.2]
