@@ -175,6 +175,10 @@ def _combined(x: Tensor, other: Any, **options: Any) -> Made:
         return None
 
 
+def _divided(x: Tensor, other: Any, **options: Any) -> Made:
+    return _combined(x, other) if x.is_floating_point() and not options else None
+
+
 def _mean(x: Tensor, dim: int | Sizes | None = None, keepdim: bool = False, **options: Any) -> Made:
     if dim is None or options:
         return None
@@ -209,7 +213,8 @@ RULES: Mapping[Callable[..., Any], Callable[..., Made]] = {
     **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pooled),
     functional.adaptive_avg_pool2d: _averaged,
     torch.cat: _joined,
-    **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub, Tensor.div), _combined),
+    **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub), _combined),
+    Tensor.div: _divided,
     Tensor.mean: _mean,
     **dict.fromkeys(
         (

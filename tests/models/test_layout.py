@@ -43,6 +43,8 @@ CASES = {
     "mul": lambda: IMAGE * meta(2, 4, 1, 1),
     "add": lambda: meta(7) + IMAGE,
     "sub": lambda: IMAGE - 1.5,
+    "div": lambda: IMAGE.div(meta(2, 1, 9, 7)),
+    "div, of integers": lambda: ROWS.long().div(2),
     "add, of integers": lambda: ROWS + meta(3, 1).long(),
     "mean": lambda: IMAGE.mean(dim=(2, -1)),
     "mean, of one side": lambda: IMAGE.mean(1, keepdim=True),
@@ -71,6 +73,7 @@ def test_shapes_and_operations_are_those_of_torch(name):
         made = CASES[name]()
     assert made.shape == shape
     assert made.is_meta
+    assert made.is_floating_point()
     if name == "no rule":
         assert not layout.complete
     else:
