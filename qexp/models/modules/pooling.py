@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,19 @@ def max_pooling(
     shape: Shape, /, pool_size: Sides = 2, strides: Sides | None = None, padding: str = "valid"
 ) -> nn.Module:
     """The largest value in each window, (batch, channel, height, width)."""
-    require_image(shape)
-    window, steps = _pair(pool_size), _pair(strides or pool_size)
-    return SameMaxPool2d(window, steps) if padding == "same" else nn.MaxPool2d(window, steps)
+    return _pooling(shape, SameMaxPool2d if padding == "same" else nn.MaxPool2d, pool_size, strides)
 
 
 def average_pooling(
     shape: Shape, /, pool_size: Sides = 2, strides: Sides | None = None, padding: str = "valid"
 ) -> nn.Module:
     """The mean of each window, (batch, channel, height, width)."""
+    return _pooling(shape, SameAvgPool2d if padding == "same" else nn.AvgPool2d, pool_size, strides)
+
+
+def _pooling(shape: Shape, build: Callable[..., nn.Module], pool_size: Sides, strides: Sides | None) -> nn.Module:
     require_image(shape)
-    window, steps = _pair(pool_size), _pair(strides or pool_size)
-    return SameAvgPool2d(window, steps) if padding == "same" else nn.AvgPool2d(window, steps)
+    return build(_pair(pool_size), _pair(strides or pool_size))
 
 
 def _pair(sides: Sides) -> tuple[int, int]:
