@@ -117,5 +117,5 @@ def test_training_may_end_by_the_training_loss(place, tmp_path):
     callback = '["early_stopping", {"patience": 1, "min_delta": 100, "monitor": "train"}]'
     trained, listener = trainer(place, tmp_path / "run", f"additional_callbacks=[{callback}]"), Counting()
     trained.run(listener, lambda: False)
-    assert trained.progress.stopped == "the training loss has not improved for 1 epochs"
+    assert trained.progress.stopped == "the training loss has not improved for 1 epoch"
     assert len(listener.lines) == 2
