@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
-import struct
 import sys
 
 TURNS = "10000"
@@ -38,6 +35,10 @@ def take_short_turns() -> None:
     takes 2.4 to 2.8 times as long.
     Does nothing elsewhere, or for a thread whose scheduling was changed by somebody.
     """
+    import ctypes  # takes milliseconds, which commands that only read need not wait for
+    import platform
+    import struct
+
     number = SCHED_SETATTR.get(platform.machine())
     if sys.platform != "linux" or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return

@@ -43,9 +43,10 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
 
     Raises NotFoundError if there are none.
     """
+    from qexp.spec.resolve import FOLDERS
+
     place = workspaces.find(workspace)
-    folders = ("datasets", "models", "experiences")
-    paths = list(files or sorted(path for kind in folders for path in (place.specs / kind).glob("*.json")))
+    paths = list(files or sorted(path for kind in FOLDERS.values() for path in (place.specs / kind).glob("*.json")))
     if not paths:
         raise NotFoundError(f"no specs in {place.specs}")
 
@@ -72,16 +73,14 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
 
     from qexp.api.looking import every_run
     from qexp.api.warn import ignore
-    from qexp.did_you_mean import suggestion
     from qexp.spec.load import read
     from qexp.spec.resolve import FOLDERS
 
-    if kind is not None and kind not in FOLDERS:
-        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, FOLDERS)}")
+    kinds = FOLDERS if kind is None else [_known(kind)]
     place = workspaces.find(workspace)
     used = Counter((one, run.get(one)) for run in every_run(warn=ignore, workspace=place.root) for one in FOLDERS)
     listed = []
-    for one in FOLDERS if kind is None else [kind]:
+    for one in kinds:
         for path in sorted((place.specs / FOLDERS[one]).glob("*.json")):
             description, problem = "", None
             try:
@@ -109,12 +108,19 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
     """The JSON Schema of a kind of spec: dataset, model or experience."""
     from qexp.assemble import tables_here
+    from qexp.spec.schema import whole_schema
+
+    return whole_schema(_known(kind), tables_here(workspace))
+
+
+def _known(kind: str) -> str:
+    """The kind of spec. Raises QexpError if there is none of that name."""
     from qexp.did_you_mean import suggestion
-    from qexp.spec.schema import DOCUMENTS, whole_schema
+    from qexp.spec.schema import DOCUMENTS
 
     if kind not in DOCUMENTS:
         raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, DOCUMENTS)}")
-    return whole_schema(kind, tables_here(workspace))
+    return kind
 
 
 def init(directory: str | Path, *, bare: bool = False) -> None:
@@ -125,6 +131,8 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
     import shutil
     import tempfile
 
+    from qexp.spec.resolve import FOLDERS
+
     directory = Path(directory)
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
@@ -133,7 +141,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
         draft = Path(tempfile.mkdtemp(prefix=".specs-", dir=directory))
         try:
             draft.chmod(0o755)
-            for kind in ("datasets", "models", "experiences"):
+            for kind in FOLDERS.values():
                 (draft / kind).mkdir()
             if not bare:
                 _copy((file for file in _examples().rglob("*") if "__pycache__" not in file.parts), _examples(), draft)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,6 +54,15 @@ class Parts:
         self.tables, self.workspace, self.available = tables, workspace, available
         self._datasets: dict[str, tuple[Dataset | None, list[Finding]]] = {}
         self._models: dict[str, list[Finding]] = {}
+        self._read: dict[str, tuple[Document, list[Finding]]] = {}
+
+    def as_read(
+        self, kind: str, document: Document, overridden: Collection[Where] = ()
+    ) -> tuple[Document, list[Finding]]:
+        """A dataset or model without what nothing reads, and warnings about that; see `tolerated.as_read`."""
+        given = {"kind": kind, "document": document, "overridden": list(overridden)}
+        read, warnings = _kept(self._read, given, lambda _: as_read(kind, document, self.tables, overridden))
+        return copy.deepcopy(read), warnings
 
     def dataset(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
         """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
@@ -105,7 +115,7 @@ def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
         loaded = resolve.experience(reference, changes, workspace)
     except SpecError as error:
         return Checked(None, None, error.problems, [])
-    warnings = _tolerate(loaded, changes, tables)
+    warnings = _tolerate(loaded, changes, parts)
     document = loaded.document
     alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
     dataset = document.get("dataset")
@@ -133,17 +143,17 @@ def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
     return Checked(loaded, opened, problems, warnings)
 
 
-def _tolerate(loaded: resolve.Loaded, changes: list[Override], tables: Tables) -> list[Problem]:
+def _tolerate(loaded: resolve.Loaded, changes: list[Override], parts: Parts) -> list[Problem]:
     """Leave out what nothing reads of an experience, its dataset and its model; returns warnings about it."""
     warnings = []
     for kind in ("dataset", "model"):
         part = loaded.document.get(kind)
         if isinstance(part, dict):
             overridden = [change.path[1:] for change in changes if change.path[0] == kind]
-            loaded.document[kind], found = as_read(kind, part, tables, overridden)
+            loaded.document[kind], found = parts.as_read(kind, part, overridden)
             warnings += loaded.problems(kind, found)
     overridden = [change.path for change in changes]
-    loaded.document, found = as_read("experience", loaded.document, tables, overridden)
+    loaded.document, found = as_read("experience", loaded.document, parts.tables, overridden)
     return loaded.problems("experience", found) + warnings
 
 

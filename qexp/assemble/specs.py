@@ -120,7 +120,7 @@ def examined(path: Path, parts: Parts) -> Examined:
         document = load.read(path, shown)
     except SpecError as error:
         return Examined(error.problems, [])
-    document, doubts = as_read(kind, document, parts.tables)
+    document, doubts = parts.as_read(kind, document)
     if kind == "model":
         dataset, found = None, parts.findings_in_model(document)
     else:
@@ -150,7 +150,7 @@ def awaited_in(path: Path, parts: Parts) -> list[Problem]:
         return []
     if not isinstance(document, dict):
         return []  # likewise
-    document, _ = as_read("dataset", document, parts.tables)
+    document, _ = parts.as_read("dataset", document)
     if validate.findings("dataset", document, parts.tables):
         return []  # likewise
     waiting = kinds.kind_of(document).awaited(document, workspace)

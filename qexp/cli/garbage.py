@@ -15,5 +15,5 @@ def collect_less() -> None:
     Loading torch makes 250,000 objects that stay; looking at them again and again while it loads, and once more at the
     end, took a quarter of the time of a brief run. Not for other programs that import qexp.
     """
-    gc.set_threshold(ALLOCATIONS, *gc.get_threshold()[1:])
+    gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)  # before others register functions, so that it is called after them

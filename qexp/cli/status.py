@@ -49,7 +49,9 @@ def _show(seen: api.Status, as_json: bool) -> None:
     if as_json:
         print_json(seen.document())
         return
-    counts = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in seen.counts.items())
+    from qexp.runs.record.state import State
+
+    counts = ", ".join(f"{count:,} {State(state).words}" for state, count in seen.counts.items())
     result(counts or "no runs")
     if seen.unfinished:
         piece("\n")

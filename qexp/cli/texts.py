@@ -130,11 +130,9 @@ def _spaced(text: str, shown: str) -> list[int | float] | None:
             f"{shown}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to {LARGEST_RANGE:,}, "
             f"for example {spacing}:1e-4:1e-2:5"
         ) from None
-    shares = [step / (number - 1) for step in range(number)]
-    if spacing == "log":
-        values = [math.exp((1 - share) * math.log(low) + share * math.log(high)) for share in shares]
-    else:
-        values = [(1 - share) * low + share * high for share in shares]
+    import numpy  # takes a tenth of a second, which other texts need not wait for
+
+    values = (numpy.geomspace if spacing == "log" else numpy.linspace)(low, high, number).tolist()
     rounded = [low, *(float(f"{value:.{DIGITS}g}") for value in values[1:-1]), high]
     return [int(value) for value in rounded] if all(value.is_integer() for value in rounded) else list(rounded)
 

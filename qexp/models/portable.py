@@ -17,7 +17,7 @@ from torch.nn import functional
 from qexp.estimates import spread_of
 from qexp.models.ensemble import mean, spread
 from qexp.models.inversion import Inversion
-from qexp.models.modules.convolution import SameConv2d
+from qexp.models.modules.convolution import SameConv2d, same_padding
 from qexp.models.modules.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm
 
 Samples = Mapping[str, Tensor]
@@ -32,13 +32,8 @@ class PlainSameConvolution(nn.Module):
         self.kernel_size, self.stride = of.kernel_size, of.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        padding: list[int] = []
-        for axis in (1, 0):
-            side, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
-            results = (side + stride - 1) // stride
-            total = torch.sym_max((results - 1) * stride + kernel - side, 0)
-            padding += [total // 2, total - total // 2]
-        return functional.conv2d(functional.pad(x, padding), self.weight, self.bias, self.stride)
+        rows, columns = map(same_padding, x.shape[2:], self.kernel_size, self.stride)
+        return functional.conv2d(functional.pad(x, (*columns, *rows)), self.weight, self.bias, self.stride)
 
 
 class PlainSequenceConvolution(nn.Module):

@@ -27,8 +27,9 @@ def as_read(
     overridden  places of values that were given on the command line: what nothing reads of these stays, as an error
     Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation would be another.
     """
+    of_kind = KINDS.get(str(document.get("type"))) if kind == "dataset" else None
     forms = [path for path, _ in old_forms.findings(kind, document, tables)]
-    unread = [*_unknown_keys(document, whole_schema(kind, tables)), *_unread_values(kind, document)]
+    unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
     warnings = [
         (where, message)
         for where, message in unread
@@ -37,7 +38,7 @@ def as_read(
     read = copy.deepcopy(document)
     for where, _ in warnings:
         _remove(read, where)
-    return read, warnings + _doubts(kind, read)
+    return read, [*warnings, *(of_kind.doubts_in_dataset(read) if of_kind else ())]
 
 
 def _given(where: Where, overridden: Collection[Where]) -> bool:
@@ -67,16 +68,3 @@ def _unlike_any(error: ValidationError) -> Iterator[str]:
     for key in given:
         if key not in known and nearest(key, known) is None and not any(nearest(one, [key]) for one in missing):
             yield key
-
-
-def _unread_values(kind: str, document: Document) -> Iterator[Finding]:
-    name = document.get("type")
-    if kind == "dataset" and isinstance(name, str) and name in KINDS:
-        yield from KINDS[name].unread(document)
-
-
-def _doubts(kind: str, document: Document) -> list[Finding]:
-    name = document.get("type")
-    if kind == "dataset" and isinstance(name, str) and name in KINDS:
-        return list(KINDS[name].doubts_in_dataset(document))
-    return []

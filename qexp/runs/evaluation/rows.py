@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,8 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
     directory, seed = attempt.directory, attempt.seed
-    estimates, spreads, rows = _gathered(directory, plan)
+    lines = {fold.name: _lines(directory.fold(fold.name)) for fold in plan.folds}
+    estimates, spreads, rows = _gathered(lines, plan)
     outputs = plan.spec["outputs"]
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
@@ -73,39 +74,40 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
     _write_table(directory, plan, estimates, spreads, truth, rows)
-    _write_lines(directory, plan)
+    _write_lines(directory, lines)
     return Results({"test": results}, {"test": intervals}, compared, features=features)
 
 
-def _gathered(directory: RunDirectory, plan: Folds) -> tuple[Array, Array, Rows]:
+def _lines(fold: RunDirectory) -> list[dict[str, str]]:
+    with (fold.path / PREDICTIONS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _gathered(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> tuple[Array, Array, Rows]:
     """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that are held out.
 
     Of a row that several repeats hold out they are means over the repeats.
+
+    lines  fold → its held-out rows
     """
     shape = (len(plan.dataset), len(plan.spec["outputs"]))
     totals, times = np.zeros((2, *shape)), np.zeros(shape[0], dtype=np.int64)
     for fold in plan.folds:
-        with (directory.fold(fold.name).path / PREDICTIONS).open(newline="") as file:
-            lines = list(csv.DictReader(file))
         for column, output in enumerate(plan.spec["outputs"]):
             for which, name in enumerate((estimate_of(output), spread_of(output))):
-                totals[which, fold.test, column] += [float(line[name]) for line in lines]
+                totals[which, fold.test, column] += [float(line[name]) for line in lines[fold.name]]
         times[fold.test] += 1
     with np.errstate(invalid="ignore"):
         estimates, spreads = totals / times[:, None]
     return estimates, spreads, np.flatnonzero(times)
 
 
-def _write_lines(directory: RunDirectory, plan: Folds) -> None:
+def _write_lines(directory: RunDirectory, lines: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
     """Write the lines of all folds to one file, each with the name of its fold."""
-    columns: list[str] = []
-    lines = []
-    for fold in plan.folds:
-        with (directory.fold(fold.name).path / PREDICTIONS).open(newline="") as file:
-            columns, *of_fold = csv.reader(file)
-        lines += [[fold.name, *line] for line in of_fold]
+    columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
     name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
-    files.write_csv(directory.results / PREDICTIONS, [name, *columns], lines)
+    rows = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
+    files.write_csv(directory.results / PREDICTIONS, [name, *columns], rows)
 
 
 def _features(plan: Folds, rows: Rows) -> tuple[Feature, ...]:

@@ -133,10 +133,9 @@ def open_launch(checked: CheckedOrder, workspace: Workspace) -> tuple[Launch, li
     }
     files.write_json(launch.record_file, record)
     directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
-    if order.trust_code:
-        for directory in directories:
-            trust(directory)
     for directory in directories:
+        if order.trust_code:
+            trust(directory)
         tagging.add(directory.path, order.tags, order.note)
     first: RunDirectory | None = None
     for plan in workload.new:
