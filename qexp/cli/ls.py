@@ -32,57 +32,68 @@ IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", 
 """Columns of --csv before the metrics."""
 
 
+TagsOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat to require several."),
+]
+WhereOption = Annotated[
+    str | None, typer.Option(metavar="EXPRESSION", help='Only runs that fulfil a condition, such as "seed < 5".')
+]
+SortOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Order by a field, such as created or test.depth.mae.",
+        autocompletion=completion.columns,
+    ),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="At most N runs: the first ones by --sort, else the newest.")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD,FIELD",
+        help="Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
+        autocompletion=completion.columns,
+    ),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD",
+        help="One row per value of a field, with the mean test errors of its runs.",
+        autocompletion=completion.columns,
+    ),
+]
+LineageOption = Annotated[
+    bool, typer.Option("--lineage", help="Show a tree, each run below the one that it was pretrained from.")
+]
+EverythingOption = Annotated[
+    bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ON_TERMINAL} otherwise.")
+]
+RefreshOption = Annotated[
+    bool, typer.Option("--refresh/--no-refresh", help="Look for changed runs first, or print the catalog as it is.")
+]
+
+
 def ls(
     status: StatusOption = None,
-    tags: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat to require several."),
-    ] = None,
-    where: Annotated[
-        str | None, typer.Option(metavar="EXPRESSION", help='Only runs that fulfil a condition, such as "seed < 5".')
-    ] = None,
+    tags: TagsOption = None,
+    where: WhereOption = None,
     launch: LaunchOption = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD",
-            help="Order by a field, such as created or test.depth.mae.",
-            autocompletion=completion.columns,
-        ),
-    ] = None,
+    sort: SortOption = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="At most N runs: the first ones by --sort, else the newest.")
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD,FIELD",
-            help="Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
-            autocompletion=completion.columns,
-        ),
-    ] = None,
+    limit: LimitOption = None,
+    columns: ColumnsOption = None,
     size: Annotated[bool, typer.Option("--size", help="Add the size of the run directory.")] = False,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD",
-            help="One row per value of a field, with the mean test errors of its runs.",
-            autocompletion=completion.columns,
-        ),
-    ] = None,
-    lineage: Annotated[
-        bool, typer.Option("--lineage", help="Show a tree, each run below the one that it was pretrained from.")
-    ] = False,
+    group: GroupOption = None,
+    lineage: LineageOption = False,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ON_TERMINAL} otherwise.")
-    ] = False,
-    refresh: Annotated[
-        bool, typer.Option("--refresh/--no-refresh", help="Look for changed runs first, or print the catalog as it is.")
-    ] = True,
+    everything: EverythingOption = False,
+    refresh: RefreshOption = True,
     workspace: WorkspaceOption = None,
 ) -> None:
     """List runs with their states and test errors."""

@@ -22,36 +22,42 @@ if TYPE_CHECKING:
     from qexp.runs.record.state import State
 
 
+SeedsOption = Annotated[
+    str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
+]
+GridOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY.PATH=A,B",
+        help="Train one run per value of a key, also log:1e-4:1e-2:5 or lin:0:1:5; several --grid give all "
+        "combinations. a.b,c.d=1:2,3:4 changes two keys step by step.",
+    ),
+]
+PretrainOption = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Start from the best weights of this run.", autocompletion=completion.runs),
+]
+AllowLeakOption = Annotated[
+    bool,
+    typer.Option("--allow-leak", help="Allow test spectra that were also used for training; every output is marked."),
+]
+StoragePathOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for the run directories; runs/ gets links to them.")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")]
+
+
 def run(
     experiences: arguments.ExperiencesArgument,
     seed: Annotated[int | None, typer.Option(help="Random seed of the run; 0 if left out.")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
-    ] = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY.PATH=A,B",
-            help="Train one run per value of a key, also log:1e-4:1e-2:5 or lin:0:1:5; several --grid give all "
-            "combinations. a.b,c.d=1:2,3:4 changes two keys step by step.",
-        ),
-    ] = None,
+    seeds: SeedsOption = None,
+    grid: GridOption = None,
     points: arguments.PointsOption = None,
     overrides: arguments.SetOption = None,
     name: Annotated[str | None, typer.Option(help="Name of a single run; <experience>_<seed> if left out.")] = None,
-    pretrain: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Start from the best weights of this run.", autocompletion=completion.runs),
-    ] = None,
-    allow_leak: Annotated[
-        bool,
-        typer.Option(
-            "--allow-leak", help="Allow test spectra that were also used for training; every output is marked."
-        ),
-    ] = False,
-    storage_path: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the run directories; runs/ gets links to them.")
-    ] = None,
+    pretrain: PretrainOption = None,
+    allow_leak: AllowLeakOption = False,
+    storage_path: StoragePathOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue interrupted runs.")] = False,
     only_failed: arguments.OnlyFailedOption = False,
     trust_code: arguments.TrustCodeOption = False,
@@ -59,9 +65,7 @@ def run(
     jobs: arguments.JobsOption = None,
     launcher: arguments.LauncherOption = LOCAL,
     options: arguments.LauncherOptionsOption = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")
-    ] = False,
+    detach: DetachOption = False,
     tags: arguments.TagsOption = None,
     note: arguments.NoteOption = "",
     yes: arguments.YesToManyOption = False,

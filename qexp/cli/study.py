@@ -20,50 +20,56 @@ if TYPE_CHECKING:
     from qexp.runs.planning.prepare import Plan
 
 
+GridOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY.PATH=A,B",
+        help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B sets two keys at once.",
+    ),
+]
+SeedsOption = Annotated[str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")]
+PretrainOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPERIENCE",
+        help="Train this first; experiences with 'pretrain' in their spec start from its run.",
+        autocompletion=completion.experiences,
+    ),
+]
+PretrainGridOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY.PATH=A,B", help="Values of a key of the pretraining; they precede those of --grid."),
+]
+PretrainSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Override a value of the spec of --pretrain."),
+]
+PretrainSeedOption = Annotated[
+    str,
+    typer.Option(metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(metavar="OUTPUT.METRIC", help="The metric to draw; r2 of the first output if left out."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder for tables and figure; studies/<experience>_<key> if left out."),
+]
+
+
 def study(
     experiences: arguments.ExperiencesArgument,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY.PATH=A,B",
-            help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B sets two keys at once.",
-        ),
-    ] = None,
+    grid: GridOption = None,
     points: arguments.PointsOption = None,
-    seeds: Annotated[
-        str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
-    ] = "0:5",
+    seeds: SeedsOption = "0:5",
     overrides: arguments.SetOption = None,
-    pretrain: Annotated[
-        str | None,
-        typer.Option(
-            metavar="EXPERIENCE",
-            help="Train this first; experiences with 'pretrain' in their spec start from its run.",
-            autocompletion=completion.experiences,
-        ),
-    ] = None,
-    pretrain_grid: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY.PATH=A,B", help="Values of a key of the pretraining; they precede those of --grid."),
-    ] = None,
-    pretrain_overrides: Annotated[
-        list[str] | None,
-        typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Override a value of the spec of --pretrain."),
-    ] = None,
-    pretrain_seed: Annotated[
-        str,
-        typer.Option(
-            metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."
-        ),
-    ] = "0",
-    metric: Annotated[
-        str | None,
-        typer.Option(metavar="OUTPUT.METRIC", help="The metric to draw; r2 of the first output if left out."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Folder for tables and figure; studies/<experience>_<key> if left out."),
-    ] = None,
+    pretrain: PretrainOption = None,
+    pretrain_grid: PretrainGridOption = None,
+    pretrain_overrides: PretrainSetOption = None,
+    pretrain_seed: PretrainSeedOption = "0",
+    metric: MetricOption = None,
+    out: OutOption = None,
     only_failed: arguments.OnlyFailedOption = False,
     trust_code: arguments.TrustCodeOption = False,
     dry_run: arguments.DryRunOption = False,
