@@ -55,7 +55,8 @@ def commands() -> list[str]:
 def make_smaller(workspace: Path) -> None:
     for name, changes in SMALLER.items():
         path = workspace / "specs" / "experiences" / f"{name}.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        if path.exists():  # not in a workspace that `qexp init --bare` made
+            path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def smaller(command: str) -> str:
@@ -106,11 +107,12 @@ class Reader:
                 self.in_shell(f"{sys.executable} script.py")
 
     def command(self, line: str, in_shell: bool = False) -> None:
-        program, *words = shlex.split(line)
+        words = [] if "<<" in line else shlex.split(line)
+        program = words.pop(0) if words else ""
         if program == "cd":
             self.folder /= words[0]
             make_smaller(self.folder)
-        elif in_shell or ">" in words or program != "qexp":
+        elif in_shell or program != "qexp" or not {">", "|"}.isdisjoint(words):
             self.in_shell(line)
         else:
             with contextlib.chdir(self.folder):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qexp.runs.record.state import State
 
 
+SeedOption = Annotated[str | None, typer.Option(metavar="NUMBER", help="Random seed of the run; 0 if left out.")]
 SeedsOption = Annotated[
     str | None, typer.Option(metavar="A:B", help="Train one run per seed: 0:10 for 0 to 9, or 0,2,5.")
 ]
@@ -49,7 +50,7 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; th
 
 def run(
     experiences: arguments.ExperiencesArgument,
-    seed: Annotated[int | None, typer.Option(help="Random seed of the run; 0 if left out.")] = None,
+    seed: SeedOption = None,
     seeds: SeedsOption = None,
     grid: GridOption = None,
     points: arguments.PointsOption = None,
@@ -76,7 +77,7 @@ def run(
     if seed is not None and seeds is not None:
         raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
     order = api.Order(
-        experiences, texts.seeds(seeds) if seeds is not None else [seed or 0], texts.grid(grid or [], points=points),
+        experiences, [texts.seed(seed)] if seeds is None else texts.seeds(seeds), texts.grid(grid or [], points=points),
         texts.overrides(overrides or []), pretrain=pretrain, allow_leak=allow_leak, storage_path=storage_path,
         resume=resume, only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
         tags=tags or [], note=note, options=texts.launcher_options(options or []),

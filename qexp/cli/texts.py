@@ -34,6 +34,16 @@ DIGITS = 6
 """Significant digits of the values of `lin:` and `log:`."""
 
 
+def seed(text: str | None) -> int:
+    """`3` → 3, and `3.0`, as programs write it that count in floating point; 0 for None."""
+    if text is None:
+        return 0
+    whole = re.fullmatch(r"(\d+)(?:\.0*)?", text.strip())
+    if whole is None or len(whole[1]) > MOST_DIGITS:
+        raise QexpError(f"--seed {shortened(text)}: a seed is a whole number from 0 on")
+    return int(whole[1])
+
+
 def seeds(text: str) -> list[int]:
     """`0:10` → 0 to 9, `3` → 3, `0,2,5:8` → 0, 2, 5, 6, 7."""
     shown = f"--seeds {shortened(text)}"

@@ -30,13 +30,15 @@ def as_read(
     of_kind = KINDS.get(str(document.get("type"))) if kind == "dataset" else None
     forms = [path for path, _ in old_forms.findings(kind, document, tables)]
     unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
+    if kind == "experience":
+        unread += _untrained(document)
     warnings = [
         (where, message)
         for where, message in unread
         if not any(where[: len(path)] == path for path in forms) and not _given(where, overridden)
     ]
     read = copy.deepcopy(document)
-    for where, _ in warnings:
+    for where, _ in reversed(warnings):  # an element of a list before those that come earlier in it
         _remove(read, where)
     return read, [*warnings, *(of_kind.doubts_in_dataset(read) if of_kind else ())]
 
@@ -49,7 +51,7 @@ def _given(where: Where, overridden: Collection[Where]) -> bool:
 def _remove(document: Any, where: Where) -> None:
     for step in where[:-1]:
         document = document[step]
-    document.pop(where[-1], None)
+    del document[where[-1]]
 
 
 def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
@@ -57,6 +59,20 @@ def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
         if error.validator == "additionalProperties" and error.schema.get("x-noun") != "parameter":
             for key in _unlike_any(error):
                 yield (*error.absolute_path, key), f"nothing reads the key '{key}'; it changes nothing"
+
+
+def _untrained(document: Document) -> Iterator[Finding]:
+    """Outputs for which the experience has no loss, if it has one for others, and what else it says of them."""
+    outputs, losses = document.get("outputs"), document.get("losses")
+    if not isinstance(outputs, list) or not isinstance(losses, dict) or not any(name in losses for name in outputs):
+        return
+    misspelt = [name for name in losses if name not in outputs]
+    for index, name in enumerate(outputs):
+        if isinstance(name, str) and name not in losses and nearest(name, misspelt) is None:
+            yield ("outputs", index), f"'{name}' has no loss, so that nothing would train it: it is left out"
+            for key in ("metrics", "transforms"):
+                if isinstance(document.get(key), dict) and name in document[key]:
+                    yield (key, name), f"the output '{name}', which has no loss, is left out"
 
 
 def _unlike_any(error: ValidationError) -> Iterator[str]:

@@ -548,6 +548,12 @@ def test_a_seed_that_no_record_could_hold_is_refused(specs, qexp, seed):
     assert qexp("run", "sound", "--seed", seed).code == 2
 
 
+def test_a_seed_may_be_a_whole_number_in_floating_point(specs, qexp):
+    planned = [qexp("run", "sound", "--seed", text, "--dry-run").stdout for text in ("7", "7.0", "7.")]
+    assert "sound_7" in planned[0]
+    assert planned == [planned[0]] * 3
+
+
 @pytest.mark.parametrize("name", ["catalog.json", "catalog.json.lock"])
 def test_a_run_may_not_take_the_name_of_the_catalog(specs, qexp, name):
     assert qexp("run", "sound", "--name", name, "--set", "epochs=1", "--device", "cpu").code == 2

@@ -142,3 +142,34 @@ def test_shares_that_make_less_than_1_leave_the_rest_unused(specs, warnings):
     )
     assert json.loads((specs.root / "specs/experiences/sound.json").read_text())["split"] == [0.7, 0.2]
     assert whole(specs).document["split"] == [0.7, 0.2]
+
+
+TWO_OUTPUTS = {
+    "outputs": ["depth", "delta_volume"],
+    "losses": {"depth": "mae"},
+    "metrics": {"delta_volume": "mse"},
+    "transforms": {"depth": "log", "delta_volume": "log"},
+}
+
+
+def test_an_output_without_a_loss_is_left_out_with_all_that_is_said_of_it(specs, warnings):
+    alone = put(SOUND["experience"], "losses", {"depth": "mae"})
+    alone = {**alone, "outputs": ["depth"], "metrics": {}, "transforms": {"depth": "log"}}
+    specs.write("experience", alone)
+    wanted = whole(specs)
+    said = warnings(specs.write("experience", {**alone, **TWO_OUTPUTS}))
+    assert [line.partition(" at ")[2].partition(": ")[0] for line in said] == [
+        "$.outputs[1]", "$.metrics.delta_volume", "$.transforms.delta_volume"
+    ]  # fmt: skip
+    assert "'delta_volume' has no loss, so that nothing would train it: it is left out" in said[0]
+    after = whole(specs)
+    assert (after.document, after.digest) == (wanted.document, wanted.digest)
+
+
+@pytest.mark.parametrize("losses", [{}, {"depht": "mae"}, {"depth": "mae", "delta_volum": "mae"}])
+def test_an_output_whose_loss_is_misspelt_or_where_none_has_one_is_an_error(specs, qexp, losses):
+    code, _, stderr = qexp(
+        "validate", specs.write("experience", {**SOUND["experience"], **TWO_OUTPUTS, "losses": losses})
+    )
+    assert code == 2
+    assert "has no loss; add $.losses." in stderr
