@@ -246,7 +246,7 @@ class RoundedUp(nn.Module):
         lambda shape: RoundedUp(shape[0]),
         lambda shape: MODULES["conv"].build(shape, filters=[3, 4], kernel_size=4, stride=3),
         lambda shape: MODULES["conv"].build(shape, filters=[3], kernel_size=2, stride=2, padding="valid"),
-        lambda shape: MODULES["dle_unet"].build(shape, outputs=1, blocks=4, filters=2),
+        lambda shape: MODULES["dle_unet"].build(shape, outputs=1, blocks=4, filters=2, upsampling="convolved"),
         lambda shape: MODULES["max_pooling"].build(shape, [3, 2], [2, 3], "same"),
         lambda shape: MODULES["average_pooling"].build(shape, [4, 2], [3, 1], "same"),
     ],

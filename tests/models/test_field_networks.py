@@ -1,12 +1,19 @@
 """Networks from fields to fields: of the published sizes, for frames of any size, the same wherever a field lies."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
-from qexp.models.modules.unet import UNet, dle_cnn
+from qexp.models.modules import MODULES
+from qexp.models.modules.unet import Doubling, UNet, dle_cnn
 from qexp.models.shapes import ShapeError
 
 PATCH = (3, 32, 32)
+REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def parameters(network):
@@ -22,7 +29,94 @@ def test_the_convolutional_network_has_sixteen_layers_of_32_filters_and_a_linear
     assert parameters(dle_cnn(PATCH, 2)) == by_hand == 139_682
 
 
-def test_the_u_net_has_two_convolutions_per_block_down_and_up():
+def of_spec(name):
+    """The module `network` of a model of the repository, laid out by its own parameters."""
+    description = json.loads(Path(REPOSITORY, "specs/models", f"{name}.json").read_text())["operations"]["network"]
+    return MODULES[description["module"]].build(PATCH, **{**description["parameters"], "outputs": 2})
+
+
+class DleUNet(nn.Module):
+    """2Dto2D-DLE's U-Net, written once more layer by layer from keras-unet-collection's `unet_2d`."""
+
+    def __init__(self, widths=(32, 64, 128, 256)):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        channels = 3
+        for width in widths:
+            self.layers += [nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)]
+            channels = width
+        for fine in widths[-2::-1]:
+            self.layers += [nn.ConvTranspose2d(2 * fine, fine, 3, 2), nn.Conv2d(fine, fine, 3, padding=1)]
+            self.layers += [nn.Conv2d(2 * fine, fine, 3, padding=1), nn.Conv2d(fine, fine, 3, padding=1)]
+        self.layers.append(nn.Conv2d(widths[0], 2, 1))
+        self.blocks = len(widths)
+
+    def forward(self, x):
+        layers, passed = iter(self.layers), []
+
+        def activated(value):
+            return torch.where(value > 0, value, 0.3 * value)
+
+        for block in range(self.blocks):
+            x = activated(next(layers)(x if block == 0 else functional.max_pool2d(x, 2)))
+            x = activated(next(layers)(x))
+            passed.append(x)
+        for beside in passed[-2::-1]:
+            height, width = beside.shape[-2:]
+            x = activated(next(layers)(x)[..., :height, :width])
+            x = torch.cat([activated(next(layers)(x)), beside], dim=1)
+            x = activated(next(layers)(x))
+            x = activated(next(layers)(x))
+        return next(layers)(x)
+
+
+def test_the_model_dle_unet_has_the_weights_of_2dto2d_dle_s_u_net():
+    assert parameters(of_spec("dle_unet")) == parameters(DleUNet()) == 2_334_434
+
+
+def test_the_model_dle_unet_makes_what_2dto2d_dle_s_u_net_makes_of_the_same_weights():
+    network, other = of_spec("dle_unet"), DleUNet()
+    in_order = [
+        one for part in (network.down, *zip(network.widen, network.up, strict=True), [network.head]) for one in part
+    ]
+    with torch.no_grad():
+        ours = [weight for module in in_order for weight in module.parameters()]
+        for own, theirs in zip(ours, other.parameters(), strict=True):
+            theirs.copy_(own)
+        frame = torch.randn(1, 3, 40, 24)
+        torch.testing.assert_close(network(frame), other(frame))
+
+
+def test_an_upsampled_value_is_spread_as_by_keras_s_same_padding():
+    """By the definition: the transpose of a convolution of stride 2 whose k - 2 zeros lie around, the odd one after."""
+    for kernel in (3, 5, 7):
+        doubling = Doubling(1, 1, kernel)
+        with torch.no_grad():
+            doubling.bias.zero_()
+            signal, there = torch.randn(1, 1, 6, 4), torch.randn(1, 1, 12, 8)
+            before, after = (kernel - 2) // 2, kernel - 2 - (kernel - 2) // 2
+            back = functional.conv2d(functional.pad(there, (before, after, before, after)), doubling.weight, stride=2)
+            torch.testing.assert_close((doubling(signal) * there).sum(), (signal * back).sum())
+
+
+def test_dropout_zeroes_a_share_of_each_layer_s_values_in_training_alone():
+    for build in (dle_cnn, UNet):
+        network = build(PATCH, 2, filters=4, dropout=0.5)
+        frame = torch.randn(1, 3, 32, 32)
+        assert not torch.equal(network(frame), network(frame))
+        network.eval()
+        torch.testing.assert_close(network(frame), network(frame))
+        convolutions = sum(isinstance(one, nn.Conv2d) and one.kernel_size == (3, 3) for one in network.modules())
+        assert sum(isinstance(one, nn.Dropout) and one.p == 0.5 for one in network.modules()) == convolutions
+
+
+@pytest.mark.parametrize("build", [dle_cnn, UNet])
+def test_a_slope_that_the_activation_would_not_use_is_refused(build):
+    with pytest.raises(ShapeError, match=r"slope 0\.3 is that of the leaky ReLU, but the activation is 'silu'"):
+        build(PATCH, 2, activation="silu", slope=0.3)
+
+
+def test_without_the_new_parameters_the_u_net_is_the_one_of_earlier_runs():
     widths = [32, 64, 128, 256]
     by_hand, channels = 0, 3
     for width in widths:
@@ -31,13 +125,15 @@ def test_the_u_net_has_two_convolutions_per_block_down_and_up():
     for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True):
         by_hand += convolution(coarse, fine, kernel=2) + convolution(2 * fine, fine) + convolution(fine, fine)
     by_hand += convolution(32, 2, kernel=1)
-    assert parameters(UNet(PATCH, 2)) == by_hand == 1_925_634
+    assert parameters(UNet(PATCH, 2)) == by_hand
 
 
 NETWORKS = [
     pytest.param(dle_cnn(PATCH, 2, layers=3, filters=6), id="dle_cnn"),
     pytest.param(UNet(PATCH, 2, blocks=3, filters=4), id="dle_unet"),
     pytest.param(UNet(PATCH, 2, blocks=3, filters=4, activation="silu"), id="dle_unet with silu"),
+    pytest.param(UNet(PATCH, 2, blocks=3, filters=4, upsampling="convolved", slope=0.3), id="dle_unet of 2Dto2D-DLE"),
+    pytest.param(UNet(PATCH, 2, blocks=3, filters=4, kernel_size=1, upsampling="convolved"), id="kernels of one cell"),
 ]
 
 

@@ -4,6 +4,7 @@ The number of layers is limited, because laying out a network takes some time fo
 """
 
 from qexp.models.activations import ACTIVATIONS
+from qexp.models.modules.unet import UPSAMPLINGS
 
 COUNT = {"type": "integer", "minimum": 1}
 DEPTH = {**COUNT, "maximum": 1000}
@@ -15,7 +16,28 @@ L2 = {
     "description": "weight penalty: this times the sum of the squared weights is added to the loss",
 }
 KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
-SMOOTHER = {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of slope 0.01"}
+OF_FIELDS = {
+    "activation": {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of `slope`"},
+    "l2": L2,
+    "slope": {
+        "type": "number",
+        "x-left-out": "default",
+        "description": "slope of the leaky ReLU for negative values",
+    },
+    "dropout": {
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "x-left-out": "default",
+        "description": "fraction of the values after each convolution that is set to zero in training",
+    },
+}
+UPSAMPLING = {
+    "enum": [*UPSAMPLINGS],
+    "x-left-out": "default",
+    "description": "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a "
+    "convolution",
+}
 PAIR = {"minimum": 1, "items": COUNT, "minItems": 2, "maxItems": 2}
 OF_POOLING = {
     "properties": {
