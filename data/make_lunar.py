@@ -65,9 +65,12 @@ def main(folder: Path) -> None:
     samples /= samples.sum(axis=1, keepdims=True)
     for name, column in zip(MOLAR_MASSES, oxides(samples, magnesium).round(2).T, strict=True):
         features = {f"{band}nm": values for band, values in zip(BANDS, seen.T, strict=True)}
+        with_angles = features | angles(seen)
         if name == "TiO2":
-            features |= angles(seen)
+            features = with_angles
         write(folder / "lunar" / f"stand_in_{name}.csv", {"Site": sites, **features, name: column})
+        if name == "FeO":  # DL-IM estimates FeO from the angles, too
+            write(folder / "lunar" / f"stand_in_{name}_angles.csv", {"Site": sites, **with_angles, name: column})
 
 
 def stations(random: np.random.Generator) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qexp.analysis.prediction.files import Prediction
     from qexp.analysis.prediction.job_array import Submitted
     from qexp.analysis.prediction.progress import OnProgress
+    from qexp.rows.naming import Columns
 
 
 def matrix(
@@ -66,6 +67,7 @@ def predict(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
+    columns: Columns | None = None,
     trust_code: bool = False,
     device: str = "auto",
     watched: Watched | None = None,
@@ -78,6 +80,7 @@ def predict(
     target      rows: a file for a file, a folder for a folder; fields: a NetCDF file. Files that the same run has
                 estimated already are left as they are
     chunk       rows or frames in memory at a time
+    columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes what is shown the progress of a file
     each        receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued
@@ -96,7 +99,7 @@ def predict(
     pairs = kind.targets(Path(source), Path(target))
     given = {} if watched is None else {"watched": partial(watched, kind.counted)}
     made, mistakes = [], []
-    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, **given):
+    for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, columns=columns, **given):
         if isinstance(one, QexpError) and len(pairs) == 1:
             raise one
         (each or _warn_of)(one)
@@ -125,6 +128,7 @@ def submit_predictions(
     options: Mapping[str, Any] | None = None,
     chunk: int | None = None,
     overwrite: bool = False,
+    columns: Columns | None = None,
     trust_code: bool = False,
     device: str = "auto",
     workspace: str | Path | None = None,
@@ -147,7 +151,18 @@ def submit_predictions(
     pairs = file_kind(directory).targets(Path(source), Path(target))
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
     words += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
+    words += [] if columns is None else ["--columns", ",".join(_column_words(columns))]
     return submit(directory, pairs, place, launcher, settings, words)
+
+
+def _column_words(columns: Columns) -> list[str]:
+    """The columns as the command line takes them. Raises QexpError for names that it would take apart."""
+    if not isinstance(columns, Mapping):
+        return [str(one) for one in columns]
+    for name in (*columns, *columns.values()):
+        if "," in name or "=" in name:
+            raise QexpError(f"--columns: a cluster cannot be given the column '{name}', which has a comma or a '='")
+    return [f"{name}={other}" for name, other in columns.items()]
 
 
 def export_network(

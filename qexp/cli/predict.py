@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from qexp.analysis.prediction.files import Prediction
 
 
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="NAME=OTHER,...|N,N,...",
+        help="Of rows whose columns have other names than in the training data: the run's name and the file's, or the "
+        "positions of the run's columns in the file, in order, counted from 1; repeat for more.",
+    ),
+]
+
+
 def predict(
     run: RunOption,
     source: Annotated[
@@ -43,6 +54,7 @@ def predict(
         ),
     ],
     chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows, frames or spectra in memory at a time.")] = None,
+    columns: ColumnsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
     launcher_options: LauncherOptionsOption = None,
@@ -52,15 +64,16 @@ def predict(
 ) -> None:
     """Estimate the rows, fields or spectra in files, in chunks that need little memory.
 
-    Columns are found by name, or by number in a file without names; fields by name, and slopes are computed from the
+    Columns are found by name, or as --columns says, or by number in a file without names; fields by name, and slopes are computed from the
     surface. Rows get the standard deviation over the networks of an ensemble, spectra a figure along each core. Files
     that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
     a job for each file of a folder.
     """
+    given = texts.columns(columns) if columns else None
     if launcher != LOCAL:
         submitted = api.submit_predictions(
             run, source, target, launcher, options=texts.launcher_options(launcher_options or []), chunk=chunk,
-            overwrite=overwrite, trust_code=trust_code, device=device, workspace=workspace,
+            overwrite=overwrite, columns=given, trust_code=trust_code, device=device, workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")
@@ -70,8 +83,8 @@ def predict(
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     try:
         api.predict(
-            run, source, target, chunk=chunk, overwrite=overwrite, trust_code=trust_code, device=device, watched=_bar,
-            each=_print_outcome, workspace=workspace,
+            run, source, target, chunk=chunk, overwrite=overwrite, columns=given, trust_code=trust_code, device=device,
+            watched=_bar, each=_print_outcome, workspace=workspace,
         )  # fmt: skip
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None

@@ -259,3 +259,22 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(number) for number in text.split(","))
     except ValueError:
         raise QexpError(f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30") from None
+
+
+COLUMNS = "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4"
+
+
+def columns(texts: Sequence[str]) -> dict[str, str] | list[int]:
+    """`a=b,c=d` → {a: b, c: d}; `2,3` → [2, 3]."""
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    if all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+        return [int(part) for part in parts]
+    given: dict[str, str] = {}
+    for part in parts:
+        name, equals, other = (one.strip() for one in part.partition("="))
+        if not (name and equals and other):
+            raise QexpError(f"--columns {shortened(part)}: {COLUMNS}")
+        if name in given:
+            raise QexpError(f"--columns: '{shortened(name)}' is given two columns")
+        given[name] = other
+    return given

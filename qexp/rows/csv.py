@@ -55,16 +55,23 @@ class CsvTable(Table):
                 )
         self._lines_of_names, self._records_of_names = line, 1
 
-    def assume_names(self, features: Sequence[str]) -> None:
-        """Name the index column, and the features if there is no header."""
+    def assume_names(self, features: Sequence[str], positions: Sequence[int] | None = None) -> None:
+        """Name the index column, and the features if there is no header.
+
+        positions  of the features, counted from 1, if other columns are between them
+        """
         if all(map(is_number, self.names)) and not set(features) <= set(self.names):
-            if len(self.names) != 1 + len(features):
+            if positions is not None:
+                named = dict(zip(positions, features, strict=True))
+                self.names = [named.get(number, f"column {number}") for number in range(1, 1 + len(self.names))]
+            elif len(self.names) != 1 + len(features):
                 shown = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
                 raise TableError(
                     f"{self.path}: {len(self.names)} columns without names; without a header there must be "
                     f"{1 + len(features)}: an index, then {shown}"
                 )
-            self.names = [INDEX, *features]
+            else:
+                self.names = [INDEX, *features]
             self._lines_of_names = self._records_of_names = 0
         elif not self.names[0].strip():
             self.names[0] = INDEX

@@ -12,6 +12,7 @@ from qexp import files
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.chunks import Rows
 from qexp.rows.csv import CsvSink, CsvTable
+from qexp.rows.naming import Columns, columns_at
 from qexp.rows.netcdf import NetcdfSink, NetcdfTable
 from qexp.rows.parquet import ParquetSink, ParquetTable
 from qexp.rows.table import Grid, Table
@@ -48,23 +49,38 @@ def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
     return FORMATS[ending]
 
 
-def open_table(path: Path, endings: Collection[str] = FORMATS.keys(), unnamed: Sequence[str] = ()) -> Table:
+def open_table(
+    path: Path,
+    endings: Collection[str] = FORMATS.keys(),
+    unnamed: Sequence[str] = (),
+    positions: Sequence[int] | None = None,
+) -> Table:
     """Open a file of rows. Raises NotFoundError, or TableError if it cannot be read.
 
-    unnamed  features that a CSV file without a header contains, after an index
+    unnamed    features that a CSV file without a header contains, after an index
+    positions  of these features in such a file, counted from 1, if other columns are between them
     """
     kind = format_of(path, endings)
     if not path.is_file():
         raise NotFoundError(f"{path}: there is no such file")
     table = kind.table(path)
     if unnamed and isinstance(table, CsvTable):
-        table.assume_names(unnamed)
+        table.assume_names(unnamed, positions)
     return table
 
 
-def open_rows(path: Path, features: Sequence[str]) -> Rows:
-    """Open a file of rows with named columns. Raises NotFoundError, or TableError if it cannot be read."""
-    return Rows(open_table(path, unnamed=features), features)
+def open_rows(path: Path, features: Sequence[str], columns: Columns | None = None) -> Rows:
+    """Open a file of rows with named columns. Raises NotFoundError, or TableError if it cannot be read.
+
+    columns  names or positions of the features in the file, where they differ from the features' own names
+    """
+    if columns is None:
+        return Rows(open_table(path, unnamed=features), features)
+    if isinstance(columns, Mapping):
+        named = [columns.get(name, name) for name in features]
+        return Rows(open_table(path, unnamed=named), named)
+    table = open_table(path, unnamed=features, positions=columns)
+    return Rows(table, columns_at(table, columns))
 
 
 @contextmanager

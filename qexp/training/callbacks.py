@@ -45,8 +45,10 @@ class Callback:
 class ReduceOnPlateau(Callback):
     """Multiply the learning rate by `factor` when a loss has not improved for `patience` epochs; 0 counts as 1.
 
-    monitor        val_loss or loss, that on training samples
-    mode, verbose  of Keras; they change nothing
+    min_delta           an improvement is a loss below best · (1 − min_relative_delta) − min_delta
+    min_relative_delta  torch's `threshold` with its `threshold_mode` "rel"; its patience is this one less 1
+    monitor             val_loss or loss, that on training samples
+    mode, verbose       of Keras; they change nothing
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class ReduceOnPlateau(Callback):
         monitor: str = "val_loss",
         mode: str = "auto",
         verbose: int = 0,
+        min_relative_delta: float = 0.0,
     ) -> None:
-        self._factor, self._patience, self._min_delta = factor, patience, min_delta
+        self._factor, self._patience = factor, patience
+        self._min_delta, self._min_relative_delta = min_delta, min_relative_delta
         self._cooldown, self._min_lr, self._monitor = cooldown, min_lr, monitor
         self.best = math.inf
         self.epochs_waited = 0
@@ -71,7 +75,7 @@ class ReduceOnPlateau(Callback):
             self.cooling -= 1
             self.epochs_waited = 0
         loss = _monitored(epoch, self._monitor)
-        if loss < self.best - self._min_delta:
+        if loss < self.best * (1 - self._min_relative_delta) - self._min_delta:
             self.best = loss
             self.epochs_waited = 0
         elif self.cooling == 0:
@@ -158,6 +162,13 @@ CALLBACKS: dict[str, Entry] = {
                 "factor": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
                 "patience": PATIENCE,
                 "min_delta": MIN_DELTA,
+                "min_relative_delta": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "x-left-out": "default",
+                    "description": "the same as a fraction of the lowest loss so far, as torch counts; both can be set",
+                },
                 "cooldown": {
                     "type": "integer",
                     "minimum": 0,

@@ -14,6 +14,7 @@ import xarray
 
 from qexp.analysis.prediction.rows import RowModel, map_title, predict_rows, targets
 from qexp.errors import NotFoundError, QexpError
+from qexp.rows.naming import require_columns
 
 LINES, SAMPLES = 12, 20
 COUNT = LINES * SAMPLES
@@ -339,3 +340,60 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     (folder / "a.nc").touch()
     with pytest.raises(QexpError, match=r"a\.csv and .*a\.nc would both be written|a\.nc and .*a\.csv would both"):
         targets(folder, tmp_path / "made")
+
+
+OTHER_NAMES = "pixel,B1,haze,R1\n7,0.5,0.9,0.25\n8,0.125,0.9,0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (OTHER_NAMES, {"red": "R1", "blue": "B1"}),
+        (OTHER_NAMES, [4, 2]),
+        (OTHER_NAMES.replace("R1", "red"), {"blue": "B1"}),
+        (OTHER_NAMES.replace("pixel,B1,haze,R1", "1,414,0,749"), {"red": "749", "blue": "414"}),
+        (OTHER_NAMES.partition("\n")[2], [4, 2]),
+    ],
+)
+def test_columns_of_other_names_are_read_by_name_or_by_position(tmp_path, text, columns):
+    prediction, made = rows_of(text, tmp_path, columns=columns)
+    assert made["tio2"].tolist() == pytest.approx([10 * 0.25 + 0.5, 10 * 0.5 + 0.125])
+    assert prediction.rows == 2
+    kept = [name for name in made if name not in ("tio2", "tio2_spread", "outside")]
+    assert [made[name].tolist() for name in kept] == [[7, 8], [0.9, 0.9]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"red": "R2"}, "has no column 'R2'; known: B1, R1, haze, pixel"),
+        ([4, 5], "has 4 columns, and no column 5"),
+    ],
+)
+def test_columns_that_a_file_does_not_have_are_named(tmp_path, columns, said):
+    with pytest.raises(QexpError, match=said):
+        rows_of(OTHER_NAMES, tmp_path, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"rot": "R1"}, "the run has no column 'rot'; known: blue, red"),
+        ({"red": "B1", "blue": "B1"}, "column 'B1' of the file is given to 'red' and 'blue'"),
+        ({"red": "blue"}, "column 'blue' of the file is given to 'red' and 'blue'"),
+        ([2], "1 positions, but the run has 2 columns of input: red, blue"),
+        ([2, 2], "column 2 of the file is given to 'red' and 'blue'"),
+        ([0, 1], "there is no column 0; the first one is 1"),
+    ],
+)
+def test_columns_that_do_not_fit_the_run_are_refused_before_a_file_is_opened(columns, said):
+    with pytest.raises(QexpError, match=said):
+        require_columns(columns, MODEL.features)
+
+
+def test_estimates_from_other_columns_are_not_taken_for_the_same(tmp_path):
+    first, _ = rows_of(OTHER_NAMES, tmp_path, columns={"red": "R1", "blue": "B1"})
+    repeated = predict_rows(first.source, first.target, MODEL, columns=[4, 2])
+    assert not repeated.made
+    with pytest.raises(QexpError, match="exists already, and was made from other columns"):
+        predict_rows(first.source, first.target, MODEL, columns={"red": "R1", "blue": "haze"})

@@ -163,3 +163,22 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
     for value in values:
         text = override("key", value).text
         assert texts.overrides([text]) == {"key": value}, json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["a=b, c = d"], {"a": "b", "c": "d"}),
+        (["a=b", "c=d=e"], {"a": "b", "c": "d=e"}),
+        (["2,3", "5"], [2, 3, 5]),
+        (["414=2"], {"414": "2"}),
+    ],
+)
+def test_columns_are_names_or_positions(given, read):
+    assert texts.columns(given) == read
+
+
+@pytest.mark.parametrize("given", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
+def test_other_columns_are_refused_with_what_would_work(given):
+    with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given two columns)"):
+        texts.columns(given)

@@ -120,6 +120,22 @@ def test_columns_in_another_order_and_columns_without_names_give_the_same_estima
     np.testing.assert_array_equal(column(here / "bare_iron.csv"), expected)
 
 
+def test_columns_of_other_names_give_the_same_estimates_as_their_own(here, predict):
+    write(here / "named.csv")
+    write(here / "bands.csv", PIXELS.rename_columns({"red": "B3", "green": "B2"}))
+    assert predict("named.csv", "named_iron.csv").code == 0
+    expected = column(here / "named_iron.csv")
+    for number, options in enumerate((["--columns", "red=B3,green=B2"], ["--columns", "red=B3", "--columns", "green=B2"],
+                                      ["--columns", "2,3,4"])):  # fmt: skip
+        code, _, stderr = predict("bands.csv", f"made{number}.csv", *options)
+        assert code == 0, stderr
+        np.testing.assert_array_equal(column(here / f"made{number}.csv"), expected)
+    code, _, stderr = predict("bands.csv", "wrong.csv", "--columns", "rot=B3")
+    assert code == 2
+    assert "the run has no column 'rot'; known: blue, green, red" in stderr
+    assert not (here / "wrong.csv").exists()
+
+
 def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_counted_and_told(here, predict):
     (here / "pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.5,0.5,5\n0.5,,0.5\n")
     code, _, stderr = predict("pixels.csv", "made.csv")

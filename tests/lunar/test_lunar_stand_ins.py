@@ -1,5 +1,6 @@
 """The tables that stand in for measured lunar samples: made by a script, and fit for what the measured ones are for."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_the_script_makes_exactly_the_files_of_the_repository(tmp_path):
     subprocess.run([sys.executable, REPOSITORY.root / "data" / "make_lunar.py", tmp_path], check=True)
     made = {path.name: path.read_bytes() for path in (tmp_path / "lunar").iterdir()}
     assert made == {path.name: path.read_bytes() for path in (REPOSITORY.root / "data/lunar").glob("stand_in_*")}
-    assert set(made) == {f"stand_in_{oxide}.csv" for oxide in OXIDES.values()}
+    assert set(made) == {f"stand_in_{oxide}.csv" for oxide in [*OXIDES.values(), "FeO_angles"]}
 
 
 @pytest.mark.parametrize("name", OXIDES)
@@ -65,6 +66,27 @@ def test_the_features_of_one_variable_are_the_columns_of_two():
     one, two = dataset("lunar_tio2_features"), dataset("lunar_tio2")
     together = np.concatenate([two.values["reflectance"], two.values["angles"]], axis=1)
     assert np.array_equal(one.values["features"], together)
+
+
+@pytest.mark.parametrize("protocol", ["dlim", "as_published"])
+def test_all_oxides_are_estimated_as_dl_im_does_but_for_the_columns_that_each_has(protocol):
+    """DL-IM gives FeO and TiO2 the two angles in addition to the bands (main_predicting.py)."""
+    specs = {
+        oxide: load.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json") for oxide in OXIDES
+    }
+    of_all = {
+        json.dumps({key: value for key, value in spec.items() if key not in OF_ONE_OXIDE}) for spec in specs.values()
+    }
+    assert len(of_all) == 1
+    for oxide, spec in specs.items():
+        (name,) = spec["inputs"]
+        opened = dataset(spec["dataset"])
+        assert opened.shapes()[name] == ((10,) if oxide in ("feo", "tio2") else (8,))
+        assert spec["transforms"] == {name: "standardize", oxide: "standardize"}
+        assert spec["outputs"] == [oxide] == list(opened.outputs)
+
+
+OF_ONE_OXIDE = {"description", "model", "dataset", "inputs", "outputs", "transforms", "losses", "metrics"}
 
 
 REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "lunar" / "data_Kaguya_TiO2.csv"

@@ -1,8 +1,11 @@
 import json
 import math
 
+import numpy as np
 import pytest
+import torch
 
+from qexp.spec.defaults import long_form
 from qexp.training.callbacks import CALLBACKS
 
 
@@ -81,6 +84,33 @@ def test_an_improvement_of_no_more_than_min_delta_is_none():
     losses = [1.0, 0.95, 0.90, 0.85]
     assert Run().rates(reduce(min_delta=0.2), losses) == pytest.approx([1, 1, 1, 0.1])
     assert Run().rates(reduce(min_delta=0.04), losses) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("patience", [0, 2, 5])
+@pytest.mark.parametrize("threshold", [1e-4, 0.05, 0.5])
+def test_a_relative_threshold_gives_the_rates_of_torchs_own_scheduler(threshold, patience):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=patience, threshold=threshold, eps=0
+    )
+    falling = np.exp(-0.06 * np.minimum(np.arange(45), 25))
+    losses = (falling * np.random.default_rng(0).uniform(0.9, 1.1, 45)).tolist()
+    expected = []
+    for loss in losses:
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step(loss)
+    ours = reduce(factor=0.5, patience=patience + 1, min_relative_delta=threshold)
+    assert Run().rates(ours, losses) == expected
+    assert expected[-1] < 1
+
+
+def test_a_threshold_that_is_not_given_is_not_written_into_the_resolved_spec():
+    short = long_form(["reduce_on_plateau", {"patience": 3}], CALLBACKS)
+    assert "min_relative_delta" not in short["parameters"]
+    given = long_form(["reduce_on_plateau", {"patience": 3, "min_relative_delta": 1e-4}], CALLBACKS)
+    assert given["parameters"] == {**short["parameters"], "min_relative_delta": 1e-4}
 
 
 def test_small_improvements_add_up_until_they_count():

@@ -16,6 +16,7 @@ from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.row_model import row_model
 from qexp.analysis.prediction.spectrum_model import spectrum_model
 from qexp.errors import QexpError
+from qexp.rows.naming import Columns, require_columns
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 
@@ -58,6 +59,14 @@ class FileKind:
     targets: Callable[[Path, Path], list[tuple[Path, Path]]]
     estimator: Callable[[RunDirectory, str], Estimator]
     """Returns the estimator of a run on a device."""
+    by_columns: Callable[[RunDirectory, str, Columns], Estimator] | None = None
+    """The same for files whose columns have other names; None if the files have no columns of variables."""
+
+
+def _rows_by_columns(directory: RunDirectory, device: str, columns: Columns) -> Estimator:
+    model = row_model(directory, device)
+    require_columns(columns, model.features)
+    return partial(rows.predict_rows, model=model, columns=columns)
 
 
 KINDS: Mapping[str, FileKind | None] = {
@@ -66,6 +75,7 @@ KINDS: Mapping[str, FileKind | None] = {
         "rows",
         rows.targets,
         lambda directory, device: partial(rows.predict_rows, model=row_model(directory, device)),
+        _rows_by_columns,
     ),
     "gridded": FileKind(
         "frames",
@@ -94,6 +104,16 @@ def file_kind(directory: RunDirectory) -> FileKind:
     return kind
 
 
+def _estimator(directory: RunDirectory, device: str, columns: Columns | None) -> Estimator:
+    """Raises QexpError if the run's files have no columns, or not these."""
+    kind = file_kind(directory)
+    if columns is None:
+        return kind.estimator(directory, device)
+    if kind.by_columns is None:
+        raise QexpError(f"--columns is for rows, but {directory.name} estimates {kind.counted}; leave it out")
+    return kind.by_columns(directory, device, columns)
+
+
 def predict_files(
     pairs: Sequence[tuple[Path, Path]],
     directory: RunDirectory,
@@ -101,13 +121,15 @@ def predict_files(
     *,
     chunk: int | None = None,
     overwrite: bool = False,
+    columns: Columns | None = None,
     watched: Watched = lambda source: nullcontext(no_progress),
 ) -> Iterator[Prediction | QexpError]:
     """Predict files one after another; `pairs` come from the `targets` of the run's kind.
 
+    columns  names or positions of the run's columns in the files, where they have other names there
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue
     """
-    estimate = file_kind(directory).estimator(directory, device)
+    estimate = _estimator(directory, device, columns)
     count = assemble.threads_to_predict(directory.spec(), tables_of(directory), assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError

@@ -24,7 +24,7 @@ def identity(path: Path) -> dict[str, Any]:
 def write_record(target: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write the record of a predicted file beside it: `<file>.json`.
 
-    key    what it was made from: `origin` (the run) and `input`
+    key    what it was made from: `origin` (the run), `input`, and `columns`, if they have other names in it
     about  further entries
     """
     files.write_json(_record_of(target), {**key, "output": identity(target), **about})
@@ -47,6 +47,8 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
         reason = "and was made by another run"
     elif record.get("input") != key["input"]:
         reason = f"and was made before {source} was changed"
+    elif record.get("columns") != key.get("columns"):
+        reason = "and was made from other columns; see --columns"
     elif record.get("output") != identity(target):
         reason = "and was changed since it was made"
     else:

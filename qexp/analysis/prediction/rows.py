@@ -26,6 +26,7 @@ from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
 from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
+from qexp.rows.naming import Columns
 from qexp.rows.raster import Raster
 from qexp.runs.signals import terminable
 
@@ -142,6 +143,7 @@ def predict_rows(
     chunk: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    columns: Columns | None = None,
     progress: OnProgress = no_progress,
 ) -> RowPrediction:
     """Predict every row of a file; rows are read, predicted and written in parallel, in memory of constant size.
@@ -153,12 +155,15 @@ def predict_rows(
 
     chunk    rows in memory at a time
     workers  chunks that are predicted at once, each on one core; default: torch's number of threads
+    columns  names or positions of the features in the file, where they differ from the features' own names
     Raises QexpError if the file exists and was made otherwise, unless `overwrite`.
     """
     require_chunk(chunk)
     chunk = chunk or CHUNK
-    rows = open_rows(source, model.features)
+    rows = open_rows(source, model.features, columns)
     key = {"origin": dict(model.origin), "input": reuse.identity(source)}
+    if columns is not None:
+        key["columns"] = dict(zip(model.features, rows.features, strict=True))
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         drawn = target.with_name(known["map"]) if known["map"] else None
         return RowPrediction(source, target, known["rows"], known["outside"], known["missing"], drawn, made=False)
