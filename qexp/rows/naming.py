@@ -11,8 +11,8 @@ from qexp.rows.table import Table
 from qexp.rows.values import TableError
 
 Columns = Mapping[str, str] | Sequence[int]
-"""Feature → its column in the file, for features whose column has another name; or the position of each feature's column
-in the file, counted from 1, in the order of the features."""
+"""Feature → its column in the file, for features whose column has another name; or the positions of the features'
+columns in the file, counted from 1, in the order of the features."""
 
 
 def require_columns(columns: Columns, features: Sequence[str]) -> None:

@@ -125,8 +125,8 @@ def test_columns_of_other_names_give_the_same_estimates_as_their_own(here, predi
     write(here / "bands.csv", PIXELS.rename_columns({"red": "B3", "green": "B2"}))
     assert predict("named.csv", "named_iron.csv").code == 0
     expected = column(here / "named_iron.csv")
-    for number, options in enumerate((["--columns", "red=B3,green=B2"], ["--columns", "red=B3", "--columns", "green=B2"],
-                                      ["--columns", "2,3,4"])):  # fmt: skip
+    for number, given in enumerate([["red=B3,green=B2"], ["red=B3", "green=B2"], ["2,3,4"]]):
+        options = [word for one in given for word in ("--columns", one)]
         code, _, stderr = predict("bands.csv", f"made{number}.csv", *options)
         assert code == 0, stderr
         np.testing.assert_array_equal(column(here / f"made{number}.csv"), expected)

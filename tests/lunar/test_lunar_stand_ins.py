@@ -71,9 +71,7 @@ def test_the_features_of_one_variable_are_the_columns_of_two():
 @pytest.mark.parametrize("protocol", ["dlim", "as_published"])
 def test_all_oxides_are_estimated_as_dl_im_does_but_for_the_columns_that_each_has(protocol):
     """DL-IM gives FeO and TiO2 the two angles in addition to the bands (main_predicting.py)."""
-    specs = {
-        oxide: load.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json") for oxide in OXIDES
-    }
+    specs = {oxide: load.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json") for oxide in OXIDES}
     of_all = {
         json.dumps({key: value for key, value in spec.items() if key not in OF_ONE_OXIDE}) for spec in specs.values()
     }
