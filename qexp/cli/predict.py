@@ -64,10 +64,10 @@ def predict(
 ) -> None:
     """Estimate the rows, fields or spectra in files, in chunks that need little memory.
 
-    Columns are found by name, or as --columns says, or by number in a file without names; fields by name, and slopes are computed from the
-    surface. Rows get the standard deviation over the networks of an ensemble, spectra a figure along each core. Files
-    that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
-    a job for each file of a folder.
+    Columns are found by name, or as --columns says, or by number in a file without names; fields by name, and slopes
+    are computed from the surface. Rows get the standard deviation over the networks of an ensemble, spectra a figure
+    along each core. Files that the same run has estimated already are skipped, so that an interrupted command can be
+    repeated. A cluster gets a job for each file of a folder.
     """
     given = texts.columns(columns) if columns else None
     if launcher != LOCAL:
