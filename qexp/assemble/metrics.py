@@ -28,6 +28,21 @@ def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
     return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
 
 
+def of_training_mean(document: Document, outputs: Sequence[str], why: str, tables: Tables) -> Iterator[Finding]:
+    """Problems of metrics of outputs whose training targets have no mean: the metrics must not depend on it.
+
+    why  why there is none, for the message
+    """
+    for output, names in document.get("metrics", {}).items():
+        for name in names if isinstance(names, list) else [names]:
+            metric = tables["metrics"][name].build()
+            if output in outputs and isinstance(metric, Metric) and metric.against is not None:
+                yield (
+                    ("metrics", output),
+                    f"'{name}' compares with the mean of the training targets, but {why}; use 'r2'",
+                )
+
+
 def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables: Tables) -> Iterator[Finding]:
     """Problems of metrics of outputs that are evaluated piece by piece: the metrics must be additive.
 

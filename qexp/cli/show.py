@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def show(
         print_results(record)
         print_estimators(record)
         print_field_errors(record)
+        print_group_errors(record)
     result("\nfiles")
     for line in _files(directory.path):
         result(f"  {in_one_line(line)}")
@@ -48,6 +49,9 @@ def show(
 SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
 
 NEW_LINE = "\n"
+
+GROUPS = 40
+"""Most lines of errors by group."""
 
 MANY = 3
 """Pictures in a folder of their own above which they are counted."""
@@ -207,20 +211,40 @@ def print_field_errors(record: Record) -> None:
     )
 
 
-def print_results(record: Record) -> None:
-    """The results as a table with units, a row per output and part."""
+def print_group_errors(record: Record) -> None:
+    """Errors by core, folder or group of rows, a line for each."""
+    for of in dict.fromkeys(one.of for one in record.groups):
+        groups = [one for one in record.groups if one.of == of]
+        metrics = list(dict.fromkeys(name for one in groups for name in one.metrics))
+        rows = []
+        for one in groups[:GROUPS]:
+            cells = _cells(one.metrics, record.units.get(one.output, ""), record)
+            rows.append([one.name, one.output, f"{one.n:,}", *(cells.get(name, NONE) for name in metrics)])
+        columns = [of, "output", "n", *metrics]
+        result("")
+        print_table(columns, rows, right=columns[2:])
+        if len(groups) > GROUPS:
+            result(f"and {len(groups) - GROUPS:,} more in results/errors.csv")
+
+
+def _cells(metrics: Mapping[str, float | None], unit: str, record: Record) -> dict[str, str]:
+    """Metric → its value with its unit."""
     from qexp.metrics.recorded import meaning_of
 
+    cells = {}
+    for metric, value in metrics.items():
+        of = meaning_of(metric, [record.metrics])
+        cells[metric] = NONE if value is None else f"{number(value, of)} {of.in_unit(unit)}".strip()
+    return cells
+
+
+def print_results(record: Record) -> None:
+    """The results as a table with units, a row per output and part."""
     rows, columns = [], ["part", "output"]
     for part, outputs in record.results.items():
         for output, metrics in outputs.items():
             columns += [metric for metric in metrics if metric not in columns]
-            unit = record.units.get(output, "")
-            cells = {}
-            for metric, value in metrics.items():
-                of = meaning_of(metric, [record.metrics])
-                cells[metric] = NONE if value is None else f"{number(value, of)} {of.in_unit(unit)}".strip()
-            rows.append({"part": part, "output": output, **cells})
+            rows.append({"part": part, "output": output, **_cells(metrics, record.units.get(output, ""), record)})
     print_table(columns, [[row.get(name, "-") for name in columns] for row in rows], right=columns[2:])
     if record.caution:
         result(record.caution)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from qexp.metrics.metric import Additive, Array, Metric
 from qexp.tables import Entry
@@ -23,6 +24,11 @@ def _share_explained(sums: Sequence[Any], count: Any) -> Any:
     squared_errors, truth, squared_truth = sums
     variation = squared_truth - truth**2 / count
     return 1 - squared_errors / np.where(variation > 0, variation, np.nan)
+
+
+def _share_explained_beyond(sums: Sequence[Any], count: Any) -> Any:
+    squared_errors, squared_deviations = sums
+    return 1 - squared_errors / np.where(squared_deviations > 0, squared_deviations, np.nan)
 
 
 def _relative_errors(estimate: Array, truth: Array) -> Array:
@@ -49,6 +55,22 @@ coefficient_of_determination = Additive(
 )
 """1 − residual sum of squares / total sum of squares; NaN if the truth is constant."""
 
+
+def determination_against(training_mean: ArrayLike) -> Additive:
+    """1 − residual sum of squares / sum of squared deviations of the truth from the mean of the training targets.
+
+    The share of the error of that mean, the best constant guess from the training data, that a model removes. Test data
+    with another mean make it larger than the coefficient of determination, which compares with the mean of the test
+    data. NaN if the training mean is unknown, or if all truths equal it.
+
+    training_mean  a number, or one per sample, (sample,)
+    """
+    mean = np.asarray(training_mean, dtype=np.float64)
+    return Additive(
+        lambda estimate, truth, centre: [np.square(estimate - truth), np.square(truth - mean)], _share_explained_beyond
+    )
+
+
 mean_relative_error = Additive(lambda estimate, truth, centre: [_relative_errors(estimate, truth)], _mean)
 """Mean of |estimate − truth| / |truth|, in percent."""
 
@@ -66,6 +88,11 @@ METRICS: dict[str, Entry] = {
     "bias": _entry("bias", "Mean of estimate − truth.", Metric(bias, best="zero", unit="{unit}")),
     "r2": _entry(
         "r2", "Coefficient of determination R².", Metric(coefficient_of_determination, best="highest", unit="")
+    ),
+    "r2_training_mean": _entry(
+        "r2_training_mean",
+        "R² against the mean of the training targets instead of that of the test data.",
+        Metric(determination_against(np.nan), against=determination_against, best="highest", unit=""),
     ),
     "mre": _entry("mre", "Mean relative error, in percent.", Metric(mean_relative_error, best="lowest", unit="%")),
     "median_relative_error": _entry(

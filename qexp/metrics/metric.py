@@ -7,7 +7,7 @@ given estimates, for estimates that come in chunks, and for bootstrap resamples.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,8 @@ class Metric:
              additive, such as a median
     best     which values are better: "lowest", "highest", or "zero" (those closest to zero)
     unit     unit of the values, with `{unit}` for the output's: "{unit}", "({unit})²", "%", "" for none
+    against  for a metric that depends on the mean of the training targets: that mean, a number or one per sample → what
+             computes the metric; `compute` is then that of an unknown mean, NaN
     Raises ValueError if `best` or `unit` is missing or unknown.
     """
 
@@ -74,6 +76,7 @@ class Metric:
     _: KW_ONLY
     best: str = _UNSAID
     unit: str = _UNSAID
+    against: Callable[[ArrayLike], Additive] | None = None
 
     def __post_init__(self) -> None:
         if self.best not in BEST:
@@ -98,6 +101,17 @@ class Metric:
 
 
 Metrics = Mapping[str, Metric]
+
+
+def with_training_mean(metrics: Metrics, mean: ArrayLike) -> dict[str, Metric]:
+    """The metrics of an output, those that depend on the mean of the training targets with that mean.
+
+    mean  a number, or one per sample, (sample,), for samples that belong to several networks
+    """
+    return {
+        name: metric if metric.against is None else replace(metric, compute=metric.against(mean))
+        for name, metric in metrics.items()
+    }
 
 
 def evaluate(metrics: Metrics, estimate: ArrayLike, truth: ArrayLike) -> dict[str, float]:

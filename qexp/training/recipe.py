@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,6 +80,10 @@ class Data(Protocol):
         """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
         ...
 
+    def training_mean(self, output: str) -> float:
+        """The mean of the training targets of an output, in its unit; NaN if there is no such mean."""
+        ...
+
 
 @dataclass(frozen=True)
 class DrawnData:
@@ -99,3 +104,6 @@ class DrawnData:
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         return None
+
+    def training_mean(self, output: str) -> float:
+        return math.nan

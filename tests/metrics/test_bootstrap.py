@@ -8,9 +8,9 @@ import scipy.stats
 from qexp.metrics import bootstrap
 from qexp.metrics.bootstrap import FEW, difference, interval, intervals
 from qexp.metrics.built_in import METRICS
-from qexp.metrics.metric import Additive, Metric
+from qexp.metrics.metric import Additive, Metric, with_training_mean
 
-BUILT = {name: entry.build() for name, entry in METRICS.items()}
+BUILT = with_training_mean({name: entry.build() for name, entry in METRICS.items()}, 0.5)
 MAE, RMSE, BIAS, R2 = (BUILT[name] for name in ("mae", "rmse", "bias", "r2"))
 
 

@@ -6,7 +6,7 @@ import pytest
 from qexp.errors import QexpError
 from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
 from qexp.metrics.meaning import UNKNOWN, Meaning
-from qexp.metrics.metric import Additive, Metric, Sums, evaluate
+from qexp.metrics.metric import Additive, Metric, Sums, evaluate, with_training_mean
 from qexp.metrics.recorded import meaning_of
 
 RANDOM = np.random.default_rng(1)
@@ -14,8 +14,12 @@ TRUTH = RANDOM.lognormal(size=(200, 1))
 ESTIMATE = TRUTH * RANDOM.normal(1.05, 0.2, size=(200, 1)) + 0.1
 
 
-def metric(name, estimate=ESTIMATE, truth=TRUTH):
-    return evaluate({name: METRICS[name].build()}, estimate, truth)[name]
+MEAN = 1.5
+"""Of the training targets."""
+
+
+def metric(name, estimate=ESTIMATE, truth=TRUTH, mean=MEAN):
+    return evaluate(with_training_mean({name: METRICS[name].build()}, mean), estimate, truth)[name]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,7 @@ def metric(name, estimate=ESTIMATE, truth=TRUTH):
         ("rmse", math.sqrt(21 / 4)),
         ("bias", (1 - 2 + 0 + 4) / 4),
         ("r2", 1 - 21 / (49 + 25 + 1 + 121)),  # the truth's mean is 9
+        ("r2_training_mean", 1 - 21 / (0.5**2 + 2.5**2 + 8.5**2 + 18.5**2)),  # that of the training targets is 1.5
         ("mre", 100 * (1 / 2 + 2 / 4 + 0 / 10 + 4 / 20) / 4),
         ("median_relative_error", 100 * (0.2 + 0.5) / 2),
     ],
@@ -37,11 +42,30 @@ def test_metrics_of_four_samples_worked_out_by_hand(name, expected):
 
 def test_a_perfect_estimate_has_no_error_and_explains_everything():
     for name in METRICS:
-        assert metric(name, TRUTH) == (1 if name == "r2" else 0)
+        assert metric(name, TRUTH) == (1 if name.startswith("r2") else 0)
 
 
 def test_estimating_the_mean_explains_nothing():
     assert metric("r2", np.full_like(TRUTH, TRUTH.mean())) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_mean_of_the_training_targets_explains_nothing_against_itself_and_test_data_elsewhere_are_easy():
+    assert metric("r2_training_mean", np.full_like(TRUTH, MEAN)) == 0
+    far = TRUTH.mean() + 100
+    explained = metric("r2_training_mean", ESTIMATE, TRUTH, far)
+    assert metric("r2") < explained < 1
+    between = np.sum(np.square(TRUTH - TRUTH.mean())) / np.sum(np.square(TRUTH - far))
+    assert 1 - explained == pytest.approx((1 - metric("r2")) * between)
+
+
+def test_every_sample_may_have_the_training_mean_of_its_own_network():
+    means = np.where(np.arange(len(TRUTH)) < 50, 1.0, 2.0)[:, None]
+    apart = [np.sum(np.square(TRUTH[part] - mean)) for part, mean in ((slice(50), 1.0), (slice(50, None), 2.0))]
+    assert metric("r2_training_mean", mean=means) == pytest.approx(1 - np.sum((ESTIMATE - TRUTH) ** 2) / sum(apart))
+
+
+def test_without_training_targets_nothing_is_said_against_their_mean():
+    assert math.isnan(evaluate({"r2_training_mean": METRICS["r2_training_mean"].build()}, ESTIMATE, TRUTH).popitem()[1])
 
 
 def test_worse_than_the_mean_is_a_negative_share_explained():
@@ -87,7 +111,7 @@ def test_squared_error_is_squared_bias_plus_variance_and_the_root_its_root():
 def test_metrics_scale_with_the_unit_as_their_own_units_say():
     scaling = {"mae": 1000, "rmse": 1000, "bias": 1000, "mse": 1000**2}
     for name in METRICS:
-        in_metres = metric(name, 1000 * ESTIMATE, 1000 * TRUTH)
+        in_metres = metric(name, 1000 * ESTIMATE, 1000 * TRUTH, 1000 * MEAN)
         assert in_metres == pytest.approx(scaling.get(name, 1) * metric(name))
     units = {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()}
     assert units == {
@@ -96,6 +120,7 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
         "bias": "km",
         "mse": "(km)²",
         "r2": "",
+        "r2_training_mean": "",
         "mre": "%",
         "median_relative_error": "%",
     }
@@ -127,6 +152,9 @@ PLAIN = {
     "rmse": lambda estimate, truth: np.sqrt(np.mean(np.square(estimate - truth))),
     "bias": lambda estimate, truth: np.mean(estimate - truth),
     "r2": lambda estimate, truth: 1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - truth.mean())),
+    "r2_training_mean": lambda estimate, truth: (
+        1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - MEAN))
+    ),
     "mre": lambda estimate, truth: np.mean(100 * np.abs(estimate - truth) / np.abs(truth)),
     "median_relative_error": lambda estimate, truth: np.median(100 * np.abs(estimate - truth) / np.abs(truth)),
 }
@@ -138,7 +166,7 @@ def test_metrics_are_their_formulas_in_double_precision_to_the_last_bit(kind, sh
     random = np.random.default_rng(len(shape))
     truth = random.lognormal(sigma=2, size=shape).astype(kind)
     estimate = (truth * random.normal(1, 0.3, size=shape)).astype(kind)
-    built = {name: entry.build() for name, entry in METRICS.items()}
+    built = with_training_mean({name: entry.build() for name, entry in METRICS.items()}, MEAN)
     in_double = estimate.astype(np.float64), truth.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         expected = {name: float(of(*in_double)) for name, of in PLAIN.items()}
@@ -150,7 +178,7 @@ def test_metrics_are_their_formulas_in_double_precision_to_the_last_bit(kind, sh
 
 
 def test_what_comes_piece_by_piece_is_judged_like_all_at_once():
-    built = {name: entry.build() for name, entry in METRICS.items()}
+    built = with_training_mean({name: entry.build() for name, entry in METRICS.items()}, MEAN)
     sums = Sums(built)
     assert all(math.isnan(value) for value in sums.values().values())
     for piece in np.array_split(np.arange(len(TRUTH)), 7):

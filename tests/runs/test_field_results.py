@@ -170,6 +170,10 @@ def test_tables_have_a_line_per_group_and_per_epoch(run):
     first = lines[0]
     assert (first["of"], first["output"], first["unit"]) == ("overall", "ubar", "m a-1")
     assert float(first["mae"]) == run.results["test"]["ubar"]["mae"]
+    of_folders = [line for line in lines if line["of"] == "folder" and line["output"] != "ubar, vbar"]
+    for line, one in zip(of_folders, run.record["groups"], strict=True):
+        assert (line["name"], line["output"], int(line["n"])) == (one["name"], one["output"], one["n"])
+        assert float(line["rmse"]) == one["metrics"]["rmse"]
     with (run.path / "results/history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
     assert [int(line["epoch"]) for line in history] == [1, 2, 3]

@@ -88,6 +88,30 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
 
 
+def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed(run):
+    split = {"type": "group_k_fold", "parameters": {"by": "quarry", "folds": 2}}
+    made = run(None, epochs=2, split=split, metrics={"iron": "r2_training_mean"})
+    lines = list(csv.DictReader((made.results / "predictions.csv").open(newline="")))
+    truth, estimate = (np.array([float(line[key]) for line in lines]) for key in ("iron", "iron_estimate"))
+    fold = np.array([line["fold"] for line in lines])
+    means = np.array([truth[fold != own].mean() for own in fold])
+    found = made.record().results["test"]["iron"]["r2_training_mean"]
+    assert found == pytest.approx(1 - np.sum((estimate - truth) ** 2) / np.sum((truth - means) ** 2))
+    low, high = made.record().intervals["test"]["iron"]["r2_training_mean"]
+    assert low < found < high
+    errors = list(csv.DictReader((made.results / "errors.csv").open(newline="")))
+    assert [(one["of"], one["name"], one["n"]) for one in errors] == [
+        ("overall", "", "24"), *(("quarry", quarry, "6") for quarry in "ABCD"),
+    ]  # fmt: skip
+    for one in errors[1:]:
+        own = np.array([line["stone"].startswith(one["name"]) for line in lines])
+        assert float(one["mae"]) == pytest.approx(np.mean(np.abs(estimate - truth)[own]))
+        apart = np.sum((truth - means)[own] ** 2)
+        assert float(one["r2_training_mean"]) == pytest.approx(1 - np.sum((estimate - truth)[own] ** 2) / apart)
+    assert [one.name for one in made.record().groups] == list("ABCD")
+    assert not (run(None, "apart", epochs=1).results / "errors.csv").exists()
+
+
 @pytest.mark.usefixtures("drawn")
 def test_the_result_is_over_all_held_out_rows_together(run):
     made = run(baselines=["mean", "ridge"])

@@ -83,6 +83,26 @@ def train(experience: str, **changes: object) -> Run:
     return package.run(experience, overrides=changes, device="cpu", **options)
 
 
+# Numbers
+
+
+def test_r2_against_the_training_mean_is_of_the_labelled_spectra_and_errors_by_core_are_shown(here, qexp):
+    run = train("scratch", name="judged", labelled=8, epochs=1, metrics={"toc": "r2_training_mean"})
+    lines = list(csv.DictReader((run.path / "results/predictions.csv").open(newline="")))
+    estimate, truth = (np.array([float(line[key]) for line in lines]) for key in ("toc_estimate", "toc"))
+    dataset = SpectraDataset(here / "data/few", "toc", cores.CHANNELS, cores.PATCH_SIZE)
+    used = labelled({"labelled": 8}, np.flatnonzero(dataset.part == "train"), Seeds(0))
+    apart = np.sum((truth - dataset.targets[used].mean()) ** 2)
+    judged = run.results["test"]["toc"]["r2_training_mean"]
+    assert judged == pytest.approx(1 - np.sum((estimate - truth) ** 2) / apart)
+    assert run.metrics[0]["validation"]["toc"]["r2_training_mean"] is not None
+    assert [(one["of"], one["name"], one["n"]) for one in run.record["groups"]] == [("core", "D1", 6)]
+    shown = qexp("show", "judged").stdout
+    assert "r2_training_mean" in shown
+    of_core = next(line for line in shown.splitlines() if line.lstrip("│| ").startswith("D1"))
+    assert f"{run.results['test']['toc']['rmse']:.3f} wt%" in of_core
+
+
 # The same bits
 
 
@@ -249,7 +269,7 @@ def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allo
     for path in tables:
         with path.open(newline="") as file:
             assert {line["caution"] for line in csv.DictReader(file)} == {LEAKED}, path.name
-    assert len(tables) == (2 if experience == "masked" else 1)
+    assert len(tables) == (3 if experience == "masked" else 2)
     (here / "texts.mplstyle").write_text("svg.fonttype: none")
     drawn = qexp("figures", "new", "--format", "svg", "--style", "texts.mplstyle").stdout.split()
     assert len(drawn) == 3

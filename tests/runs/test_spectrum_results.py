@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from qexp.models.network import initialise
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
+from qexp.runs.evaluation.group_errors import RECORDED, of_groups, recorded
 from qexp.runs.evaluation.spectra import evaluate
 from qexp.runs.evaluation.spectra.numbers import inner_folds
 from qexp.runs.evaluation.spectra.subject import Subject
@@ -96,23 +98,23 @@ def directory(tmp_path):
     return made
 
 
-def network(spec, dataset, train=None):
+def network(spec, dataset, train=None, test=None):
     """An untrained network with fitted transforms, and the spectra that it is judged on."""
     rows = {part: np.flatnonzero(dataset.part == part) for part in ("train", "validation", "test")}
-    train = rows["train"] if train is None else train
+    train, test = rows["train"] if train is None else train, rows["test"] if test is None else test
 
     def hidden(numbers):
         return hidden_channels(numbers, RATIO, cores.PATCH_SIZE)
 
     data = SpectrumSamples(
-        dataset, train, rows["validation"], rows["test"], np.setdiff1d(rows["train"], train), Seeds(0),
+        dataset, train, rows["validation"], test, np.setdiff1d(rows["train"], train), Seeds(0),
         torch.device("cpu"), hidden if "mask" in spec["inputs"] else None,
     )  # fmt: skip
     model = assemble.model_of(spec, assemble.BUILT_IN)
     initialise(model.network, Seeds(0))
     assemble.fit_transforms(model, data)
     metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
-    return Subject(dataset, model.eval(), data, train, rows["test"], metrics)
+    return Subject(dataset, model.eval(), data, train, test, metrics)
 
 
 def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
@@ -153,7 +155,51 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
         assert (table.attrs["run"], table.attrs["part"]) == ("run_0", "test")
     lines = lines_of(directory.results / "predictions.csv")
     assert [float(line["toc_estimate"]) for line in lines] == estimates.tolist()
-    assert {path.name for path in directory.results.iterdir()} == {"predictions.csv", "test_predictions.nc"}
+    assert {path.name for path in directory.results.iterdir()} == {
+        "errors.csv",
+        "predictions.csv",
+        "test_predictions.nc",
+    }
+
+
+def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r2(dataset, directory):
+    test = np.flatnonzero(dataset.part == "test")[:13]  # two whole cores, and one spectrum of the third
+    of = network(REGRESSOR, dataset, test=test)
+    of = replace(of, metrics={"toc": {name: METRICS[name].build() for name in (*ALWAYS, "r2_training_mean")}})
+    found = evaluated(directory, of, caution=LEAKED)
+    written = lines_of(directory.results / "errors.csv")
+    assert [(one["of"], one["name"], one["n"]) for one in written] == [
+        ("overall", "", "13"), ("core", "D1", "6"), ("core", "D2", "6"), ("core", "E1", "1"),
+    ]  # fmt: skip
+    lines = lines_of(directory.results / "predictions.csv")
+    training_mean = dataset.targets[of.train].mean()
+    for one in written:
+        of_core = [line for line in lines if one["name"] in ("", line["core"])]
+        estimate, truth = (np.array([float(line[key]) for line in of_core]) for key in ("toc_estimate", "toc"))
+        error = np.sum((estimate - truth) ** 2)
+        assert float(one["rmse"]) == pytest.approx(np.sqrt(error / len(truth)))
+        assert float(one["r2_training_mean"]) == pytest.approx(1 - error / np.sum((truth - training_mean) ** 2))
+        if len(truth) > 1:
+            assert float(one["r2"]) == pytest.approx(1 - error / np.sum((truth - truth.mean()) ** 2))
+        assert (one["output"], one["unit"], one["caution"]) == ("toc", "wt%", LEAKED)
+    assert written[-1]["r2"] == ""
+    assert [(one.of, one.name, one.n) for one in found.groups] == [
+        ("core", "D1", 6),
+        ("core", "D2", 6),
+        ("core", "E1", 1),
+    ]
+    assert found.groups[-1].metrics["r2"] is None
+    assert found.groups[0].metrics["mae"] == float(written[1]["mae"])
+
+
+def test_a_record_holds_the_errors_of_a_hundred_groups_and_the_table_those_of_all():
+    def errors(count):
+        names = np.array([f"core {number:03}" for number in range(count)])
+        return list(of_groups("core", names, "toc", {}, np.zeros(count), np.ones(count), 0.0))
+
+    assert len(recorded(errors(RECORDED))) == RECORDED
+    assert recorded(errors(RECORDED + 1)) == ()
+    assert len(errors(RECORDED + 1)) == RECORDED + 2
 
 
 def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):

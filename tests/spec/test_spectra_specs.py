@@ -305,6 +305,9 @@ EXPERIENCES_WITH_A_FAULT = {
     "a metric of all values at once": (
         "masked", "metrics", {"spectrum": ["median_relative_error"]}, "$.metrics.spectrum", "needs all values at once",
     ),
+    "a training mean of spectra": (
+        "masked", "metrics", {"spectrum": "r2_training_mean"}, "$.metrics.spectrum", "use 'r2'",
+    ),
     "a leak that is perhaps allowed": ("scratch", "allow_leak", "yes", "$.allow_leak", "must be true or false"),
     "layers that do not learn": ("finetune", "layer_decay", 0, "$.layer_decay", "must be greater than 0"),
     "weights of an operation that is not there": (

@@ -560,6 +560,12 @@ def test_filters_are_matched_to_values_of_a_variable_that_varies(specs, problems
     assert problems(file) == [f"specs/models/sound.json at $.operations.likeness.parameters.{complaint}"]
 
 
+def test_samples_that_are_drawn_anew_have_no_training_mean_to_compare_with(specs, problems):
+    file = specs.spoil("experience", ("metrics", {"depth": ["mae", "r2_training_mean"]}))
+    (said,) = problems(file)
+    assert "$.metrics.depth: 'r2_training_mean' compares with the mean of the training targets, but samples are" in said
+
+
 def test_filters_are_matched_to_what_the_dataset_makes_and_nothing_later(specs, problems):
     file = specs.spoil("model", ("operations.likeness", MATCHED))
     model = json.loads(file.read_text())

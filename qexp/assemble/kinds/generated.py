@@ -9,6 +9,7 @@ import torch
 
 from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
+from qexp.assemble.metrics import of_training_mean
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset
@@ -60,6 +61,7 @@ class GeneratedKind(Kind[GeneratedDataset]):
         if network is not None:
             yield from _in_batches(document, network)
         yield from _in_transforms(document, dataset, tables)
+        yield from of_training_mean(document, document["outputs"], "samples are drawn anew in every epoch", tables)
 
     def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
         return _in_matched_filters(dataset, network, tables)

@@ -10,7 +10,7 @@ import torch
 from qexp.assemble import places
 from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
-from qexp.assemble.metrics import of_sums_only
+from qexp.assemble.metrics import of_sums_only, of_training_mean
 from qexp.assemble.splits import one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.gridded import GriddedDataset, Patches, alike, mappings
@@ -74,6 +74,8 @@ class GriddedKind(Kind[GriddedDataset]):
     ) -> Iterator[Finding]:
         yield from _in_split(document, dataset, tables)
         yield from of_sums_only(document, document["outputs"], "frames", tables)
+        drawn = "patches of fields are drawn anew in every epoch"
+        yield from of_training_mean(document, document["outputs"], drawn, tables)
         try:
             yield from _in_transforms(document, dataset.test_patches(), dataset, tables)
         except DatasetError as error:

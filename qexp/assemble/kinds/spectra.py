@@ -14,7 +14,7 @@ from torch import Tensor
 from qexp.assemble import overlap, places
 from qexp.assemble.kinds.kind import Document, Exposed, Kind
 from qexp.assemble.memory import Samples
-from qexp.assemble.metrics import of_sums_only
+from qexp.assemble.metrics import of_sums_only, of_training_mean
 from qexp.assemble.networks import network_of
 from qexp.assemble.splits import one_fold
 from qexp.assemble.transforms import built_transforms
@@ -62,6 +62,7 @@ class SpectraKind(Kind[SpectraDataset]):
         yield from _in_parts(document, dataset, tables)
         yield from _in_transforms(document, dataset, tables)
         yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
+        yield from of_training_mean(document, [SPECTRUM], "each channel of a spectrum has its own", tables)
         if network is not None:
             yield from _in_masks(document, dataset, network)
 

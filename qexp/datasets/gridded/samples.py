@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -60,6 +61,10 @@ class PatchSamples:
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted."""
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
+
+    def training_mean(self, output: str) -> float:
+        """NaN: patches are drawn anew in every epoch."""
+        return math.nan
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -97,6 +98,12 @@ class SpectrumSamples:
         if output != SPECTRUM or self._hidden is None:
             return None
         return self._hidden(samples[MASK])
+
+    def training_mean(self, output: str) -> float:
+        """The mean of the targets that are trained on, in the target's unit; NaN for spectra."""
+        if output != self._dataset.target or self._dataset.targets is None:
+            return math.nan
+        return float(self._dataset.targets[self.train_rows].mean(dtype=np.float64))
 
     def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
         return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.metrics.metric import Metrics, Sums
+from qexp.runs.evaluation.group_errors import HEAD, OVERALL, of_group
+from qexp.runs.record.record import GroupErrors
 
 Array = NDArray[np.float32]
 Pair = tuple[str, str]
@@ -197,7 +199,7 @@ def document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str
 
 def table(errors: Mapping[str, Any]) -> str:
     """The same as CSV: for all cells, each folder and each class a line per output and per vector."""
-    groups = [("overall", "", errors["overall"])]
+    groups = [(OVERALL, "", errors["overall"])]
     groups += [("folder", name, of_folder) for name, of_folder in errors["folders"].items()]
     groups += [("thickness", in_words(one["above"], one["up_to"]), one) for one in errors["thickness"]]
     metrics = list(dict.fromkeys(name for _, _, one in groups for of in one["outputs"].values() for name in of))
@@ -213,7 +215,16 @@ def table(errors: Mapping[str, Any]) -> str:
             numbers = [values[name] for name in of_vectors]
             unit = errors["units"].get(vector.split(", ")[0])
             rows.append([kind, name, one["cells"], vector, unit, *(None for _ in metrics), *numbers])
-    return files.csv_text(["of", "name", "cells", "output", "unit", *metrics, *of_vectors], rows)
+    return files.csv_text([*HEAD, *metrics, *of_vectors], rows)
+
+
+def by_folder(tallies: Mapping[str, Tally]) -> tuple[GroupErrors, ...]:
+    """The errors of each output in each folder."""
+    return tuple(
+        of_group("folder", name, tally.whole.cells, output, metrics)
+        for name, tally in tallies.items()
+        for output, metrics in tally.whole.metrics().items()
+    )
 
 
 def in_words(above: float | None, up_to: float | None) -> str:

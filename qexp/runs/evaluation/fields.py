@@ -22,6 +22,7 @@ from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
 from qexp.runs.evaluation.field_errors import Array, OfOutputs, Tally
+from qexp.runs.evaluation.group_errors import TABLE, recorded
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import FRAMES, RunDirectory
 from qexp.runs.record.record import FieldErrors
@@ -86,7 +87,7 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
     timing = seconds_per_frame(dataset.parts["test"][0], model, device)
     whole = errors["overall"]
     brief = FieldErrors.from_document({"cells": whole["cells"], "vectors": whole["vectors"], **timing})
-    return Results({"test": total.whole.metrics()}, errors=brief)
+    return Results({"test": total.whole.metrics()}, errors=brief, groups=recorded(field_errors.by_folder(tallies)))
 
 
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
@@ -203,7 +204,7 @@ class _KeptFrames:
 def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
     """Write tables of all folders; `errors.json` comes last, since it marks the run as evaluated."""
     files.write_bytes(directory.results / "history.csv", history(directory.metrics()).encode())
-    files.write_bytes(directory.results / "errors.csv", field_errors.table(errors).encode())
+    files.write_bytes(directory.results / TABLE, field_errors.table(errors).encode())
     files.write_json(directory.results / FIELD_ERRORS, errors)
 
 

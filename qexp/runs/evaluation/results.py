@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qexp.runs.record.record import ComparisonRow, Feature, FieldErrors, Intervals, Numbers
+from qexp.runs.record.record import ComparisonRow, Feature, FieldErrors, GroupErrors, Intervals, Numbers
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Results:
     intervals   part → output → metric → 95 % bootstrap interval, if it has one
     comparison  the network and its baselines, by estimator
     errors      fields only: cells, errors of vectors, seconds per frame
+    groups      errors by core, folder or group of rows, without those of all test samples
     features    rows only: the input columns in order, with the range of the training data
     """
 
@@ -22,4 +23,5 @@ class Results:
     intervals: Intervals = field(default_factory=dict)
     comparison: tuple[ComparisonRow, ...] = ()
     errors: FieldErrors | None = None
+    groups: tuple[GroupErrors, ...] = ()
     features: tuple[Feature, ...] = ()

@@ -19,12 +19,14 @@ from qexp.datasets.transforms.transform import Transform
 from qexp.estimates import estimate_of, spread_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.metrics.metric import with_training_mean
 from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import ComparisonRow, Feature
+from qexp.runs.record.record import ComparisonRow, Feature, GroupErrors
 from qexp.spec.kinds import caution_of_data
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 from qexp.tables import built
@@ -47,7 +49,8 @@ def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold)
         mean, spread = (values.double().cpu().numpy()[:, 0] for values in estimated[output])
         truth = dataset.values[output][fold.test, 0]
         table |= {output: truth.tolist(), estimate_of(output): mean.tolist(), spread_of(output): spread.tolist()}
-        of_outputs[output] = evaluate_metrics(metrics[output], mean, truth)
+        training_mean = dataset.values[output][fold.train, 0].mean()
+        of_outputs[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), mean, truth)
     if plan.caution:
         table["caution"] = [plan.caution] * len(fold.test)
     files.write_csv(place.path / PREDICTIONS, table, zip(*table.values(), strict=True))
@@ -62,20 +65,30 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     outputs = plan.spec["outputs"]
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
-    groups = plan.groups
-    results, intervals = {}, {}
+    groups, training_means = plan.groups, _training_means(plan)[rows]
+    results, intervals, errors = {}, {}, list[GroupErrors]()
     for column, output in enumerate(outputs):
         estimate, true = estimates[rows, column], truth[rows, column]
-        results[output] = evaluate_metrics(metrics[output], estimate, true)
+        means = training_means[:, column]
+        everything = with_training_mean(metrics[output], means)
+        results[output] = evaluate_metrics(everything, estimate, true)
         intervals[output] = bootstrap.intervals(
-            metrics[output], estimate, true, seed, None if groups is None else groups[rows]
+            everything, estimate, true, seed, None if groups is None else groups[rows]
         )
+        if groups is not None:
+            by = plan.spec["split"]["parameters"]["by"]
+            errors += group_errors.of_groups(by, groups[rows], output, metrics[output], estimate, true, means)
     features = _features(plan, np.arange(len(truth)))
     compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
     _write_table(directory, plan, estimates, spreads, truth, rows)
     _write_lines(directory, lines)
-    return Results({"test": results}, {"test": intervals}, compared, features=features)
+    if errors:
+        units = plan.dataset.units
+        group_errors.write(directory.results / group_errors.TABLE, errors, units, plan.caution)
+    return Results(
+        {"test": results}, {"test": intervals}, compared, groups=group_errors.recorded(errors), features=features
+    )
 
 
 def _lines(fold: RunDirectory) -> list[dict[str, str]]:
@@ -100,6 +113,20 @@ def _gathered(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> 
     with np.errstate(invalid="ignore"):
         estimates, spreads = totals / times[:, None]
     return estimates, spreads, np.flatnonzero(times)
+
+
+def _training_means(plan: Folds) -> Array:
+    """The mean of the training targets of each held-out row's fold, (row, output); NaN for rows that no fold holds out.
+
+    Of a row that several repeats hold out it is the mean over the repeats, as the estimates are.
+    """
+    outputs = plan.spec["outputs"]
+    totals, times = np.zeros((len(plan.dataset), len(outputs))), np.zeros(len(plan.dataset), dtype=np.int64)
+    for fold in plan.folds:
+        totals[fold.test] += [plan.dataset.values[output][fold.train, 0].mean() for output in outputs]
+        times[fold.test] += 1
+    with np.errstate(invalid="ignore"):
+        return np.asarray(totals / times[:, None])
 
 
 def _write_lines(directory: RunDirectory, lines: Mapping[str, Sequence[Mapping[str, str]]]) -> None:

@@ -175,6 +175,7 @@ def _work(
         intervals=results.intervals,
         comparison=results.comparison,
         errors=results.errors,
+        groups=results.groups,
         features=results.features,
     )
     if figures.drawn_at_once():

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from qexp import assemble, files
 from qexp.files import read_lines, write_lines
+from qexp.metrics.metric import with_training_mean
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.results import Results
@@ -56,6 +57,8 @@ def _prepared(attempt: Attempt) -> Trainer:
     else:
         assemble.fit_transforms(model, data)
     recipe = assemble.recipe_of(spec, attempt.tables)
+    metrics = {name: with_training_mean(of, data.training_mean(name)) for name, of in recipe.metrics.items()}
+    recipe = replace(recipe, metrics=metrics)
     trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
     trainer.resume()
     log.info("%s weights", f"{sum(weight.numel() for weight in model.parameters()):,}")

@@ -162,6 +162,20 @@ class FieldErrors(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupErrors(Part):
+    """Metrics of one output on the test samples of one group, in the output's unit."""
+
+    of: str
+    """What kind of group it is: `core`, `folder`, or the column by which rows are held out."""
+    name: str
+    n: int
+    """Number of values: spectra, rows, or cells of fields."""
+    output: str
+    metrics: Mapping[str, float | None]
+    """None where a metric is undefined, as R² is for a single value."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparisonRow(Part):
     """One estimator (the network or a baseline) on one output; see `baselines.comparison.compared`."""
 
@@ -247,6 +261,7 @@ class Record(Part):
     intervals: Intervals = field(default_factory=dict)
     comparison: tuple[ComparisonRow, ...] = ()
     errors: FieldErrors | None = None
+    groups: tuple[GroupErrors, ...] = ()
     folds: FoldCount | None = None
     caution: str = ""
     features: tuple[Feature, ...] = ()

@@ -14,12 +14,14 @@ from qexp.datasets.spectra import SPECTRUM
 from qexp.estimates import estimate_of
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation import group_errors
+from qexp.runs.evaluation.group_errors import of_groups, recorded
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.numbers import compared_with_baselines, intervals_over_cores, measured
 from qexp.runs.evaluation.spectra.reconstructed import Reconstructed, write_errors
-from qexp.runs.evaluation.spectra.subject import AT_ONCE, Array, Subject, attributes, identifiers, write_table
+from qexp.runs.evaluation.spectra.subject import AT_ONCE, CORE, Array, Subject, attributes, identifiers, write_table
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import ComparisonRow
+from qexp.runs.record.record import ComparisonRow, GroupErrors
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 from qexp.training.determinism import deterministic
 
@@ -48,24 +50,29 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     compared: list[ComparisonRow] = []
+    errors: list[GroupErrors] = []
     columns: dict[str, tuple[Any, str, str]] = {}
     """Variable of the file of predictions → values, unit and description."""
     if reconstructed is not None:
         results[SPECTRUM] = reconstructed.sums.values()
         columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
+        errors += reconstructed.errors_by_core()
         write_errors(directory, subject, reconstructed, attempt.caution)
     for name, blocks in numbers.items():
         estimates, truth, unit = np.concatenate(blocks), measured(dataset, test), dataset.units.get(name, "")
         results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
         intervals[name] = intervals_over_cores(subject, name, estimates, truth, attempt.seed)
+        mean = subject.data.training_mean(name)
+        errors += of_groups(CORE, dataset.cores[test], name, subject.metrics[name], estimates, truth, mean)
         with_baselines = compared_with_baselines(attempt, subject, name, estimates)
         if with_baselines is None:
             return None
         compared += with_baselines
         columns[name] = (truth, unit, f"{name}: measured")
         columns[estimate_of(name)] = (estimates, unit, f"{name}: estimated")
+    group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, attempt.caution)
-    return Results({"test": results}, {"test": intervals}, tuple(compared))
+    return Results({"test": results}, {"test": intervals}, tuple(compared), groups=recorded(errors))
 
 
 def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:

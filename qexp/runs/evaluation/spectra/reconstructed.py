@@ -15,8 +15,18 @@ from qexp import files
 from qexp.datasets.spectra import SPECTRUM
 from qexp.figures.spectra import energies
 from qexp.metrics.metric import Sums
-from qexp.runs.evaluation.spectra.subject import Array, Subject, attributes, identifiers, transformed, write_table
+from qexp.runs.evaluation.group_errors import OVERALL, of_group
+from qexp.runs.evaluation.spectra.subject import (
+    CORE,
+    Array,
+    Subject,
+    attributes,
+    identifiers,
+    transformed,
+    write_table,
+)
 from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, RunDirectory
+from qexp.runs.record.record import GroupErrors
 
 KEPT = 3
 """Number of test spectra that are kept for figures, with their reconstructions."""
@@ -32,6 +42,8 @@ class Reconstructed:
     """Positions of those that are kept, among the test spectra."""
     sums: Sums
     """Sums of the metrics over all hidden channels."""
+    of_cores: dict[str, Sums]
+    """Core → those over its spectra, in the order in which they come."""
     times: Array
     """How often each channel was hidden, (channel,); then sums over those times: of the network's squared errors, of
     the guess's, and of counts."""
@@ -50,7 +62,7 @@ class Reconstructed:
         guess = (total / len(subject.train)).float().to(subject.device)
         evenly = np.linspace(0, len(subject.test) - 1, KEPT).round().astype(int)
         sums = Sums(subject.metrics[SPECTRUM])
-        return cls(guess, frozenset(evenly.tolist()), sums, *np.zeros((4, subject.dataset.channels)))
+        return cls(guess, frozenset(evenly.tolist()), sums, {}, *np.zeros((4, subject.dataset.channels)))
 
     def add(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
@@ -64,10 +76,23 @@ class Reconstructed:
         self.squared_of_guess += np.where(hidden, np.square(guess.cpu().numpy() - truth), 0.0).sum(axis=0)
         self.counts += np.where(hidden, truth, 0.0).sum(axis=0)
         first = len(self.of_spectra)
+        cores = subject.dataset.cores[subject.test[first : first + len(truth)]]
+        for core in np.unique(cores):
+            own = cores == core
+            here = Sums(self.sums.metrics).with_piece(estimate[own][hidden[own]], truth[own][hidden[own]])
+            self.of_cores[str(core)] = self.of_cores[str(core)] + here if str(core) in self.of_cores else here
         self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
         for index in sorted(self.keeps & set(range(first, first + len(truth)))):
-            own = index - first
-            self.kept.append((index, truth[own], estimate[own], hidden[own]))
+            place = index - first
+            self.kept.append((index, truth[place], estimate[place], hidden[place]))
+
+    def errors_by_core(self) -> list[GroupErrors]:
+        """Errors on the hidden channels of all test spectra, then of each core."""
+        cores = sorted(self.of_cores.items())
+        return [
+            of_group(kind, name, sums.samples, SPECTRUM, sums.values())
+            for kind, name, sums in [(OVERALL, "", self.sums), *((CORE, name, sums) for name, sums in cores)]
+        ]
 
     def by_channel(self) -> dict[str, Array]:
         """Root mean squares over hidden channels, (channel,) [counts]: of the network's errors, of the guess's, and

@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 AT_ONCE = 512
 """Number of spectra that are estimated together."""
 
+CORE = "core"
+"""The column of the cores, and the kind of group by which errors are listed."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -56,7 +59,7 @@ def transformed(subject: Subject, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
 
 def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
     """Columns that identify spectra, (row,) each."""
-    return {"name": dataset.names, "core": dataset.cores}
+    return {"name": dataset.names, CORE: dataset.cores}
 
 
 def attributes(directory: RunDirectory, note: str) -> dict[str, str]:
