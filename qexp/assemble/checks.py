@@ -20,6 +20,7 @@ from qexp.models.shapes import from_spec, written
 from qexp.spec import defaults, resolve, validate
 from qexp.spec import kinds as spec_kinds
 from qexp.spec.finding import Finding, Where
+from qexp.spec.following import Fields, followed, follows
 from qexp.spec.resolve import Override
 from qexp.spec.tolerated import as_read
 from qexp.tables import Tables, built
@@ -76,6 +77,8 @@ class Parts:
         if found := validate.findings("model", document, self.tables):
             yield from found
             return
+        if follows(document):
+            return  # it is laid out with an experience's dataset
         try:
             network = network_of(document, document["inputs"], document["outputs"], self.tables)
         except BranchError as error:
@@ -116,23 +119,21 @@ def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
     except SpecError as error:
         return Checked(None, None, error.problems, [])
     warnings = _tolerate(loaded, changes, parts)
+    opened, problems = _follow(loaded, parts)
     document = loaded.document
     alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
     dataset = document.get("dataset")
     dataset_type = dataset.get("type") if isinstance(dataset, dict) else None
-    problems = loaded.problems("experience", validate.findings("experience", alone, tables, dataset_type))
-    opened: Dataset | None = None
-    if isinstance(dataset, dict):
-        opened, found = parts.dataset(dataset)
-        problems += loaded.problems("dataset", found)
+    problems = loaded.problems("experience", validate.findings("experience", alone, tables, dataset_type)) + problems
     if isinstance(document.get("model"), dict):
         problems += loaded.problems("model", parts.findings_in_model(document["model"]))
     if problems or opened is None:
         return Checked(loaded, opened, problems, warnings)
     kind = kind_of(document["dataset"])
     warnings += loaded.problems("experience", spec_kinds.kind_of(document["dataset"]).doubts_in_experience(document))
+    problems = loaded.problems("dataset", kind.unread(document, workspace))
     document = loaded.document = kind.completed(document, workspace)
-    problems = loaded.problems("experience", _in_whole(document, kind, opened, tables, available))
+    problems += loaded.problems("experience", _in_whole(document, kind, opened, tables, available))
     if problems:
         return Checked(loaded, opened, problems, warnings)
     network = network_of(document["model"], document["inputs"], document["outputs"], tables)
@@ -141,6 +142,23 @@ def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
     for whose, finding in memory.of_experience(document, samples, network, tables, available):
         problems += loaded.problems(whose, [finding])
     return Checked(loaded, opened, problems, warnings)
+
+
+def _follow(loaded: resolve.Loaded, parts: Parts) -> tuple[Dataset | None, list[Problem]]:
+    """Open the dataset of an experience, and let its specs follow it; returns also the problems of both."""
+    dataset = loaded.document.get("dataset")
+    if not isinstance(dataset, dict):
+        return None, []
+    opened, found = parts.dataset(dataset)
+    problems = loaded.problems("dataset", found)
+    if opened is None:
+        return None, problems
+    sizes = {name: [*shape[1:], shape[0]] for name, shape in opened.shapes().items()}
+    fields = Fields(sizes, kind_of(dataset).roles(dataset, parts.workspace))
+    loaded.document, not_followed = followed(loaded.document, fields)
+    for whose, finding in not_followed:
+        problems += loaded.problems(whose, [finding])
+    return opened, problems
 
 
 def _tolerate(loaded: resolve.Loaded, changes: list[Override], parts: Parts) -> list[Problem]:

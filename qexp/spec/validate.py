@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError
 from qexp.did_you_mean import nearest, suggestion
 from qexp.spec import old_forms
 from qexp.spec.finding import Finding, Where
+from qexp.spec.following import follows
 from qexp.spec.kinds import KINDS
 from qexp.spec.load import described
 from qexp.spec.schema import belongs_to, whole_schema
@@ -39,7 +40,7 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
     if kind == "experience":
         return list(_in_experience(document, dataset_type))
     if kind == "model":
-        return list(_in_model(document))
+        return [] if follows(document) else list(_in_model(document))
     return list(KINDS[document["type"]].in_dataset(document, tables["quantities"]))
 
 
@@ -163,6 +164,8 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
 
 def _in_experience(document: dict[str, Any], dataset_type: str | None) -> Iterator[Finding]:
     outputs = document["outputs"]
+    if follows(document) or isinstance(document["losses"], str):
+        return  # the dataset is missing, which is reported
     if dataset_type is not None:
         yield from KINDS[dataset_type].in_experience(document)
     yield from _in_pretrain(document)

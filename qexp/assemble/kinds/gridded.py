@@ -53,6 +53,21 @@ class GriddedKind(Kind[GriddedDataset]):
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
         return places.still_to_be_made(document, lambda: places.data_folder(document, workspace))
 
+    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
+        mapping = field_mapping(document, workspace)
+        return [*mapping.inputs], [*mapping.outputs]
+
+    def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
+        named = document["dataset"].get("mapping")
+        inputs = field_mapping(document["dataset"], workspace).inputs if named is not None else ()
+        if not (unread := [f"'{name}'" for name in inputs if name not in document["inputs"]]):
+            return []
+        message = (
+            f"the mapping '{named}' has inputs that the network does not read: {', '.join(unread)}; list them in the "
+            'experience and the model, or let both follow the dataset: "inputs": "from dataset"'
+        )
+        return [(("mapping",), message)]
+
     def completed(self, document: Document, workspace: Workspace) -> Document:
         """Inputs and outputs are listed, and divided by their typical values where no transform is."""
         mapping = field_mapping(document["dataset"], workspace)

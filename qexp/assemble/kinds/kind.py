@@ -74,6 +74,16 @@ class Kind(ABC, Generic[D]):
         """Problems that the command that makes the dataset's files would solve."""
         return []
 
+    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
+        """Names of the inputs and of the outputs that a checked dataset lists; None if it does not tell them apart."""
+        listed = [document.get(key) for key in ("inputs", "outputs")]
+        inputs, outputs = ([*names] if isinstance(names, dict) else None for names in listed)
+        return None if inputs is None or outputs is None else (inputs, outputs)
+
+    def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
+        """Problems of an experience that does not read what its dataset says is read; places are in the dataset."""
+        return []
+
     def completed(self, document: Document, workspace: Workspace) -> Document:
         """The experience, with values that follow from its dataset filled in. Raises DatasetError."""
         return document

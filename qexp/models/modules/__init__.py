@@ -17,6 +17,7 @@ from qexp.models.modules.masked_autoencoder import (
 )
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.modules.parameters import (
+    CHANNELS,
     COUNT,
     COUNTS,
     DEPTH,
@@ -221,7 +222,7 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "units": {**COUNTS, "description": "width of each hidden layer"},
-                "outputs": {**COUNT, "description": "width of the linear layer at the end"},
+                "outputs": {**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
                 "activation": {**ACTIVATION_NAME, "description": "after each hidden layer"},
                 "dropout": {
                     "type": "number",
@@ -246,7 +247,7 @@ MODULES: dict[str, Entry] = {
         build=dle_cnn,
         parameters={
             "properties": {
-                "outputs": {**COUNT, "description": "channels that are made, one for each field"},
+                "outputs": CHANNELS,
                 "layers": {**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
                 "filters": {**COUNT, "description": "channels of each layer"},
                 "kernel_size": KERNEL,
@@ -261,7 +262,7 @@ MODULES: dict[str, Entry] = {
         build=UNet,
         parameters={
             "properties": {
-                "outputs": {**COUNT, "description": "channels that are made, one for each field"},
+                "outputs": CHANNELS,
                 "blocks": {**COUNT, "maximum": 16, "description": "number of resolutions, each half the one before"},
                 "filters": {**COUNT, "description": "channels of the first block; each further one has twice as many"},
                 "kernel_size": KERNEL,

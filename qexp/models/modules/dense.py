@@ -64,7 +64,9 @@ def concatenate(shapes: list[Shape], /, axis: int = -1) -> nn.Module:
     axis  counted as in Keras: the batch is 0, channels are last
     """
     if not isinstance(shapes, list):
-        raise ShapeError(f"joins several inputs, but has one, {written(shapes)}; list them as the branch's 'x_name'")
+        raise ShapeError(
+            f"joins several inputs, but has one, {written(shapes)}; list several as 'x_name', or leave it out"
+        )
     if len({shape[1:] for shape in shapes}) > 1:
         raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
     last = len(shapes[0])

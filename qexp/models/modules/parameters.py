@@ -16,6 +16,13 @@ L2 = {
     "description": "weight penalty: this times the sum of the squared weights is added to the loss",
 }
 KERNEL = {**COUNT, "description": "side of the square kernel, in pixels"}
+CHANNELS = {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "if": {"type": "string"},
+    "then": {"enum": ["from dataset"], "x-message": 'must be a whole number or "from dataset"'},
+    "description": 'channels that are made, one for each field; "from dataset": those of all outputs',
+}
 OF_FIELDS = {
     "activation": {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of `slope`"},
     "l2": L2,

@@ -1,0 +1,116 @@
+"""Specs that follow their dataset are the specs that one would have written out for it."""
+
+import pytest
+
+from qexp import assemble
+from qexp.cli import texts
+from qexp.spec.following import FROM_DATASET, Fields, followed
+from qexp.workspace import Workspace
+from tests import domes
+from tests.conftest import SOUND, Specs, put
+from tests.spec import test_tabular_specs as on_rows
+
+FOLLOWING = {
+    "dataset": domes.DATASET,
+    "model": {
+        **put(domes.MODEL, "operations.network.parameters.outputs", FROM_DATASET),
+        "inputs": FROM_DATASET,
+        "outputs": FROM_DATASET,
+        "branches": [{"x_name": FROM_DATASET, "y_name": FROM_DATASET, "operations": ["join", "network"]}],
+    },
+    "experience": {
+        **domes.EXPERIENCE,
+        "model": "following",
+        "inputs": FROM_DATASET,
+        "outputs": FROM_DATASET,
+        "losses": "mae",
+    },
+}
+
+
+@pytest.fixture
+def place(specs):
+    domes.write(specs.root)
+    Specs(specs.root, FOLLOWING, "following")
+    return Workspace(specs.root)
+
+
+def resolved(place, name, *overrides):
+    return assemble.experience(name, texts.overrides(overrides), place)
+
+
+def test_a_following_experience_is_resolved_to_what_could_have_been_written_out(place):
+    following, written = resolved(place, "following"), resolved(place, "domes")
+    assert following.document == written.document
+    assert following.digest == written.digest
+
+
+def test_another_mapping_and_patch_size_are_two_values(place):
+    whole = resolved(place, "following", "dataset.mapping=f13", "dataset.patch_size=8").document
+    inputs = ["thk", "slopsurfx", "slopsurfy", "arrhenius", "slidingco"]
+    outputs = ["ubar", "vbar", "uvelsurf", "vvelsurf"]
+    assert (whole["inputs"], whole["outputs"]) == (inputs, outputs)
+    assert whole["model"]["inputs"] == {name: {"size": [8, 8, 1]} for name in inputs}
+    assert whole["model"]["branches"] == [{"x_name": inputs, "y_name": outputs, "operations": ["join", "network"]}]
+    assert whole["model"]["operations"]["network"]["parameters"]["outputs"] == 4
+    assert whole["losses"] == {name: {"type": "mae", "parameters": {}} for name in outputs}
+
+
+def test_the_sizes_alone_may_follow(place, specs):
+    model = put(domes.MODEL, "inputs", {name: {"size": FROM_DATASET} for name in domes.FIELDS})
+    specs.write("model", model, "domes")
+    assert resolved(place, "domes", "dataset.patch_size=8").document["model"]["inputs"]["thk"] == {"size": [8, 8, 1]}
+
+
+def test_rows_and_simulated_images_may_be_followed_as_well(specs):
+    (specs.root / "data" / "moon").mkdir(parents=True)
+    (specs.root / "data" / "moon" / "rows.csv").write_text(on_rows.rows())
+    Specs(specs.root, on_rows.DOCUMENTS, "rows")
+    both = {"inputs": FROM_DATASET, "outputs": FROM_DATASET}
+    specs.write("model", {**on_rows.MODEL, **both}, "following")
+    specs.write("experience", {**on_rows.EXPERIENCE, **both, "model": "following"}, "following")
+    place = Workspace(specs.root)
+    assert resolved(place, "following").digest == resolved(place, "rows").digest
+    sound = resolved(place, "sound").digest
+    specs.spoil("model", ("inputs", {name: {"size": FROM_DATASET} for name in SOUND["model"]["inputs"]}))
+    assert resolved(place, "sound").digest == sound
+
+
+def test_a_mapping_with_inputs_that_the_network_does_not_read_is_refused(place, qexp):
+    code, _, stderr = qexp("--workspace", place.root, "run", "domes", "--set", "dataset.mapping=f13", "--dry-run")
+    assert code == 2
+    assert "$.mapping: the mapping 'f13' has inputs that the network does not read: 'arrhenius', 'slidingco'" in stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "complaint"),
+    [
+        ("following", 'inputs=["thk","slopsurfx","depth"]', "the dataset has no 'depth'"),
+        ("following", "inputs=dataset", '$.inputs: the only text that is possible here is "from dataset"'),
+        ("following", "model.outputs=dataset", '$.outputs: the only text that is possible here is "from dataset"'),
+        ("following", 'model.inputs={"thk":{"size":"from data"}}', "$.inputs.thk.size: the only text that is possible"),
+        ("following", "model.operations.network.parameters.outputs=all", 'must be a whole number or "from dataset"'),
+        ("following", "model.operations.network.parameters.layers=from dataset", "layers: must be a whole number"),
+        ("following", "losses=mea", "$.losses.ubar: no loss 'mea'; did you mean 'mae'?"),
+        ("following", "dataset.path=nowhere", "$.path: there is no folder 'nowhere'"),
+        ("following", 'model.branches=[{"x_name":"from datasets","y_name":"from dataset","operations":[]}]',
+         "no input or earlier branch is called 'from datasets'"),
+        ("sound", "inputs=from dataset", "$.inputs: this dataset does not say which variables are inputs; list them"),
+    ],
+)  # fmt: skip
+def test_what_the_dataset_cannot_decide_is_said_and_nothing_else(place, qexp, name, override, complaint):
+    code, _, stderr = qexp("--workspace", place.root, "run", name, "--set", override, "--dry-run")
+    assert code == 2
+    assert complaint in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_model_that_follows_is_right_by_itself(place, qexp):
+    code, _, stderr = qexp("validate", place.root / "specs/models/following.json")
+    assert (code, stderr) == (0, "1 specs are right\n")
+
+
+@pytest.mark.parametrize("junk", [None, 3, "from dataset", ["from dataset"], {"x": "from dataset"}, [[1], {}]])
+def test_any_json_can_be_asked_to_follow(junk):
+    for document in ({"model": junk}, {"model": {"inputs": junk, "operations": junk, "branches": junk}}):
+        followed({**document, "inputs": junk, "outputs": junk, "losses": junk}, Fields({"x": [1]}, None))
