@@ -39,7 +39,8 @@ def followed(experience: Document, fields: Fields) -> tuple[Document, list[tuple
 
     Returns also the problems, each with the kind of spec that it is in. The document is not checked yet.
     """
-    made, problems = copy.deepcopy(experience), []
+    made = copy.deepcopy(experience)
+    problems: list[tuple[str, Finding]] = []
     for key, position in (("inputs", 0), ("outputs", 1)):
         if made.get(key) != FROM_DATASET:
             continue
@@ -48,12 +49,11 @@ def followed(experience: Document, fields: Fields) -> tuple[Document, list[tuple
             problems.append(("experience", ((key,), message)))
         else:
             made[key] = list(fields.roles[position])
-    inputs, outputs = (made.get(key) for key in ("inputs", "outputs"))
-    if isinstance(made.get("losses"), str) and _are_names(outputs):
+    inputs, outputs = (_names(made.get(key)) for key in ("inputs", "outputs"))
+    if isinstance(made.get("losses"), str) and outputs is not None:
         made["losses"] = dict.fromkeys(outputs, made["losses"])
-    if isinstance(made.get("model"), dict) and _are_names(inputs) and _are_names(outputs):
-        for where, message in _follow(made["model"], inputs, outputs, fields):
-            problems.append(("model", (where, message)))
+    if isinstance(made.get("model"), dict) and inputs is not None and outputs is not None:
+        problems += [("model", finding) for finding in _follow(made["model"], inputs, outputs, fields)]
     return made, problems
 
 
@@ -97,8 +97,9 @@ def _items(value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, dict) else []
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+def _names(value: Any) -> list[str] | None:
+    """A list of names; None if it is none."""
+    return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
 
 
 def _put(document: Any, where: Where, value: Any) -> None:
