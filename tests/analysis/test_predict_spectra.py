@@ -238,6 +238,30 @@ def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path)
     assert extra == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
 
 
+def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, tmp_path):
+    head, *lines = (folder / "info.csv").read_text().splitlines()
+    (folder / "info.csv").write_text("\n".join([head, *lines[::2]]))
+    (folder / "val.csv").write_text("\n".join([head, *lines[1::2], lines[0]]))
+    assert predict_spectra(folder, tmp_path / "made.csv", model_of()).spectra == COUNT
+    rows = read(tmp_path / "made.csv")
+    assert [row["name"] for row in rows] == NAMES[::2] + NAMES[1::2]
+    assert [float(row["depth"]) for row in rows] == DEPTHS[::2] + DEPTHS[1::2]
+
+
+def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path):
+    made = predict_spectra(folder, tmp_path / "a.csv", model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")))
+    assert made.warnings == [
+        f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset: depths are left "
+        "empty; rename 'depth' if it is that depth"
+    ]
+    assert {row["depth"] for row in read(tmp_path / "a.csv")} == {""}
+    table = tmp_path / "rows.csv"
+    TABLES["rows.csv"](table)
+    for depth, count in (("deep", 1), ("depth", 0), (None, 0)):
+        layout = SpectrumLayout(CHANNELS, "channel_", "core", depth)
+        assert len(predict_spectra(table, tmp_path / f"of_{depth}.csv", model_of(layout=layout)).warnings) == count
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

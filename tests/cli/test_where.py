@@ -251,3 +251,13 @@ def test_an_order_by_what_cannot_be_ordered_is_refused():
 
 def test_of_no_runs_any_order_is_right():
     assert ordered([], "whatever") == []
+
+
+def test_names_with_other_characters_go_into_brackets():
+    runs = [{"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}}, {"name": "b", "results": {}}]
+    for where in ("results.test['TOC%'].mae < 1", "results['test']['TOC%']['mae'] < 1"):
+        assert [one["name"] for one in select(runs, where=where)] == ["a"]
+    assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(condition, "results.test.TOC%.mae < 1")
+    for where in ("results[0] < 1", "results[name] < 1", "results['a':'b'] < 1"):
+        assert "only comparisons, and, or" in complaint(condition, where)
+    assert "a dot must follow a field" in complaint(condition, "'a'['b'] < 1")

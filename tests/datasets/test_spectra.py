@@ -326,7 +326,13 @@ def test_core_names_that_look_like_numbers_stay_as_they_are_written(folders, tmp
     [
         ("channel_9", 4, -3.0, "spectrum 5 (-3 in channel 9 is negative)"),
         ("channel_9", 4, float("nan"), "channel 9 is not a finite number"),
-        (TARGET, 2, float("nan"), "not finite numbers: 'nan' of spectrum 3"),
+        (TARGET, 2, float("inf"), "not finite numbers: 'inf' of spectrum 3"),
+        (
+            TARGET,
+            2,
+            float("nan"),
+            '\'toc\', lacks the numbers of spectra, which "missing": "drop" would leave out: spectrum 3',
+        ),
         ("part", 2, "training", "'training' of spectrum 3"),
     ],
 )
@@ -403,10 +409,10 @@ def spoil(folders: Path) -> None:
             ["info.csv names spectra that are not in", "D1_3.csv"],
         ),
         (lambda path: (path / "test/spe/new.csv").write_text("1 " * 64), ["that", "info.csv does not name: new.csv"]),
-        (lambda path: (path / "train/target/A2_1.csv").unlink(), ["target lacks the numbers", "A2_1.csv"]),
+        (lambda path: (path / "train/target/A2_1.csv").unlink(), ["lacks the numbers", "A2_1.csv"]),
         (lambda path: (path / "train/target/A2_1.csv").write_text("1 2"), ["not one finite number: A2_1.csv ('1 2')"]),
-        (lambda path: (path / "train/target/A2_1.csv").write_text(""), ["A2_1.csv ('')"]),
-        (lambda path: (path / "train/target/A2_1.csv").write_text("nan"), ["A2_1.csv ('nan')"]),
+        (lambda path: (path / "train/target/A2_1.csv").write_text(""), ["leave out: A2_1.csv"]),
+        (lambda path: (path / "train/target/A2_1.csv").write_text("nan"), ["leave out: A2_1.csv"]),
         (lambda path: rewrite(path / "train/val.csv", "C1_0.csv", "C9_0.csv"), ["val.csv names", "C9_0.csv"]),
         (lambda path: rewrite(path / "train/info.csv", "A1_1", "A1_0"), ["twice: A1_0.csv (line 3)", "A1_1.csv"]),
         (lambda path: rewrite(path / "train/info.csv", ",5,30", ",5"), ["without 4 columns: line 2 (3)"]),
@@ -664,3 +670,83 @@ def test_a_list_of_some_spectra_can_be_named_and_the_others_are_not_used(folders
     assert len({opened(folders).fingerprint, some.fingerprint, alone.fingerprint}) == 3
     assert "train has no info_5.csv, which lists the spectra" in refused(folders, lists={"train": "info_5.csv"})
     assert "train has no val_2.csv" in refused(folders, lists={"validation": "val_2.csv"})
+
+
+def test_problems_name_the_lists_that_were_read(folders):
+    (folders / "train/info.csv").rename(folders / "train/info_4.csv")
+    assert "info_4.csv or info.csv has no column 'hole'" in refused(folders, lists={"train": "info_4.csv"}, core="hole")
+    (folders / "test/info.csv").rename(folders / "test/info_4.csv")
+    lists = {"train": "info_4.csv", "test": "info_4.csv"}
+    assert "cores: info_4.csv has no column 'hole'" in refused(folders, lists=lists, core="hole")
+
+
+# Targets that are missing, and their names
+
+
+def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign(folders):
+    plain = opened(folders)
+    for part in ("train", "test"):
+        (folders / part / "target").rename(folders / part / "TOC%")
+        (folders / part / "target").mkdir()
+        (folders / part / "TOC%").rename(folders / part / "target/TOC%")
+    inside = opened(folders, target="TOC%")
+    assert inside.targets.tolist() == plain.targets.tolist()
+    assert inside.fingerprint == plain.fingerprint
+    assert inside.shapes()["TOC%"] == (1,)
+
+
+def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
+    whole = opened(folders)
+    (folders / "train/target/A1_2.csv").unlink()
+    (folders / "train/target/C1_0.csv").write_text("")
+    (folders / "test/target/D1_5.csv").write_text("nan\n")
+    found = refused(folders)
+    assert re.search(
+        r'train/target lacks the numbers of spectra, which "missing": "drop" would leave out: A1_2.csv, C1', found
+    )
+    assert re.search(r"test/target lacks the numbers .* leave out: D1_5.csv", found)
+    some = opened(folders, missing="drop")
+    kept = ~np.isin(whole.names, ["A1_2.csv", "C1_0.csv", "D1_5.csv"])
+    for attribute in ("names", "part", "cores", "depths", "targets", "hashes", "spectra"):
+        assert np.array_equal(getattr(some, attribute), getattr(whole, attribute)[kept]), attribute
+    said = "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv, D1_5.csv"
+    assert some.warnings == [said]
+    assert opened(folders, missing="drop").warnings == [said]  # from the cache
+    (folders / "train/target/A1_2.csv").write_text("much")
+    assert "A1_2.csv ('much')" in refused(folders, missing="drop")
+
+
+def test_without_any_target_nothing_can_be_left_out(folders):
+    for path in folders.glob("*/target/*.csv"):
+        path.write_text("")
+    assert "no spectrum has a number for 'toc'" in refused(folders, missing="drop")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
+def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path, ending):
+    table = as_table(folders)
+    names = [name.removeprefix("channel_") if name.startswith("channel_") else name for name in table.column_names]
+    table = table.rename_columns(["TOC%" if name == TARGET else name for name in names])
+    measured = [value if row % 3 else None for row, value in enumerate(table["TOC%"].to_pylist())]
+    table = table.set_column(table.column_names.index("TOC%"), "TOC%", pyarrow.array(measured))
+    spoilt = pyarrow.array([-1 if row == 3 else value for row, value in enumerate(table["9"].to_pylist())])
+    table = table.set_column(table.column_names.index("9"), "9", spoilt)
+    writers = {"csv": csv.write_csv, "parquet": parquet.write_table, "nc": write_flat_netcdf}
+    writers[ending](table, tmp_path / f"all.{ending}")
+    whole = opened(folders)
+    found = opened(tmp_path / f"all.{ending}", target="TOC%", columns="", missing="drop")
+    kept = np.arange(30) % 3 > 0
+    for attribute in ("names", "part", "cores", "targets", "hashes", "spectra"):
+        assert np.array_equal(getattr(found, attribute), getattr(whole, attribute)[kept]), attribute
+    assert found.warnings[0].startswith("10 of 30 spectra are left out, because they have no number for 'TOC%': spect")
+    assert "spectrum 4 (-1 in channel 9 is negative)" in refused(tmp_path / f"all.{ending}", target=None, columns="")
+
+
+# Depths under other names
+
+
+def test_a_column_that_looks_like_the_depth_is_named_where_the_depth_is_not_found(folders):
+    for path in folders.glob("*/*.csv"):
+        rewrite(path, "depth", "mid_depth_mm")
+    assert "info.csv has no column 'depth'; did you mean 'mid_depth_mm'; \"depth\": null if" in refused(folders)
+    assert opened(folders, depth="mid_depth_mm").depths[1] == 15

@@ -145,7 +145,7 @@ FILES_WITH_A_FAULT = {
     "a target that is missing": (
         lambda few: (few / "train/target/B1_1.csv").unlink(),
         "datasets/scratch.json at $.target",
-        "target lacks the numbers of spectra in info.csv: B1_1.csv",
+        'target lacks the numbers of spectra, which "missing": "drop" would leave out: B1_1.csv',
     ),
     "targets that are missing": (
         lambda few: shutil.rmtree(few / "test/target"),
@@ -386,3 +386,26 @@ def test_all_problems_of_an_experience_are_reported_together(spoil, problems):
     assert [line.partition(" at ")[2].partition(":")[0] for line in said] == [
         "$.labelled", "$.transforms.toc", "$.inputs[1]",
     ]  # fmt: skip
+
+
+def test_missing_targets_are_told_of_only_where_there_is_a_target(place, spoil, qexp):
+    spoil("masked", "dataset", ("missing", "drop"))
+    code, _, stderr = qexp("validate", "specs/datasets/masked.json")
+    assert code == 2
+    assert "at $.missing: there is no target that could be missing; leave it out, or name the target" in stderr
+
+
+def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest(place, spoil):
+    plain = resolved(place, "scratch")
+    spoil("scratch", "dataset", ("missing", "drop"))
+    dropping = resolved(place, "scratch")
+    assert "missing" not in plain.document["dataset"]
+    assert dropping.document["dataset"]["missing"] == "drop"
+    assert dropping.digest != plain.digest
+
+
+@pytest.mark.parametrize("name", ["TOC%", "CaCO3%", "Si-Al"])
+def test_a_target_may_be_called_as_laboratories_call_it(place, spoil, name):
+    file = spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
+    problems = assemble.examined(place.root / "specs/datasets/scratch.json", assemble.parts_of(place)).problems
+    assert problems == [], file

@@ -132,7 +132,7 @@ def predict_spectra(
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         figures = [target.with_name(name) for name in known["figures"]]
         return SpectrumPrediction(
-            source, target, known["spectra"], known["missing"], known["missing_count"], figures, made=False
+            source, target, known["spectra"], known["missing"], known["missing_count"], figures, False, found.warnings
         )
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
@@ -154,7 +154,9 @@ def predict_spectra(
         "units": dict(model.outputs),
     }
     reuse.write_record(target, key, about)
-    return SpectrumPrediction(source, target, tally.spectra, tally.missing, tally.missing_count, figures, made=True)
+    return SpectrumPrediction(
+        source, target, tally.spectra, tally.missing, tally.missing_count, figures, True, found.warnings
+    )
 
 
 def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:

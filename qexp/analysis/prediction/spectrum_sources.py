@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qexp.analysis.prediction import reuse
 from qexp.datasets.spectra.folders import INFO, KEPT_FOR_VALIDATION, SPECTRA, compare, counts_of, described, files_in
-from qexp.datasets.spectra.rows import TEST, TRAIN, Findings, depths_of
+from qexp.datasets.spectra.rows import TEST, TRAIN, Findings, depth_like, depths_of
 from qexp.datasets.spectra.tables import NAMES, CountTable, add_troubles
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
@@ -63,6 +63,8 @@ class PredictionSource(Protocol):
     """The folders of files with one spectrum each."""
     with_parts: bool
     """Whether the spectra are divided into `train/` and `test/`."""
+    warnings: Sequence[str]
+    """What a user may have meant otherwise: depths under another name."""
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
@@ -81,7 +83,8 @@ class _Group:
 
     part: str
     folder: Path
-    info: Path | None
+    lists: Sequence[Path]
+    """info.csv if it is there, and val.csv if it names other spectra."""
 
 
 class FolderOfSpectra:
@@ -91,13 +94,14 @@ class FolderOfSpectra:
         self.path, self.layout = path, layout
         self._groups = list(self._found())
         self._count, identities, findings = 0, [], Findings()
+        warnings: list[str] = []
         for group in self._groups:
             names = self._names(group)
             self._count += len(names)
             identities.append([group.part, *_listing(group.folder)])
-            if group.info is not None:
-                self._check_info(group, group.info, names, findings)
-                identities[-1].append(reuse.identity(group.info))
+            if group.lists:
+                warnings += self._check_lists(group, names, findings)
+                identities[-1] += map(reuse.identity, group.lists)
         if not self._count:
             shown = ", ".join(str(group.folder) for group in self._groups)
             raise QexpError(f"{path}: no spectra; looked in {shown}")
@@ -105,6 +109,7 @@ class FolderOfSpectra:
         self.identity: Any = identities
         self.folders: Sequence[Path] = [group.folder for group in self._groups]
         self.with_parts = any(group.part for group in self._groups)
+        self.warnings: Sequence[str] = warnings
 
     def _found(self) -> Iterator[_Group]:
         parts = [part for part in PARTS if (self.path / part / SPECTRA).is_dir()]
@@ -114,22 +119,29 @@ class FolderOfSpectra:
             yield self._group("", self.path)
 
     def _group(self, part: str, folder: Path) -> _Group:
-        info = folder / INFO
-        inside = folder / SPECTRA
-        return _Group(part, inside if inside.is_dir() else folder, info if info.is_file() else None)
+        info, kept, inside = folder / INFO, folder / KEPT_FOR_VALIDATION, folder / SPECTRA
+        lists = [info] if info.is_file() else []
+        if lists and kept.is_file():
+            named, others = ({name for name, _ in described(path, Findings())} for path in (info, kept))
+            lists += [] if others <= named else [kept]
+        return _Group(part, inside if inside.is_dir() else folder, lists)
 
     def _names(self, group: _Group) -> list[str]:
         return [name for name in files_in(group.folder) if name not in BESIDE]
 
-    def _check_info(self, group: _Group, info: Path, files: Sequence[str], findings: Findings) -> None:
-        """Report rows without a file, files without a row, and a missing column of cores."""
-        names: dict[str, None] = {}
-        for name, columns in described(info, findings):
+    def _check_lists(self, group: _Group, files: Sequence[str], findings: Findings) -> list[str]:
+        """Report rows without a file, files without a row, and a missing column of cores; warn if depths are lost."""
+        info, names = group.lists[0], dict[str, None]()
+        warnings: list[str] = []
+        for name, columns in self._listed(group, findings):
+            if not names:
+                warnings = without_depths(self.layout, columns, info)
             if not names and self.layout.core not in columns:
                 near = suggestion(self.layout.core, columns)
                 findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
             names[name] = None
         compare(group.folder, files, info, names, findings)
+        return warnings
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         read = 0
@@ -142,11 +154,20 @@ class FolderOfSpectra:
         """Folder, name and columns of every spectrum."""
         findings = Findings()
         for group in self._groups:
-            if group.info is None:
+            if not group.lists:
                 yield from ((group, name, {}) for name in self._names(group))
             else:
-                yield from ((group, name, columns) for name, columns in described(group.info, findings))
+                yield from ((group, name, columns) for name, columns in self._listed(group, findings))
         findings.refuse()
+
+    def _listed(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
+        """Name and columns of the spectra of info.csv, then of those that val.csv alone names."""
+        seen = set[str]()
+        for path in group.lists:
+            for name, columns in described(path, findings):
+                if name not in seen:
+                    yield name, columns
+                seen.add(name)
 
     def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> SpectrumPiece:
         findings, layout = Findings(), self.layout
@@ -177,6 +198,7 @@ class TableOfSpectra:
         self._table = CountTable(path, layout.channels, layout.columns)
         self._table.require_channels(findings)
         findings.refuse()
+        self.warnings: Sequence[str] = without_depths(layout, self._table.others, path)
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         named = next((column for column in NAMES if column in self._table.others), None)
@@ -192,6 +214,17 @@ class TableOfSpectra:
             findings.refuse()
             yield SpectrumPiece(names, texts.get(core, [""] * count), depths, [""] * count, chunk.features, chunk.done)
             first += count
+
+
+def without_depths(layout: SpectrumLayout, columns: Collection[str], listed: Path) -> list[str]:
+    """A warning if a list has no column of the run's name for depths, but others that look like one."""
+    near = depth_like(columns)
+    if layout.depth is None or layout.depth in columns or not near:
+        return []
+    return [
+        f"{listed} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
+        f"rename {near} if it is that depth"
+    ]
 
 
 def _listing(folder: Path) -> list[Any]:

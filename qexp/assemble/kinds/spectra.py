@@ -45,7 +45,7 @@ class SpectraKind(Kind[SpectraDataset]):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
         keys = (
             "target", "channels", "patch_size", "mix", "columns", "core", "depth", "energy", "units", "fingerprint",
-            "lists",
+            "lists", "missing",
         )  # fmt: skip
         return SpectraDataset(_place(document, workspace), **{key: document[key] for key in keys if key in document})
 
@@ -155,7 +155,8 @@ def _in_parts(document: Document, dataset: SpectraDataset, tables: Tables) -> It
         yield (
             ("inner",),
             "no spectrum is left for validation; set it, for example "
-            '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
+            '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores or "random" for '
+            "spectra of any core",
         )
     if not len(train):
         yield ("split",), "no spectrum is left to train on"

@@ -17,7 +17,17 @@ from qexp.datasets import array_cache
 from qexp.datasets.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.datasets.spectra.counts import hash_of
 from qexp.datasets.spectra.folders import Folders
-from qexp.datasets.spectra.rows import TRAIN, VALIDATION, Findings, SpectrumRows, SpectrumSource, depths_of, some
+from qexp.datasets.spectra.rows import (
+    ERROR,
+    TRAIN,
+    VALIDATION,
+    Findings,
+    SpectrumRows,
+    SpectrumSource,
+    depth_like,
+    depths_of,
+    some,
+)  # fmt: skip
 from qexp.datasets.spectra.tables import SpectrumTable
 from qexp.datasets.splits import SplitError
 from qexp.did_you_mean import suggestion
@@ -47,6 +57,7 @@ class SpectraDataset:
     units        variable or column → unit
     fingerprint  expected SHA-256 of all data, if it is known
     lists        of folders: part → the file that lists its spectra, if not info.csv, or val.csv for validation
+    missing      how to treat spectra whose target is missing: `error` or `drop`
     Raises DatasetError.
     """
 
@@ -64,12 +75,13 @@ class SpectraDataset:
         units: Mapping[str, str] | None = None,
         fingerprint: str | None = None,
         lists: Mapping[str, str | None] | None = None,
+        missing: str = ERROR,
     ) -> None:
         self.path, self.target, self.channels, self.patch_size, self.mix = path, target, channels, patch_size, mix
         self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
         self._core, self._depth = core, depth
         self._refuse_arguments()
-        source = self._source(columns, lists)
+        source = self._source(columns, lists, missing)
         kept, read = _read(source, channels)
         self._counts = kept.opened()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
@@ -173,13 +185,13 @@ class SpectraDataset:
         for name in sorted(self._units.keys() - known):
             findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
 
-    def _source(self, columns: str, lists: Mapping[str, str | None] | None) -> SpectrumSource:
+    def _source(self, columns: str, lists: Mapping[str, str | None] | None, missing: str) -> SpectrumSource:
         if self.path.is_dir():
-            return Folders(self.path, self.target is not None, self.channels, lists)
+            return Folders(self.path, self.target, self.channels, lists, missing)
         if lists:
             raise DatasetError([(("lists",), f"{self.path} is no folder; a table lists its spectra itself")])
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
-            return SpectrumTable(self.path, self.target, self.channels, columns)
+            return SpectrumTable(self.path, self.target, self.channels, columns, missing)
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
         raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
@@ -199,8 +211,9 @@ class SpectraDataset:
             return np.full(len(self), np.nan)
         texts = self._rows.columns.get(self._depth)
         if texts is None:
-            near = suggestion(self._depth, self._rows.columns)
-            says = f"{source.listed} has no column '{self._depth}'; {near}; \"depth\": null if there is none"
+            near = depth_like(self._rows.columns)
+            advice = f"did you mean {near}" if near else suggestion(self._depth, self._rows.columns)
+            says = f"{source.listed} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"
             findings.add(f"{source.path}: {says}", where=("depth",))
             return np.array([])
         place = f"{source.path}: column '{self._depth}' of {source.listed}"
@@ -220,11 +233,11 @@ class SpectraDataset:
 class _Reading:
     """Facts found while all spectra were read, cached so that they need not be read again."""
 
-    def __init__(self, rows: SpectrumRows) -> None:
+    def __init__(self, rows: SpectrumRows, remarks: Sequence[str] = ()) -> None:
         self.rows = rows
         self.hashes: list[str] = []
         self.without_spread: list[int] = []
-        self.warnings: list[str] = []
+        self.warnings = list(remarks)
         self.fingerprint = ""
 
     def see(self, block: Array) -> Array:
@@ -237,7 +250,7 @@ class _Reading:
     def end(self) -> None:
         content = json.dumps([self.hashes, vars(self.rows)], sort_keys=True)
         self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
-        self.warnings = _repeated(self.rows, self.hashes)
+        self.warnings += _repeated(self.rows, self.hashes)
 
     def key(self) -> list[Any]:
         """Key of the array: the same spectra in the same order are cached once, whatever their metadata."""
@@ -260,8 +273,8 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]
         reading = _Reading.of(document)
         if kept := array_cache.known(reading.key(), (len(reading.rows), channels)):
             return kept, reading
-    rows = source.rows()
-    reading = _Reading(rows)
+    rows, remarks = source.rows()
+    reading = _Reading(rows, remarks)
     shape = (len(rows), channels)
     kept = array_cache.cached_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
     reading.end()

@@ -14,7 +14,7 @@ import numpy as np
 
 from qexp.datasets.array_cache import Array
 from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
-from qexp.datasets.spectra.rows import BLOCK, TEST, TRAIN, VALIDATION, Findings, SpectrumRows, some
+from qexp.datasets.spectra.rows import BLOCK, ERROR, TEST, TRAIN, VALIDATION, Findings, Labels, SpectrumRows, some
 from qexp.rows.csv import read_records
 from qexp.rows.values import TableError, number
 
@@ -24,32 +24,42 @@ SPECTRA, TARGETS, INFO, KEPT_FOR_VALIDATION = "spe", "target", "info.csv", "val.
 class Folders:
     """The spectra of a folder with train/ and, if there is one, test/.
 
-    labelled  whether every spectrum has a number in target/
-    lists     part → the file that lists its spectra, if not info.csv, or val.csv for validation; None: no validation
+    target   name of the number that target/, or a folder of this name in it, holds for every spectrum; None: none
+    lists    part → the file that lists its spectra, if not info.csv, or val.csv for validation; None: no validation
+    missing  see `SpectraDataset`
     """
 
-    listed = INFO
-
     def __init__(
-        self, path: Path, labelled: bool, channels: int, lists: Mapping[str, str | None] | None = None
+        self,
+        path: Path,
+        target: str | None,
+        channels: int,
+        lists: Mapping[str, str | None] | None = None,
+        missing: str = ERROR,
     ) -> None:
-        self.path, self._labelled, self._channels, self._lists = path, labelled, channels, dict(lists or {})
+        self.path, self._target, self._channels, self._missing = path, target, channels, missing
+        self._lists = dict(lists or {})
+
+    @property
+    def listed(self) -> str:
+        """The lists of the parts, for messages: `info.csv`, or `info_500.csv or info.csv`."""
+        return " or ".join(dict.fromkeys(self._info(part).name for part in self._parts()))
 
     def state(self) -> list[Any]:
         """Path, size and time of change of every file."""
         digest = hashlib.sha256()
         for part in self._parts():
-            for folder in (SPECTRA, *([TARGETS] if self._labelled else [])):
-                digest.update(os.fsencode("\n".join([f"{part.name}/{folder}", *_states(part / folder)])))
+            for folder in (part / SPECTRA, *([] if self._target is None else [self._targets(part)])):
+                digest.update(os.fsencode("\n".join([str(folder.relative_to(self.path)), *_states(folder)])))
             for name in (self._info(part).name, self._kept().name):
                 if (part / name).is_file():
                     status = (part / name).stat()
                     digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
-        lists = [self._lists] if self._lists else []
-        return [str(self.path.absolute()), self._labelled, self._channels, *lists, digest.hexdigest()]
+        chosen = [self._lists, self._missing]
+        return [str(self.path.absolute()), self._target, self._channels, *chosen, digest.hexdigest()]
 
-    def rows(self) -> SpectrumRows:
-        findings = Findings()
+    def rows(self) -> tuple[SpectrumRows, list[str]]:
+        findings, labels = Findings(), Labels(self._target or "", self._missing)
         names: list[str] = []
         parts: list[str] = []
         columns: dict[str, list[str]] = {}
@@ -65,8 +75,11 @@ class Folders:
             for name in sorted(apart.keys() - set(there)):
                 findings.add(f"{self._kept()} names spectra that are not in {part / SPECTRA}", name)
             listed |= apart
-            if self._labelled:
-                targets += _targets(part, list(listed), findings)
+            if self._target is not None:
+                found = _numbers(folder := self._targets(part), list(listed), findings)
+                kept = {name for name in listed if labels.keep(name, found[name], str(folder), findings)}
+                listed = {name: cells for name, cells in listed.items() if name in kept}
+                targets += [found[name] for name in listed]
             for name, cells in listed.items():
                 for column, cell in cells.items():
                     columns.setdefault(column, [""] * len(names)).append(cell)
@@ -74,8 +87,9 @@ class Folders:
                 parts.append(TEST if part.name == TEST else VALIDATION if name in validation else TRAIN)
             for cells_of in columns.values():
                 cells_of += [""] * (len(names) - len(cells_of))
+        remarks = labels.end(self.path, findings)
         findings.refuse()
-        return SpectrumRows(names, parts, columns, targets if self._labelled else None)
+        return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings = Findings()
@@ -97,7 +111,7 @@ class Folders:
             findings.add(f"{self.path} has no folder {TRAIN}/{self._meant()}")
             findings.refuse()
         for part in parts:
-            for name in (SPECTRA, *([TARGETS] if self._labelled else [])):
+            for name in (SPECTRA, *([] if self._target is None else [TARGETS])):
                 if not (part / name).is_dir():
                     where = ("target",) if name == TARGETS else ("path",)
                     what = "the number of every spectrum" if name == TARGETS else "the spectra, a file for each"
@@ -112,6 +126,11 @@ class Folders:
     def _info(self, part: Path) -> Path:
         """The list of a part's spectra."""
         return part / (self._lists.get(part.name) or INFO)
+
+    def _targets(self, part: Path) -> Path:
+        """The folder of a part's targets: target/TOC% if it is there, else target/."""
+        own = part / TARGETS / (self._target or "")
+        return own if own.is_dir() else part / TARGETS
 
     def _kept(self) -> Path:
         """The list of the spectra for validation."""
@@ -235,23 +254,18 @@ def compare(
             findings.add(f"{folder} holds spectra that {info} does not name", name)
 
 
-def _targets(part: Path, names: list[str], findings: Findings) -> list[float]:
-    folder = part / TARGETS
-    there, found = set(files_in(folder)), []
+def _numbers(folder: Path, names: Sequence[str], findings: Findings) -> dict[str, float]:
+    """Spectrum → its target; NaN if there is none."""
+    there, found = set(files_in(folder)), dict.fromkeys(names, math.nan)
     for name in names:
-        value = math.nan
-        if name not in there:
-            findings.add(f"{folder} lacks the numbers of spectra in {INFO}", name, ("target",))
-        else:
+        if name in there:
             try:
                 text = _content(folder / name).removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
             except OSError as error:
                 text = error.strerror or str(error)
             read = number(text)
-            if read is None or not math.isfinite(read):
+            if read is None or math.isinf(read):
                 kind = f"{folder} has files that are not one finite number"
                 findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
-            else:
-                value = read
-        found.append(value)
+            found[name] = math.inf if read is None else read
     return found

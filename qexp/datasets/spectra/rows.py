@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,9 @@ PARTS = (TRAIN, VALIDATION, TEST)
 
 BLOCK = 512
 """Spectra read at a time."""
+
+ERROR, DROP = "error", "drop"
+"""What to do with spectra whose target is missing."""
 
 Where = tuple[str | int, ...]
 
@@ -40,15 +44,18 @@ class SpectrumSource(Protocol):
     """A folder or file that spectra are read from."""
 
     path: Path
-    listed: str
-    """The file that lists the columns, for messages."""
+
+    @property
+    def listed(self) -> str:
+        """The file that lists the columns, for messages."""
+        ...
 
     def state(self) -> list[Any]:
         """A value that changes when any file changes, found without reading the spectra."""
         ...
 
-    def rows(self) -> SpectrumRows:
-        """Raises DatasetError."""
+    def rows(self) -> tuple[SpectrumRows, list[str]]:
+        """The spectra that are used, and remarks on those that are left out. Raises DatasetError."""
         ...
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
@@ -74,9 +81,52 @@ class Findings:
             )
 
 
+class Labels:
+    """Which spectra have a target; those without are problems or are left out.
+
+    target   its name, for messages
+    missing  `error` or `drop`
+    """
+
+    def __init__(self, target: str, missing: str) -> None:
+        self._target, self._missing = target, missing
+        self._count = 0
+        self._without: list[str] = []
+
+    def keep(self, name: str, value: float, place: str, findings: Findings) -> bool:
+        """Whether a spectrum with this target, NaN if it is missing, is used.
+
+        place  where the target comes from, for messages
+        """
+        self._count += 1
+        if not math.isnan(value):
+            return True
+        self._without.append(name)
+        if self._missing == DROP:
+            return False
+        findings.add(
+            f'{place} lacks the numbers of spectra, which "missing": "drop" would leave out', name, ("target",)
+        )
+        return True
+
+    def end(self, path: Path, findings: Findings) -> list[str]:
+        """Remarks on the spectra that were left out; a finding if none is left."""
+        if self._missing != DROP or not self._without:
+            return []
+        if len(self._without) == self._count:
+            findings.add(f"{path}: no spectrum has a number for '{self._target}'", where=("target",))
+        without = f"they have no number for '{self._target}': {some(self._without)}"
+        return [f"{len(self._without):,} of {self._count:,} spectra are left out, because {without}"]
+
+
 def some(names: list[str]) -> str:
     """`a, b, c, d, e and 7 more`."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def depth_like(columns: Iterable[str]) -> str:
+    """The columns that may hold a depth, by their names: `'mid_depth_mm' or 'section_depth_mm'`; empty if none."""
+    return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
 
 
 def depths_of(texts: Sequence[str], names: Sequence[str], place: str, findings: Findings) -> NDArray[np.float64]:

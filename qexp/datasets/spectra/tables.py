@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array, content_hash
 from qexp.datasets.spectra.counts import trouble_with
-from qexp.datasets.spectra.rows import BLOCK, PARTS, TRAIN, Findings, SpectrumRows
+from qexp.datasets.spectra.rows import BLOCK, DROP, ERROR, PARTS, TRAIN, Findings, Labels, SpectrumRows
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError
 from qexp.rows.chunks import Chunk, Rows
@@ -79,16 +81,17 @@ class SpectrumTable:
 
     target   column of the target, if any
     columns  see `CountTable`
+    missing  see `SpectraDataset`
     """
 
-    def __init__(self, path: Path, target: str | None, channels: int, columns: str) -> None:
+    def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str = ERROR) -> None:
         self.path, self.listed = path, path.name
-        self._target, self._channels, self._columns = target, channels, columns
+        self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
 
     def state(self) -> list[Any]:
-        return [content_hash(self.path), self._target, self._channels, self._columns]
+        return [content_hash(self.path), self._target, self._channels, self._columns, self._missing]
 
-    def rows(self) -> SpectrumRows:
+    def rows(self) -> tuple[SpectrumRows, list[str]]:
         findings = Findings()
         try:
             table = CountTable(self.path, self._channels, self._columns)
@@ -101,25 +104,36 @@ class SpectrumTable:
             size = len(next(iter(columns.values()))) if columns else sum(len(one.features) for one in table.chunks())
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
+        called = next((name for name in NAMES if name in columns), None)
+        names = columns.pop(called) if called else [str(row + 1) for row in range(size)]
         parts = columns.pop(PART, [TRAIN] * size)
         for row, part in enumerate(parts):
             if part not in PARTS:
                 kind = f"{self.path}, column '{PART}', has values other than {', '.join(PARTS)}"
                 findings.add(kind, f"'{part}' of spectrum {row + 1}")
-        called = next((name for name in NAMES if name in columns), None)
-        targets = None if self._target is None else self._numbers(columns.pop(self._target), findings)
+        if self._target is None:
+            findings.refuse()
+            return SpectrumRows(names, parts, columns, None), []
+        targets, labels = self._numbers(columns.pop(self._target), findings), Labels(self._target, self._missing)
+        place = f"{self.path}, column '{self._target}',"
+        kept = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, place, findings)]
+        remarks = labels.end(self.path, findings)
         findings.refuse()
-        return SpectrumRows(
-            columns.pop(called) if called else [str(row + 1) for row in range(size)], parts, columns, targets
-        )
+        names, parts = [names[row] for row in kept], [parts[row] for row in kept]
+        columns = {name: [texts[row] for row in kept] for name, texts in columns.items()}
+        return SpectrumRows(names, parts, columns, [targets[row] for row in kept]), remarks
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings, start = Findings(), 0
+        labels = [self._target] if self._target is not None and self._missing == DROP else []
         try:
-            for chunk in CountTable(self.path, self._channels, self._columns).chunks():
-                add_troubles(chunk.features, self.path, start, findings)
-                start += len(chunk.features)
-                yield chunk.features
+            for chunk in CountTable(self.path, self._channels, self._columns).chunks(labels):
+                used = np.ones(len(chunk.features), dtype=bool)
+                for name in labels:
+                    used &= [not _is_missing(text) for text in chunk.kept[name].to_pylist()]
+                add_troubles(chunk.features, self.path, start, findings, used)
+                start += len(used)
+                yield chunk.features[used]
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
         findings.refuse()
@@ -128,16 +142,25 @@ class SpectrumTable:
         found = []
         for row, text in enumerate(texts):
             value = number(text)
-            if value is None or not np.isfinite(value):
+            if value is None or np.isinf(value):
                 kind = f"{self.path}, column '{self._target}', has cells that are not finite numbers"
                 findings.add(kind, f"'{text[:20]}' of spectrum {row + 1}", ("target",))
-            found.append(float("nan") if value is None else value)
+            found.append(math.inf if value is None else value)
         return found
 
 
-def add_troubles(counts: Array, path: Path, start: int, findings: Findings) -> None:
-    """Find rows with invalid counts; `start` is the number of rows before them."""
-    wrong = np.flatnonzero(~(np.isfinite(counts) & (counts >= 0)).all(axis=1))
+def _is_missing(text: str | None) -> bool:
+    """Whether a cell of the target holds no number."""
+    value = number(text or "")
+    return value is not None and math.isnan(value)
+
+
+def add_troubles(
+    counts: Array, path: Path, start: int, findings: Findings, used: NDArray[np.bool_] | None = None
+) -> None:
+    """Find rows with invalid counts, among those that are `used`; `start` is the number of rows before them."""
+    invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
+    wrong = np.flatnonzero(invalid if used is None else invalid & used)
     for row in wrong.tolist():
         shown = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
         findings.add(f"{path} has spectra with invalid counts", shown)

@@ -51,7 +51,8 @@ def select(
 def condition(text: str) -> Callable[[Summary], bool]:
     """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
 
-    Dots lead into a field: `results.test.depth.mae < 0.1`. Comparisons with a value that a run lacks are false.
+    Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
+    underscores go into brackets: `results.test['TOC%'].mae`. Comparisons with a value that a run lacks are false.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -63,7 +64,8 @@ def condition(text: str) -> Callable[[Summary], bool]:
     ) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         shown = repr(shortened(text))
-        raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "seed < 5"') from None
+        example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
+        raise QexpError(f'--where: cannot understand {shown}{where}; write, for example, "{example}"') from None
     if _goes_deeper(tree, DEEPEST):
         raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
     _check(tree.body, text)
@@ -112,8 +114,8 @@ def _check(node: ast.expr, text: str) -> None:
                 _check(element, text)
         case ast.Constant() | ast.Name():
             pass
-        case ast.Attribute(value=value):
-            if not isinstance(value, ast.Attribute | ast.Name):
+        case ast.Attribute(value=value) | ast.Subscript(value=value, slice=ast.Constant(value=str())):
+            if not isinstance(value, ast.Attribute | ast.Subscript | ast.Name):
                 raise QexpError(f"--where: a dot must follow a field, as in results.test.depth.mae: {text!r}")
             _check(value, text)
         case _:
@@ -144,8 +146,18 @@ def _value(node: ast.expr, summary: Summary) -> Any:
             return [_value(element, summary) for element in elements]
         case ast.Constant(value=value):
             return value
-        case ast.Name() | ast.Attribute():
-            return _constant_or_field(ast.unparse(node), summary)
+        case ast.Name() | ast.Attribute() | ast.Subscript():
+            return _constant_or_field(_path(node), summary)
+    raise AssertionError(ast.dump(node))
+
+
+def _path(node: ast.expr) -> str:
+    """The dotted field that names, dots and brackets lead to."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=name) | ast.Subscript(value=value, slice=ast.Constant(value=str(name))):
+            return f"{_path(value)}.{name}"
     raise AssertionError(ast.dump(node))
 
 

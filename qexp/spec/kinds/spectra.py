@@ -34,6 +34,8 @@ class SpectraSpecs(SpecKind):
                 ("target",),
                 f"'{dataset['target']}' is the name of another property of a spectrum; choose another name",
             )
+        if "missing" in dataset and dataset.get("target") is None:
+            yield ("missing",), "there is no target that could be missing; leave it out, or name the target"
         energy = dataset.get("energy")
         if energy is not None and not energy[1] > 0:
             yield ("energy", 1), f"the energy step between channels must be greater than 0, but is {energy[1]:g} keV"
