@@ -27,7 +27,7 @@ from qexp.datasets.spectra.rows import (
     depth_like,
     depths_of,
     some,
-)  # fmt: skip
+)
 from qexp.datasets.spectra.tables import SpectrumTable
 from qexp.datasets.splits import SplitError
 from qexp.did_you_mean import suggestion
