@@ -76,9 +76,10 @@ def predict(
 ) -> list[Prediction]:
     """Estimate the rows, fields or spectra of a file or folder into new files; see `qexp predict`.
 
-    source      rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, or a folder with ex.nc or npy files
-    target      rows: a file for a file, a folder for a folder; fields: a NetCDF file. Files that the same run has
-                estimated already are left as they are
+    source      rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, a folder with ex.nc or npy files,
+                or a folder of such folders
+    target      rows: a file for a file, a folder for a folder; fields: a NetCDF file, a folder for several
+                folders. Files that the same run has estimated already are left as they are
     chunk       rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     trust_code  execute the code in `code/extensions.py` of an imported run

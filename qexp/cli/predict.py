@@ -41,8 +41,9 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE|FOLDER",
-            help="Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, or a folder with "
-            "ex.nc or npy files. Spectra: a folder with spe/, a folder of files, or a table with one per row.",
+            help="Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a folder "
+            "with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or a "
+            "table with one per row.",
         ),
     ],
     target: Annotated[
@@ -50,7 +51,7 @@ def predict(
         typer.Option(
             "--output",
             metavar="FILE|FOLDER",
-            help="Output: a folder for a folder of rows, a NetCDF file for fields, a table for spectra.",
+            help="Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table for spectra.",
         ),
     ],
     chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows, frames or spectra in memory at a time.")] = None,

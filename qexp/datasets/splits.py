@@ -173,7 +173,10 @@ class RandomGroups:
         count = max(round(self._share * len(groups)), 1)
         if count >= len(groups):
             raise SplitError(
-                "share", f"{self._share:g} of {len(groups)} different '{self._by}' leaves no training rows"
+                "share",
+                f"{self._share:g} of {len(groups)} different '{self._by}' leaves no training rows; take less, or the "
+                "last rows of each for validation: {"
+                f'"type": "time_block", "parameters": {{"by": "{self._by}"}}}}',
             )
         held = random.permutation(groups)[:count]
         return _holding_out(rows, [rows[np.isin(values, held)]], ["held_out"])

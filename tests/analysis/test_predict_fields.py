@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -257,6 +258,43 @@ def test_a_folder_as_output_gets_a_file_named_after_what_is_read(here):
 
 
 # What is wrong
+
+
+def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one_cannot_be_read(root, here, predict):
+    domes.write_folders(here / "domes", train=2, test=1)
+    code, stdout, _ = predict("domes", "made")
+    assert (code, stdout.split()) == (0, ["made/test/d0.nc", "made/train/d0.nc", "made/train/d1.nc"])
+    for name, values in expected(root, domes.dome(seed=1)).items():
+        np.testing.assert_array_equal(read(here / "made/train/d1.nc")[name], values)
+    (here / "domes/train/d0/ex.nc").write_bytes(b"torn")
+    code, stdout, stderr = predict("domes/train", "others")
+    assert (code, stdout.split()) == (4, ["others/d1.nc"])
+    assert "domes/train/d0/ex.nc cannot be read as NetCDF" in stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("made.nc", "made.nc: domes has 2 folders of fields, whose estimates are a file each; give a folder"),
+        ("domes/made", "domes/made: is inside domes, and would be read as fields next time"),
+    ],
+)
+def test_the_estimates_of_several_folders_need_a_folder_beside_them(here, predict, target, said):
+    domes.write_folders(here / "domes", train=1, test=1)
+    code, _, stderr = predict("domes", target)
+    assert code == 2
+    assert said in stderr
+    assert not (here / target).exists()
+
+
+def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predicts(root, here, predict):
+    data = domes.dome()
+    wrong = data.assign(slopsurfx=data["usurf"] * 0, slopsurfy=data["usurf"] * 0)
+    model = field_model(package.open_run("domes_0", workspace=root).directory)
+    for source, name in ((wrong, "wrong"), (data, "right")):
+        written(here / f"{name}.nc", source)
+        predict_fields(here / f"{name}.nc", here / f"{name}_made.nc", replace(model, recompute_slopes=True))
+    xarray.testing.assert_equal(read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"])
 
 
 def test_variables_that_are_missing_are_named_with_near_names(here, predict):

@@ -59,6 +59,34 @@ def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_
     np.testing.assert_allclose(read["slopsurfy"], along_y, rtol=1e-6, atol=1e-9)
 
 
+def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files(folders):
+    for file in folders.rglob("ex.nc"):
+        rewritten(file, lambda data: data.assign(slopsurfx=data["usurf"] * 0 + 7, slopsurfy=data["usurf"] * 0 + 7))
+    of_file = fields(dataset(folders).parts["train"][0], ["slopsurfx", "slopsurfy"])
+    computed = fields(dataset(folders, recompute_slopes=True).parts["train"][0], ["slopsurfx", "slopsurfy"])
+    surface = dome(seed=0)["usurf"].values.astype(float)
+    for name, axis in (("slopsurfx", 2), ("slopsurfy", 1)):
+        assert (of_file[name] == 7).all()
+        np.testing.assert_allclose(computed[name], np.gradient(surface, SPACING, axis=axis), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("descends", [False, True])
+def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
+    if descends:
+        for file in folders.rglob("ex.nc"):
+            rewritten(file, lambda data: data.isel(y=slice(None, None, -1)))
+    mapping = FieldMapping({"X": 1000.0, "Y": 1000.0, "thk": 100.0}, {"ubar": 10.0})
+    found = dataset(folders, mapping)
+    read = fields(found.parts["train"][0], ["X", "Y"])
+    along_x, along_y = np.meshgrid(SPACING * np.arange(24), SPACING * np.arange(20))
+    for frame in range(3):
+        np.testing.assert_array_equal(read["X"][frame], along_x)
+        np.testing.assert_array_equal(read["Y"][frame], along_y)
+    assert (found.units["X"], found.units["Y"]) == ("m", "m")
+    halved = fields(dataset(folders, mapping, resample=2).parts["train"][0], ["X"])["X"]
+    np.testing.assert_array_equal(halved[0, 0], SPACING * (2 * np.arange(12) + 0.5))
+
+
 @pytest.mark.slow
 def test_npy_files_are_read_like_netcdf(folders, tmp_path):
     plain = tmp_path / "plain"

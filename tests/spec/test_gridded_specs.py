@@ -99,6 +99,22 @@ def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, place)
     assert again.digest == first.digest
 
 
+def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(place):
+    plain = resolved(place)
+    assert resolved(place, "dataset.recompute_slopes=false").digest == plain.digest
+    anew = resolved(place, "dataset.recompute_slopes=true")
+    assert anew.digest != plain.digest
+    assert anew.document["dataset"]["recompute_slopes"] is True
+
+
+def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(place, qexp):
+    for name in ("d1", "d2"):
+        shutil.rmtree(place.root / "data/domes/train" / name)
+    assert '{"type": "time_block", "parameters": {"by": "folder"}}' in said(qexp, place)
+    split = 'split={"type": "time_block", "parameters": {"by": "folder", "share": 0.3}}'
+    assert resolved(place, split).document["split"]["type"] == "time_block"
+
+
 def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_path, monkeypatch):
     first = resolved(place)
     shutil.move(place.root / "data/domes", tmp_path / "elsewhere/domes")

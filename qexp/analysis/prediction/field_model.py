@@ -34,6 +34,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         estimate=estimate,
         refusal=lambda height, width: refusal(model.network, height, width),
         file=dataset["file"],
+        recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have
         resample=dataset["resample"],
         spacings=dataset.get("spacing", []),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},

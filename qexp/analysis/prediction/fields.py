@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from qexp.analysis.prediction.field_file import FieldFile, FieldGrid
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.datasets.array_cache import Array
 from qexp.datasets.gridded import alike
+from qexp.datasets.gridded.derived import SLOPES
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
 from qexp.datasets.gridded.reading import FrameGrid, grid_of, read_ready
 from qexp.errors import NotFoundError, QexpError
@@ -39,6 +41,8 @@ class FieldModel:
     """Returns why frames of a height and width cannot be predicted, or None."""
     file: str | None = None
     """Name of the NetCDF file in a folder, if it is not `ex.nc`."""
+    recompute_slopes: bool = False
+    """Whether slopes are computed even where the files have some."""
     resample: float = 1
     """Cell size that the network was trained on, in cells of its training files."""
     spacings: Sequence[Sequence[float]] = ()
@@ -73,18 +77,46 @@ class FieldPrediction:
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """The source (a file or folder of fields) and the NetCDF file to write.
+    """The source (a file or folder of fields) and the NetCDF file to write; for a folder of such folders, one for each.
 
-    target  the file, or an existing folder for a file that is named after the source
+    target  the file, or an existing folder for a file that is named after the source; for several, a folder, in which
+            the files lie as the folders do in the source
     Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
+    if below := _folders_of_fields(source):
+        return _targets_in(source, target, below)
     if target.is_dir():
         target = target / f"{source.absolute().name if source.is_dir() else source.stem}.nc"
     if target.suffix.lower() != ".nc":
         raise QexpError(f"{target}: estimates of fields are written as NetCDF; let its name end in .nc")
     return [(source, target)]
+
+
+def _folders_of_fields(source: Path) -> list[Path]:
+    """The folders with NetCDF or npy files below a folder, which holds no such file itself; sorted."""
+
+    def holds_fields(names: Sequence[str]) -> bool:
+        return any(name.endswith((".nc", ".npy")) for name in names)
+
+    found = []
+    for folder, below, names in os.walk(source):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if holds_fields(names):
+            below.clear()
+            found.append(Path(folder))
+    return [] if found == [source] else sorted(found)
+
+
+def _targets_in(source: Path, target: Path, below: Sequence[Path]) -> list[tuple[Path, Path]]:
+    if target.suffix.lower() == ".nc" or target.is_file():
+        raise QexpError(
+            f"{target}: {source} has {len(below)} folders of fields, whose estimates are a file each; give a folder"
+        )
+    if target.resolve().is_relative_to(source.resolve()):
+        raise QexpError(f"{target}: is inside {source}, and would be read as fields next time; give another --output")
+    return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in below]
 
 
 def predict_fields(
@@ -108,7 +140,7 @@ def predict_fields(
     missing, inconsistent, or not numbers.
     """
     require_chunk(chunk)
-    fields = opened(source, model.file)
+    fields = opened(source, model.file, SLOPES if model.recompute_slopes else ())
     if target.resolve() in {path.resolve() for path in fields.files}:
         raise QexpError(f"{target}: the estimates would be written over what is read; give another --output")
     key = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in fields.files]}
@@ -142,17 +174,18 @@ def predict_fields(
     return FieldPrediction(source, target, frames, grid.size, made=True, warnings=warnings)
 
 
-def opened(source: Path, file: str | None = None) -> FieldFolder:
+def opened(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
     """The fields of a file or folder. Raises FieldError and NotFoundError.
 
-    file  name of the NetCDF file that is tried first in a folder
+    file    name of the NetCDF file that is tried first in a folder
+    hidden  variables that are taken as missing
     """
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
     if not source.is_dir():
-        return NetcdfFolder(source.parent, source)
+        return NetcdfFolder(source.parent, source, hidden)
     try:
-        return open_folder(source, file if file is not None and (source / file).is_file() else None)
+        return open_folder(source, file if file is not None and (source / file).is_file() else None, hidden)
     except FieldError:
         others = sorted(source.glob("*.nc"))
         advice = f"; name the file itself, --input {others[0]}" if others else ""

@@ -41,7 +41,7 @@ class GriddedKind(Kind[GriddedDataset]):
         mapping = field_mapping(document, workspace)
         keys = (
             "file", "resample", "stepping", "patch_size", "threshold", "include_test_in_train", "vectors", "augment",
-            "units", "fingerprint",
+            "units", "recompute_slopes", "fingerprint",
         )  # fmt: skip
         return GriddedDataset(
             places.data_folder(document, workspace),

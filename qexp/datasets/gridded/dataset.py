@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import content_hash
+from qexp.datasets.gridded.derived import SLOPES
 from qexp.datasets.gridded.folders import FieldError, field_folders, open_folder
 from qexp.datasets.gridded.frames import THICKNESS, Frames, cached_frames
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
@@ -41,6 +42,7 @@ class GriddedDataset:
     vectors                pairs of variables, x and y component; None: slopes and velocities by their usual names
     augment                whether training patches are rotated and mirrored, and their vectors with them
     units                  variable → unit, where the files do not give it
+    recompute_slopes       compute slopes from the surface, as 2Dto2D-DLE does, even where the files have some
     fingerprint            expected SHA-256 of all files together, if it is known
     Raises DatasetError.
     """
@@ -59,6 +61,7 @@ class GriddedDataset:
         vectors: Sequence[Sequence[str]] | None = None,
         augment: bool = True,
         units: Mapping[str, str] | None = None,
+        recompute_slopes: bool = False,
         fingerprint: str | None = None,
     ) -> None:
         self.path, self.inputs, self.outputs = path, tuple(inputs), tuple(outputs)
@@ -75,11 +78,12 @@ class GriddedDataset:
         self.parts: dict[str, list[Frames]] = {}
         """train and test → the frames of their folders."""
         found_wrong: list[tuple[Where, str]] = []
+        hidden = SLOPES if recompute_slopes else ()
         for part, of_part in folders.items():
             self.parts[part] = []
             for folder in of_part:
                 try:
-                    frames = cached_frames(folder, self.variables, file, resample, stepping)
+                    frames = cached_frames(folder, self.variables, file, resample, stepping, hidden)
                 except FieldError as error:
                     found_wrong.append((("path",), str(error)))
                     found_wrong += self._without_thickness(folder)

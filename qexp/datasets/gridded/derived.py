@@ -1,4 +1,4 @@
-"""Fields computed from other fields: slopes of a surface, and resampled fields."""
+"""Fields computed from other fields: slopes of a surface, coordinates as fields, and resampled fields."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ SURFACE = "usurf"
 SLOPES = {"slopsurfx": -1, "slopsurfy": -2}
 """Slope → the axis along which it is computed."""
 
+POSITIONS = {"X": -1, "Y": -2}
+"""Field of the coordinates of its cells → the axis along which they change, as in 2Dto2D-DLE."""
+
 
 def slope(surface: Array, spacing: float, axis: int) -> Array:
     """Central differences of a surface, (time, y, x) [m], along one axis; one-sided at the frame, as DLE takes them."""
     return np.asarray(np.gradient(surface.astype(np.float64), spacing, axis=axis), dtype=np.float32)
+
+
+def positions(coordinates: NDArray[np.float64], shape: tuple[int, int, int], axis: int) -> Array:
+    """The coordinates of the cells along one axis as a field, (time, y, x)."""
+    along = coordinates if axis == -1 else coordinates[:, None]
+    return np.broadcast_to(along.astype(np.float32), shape)
 
 
 def resampled(fields: Array, factor: float) -> Array:

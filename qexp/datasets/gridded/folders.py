@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,16 +64,17 @@ def field_folders(part: Path) -> list[Path]:
     return found
 
 
-def open_folder(folder: Path, file: str | None = None) -> FieldFolder:
+def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
     """The fields of a folder, from NetCDF or npy files. Raises FieldError.
 
-    file  name of the NetCDF file; None: `ex.nc`
+    file    name of the NetCDF file; None: `ex.nc`
+    hidden  variables that are taken as missing
     """
     name = file or NETCDF
     if (folder / name).is_file():
-        return NetcdfFolder(folder, folder / name)
+        return NetcdfFolder(folder, folder / name, hidden)
     if file is None and (arrays := sorted(folder.glob("*.npy"))):
-        return NpyFolder(folder, arrays)
+        return NpyFolder(folder, [path for path in arrays if path.stem not in hidden])
     others = [path.name for path in folder.glob("*.nc")]
     if others:
         raise FieldError(f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset')
@@ -196,8 +197,8 @@ class _Header(NamedTuple):
 class NetcdfFolder(FieldFolder):
     """All variables in one NetCDF file, of version 3 or 4."""
 
-    def __init__(self, folder: Path, file: Path) -> None:
-        self.folder, self.file = folder, file
+    def __init__(self, folder: Path, file: Path, hidden: Collection[str] = ()) -> None:
+        self.folder, self.file, self._hidden = folder, file, frozenset(hidden)
 
     @property
     def files(self) -> list[Path]:
@@ -226,10 +227,11 @@ class NetcdfFolder(FieldFolder):
     def _header(self) -> _Header:
         # Read together: opening a file with a dozen variables takes longer than reading its coordinates.
         with self._opened() as data:
-            grids = {str(name): _over_grid(variable).shape for name, variable in data.variables.items()}
+            shown = {str(name): one for name, one in data.variables.items() if name not in self._hidden}
+            grids = {name: _over_grid(variable).shape for name, variable in shown.items()}
             return _Header(
                 {name: shape for name, shape in grids.items() if len(shape) in (2, 3)},
-                {str(name): dict(variable.attrs) for name, variable in data.variables.items()},
+                {name: dict(variable.attrs) for name, variable in shown.items()},
                 {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
             )
 

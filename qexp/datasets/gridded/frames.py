@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.datasets import array_cache
 from qexp.datasets.array_cache import Array, CachedArray, Mapped
 from qexp.datasets.gridded.folders import FieldFolder, open_folder
-from qexp.datasets.gridded.reading import grid_of, read_ready
+from qexp.datasets.gridded.reading import attributes, grid_of, read_ready
 
 THICKNESS = "thk"
 
@@ -80,7 +80,12 @@ class Frames:
 
 
 def cached_frames(
-    folder: Path, names: Sequence[str], file: str | None = None, resample: float = 1, stepping: int = 1
+    folder: Path,
+    names: Sequence[str],
+    file: str | None = None,
+    resample: float = 1,
+    stepping: int = 1,
+    hidden: Collection[str] = (),
 ) -> Frames:
     """The frames of a folder, prepared if they are not in the cache. Raises FieldError, and QexpError on a full disk.
 
@@ -88,14 +93,16 @@ def cached_frames(
     file      name of the NetCDF file; None: `ex.nc`
     resample  width of the cells relative to the files'
     stepping  use only every n-th frame
+    hidden    variables that are not read although the files may have them
     """
-    source = open_folder(folder, file)
+    source = open_folder(folder, file, hidden)
     key = [
         VERSION,
         [[path.name, array_cache.content_hash(path)] for path in source.files],
         list(names),
         resample,
         stepping,
+        *([sorted(hidden)] if hidden else []),
     ]
     about = array_cache.note(key)
     if about is None:
@@ -118,7 +125,7 @@ def _described(source: FieldFolder, names: Sequence[str], resample: float, stepp
         "x": None if grid.x is None else grid.x.values.tolist(),
         "y": None if grid.y is None else grid.y.values.tolist(),
         "time": None if grid.time is None else grid.time[::stepping].tolist(),
-        "attributes": {name: _plain(source.attributes(name)) for name in [*variables, "x", "y", "time"]},
+        "attributes": {name: _plain(attributes(source, name)) for name in [*variables, "x", "y", "time"]},
     }
 
 

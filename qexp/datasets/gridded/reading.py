@@ -1,16 +1,17 @@
-"""Fields of a folder as network inputs: slopes computed, cells resampled, y and x ascending."""
+"""Fields of a folder as network inputs: slopes and positions computed, cells resampled, y and x ascending."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array
-from qexp.datasets.gridded.derived import SLOPES, SURFACE, resampled, resampled_axis, slope
+from qexp.datasets.gridded.derived import POSITIONS, SLOPES, SURFACE, positions, resampled, resampled_axis, slope
 from qexp.datasets.gridded.folders import CoordinateAxis, FieldError, FieldFolder, NetcdfFolder
 from qexp.did_you_mean import suggestion
 
@@ -33,17 +34,17 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
     """
     known = list(source.variables)
-    missing = [name for name in names if name not in known and not (computed(source, name) and SURFACE in known)]
+    missing = [name for name in names if name not in known and not _computable(name, known)]
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
         surface = f"; slopes can be computed from a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
         raise FieldError(f"{place(source)} has no variable {listed}; {suggestion(missing[0], known)}{surface}")
-    frames, height, width = source.shape(dict.fromkeys(SURFACE if computed(source, name) else name for name in names))
+    frames, height, width = source.shape(_of_files(source, names) or known)
     if not frames * height * width:
         raise FieldError(f"{place(source)} holds {frames} frames of {height} x {width} cells")
     for name in names:
         if computed(source, name):
-            _spacing(source, name)
+            _axis(source, name)
     for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
         if axis is not None and len(axis.values) != side:
             raise FieldError(f"{place(source)}: '{name}' has {len(axis.values)} values, but fields have {side}")
@@ -63,17 +64,40 @@ def read_ready(
     source: FieldFolder, names: Sequence[str], start: int, stop: int, step: int = 1, resample: float = 1
 ) -> dict[str, Array]:
     """Name → some frames of a variable, (time, y, x), slopes and resampling included. Raises FieldError for NaN."""
-    of_files = dict.fromkeys(SURFACE if computed(source, name) else name for name in names)
-    read = source.read(list(of_files), start, stop, step)
+    of_files = _of_files(source, names)
+    read = source.read(of_files, start, stop, step)
+    _, height, width = source.shape(of_files or list(source.variables))
     for name in names:
         if computed(source, name):
-            read[name] = slope(read[SURFACE], _spacing(source, name), SLOPES[name])
+            axis = _axis(source, name)
+            if name in SLOPES:
+                read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
+            else:
+                frames = len(range(start, stop, step))
+                read[name] = positions(axis.values, (frames, height, width), POSITIONS[name])
     return {name: resampled(read[name], resample) for name in names}
 
 
 def computed(source: FieldFolder, name: str) -> bool:
-    """Whether a variable is a slope that is not in the files."""
-    return name in SLOPES and name not in source.variables
+    """Whether a variable is a slope, or the field of a coordinate, that is not in the files."""
+    return (name in SLOPES or name in POSITIONS) and name not in source.variables
+
+
+def attributes(source: FieldFolder, name: str) -> dict[str, Any]:
+    """Attributes of a variable; the field of a coordinate has the coordinate's unit."""
+    if name not in POSITIONS or not computed(source, name):
+        return source.attributes(name)
+    return {key: value for key, value in source.attributes(name.lower()).items() if key == "units"}
+
+
+def _computable(name: str, known: Collection[str]) -> bool:
+    return name in POSITIONS or (name in SLOPES and SURFACE in known)
+
+
+def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
+    """The variables of the files that are needed for some variables."""
+    needed = (name if not computed(source, name) else SURFACE if name in SLOPES else None for name in names)
+    return [name for name in dict.fromkeys(needed) if name is not None]
 
 
 def place(source: FieldFolder) -> Path:
@@ -81,15 +105,17 @@ def place(source: FieldFolder) -> Path:
     return source.file if isinstance(source, NetcdfFolder) else source.folder
 
 
-def _spacing(source: FieldFolder, name: str) -> float:
-    """Width of the cells along the axis of a slope."""
-    along, axis = ("x", source.x) if SLOPES[name] == -1 else ("y", source.y)
+def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
+    """The coordinates from which, or along which, a variable is computed."""
+    along = "x" if (SLOPES | POSITIONS)[name] == -1 else "y"
+    axis: CoordinateAxis | None = getattr(source, along)
     if axis is None or len(axis.values) < 2:
+        surface = f" from '{SURFACE}'" if name in SLOPES else ""
         raise FieldError(
-            f"{place(source)} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}' "
-            f"from '{SURFACE}'; add it, evenly spaced in metres"
+            f"{place(source)} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}'"
+            f"{surface}; add it, evenly spaced in metres"
         )
-    return axis.spacing
+    return axis
 
 
 def _resampled_side(count: int, factor: float) -> int:

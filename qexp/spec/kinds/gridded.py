@@ -10,6 +10,7 @@ from qexp.files import read_json
 from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
 from qexp.spec.kinds.kind import Document, SpecKind, entry_in_words
+from qexp.tables import Tables
 
 FIELD_ERRORS = "errors.json"
 """File in `results` with the errors of whole test frames."""
@@ -39,6 +40,10 @@ class GriddedSpecs(SpecKind):
             if name in dataset.get("inputs", {}):
                 yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
 
+    def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
+        """Keys that came later are written only where they change something, so that digests stay as they were."""
+        return {key: value for key, value in dataset.items() if key != "recompute_slopes" or value}
+
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         patches = experience.get("patches")
         if patches is not None and experience["batch_size"] > patches[0]:
@@ -65,6 +70,7 @@ class GriddedSpecs(SpecKind):
         counted = "" if threshold is None else f", more than {threshold:g} m of ice in the centre"
         cells = " and ".join(f"{y:g} x {x:g} m" for y, x in dataset.get("spacing", []))
         changed = [f"every {dataset['stepping']}th frame"] if dataset["stepping"] > 1 else []
+        changed += ["slopes from the surface"] if dataset.get("recompute_slopes") else []
         changed += [f"resampled by {dataset['resample']:g}"] if dataset["resample"] != 1 else []
         return {
             "folder": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
