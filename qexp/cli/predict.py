@@ -42,8 +42,8 @@ def predict(
             "--input",
             metavar="FILE|FOLDER",
             help="Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a folder "
-            "with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or a "
-            "table with one per row.",
+            "with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or "
+            "a table with one per row.",
         ),
     ],
     target: Annotated[
