@@ -88,7 +88,9 @@ def _made_up_data(data: Path) -> None:
 
     for name in ("ice", "ice_coupled"):
         ice_folders.write(data / name, ice.Options(frames=2, size=40), glaciers=3, test=1)
-    xrf_folders.write(data / "xrf", xrf.Options(spectra=3, labelled=2), cores=3, test=1, validation=1)
+    for name, layout in (("xrf", "plain"), ("max", "max")):
+        options = xrf.Options(spectra=3, labelled=2)
+        xrf_folders.write(data / name, options, cores=3, test=1, validation=1, layout=layout)
 
 
 @pytest.fixture

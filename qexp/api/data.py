@@ -46,6 +46,7 @@ def make_xrf(
     *,
     overwrite: bool = False,
     watch: Watch = _unwatched,
+    layout: str = "plain",
     **options: Any,
 ) -> xrf_folders.Made:
     """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
@@ -53,10 +54,11 @@ def make_xrf(
     test        the number of test cores; a quarter of them if left out
     validation  the number of validation cores among the others, named in val.csv; a sixth of them if left out
     overwrite   replace spectra that were simulated there before
+    layout      plain, or max: that of the data published with MAX
     options     spectra and labelled, of each core; voltage, such as (10, 30) [kV]; seed
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
     """
     from qexp.synthetic.xrf import Options
     from qexp.synthetic.xrf_folders import write
 
-    return write(Path(out), Options(**options), cores, test, validation, overwrite, watch)
+    return write(Path(out), Options(**options), cores, test, validation, overwrite, watch, layout)

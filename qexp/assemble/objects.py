@@ -20,6 +20,7 @@ from qexp.models.network import initialise
 from qexp.seeds import Seeds
 from qexp.tables import Tables, built
 from qexp.training.recipe import Data, Recipe
+from qexp.training.schedules import over_run
 from qexp.workspace import Workspace
 
 Document = dict[str, Any]
@@ -45,15 +46,15 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Inversion:
 
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
-    optimizer, pretrain = spec["optimizer"], spec["pretrain"]
+    optimizer, pretrain, epochs = spec["optimizer"], spec["pretrain"], int(spec["epochs"])
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
     return Recipe(
         losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
         metrics=metrics_of(spec, tables),
         optimizer=partial(build_optimizer, **optimizer["parameters"]),
         learning_rate=float(spec["learning_rate"]),
-        schedule=built(tables["schedules"], spec["schedule"]),
-        epochs=int(spec["epochs"]),
+        schedule=over_run(built(tables["schedules"], spec["schedule"]), epochs),
+        epochs=epochs,
         batch_size=int(spec["batch_size"]),
         callbacks=[built(tables["callbacks"], value) for value in spec["additional_callbacks"]],
         gradient_clip=spec["gradient_clip"],

@@ -91,6 +91,10 @@ def xrf(
     voltage: Annotated[
         str, typer.Option(metavar="KV", help="Tube voltage: 10 or 30, or 10,30 for alternating cores.")
     ] = "30",
+    layout: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Of the folders: plain, or max for that of the data published with MAX."),
+    ] = "plain",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace spectra that were simulated there before.")
@@ -107,7 +111,7 @@ def xrf(
     with terminable(), _bar("xrf") as watch:
         made = api.make_xrf(
             out, cores, test, validation, overwrite=overwrite, watch=watch, spectra=spectra, labelled=labelled,
-            voltage=tube, seed=seed,
+            voltage=tube, seed=seed, layout=layout,
         )  # fmt: skip
     for folder in made.folders:
         result(str(folder))

@@ -272,3 +272,49 @@ def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
     (tmp_path / "ice/README.md").write_text("# Made-up glaciers\n")
     with pytest.raises(QexpError, match="something else"):
         xrf_folders.write(tmp_path / "ice", SMALL, cores=2, overwrite=True)
+
+
+# The layout of the data published with MAX
+
+
+@shared_folder
+def published(folder: Path) -> None:
+    folder.rmdir()
+    options = Options(spectra=11, labelled=11)
+    xrf_folders.write(folder, options, cores=3, test=1, validation=1, layout="max")
+
+
+def test_folders_and_lists_are_named_as_published_and_lists_of_training_and_validation_are_apart(published: Path):
+    columns = {"pretrain": "composite_depth_mm", "finetune/CaCO3%": "mid_depth_mm", "finetune/TOC%": "mid_depth_mm"}
+    for place, depth in columns.items():
+        info, val, test = (
+            rows(published / place / name) for name in ("train/info.csv", "train/val.csv", "test/info.csv")
+        )
+        for listed, core in ((info, "core_002"), (val, "core_001"), (test, "core_000")):
+            assert next(iter(listed[0])) == "dirname"
+            assert [(row["core"], row[depth]) for row in listed] == [(core, str(10 * row + 5)) for row in range(11)]
+        there = {path.name for path in (published / place / "train/spe").iterdir()}
+        assert {row["dirname"] for row in info + val} == there
+    for path in published.glob("finetune/*/*/target/*.csv"):
+        assert not path.read_bytes().endswith(b"\n")
+        assert float(path.read_text()) >= 0
+
+
+def test_lists_of_some_training_spectra_are_parts_of_info_csv(published: Path):
+    for place in published.glob("finetune/*/train"):
+        assert sorted(path.name for path in place.glob("*.csv")) == ["info.csv", "info_10.csv", "val.csv"]
+        whole, some = ((place / name).read_text().splitlines() for name in ("info.csv", "info_10.csv"))
+        assert (len(some), some[0]) == (11, whole[0])
+        assert [line for line in whole if line in some] == some
+
+
+def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
+    options = Options(spectra=11, labelled=11)
+    xrf_folders.write(tmp_path / "plain", options, cores=1, test=0, validation=0)
+    for plain, other in (("pretrain/train/spe", "pretrain/test/spe"), ("toc/train/spe", "finetune/TOC%/test/spe")):
+        assert files_of(tmp_path / "plain" / plain) == files_of(published / other)
+    targets = files_of(published / "finetune/TOC%/test/target")
+    assert {name: content.strip() for name, content in files_of(tmp_path / "plain/toc/train/target").items()} == targets
+    with pytest.raises(QexpError, match="--layout mix: did you mean 'max'"):
+        xrf_folders.write(tmp_path / "no", options, layout="mix")
+    assert not (tmp_path / "no").exists()
