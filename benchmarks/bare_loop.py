@@ -42,7 +42,7 @@ class SideBySide:
         self.data = assemble.data_of(self.spec, assemble.dataset_of(self.spec["dataset"], tables), tables, seeds, CPU)
         recipe = assemble.recipe_of(self.spec, tables)
         model = assemble.initial_model(self.spec, tables, seeds)
-        assemble.fit_transforms(model, self.data)
+        assemble.fit_transforms(model, self.data.to_fit)
         self.trainer = Trainer(model, self.data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
         self.bare = assemble.initial_model(self.spec, tables, seeds)
         self.bare.load_state_dict(model.state_dict())

@@ -57,7 +57,7 @@ def _alone(place: Workspace, turn: int) -> float:
     torch.set_num_threads(assemble.threads_for(spec, tables))
     data = assemble.data_of(spec, assemble.dataset_of(spec["dataset"], tables), tables, seeds, device)
     model = assemble.initial_model(spec, tables, seeds)
-    assemble.fit_transforms(model, data)
+    assemble.fit_transforms(model, data.to_fit)
     trainer = Trainer(model, data, assemble.recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
     trainer.run(Deaf(), lambda: False)
     trainer.evaluate(data.test)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
 from qexp.api.run_handle import Run
@@ -127,6 +127,43 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
     for text in catalog.warnings:
         warn(text)
     return count
+
+
+def import_weights(
+    file: str | Path,
+    to: str,
+    *,
+    model: str | None = None,
+    experience: str | Path | None = None,
+    rules: str | None = None,
+    also: Mapping[str, str | Path] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    storage_path: str | Path | None = None,
+    tags: Sequence[str] = (),
+    note: str = "",
+    workspace: str | Path | None = None,
+) -> Run:
+    """Make a finished run of weights that another program trained: a PyTorch, safetensors or Keras file.
+
+    to          name of the run
+    model       the model that the weights are for; alone, the experience that has it gives dataset and transforms
+    experience  the experience whose model, dataset and transforms the run gets
+    rules       rules that rename the tensors: "max", "dl_im", "vdi", or a file; the only ones that fit if left out
+    also        name → file with a further tensor, such as {"target_mean": "target_mean.pth"}
+    seed        seed of the training samples to which transforms are fitted that are not in the files
+    Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
+    missing or of another shape.
+    """
+    from qexp.runs.foreign_weights.import_weights import import_weights as imported
+    from qexp.runs.foreign_weights.order import WeightsOrder
+
+    order = WeightsOrder(
+        Path(file), to, model, None if experience is None else str(experience), rules,
+        {name: Path(one) for name, one in (also or {}).items()}, overrides or {}, seed,
+        None if storage_path is None else Path(storage_path), tags, note,
+    )  # fmt: skip
+    return Run(imported(order, workspaces.find(workspace)))
 
 
 def is_archive(path: str | Path) -> bool:

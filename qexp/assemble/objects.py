@@ -71,14 +71,22 @@ def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, devi
     return kind_of(spec["dataset"]).data(spec, dataset, tables, seeds, device)
 
 
-def fit_transforms(model: Inversion, data: Data, known: Collection[str] = ()) -> None:
-    """Fit the adaptive transforms to the training samples only, except those of the `known` variables."""
+def fit_transforms(
+    model: Inversion, to_fit: Callable[[], Mapping[str, torch.Tensor]], known: Collection[str] = ()
+) -> list[str]:
+    """Fit the adaptive transforms to training samples, except those of the `known` variables. Returns the variables.
+
+    to_fit  makes the samples, if a transform needs them
+    """
     samples: Mapping[str, torch.Tensor] | None = None
+    fitted = []
     for name, transform in model.transforms.items():
         assert isinstance(transform, Transform)
         if name not in known and type(transform).fit is not Transform.fit:
-            samples = samples or data.to_fit()
+            samples = samples or to_fit()
             transform.fit(samples[name])
+            fitted.append(name)
+    return fitted
 
 
 def require_device_name(name: str) -> None:

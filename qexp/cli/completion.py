@@ -64,6 +64,11 @@ def datasets(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return _specs(ctx, "models")
+
+
+@_offered
 def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     specs = _workspace(ctx).specs
     for kind in ("datasets", "models", "experiences"):
@@ -80,6 +85,7 @@ kinds = _choices("kinds of specs")
 states = _choices("states")
 formats = _choices("export formats")
 figure_formats = _choices("figure formats")
+weight_rules = _choices("rules of weights")
 figures = _choices("figures")
 """Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
 

@@ -235,7 +235,7 @@ def _progress(run: Run) -> str:
 
 
 def _epochs(epochs: Run | None) -> str:
-    return f"{epochs['done']}/{epochs['of']}" if epochs else NONE
+    return f"{epochs['done']}/{epochs['of']}" if epochs and epochs["of"] else NONE
 
 
 def metrics_of(runs: list[Run]) -> list[str]:

@@ -15,6 +15,7 @@ def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
     from qexp.analysis.export.graphs import FORMATS
     from qexp.assemble import BUILT_IN
+    from qexp.models.foreign_weights.rules import shipped
     from qexp.runs.figures import FORMATS as FIGURE_FORMATS
     from qexp.runs.figures.kinds import KINDS as FIGURES
     from qexp.runs.record.state import LISTED
@@ -26,6 +27,7 @@ def document() -> dict[str, dict[str, list[str]]]:
         "figure formats": FIGURE_FORMATS,
         "figures": {name for of_kind in FIGURES.values() for name in of_kind},
         "kinds of specs": DOCUMENTS,
+        "rules of weights": shipped(),
         "states": LISTED,
     }
     return {

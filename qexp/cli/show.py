@@ -82,7 +82,7 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
 
 
 def _print_head(directory: RunDirectory, record: Record, state: str, before: str) -> None:
-    environment, attempts = _environment(directory), record.attempts
+    environment = _environment(directory)
     lines = [
         ("run", record.name),
         ("state", state),
@@ -96,8 +96,8 @@ def _print_head(directory: RunDirectory, record: Record, state: str, before: str
         ("stopped", record.stopped),
         ("created", record.created),
         ("ended", record.ended),
-        ("training", f"{record.seconds:.1f} s"),
-        ("attempts", f"{len(attempts)}, the last on {attempts[-1].process.host}" if attempts else "none yet"),
+        ("training", f"{record.seconds:.1f} s" if record.foreign_weights is None else "none here"),
+        ("attempts", _attempts(record)),
         ("code", _code(record.code)),
         ("software", _software(environment)),
         ("machine", _machine(environment)),
@@ -105,6 +105,7 @@ def _print_head(directory: RunDirectory, record: Record, state: str, before: str
         ("digest", record.digest[:16]),
         ("pretrained", f"from {before}" if before else ""),
         ("imported", _imported(record.imported)),
+        *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
@@ -116,7 +117,15 @@ def _print_head(directory: RunDirectory, record: Record, state: str, before: str
             result(f"{key:<12} {str(text).replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
 
 
+def _attempts(record: Record) -> str:
+    if record.attempts:
+        return f"{len(record.attempts)}, the last on {record.attempts[-1].process.host}"
+    return "none yet" if record.foreign_weights is None else ""
+
+
 def _epochs(epochs: Epochs) -> str:
+    if not epochs.of:
+        return ""
     return f"{epochs.done} of {epochs.of}" + (f", best {epochs.best}" if epochs.best else "")
 
 
@@ -131,6 +140,22 @@ def _imported(imported: Imported | None) -> str:
         return ""
     of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted", None: ""}
     return f"from {imported.archive}, {imported.time}{of_code[imported.code_trusted]}"
+
+
+def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:
+    """The origin of weights that another program trained."""
+    origin = record.foreign_weights
+    if origin is None:
+        return
+    yield "kind", record.kind
+    hashed = f"sha256 {origin.file.sha256[:16]}"
+    yield "weights", f"from {origin.file.path} ({origin.format}, {hashed}), {origin.taken} tensors"
+    for name, file in origin.also.items():
+        yield "with", f"{name} from {file.path} (sha256 {file.sha256[:16]})"
+    left_out = "".join(f"; left out: {count}, {why}" for why, count in origin.left_out.items())
+    yield "rules", f"{origin.rules}{left_out}"
+    for variable, from_where in origin.transforms.items():
+        yield "transform", f"of {variable}: {from_where}"
 
 
 def _software(environment: dict[str, Any]) -> str:

@@ -131,6 +131,14 @@ class TabularDataset:
         """Row numbers of all rows, kept because the file is read for them and every fold asks."""
         return self._file.row_numbers(self._kept.tolist())
 
+    def ranges(self, inputs: Sequence[str]) -> list[tuple[str, float, float]]:
+        """Column, least and greatest value, for all columns of some variables in their order."""
+        return [
+            (column, float(values.min()), float(values.max()))
+            for name in inputs
+            for column, values in zip(self.columns[name], self.values[name].T, strict=True)
+        ]
+
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""
         return {name: torch.from_numpy(values[rows]).float().to(device) for name, values in self.values.items()}

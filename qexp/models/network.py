@@ -72,6 +72,8 @@ class Network(nn.Module):
         self.operations = nn.ModuleDict()
         self.builders: dict[str, Callable[[], nn.Module]] = {}
         """Operation → a function that builds it again; see `initialise`."""
+        self.input_shapes: dict[str, Shape | list[Shape]] = {}
+        """Operation → the shape of its input where it is first used; of one that joins, the shapes."""
         self._penalties: dict[str, float] = {}
         self._layers = 0
         """Layers laid out so far."""
@@ -104,6 +106,7 @@ class Network(nn.Module):
         if name not in self.operations:
             shape = [_shape(one) for one in value] if isinstance(value, list) else _shape(value)
             self.builders[name] = partial(operation.build, shape)
+            self.input_shapes[name] = shape
             with torch.device("meta"):
                 self.operations[name] = operation.build(shape).eval()
             if operation.l2:

@@ -112,7 +112,7 @@ def network(spec, dataset, train=None, test=None):
     )  # fmt: skip
     model = assemble.model_of(spec, assemble.BUILT_IN)
     initialise(model.network, Seeds(0))
-    assemble.fit_transforms(model, data)
+    assemble.fit_transforms(model, data.to_fit)
     metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
     return Subject(dataset, model.eval(), data, train, test, metrics)
 

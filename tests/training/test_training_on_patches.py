@@ -45,7 +45,7 @@ def trainer(place, folder, *overrides):
     dataset = assemble.dataset_of(spec["dataset"], assemble.BUILT_IN)
     data = assemble.data_of(spec, dataset, assemble.BUILT_IN, seeds, CPU)
     model = assemble.initial_model(spec, assemble.BUILT_IN, seeds)
-    assemble.fit_transforms(model, data)
+    assemble.fit_transforms(model, data.to_fit)
     folder.mkdir(exist_ok=True)
     return Trainer(model, data, assemble.recipe_of(spec, assemble.BUILT_IN), seeds, CPU, folder)
 

@@ -115,6 +115,14 @@ class Kind(ABC, Generic[D]):
         """The samples of a resolved experience, for a run that trains one network."""
         raise NotImplementedError
 
+    def to_fit(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds) -> Mapping[str, torch.Tensor]:
+        """The samples to which the transforms of a single network are fitted: those of the training part."""
+        return self.data(spec, dataset, tables, seeds, torch.device("cpu")).to_fit()
+
+    def ranges(self, spec: Document, dataset: D) -> list[tuple[str, float, float]]:
+        """Columns of the inputs with their least and greatest value; none for kinds whose inputs have no columns."""
+        return []
+
     @abstractmethod
     def samples(self, document: Document, dataset: D) -> Samples:
         """The number of training samples in an epoch, and the memory of the samples that are kept."""

@@ -21,6 +21,7 @@ from qexp.errors import QexpError
 from qexp.estimates import estimate_of, spread_of
 from qexp.models.network import Network
 from qexp.rows.values import TableError
+from qexp.seeds import Seeds
 from qexp.spec import defaults, resolve, validate
 from qexp.spec.finding import Finding, Where
 from qexp.tables import Tables, built
@@ -83,6 +84,15 @@ class TabularKind(Kind[TabularDataset]):
         yield from _in_names(document, dataset)
         yield from _in_baselines(document, tables)
         yield from _in_select(document, tables, available)
+
+    def to_fit(
+        self, spec: Document, dataset: TabularDataset, tables: Tables, seeds: Seeds
+    ) -> Mapping[str, torch.Tensor]:
+        """All rows: a single network, of no fold, holds none out."""
+        return dataset.samples(np.arange(len(dataset), dtype=np.int64), torch.device("cpu"))
+
+    def ranges(self, spec: Document, dataset: TabularDataset) -> list[tuple[str, float, float]]:
+        return dataset.ranges(spec["inputs"])
 
     def samples(self, document: Document, dataset: TabularDataset) -> memory.Samples:
         return memory.Samples(len(dataset))

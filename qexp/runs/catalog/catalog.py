@@ -32,6 +32,7 @@ SMALL = 1_000_000
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
     "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
+    "kind",
 )  # fmt: skip
 """Keys of a record that the catalog stores."""
 

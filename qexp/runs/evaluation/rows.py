@@ -78,7 +78,8 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
         if groups is not None:
             by = plan.spec["split"]["parameters"]["by"]
             errors += group_errors.of_groups(by, groups[rows], output, metrics[output], estimate, true, means)
-    features = _features(plan, np.arange(len(truth)))
+    ranges = plan.dataset.ranges(plan.spec["inputs"])
+    features = tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in ranges)
     compared = _compared(plan, seed, estimates, truth, groups)
     directory.results.mkdir(exist_ok=True)
     _write_table(directory, plan, estimates, spreads, truth, rows)
@@ -135,15 +136,6 @@ def _write_lines(directory: RunDirectory, lines: Mapping[str, Sequence[Mapping[s
     name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
     rows = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
     files.write_csv(directory.results / PREDICTIONS, [name, *columns], rows)
-
-
-def _features(plan: Folds, rows: Rows) -> tuple[Feature, ...]:
-    """The input columns in the order in which networks take them, with the range of the training data."""
-    return tuple(
-        Feature(column=column, least=float(values.min()), greatest=float(values.max()))
-        for name in plan.spec["inputs"]
-        for column, values in zip(plan.dataset.columns[name], plan.dataset.values[name][rows].T, strict=True)
-    )
 
 
 def _compared(

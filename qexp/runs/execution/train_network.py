@@ -55,7 +55,7 @@ def _prepared(attempt: Attempt) -> Trainer:
     if pretrained.exists():
         _start_from(pretrained, model, data, attempt)
     else:
-        assemble.fit_transforms(model, data)
+        assemble.fit_transforms(model, data.to_fit)
     recipe = assemble.recipe_of(spec, attempt.tables)
     metrics = {name: with_training_mean(of, data.training_mean(name)) for name, of in recipe.metrics.items()}
     recipe = replace(recipe, metrics=metrics)
@@ -93,7 +93,7 @@ def _start_from(file: Path, model: Inversion, data: Data, attempt: Attempt) -> N
         checkpoint.load(model, tensors, file)
         return
     transforms = attempt.record.lineage[0].transforms
-    assemble.fit_transforms(model, data, known=transforms)
+    assemble.fit_transforms(model, data.to_fit, known=transforms)
     taken = {**lineage.of_operations(tensors, operations), **lineage.of_transforms(tensors, transforms)}
     checkpoint.load(model, {**model.state_dict(), **taken}, file)
 

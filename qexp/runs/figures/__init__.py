@@ -100,6 +100,10 @@ def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[st
     if file.is_file():
         return
     record, state = directory.record(), Watch().state(directory)
+    if record.foreign_weights is not None:
+        raise QexpError(
+            f"{directory.name} has weights from elsewhere and was not evaluated; its matrices have figures of their own"
+        )
     again = f"qexp run {record.experience} --seed {record.seed}"
     where = file.relative_to(directory.path)
     if state is State.DONE:

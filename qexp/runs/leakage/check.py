@@ -12,6 +12,9 @@ from qexp.runs.leakage import hashes
 from qexp.runs.leakage.hashes import Seen
 from qexp.runs.record.directory import RunDirectory
 
+OF_UNKNOWN_TRAINING = "starts from weights that another program trained, on unknown spectra"
+"""Caution of runs whose test spectra may have been used for training."""
+
 ITSELF = "itself, in its training or validation part"
 
 
@@ -36,6 +39,7 @@ class Exposures:
         self._experience = experience
         self._kind = kind_of(experience.document["dataset"])
         self._before = hashes.read(parent) if parent else {}
+        self._unknown = parent is not None and _trained_on_unknown(parent)
         self._known: dict[bytes, Exposure] = {}
 
     def of_seed(self, seed: int) -> Exposure:
@@ -67,5 +71,12 @@ class Exposures:
             f"{run} was trained on other spectra of cores that have the name of a test core: {overlap.in_words(found)}"
             for run, found in alike.items()
         ]
-        caution = overlap.caution_of(one for found in leaked.values() for one in found)
-        return Exposure(own, caution, tuple(warnings))
+        cautions = [overlap.caution_of(one for found in leaked.values() for one in found)]
+        cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
+        return Exposure(own, "; ".join(one for one in cautions if one), tuple(warnings))
+
+
+def _trained_on_unknown(parent: RunDirectory) -> bool:
+    """Whether another program trained the weights of a run, or those that it started from."""
+    record = parent.record()
+    return record.foreign_weights is not None or OF_UNKNOWN_TRAINING in record.caution

@@ -23,7 +23,8 @@ Seen = Mapping[str, list[str]]
 
 
 def read(directory: RunDirectory) -> dict[str, Seen]:
-    """Run → spectra that a run and its ancestors were trained on; empty if they were not trained on spectra.
+    """Run → spectra that a run and its ancestors were trained on; empty if they were not trained on spectra, or if
+    another program trained them, so that it is not known on which.
 
     Raises DamagedError if the file was changed after the run was prepared.
     """
@@ -31,7 +32,7 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
     if trouble := trouble_with(directory, record):
         raise DamagedError(f"{directory.path / FILE} {trouble}; restore it from a copy")
     if record.seen is None:
-        if kind_of(directory.spec()["dataset"]).keeps_hashes:
+        if record.foreign_weights is None and kind_of(directory.spec()["dataset"]).keeps_hashes:
             raise DamagedError(
                 f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
             )

@@ -23,6 +23,8 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
         if directory.path.exists() or directory.path.is_symlink():
             raise QexpError(f"{directory.path} exists and is not a run; choose another --name") from None
         return None
+    if record.foreign_weights is not None:
+        raise QexpError(f"a run {plan.name} with weights from elsewhere exists already; choose another --name")
     if (record.digest, record.seed) != (plan.digest, plan.seed):
         what = "seed" if record.digest == plan.digest else "spec"
         raise QexpError(

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from qexp.runs.leakage import hashes
 from qexp.runs.record import lineage, nesting, provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
-from qexp.runs.record.record import Ancestor, Epochs, Record
+from qexp.runs.record.record import Ancestor, CodeState, Epochs, Record
 from qexp.runs.record.state import State
 from qexp.workspace import Workspace
 
@@ -65,22 +65,30 @@ def prepare(
     like     a run prepared just before, whose state of the code is copied: git is called for the first run only
     Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
     """
-    require_name(plan.name)
+    return made(plan.name, workspace, storage, lambda draft: _fill(draft, plan, workspace, like))
+
+
+def made(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[Path], None]) -> RunDirectory:
+    """A new run's directory, which `fill` writes as a draft, and which appears complete or not at all.
+
+    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
+    """
+    require_name(name)
     place = nesting.place_of(storage, workspace)
     with _explained(place):
         _make_folder(workspace.runs)
         _make_folder(place)
-        if os.path.lexists(workspace.runs / plan.name):
-            raise FileExistsError(plan.name)
+        if os.path.lexists(workspace.runs / name):
+            raise FileExistsError(name)
         draft = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place))
         try:
             draft.chmod(0o755)
-            _fill(draft, plan, workspace, like)
-            _claim(draft, plan.name, place, workspace.runs)
+            fill(draft)
+            _claim(draft, name, place, workspace.runs)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-    return RunDirectory(workspace.runs / plan.name)
+    return RunDirectory(workspace.runs / name)
 
 
 def _make_folder(path: Path) -> None:
@@ -90,7 +98,8 @@ def _make_folder(path: Path) -> None:
         raise QexpError(f"cannot write to {path}: it is a file") from None
 
 
-def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
+def keep_code(draft: Path, extensions: str, workspace: Workspace, like: RunDirectory | None = None) -> CodeState:
+    """Make the folders of a run, and write the state of the code; see `provenance`."""
     for folder in ("code", "attempts", "checkpoints"):
         (draft / folder).mkdir()
     if like is None:
@@ -98,8 +107,13 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
     else:
         shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
         code = like.record().code
-    if plan.extensions:
-        (draft / "code" / "extensions.py").write_text(plan.extensions, encoding="utf-8")
+    if extensions:
+        (draft / "code" / "extensions.py").write_text(extensions, encoding="utf-8")
+    return code
+
+
+def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
+    code = keep_code(draft, plan.extensions, workspace, like)
     before: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
         pretrained = draft / "checkpoints" / "pretrained.safetensors"

@@ -8,9 +8,12 @@ from qexp.spec.digest import digest
 
 
 def valid(directory: RunDirectory) -> bool:
-    """Whether all results of a finished run exist. Raises DamagedError if its spec is missing."""
+    """Whether all results of a finished run exist; imported weights have none. Raises DamagedError without a spec."""
     trained = directory.all_folds() or [directory]
-    return all(one.best_weights.is_file() for one in trained) and directory.evaluation_file().is_file()
+    evaluation = directory.evaluation_file()
+    return all(one.best_weights.is_file() for one in trained) and (
+        evaluation.is_file() or directory.record().foreign_weights is not None
+    )
 
 
 def as_prepared(directory: RunDirectory, record: Record) -> bool | None:
@@ -23,5 +26,6 @@ def as_prepared(directory: RunDirectory, record: Record) -> bool | None:
     if not record.digest or (parent is not None and parent.digest is None):
         return None
     extensions = directory.extensions.read_bytes().decode(errors="replace") if directory.extensions.is_file() else ""
-    texts = [extensions, parent.digest if parent else None]
+    foreign = record.foreign_weights
+    texts = [extensions, parent.digest if parent else None, foreign.weights.sha256 if foreign else None]
     return digest(directory.spec_as_written(), *[text for text in texts if text]) == record.digest

@@ -108,6 +108,36 @@ class Imported(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignFile(Part):
+    """A file of another program."""
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignWeights(Part):
+    """The origin of weights that another program trained; `weights.json` says what became of every tensor."""
+
+    file: ForeignFile
+    also: Mapping[str, ForeignFile] = field(default_factory=dict)
+    """Name → file with a further tensor."""
+    format: str
+    rules: str
+    time: str
+    taken: int
+    """Number of tensors of the files that are weights of the network or numbers of its transforms."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why tensors were left out → how many."""
+    transforms: Mapping[str, str] = field(default_factory=dict)
+    """Variable → the origin of the fitted numbers of its transform."""
+    weights: Fingerprint
+    """Of the run's own file, `checkpoints/best.safetensors`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
     """An untracked file of the workspace that was too large to be copied."""
 
@@ -234,7 +264,7 @@ class FoldRecord(Part):
 class Record(Part):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "foreign_weights")
 
     schema: int = SCHEMA_VERSION
     experience: str = ""
@@ -268,6 +298,11 @@ class Record(Part):
     lineage: tuple[Ancestor, ...] = ()
     seen: Fingerprint | None = None
     imported: Imported | None = None
+    """The archive of a run that was trained in another workspace."""
+    kind: str = "trained"
+    """`imported` for a run with weights that another program trained."""
+    foreign_weights: ForeignWeights | None = None
+    """The origin of such weights."""
     code: CodeState = CodeState()
     epochs: Epochs = Epochs()
     name: str

@@ -19,7 +19,8 @@ from qexp.runs.record import nesting
 from qexp.runs.record.completeness import as_prepared
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
-from qexp.runs.record.record import Record
+from qexp.runs.record.provenance import fingerprint
+from qexp.runs.record.record import ForeignWeights, Record
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 from qexp.runs.upkeep import leftovers, purging, trash
@@ -116,7 +117,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         # A run that is resumed cuts off an incomplete line by itself.
         yield from _of_metrics(directory)
     if state is State.DONE:
-        yield from _of_results(directory)
+        yield from _of_results(directory, record)
 
 
 def _inside(directory: RunDirectory) -> Iterator[Finding]:
@@ -237,12 +238,16 @@ def _without_torn_line(lines: list[bytes]) -> list[bytes]:
     return lines if not lines or files.whole_line(lines[-1]) is not None else lines[:-1]
 
 
-def _of_results(directory: RunDirectory) -> Iterator[Finding]:
+def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     advice = (
         f"restore it from a copy, or train the run again under another name and remove this one: "
         f"qexp rm {directory.name}"
     )
     weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
+    foreign = record.foreign_weights
+    if foreign is not None:
+        yield from _of_foreign_weights(directory.best_weights, foreign)
+        return
     from qexp.spec.kinds import kind_of
 
     try:
@@ -254,6 +259,15 @@ def _of_results(directory: RunDirectory) -> Iterator[Finding]:
         trouble = opened(file) if file.is_file() else "it is missing"
         if trouble:
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
+
+
+def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding]:
+    trouble = "they are missing"
+    if file.is_file():
+        trouble = "" if fingerprint(file) == foreign.weights else "they were changed"
+    if trouble:
+        advice = f"import them again from {foreign.file.path}, or restore them from a copy"
+        yield Finding(file, f"holds weights of {foreign.file.name}, but {trouble}", advice, damaged=True)
 
 
 def _open_weights(file: Path) -> str | None:

@@ -122,6 +122,11 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     state = state_now(directory, record.state, record.open_attempt)
     if state is not State.DONE:
         raise QexpError(f"{name} is {state.words}, not done; only a finished run can be verified")
+    if record.foreign_weights is not None:
+        raise QexpError(
+            f"{name} cannot be repeated: its weights are those of {record.foreign_weights.file.name}, which another "
+            "program trained"
+        )
     pretrained = [PRETRAINED] if record.parents else []
     products = [file for of_one in _products(directory).values() for file in of_one]
     gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]

@@ -1,0 +1,1 @@
+"""Runs with weights that another program trained."""

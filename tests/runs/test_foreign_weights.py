@@ -1,0 +1,448 @@
+"""Weights that other programs trained: networks of their layouts, built independently, estimate the same here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import qexp
+from qexp import Run
+from qexp.models.foreign_weights.rules import shipped
+from tests import cores, stones
+from tests.conftest import SOUND, Specs, call, put
+from tests.foreign_networks import (
+    VDI_MODEL,
+    Max,
+    OneDCNN,
+    vdi_estimates,
+    vdi_weights,
+    write_h5,
+)
+
+RANDOM = np.random.default_rng(3)
+
+IMAGES = RANDOM.normal(size=(5, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def volcano(specs: Specs) -> Path:
+    """A workspace with VDI's network for small images, and its weights in best.h5."""
+    specs.write("dataset", put(SOUND["dataset"], "size", [8, 8]))
+    specs.write("model", VDI_MODEL)
+    specs.write("experience", {**SOUND["experience"], "transforms": {}})
+    write_h5(Path("best.h5"), vdi_weights(np.random.default_rng(1)))
+    return specs.root
+
+
+@pytest.fixture
+def sediment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with MAX's two networks for short spectra."""
+    cores.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    torch.manual_seed(0)
+    return tmp_path
+
+
+def imported(*arguments: str | Path, to: str = "old") -> Run:
+    code, _, stderr = call("import-weights", *arguments, "--to", to)
+    assert code == 0, stderr
+    return qexp.open_run(to)
+
+
+def refused(*arguments: str | Path, code: int = 2) -> str:
+    """The error of an import, which leaves nothing behind."""
+    found, _, stderr = call("import-weights", *arguments, "--to", "old")
+    assert found == code, stderr
+    assert not Path("runs").exists() or sorted(path.name for path in Path("runs").iterdir()) in ([], ["catalog.json"])
+    return stderr
+
+
+# The networks
+
+
+def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
+    run = imported("best.h5", "--model", "sound")
+    made = run.predict(displacement=IMAGES)
+    expected = [vdi_estimates(image, vdi_weights(np.random.default_rng(1))) for image in IMAGES]
+    for output in ("depth", "delta_volume"):
+        np.testing.assert_allclose(made[output], [one[output] for one in expected], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_alone_and_an_archive_of_keras_3_give_the_same_network(volcano: Path):
+    from tests.foreign_networks import write_keras
+
+    weights = vdi_weights(np.random.default_rng(1))
+    write_h5(Path("alone.h5"), weights, within="")
+    write_keras(Path("new.keras"), weights)
+    first = load_file(imported("best.h5", "--model", "sound", to="best").directory.best_weights)
+    for file in ("alone.h5", "new.keras"):
+        found = load_file(imported(file, "--model", "sound", to=Path(file).stem).directory.best_weights)
+        assert found.keys() == first.keys()
+        assert all(torch.equal(found[name], first[name]) for name in first)
+
+
+def write_max(file: str, *, head: bool, within: str = "") -> Max:
+    network = Max(head=head)
+    state = network.state_dict()
+    torch.save({within: state, "epoch": 3} if within else state, file)
+    return network.eval()
+
+
+@pytest.mark.parametrize("within", ["", "model"])
+def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
+    scratch = sediment / "specs/experiences/scratch.json"
+    scaled = {"spectrum": {"type": "chain", "parameters": {"of": ["log1p"]}}, "toc": "standardize"}
+    scratch.write_text(json.dumps({**cores.EXPERIENCES["scratch"], "transforms": scaled}))
+    network = write_max("model.ckpt", head=True, within=within)
+    torch.save(torch.tensor(2.0), "target_mean.pth")
+    torch.save(torch.tensor(3.0), "target_std.pth")
+    run = imported(
+        "model.ckpt", "--experience", "scratch",
+        "--also", "target_mean=target_mean.pth", "--also", "target_std=target_std.pth",
+    )  # fmt: skip
+    spectra = RANDOM.poisson(20, size=(4, cores.CHANNELS)).astype(np.float32)
+    with torch.no_grad():
+        expected = 3 * network.regressed(torch.from_numpy(np.log1p(spectra))) + 2
+    np.testing.assert_allclose(run.predict(spectrum=spectra)["toc"], expected[:, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_max_s_autoencoder_reconstructs_the_same_masked_patches(sediment: Path):
+    network = write_max("model.ckpt", head=False)
+    run = imported("model.ckpt", "--experience", "masked", "--set", "transforms={}")
+    spectra = RANDOM.normal(size=(3, cores.CHANNELS)).astype(np.float32)
+    numbers = RANDOM.random((3, cores.CHANNELS // cores.PATCH_SIZE)).astype(np.float32)
+    seen = torch.from_numpy(np.sort(np.argsort(numbers, axis=1)[:, :4], axis=1))
+    with torch.no_grad():
+        expected = network.reconstructed(torch.from_numpy(spectra), seen).numpy()
+    made = run.predict(spectrum=spectra, mask=numbers)["spectrum"].reshape(expected.shape)
+    for index, of_one in enumerate(seen.tolist()):
+        masked = [patch for patch in range(expected.shape[1]) if patch not in of_one]
+        np.testing.assert_allclose(made[index, masked], expected[index, masked], rtol=1e-3, atol=1e-4)
+
+
+def write_stones(root: Path) -> None:
+    """The stones with DL-IM's network."""
+    (root / "specs/experiences").mkdir(parents=True)
+    for folder in ("datasets", "models"):
+        (root / "specs" / folder).mkdir()
+    stones.write(root)
+    document = put(stones.MODEL, "operations.network", {"module": "one_d_cnn"})
+    (root / "specs/models/stones.json").write_text(json.dumps(document))
+
+
+def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_stones(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    network = OneDCNN()
+    network(torch.randn(64, 3))  # running means and variances of its own
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.randn(8, 3)).sum().backward()
+    optimizer.step()
+    state = {"epoch": 7, "state_dict": network.state_dict(), "best_rmse": 0.3, "optimizer": optimizer.state_dict()}
+    torch.save(state, "model_best.pth")
+    run = imported("model_best.pth", "--model", "stones")
+
+    rows = np.array([row[1:] for row in stones.table()], dtype=np.float64)
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)  # of the population, as scikit-learn's
+    scaled = torch.from_numpy((rows - mean) / deviation).float()[:, :-1]
+    with torch.no_grad():
+        expected = network.eval()(scaled)[:, 0].numpy() * deviation[-1] + mean[-1]
+    np.testing.assert_allclose(run.predict(colour=rows[:, :-1])["iron"], expected, rtol=1e-4)
+    code, _, stderr = call("predict", "--run", "old", "--input", "data/stones.csv", "--output", "estimates.csv")
+    assert code == 0, stderr
+    lines = Path("estimates.csv").read_text().splitlines()
+    column = lines[0].split(",").index("iron")
+    np.testing.assert_allclose([float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4)
+
+
+# The run
+
+
+def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
+    run = imported("best.h5", "--model", "sound", "--tag", "published", "--note", "from VDI")
+    code, stdout, _ = call("show", "old")
+    assert code == 0
+    lines = {line.split()[0]: line for line in stdout.splitlines() if line and not line.startswith(" ")}
+    assert lines["kind"].split() == ["kind", "imported"]
+    assert "best.h5 (keras_h5, sha256 " in lines["weights"]
+    assert lines["rules"].endswith("vdi; left out: 1, state of the optimizer")
+    record = run.record
+    assert (record["state"], record["kind"], record["results"], record["tags"]) == (
+        "done",
+        "imported",
+        {},
+        ["published"],
+    )
+    hashed = hashlib.sha256(Path("best.h5").read_bytes()).hexdigest()
+    assert record["foreign_weights"]["file"]["sha256"] == hashed
+    account = json.loads((run.path / "weights.json").read_text())
+    assert len(account["taken"]) == record["foreign_weights"]["taken"] == 20
+    assert set(account["left_out"]) == {"optimizer_weights/Adam/iteration:0"}
+
+
+def test_it_makes_matrices_and_passes_the_doctor_and_an_archive(volcano: Path):
+    run = imported("best.h5", "--model", "sound")
+    assert run.path.is_dir()
+    code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", "--axis", "depth=0.5:2:4",
+                           "--axis", "delta_volume=0.5:2:4")  # fmt: skip
+    assert code == 0, stderr
+    assert call("export", "old", "--to", "old.tar.zst").code == 0
+    assert call("import", "old.tar.zst", "--name", "again").code == 0
+    assert call("reindex").code == 0
+    code, stdout, _ = call("ls", "--json", "--where", "kind == 'imported'")
+    assert [(one["name"], one["state"]) for one in json.loads(stdout)] == [("again", "done"), ("old", "done")]
+    assert call("compare", "old", "again").code == 0
+    code, stdout, stderr = call("doctor")
+    assert code == 0, stdout
+    assert qexp.open_run("again").predict(displacement=IMAGES)["depth"].shape == (5,)
+
+
+def test_the_doctor_finds_changed_weights(volcano: Path):
+    run = imported("best.h5", "--model", "sound")
+    weights = load_file(run.directory.best_weights)
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, run.directory.best_weights, {"qexp": "{}"})
+    code, stdout, stderr = call("doctor")
+    assert code == 5
+    assert "they were changed" in stdout + stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["verify", "old"], "which another program trained"),
+        (["figures", "old"], "was not evaluated"),
+        (["run", "sound", "--name", "old"], "with weights from elsewhere exists already"),
+        (["run", "sound", "--name", "old", "--resume"], "with weights from elsewhere exists already"),
+        (["import-weights", "best.h5", "--model", "sound", "--to", "old"], "exists already; choose another name"),
+    ],
+)
+def test_what_cannot_be_done_with_it_is_said(volcano: Path, command: list[str], said: str):
+    run = imported("best.h5", "--model", "sound")
+    before = run.directory.best_weights.read_bytes()
+    code, _, stderr = call(*command)
+    assert code == 2
+    assert said in stderr
+    assert run.directory.best_weights.read_bytes() == before
+
+
+def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra(sediment: Path):
+    write_max("model.ckpt", head=False)
+    imported("model.ckpt", "--experience", "masked")
+    tuned = {**cores.EXPERIENCES["scratch"], "pretrain": {"run": "old", "operations": ["encoder"]}, "epochs": 1}
+    (sediment / "specs/experiences/tuned.json").write_text(json.dumps(tuned))
+    code, _, stderr = call("run", "tuned", "--device", "cpu")
+    assert code == 0, stderr
+    run = qexp.open_run("tuned_0")
+    taken = load_file(run.path / "checkpoints/pretrained.safetensors")
+    there = load_file(qexp.open_run("old").directory.best_weights)
+    assert all(torch.equal(taken[name], there[name]) for name in there)
+    assert "unknown spectra" in run.record["caution"]
+    code, _, stderr = call("run", "scratch", "--pretrain", "tuned_0", "--set", "epochs=1", "--name", "third")
+    assert code == 0, stderr
+    assert "unknown spectra" in qexp.open_run("third").record["caution"]
+    code, stdout, stderr = call("doctor")
+    assert code == 0, stdout + stderr
+
+
+def test_other_weights_give_runs_of_other_digests(volcano: Path):
+    first = imported("best.h5", "--model", "sound").record["digest"]
+    assert imported("best.h5", "--model", "sound", to="same").record["digest"] == first
+    write_h5(Path("best.h5"), vdi_weights(np.random.default_rng(2)))
+    assert imported("best.h5", "--model", "sound", to="other").record["digest"] != first
+
+
+def test_fitted_transforms_see_the_training_part_alone(volcano: Path):
+    document = put(SOUND["experience"], "transforms", {"displacement": "standardize"})
+    Path("specs/experiences/sound.json").write_text(json.dumps(document))
+    run = imported("best.h5", "--model", "sound", "--seed", "4")
+    assert run.record["foreign_weights"]["transforms"] == {
+        "displacement": "fitted to the training data of sound, seed 4"
+    }
+    code, _, stderr = call("run", "sound", "--seed", "4", "--set", "epochs=1", "--name", "trained", "--device", "cpu")
+    assert code == 0, stderr
+    name = "transforms.displacement.mean"
+    trained = load_file(qexp.open_run("trained").directory.best_weights)[name]
+    assert torch.equal(load_file(run.directory.best_weights)[name], trained)
+
+
+# What does not fit
+
+
+def changed(changes: Mapping[str, np.ndarray | None]) -> None:
+    """Write best.h5 with some weights replaced, added or, with None, left out."""
+    weights = vdi_weights(np.random.default_rng(1))
+    for name, array in changes.items():
+        group = next((one for one in weights if name in weights[one]), "more")
+        weights.setdefault(group, {})
+        if array is None:
+            del weights[group][name]
+        else:
+            weights[group][name] = array
+    write_h5(Path("best.h5"), weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("more_dense_0/kernel", np.zeros((3, 4), np.float32), "left over: more_dense_0/kernel [3, 4]"),
+        ("gate/kernel", np.zeros((3, 4), np.float32), "left over: gate/kernel [3, 4], which no weight"),
+        ("to_depth_dense_1/kernel", None, "missing: network.operations.to_depth.3.weight [1, 5]"),
+        (
+            "to_depth_dense_1/kernel",
+            np.zeros((5, 2), np.float32),
+            "as [2, 5], but network.operations.to_depth.3",
+        ),
+        (
+            "to_depth_dense_0/kernel",
+            np.zeros((23, 5), np.float32),
+            "to_depth_dense_0/kernel [23, 5] cannot be",
+        ),
+        ("to_depth_dense_1/kernel", np.zeros(5, np.float32), "to_depth_dense_1/kernel [5] cannot be rearranged"),
+        ("block_1_shortcut/bias", np.full(3, np.nan, np.float32), "values that are not finite"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_listed_and_nothing_is_written(
+    volcano: Path, name: str, array: np.ndarray | None, said: str
+):
+    changed({name: array})
+    assert said in refused("best.h5", "--model", "sound")
+
+
+def test_all_misfits_are_listed_together(volcano: Path):
+    changed({"gate/kernel": np.zeros(2), "to_depth_dense_1/kernel": None, "block_1_shortcut/bias": np.zeros(4)})
+    said = refused("best.h5", "--model", "sound")
+    assert all(word in said for word in ("gate/kernel", "to_depth.3.weight", "block_1.shortcut.bias"))
+
+
+def test_positions_other_than_ours_are_an_error(sediment: Path):
+    network = Max(head=True)
+    with torch.no_grad():
+        network.pos_embed[0, 3] += 0.1
+    torch.save(network.state_dict(), "model.ckpt")
+    assert "pos_embed differs from 'positions'" in refused("model.ckpt", "--experience", "scratch")
+
+
+def test_a_network_of_another_program_names_what_the_model_lacks(sediment: Path):
+    torch.save(OneDCNN().state_dict(), "model.pth")
+    said = refused("model.pth", "--experience", "scratch")
+    assert "by the rules 'dl_im'" in said
+    assert "a single operation with the module 'one_d_cnn'" in said
+    torch.save({"something": torch.ones(2)}, "model.pth")
+    assert "rules that qexp has: dl_im, max, vdi" in refused("model.pth", "--experience", "scratch")
+
+
+def test_half_of_a_scaler_is_an_error(sediment: Path):
+    write_max("model.ckpt", head=True)
+    np.save("mean.npy", np.float64(2))
+    said = refused("model.ckpt", "--experience", "scratch", "--also", "target_mean=mean.npy")
+    assert "missing: transforms.toc.deviation" in said
+    np.save("mean.npy", np.ones(3))
+    said = refused("model.ckpt", "--experience", "scratch", "--also", "target_mean=mean.npy", "--also",
+                   "target_std=mean.npy")  # fmt: skip
+    assert "has 3 values, but 'toc' has 1" in said
+
+
+def test_a_hostile_file_leaves_nothing_behind(volcano: Path):
+    torch.save({"fc": Marking()}, "model.pth")
+    assert "other than tensors" in refused("model.pth", "--model", "sound")
+    assert not Path("executed").exists()
+
+
+class Marking:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+# Rules of one's own
+
+
+def test_rules_of_one_s_own_rename_tensors(volcano: Path):
+    weights = vdi_weights(np.random.default_rng(1))
+    renamed = {name.replace("_", "-"): array for group in weights.values() for name, array in group.items()}
+    save_file({name: torch.from_numpy(array) for name, array in renamed.items()}, "renamed.safetensors")
+    assert "no rules are known" in refused("renamed.safetensors", "--model", "sound")
+    document = shipped()["vdi"].document
+    tensors = [{**one, "from": one["from"].replace("(?P<operation>.+)_", "(?P<operation>.+?)-").replace("_", "-")}
+               for one in document["tensors"]]  # fmt: skip
+    Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": tensors}))
+    said = refused("renamed.safetensors", "--model", "sound", "--map", "mine.json")
+    assert "an operation 'block-1' with the module 'resnet_block'" in said
+    named = json.dumps({"description": "Mine.", "tensors": tensors}).replace("(?P<operation>.+?)-", "(?P<of>.+)-")
+    assert "(?P<of>" in named
+    model = json.loads(json.dumps(VDI_MODEL).replace("block_", "block-").replace("to_", "to-"))
+    Path("specs/models/sound.json").write_text(json.dumps(model))
+    run = imported("renamed.safetensors", "--model", "sound", "--map", "mine.json")
+    assert run.record["foreign_weights"]["rules"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("{", "is not valid JSON"),
+        ([], "at $: [] is not of type 'object'"),
+        ({"tensors": []}, "'description' is a required property"),
+        ({"description": "", "tensors": [{"from": "("}]}, "at $.tensors[0]"),
+        ({"description": "", "tensors": [{"from": "(", "to": "x"}]}, "is not a regular expression"),
+        ({"description": "", "tensors": [{"from": "x", "to": "{layer}"}]}, "'{layer}' is not a group of 'from'"),
+        ({"description": "", "tensors": [{"from": "x", "to": "x", "steps": [{"turn": 1}]}]}, "$.tensors[0].steps[0]"),
+    ],
+)
+def test_wrong_rules_are_errors_that_say_where(volcano: Path, document: Any, said: str):
+    Path("mine.json").write_text(document if isinstance(document, str) else json.dumps(document))
+    assert said in refused("best.h5", "--model", "sound", "--map", "mine.json")
+
+
+def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volcano: Path):
+    assert "did you mean 'vdi'?" in refused("best.h5", "--model", "sound", "--map", "vdl", code=3)
+    assert "no such file" in refused("best.h5", "--model", "sound", "--map", "gone.json", code=3)
+    assert "no such file" in refused("gone.h5", "--model", "sound", code=3)
+    assert "no experience has the model 'soun'" in refused("best.h5", "--model", "soun")
+    assert "did you mean 'sound'?" in refused("best.h5", "--experience", "soun")
+    assert "give --experience" in refused("best.h5")
+    assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
+
+
+def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcano: Path):
+    alike = {**SOUND["experience"], "transforms": {}, "epochs": 7}
+    Path("specs/experiences/alike.json").write_text(json.dumps(alike))
+    assert imported("best.h5", "--model", "sound", to="first").record["experience"] == "alike"
+    Path("specs/experiences/other.json").write_text(json.dumps(SOUND["experience"]))
+    code, _, stderr = call("import-weights", "best.h5", "--model", "sound", "--to", "second")
+    assert code == 2
+    assert "alike, other, sound; choose with --experience" in stderr
+    assert imported("best.h5", "--experience", "other", to="second").record["experience"] == "other"
+
+
+def test_a_killed_import_leaves_no_run(volcano: Path, monkeypatch: pytest.MonkeyPatch):
+    """Killed at the moment at which the weights are written."""
+    program = (
+        "import os, signal\n"
+        "from qexp.training import checkpoint\n"
+        "write = checkpoint.write\n"
+        "def killed(*given):\n"
+        "    write(*given)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoint.write = killed\n"
+        "import qexp\n"
+        "qexp.import_weights('best.h5', 'old', model='sound')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=volcano)
+    assert done.returncode == -signal.SIGKILL
+    code, stdout, _ = call("ls", "--json")
+    assert (code, json.loads(stdout)) == (0, [])
+    assert imported("best.h5", "--model", "sound").state == "done"
