@@ -55,10 +55,10 @@ def arrays(content: h5py.File, file: Path) -> dict[str, Stored]:
             item = group[name]
             if isinstance(item, h5py.Group):
                 waiting.append((path, item, depth + 1))
-            elif isinstance(item, h5py.Dataset):
-                found[path] = _stored(item, path, file)
-            else:
+            elif isinstance(item, h5py.Datatype):
                 raise WeightsFileError(file, f"'{path}' is neither a group nor an array")
+            else:
+                found[path] = _stored(item, path, file)
     return dict(sorted(found.items()))
 
 
