@@ -32,13 +32,14 @@ def runs(
 ) -> list[Summary]:
     """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
 
+    where   compares any columns, as `qexp ls --columns` shows them: "learning_rate < 1e-3 and test.depth.mae < 0.1"
     tags    all of which a run must have
     launch  the id of a launch, or "last"
     sort    a field to order by, such as "created" or "test.depth.mae"
     """
     found = select(
         every_run(warn=ignore, workspace=workspace),
-        where, status=status, tags=tags, launch=launch, workspace=workspace,
+        where, status=status, tags=tags, launch=launch, warn=ignore, workspace=workspace,
     )  # fmt: skip
     return ordered(found, sort, reverse)
 
@@ -109,13 +110,19 @@ def select(
     status: str | None = None,
     tags: Iterable[str] = (),
     launch: str | None = None,
+    warn: Report = as_warning,
     workspace: str | Path | None = None,
 ) -> list[Summary]:
-    """The summaries that fulfil all conditions; see `runs`."""
+    """The summaries that fulfil all conditions; see `runs`. `warn` receives a line for each run that cannot be read."""
     from qexp.runs.catalog.filter import select as fulfilling
     from qexp.runs.state import launches
 
-    found = fulfilling(summaries, where=where, status=status, tags=tags)
+    among = list(summaries)
+    listing = columns(among)
+    found = fulfilling(among, where=where, status=status, tags=tags, look=listing.one_by_one)
+    listing.require_found()
+    for text in listing.warnings:
+        warn(text)
     if launch is None:
         return found
     launched = set(launches.find(launch, workspaces.find(workspace)).record()["runs"])

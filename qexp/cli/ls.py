@@ -37,7 +37,12 @@ TagsOption = Annotated[
     typer.Option("--tag", metavar="TAG", help="Only runs with this tag; repeat to require several."),
 ]
 WhereOption = Annotated[
-    str | None, typer.Option(metavar="EXPRESSION", help='Only runs that fulfil a condition, such as "seed < 5".')
+    str | None,
+    typer.Option(
+        metavar="EXPRESSION",
+        help='Only runs that fulfil a condition on columns, such as "seed < 5 and test.depth.mae < 0.1 and '
+        'learning_rate == 1e-3 and code.commit != null".',
+    ),
 ]
 SortOption = Annotated[
     str | None,
@@ -101,7 +106,9 @@ def ls(
     if lineage and (chosen is not None or group is not None or as_csv or names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
     every_run = api.every_run(refresh=refresh, warn=warning, workspace=workspace)
-    found = api.select(every_run, where, status=status, tags=tags or [], launch=launch, workspace=workspace)
+    found = api.select(
+        every_run, where, status=status, tags=tags or [], launch=launch, warn=warning, workspace=workspace
+    )
     runs = api.ordered(found, sort, reverse, warn=warning)
     if chosen is not None or as_csv:
         chosen = with_cautions(chosen or [*IN_CSV, *metrics_of(runs)], runs)

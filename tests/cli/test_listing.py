@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import statistics
 import sys
 
@@ -91,6 +92,51 @@ def test_a_column_that_no_run_has_is_answered_with_the_nearest(finished, qexp, c
     code, stdout, stderr = qexp("ls", "--columns", columns, *form, "--workspace", finished)
     assert (code, stdout) == (2, "")
     assert complaint in stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("learning_rate == 1e-3", ["sound_0", "sound_1"]),
+        ("dataset.fixed.noise > 0 or seed == 1", ["sound_1"]),
+        ("test.depth.mae == results.test.depth.mae and spec.epochs == 2", ["sound_0", "sound_1"]),
+        ("sizes.0 != 8", None),
+        ("optimizer.type in ['sgd'] or code.commit == 'none'", []),
+        ("size > 1e12", []),
+        ("epochs.best != null and stopped == null", ["sound_0", "sound_1"]),
+    ],
+)
+def test_a_condition_compares_any_column(listed, qexp, finished, where, names):
+    if names is None:  # a number is a step of a column, but not a name in an expression
+        assert qexp("ls", "--where", where, "--workspace", finished).code == 2
+    else:
+        assert [one["name"] for one in json.loads(listed("--json", "--where", where))] == names
+
+
+def test_a_condition_reads_files_only_of_runs_that_the_catalog_does_not_decide(here, qexp, opened):
+    shutil.copytree(here / "runs/sound_0", here / "runs/other")
+    record = json.loads((here / "runs/other/run.json").read_text())
+    (here / "runs/other/run.json").write_text(json.dumps({**record, "name": "other", "seed": 9}))
+    assert qexp("ls").code == 0
+
+    def read(where: str) -> list[str]:
+        opened.clear()
+        assert qexp("ls", "--no-refresh", "--where", where).code == 0
+        return [str(path.relative_to(path.parents[1])) for path in opened if path.name in ("run.json", "spec.json")]
+
+    assert read("seed == 9 and experience == 'sound' and results.test.depth.mae < 1") == []
+    assert read("seed == 9 and learning_rate < 1") == ["other/spec.json"]
+
+
+def test_a_condition_on_a_field_that_no_run_has_is_answered_with_the_nearest(finished, qexp):
+    def complaint(where: str) -> str:
+        code, stdout, stderr = qexp("ls", "--where", where, "--workspace", finished)
+        assert (code, stdout) == (2, "")
+        return stderr
+
+    assert "no field 'lerning_rate'; did you mean 'learning_rate'?" in complaint("lerning_rate < 1")
+    assert "no field 'code.comit'" in complaint("code.comit == 'abc'")
+    assert qexp("ls", "--where", "validation.depth.median_relative_error < -1", "--workspace", finished).code == 0
 
 
 def test_what_some_runs_do_not_have_is_empty_and_a_metric_may_still_come(workspace, qexp):

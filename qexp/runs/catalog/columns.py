@@ -15,7 +15,7 @@ from qexp import files
 from qexp.did_you_mean import nearest, suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
-from qexp.runs.catalog.filter import Summary
+from qexp.runs.catalog.filter import Summary, field
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
 from qexp.spec.resolve import is_index
@@ -41,6 +41,8 @@ class Columns:
         self.runs = runs
         self.warnings: list[str] = []
         """Messages about runs that could not be read; their cells are empty."""
+        self._found: dict[str, bool | None] = {}
+        """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
 
@@ -48,10 +50,43 @@ class Columns:
         """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
         look = self._lookup(column)
         found = [look(one) for one in self.runs]
-        if found and all(value is _NOTHING for value in found) and not self._can_come(column):
+        if found and all(value is _NOTHING for value in found):
+            self._require_possible(column)
+        return [None if value is _NOTHING else value for value in found]
+
+    def one_by_one(self, column: str) -> Callable[[Summary], Any]:
+        """A function run → value, None if missing, that reads files of a run only when it is called for that run.
+
+        If it finds no value for any run, `require_found` says so.
+        """
+        if self._in_summaries(column):
+            return lambda run: field(run, column)
+        look = self._lookup(column)
+        self._found[column] = None
+
+        def value_of(run: Summary) -> Any:
+            value = look(run)
+            self._found[column] = self._found[column] or value is not _NOTHING
+            return None if value is _NOTHING else value
+
+        return value_of
+
+    def require_found(self) -> None:
+        """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can have."""
+        for column, found in self._found.items():
+            if found is False:
+                self._require_possible(column)
+
+    def _require_possible(self, column: str) -> None:
+        if not self._can_come(column):
             unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
             raise QexpError(f"no field '{shortened(column)}'; {self._suggestion(column)}{unread}")
-        return [None if value is _NOTHING else value for value in found]
+
+    def _in_summaries(self, column: str) -> bool:
+        first, *rest = column.split(".")
+        summary = self.runs[0] if self.runs else {}
+        # `dataset` and `model` in the summary are names; paths below them refer to the spec.
+        return first in summary and not (rest and isinstance(summary[first], str))
 
     def _lookup(self, column: str) -> Callable[[Summary], Any]:
         """A function run → value: the first of summary, record and spec that has the column's first key."""
@@ -61,8 +96,7 @@ class Columns:
             return lambda run: files.size_of(Path(run["path"]))
         if first == "spec":
             return lambda run: _below(self._spec(run["path"]), rest)
-        # `dataset` and `model` in the summary are names; paths below them refer to the spec.
-        if first in summary and not (rest and isinstance(summary[first], str)):
+        if self._in_summaries(column):
             return lambda run: _below(run, steps)
         if first in PARTS:
             return lambda run: _below(run["results"], steps)

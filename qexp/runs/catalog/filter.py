@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from qexp.did_you_mean import suggestion
@@ -12,6 +12,12 @@ from qexp.errors import QexpError, shortened
 from qexp.runs.record.state import LISTED
 
 Summary = dict[str, Any]
+
+Look = Callable[[str], Callable[[Summary], Any]]
+"""Name of a field → function from a run's summary to the value of that field; None for a run without it."""
+
+Fields = dict[int, Callable[[Summary], Any]]
+"""Field in the tree of an expression → function from a run's summary to its value."""
 
 DEEPEST = 50
 """Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth twenty."""
@@ -31,15 +37,21 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def select(
-    summaries: Iterable[Summary], *, where: str | None = None, status: str | None = None, tags: Iterable[str] = ()
+    summaries: Iterable[Summary],
+    *,
+    where: str | None = None,
+    status: str | None = None,
+    tags: Iterable[str] = (),
+    look: Look | None = None,
 ) -> list[Summary]:
     """The runs in a state, with all of the tags, that match an expression.
 
+    look  gives access to the fields of the expression; only those of the summaries if left out
     Raises QexpError for an invalid expression or an unknown state.
     """
     if status is not None and status not in LISTED:
         raise QexpError(f"--status {status}: no such state; {suggestion(status, LISTED)}")
-    holds = condition(where) if where is not None else lambda summary: True
+    holds = condition(where, look) if where is not None else lambda summary: True
     wanted = set(tags)
     return [
         one
@@ -48,11 +60,12 @@ def select(
     ]
 
 
-def condition(text: str) -> Callable[[Summary], bool]:
+def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
 
     Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
     underscores go into brackets: `results.test['TOC%'].mae`. Comparisons with a value that a run lacks are false.
+    A field is looked up only for runs for which the rest of the expression does not decide already.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -69,7 +82,8 @@ def condition(text: str) -> Callable[[Summary], bool]:
     if _goes_deeper(tree, DEEPEST):
         raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
     _check(tree.body, text)
-    return lambda summary: bool(_value(tree.body, summary))
+    fields = {id(node): _constant_or_field(_path(node), look or _in_summary) for node in _outermost_fields(tree.body)}
+    return lambda summary: bool(_value(tree.body, summary, fields))
 
 
 def field(summary: Summary, path: str) -> Any:
@@ -124,30 +138,39 @@ def _check(node: ast.expr, text: str) -> None:
             )
 
 
-def _value(node: ast.expr, summary: Summary) -> Any:
+def _outermost_fields(node: ast.AST) -> Iterator[ast.expr]:
+    """The fields of an expression, each with all of its dots and brackets."""
+    if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+        yield node
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _outermost_fields(child)
+
+
+def _value(node: ast.expr, summary: Summary, fields: Fields) -> Any:
     match node:
         case ast.BoolOp(op=ast.And(), values=values):
-            return all(_value(value, summary) for value in values)
+            return all(_value(value, summary, fields) for value in values)
         case ast.BoolOp(values=values):
-            return any(_value(value, summary) for value in values)
+            return any(_value(value, summary, fields) for value in values)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not _value(operand, summary)
+            return not _value(operand, summary, fields)
         case ast.UnaryOp(operand=operand):
-            number = _value(operand, summary)
+            number = _value(operand, summary, fields)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
                 raise QexpError(f"--where: {number!r} is not a number and cannot have a minus sign")
             return None if number is None else -number
         case ast.Compare(left=left, ops=operators, comparators=others):
-            values = [_value(value, summary) for value in (left, *others)]
+            values = [_value(value, summary, fields) for value in (left, *others)]
             return all(
                 _compare(comparison, a, b) for comparison, a, b in zip(operators, values, values[1:], strict=False)
             )
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            return [_value(element, summary) for element in elements]
+            return [_value(element, summary, fields) for element in elements]
         case ast.Constant(value=value):
             return value
         case ast.Name() | ast.Attribute() | ast.Subscript():
-            return _constant_or_field(_path(node), summary)
+            return fields[id(node)](summary)
     raise AssertionError(ast.dump(node))
 
 
@@ -161,9 +184,15 @@ def _path(node: ast.expr) -> str:
     raise AssertionError(ast.dump(node))
 
 
-def _constant_or_field(name: str, summary: Summary) -> Any:
+def _constant_or_field(name: str, look: Look) -> Callable[[Summary], Any]:
     constants = {"true": True, "false": False, "null": None}
-    return constants[name] if name in constants else field(summary, name)
+    if name in constants:
+        return lambda summary: constants[name]
+    return look(name)
+
+
+def _in_summary(name: str) -> Callable[[Summary], Any]:
+    return lambda summary: field(summary, name)
 
 
 def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
