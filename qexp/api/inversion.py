@@ -127,6 +127,7 @@ def submit_predictions(
     launcher: str,
     *,
     options: Mapping[str, Any] | None = None,
+    profile: str | None = None,
     chunk: int | None = None,
     overwrite: bool = False,
     columns: Columns | None = None,
@@ -136,18 +137,20 @@ def submit_predictions(
 ) -> Submitted:
     """Estimate the files of a folder on a cluster, a job for each; see `predict`.
 
-    launcher  the name of a scheduler
+    launcher  the name of a scheduler; with a profile, "local" stands for the scheduler that has it
     options   of the scheduler, such as `{"time": "2:00:00"}`
+    profile   a table of its options in qexp.toml, such as "big" for [SCHEDULER.big]
     returns   `jobs`: file → job, and the `folder` of the launch
     """
     from qexp.analysis.prediction.chunk import require_chunk
     from qexp.analysis.prediction.files import file_kind
     from qexp.analysis.prediction.job_array import submit
-    from qexp.runs.schedulers import options_of
+    from qexp.runs.schedulers import launcher_with, options_of
 
     require_chunk(chunk)
     place = workspaces.find(workspace)
-    settings = options_of(launcher, place.settings(), options or {})
+    launcher = launcher_with(launcher, profile, place.settings())
+    settings = options_of(launcher, place.settings(), options or {}, profile)
     directory = directory_of(run, workspace, trust_code)
     pairs = file_kind(directory).targets(Path(source), Path(target))
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]

@@ -101,7 +101,17 @@ LauncherOptionsOption = Annotated[
     typer.Option(
         "--option",
         metavar="KEY=VALUE",
-        help="Option of the scheduler; overrides its table in qexp.toml. Repeat for more.",
+        help="Option of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; "
+        "overrides qexp.toml. Repeat for more.",
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
+        autocompletion=completion.profiles,
     ),
 ]
 LaunchOption = Annotated[

@@ -133,6 +133,14 @@ def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    """Of all schedulers: the tables in their tables of qexp.toml."""
+    from qexp.runs.schedulers import all_profiles
+
+    return {name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles}
+
+
+@_offered
 def trashed(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Removed runs: by their name, which means the newest, and by their name in the trash."""
     folders = _folders(_workspace(ctx).runs / ".trash")

@@ -13,7 +13,14 @@ import typer
 
 from qexp import api
 from qexp.cli import texts
-from qexp.cli.arguments import DeviceOption, LauncherOption, LauncherOptionsOption, RunOption, TrustCodeOption
+from qexp.cli.arguments import (
+    DeviceOption,
+    LauncherOption,
+    LauncherOptionsOption,
+    ProfileOption,
+    RunOption,
+    TrustCodeOption,
+)
 from qexp.cli.console import WorkspaceOption, error, message, result, warning
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.runs.schedulers import LOCAL
@@ -59,6 +66,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
     launcher_options: LauncherOptionsOption = None,
+    profile: ProfileOption = None,
     trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
@@ -71,10 +79,10 @@ def predict(
     repeated. A cluster gets a job for each file of a folder.
     """
     given = texts.columns(columns) if columns else None
-    if launcher != LOCAL:
+    if launcher != LOCAL or profile is not None:
         submitted = api.submit_predictions(
-            run, source, target, launcher, options=texts.launcher_options(launcher_options or []), chunk=chunk,
-            overwrite=overwrite, columns=given, trust_code=trust_code, device=device, workspace=workspace,
+            run, source, target, launcher, options=texts.launcher_options(launcher_options or []), profile=profile,
+            chunk=chunk, overwrite=overwrite, columns=given, trust_code=trust_code, device=device, workspace=workspace,
         )  # fmt: skip
         for written, job in submitted.jobs.items():
             result(f"{written}  {job}")

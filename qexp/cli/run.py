@@ -66,6 +66,7 @@ def run(
     jobs: arguments.JobsOption = None,
     launcher: arguments.LauncherOption = LOCAL,
     options: arguments.LauncherOptionsOption = None,
+    profile: arguments.ProfileOption = None,
     detach: DetachOption = False,
     tags: arguments.TagsOption = None,
     note: arguments.NoteOption = "",
@@ -80,10 +81,10 @@ def run(
         experiences, [texts.seed(seed)] if seeds is None else texts.seeds(seeds), texts.grid(grid or [], points=points),
         texts.overrides(overrides or []), pretrain=pretrain, allow_leak=allow_leak, storage_path=storage_path,
         resume=resume, only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
-        tags=tags or [], note=note, options=texts.launcher_options(options or []),
+        tags=tags or [], note=note, options=texts.launcher_options(options or []), profile=profile,
     )  # fmt: skip
     single = len(experiences) == 1 and seeds is None and not order.grid
-    if single and not (only_failed or dry_run or detach or options or launcher != LOCAL):
+    if single and not (only_failed or dry_run or detach or options or profile or launcher != LOCAL):
         if jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
         _run_one(order, name, workspace)

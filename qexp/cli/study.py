@@ -76,6 +76,7 @@ def study(
     jobs: arguments.JobsOption = None,
     launcher: arguments.LauncherOption = LOCAL,
     options: arguments.LauncherOptionsOption = None,
+    profile: arguments.ProfileOption = None,
     tags: arguments.TagsOption = None,
     note: arguments.NoteOption = "",
     yes: arguments.YesToManyOption = False,
@@ -93,7 +94,7 @@ def study(
     order = api.Order(
         experiences, texts.seeds(seeds), texts.grid(grid or [], points=points), texts.overrides(overrides or []),
         only_failed=only_failed, trust_code=trust_code, jobs=jobs, device=device, launcher=launcher,
-        tags=tags or [], note=note, options=texts.launcher_options(options or []),
+        tags=tags or [], note=note, options=texts.launcher_options(options or []), profile=profile,
     )  # fmt: skip
     pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     if dry_run:

@@ -138,7 +138,7 @@ def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
     assert (code, stderr) == (2, "error: --launcher spol: no such launcher; did you mean 'spool'?\n")
     for option, said in {
         "nice=20": "--option: nice cannot be '20'; give a number from 0 to 19",
-        "time=1": "--option: no option 'time'; known: nice",
+        "time=1": "--option: no option 'time'; known: nice, python, wrap",
         "time": "--option time: write KEY=VALUE",
     }.items():
         code, _, stderr = qexp("run", "sound", "--launcher", "spool", "--option", option)

@@ -233,7 +233,8 @@ def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
     for number in (1, 2, 3):
         with lease.taken(directory) as held:
             assert (held.number, held.held()) == (number, True)
-            assert files.read_json(held.attempt / "command.json")["process"] == this_process().document()
+            command = files.read_json(held.attempt / "command.json")
+            assert command["process"] == {**this_process().document(), "locks": True} == held.process.document()
         assert not held.held()
     assert lease.attempts(directory) == [1, 2, 3]
     assert not [*directory.path.rglob("*lease*"), *directory.path.glob("attempts/.*")]

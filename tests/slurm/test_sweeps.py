@@ -7,6 +7,8 @@ from pathlib import Path
 from qexp import open_run, runs
 from qexp.runs.state import launches
 from qexp.workspace import Workspace
+from tests.runs.conftest import has_lines, until
+from tests.slurm.conftest import slurm as administrator
 
 BRIEF = ("--set", "epochs=2", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
 SWEEP = ("run", "mogi_quick", "--grid", "learning_rate=1e-3,1e30", *BRIEF, "--launcher", "slurm")
@@ -41,3 +43,34 @@ def test_a_sweep_that_slurm_refuses_leaves_runs_that_wait_for_nobody(slurm_clust
     assert code == 6
     assert "nosuch" in stderr or "partition" in stderr
     assert {run["state"] for run in runs()} == {"created"}
+
+
+def test_options_of_a_profile_reach_the_job(slurm_cluster: Path, workspace: Path, qexp):
+    (workspace / "qexp.toml").write_text(
+        '[slurm]\noptions = {comment = "all of them"}\n[slurm.held]\ntime = 7\noptions = {nice = 5, hold = true}\n'
+    )
+    code, stdout, stderr = qexp("run", "mogi_quick", *BRIEF, "--name", "held", "--profile", "held")
+    assert code == 2  # --name is for a run in this process
+    code, stdout, stderr = qexp("run", "mogi_quick", *BRIEF, "--profile", "held")
+    assert code == 0, stderr
+    name, job = stdout.split()
+    said = administrator("scontrol", "show", "job", job)
+    for words in ("Comment=all of them", "Nice=5", "TimeLimit=00:07:00", "Reason=JobHeldUser"):
+        assert words in said
+    assert qexp("stop", name).code == 0
+
+
+def test_a_wrapped_run_on_the_cluster_is_stopped_in_order_and_ends_as_done(slurm_cluster: Path, workspace: Path, qexp):
+    wrap = workspace / "wrap.sh"
+    wrap.write_text('#!/bin/bash\necho "$@" >> "$(dirname "$0")/called"\n"$@"\n')  # a signal ends it at once
+    wrap.chmod(0o755)
+    (workspace / "qexp.toml").write_text(f'wrap = "{wrap}"\n[slurm]\nmemory = "2G"\n')
+    endless = ("run", "mogi_quick", *BRIEF[2:], "--launcher", "slurm")
+    name = qexp(*endless, "--set", "epochs=1000000").stdout.split()[0]
+    until(has_lines(workspace / "runs" / name / "metrics.jsonl", 1), "the first epoch")
+    assert qexp("stop", name) == (0, "", f"{name}: interrupted\n")
+    assert (workspace / "runs" / name / "checkpoints/last.safetensors").is_file()
+    brief = qexp(*endless, "--set", "epochs=1").stdout.split()[0]
+    assert qexp("wait", brief).code == 0
+    assert open_run(brief).record["attempts"][0]["wrap"] == str(wrap)
+    assert (workspace / "called").read_text().count(" execute ") == 2

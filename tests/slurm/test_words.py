@@ -20,7 +20,9 @@ from qexp.runs.schedulers import options_of, this_job
 from qexp.runs.schedulers.slurm import Slurm, scripts
 from qexp.runs.schedulers.slurm.jobs import ACCOUNTED, LISTED
 from qexp.runs.schedulers.slurm.words import STATES
+from qexp.runs.state import launches
 from qexp.runs.state.states import FORGOTTEN, state_now
+from qexp.workspace import Workspace
 from tests.slurm.record import RECORDED
 
 MEANT = {
@@ -205,6 +207,68 @@ def test_a_wrong_option_is_an_error_that_says_what_would_work(given, message):
         options_of("slurm", {"slurm": {}}, dict([given.split("=", 1)]))
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"options.job-name": "x"}, "options.job-name cannot be passed on to sbatch: qexp sets it itself, to the name"),
+        ({"options.jo": "x"}, None),
+        ({"options.outp": "x"}, "options.outp cannot be passed on to sbatch: qexp sets it itself, to slurm.txt"),
+        ({"options.mem": "4G"}, "cannot be passed on to sbatch: write it as memory = ... in the table around it"),
+        ({"options.wrap": "id"}, "cannot be passed on to sbatch: write it as wrap = ..."),
+        ({"options.--nice": "4"}, "options.--nice: give the long name of an option of sbatch, without hyphens"),
+        ({"options.J": "4"}, "options.J: give the long name of an option of sbatch"),
+        ({"options.comment": "a\nb"}, "options.comment cannot be 'a\\nb'; give a text or a number in one line"),
+        ({"options.nice": [1]}, "options.nice cannot be [1]; give a text or a number"),
+        ({"options": "nice"}, "options must be a table"),
+    ],
+)
+def test_options_that_qexp_sets_itself_are_refused_with_the_key_that_does_it(given, message):
+    if message is None:  # sbatch itself refuses what could be several options
+        assert options_of("slurm", {}, given)["options"] == {"jo": "x"}
+        return
+    with pytest.raises(QexpError) as caught:
+        options_of("slurm", {}, given)
+    assert message in str(caught.value)
+
+
+PROFILES = {
+    "time": 30,
+    "setup": ["module load a"],
+    "options": {"mail-user": "a@b.org", "exclusive": True, "nice": 5},
+    "big": {"time": "1-0", "options": {"exclusive": False, "nodelist": "n[1-3]"}},
+    "small": {"memory": "1G"},
+}
+
+
+def test_a_profile_inherits_and_changes_the_table_around_it():
+    big = options_of("slurm", {"slurm": PROFILES}, {"options.nice": "7"}, "big")
+    assert (big["time"], big["setup"]) == ("1-0", ["module load a"])
+    assert big["options"] == {"mail-user": "a@b.org", "exclusive": False, "nice": "7", "nodelist": "n[1-3]"}
+    assert options_of("slurm", {"slurm": PROFILES}, {}, "small")["time"] == "30"
+    assert "memory" not in options_of("slurm", {"slurm": PROFILES}, {})
+    with pytest.raises(QexpError, match=r"no table \[slurm.bigg\]; did you mean 'big'"):
+        options_of("slurm", {"slurm": PROFILES}, {}, "bigg")
+    with pytest.raises(QexpError, match=r"at \[slurm.big\]: no option 'tim'"):
+        options_of("slurm", {"slurm": {"big": {"tim": 3}}}, {})
+
+
+def test_a_profile_implies_its_launcher(specs, says, qexp):
+    says("sbatch", "777\n")
+    says("scontrol", "MaxArraySize = 100\nClusterName = c\n")
+    (specs.root / "qexp.toml").write_text("[slurm.big]\noptions = {mail-user = 'a@b.org', exclusive = true}\n")
+    code, stdout, stderr = qexp("run", "sound", "--profile", "big")
+    assert (code, stdout) == (0, "sound_0  777_0\n"), stderr
+    launch = launches.find("last", Workspace(specs.root))
+    settings = launch.record()["settings"]
+    assert (launch.record()["launcher"], settings["profile"]) == ("slurm", "big")
+    assert settings["options"]["options"] == {"mail-user": "a@b.org", "exclusive": True}
+    assert "--mail-user=a@b.org --exclusive" in (launch.folder / "array_1.sh").read_text()
+    code, _, stderr = qexp("run", "sound", "--seed", "1", "--profile", "bug")
+    assert (code, stderr) == (
+        2, "error: --profile bug: qexp.toml has no table [slurm.bug]; did you mean 'big'?\n"
+    )  # fmt: skip
 
 
 def test_all_wrong_options_are_reported_together():

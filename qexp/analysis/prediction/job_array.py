@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from qexp.runs.schedulers import LAUNCHERS
 from qexp.runs.schedulers.options import Chosen
 from qexp.runs.schedulers.scheduler import Submission
 from qexp.runs.state import launches
+from qexp.runs.wrap import wrap_of
 from qexp.workspace import Workspace
 
 
@@ -53,10 +53,13 @@ def submit(
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
     folder = launches.claim(workspace).folder
-    start = [sys.executable, "-m", "qexp", "predict", "--run", str(directory.path.absolute())]
+    start = ["predict", "--run", str(directory.path.absolute())]
     place = ["--workspace", str(workspace.root.absolute())]
+    around = wrap_of(settings)
     commands = [
-        [*start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place]
+        around.around(
+            directory, *start, "--input", str(path.absolute()), "--output", str(made.absolute()), *options, *place
+        )
         for path, made in pairs
     ]
     record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}

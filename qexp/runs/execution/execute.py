@@ -26,7 +26,6 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.lease import HEARTBEAT, Lease, withdraw
 from qexp.runs.record.names import now
-from qexp.runs.record.process import this_process
 from qexp.runs.record.record import AttemptRecord
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, tables_of
@@ -42,11 +41,13 @@ def execute(
     display: Display | None = None,
     threads: int | None = None,
     dataset: assemble.Dataset | None = None,
+    wrap: str | None = None,
 ) -> None:
     """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint.
 
     threads  most threads to use; all of the machine if left out
     dataset  the run's dataset, if it is already open; else it is opened here
+    wrap     the command around this process, for the record
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
     anything is written, UntrustedCodeError, and QexpError for a wrong `QEXP_FIGURES`.
     """
@@ -56,9 +57,9 @@ def execute(
     require_trust(directory)
     figures.drawn_at_once()
     # From here on a signal cannot leave a record that says "running".
-    with _watched_signals() as interrupted, lease.taken(directory) as held:
+    with _watched_signals() as interrupted, lease.taken(directory, wrap) as held:
         try:
-            state, error = _carry_out(held, device, display or Silent(), interrupted, threads, dataset)
+            state, error = _carry_out(held, device, display or Silent(), interrupted, threads, dataset, wrap)
         except TakenOverError:
             raise held.lost() from None
     if state is State.INTERRUPTED:
@@ -76,6 +77,7 @@ def _carry_out(
     interrupted: Callable[[], bool],
     threads: int | None,
     dataset: assemble.Dataset | None,
+    wrap: str | None,
 ) -> tuple[State, BaseException | None]:
     """Work on a run, and record how that ended. Returns the state, and the error if there was one."""
     directory = held.directory
@@ -83,7 +85,7 @@ def _carry_out(
     if own.record.state is State.DONE:
         withdraw(held)
         return State.DONE, None
-    _begin(own, held)
+    _begin(own, held, wrap)
     lost = threading.Event()
 
     def goes_on() -> bool:
@@ -111,11 +113,11 @@ def _carry_out(
     return state, error
 
 
-def _begin(own: OwnRecord, held: Lease) -> None:
+def _begin(own: OwnRecord, held: Lease, wrap: str | None) -> None:
     """Record that the run is running."""
     # The process of an attempt that is still recorded as running did not live to record its end.
     before = [replace(one, state=State.LOST) if one.state is State.RUNNING else one for one in own.record.attempts]
-    this = AttemptRecord(number=held.number, process=this_process(), started=now(), state=State.RUNNING)
+    this = AttemptRecord(number=held.number, process=held.process, started=now(), state=State.RUNNING, wrap=wrap)
     try:
         own.note(
             attempts=(*before, this),

@@ -23,6 +23,7 @@ from qexp.runs.record.state import State
 from qexp.runs.signals import handled
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
+from qexp.runs.wrap import NO_WRAP, Wrap
 
 log = logging.getLogger("qexp.run")
 
@@ -88,7 +89,9 @@ class Pool:
         jobs: int,
         device: str = "auto",
         gpus: Sequence[str] = (),
+        wrap: Wrap = NO_WRAP,
     ) -> None:
+        self._wrap = wrap
         self._launch, self._device, self._jobs = launch, device, jobs
         self._threads = max(1, (usable_cores() or 1) // jobs)
         self._waiting: queue.SimpleQueue[RunDirectory] = queue.SimpleQueue()
@@ -171,7 +174,7 @@ class Pool:
 
     def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
-        options = ["--device", self._device, "--threads", str(self._threads)]
+        options = ["--device", self._device, "--threads", str(self._threads), *self._wrap.arguments()]
         environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
         with self._launch.output(directory.name).open("ab") as output:
             # In a new session, Ctrl-C on the terminal reaches only the pool, which passes it on once.
@@ -186,7 +189,10 @@ class Pool:
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
             for job in self._running.values():
-                job.process.send_signal(number)
+                if number == signal.SIGKILL:
+                    os.killpg(job.process.pid, number)  # with the programs around and below it
+                else:
+                    job.process.send_signal(number)
 
 
 def visible_gpus() -> list[str]:

@@ -44,7 +44,9 @@ class Order:
     note: str = ""
     """The note of the runs."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of a launcher other than the local one: `{"time": "2:00:00"}`."""
+    """Of the launcher: `{"time": "2:00:00"}`; `wrap` and `python` also of the local one."""
+    profile: str | None = None
+    """A table of options of a scheduler in qexp.toml, such as "big" for [SCHEDULER.big]; it implies the launcher."""
 
     @property
     def references(self) -> list[str]:

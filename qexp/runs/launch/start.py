@@ -9,6 +9,7 @@ from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.display import Display
 from qexp.runs.execution.execute import execute
+from qexp.runs.execution.wrapped import execute_wrapped
 from qexp.runs.launch.order import Order
 from qexp.runs.planning.existing import standing
 from qexp.runs.planning.plans import plan, with_pretrain
@@ -17,7 +18,9 @@ from qexp.runs.record import nesting, tagging
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import trust
+from qexp.runs.schedulers import LOCAL, options_of
 from qexp.runs.state.waiting import Watch
+from qexp.runs.wrap import wrap_of
 from qexp.workspace import Workspace
 
 log = logging.getLogger("qexp.run")
@@ -30,11 +33,15 @@ def start(
 
     order  of one experience and one seed, without a grid
     name   `<experience>_<seed>` if left out
+    A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
     """
     (reference,), (seed,) = order.references, order.seeds
     nesting.place_of(order.storage, workspace)
     tagging.require_valid(order.tags, order.note)
-    assemble.device_of(order.device)
+    wrap = wrap_of(options_of(LOCAL, workspace.settings(), order.options))
+    if not wrap:  # inside a container there may be another device
+        assemble.device_of(order.device)
+    assemble.require_device_name(order.device)
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
     experience = assemble.experience(reference, overrides, workspace)
     planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
@@ -49,7 +56,10 @@ def start(
         tagging.add(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
-    execute(directory, order.device, display, dataset=experience.dataset)
+    if wrap:
+        execute_wrapped(directory, wrap, order.device, apart=True)
+    else:
+        execute(directory, order.device, display, dataset=experience.dataset)
     return directory, True
 
 

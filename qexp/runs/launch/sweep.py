@@ -25,12 +25,13 @@ from qexp.runs.record.names import now
 from qexp.runs.record.process import this_process
 from qexp.runs.record.state import State
 from qexp.runs.record.trust import require_trust, trust
-from qexp.runs.schedulers import LAUNCHERS, options_of, scheduler_of
+from qexp.runs.schedulers import LAUNCHERS, launcher_with, options_of, scheduler_of
 from qexp.runs.schedulers.scheduler import Scheduler, Submission
 from qexp.runs.state import launches
 from qexp.runs.state.jobs import write_jobs
 from qexp.runs.state.launches import Launch
 from qexp.runs.state.waiting import Watch
+from qexp.runs.wrap import wrap_of
 from qexp.workspace import VARIABLE, Workspace
 
 
@@ -62,12 +63,15 @@ def check_order(order: Order, workspace: Workspace) -> CheckedOrder:
         raise QexpError(f"-j {order.jobs}: at least one run at a time")
     nesting.place_of(order.storage, workspace)
     tagging.require_valid(order.tags, order.note)
-    options = options_of(order.launcher, workspace.settings(), order.options)
-    if LAUNCHERS[order.launcher] is None:
+    configured = workspace.settings()
+    order = replace(order, launcher=launcher_with(order.launcher, order.profile, configured))
+    options = options_of(order.launcher, configured, order.options, order.profile)
+    assemble.require_device_name(order.device)
+    if LAUNCHERS[order.launcher] is None and not wrap_of(options):  # else the node or the container checks
         assemble.device_of(order.device)
-    else:
-        assemble.require_device_name(order.device)  # the node checks whether it has one
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
+    if order.profile is not None:
+        settings["profile"] = order.profile
     planned = plans.sweep(
         order.references,
         order.seeds,
@@ -200,9 +204,10 @@ def run_here(
     launch: Launch, directories: Sequence[RunDirectory], watcher: local.Watcher
 ) -> tuple[dict[str, State], bool]:
     """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool."""
-    jobs, device = (launch.record()["settings"][key] for key in ("jobs", "device"))
+    settings = launch.record()["settings"]
+    jobs, device = settings["jobs"], settings["device"]
     gpus = local.visible_gpus() if device in ("auto", "cuda") else []
-    pool = local.Pool(launch, directories, jobs or 1, device, gpus)
+    pool = local.Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})))
     with beating(launch.heartbeat):
         files.write_json(launch.pool_file, this_process().document())
         return pool.run(watcher), pool.stopped

@@ -13,15 +13,15 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qexp import files
 from qexp.errors import DamagedError, QexpError, TakenOverError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import SILENT_SECONDS, beat
-from qexp.runs.record.process import Process, alive, in_view, this_process
+from qexp.runs.record.process import LOCK, Process, alive, holding_lock, in_view, this_process
 from qexp.runs.record.state import State
 
 HEARTBEAT, COMMAND = "heartbeat", "command.json"
@@ -39,6 +39,7 @@ class Lease:
     number: int
     folder: Path
     """Folder in which the attempt writes its files; deleted when the lease ends."""
+    process: Process
 
     @property
     def attempt(self) -> Path:
@@ -65,21 +66,24 @@ def attempts(directory: RunDirectory) -> list[int]:
 
 
 @contextmanager
-def taken(directory: RunDirectory) -> Iterator[Lease]:
+def taken(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lease]:
     """Start the next attempt and hold the right to write to the run until the block ends.
 
+    wrap  the command around this process
     Raises QexpError if a process is at work on the run. If several processes try at once, one succeeds.
     """
     # Before the check below, so that two processes that check at the same time claim the same number.
     number = max(attempts(directory), default=0) + 1
     _require_nobody(directory)
-    lease = _claimed(directory, number)
-    try:
-        _end_others(lease)
-        with files.drafted_in(lease.folder, below=directory.path):
-            yield lease
-    finally:
-        shutil.rmtree(lease.folder, ignore_errors=True)
+    with ExitStack() as until_the_end:
+        lease = _claimed(directory, number, wrap, until_the_end)
+        try:
+            _end_others(lease)
+            with files.drafted_in(lease.folder, below=directory.path):
+                yield lease
+        finally:
+            shutil.rmtree(lease.folder, ignore_errors=True)
+            (lease.attempt / LOCK).unlink(missing_ok=True)
 
 
 def withdraw(lease: Lease) -> None:
@@ -117,19 +121,24 @@ def _claimant(attempt: Path) -> Process | None:
         return None
 
 
-def _claimed(directory: RunDirectory, number: int) -> Lease:
-    """Create an attempt's folder with its process, a heartbeat and the lease; all appear at once."""
-    folder = directory.path / "attempts"
-    command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": this_process().document()}
-    lease = Lease(directory, number, directory.attempt(number) / f"{LEASE}{uuid.uuid4().hex[:8]}")
+def _claimed(directory: RunDirectory, number: int, wrap: str | None, until_the_end: ExitStack) -> Lease:
+    """Create an attempt's folder with its process, a heartbeat and the lease; all appear at once.
+
+    until_the_end  what keeps the lock of the process
+    """
+    folder, name = directory.path / "attempts", f"{LEASE}{uuid.uuid4().hex[:8]}"
     files.make_folder(folder)
+    lease = Lease(directory, number, directory.attempt(number) / name, this_process())
     try:
         draft = Path(tempfile.mkdtemp(prefix=CLAIMING, dir=folder))
         try:
             draft.chmod(0o755)
-            (draft / lease.folder.name).mkdir()
+            (draft / name).mkdir()
+            locks = until_the_end.enter_context(holding_lock(draft))
+            lease = replace(lease, process=replace(lease.process, locks=locks or None))
+            command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": lease.process.document()}
             beat(draft / HEARTBEAT)
-            (draft / COMMAND).write_bytes(files.json_bytes(command))
+            (draft / COMMAND).write_bytes(files.json_bytes(command if wrap is None else {**command, "wrap": wrap}))
             draft.rename(lease.attempt)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)

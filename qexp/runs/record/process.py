@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from qexp.runs.record.heartbeat import fresh
 from qexp.runs.record.parts import MisfitError, Part
 
 LARGEST_PID = 2**31 - 1
+
+UNKNOWN = "unknown"
+"""The boot id of a machine that does not tell it."""
+
+LOCK = "process.lock"
+"""File beside a heartbeat that the process holds locked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +34,10 @@ class Process(Part):
     pid: int
     start: str = ""
     """When the process started; distinguishes it from a later process with the same id."""
+    locks: bool | None = None
+    """Whether it holds a lock on `LOCK` beside its heartbeat, which the system releases when it ends."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("locks",)
 
     def __post_init__(self) -> None:
         if not 0 < self.pid <= LARGEST_PID:  # a signal to a smaller number goes to a group of processes
@@ -37,17 +51,47 @@ def this_process() -> Process:
         boot_id=boot_id(),
         pid_namespace=pid_namespace(),
         pid=pid,
-        start=process_start(pid) or "",
+        # Not by its number: a container may show the /proc of another PID namespace.
+        start=process_start("self") or "",
     )
+
+
+@contextmanager
+def holding_lock(folder: Path) -> Iterator[bool]:
+    """Hold a lock in a folder until the block ends, or the process does; False if the file system has no locks.
+
+    The lock belongs to the process (POSIX), so that no child inherits it.
+    """
+    with (folder / LOCK).open("wb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
+
+
+def _lock_is_held(folder: Path) -> bool:
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows both
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def alive(process: Process, heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
     A process of this machine is looked up directly. A process elsewhere (even on a machine with this one's name) or
-    one that the system hides from this user counts as alive while its heartbeat is fresh.
+    one that the system hides from this user counts as alive while its heartbeat is fresh. Of one in another container
+    on this machine the lock tells: all containers share the kernel.
     """
     if not in_view(process):
+        if process.locks and _in_another_container(process):
+            return _lock_is_held(heartbeat.parent)
         return fresh(heartbeat)
     start = process_start(process.pid)
     if start is None and _hidden(process.pid):
@@ -59,6 +103,31 @@ def in_view(process: Process) -> bool:
     """Whether a process ran on this machine since its last boot, and in this container."""
     here = (socket.gethostname(), boot_id(), pid_namespace())
     return (process.host, process.boot_id, process.pid_namespace) == here
+
+
+def _in_another_container(process: Process) -> bool:
+    """Whether a process ran in another container of this machine; a copied machine has the same PID namespace."""
+    return process.boot_id == boot_id() != UNKNOWN and process.pid_namespace != pid_namespace()
+
+
+def number_in_view(process: Process) -> int | None:
+    """The number by which a process can be signalled from here; None if it has ended or cannot be seen.
+
+    A process in a container that was started from here has one number inside and another one outside.
+    """
+    if in_view(process):
+        return process.pid
+    if not _in_another_container(process):
+        return None
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            numbers = next(line for line in status.read_text().splitlines() if line.startswith("NSpid:")).split()[1:]
+        except (OSError, StopIteration):
+            continue
+        outside = int(numbers[0])
+        if len(numbers) > 1 and numbers[-1] == str(process.pid) and process_start(outside) == process.start:
+            return outside
+    return None
 
 
 def _hidden(pid: int) -> bool:
@@ -78,7 +147,7 @@ def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return _answer("sysctl", "-n", "kern.boottime") or "unknown"
+        return _answer("sysctl", "-n", "kern.boottime") or UNKNOWN
 
 
 @cache
@@ -89,7 +158,7 @@ def pid_namespace() -> str:
         return ""
 
 
-def process_start(pid: int) -> str | None:
+def process_start(pid: int | Literal["self"]) -> str | None:
     """When a process of this machine started, as the system writes it; None if it has ended or is a zombie."""
     if Path("/proc/self/stat").exists():
         try:
@@ -98,7 +167,7 @@ def process_start(pid: int) -> str | None:
             return None
         fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
-    return _answer("ps", "-o", "lstart=", "-p", str(pid))
+    return _answer("ps", "-o", "lstart=", "-p", str(os.getpid() if pid == "self" else pid))
 
 
 def _answer(*command: str) -> str | None:

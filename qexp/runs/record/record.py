@@ -56,11 +56,15 @@ class JobRecord(Part):
 class AttemptRecord(Part):
     """One process that worked on the run."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("wrap",)
+
     number: int
     process: Process
     started: str | None = None
     ended: str | None = None
     state: State
+    wrap: str | None = None
+    """The command around the process, with its placeholders filled in."""
 
     def __post_init__(self) -> None:
         if self.number < 1:

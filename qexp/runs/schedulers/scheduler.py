@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.state import State
-    from qexp.runs.schedulers.options import Option
+    from qexp.runs.schedulers.options import Acceptor
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Scheduler(Protocol):
     """
 
     @property
-    def options(self) -> Mapping[str, Option]:
+    def options(self) -> Mapping[str, Acceptor]:
         """Key → accepted values, in qexp.toml and after --option."""
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         """Submit prepared runs, each to be started by `python -m qexp execute DIR --device DEVICE`. Returns run → job.
 
+        If the options contain a wrap, its `arguments` are added to that command, which then calls it.
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qexp.errors import QexpError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.process import Process, alive, in_view, pid_namespace
+from qexp.runs.record.process import Process, alive, number_in_view, pid_namespace
 from qexp.runs.record.record import AttemptRecord
 from qexp.runs.record.state import State
 from qexp.runs.state.jobs import Job, jobs_of, of_schedulers, require_here, store_states
@@ -56,7 +56,7 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
             return True
         _wait_for_start(directory)  # the pool is just starting it
         attempt = directory.record().open_attempt
-    return attempt is not None and _signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
+    return attempt is not None and signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
 
 
 def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
@@ -102,21 +102,25 @@ def _cancel(jobs: Collection[Job]) -> None:
         store_states(own, scheduler.cancel([job.id for job in own]))
 
 
-def _signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: signal.Signals) -> bool:
+def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: signal.Signals) -> bool:
+    """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError if it is not here."""
     return _signal(directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number)
 
 
 def _signal(name: str, process: Process, heartbeat: Path, number: signal.Signals) -> bool:
     """Send a signal to the process of a run or launch; returns False if it has ended."""
-    pid = process.pid
-    _require_here(name, process)
+    pid = number_in_view(process)
+    if pid is None:
+        if not alive(process, heartbeat):
+            return False
+        raise _not_here(name, process)
     try:
         handle = _handle(pid)
     except ProcessLookupError:
         return False
     try:
         # The handle stays with one process even if its number is reused; so its identity is checked only now.
-        if not alive(process, heartbeat):
+        if not alive(process, heartbeat) or number_in_view(process) != pid:
             return False
         if handle is None:
             os.kill(pid, number)
@@ -132,17 +136,17 @@ def _signal(name: str, process: Process, heartbeat: Path, number: signal.Signals
     return True
 
 
-def _require_here(name: str, process: Process) -> None:
+def _not_here(name: str, process: Process) -> QexpError:
+    """The message for a process that cannot be signalled from here."""
     host, pid = process.host, process.pid
     if host != socket.gethostname():
-        raise QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
+        return QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
     if process.pid_namespace != pid_namespace():
-        raise QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
-    if not in_view(process):
-        raise QexpError(
-            f"{name} runs on another machine that is also called {host}, as process {pid}, or this machine was "
-            "restarted a few minutes ago and the run is dead; stop it there, or try again later"
-        )
+        return QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
+    return QexpError(
+        f"{name} runs on another machine that is also called {host}, as process {pid}, or this machine was "
+        "restarted a few minutes ago and the run is dead; stop it there, or try again later"
+    )
 
 
 def _handle(pid: int) -> int | None:

@@ -10,7 +10,7 @@ from qexp.runs.schedulers.slurm.options import OPTIONS
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.state import State
-    from qexp.runs.schedulers.options import Option
+    from qexp.runs.schedulers.options import Acceptor
     from qexp.runs.schedulers.scheduler import Submission
 
 
@@ -20,7 +20,7 @@ class Slurm:
     Modules are imported inside the methods, because every `qexp --help` reads the table of launchers.
     """
 
-    options: Mapping[str, Option] = OPTIONS
+    options: Mapping[str, Acceptor] = OPTIONS
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         from qexp.runs.schedulers.slurm import arrays

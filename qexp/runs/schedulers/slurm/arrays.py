@@ -112,9 +112,14 @@ def _sbatch(array: _Array, tasks: int, output: str) -> list[str]:
         f"--signal=B:USR1@{options['signal']}",
         "--requeue" if options["requeue"] == "true" else "--no-requeue",
         *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
+        *(_passed(name, value) for name, value in options.get("options", {}).items() if value is not False),
         *([f"--dependency=afterany:{array.before}"] if array.before else []),
         array.script,
     ]  # fmt: skip
+
+
+def _passed(name: str, value: str | bool) -> str:
+    return f"--{name}" if value is True else f"--{name}={value}"
 
 
 def _submitted(array: _Array, script: str, command: Sequence[str]) -> str:

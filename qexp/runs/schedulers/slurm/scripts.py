@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qexp.runs.schedulers.slurm.words import TIME_IS_UP
+from qexp.runs.wrap import wrap_of
 
 RUNS = r"""#!/bin/bash
 # Launch {launch}: one run per task; {runs} lists their directories.
@@ -35,7 +36,8 @@ trap 'time_is_up=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"' US
 {setup}
 trap 'signalled=yes' TERM
 if [ -n "$time_is_up" ]; then exit {time_is_up}; fi
-{python} -m qexp execute "$run" --device {device} --threads "${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}" &
+{python} -m qexp execute "$run" --device {device} {wrap}\
+    --threads "${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}" &
 python=$!
 while :; do  # a signal ends `wait` before the process has ended
     signalled=
@@ -78,6 +80,7 @@ def of_runs(launch: str, runs: str, command: Sequence[str], options: Mapping[str
         python=shlex.quote(sys.executable),
         device=shlex.quote(device),
         requeue=options["requeue"],
+        wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
         time_is_up=TIME_IS_UP,
     )
 
