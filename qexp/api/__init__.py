@@ -3,6 +3,7 @@
 Importing it is quick; each function loads what it needs when it is called.
 """
 
+from qexp.api.acting import act, actions
 from qexp.api.data import make_ice, make_xrf
 from qexp.api.inversion import export_network, matrix, predict, submit_predictions
 from qexp.api.keeping import (
@@ -62,6 +63,8 @@ __all__ = [
     "Stopped",
     "Summary",
     "Validation",
+    "act",
+    "actions",
     "ancestors",
     "columns",
     "compare",

@@ -40,11 +40,13 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """The document that `qexp show RUN --json` prints, with the present state."""
+        from qexp.runs.actions.acting import states_of
         from qexp.runs.state.waiting import Watch
 
         record = self.directory.record().document()
         state = Watch().state(self.directory).value
-        return {**record, "state": state, "path": str(self.path), "matrices": self.directory.matrix_names()}
+        more = {"matrices": self.directory.matrix_names(), "actions": states_of(self.directory)}
+        return {**record, "state": state, "path": str(self.path), **more}
 
     @property
     def state(self) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qexp.cli import (
+    action,
     compare,
     data,
     doctor,
@@ -108,6 +109,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "where": where.where,
         "matrix": matrix.matrix,
         "predict": predict.predict,
+        "action": action.action,
     },
     "Keep": {
         "tag": tag.tag,

@@ -141,6 +141,11 @@ def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def actions(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return list(_workspace(ctx).settings().get("actions", {}))
+
+
+@_offered
 def trashed(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Removed runs: by their name, which means the newest, and by their name in the trash."""
     folders = _folders(_workspace(ctx).runs / ".trash")

@@ -29,7 +29,7 @@ def show(
         return
     directory, state = opened.directory, opened.state
     record, spec = directory.record(), directory.spec()
-    _print_head(directory, record, state, opened.pretrained_from)
+    _print_head(directory, record, state, opened.pretrained_from, opened.record["actions"])
     result("\nspec")
     for key, text in _spec_lines(spec):
         result(f"  {key:<14} {in_one_line(text)}")
@@ -81,7 +81,7 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
         return {}
 
 
-def _print_head(directory: RunDirectory, record: Record, state: str, before: str) -> None:
+def _print_head(directory: RunDirectory, record: Record, state: str, before: str, actions: Mapping[str, str]) -> None:
     environment = _environment(directory)
     lines = [
         ("run", record.name),
@@ -107,6 +107,7 @@ def _print_head(directory: RunDirectory, record: Record, state: str, before: str
         ("imported", _imported(record.imported)),
         *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),
+        ("actions", ", ".join(name if said == "done" else f"{name} ({said})" for name, said in actions.items())),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
         ("path", str(directory.path)),

@@ -198,8 +198,11 @@ def test_of_several_gpus_each_run_gets_one(launched):
         (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
         (["--seeds", "0:2", "-j", "0"], "-j 0: at least one"),
         (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
-        (["--seeds", "0:2", "--option", "time=1"], "--launcher local has no options; --option is for: slurm"),
-        (["--option", "time=1"], "--launcher local has no options; --option is for: slurm"),
+        (
+            ["--seeds", "0:2", "--option", "time=1"],
+            "local has no option 'time'; known: python, wrap.",
+        ),
+        (["--option", "time=1"], "local has no option 'time'; known: python, wrap."),
         (["--launcher", "slurm", "--device", "gpu"], "--device gpu: no such device; use auto, cpu or cuda"),
         (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
         (["--grid", "learning_rat=1,2"], "did you mean 'learning_rate'?"),

@@ -86,6 +86,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is not a valid run name; commands do not find this run", "rename the directory")
     yield from leftovers.of_run(directory.path)
+    yield from leftovers.of_actions(directory.path)
     yield from _inside(directory)
     try:
         record = directory.record()

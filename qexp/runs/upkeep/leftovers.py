@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,6 +29,18 @@ def of_run(folder: Path) -> Iterator[Finding]:
                 yield from of_lock(path)
             elif is_stale_temporary(path):
                 yield temporary(path)
+
+
+def of_actions(folder: Path) -> Iterator[Finding]:
+    """What killed actions left in a run's folder."""
+    for draft in sorted((folder / "actions").glob(".*--*")):
+        lock = draft.with_name(f"{draft.name[1:].rpartition('--')[0]}.lock")
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except (Timeout, OSError):  # at work, or not ours to judge
+            continue
+        yield Finding(draft, "was left by an action that was killed", "delete it", repair=partial(shutil.rmtree, draft))
 
 
 def is_stale_temporary(path: Path) -> bool:
