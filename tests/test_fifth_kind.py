@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import qexp as package
+from qexp.analysis.look.kinds import KINDS as VIEWS
 from qexp.errors import DamagedError, SpecError
 from qexp.runs.record.directory import RunDirectory
 from tests.conftest import Outcome, Specs, call
@@ -107,6 +108,26 @@ def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     assert code == 0, stderr
     weights = [(Path("runs") / name / "checkpoints/best.safetensors").read_bytes() for name in ("spots_1", "again")]
     assert weights[0] == weights[1]
+
+
+def test_it_is_looked_at(known, qexp):
+    code, stdout, stderr = qexp(
+        "data", "show", "--experience", "spots", "--part", "validation", "--out", "seen", "--json"
+    )
+    assert code == 0, stderr
+    seen = json.loads(stdout)
+    assert seen["parts"] == ["train", "validation", "test"]
+    assert {one["variable"]: one["n"] for one in seen["variables"]} == {"radius": 7, "image": 7 * 64}
+    assert seen["figures"] == ["seen/validation_samples.png"]
+    assert Path("seen/validation_samples.png").read_bytes().startswith(b"\x89PNG")
+    assert package.samples("spots", "test")["radius"].sizes == {"sample": 4}
+
+
+def test_without_a_view_of_its_own_that_is_said(known, qexp, monkeypatch):
+    monkeypatch.delitem(VIEWS, "images")
+    code, _, stderr = qexp("data", "show", "spots")
+    assert code == 2
+    assert "'spots' cannot be shown: datasets of the type 'images' have no view" in stderr
 
 
 def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):

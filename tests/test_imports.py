@@ -303,6 +303,7 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
         ["ls", "--help"],
         ["data", "ice", "--help"],
         ["data", "xrf", "--help"],
+        ["data", "show", "--help"],
         ["ls"],
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
         ["show", "sound_0"],

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from qexp import assemble
+from qexp.analysis.look import kinds as views
 from qexp.analysis.prediction import files
 from qexp.runs.execution import kinds as execution
 from qexp.runs.figures import kinds as figures
@@ -23,6 +24,7 @@ TABLES = {
     "runs.execution.kinds": execution.KINDS,
     "runs.figures.kinds": figures.KINDS,
     "analysis.prediction.files": files.KINDS,
+    "analysis.look.kinds": views.KINDS,
 }
 """Module → its table by kind."""
 

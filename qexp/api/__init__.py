@@ -4,7 +4,7 @@ Importing it is quick; each function loads what it needs when it is called.
 """
 
 from qexp.api.acting import act, actions
-from qexp.api.data import make_ice, make_xrf
+from qexp.api.data import make_ice, make_xrf, samples, show_data
 from qexp.api.inversion import export_network, matrix, predict, submit_predictions
 from qexp.api.keeping import (
     PurgedCache,
@@ -96,8 +96,10 @@ __all__ = [
     "rows",
     "run",
     "runs",
+    "samples",
     "schema",
     "select",
+    "show_data",
     "specs",
     "status",
     "stop",

@@ -1,12 +1,17 @@
-"""Synthetic data sets."""
+"""A look at data, and synthetic data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexp import workspace as workspaces
+
 if TYPE_CHECKING:
+    import xarray
+
+    from qexp.analysis.look.look import Look
     from qexp.synthetic import ice_folders, xrf_folders
 
 Watch = Callable[[str, float], None]
@@ -14,6 +19,55 @@ Watch = Callable[[str, float], None]
 
 
 def _unwatched(name: str, share: float) -> None: ...
+
+
+def samples(
+    dataset: str | None = None,
+    part: str | None = None,
+    count: int = 9,
+    seed: int = 0,
+    *,
+    experience: str | None = None,
+    workspace: str | Path | None = None,
+) -> xarray.Dataset:
+    """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
+
+    part        train, if the dataset has such a part, else all
+    seed        of simulated samples, and of the choice among measured ones
+    experience  whose split divides the dataset, as in its run with that seed
+    Raises QexpError and SpecError.
+    """
+    from qexp.analysis.look.look import open_view, samples_of
+
+    return samples_of(open_view(workspaces.find(workspace), dataset, experience, part, seed)[1], count)
+
+
+def show_data(
+    dataset: str | None = None,
+    part: str | None = None,
+    count: int = 9,
+    seed: int = 0,
+    *,
+    experience: str | None = None,
+    out: str | Path | None = None,
+    formats: Sequence[str] = ("png",),
+    style: str | Path | None = None,
+    workspace: str | Path | None = None,
+) -> Look:
+    """Numbers and figures of a part of a dataset; see `qexp data show`, and `samples` for the first arguments.
+
+    out      folder of the figures; `figures/NAME` in the workspace if left out
+    formats  of png, pdf and svg: each figure is written in all of them
+    style    a matplotlib style file
+    returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
+    Raises QexpError and SpecError.
+    """
+    from qexp.analysis.look.look import look
+
+    place = workspaces.find(workspace)
+    folder = Path(out) if out is not None else place.root / "figures" / Path(experience or dataset or "").stem
+    drawn_with = None if style is None else Path(style)
+    return look(place, dataset, experience, part, count, seed, folder, formats, drawn_with)
 
 
 def make_ice(

@@ -14,7 +14,7 @@ from qexp.workspace import PACKAGE
 if TYPE_CHECKING:
     from qexp.tables import Tables
 
-IGNORED = "/runs/\n/comparisons/\n/data/\n__pycache__/\n"
+IGNORED = "/runs/\n/comparisons/\n/figures/\n/data/\n__pycache__/\n"
 
 STAND_INS = "*/stand_in_*.csv"
 """The data that are shipped: synthetic, so that every example runs. Other files beside them are not shipped."""

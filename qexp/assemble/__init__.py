@@ -22,6 +22,7 @@ from qexp.assemble.specs import (
     dataset_document,
     examined,
     experience,
+    opened_dataset,
     parts_of,
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
@@ -51,6 +52,7 @@ __all__ = [
     "meanings_of",
     "model_of",
     "network_of",
+    "opened_dataset",
     "parts_of",
     "recipe_of",
     "require_device_name",

@@ -180,6 +180,18 @@ def kind_of(path: Path) -> str:
     return "experience" if "model" in document or "epochs" in document else "dataset"
 
 
+def opened_dataset(reference: str, parts: Parts) -> tuple[str, Document, kinds.Dataset]:
+    """Name, completed document and object of a dataset spec. Raises SpecError with all its problems."""
+    path = resolve.locate("dataset", reference, parts.workspace)
+    shown = parts.workspace.shown(path)
+    document, _ = parts.as_read("dataset", load.read(path, shown))
+    dataset, found = parts.dataset(document)
+    if dataset is None:
+        raise SpecError([Problem(shown, *one) for one in found])
+    schema = whole_schema("dataset", parts.tables)
+    return path.stem, resolve.dataset_with_defaults(document, parts.tables, schema), dataset
+
+
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
     """Name and checked, completed document of a dataset."""
     path = resolve.locate("dataset", reference, workspace)

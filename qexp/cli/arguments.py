@@ -130,6 +130,21 @@ TrashedArgument = Annotated[
 ]
 
 
+FormatsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="png|pdf|svg",
+        help="File format; repeat for more. png if left out.",
+        autocompletion=completion.figure_formats,
+    ),
+]
+StyleOption = Annotated[
+    Path | None,
+    typer.Option("--style", metavar="FILE.mplstyle", help="A matplotlib style file: fonts, sizes, lines."),
+]
+
+
 class CheckedGroup(TyperGroup):
     """Commands that refuse options with an empty value.
 

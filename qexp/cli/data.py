@@ -2,22 +2,113 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from qexp import api
-from qexp.cli import texts
-from qexp.cli.arguments import CheckedGroup
-from qexp.cli.console import message, result
+from qexp.cli import completion, texts
+from qexp.cli.arguments import CheckedGroup, FormatsOption, StyleOption
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
+from qexp.workspace import find
 
-app = typer.Typer(cls=CheckedGroup, no_args_is_help=True, help="Simulate data sets from known physics.")
+app = typer.Typer(
+    cls=CheckedGroup, no_args_is_help=True, help="Look at data, and simulate data sets from known physics."
+)
+
+
+DatasetArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DATASET]",
+        help="Name or path of a dataset spec; may be left out with --experience.",
+        autocompletion=completion.datasets,
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="train, validation, test, all, or the name of a fold; if left out train, or all of undivided data.",
+    ),
+]
+ExperienceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Show the parts into which this experience divides its dataset.",
+        autocompletion=completion.experiences,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder of the figures; figures/DATASET in the workspace if left out."),
+]
+
+
+@app.command()
+def show(
+    dataset: DatasetArgument = None,
+    part: PartOption = None,
+    experience: ExperienceOption = None,
+    count: Annotated[int, typer.Option(metavar="N", help="Number of samples.")] = 9,
+    seed: Annotated[int, typer.Option(help="Random seed: of a run whose split is shown, and of the samples.")] = 0,
+    out: OutOption = None,
+    formats: FormatsOption = None,
+    style: StyleOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
+
+    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own. For images and
+    fields, typical values to divide them by are printed as a piece of a spec.
+    """
+    seen = api.show_data(
+        dataset, part, count, seed, experience=experience, out=out, formats=formats or ("png",), style=style,
+        workspace=workspace,
+    )  # fmt: skip
+    place = find(workspace)
+    figures = [place.shown(path) for path in seen.figures]
+    for remark in seen.remarks:
+        message(remark)
+    if as_json:
+        print_json({
+            "name": seen.name, "part": seen.part, "parts": list(seen.parts), "caution": seen.caution,
+            "variables": list(seen.summary), "proposal": seen.proposal, "figures": figures,
+        })  # fmt: skip
+        return
+    message(f"{seen.name}, {seen.part} ({_others(seen.parts, seen.part)})")
+    keys = list(seen.summary[0])
+    rows = [[_cell(one[key]) for key in keys] for one in seen.summary]
+    print_table(keys, rows, right=[key for key in keys if key not in ("variable", "unit")])
+    if seen.proposal is not None:
+        message("typical values, from the 99th percentile of the sizes:")
+        result(json.dumps(seen.proposal, ensure_ascii=False))
+    for path in figures:
+        result(path)
+
+
+def _others(parts: Sequence[str], part: str) -> str:
+    others = [one for one in parts if one != part]
+    if len(others) > MOST_PARTS:
+        return f"{len(others)} other parts: {', '.join(others[:MOST_PARTS])}, …"
+    return f"other parts: {', '.join(others)}" if others else "the only part"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+MOST_PARTS = 8
+"""Other parts that are listed."""
 
 
 @app.command()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qexp import api
 from qexp.cli import completion
-from qexp.cli.arguments import RunsArgument
+from qexp.cli.arguments import FormatsOption, RunsArgument, StyleOption
 from qexp.cli.console import WorkspaceOption, error, result, warning
 from qexp.errors import QexpError
 from qexp.workspace import find
@@ -17,18 +16,8 @@ from qexp.workspace import find
 
 def figures(
     runs: RunsArgument,
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            metavar="png|pdf|svg",
-            help="File format; repeat for more. png if left out.",
-            autocompletion=completion.figure_formats,
-        ),
-    ] = None,
-    style: Annotated[
-        Path | None, typer.Option(metavar="FILE.mplstyle", help="A matplotlib style file: fonts, sizes, lines.")
-    ] = None,
+    formats: FormatsOption = None,
+    style: StyleOption = None,
     only: Annotated[
         list[str] | None,
         typer.Option(

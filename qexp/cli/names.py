@@ -15,8 +15,8 @@ def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
     from qexp.analysis.export.graphs import FORMATS
     from qexp.assemble import BUILT_IN
+    from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.models.foreign_weights.rules import shipped
-    from qexp.runs.figures import FORMATS as FIGURE_FORMATS
     from qexp.runs.figures.kinds import KINDS as FIGURES
     from qexp.runs.record.state import LISTED
     from qexp.spec.schema import DOCUMENTS, dataset_types

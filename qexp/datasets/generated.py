@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.datasets import intervals
@@ -19,7 +20,8 @@ from qexp.seeds import Seeds
 BLOCK = 128
 """Images to which noise is added at a time, so that it stays in the processor's cache."""
 
-Number = TypeVar("Number", float, Tensor)
+Values = NDArray[np.float64]
+Number = TypeVar("Number", float, Tensor, Values)
 
 Part = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
@@ -113,12 +115,26 @@ class GeneratedDataset:
         self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
     ) -> dict[str, Tensor]:
         """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
+        drawn = self.values(part, count, seeds, purpose)
+        return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
+
+    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+        """The values of the varying variables of `sample`, (count,) each, in the variable's unit."""
         drawn = {}
         for name, ranges in part.items():
             # Neither 0 nor 1, where the quantile functions of many distributions are infinite.
             uniform = seeds.numpy(*purpose, name).uniform(1e-12, 1 - 1e-12, count)
             drawn[name] = self.distributions[name].quantile(intervals.sample(ranges, uniform))
-        return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
+        return drawn
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Values]) -> tuple[Values, Values]:
+        """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe` takes them."""
+        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **values}
+        width, height = self.generator.pixel_sizes(
+            image,
+            {name: torch.from_numpy(self._in_si(name, np.asarray(value, np.float64))) for name, value in known.items()},
+        )
+        return width.numpy(), height.numpy()
 
     def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
         """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.

@@ -82,6 +82,8 @@ class TabularDataset:
         _refuse(self._unusable_numbers(found))
         gaps = {name: np.isnan(column) for name, column in found.items()}
         gaps |= {name: said[name] == "" for name in sources}
+        self.gaps = {name: int(absent.sum()) for name, absent in gaps.items()}
+        """Column → the number of rows of the file without a value in it."""
         self._kept = self._without_gaps(gaps, missing)
         """The rows that are used, as record numbers of the file."""
         self.values = {

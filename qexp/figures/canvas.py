@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qexp.errors import QexpError
 from qexp.files import write_bytes
 
 if TYPE_CHECKING:
@@ -144,6 +145,17 @@ def resolution() -> float:
 
     of_style = matplotlib.rcParams["savefig.dpi"]
     return DPI if of_style == "figure" else float(of_style)
+
+
+FORMATS = ("png", "pdf", "svg")
+"""Formats of the files of figures."""
+
+
+def require_formats(formats: Iterable[str]) -> None:
+    """Raise QexpError for a format of figures that there is not."""
+    for one in formats:
+        if one not in FORMATS:
+            raise QexpError(f"no format '{one}' for figures; choose from {', '.join(FORMATS)}")
 
 
 WITHOUT_TIME = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}

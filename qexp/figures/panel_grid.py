@@ -15,19 +15,30 @@ TOP = 0.72
 
 
 def panel_grid(
-    count: int, columns: int, width: float, height: float, across: float, down: float
+    count: int,
+    columns: int,
+    width: float,
+    height: float,
+    across: float,
+    down: float,
+    *,
+    left: float = LEFT,
+    right: float = RIGHT,
+    top: float = TOP,
+    bottom: float = BOTTOM,
 ) -> tuple[Figure, list[Axes]]:
     """`count` panels, row by row, at most `columns` in a row; for a title above all see `canvas.titled`.
 
-    width, height  of a panel within its axes [inch]
-    across, down   distances between neighbouring axes, for their labels [inch]
+    width, height             of a panel within its axes [inch]
+    across, down              distances between neighbouring axes, for their labels [inch]
+    left, right, top, bottom  margins [inch]
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(count, columns)
     rows = -(-count // columns)
-    left, right, bottom, top, across, down = map(sized, (LEFT, RIGHT, BOTTOM, TOP, across, down))
+    left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
     whole = left + columns * width + (columns - 1) * across + right
     tall = top + rows * height + (rows - 1) * down + bottom
     made = Figure(figsize=(whole, tall))

@@ -32,6 +32,9 @@ HIDDEN = "0.9"
 WIDE, HIGH, OF_ERRORS = 3.7, 1.75, (9.0, 3.2)
 """Sizes of the panels of a spectrum, and of the panel of errors by energy [inch]."""
 
+WIDE_SAMPLE, IN_A_ROW = 3.4, 3
+"""Width of a panel of a sample [inch], and number of such panels in a row."""
+
 MOST_LEVELS = 2
 """Number of rows of element symbols; a symbol without a free place is left out."""
 
@@ -85,6 +88,32 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     if spectra:
         axes[2].legend(fontsize=sized(7), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
     titled(made, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
+    return made
+
+
+def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, title: str) -> Figure:
+    """A panel per spectrum, all on one logarithmic scale, with elements marked at their K alpha lines above.
+
+    spectra  title and counts, (channel,), of each
+    where    energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    """
+    made, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
+    made.set_dpi(resolution())
+    marked = {} if where is None else dict(_lines(float(where[0]), float(where[-1])))
+    for number, (axis, (words, counts)) in enumerate(zip(axes, spectra, strict=True)):
+        axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
+        _span(axis, _positions(where, len(counts)))
+        lowest = number + IN_A_ROW >= len(spectra)
+        axis.set_title(words.replace("$", r"\$"), fontsize=sized(8), y=1.0 if not marked else 1.13)
+        axis.tick_params(labelsize=sized(7), labelleft=number % IN_A_ROW == 0, labelbottom=lowest)
+        if lowest:
+            axis.set_xlabel(_label(where), fontsize=sized(8))
+        if number % IN_A_ROW == 0:
+            axis.set_ylabel("counts", fontsize=sized(8))
+    _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
+    for axis in axes if marked else ():
+        _mark_elements(axis, marked)
+    titled(made, f"{title}; counts of 0 are drawn as {LEAST_COUNTS:g}")
     return made
 
 

@@ -87,6 +87,15 @@ class ImageKind(Kind[ImageDataset]):
             train_size=len(train),
         )
 
+    def parts(
+        self, dataset: ImageDataset, spec: dict[str, Any] | None, tables: Tables, seed: int
+    ) -> dict[str, np.ndarray]:
+        test = {"test": np.flatnonzero(dataset.parts == "test")}
+        if spec is None:
+            return {"train": np.flatnonzero(dataset.parts != "test"), **test}
+        train, validation = self._divided(spec, dataset, Seeds(seed))
+        return {"train": train, "validation": validation, **test}
+
     def samples(self, document: dict[str, Any], dataset: ImageDataset) -> Samples:
         return Samples(int((dataset.parts != "test").sum()))
 

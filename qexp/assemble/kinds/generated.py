@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
@@ -11,8 +11,9 @@ from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_training_mean
 from qexp.assemble.transforms import built_transforms
+from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset
+from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset, Part
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, QexpError
 from qexp.models.modules.matched_filters import MatchedFilters
@@ -77,6 +78,12 @@ class GeneratedKind(Kind[GeneratedDataset]):
             test=dataset.sample(parts["test"], test, seeds, ("test",), device),
             train_size=train,
         )
+
+    def parts(self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Part]:
+        """The quantile intervals of each part; without an experience, `train` is all that is not held out."""
+        if spec is not None:
+            return dataset.parts(spec["split"], Seeds(seed))
+        return {"train": {name: intervals.gaps(test) for name, test in dataset.test.items()}, "test": dataset.test}
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         of_one = NUMBER * sum(features(shape) for shape in dataset.shapes().values())

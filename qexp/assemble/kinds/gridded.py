@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -105,6 +105,14 @@ class GriddedKind(Kind[GriddedDataset]):
         train, validation = divided(spec["split"], dataset, tables, seeds)
         counts = None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
         return PatchSamples(dataset, train, validation, counts, seeds, device)
+
+    def parts(self, dataset: GriddedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Patches]:
+        """The patches of the train and test folders; those for training are divided by an experience."""
+        if spec is None:
+            return {"train": dataset.patches(dataset.rows), "test": dataset.test_patches()}
+        train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
+        rows = {"train": train, "validation": validation}
+        return {**{name: dataset.patches(of_part) for name, of_part in rows.items()}, "test": dataset.test_patches()}
 
     def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
         if not document.get("patches"):

@@ -123,6 +123,14 @@ class Kind(ABC, Generic[D]):
         """Columns of the inputs with their least and greatest value; none for kinds whose inputs have no columns."""
         return []
 
+    def parts(self, dataset: D, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Any]:
+        """Name of a part → its rows, patches or quantile intervals, by which the dataset gives samples.
+
+        spec  a resolved experience, whose split divides the dataset; None: the parts that the dataset itself has
+        Raises SplitError and DatasetError.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def samples(self, document: Document, dataset: D) -> Samples:
         """The number of training samples in an epoch, and the memory of the samples that are kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from qexp.assemble.networks import network_of
 from qexp.assemble.splits import one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
-from qexp.datasets.spectra.rows import VALIDATION, some
+from qexp.datasets.spectra.rows import PARTS, VALIDATION, some
 from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, SplitError
 from qexp.datasets.transforms.transform import Transform
@@ -74,6 +74,13 @@ class SpectraKind(Kind[SpectraDataset]):
         used = labelled(spec, train, seeds)
         others = np.setdiff1d(train, used)
         return SpectrumSamples(dataset, used, validation, test, others, seeds, device, hidden_of(network))
+
+    def parts(self, dataset: SpectraDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
+        """The spectra of each part, as the files list them or as an experience divides them."""
+        parts: dict[str, Rows] = {part: np.flatnonzero(dataset.part == part) for part in PARTS}
+        if spec is not None:
+            parts = dict(zip(PARTS, divided(spec, dataset, tables, Seeds(seed)), strict=True))
+        return {part: rows for part, rows in parts.items() if len(rows)}
 
     def samples(self, document: Document, dataset: SpectraDataset) -> Samples:
         return Samples(len(dataset))

@@ -14,7 +14,7 @@ from qexp.assemble.networks import network_of
 from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
-from qexp.datasets.splits import Fold, Split, SplitError
+from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import Group, TabularDataset
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
@@ -30,6 +30,10 @@ from qexp.workspace import Workspace
 
 FOLDS_LOOKED_INTO = 200
 """Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
+
+
+ALL = "all"
+"""The part with all rows."""
 
 
 class TabularKind(Kind[TabularDataset]):
@@ -93,6 +97,17 @@ class TabularKind(Kind[TabularDataset]):
 
     def ranges(self, spec: Document, dataset: TabularDataset) -> list[tuple[str, float, float]]:
         return dataset.ranges(spec["inputs"])
+
+    def parts(self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
+        """All rows; of an experience with one fold its two parts, with several folds the rows that each holds out."""
+        rows = np.arange(len(dataset), dtype=np.int64)
+        if spec is None:
+            return {ALL: rows}
+        split: Split = built(tables["splits"], spec["split"])
+        folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
+        if len(folds) == 1:
+            return {"train": folds[0].train, "test": folds[0].test}
+        return {ALL: rows, **{fold.name: fold.test for fold in folds}}
 
     def samples(self, document: Document, dataset: TabularDataset) -> memory.Samples:
         return memory.Samples(len(dataset))

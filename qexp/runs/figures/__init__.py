@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qexp import files
 from qexp.errors import QexpError
-from qexp.figures.canvas import save
+from qexp.figures.canvas import FORMATS, require_formats, save
 from qexp.figures.styles import styled
 from qexp.runs.figures.kinds import KINDS
 from qexp.runs.figures.matrices import matrix_of
@@ -17,8 +17,6 @@ from qexp.runs.figures.sources import FigureOfRun, MissingNumbersError
 from qexp.runs.record.directory import MATRIX, RunDirectory
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
-
-FORMATS = ("png", "pdf", "svg")
 
 VARIABLE = "QEXP_FIGURES"
 """Environment variable: with `no`, runs and matrices leave their figures to `qexp figures`."""
@@ -90,9 +88,7 @@ def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
 
 
 def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:
-    for one in formats:
-        if one not in FORMATS:
-            raise QexpError(f"no format '{one}' for figures; choose from {', '.join(FORMATS)}")
+    require_formats(formats)
     for name in only:
         if name not in known:
             raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(known)}")

@@ -1,0 +1,124 @@
+"""Samples of images with the values that made them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.figures.canvas import sized, titled
+from qexp.figures.fields import Extent
+from qexp.figures.panel_grid import panel_grid
+from qexp.quantities import base_name, label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+Array = NDArray[np.floating]
+Scale = tuple[float, float]
+"""The values at the lower and upper end of the colours."""
+
+SIDE, ACROSS, DOWN = 1.8, 1.15, 0.3
+"""Side of a panel, and distances between panels [inch]."""
+
+IN_A_ROW = 3
+"""Panels in a row."""
+
+SIGNED = 0.2
+"""Size of the values of one sign relative to those of the other above which colours are centred at zero."""
+
+ALIKE = 4.0
+"""Factor between the largest and the smallest of the images' extremes up to which they share a colour scale."""
+
+CHARACTERS = 36
+"""Largest number of characters of a line above a panel."""
+
+
+@dataclass(frozen=True)
+class ImageSample:
+    """The images of one sample: name → (y, x), y ascending."""
+
+    values: Sequence[str]
+    """What made them, such as `depth 1.2 km`."""
+    images: Mapping[str, Array]
+    extents: Mapping[str, Extent]
+
+
+def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], title: str) -> Figure:
+    """A panel per image, the images of a sample side by side on one colour scale.
+
+    All samples share that scale if their extremes are alike; it is centred at zero if values have both signs.
+
+    units  image → unit
+    """
+    names = list(samples[0].images)
+    columns = len(names) * max(1, round(IN_A_ROW / len(names)))
+    lines = max(len(_lines(sample.values)) for sample in samples) + (len(names) > 1)
+    above = 0.14 * lines
+    made, axes = panel_grid(
+        len(names) * len(samples), columns, SIDE, SIDE, ACROSS, DOWN + above, right=1.0, top=0.42 + above
+    )
+    scales = _scales([_ends(list(sample.images.values())) for sample in samples])
+    for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
+        of_sample = axes[len(names) * row : len(names) * (row + 1)]
+        for name, axis in zip(names, of_sample, strict=True):
+            image = _draw(axis, sample.images[name], sample.extents[name], scale)
+            heading = _lines(sample.values) if axis is of_sample[0] else [""] * len(_lines(sample.values))
+            axis.set_title("\n".join([*heading, *([name.replace("_", " ")] * (len(names) > 1))]), fontsize=sized(8))
+            if axes.index(axis) % columns == 0:
+                axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=sized(8))
+        _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
+    for axis in axes[-columns:]:
+        axis.set_xlabel(f"x ({samples[0].extents[names[0]].unit})", fontsize=sized(8))
+    one_scale = len(set(scales)) == 1
+    titled(made, f"{title}; {'one colour scale' if one_scale else 'each sample has its own colour scale'}")
+    return made
+
+
+def _lines(values: Sequence[str]) -> list[str]:
+    """The values in lines that fit above a panel; none is broken."""
+    text = ", ".join(value.replace(" ", "\u00a0") for value in values)
+    return textwrap.wrap(text, CHARACTERS, break_long_words=False) or [""]
+
+
+def _ends(images: Sequence[Array]) -> Scale:
+    return min(float(np.nanmin(image)) for image in images), max(float(np.nanmax(image)) for image in images)
+
+
+def _scales(ends: Sequence[Scale]) -> list[Scale]:
+    """The colour scale of each sample, from its smallest and largest value."""
+    reaches = [max(-low, high, 1e-12) for low, high in ends]
+    shared = max(reaches) <= ALIKE * min(reaches)
+    if any(min(-low, high) > SIGNED * max(-low, high) for low, high in ends):
+        return [(-reach, reach) for reach in ([max(reaches)] * len(ends) if shared else reaches)]
+    if shared:
+        return [(min(low for low, _ in ends), max(high for _, high in ends))] * len(ends)
+    return list(ends)
+
+
+def _draw(axis: Axes, values: Array, where: Extent, limits: Scale) -> AxesImage:
+    axis.tick_params(labelsize=sized(7))
+    axis.locator_params(nbins=4)
+    axis.spines[["top", "right"]].set_visible(True)
+    return axis.imshow(
+        values, origin="lower", extent=(where.left, where.right, where.bottom, where.top), interpolation="nearest",
+        cmap="RdBu_r" if limits[0] == -limits[1] else "viridis", vmin=limits[0], vmax=limits[1],
+    )  # fmt: skip
+
+
+def _bar(axis: Axes, image: AxesImage, words: str) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    plain = ScalarFormatter(useOffset=False)
+    plain.set_scientific(False)
+    bar = axis.figure.colorbar(
+        image, cax=axis.inset_axes((1.04, 0, 0.05, 1)), ticks=MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), format=plain
+    )
+    bar.set_label(words, fontsize=sized(8))
+    bar.ax.tick_params(labelsize=sized(7))

@@ -1,0 +1,250 @@
+"""A look at data: samples, numbers and figures of a part of a dataset, before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp as package
+from qexp import assemble
+from qexp.analysis.look.look import Look, look
+from qexp.errors import QexpError, SpecError
+from qexp.seeds import Seeds
+from qexp.workspace import Workspace
+from tests import domes, stones
+from tests.conftest import call, shared_folder
+
+SHIPPED = {
+    "mogi": ["train_histograms", "train_samples"],
+    "mogi_two_views": ["train_histograms", "train_samples"],
+    "lunar_tio2": ["all_histograms", "all_samples_angles", "all_samples_reflectance", "all_tio2_by_mission"],
+    "ice": ["train_frames", "train_histograms", "train_samples"],
+    "xrf_toc": ["train_histograms", "train_samples", "train_toc_by_core"],
+    "xrf_pretrain": ["train_histograms", "train_samples"],
+}
+"""Dataset → its figures."""
+
+
+@shared_folder
+def _looked_at(root: Path) -> None:
+    assert call("init", root).code == 0
+    stones.write(root)
+    domes.write(root)
+
+
+@pytest.fixture
+def place(_looked_at: Path, made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with the shipped examples, stones and domes, to be read only."""
+    monkeypatch.chdir(_looked_at)
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return _looked_at
+
+
+def resolved(name: str, place: Path) -> assemble.Experience:
+    return assemble.experience(name, {}, Workspace(place))
+
+
+def numbers(
+    place: Path, dataset: str | None, part: str | None = None, experience: str | None = None, count: int = 1
+) -> Look:
+    """What there is to see but the figures."""
+    return look(Workspace(place), dataset, experience, part, count, 0, None)
+
+
+# Samples
+
+
+def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(place):
+    whole = resolved("mogi_quick", place)
+    data = assemble.data_of(whole.document, whole.dataset, whole.tables, Seeds(5), torch.device("cpu"))
+    parts = {"train": data.train(1), "validation": data.validation, "test": data.test}
+    for part, of_run in parts.items():
+        shown = package.samples(part=part, count=4, seed=5, experience="mogi_quick")
+        for name in ("depth", "delta_volume"):
+            np.testing.assert_array_equal(shown[name].values, of_run[name][:4, 0].numpy())
+        np.testing.assert_allclose(shown["displacement"].values, of_run["displacement"][:4, 0].numpy(), rtol=1e-5)
+
+
+def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_do_not(place):
+    (_, _, dataset) = assemble.opened_dataset("mogi", assemble.parts_of(Workspace(place)))
+    for part, inside in (("train", False), ("test", True)):
+        values = package.samples("mogi", part, 100)["depth"].values
+        ends = [dataset.distributions["depth"].quantile(np.array(one)) for one in dataset.test["depth"]]
+        held_out = np.logical_or.reduce([(low <= values) & (values <= high) for low, high in ends])
+        assert (held_out == inside).all()
+
+
+def test_another_seed_gives_other_samples_and_the_same_seed_the_same(place):
+    for name in ("mogi", "stones", "domes"):
+        first, again, other = (package.samples(name, count=5, seed=seed) for seed in (1, 1, 2))
+        assert first.identical(again)
+        assert not first.equals(other)
+
+
+def test_rows_are_those_of_the_file_with_their_row_numbers_and_units(place):
+    samples = package.samples("stones", count=7)
+    lines = (place / "data/stones.csv").read_text().splitlines()
+    for index in range(7):
+        name, *colours, iron = lines[int(samples["row"].values[index]) - 1].split(",")
+        assert str(samples["stone"].values[index]) == name
+        np.testing.assert_allclose(samples["colour"].values[index], [float(one) for one in colours])
+        assert float(samples["iron"].values[index]) == float(iron)
+    assert samples["colour_column"].values.tolist() == list(stones.COLUMNS)
+    assert samples["iron"].attrs["units"] == "wt%"
+
+
+def test_the_folds_of_an_experience_on_rows_are_parts_with_the_rows_that_they_hold_out(place):
+    whole = resolved("stones", place)
+    folds = assemble.Folds(whole.document, whole.dataset, whole.tables, Seeds(0), torch.device("cpu")).folds
+    seen = numbers(place, None, folds[1].name, "stones", count=50)
+    assert list(seen.parts) == ["all", *(fold.name for fold in folds)]
+    assert seen.samples["row"].values.tolist() == whole.dataset.row_numbers(folds[1].test.tolist())
+
+
+def test_patches_are_cut_from_the_frames_that_they_name_and_have_ice_in_their_centre(place):
+    samples = package.samples("domes", "test", 6)
+    for index in range(6):
+        one = samples.isel(sample=index)
+        with xarray.open_dataset(place / f"data/domes/test/{one['folder'].item()}/ex.nc") as file:
+            row, column = int(one["row"]), int(one["column"])
+            cut = file["thk"].values[int(one["frame"]), row : row + 16, column : column + 16]
+            assert float(one["time"]) == 10.0 * int(one["frame"])
+        np.testing.assert_array_equal(one["thk"].values, cut)
+        assert cut[8, 8] > 1
+    assert samples["ubar"].attrs["units"] == "m a-1"
+
+
+def test_spectra_come_with_their_target_core_and_energies(place, made_up_data):
+    samples = package.samples("xrf_toc", "test", 2)
+    for index in range(2):
+        name = str(samples["name"].values[index])
+        spectrum = next((made_up_data / "xrf/toc/test/spe").glob(f"{name}*"))
+        counts = [float(number) for number in spectrum.read_text().split()]
+        np.testing.assert_allclose(samples["spectrum"].values[index], counts)
+    assert samples["toc"].attrs["units"] == "wt%"
+    assert samples["energy"].values[:2].tolist() == pytest.approx([0.01, 0.03])
+
+
+# Numbers
+
+
+def test_the_table_holds_the_numbers_of_all_rows(place):
+    (line,) = [one for one in numbers(place, "stones").summary if one["variable"] == "iron"]
+    iron = np.array([row[4] for row in stones.table()])
+    expected = [iron.min(), *np.percentile(iron, (5, 50, 95)), iron.max()]
+    found = [line[key] for key in ("minimum", "5 %", "median", "95 %", "maximum")]
+    assert found == pytest.approx(expected)
+    assert (line["unit"], line["n"], line["missing"]) == ("wt%", stones.ROWS, 0)
+
+
+def test_values_that_are_missing_are_counted_by_column(workspace):
+    rows = stones.table()
+    rows[3][2] = rows[5][2] = rows[5][4] = ""
+    stones.write(workspace, rows)
+    spec = workspace / "specs/datasets/stones.json"
+    spec.write_text(json.dumps({**stones.DATASET, "missing": "drop"}))
+    summary = {one["variable"]: one for one in numbers(workspace, "stones").summary}
+    assert {name: one["missing"] for name, one in summary.items()} == {
+        "colour red": 0, "colour green": 2, "colour blue": 0, "iron": 1,
+    }  # fmt: skip
+    assert summary["iron"]["n"] == stones.ROWS - 2
+
+
+def test_the_typical_values_of_fields_are_a_piece_of_a_valid_dataset_and_keep_the_direction_of_vectors(workspace, qexp):
+    domes.write(workspace)
+    proposal = numbers(workspace, "domes").proposal
+    assert set(proposal["inputs"]) == set(domes.FIELDS)
+    assert proposal["outputs"]["ubar"] == proposal["outputs"]["vbar"]
+    ice = package.samples("domes", count=100)
+    assert 0.5 * float(ice["thk"].max()) <= proposal["inputs"]["thk"] <= 1.5 * float(ice["thk"].max())
+    document = {key: value for key, value in domes.DATASET.items() if key != "mapping"}
+    (workspace / "specs/datasets/scaled.json").write_text(json.dumps({**document, **proposal}))
+    assert qexp("validate", "specs/datasets/scaled.json").code == 0
+
+
+def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(workspace, qexp):
+    spec = json.loads(Path("specs/experiences/mogi_quick.json").read_text())
+    proposal = numbers(workspace, "mogi").proposal
+    Path("specs/experiences/scaled.json").write_text(json.dumps({**spec, **proposal}))
+    assert qexp("validate", "specs/experiences/scaled.json").code == 0
+
+
+# Figures, and the command
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_kind_has_figures(place, tmp_path, name):
+    seen = package.show_data(name, count=2, out=tmp_path / "seen")
+    assert sorted(path.name for path in seen.figures) == [f"{figure}.png" for figure in SHIPPED[name]]
+    assert set(seen.figures) == set((tmp_path / "seen").iterdir())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in seen.figures)
+
+
+@pytest.mark.slow
+def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(place, tmp_path):
+    formats = ("png", "pdf", "svg")
+    seen = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]
+    assert len(seen[0].figures) == 9
+    for first, second in zip(*(one.figures for one in seen), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_data_that_stand_in_say_so_in_numbers_and_figures(place, tmp_path, qexp):
+    options = ["--count", "1", "--format", "svg", "--out", tmp_path]
+    code, stdout, _ = qexp("data", "show", "lunar_feo_features", *options, "--json")
+    assert code == 0
+    assert json.loads(stdout)["caution"] == "made with stand-in data"
+    assert "made with stand-in data" in (tmp_path / "all_feo_by_mission.svg").read_text(encoding="utf-8")
+
+
+def test_the_command_prints_a_table_then_typical_values_then_the_paths_of_the_figures(workspace, qexp):
+    code, stdout, stderr = qexp("data", "show", "mogi", "--part", "test", "--count", "2")
+    assert code == 0
+    header, depth, volume, displacement, proposal, *paths = stdout.splitlines()
+    assert header.split() == [
+        "variable", "unit", "n", "minimum", "5", "%", "median", "95", "%", "maximum", "max", "|value|", "missing",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in (depth, volume, displacement)] == ["depth", "delta_volume", "displacement"]
+    assert json.loads(proposal)["transforms"]["displacement"]["type"] == "scale"
+    assert paths == ["figures/mogi/test_samples.png", "figures/mogi/test_histograms.png"]
+    assert all(Path(path).is_file() for path in paths)
+    assert "mogi, test (other parts: train)" in stderr
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["nope"], "no dataset 'nope'; known: "),
+        ([], "name a dataset, or an experience with --experience"),
+        (["mogi", "--part", "trian"], "--part trian: 'mogi' has no such part; did you mean 'train'?"),
+        (["stones", "--part", "test"], "known: all; an experience divides it further: --experience NAME"),
+        (["mogi", "--count", "0"], "--count 0: from 1 to 100 samples can be shown"),
+        (["mogi", "--format", "gif"], "no format 'gif' for figures; choose from png, pdf, svg"),
+        (["mogi", "--style", "none.mplstyle"], "--style none.mplstyle: there is no such file"),
+        (["ice", "--experience", "mogi_quick"], "the dataset of 'mogi_quick' is 'mogi', not 'ice'; leave 'ice' out"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_with_what_would_work_and_nothing_is_written(
+    place, tmp_path, qexp, options, said
+):
+    code, stdout, stderr = qexp("data", "show", *options, "--out", tmp_path / "figures")
+    assert code in (2, 3)
+    assert stdout == ""
+    assert said in stderr
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_dataset_with_a_problem_is_told_as_validate_tells_it(workspace):
+    spec = json.loads(Path("specs/datasets/mogi.json").read_text())
+    spec["distributions"]["depth"]["type"] = "lognormal"
+    Path("specs/datasets/mogi.json").write_text(json.dumps(spec))
+    with pytest.raises(SpecError, match="did you mean 'log_normal'"):
+        package.samples("mogi")
+    with pytest.raises(QexpError, match=r"specs/datasets/mogi\.json at"):
+        package.samples(experience="mogi_quick")
