@@ -36,7 +36,7 @@ PartOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="train, validation, test, all, or the name of a fold; if left out train, or all of undivided data.",
+        help="Part to show: train, validation, test, all, or a fold; train if left out, or all of undivided data.",
     ),
 ]
 ExperienceOption = Annotated[
