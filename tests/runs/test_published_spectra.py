@@ -1,0 +1,173 @@
+"""MAX's recipe on data in the form in which MAX publishes them: pretrained, fine-tuned, and used."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp
+from qexp.datasets.spectra import SpectraDataset
+from tests.conftest import call, shared_folder
+from tests.cores import CHANNELS, PATCH_SIZE, SPECTRA, spectra
+
+SPECS = Path(__file__).resolve().parents[2] / "specs"
+
+TRAINED, TESTED = ("PS75-054-1", "PS97-078-1", "SO178-12-3"), ("PS75-056-1", "LV28-44-3")
+"""Cores; of each of the first, one spectrum is for validation."""
+
+TARGETS = {"CaCO3%": 25.0, "TOC%": 1.0}
+"""Name → the factor by which the made-up target is multiplied."""
+
+SMALL = {
+    "epochs": 2,
+    "batch_size": 8,
+    "dataset.channels": CHANNELS,
+    "dataset.patch_size": PATCH_SIZE,
+    "model.inputs.spectrum.size": [CHANNELS],
+    "model.operations.encoder.parameters.size": "tiny",
+    "model.operations.encoder.parameters.patch_size": PATCH_SIZE,
+}
+
+OF_DECODER = {
+    "model.inputs.mask.size": [CHANNELS // PATCH_SIZE],
+    "model.operations.decoder.parameters.size": "tiny",
+    "model.operations.decoder.parameters.patch_size": PATCH_SIZE,
+}
+
+
+def is_kept(name: str) -> bool:
+    """Whether a spectrum of the training folder is for validation."""
+    return name.endswith("_5.csv")
+
+
+def write_part(folder: Path, cores: tuple[str, ...], header: str, target: str | None = None) -> None:
+    """`spe/`, `target/`, info.csv and val.csv; of targets also lists of some training spectra."""
+    lines = {}
+    (folder / "spe").mkdir(parents=True)
+    if target:
+        (folder / "target").mkdir()
+    for core in cores:
+        counts, targets = spectra(core)
+        for row in range(SPECTRA):
+            name = f"{core}_{row}.csv"
+            (folder / "spe" / name).write_text("".join(f"{count}\n" for count in counts[row]))
+            if target:
+                (folder / "target" / name).write_text(str(TARGETS[target] * targets[row]))
+            lines[name] = f"{name},{core},{10 * row + 5}"
+    kept = [name for name in lines if folder.name == "train" and is_kept(name)]
+    rest = [name for name in lines if name not in kept]
+    lists = {"info.csv": rest, **({"val.csv": kept} if kept else {})}
+    if kept and target:
+        lists |= {"info_10.csv": rest[2:12], "info_1000.csv": rest}
+    for listing, names in lists.items():
+        (folder / listing).write_text("\n".join([header, *(lines[name] for name in names)]) + "\n")
+
+
+def write_compiled(path: Path) -> None:
+    """One table of all spectra, channels as columns "0" and on; TOC% is empty for one core."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["composite_id", *range(CHANNELS), "core", "mid_depth_mm", "CaCO3%", "TOC%"])
+        for core in (*TRAINED, "PS75-095-5", *TESTED):
+            counts, targets = spectra(core)
+            for row in range(SPECTRA):
+                measured = "" if core == "PS75-095-5" else targets[row]
+                table.writerow([f"{core}_{row}", *counts[row], core, 10 * row + 5, "", measured])
+
+
+@shared_folder
+def place(root: Path) -> None:
+    """A workspace with the shipped recipe, small data as published, and its runs of a small network."""
+    for kind in ("datasets", "models", "experiences"):
+        (root / "specs" / kind).mkdir(parents=True)
+        for path in (SPECS / kind).glob("max_*.json"):
+            shutil.copy(path, root / "specs" / kind)
+    for part, cores in (("train", TRAINED), ("test", TESTED)):
+        write_part(root / "data/max/pretrain" / part, cores, "dirname,core,composite_depth_mm")
+        for target in TARGETS:
+            write_part(root / "data/max/finetune" / target / part, cores, "dirname,core,mid_depth_mm", target)
+    write_compiled(root / "data/compiled.csv")
+    train(root, "max_pretrain", **OF_DECODER)
+    train(root, "max_toc")
+
+
+def train(root: Path, experience: str, name: str | None = None, **changes: object) -> qexp.Run:
+    return qexp.run(experience, name=name, overrides={**SMALL, **changes}, device="cpu", workspace=root)
+
+
+@pytest.fixture
+def workspace(place: Path, tmp_path: Path) -> Path:
+    """A copy, in which a test may train."""
+    return shutil.copytree(place, tmp_path / "copy", symlinks=True)
+
+
+def test_the_lists_say_what_is_trained_on_and_what_validated(place: Path):
+    folder = place / "data/max/finetune/TOC%"
+    dataset = SpectraDataset(folder, "TOC%", CHANNELS, PATCH_SIZE, depth="mid_depth_mm")
+    train, kept, test = (set(dataset.names[dataset.part == part]) for part in ("train", "validation", "test"))
+    assert (len(train), len(kept), len(test)) == (15, 3, 12)
+    assert kept == {name for name in train | kept if is_kept(name)}
+    for listing, count in (("info_10.csv", 10), ("info_1000.csv", 15)):
+        lists = {"train": listing}
+        some = SpectraDataset(folder, "TOC%", CHANNELS, PATCH_SIZE, depth="mid_depth_mm", lists=lists)
+        assert [int((some.part == part).sum()) for part in ("train", "validation", "test")] == [count, 3, 12]
+
+
+def test_the_recipe_is_pretrained_and_fine_tuned_as_published(place: Path):
+    pretrained, tuned = (qexp.open_run(name, workspace=place) for name in ("max_pretrain_0", "max_toc_0"))
+    assert tuned.record["state"] == "done"
+    assert tuned.spec["pretrain"]["run"] == "max_pretrain_0"
+    assert [line["learning_rate"] for line in pretrained.metrics] == pytest.approx([0.5e-4, 0.6e-4])
+    assert {"r2", "r2_training_mean", "rmse"} <= set(tuned.results["test"]["TOC%"])
+    with xarray.open_dataset(tuned.path / "results/test_predictions.nc") as predictions:
+        assert predictions["TOC%_estimate"].shape == predictions["TOC%"].shape == (12,)
+
+
+def test_r2_is_also_told_against_the_mean_of_the_training_targets_as_there(place: Path):
+    tuned = qexp.open_run("max_toc_0", workspace=place)
+    mean = np.mean([spectra(core)[1][row] for core in TRAINED for row in range(SPECTRA) if row != 5])
+    with xarray.open_dataset(tuned.path / "results/test_predictions.nc") as predictions:
+        truth, estimate = predictions["TOC%"].values, predictions["TOC%_estimate"].values
+    expected = 1 - ((truth - estimate) ** 2).sum() / ((truth - mean) ** 2).sum()
+    assert tuned.results["test"]["TOC%"]["r2_training_mean"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_depth_is_told_of(
+    place: Path, tmp_path: Path
+):
+    out, source = tmp_path / "zeroshot.csv", place / "data/max/pretrain/test"
+    code, _, stderr = call("--workspace", place, "predict", "--run", "max_toc_0", "--input", source, "--output", out)
+    assert code == 0
+    assert "no column 'mid_depth_mm'" in stderr
+    assert "rename 'composite_depth_mm'" in stderr
+    with out.open(newline="") as file:
+        found = {row["name"]: float(row["TOC%_estimate"]) for row in csv.DictReader(file)}
+    with (place / "runs/max_toc_0/results/predictions.csv").open(newline="") as file:
+        tested = {row["name"]: float(row["TOC%_estimate"]) for row in csv.DictReader(file)}
+    assert found == pytest.approx(tested, rel=1e-4)
+
+
+def test_runs_are_listed_and_chosen_by_targets_with_a_percent_sign(place: Path):
+    columns = "name,test.TOC%.rmse"
+    code, stdout, _ = call(
+        "--workspace", place, "ls", "--columns", columns, "--where", "results.test['TOC%'].rmse > 0", "--json"
+    )
+    assert code == 0
+    assert [one["name"] for one in json.loads(stdout)] == ["max_toc_0"]
+
+
+def test_the_compiled_table_is_trained_on_without_the_rows_that_have_no_target(workspace: Path):
+    table = {"dataset.path": "compiled.csv", "dataset.columns": "", "dataset.missing": "drop", "pretrain": None}
+    held_out = {"split": {"type": "held_out", "parameters": {"by": "core", "values": list(TESTED)}}}
+    run = train(workspace, "max_toc", "compiled", inner="random", **table, **held_out)
+    with xarray.open_dataset(run.path / "results/test_predictions.nc") as predictions:
+        assert set(predictions["core"].values) == set(TESTED)
+    assert "TOC%" in run.results["validation"]
+    validate = call("--workspace", workspace, "validate", run.path / "spec.json")
+    assert "6 of 36 spectra are left out, because they have no number for 'TOC%'" in validate.stderr
