@@ -38,6 +38,7 @@ LAYERS = [
         "clocks",
         "errors",
         "estimates",
+        "limits",
     },
 ]
 """From high to low: a module imports from its own layer and those below it."""

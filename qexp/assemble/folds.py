@@ -19,6 +19,7 @@ from qexp.assemble.specs import candidates
 from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms.transform import Transform
+from qexp.limits import limits_of
 from qexp.models.inversion import Inversion
 from qexp.models.network import Network, initialise
 from qexp.seeds import Seeds
@@ -119,7 +120,7 @@ class Folds:
         seeds = Seeds(self._seeds.number("fold", fold.name, *own))
         network = self._laid_out(self.candidates.index(candidate)).another()
         initialise(network, seeds)
-        model = Inversion(network, transforms_of(candidate.spec, self.tables))
+        model = Inversion(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
         self._fit(model, np.arange(len(self.dataset)) if self.as_published else train)
         member = own[1]
         return Task(

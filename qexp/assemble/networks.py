@@ -10,6 +10,7 @@ import torch
 
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import DamagedError
+from qexp.limits import limits_of
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
@@ -55,7 +56,7 @@ def _operation(description: Document, modules: Table) -> Operation:
 def model_of(spec: Document, tables: Tables) -> Inversion:
     """The network of a resolved experience and its transforms; weights have no values yet."""
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return Inversion(network, transforms_of(spec, tables))
+    return Inversion(network, transforms_of(spec, tables), limits_of(spec))
 
 
 def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:

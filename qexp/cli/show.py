@@ -11,6 +11,7 @@ from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result, warning
 from qexp.errors import DamagedError
+from qexp.limits import limits_of
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
@@ -197,6 +198,8 @@ def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
     brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
     for key in ("losses", "transforms"):
         brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
+    if limits := limits_of(spec):
+        brief["limits"] = ", ".join(f"{name} {of}" for name, of in limits.items())
     return list(brief.items())
 
 

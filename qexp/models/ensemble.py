@@ -31,7 +31,7 @@ class Ensemble:
 
     @torch.no_grad()
     def estimates(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Output → (network, sample, ...), in the output's own unit."""
+        """Output → (network, sample, ...), in the output's own unit, before limits."""
         made: dict[str, list[Tensor]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
             each = [model(batch) for model in self.models]
@@ -43,8 +43,9 @@ class Ensemble:
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
 
-        The mean is taken of transformed values, as the losses are: of logarithms where a logarithm is learned. The
-        standard deviation is that of the estimates; NaN if there is only one network.
+        The mean is taken of transformed values, as the losses are: of logarithms where a logarithm is learned; it lies
+        within the output's limits. The standard deviation is that of the estimates before they are limited; NaN if
+        there is only one network.
         """
         made: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
@@ -67,8 +68,12 @@ def mean(model: Inversion, output: str, values: Tensor) -> Tensor:
     """The mean of an output's estimates, (network, sample, ...), over the networks, taken of transformed values.
 
     model  any of the networks: fitted transforms differ by a linear function only, which does not change the mean
-    returns (sample, ...)
+    returns (sample, ...), within the output's limits
     """
+    return model.limited({output: _mean(model, output, values)})[output]
+
+
+def _mean(model: Inversion, output: str, values: Tensor) -> Tensor:
     if len(values) == 1:
         return values[0]
     if output not in model.transforms:

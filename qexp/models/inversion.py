@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qexp.datasets.transforms.transform import Transform
+from qexp.limits import NO_LIMITS, Limits
 from qexp.models.network import Network
 
 BATCH = 128
@@ -18,27 +19,41 @@ class Inversion(nn.Module):
     """Observations in their own units → estimates in theirs.
 
     transforms  input or output → its transform; variables without one are not transformed
+    limits      output → limits of its estimates; outputs without limits are left out
     """
 
-    def __init__(self, network: Network, transforms: Mapping[str, Transform]) -> None:
+    def __init__(
+        self, network: Network, transforms: Mapping[str, Transform], limits: Mapping[str, Limits] | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.transforms = nn.ModuleDict(transforms)
+        self.limits = dict(limits or {})
 
     def transformed(self, name: str, values: Tensor) -> Tensor:
         """Transformed values of an input or output, as the network sees them."""
         return self.transforms[name](values) if name in self.transforms else values
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Estimates of all outputs, (batch, ...), in the outputs' own units."""
+        """Estimates of all outputs, (batch, ...), in the outputs' own units, before they are limited.
+
+        An ensemble's spread is that of these: limits would hide how far its networks differ.
+        """
         made = self.network({name: self.transformed(name, samples[name]) for name in self.network.inputs})
-        return self.in_units(made, samples)
+        return self._inverted(made, samples)
 
     def in_units(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The network's transformed outputs in their own units, by the inverse transforms.
+        """The network's transformed outputs in their own units, by the inverse transforms, and within their limits.
 
         samples  the inputs in their own units, which some inverse transforms need (of an output that is also an input)
         """
+        return self.limited(self._inverted(made, samples))
+
+    def limited(self, estimates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Estimates of outputs, each within its limits."""
+        return {name: self.limits.get(name, NO_LIMITS)(values) for name, values in estimates.items()}
+
+    def _inverted(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self._inverse(name, values.float(), samples) for name, values in made.items()}
 
     def _inverse(self, name: str, values: Tensor, samples: Mapping[str, Tensor]) -> Tensor:
@@ -52,8 +67,11 @@ class Inversion(nn.Module):
         return torch.cat([transform.inverse(block, own) for block, own in blocks])
 
     def estimate(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
-        """Estimates of all outputs, (sample, ...), in their units; batched, in evaluation mode, without gradients."""
-        return self._in_batches(self, samples, batch_size)
+        """Estimates of all outputs, (sample, ...), in their units and within their limits.
+
+        Batched, in evaluation mode, without gradients.
+        """
+        return self.limited(self._in_batches(self, samples, batch_size))
 
     def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
         """The network's outputs, still transformed, for inputs that are already transformed."""

@@ -109,6 +109,17 @@ class Positional(nn.Module):
         return tuple(made[name] for name in self.outputs)
 
 
+class WithinLimits(nn.Module):
+    """`Inversion.estimate` as a module: the estimates of one network, within their limits."""
+
+    def __init__(self, model: Inversion) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: Samples) -> dict[str, Tensor]:
+        return self.model.limited(self.model(samples))
+
+
 class EnsembleLoop(nn.Module):
     """The networks of an ensemble, evaluated one after another: output → (network, sample, ...)."""
 

@@ -190,6 +190,8 @@ def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, d
         **copy.deepcopy(document),
     }
     whole.pop("$schema", None)
+    if not whole.get("limits"):
+        whole.pop("limits", None)  # specs without it stay as they were before it came
     model = dict(whole["model"])
     model.pop("$schema", None)
     model["operations"] = {

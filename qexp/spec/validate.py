@@ -169,7 +169,8 @@ def _in_experience(document: dict[str, Any], dataset_type: str | None) -> Iterat
     if dataset_type is not None:
         yield from KINDS[dataset_type].in_experience(document)
     yield from _in_pretrain(document)
-    for key in ("losses", "metrics"):
+    yield from _in_limits(document)
+    for key in ("losses", "metrics", "limits"):
         for name in document.get(key, {}):
             if name not in outputs:
                 yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
@@ -180,6 +181,14 @@ def _in_experience(document: dict[str, Any], dataset_type: str | None) -> Iterat
         variables = [*document["inputs"], *outputs]
         if name not in variables:
             yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
+
+
+def _in_limits(document: dict[str, Any]) -> Iterator[Finding]:
+    for name, (low, high) in document.get("limits", {}).items():
+        if low is None and high is None:
+            yield ("limits", name), "null on both sides limits nothing; give a number, or leave it out"
+        elif low is not None and high is not None and not low < high:
+            yield ("limits", name), f"the lowest value, {low:g}, must be less than the highest, {high:g}"
 
 
 def _in_pretrain(document: dict[str, Any]) -> Iterator[Finding]:

@@ -312,6 +312,7 @@ LONG_FORMS = [
     ("experience", "metrics", ..., {}),
     ("dataset", "size", [16, 16], [16.0, 16.0]),
     ("experience", "transforms", ..., {}),
+    ("experience", "limits", ..., {}),
     ("experience", "additional_callbacks", ..., []),
     ("experience", "additional_callbacks", ["early_stopping"], [{"type": "early_stopping"}]),
     ("experience", "additional_callbacks", ["early_stopping"], [["early_stopping"]]),

@@ -16,6 +16,7 @@ from qexp.datasets.transforms import Chain
 from qexp.datasets.transforms.elementwise import Scale
 from qexp.datasets.transforms.transform import Transform
 from qexp.estimates import SPREAD, estimate_of
+from qexp.limits import Limits
 from qexp.models.inversion import Inversion
 from qexp.quantities import quantity
 from qexp.runs.record.directory import RunDirectory
@@ -37,15 +38,21 @@ class GraphTensor:
     name: str
     variable: str
     statistic: str | None = None
+    limited: bool = False
+    """Whether it holds estimates, which lie within the limits of their variable."""
 
 
 def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
     """The outputs of the graph of a run's networks, in order."""
     outputs = models[0].network.outputs
     if len(models) == 1:
-        return [GraphTensor(output, output) for output in outputs]
+        return [GraphTensor(output, output, limited=True) for output in outputs]
     kinds = {"": "mean over networks", SPREAD: "standard deviation over networks"}
-    return [GraphTensor(output + end, output, statistic) for output in outputs for end, statistic in kinds.items()]
+    return [
+        GraphTensor(output + end, output, statistic, limited=not end)
+        for output in outputs
+        for end, statistic in kinds.items()
+    ]
 
 
 def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> Document:
@@ -94,6 +101,7 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) ->
             "transform": transform_document(spec["transforms"][variable], transforms, tables["transforms"])
             if transforms
             else None,
+            **({"limits": spec["limits"][variable]} if made.limited and variable in spec.get("limits", {}) else {}),
         }
 
     inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
@@ -188,7 +196,8 @@ INSIDE = "Inputs and outputs have these units: the transforms are inside the net
 
 OUTSIDE = """\
 The network's inputs and outputs are transformed values. Apply the `formula` of its `transform` in `network.json` to
-each input, and the `inverse` to each output; a variable without a transform stays as it is. Formulas are numpy
+each input, and the `inverse` to each output; a variable without a transform stays as it is. Then move estimates beyond
+the `limits` of an output, if it has some, to the nearest one. Formulas are numpy
 expressions of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`. The first of
 several `steps` is applied first and inverted last. `own` in an `inverse` is the input of the same name before that
 step."""
@@ -206,6 +215,7 @@ def words(port: Document, in_units: bool) -> str:
         port["description"],
         ", ".join(port.get("columns", [])),
         (f"in {port['unit']}" if port["unit"] else "without a unit") + seen_as,
+        f"limited: {Limits(*port['limits'])}" if in_units and "limits" in port else "",
     ]
     return "; ".join(part for part in parts if part)
 

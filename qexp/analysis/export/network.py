@@ -24,7 +24,7 @@ from qexp.analysis.prediction.reuse import STALE_SECONDS
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
-from qexp.models.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, portable
+from qexp.models.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.signals import terminable
 
@@ -110,7 +110,7 @@ def _modules(directory: RunDirectory, models: Sequence[Inversion], physical: boo
     for model in models:
         portable(model)
     if len(models) == 1:
-        yield Positional(models[0] if physical else network, network.inputs, network.outputs)
+        yield Positional(WithinLimits(models[0]) if physical else network, network.inputs, network.outputs)
     else:
         outputs = [made.name for made in graph_outputs(models)]
         yield Positional(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.estimates import outputs_among
+from qexp.limits import limits_of
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 
@@ -35,6 +36,7 @@ def matrix_table(
     """One variable per output and kind of value, over the axes."""
     import xarray
 
+    limits = limits_of(directory.spec())
     dimensions = [one.variable for one in grid]
     shape = [one.cells for one in grid]
     coordinates = {
@@ -64,6 +66,8 @@ def matrix_table(
                 }
         for kind, (values, words, unit) in kinds.items():
             attributes = {"long_name": words + of.description, "units": unit}
+            if name in limits and kind in ("estimate", "mean"):
+                attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",

@@ -10,6 +10,7 @@ from qexp import assemble
 from qexp.analysis.prediction.fields import FieldModel
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.array_cache import Array
+from qexp.limits import limits_of
 from qexp.models.network import refusal
 from qexp.runs.record.directory import RunDirectory
 
@@ -32,6 +33,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         inputs=inputs,
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
+        limits=limits_of(spec),
         refusal=lambda height, width: refusal(model.network, height, width),
         file=dataset["file"],
         recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have

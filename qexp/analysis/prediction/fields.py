@@ -22,6 +22,7 @@ from qexp.datasets.gridded.derived import SLOPES
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, NetcdfFolder, open_folder
 from qexp.datasets.gridded.reading import FrameGrid, grid_of, read_ready
 from qexp.errors import NotFoundError, QexpError
+from qexp.limits import Limits, remarks
 from qexp.runs.signals import terminable
 
 CELLS = 2**18
@@ -37,6 +38,8 @@ class FieldModel:
     """Name → unit."""
     estimate: Callable[[Mapping[str, Array]], Mapping[str, Array]]
     """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Output → limits of its estimates, if it has some."""
     refusal: Callable[[int, int], str | None] = lambda height, width: None
     """Returns why frames of a height and width cannot be predicted, or None."""
     file: str | None = None
@@ -62,6 +65,8 @@ class FieldPrediction:
     """Height and width [cells]."""
     made: bool
     """False if the file existed already."""
+    limited: Sequence[str] = ()
+    """A sentence for each output with estimates at its limits."""
     warnings: Sequence[str] = ()
 
     @property
@@ -73,7 +78,7 @@ class FieldPrediction:
     def remarks(self) -> list[str]:
         """The number and size of frames, in words."""
         frames = "1 frame" if self.frames == 1 else f"{self.frames:,} frames"
-        return [f"{frames} of {self.size[0]} x {self.size[1]} cells"]
+        return [f"{frames} of {self.size[0]} x {self.size[1]} cells", *self.limited]
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
@@ -146,7 +151,9 @@ def predict_fields(
     key = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in fields.files]}
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         height, width = known["size"]
-        return FieldPrediction(source, target, known["frames"], (height, width), made=False)
+        cells = known["frames"] * height * width
+        limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), cells)
+        return FieldPrediction(source, target, known["frames"], (height, width), False, limited)
     grid = _lies_at(fields, grid_of(fields, model.inputs, model.resample), model.resample)
     frames = grid.frames
     if reason := model.refusal(*grid.size):
@@ -155,6 +162,7 @@ def predict_fields(
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     _require_room(target, 4 * frames * grid.size[0] * grid.size[1] * len(model.outputs))
+    at_limits = dict.fromkeys(model.limits, 0)
     try:
         # A scheduler sends SIGUSR1 shortly before the time limit.
         with (
@@ -164,14 +172,18 @@ def predict_fields(
         ):
             for start in range(0, frames, chunk):
                 stop = min(start + chunk, frames)
-                file.write(start, model.estimate(_ready(fields, model, start, stop)))
+                made = model.estimate(_ready(fields, model, start, stop))
+                file.write(start, made)
+                for name, limits in model.limits.items():
+                    at_limits[name] += limits.reached(made[name])
                 progress(stop, stop / frames)
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     warnings = [text] if (text := _another_width(source, grid, model)) else []
     about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": warnings}
-    reuse.write_record(target, key, about)
-    return FieldPrediction(source, target, frames, grid.size, made=True, warnings=warnings)
+    reuse.write_record(target, key, {**about, **({"at_limits": at_limits} if at_limits else {})})
+    limited = remarks(model.limits, model.outputs, at_limits, frames * grid.size[0] * grid.size[1])
+    return FieldPrediction(source, target, frames, grid.size, True, limited, warnings)
 
 
 def opened(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
@@ -222,6 +234,7 @@ def _described(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, st
         words = {"long_name": f"estimate of: {source.get('long_name', name)}", "units": unit}
         if "standard_name" in source:
             words["standard_name"] = str(source["standard_name"])
+        words["limits"] = str(model.limits.get(name, ""))
         made[name] = {key: text for key, text in words.items() if text}
     return made
 

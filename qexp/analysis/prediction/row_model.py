@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qexp import assemble
 from qexp.analysis.prediction.predictor import load_models
 from qexp.analysis.prediction.rows import RowModel
+from qexp.limits import limits_of
 from qexp.models.ensemble import Ensemble
 from qexp.runs.record.directory import RunDirectory
 
@@ -33,5 +34,6 @@ def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
         ranges=np.array([[one.least, one.greatest] for one in features]),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
+        limits=limits_of(spec),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )

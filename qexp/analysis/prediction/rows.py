@@ -24,6 +24,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import spread_of
 from qexp.figures.canvas import save
 from qexp.figures.map import draw_map, layers, position_columns
+from qexp.limits import Limits, remarks
 from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import FORMATS, format_of, new_file_of_rows, open_rows
 from qexp.rows.naming import Columns
@@ -62,6 +63,8 @@ class RowModel:
     outputs: Mapping[str, str]
     """Name → unit."""
     estimate: Estimate
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Output → limits of its estimates, if it has some."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
 
@@ -80,6 +83,8 @@ class RowPrediction:
     map: Path | None
     made: bool
     """False if the file existed already."""
+    limited: Sequence[str] = ()
+    """A sentence for each output with estimates at its limits."""
     warnings: Sequence[str] = ()
 
     @property
@@ -95,7 +100,7 @@ class RowPrediction:
             said.append(f"{self.outside:,} with features outside the range of the training data")
         if self.missing:
             said.append(f"{self.missing:,} without an estimate, because a feature is missing")
-        return said
+        return [*said, *self.limited]
 
 
 def targets(source: Path, target: Path, ending: str | None = None) -> list[tuple[Path, Path]]:
@@ -166,7 +171,8 @@ def predict_rows(
         key["columns"] = dict(zip(model.features, rows.features, strict=True))
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         drawn = target.with_name(known["map"]) if known["map"] else None
-        return RowPrediction(source, target, known["rows"], known["outside"], known["missing"], drawn, made=False)
+        limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), known["rows"])
+        return RowPrediction(source, target, known["rows"], known["outside"], known["missing"], drawn, False, limited)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(rows, model)
@@ -185,9 +191,11 @@ def predict_rows(
         "map": picture and picture.name,
         "features": list(model.features),
         "units": dict(model.outputs),
+        **({"at_limits": tally.at_limits} if tally.at_limits else {}),
     }
     reuse.write_record(target, key, about)
-    return RowPrediction(source, target, tally.rows, tally.outside, tally.missing, picture, made=True)
+    limited = remarks(model.limits, model.outputs, tally.at_limits, tally.rows)
+    return RowPrediction(source, target, tally.rows, tally.outside, tally.missing, picture, True, limited)
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,9 @@ class _Tally:
         import pyarrow.types as types
 
         self.rows = self.outside = self.missing = 0
+        self._model = model
+        self.at_limits = dict.fromkeys(model.limits, 0)
+        """Output with limits → number of estimates that lie at them."""
         numbers = [one.name for one in rows.kept if types.is_integer(one.type) or types.is_floating(one.type)]
         self._positions = position_columns(numbers)
         self._raster = Raster(len(layers(list(model.outputs))))
@@ -230,6 +241,9 @@ class _Tally:
         self.rows += len(outside)
         self.outside += int(outside.sum())
         self.missing += int(np.isnan(made.means).any(axis=1).sum())
+        for name, values in zip(self._model.outputs, made.means.T, strict=True):
+            if name in self.at_limits:
+                self.at_limits[name] += self._model.limits[name].reached(values)
         if self._positions is not None:
             x, y = (made.kept[name].to_numpy().astype(np.float64) for name in self._positions)
             pairs = np.stack([made.means, np.nan_to_num(made.spreads)], axis=-1).reshape(len(outside), -1)
@@ -297,12 +311,14 @@ def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
     """The columns of the new file, with their units."""
     import pyarrow as pa
 
-    def described(name: str, kind: pa.DataType, unit: str, words: str = "") -> pa.Field:
-        return pa.field(name, kind, metadata={k: v for k, v in {"unit": unit, "description": words}.items() if v})
+    def described(name: str, kind: pa.DataType, unit: str, words: str = "", limits: str = "") -> pa.Field:
+        about = {"unit": unit, "description": words, "limits": limits}
+        return pa.field(name, kind, metadata={key: text for key, text in about.items() if text})
 
     made = []
     for name, unit in model.outputs.items():
-        made.append(described(name, pa.float32(), unit, "mean over networks"))
+        limits = str(model.limits.get(name, ""))
+        made.append(described(name, pa.float32(), unit, "mean over networks", limits))
         made.append(described(spread_of(name), pa.float32(), unit, "standard deviation over networks"))
     made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
     if caution:

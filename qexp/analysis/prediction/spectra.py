@@ -22,6 +22,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.estimates import estimate_of
 from qexp.figures.canvas import save
 from qexp.figures.cores import Estimates, down_core
+from qexp.limits import Limits, remarks
 from qexp.rows.formats import format_of, new_file_of_rows
 from qexp.runs.signals import terminable
 
@@ -47,6 +48,8 @@ class SpectrumModel:
     """Name → unit."""
     estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """(spectrum, channel) → (spectrum, output)."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Output → limits of its estimates, if it has some."""
     depth_unit: str = "mm"
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution."""
@@ -65,6 +68,8 @@ class SpectrumPrediction:
     figures: Sequence[Path]
     made: bool
     """False if the file existed already."""
+    limited: Sequence[str] = ()
+    """A sentence for each output with estimates at its limits."""
     warnings: Sequence[str] = ()
 
     @property
@@ -79,7 +84,7 @@ class SpectrumPrediction:
         if self.missing_count:
             named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
             said.append(f"{self.missing_count:,} without an estimate, because their counts are all the same ({named})")
-        return said
+        return [*said, *self.limited]
 
 
 def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
@@ -131,8 +136,10 @@ def predict_spectra(
     key = {"origin": dict(model.origin), "input": found.identity}
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
         figures = [target.with_name(name) for name in known["figures"]]
+        limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), known["spectra"])
         return SpectrumPrediction(
-            source, target, known["spectra"], known["missing"], known["missing_count"], figures, False, found.warnings
+            source, target, known["spectra"], known["missing"], known["missing_count"], figures, False, limited,
+            found.warnings,
         )
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
@@ -152,10 +159,12 @@ def predict_spectra(
         "missing_count": tally.missing_count,
         "figures": [path.name for path in figures],
         "units": dict(model.outputs),
+        **({"at_limits": tally.at_limits} if tally.at_limits else {}),
     }
     reuse.write_record(target, key, about)
+    limited = remarks(model.limits, model.outputs, tally.at_limits, tally.spectra)
     return SpectrumPrediction(
-        source, target, tally.spectra, tally.missing, tally.missing_count, figures, True, found.warnings
+        source, target, tally.spectra, tally.missing, tally.missing_count, figures, True, limited, found.warnings
     )
 
 
@@ -182,7 +191,9 @@ def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> pa.S
     if found.with_parts:
         made.insert(1, pa.field("part", pa.string()))
     for name, unit in model.outputs.items():
-        made.append(pa.field(estimate_of(name), pa.float32(), metadata={"unit": unit} if unit else {}))
+        about = {"unit": unit, "limits": str(model.limits.get(name, ""))}
+        metadata = {key: text for key, text in about.items() if text}
+        made.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
     if caution:
         made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     return pa.schema(made)
@@ -237,6 +248,8 @@ class _Tally:
         self._model = model
         self.spectra = self.missing_count = 0
         self.missing: list[str] = []
+        self.at_limits = dict.fromkeys(model.limits, 0)
+        """Output with limits → number of estimates that lie at them."""
         self._drawn = Thinned(DRAWN)
 
     def add(self, piece: SpectrumPiece, estimates: NDArray[np.float32]) -> None:
@@ -244,6 +257,9 @@ class _Tally:
         self.missing += [piece.names[index] for index in missing[: max(NAMED - len(self.missing), 0)]]
         self.missing_count += len(missing)
         self.spectra += len(piece.names)
+        for name, values in zip(self._model.outputs, estimates.T, strict=True):
+            if name in self.at_limits:
+                self.at_limits[name] += self._model.limits[name].reached(values)
         self._drawn.add(piece.cores, piece.depths, estimates)
 
     def draw(self, target: Path) -> list[Path]:

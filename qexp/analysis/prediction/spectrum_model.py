@@ -12,6 +12,7 @@ from qexp.analysis.prediction.spectra import SpectrumModel
 from qexp.analysis.prediction.spectrum_sources import SpectrumLayout
 from qexp.datasets.spectra import SPECTRUM
 from qexp.errors import QexpError
+from qexp.limits import limits_of
 from qexp.runs.record.directory import RunDirectory
 
 
@@ -40,6 +41,7 @@ def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumMod
         layout=SpectrumLayout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
+        limits=limits_of(spec),
         depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )

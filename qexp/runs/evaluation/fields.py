@@ -18,6 +18,8 @@ from qexp.datasets.gridded import Frames, GriddedDataset
 from qexp.datasets.gridded.frames import THICKNESS
 from qexp.estimates import ESTIMATE
 from qexp.figures.fields import extent, thinned
+from qexp.limits import Limits
+from qexp.limits import at_limits as in_words
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import field_errors
@@ -70,6 +72,7 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
     outputs, units = model.network.outputs, record.units
     vectors = [pair for pair in dataset.vectors if set(pair) <= set(outputs)]
     tallies: dict[str, Tally] = {}
+    at_limits = dict.fromkeys(model.limits, 0)
     with deterministic():
         for frames in dataset.parts["test"]:
             tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
@@ -79,8 +82,13 @@ def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metric
                     return None
                 _add(tally, block, dataset.threshold)
                 kept.add(block)
-            kept.write(directory, units, record.caution)
+                for name, limits in model.limits.items():
+                    at_limits[name] += limits.reached(block.estimates[name])
+            kept.write(directory, units, model.limits, record.caution)
             log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
+    cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in dataset.parts["test"])
+    for name, limits in model.limits.items():
+        log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
     total = _summed(list(tallies.values()))
     errors = field_errors.document(tallies, total, units)
     _write(directory, errors)
@@ -175,7 +183,9 @@ class _KeptFrames:
                     seen = np.where(ice[index], values[index], np.float32(np.nan))
                     self._fields.setdefault(f"{name}{ending}", []).append(thinned(seen))
 
-    def write(self, directory: RunDirectory, units: Mapping[str, str], caution: str) -> None:
+    def write(
+        self, directory: RunDirectory, units: Mapping[str, str], limits: Mapping[str, Limits], caution: str
+    ) -> None:
         """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers and times."""
         import xarray
 
@@ -184,6 +194,8 @@ class _KeptFrames:
             name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix(ESTIMATE), "")})
             for name, fields in self._fields.items()
         }
+        for name, of in limits.items():
+            variables[f"{name}{ESTIMATE}"][2]["limits"] = str(of)
         coordinates: dict[str, Any] = {"frame": self._numbers}
         if frames.time is not None:
             unit = str(frames.attributes.get("time", {}).get("units", ""))

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from qexp import files
 from qexp.estimates import estimate_of
+from qexp.limits import NO_LIMITS
 from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity
 from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import RunDirectory
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
@@ -36,11 +38,9 @@ def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]
             attributes = {"units": of.unit, "long_name": of.description}
             variables[name] = ("sample", values[:, 0].cpu().numpy(), attributes)
             if name in estimates:
-                variables[estimate_of(name)] = (
-                    "sample",
-                    estimates[name][:, 0],
-                    {**attributes, "long_name": f"estimate of: {of.description}"},
-                )
+                limits, made = model.limits.get(name, NO_LIMITS), estimates[name][:, 0]
+                words = {"long_name": f"estimate of: {of.description}", **described(name, limits, of.unit, [made])}
+                variables[estimate_of(name)] = ("sample", made, {**attributes, **words})
     count = len(next(iter(test.values())))
     table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": "test"})
     directory.results.mkdir(exist_ok=True)

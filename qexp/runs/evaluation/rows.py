@@ -17,6 +17,7 @@ from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms.transform import Transform
 from qexp.estimates import estimate_of, spread_of
+from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.metrics.metric import with_training_mean
@@ -24,6 +25,7 @@ from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.groups import grouped_by
+from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import ComparisonRow, Feature, GroupErrors
@@ -158,9 +160,15 @@ def _compared(
 
 
 def _as_pair(plan: Folds, output: str) -> cross_validation.Transform | None:
-    """The output's transform for baselines, fitted to the training rows of each fold."""
+    """The output's transform and limits for baselines, the first fitted to the training rows of each fold."""
+    limits = limits_of(plan.spec).get(output, NO_LIMITS)
+
+    def limited(values: Array) -> Array:
+        within: Array = limits(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+        return within
+
     if output not in plan.spec["transforms"]:
-        return None
+        return None if limits == NO_LIMITS else (_unchanged, limited)
     transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
     assert isinstance(transform, Transform)
 
@@ -173,9 +181,13 @@ def _as_pair(plan: Folds, output: str) -> cross_validation.Transform | None:
     def inverse(values: Array) -> Array:
         tensor = torch.from_numpy(np.ascontiguousarray(values))
         inverted: Array = transform.inverse(tensor.reshape(-1, 1)).numpy().reshape(np.shape(values))
-        return inverted
+        return limited(inverted)
 
     return forward, inverse
+
+
+def _unchanged(values: Array) -> Array:
+    return values
 
 
 def _write_table(
@@ -190,12 +202,15 @@ def _write_table(
     variables: dict[str, Any] = {name: ("row", values[rows].astype(object)) for name, values in texts.items()}
     for column, output in enumerate(plan.spec["outputs"]):
         unit = dataset.units[output]
-        for name, values, words in (
-            (output, truth, "measured"),
-            (estimate_of(output), estimates, "estimate of a row that was held out"),
-            (spread_of(output), spreads, "standard deviation over the networks of its fold"),
+        limits = limits_of(plan.spec).get(output, NO_LIMITS)
+        of_limits = described(output, limits, unit, [estimates[rows, column]])
+        for name, values, words, more in (
+            (output, truth, "measured", {}),
+            (estimate_of(output), estimates, "estimate of a row that was held out", of_limits),
+            (spread_of(output), spreads, "standard deviation over the networks of its fold", {}),
         ):
-            variables[name] = ("row", values[rows, column], {"units": unit, "long_name": f"{output}: {words}"})
-    attributes = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
-    table = xarray.Dataset(variables, {"row": dataset.row_numbers(list(rows))}, attributes)
+            attributes = {"units": unit, "long_name": f"{output}: {words}", **more}
+            variables[name] = ("row", values[rows, column], attributes)
+    about = {"run": directory.name, "part": "test", **({"caution": plan.caution} if plan.caution else {})}
+    table = xarray.Dataset(variables, {"row": dataset.row_numbers(list(rows))}, about)
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))

@@ -12,10 +12,12 @@ from torch import Tensor
 from qexp import files
 from qexp.datasets.spectra import SPECTRUM
 from qexp.estimates import estimate_of
+from qexp.limits import NO_LIMITS
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.group_errors import of_groups, recorded
+from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.numbers import compared_with_baselines, intervals_over_cores, measured
 from qexp.runs.evaluation.spectra.reconstructed import Reconstructed, write_errors
@@ -52,7 +54,8 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     compared: list[ComparisonRow] = []
     errors: list[GroupErrors] = []
     columns: dict[str, tuple[Any, str, str]] = {}
-    """Variable of the file of predictions → values, unit and description."""
+    """Variable of the file of predictions → values, unit and description; then its attributes on limits."""
+    of_limits: dict[str, dict[str, Any]] = {}
     if reconstructed is not None:
         results[SPECTRUM] = reconstructed.sums.values()
         columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
@@ -70,8 +73,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         compared += with_baselines
         columns[name] = (truth, unit, f"{name}: measured")
         columns[estimate_of(name)] = (estimates, unit, f"{name}: estimated")
+        limits = subject.model.limits.get(name, NO_LIMITS)
+        of_limits[estimate_of(name)] = described(name, limits, unit, [estimates])
     group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
-    _write_predictions(directory, subject, columns, attempt.caution)
+    _write_predictions(directory, subject, columns, of_limits, attempt.caution)
     return Results({"test": results}, {"test": intervals}, tuple(compared), groups=recorded(errors))
 
 
@@ -82,7 +87,11 @@ def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _write_predictions(
-    directory: RunDirectory, subject: Subject, columns: Mapping[str, tuple[Any, str, str]], note: str
+    directory: RunDirectory,
+    subject: Subject,
+    columns: Mapping[str, tuple[Any, str, str]],
+    of_limits: Mapping[str, Mapping[str, Any]],
+    note: str,
 ) -> None:
     """Write tables with a line per test spectrum; the one that marks the run as evaluated comes last."""
     import xarray
@@ -96,6 +105,7 @@ def _write_predictions(
     variables: dict[str, Any] = {name: ("spectrum", values.astype(object)) for name, values in identified.items()}
     depth = (dataset.depths[test], dataset.units.get("depth", ""), "depth in the core")
     for name, (values, unit, words) in {"depth": depth, **columns}.items():
-        variables[name] = ("spectrum", np.asarray(values), {"units": unit, "long_name": words})
+        about = {"units": unit, "long_name": words, **of_limits.get(name, {})}
+        variables[name] = ("spectrum", np.asarray(values), about)
     whole = xarray.Dataset(variables, {"spectrum": test}, attributes(directory, note))
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(whole.to_netcdf(engine="h5netcdf")))
