@@ -56,7 +56,7 @@ def write_spectra(folder: Path, rows=range(COUNT), info=True) -> Path:
 
 def columns() -> dict[str, object]:
     counts = {f"channel_{channel}": SPECTRA[:, channel] for channel in range(CHANNELS)}
-    return {"filename": NAMES, "core": CORES, "depth": DEPTHS, **counts}
+    return {"filename": NAMES, "core": CORES, "depth": DEPTHS, "voltage": [10] * COUNT, **counts}
 
 
 def read(path):
@@ -75,7 +75,8 @@ def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, 
     info.write_text("\n".join([head, *reversed(lines)]))
     made = predict_spectra(folder, tmp_path / "made.csv", model_of())
     rows = read(tmp_path / "made.csv")
-    assert list(rows[0]) == ["name", "core", "depth", "toc_estimate"]
+    assert list(rows[0]) == ["name", "core", "depth", "voltage", "toc_estimate"]
+    assert {row["voltage"] for row in rows} == {"10"}
     assert [(row["name"], row["core"], float(row["depth"])) for row in rows] == list(
         zip(NAMES, CORES, DEPTHS, strict=True)
     )[::-1]
@@ -103,6 +104,77 @@ def test_of_a_folder_of_parts_both_are_estimated_and_told_apart(tmp_path):
     rows = read(tmp_path / "made.csv")
     assert [row["part"] for row in rows] == ["train"] * 100 + ["test"] * 50
     assert [row["name"] for row in rows] == NAMES
+
+
+INFO = [
+    "filename,site,depth,mid_depth_mm,core_given,core,part,toc_estimate,voltage,remark",
+    "s_000.csv,S1,,5.5,x,old 1,007,1.5,10,",
+    "s_001.csv,S1,3,15,y,old 2,008,NA,30,turbidite",
+    's_002.csv,S2,4,25.5,z,old 3,009,2.25,30,"grey, soft"',
+]
+"""Columns with names that predictions use: `depth` is not the depth, and `core` not the core, of these spectra."""
+
+
+def described(tmp_path: Path) -> Path:
+    folder = write_spectra(tmp_path / "described", range(3))
+    (folder / "info.csv").write_text("\n".join(INFO) + "\n")
+    return folder
+
+
+def described_table(path: Path) -> Path:
+    """The same in one table."""
+    counts = [",".join(map(str, SPECTRA[row])) for row in range(3)]
+    head = ",".join(f"channel_{channel}" for channel in range(CHANNELS))
+    lines = [f"{line},{end}" for line, end in zip(INFO, [head, *counts], strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+ELSEWHERE = SpectrumLayout(CHANNELS, "channel_", "site", "mid_depth_mm")
+
+
+@pytest.mark.parametrize("source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")])
+def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(tmp_path, source):
+    found = source(tmp_path)
+    predict_spectra(found, tmp_path / "made.csv", model_of(layout=ELSEWHERE))
+    assert [list(row.items()) for row in read(tmp_path / "made.csv")] == [
+        [
+            ("name", f"s_00{row}.csv"), ("core", site), ("depth", depth), ("site", site), ("depth_given", given),
+            ("mid_depth_mm", depth), ("core_given", letter), ("core_given_given", old), ("part", part),
+            ("toc_estimate_given", other), ("voltage", voltage), ("remark", remark),
+            ("toc_estimate", read(tmp_path / "made.csv")[row]["toc_estimate"]),
+        ]
+        for row, (site, depth, given, letter, old, part, other, voltage, remark) in enumerate([
+            ("S1", "5.5", "", "x", "old 1", "007", "1.5", "10", ""),
+            ("S1", "15", "3", "y", "old 2", "008", "", "30", "turbidite"),
+            ("S2", "25.5", "4", "z", "old 3", "009", "2.25", "30", "grey, soft"),
+        ])
+    ]  # fmt: skip
+    made = [np.float32(row["toc_estimate"]) for row in read(tmp_path / "made.csv")]
+    assert made == EXPECTED[:3].tolist()
+
+
+def test_numbers_stay_numbers_where_the_format_has_them(tmp_path):
+    predict_spectra(described(tmp_path), tmp_path / "made.parquet", model_of(layout=ELSEWHERE))
+    types = {one.name: str(one.type) for one in pyarrow.parquet.read_schema(tmp_path / "made.parquet")}
+    assert {name: types[name] for name in ("depth_given", "mid_depth_mm", "part", "toc_estimate_given", "voltage")} == {
+        "depth_given": "int64", "mid_depth_mm": "double", "part": "string", "toc_estimate_given": "double",
+        "voltage": "int64",
+    }  # fmt: skip
+    table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
+    assert table["depth_given"].to_pylist() == [None, 3, 4]
+
+
+def test_parts_with_other_columns_have_all_of_them_empty_where_a_part_has_none(tmp_path):
+    write_spectra(tmp_path / "all" / "train", range(2))
+    test = write_spectra(tmp_path / "all" / "test", range(2, 4))
+    info = test / "info.csv"
+    info.write_text("filename,core,depth,year\n" + "".join(f"{NAMES[row]},C,1,2003\n" for row in (2, 3)))
+    predict_spectra(tmp_path / "all", tmp_path / "made.csv", model_of())
+    rows = read(tmp_path / "made.csv")
+    assert [(row["part"], row["voltage"], row["year"]) for row in rows] == [
+        ("train", "10", ""), ("train", "10", ""), ("test", "", "2003"), ("test", "", "2003"),
+    ]  # fmt: skip
 
 
 def write_image(path: Path) -> None:

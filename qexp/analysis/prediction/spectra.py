@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
@@ -35,6 +36,8 @@ CHUNK = 512
 """Number of spectra that are read and written at a time."""
 DRAWN = 10_000
 """Largest number of points in a figure."""
+NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
+"""Columns of the new file."""
 NAMED = 3
 """Largest number of spectra without an estimate that are listed by name."""
 
@@ -117,8 +120,10 @@ def predict_spectra(
 ) -> SpectrumPrediction:
     """Predict from all spectra of a folder or table, in memory that does not grow with their number.
 
-    The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), then
-    `<output>_estimate` for every output, and `caution` if the run has one. A record is written beside it as
+    The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all
+    other columns that describe the spectra, then `<output>_estimate` for every output, and `caution` if the run has
+    one. A column of the source whose name the new file uses otherwise, such as `depth` where the depth is another
+    column, is called `<name>_given` in it. A record is written beside it as
     `<file>.json`, and the estimates along each core as `<stem>.png`. A file that the same run made from the same
     spectra is left as it is.
 
@@ -144,12 +149,12 @@ def predict_spectra(
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(model)
-    schema = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
+    schema, carried = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
     # A scheduler sends SIGUSR1 shortly before the time limit.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
             estimates = _estimated(piece.counts, model)
-            sink.write(_table(piece, estimates, schema))
+            sink.write(_table(piece, estimates, schema, carried))
             tally.add(piece, estimates)
             progress(tally.spectra, piece.done)
         figures = tally.draw(target)
@@ -178,37 +183,40 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
     return estimates
 
 
-def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> pa.Schema:
-    """The columns of the new file, with their units."""
+def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> tuple[pa.Schema, dict[str, str]]:
+    """The columns of the new file, with their units; and column of the source → its name among them."""
     import pyarrow as pa
 
-    depth = {"unit": model.depth_unit} if model.depth_unit else {}
-    made = [
-        pa.field("name", pa.string()),
-        pa.field("core", pa.string()),
-        pa.field("depth", pa.float64(), metadata=depth),
-    ]
-    if found.with_parts:
-        made.insert(1, pa.field("part", pa.string()))
+    texts, layout = [NAME, *([PART] if found.with_parts else []), CORE], model.layout
+    before = [pa.field(name, pa.string()) for name in texts]
+    before.append(pa.field(DEPTH, pa.float64(), metadata={"unit": model.depth_unit} if model.depth_unit else {}))
+    after = []
     for name, unit in model.outputs.items():
         about = {"unit": unit, "limits": str(model.limits.get(name, ""))}
         metadata = {key: text for key, text in about.items() if text}
-        made.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
+        after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
     if caution:
-        made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
-    return pa.schema(made)
+        after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
+    there = {name for name, column in ((CORE, layout.core), (DEPTH, layout.depth)) if name == column}
+    others = [name for name in found.kept.names if name not in there]
+    carried = new_names(others, [one.name for one in (*before, *after)])
+    kept = [found.kept.field(name).with_name(new) for name, new in carried.items()]
+    return pa.schema([*before, *kept, *after]), carried
 
 
-def _table(piece: SpectrumPiece, estimates: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
+def _table(
+    piece: SpectrumPiece, estimates: NDArray[np.float32], schema: pa.Schema, carried: Mapping[str, str]
+) -> pa.Table:
     import pyarrow as pa
 
     columns: dict[str, Any] = {
-        "name": pa.array(piece.names),
-        "part": pa.array(piece.parts),
-        "core": pa.array([core or None for core in piece.cores], pa.string()),
+        NAME: pa.array(piece.names),
+        PART: pa.array(piece.parts),
+        CORE: pa.array([core or None for core in piece.cores], pa.string()),
         # NaN becomes a missing value.
-        "depth": pa.array(piece.depths, from_pandas=True),
+        DEPTH: pa.array(piece.depths, from_pandas=True),
     }
+    columns |= {new: piece.kept[name] for name, new in carried.items()}
     values = iter(estimates.T)
     for one in schema:
         if one.name not in columns:

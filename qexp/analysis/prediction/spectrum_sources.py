@@ -8,18 +8,22 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.carried import TypesOfTexts, column_of
 from qexp.datasets.spectra.folders import INFO, KEPT_FOR_VALIDATION, SPECTRA, compare, counts_of, described, files_in
 from qexp.datasets.spectra.rows import TEST, TRAIN, Findings, depth_like, depths_of
 from qexp.datasets.spectra.tables import NAMES, CountTable, add_troubles
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.rows.chunks import in_equal_chunks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTS = (TRAIN, TEST)
 BESIDE = (INFO, KEPT_FOR_VALIDATION, "README.md")
@@ -48,6 +52,8 @@ class SpectrumPiece:
     """NaN where unknown."""
     parts: list[str]
     """For each spectrum its folder if that is one of `PARTS`, else empty."""
+    kept: pa.Table
+    """Further columns, as in the source's `kept`."""
     counts: NDArray[np.float32]
     """(spectrum, channel)"""
     done: float
@@ -65,6 +71,8 @@ class PredictionSource(Protocol):
     """Whether the spectra are divided into `train/` and `test/`."""
     warnings: Sequence[str]
     """What a user may have meant otherwise: depths under another name."""
+    kept: pa.Schema
+    """All columns that describe the spectra except for their names, core and depth included, with units."""
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
@@ -93,14 +101,14 @@ class FolderOfSpectra:
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         self.path, self.layout = path, layout
         self._groups = list(self._found())
-        self._count, identities, findings = 0, [], Findings()
+        self._count, identities, findings, types = 0, [], Findings(), TypesOfTexts()
         warnings: list[str] = []
         for group in self._groups:
             names = self._names(group)
             self._count += len(names)
             identities.append([group.part, *_listing(group.folder)])
             if group.lists:
-                warnings += self._check_lists(group, names, findings)
+                warnings += self._check_lists(group, names, findings, types)
                 identities[-1] += map(reuse.identity, group.lists)
         if not self._count:
             shown = ", ".join(str(group.folder) for group in self._groups)
@@ -110,6 +118,7 @@ class FolderOfSpectra:
         self.folders: Sequence[Path] = [group.folder for group in self._groups]
         self.with_parts = any(group.part for group in self._groups)
         self.warnings: Sequence[str] = warnings
+        self.kept = types.schema()
 
     def _found(self) -> Iterator[_Group]:
         parts = [part for part in PARTS if (self.path / part / SPECTRA).is_dir()]
@@ -129,8 +138,13 @@ class FolderOfSpectra:
     def _names(self, group: _Group) -> list[str]:
         return [name for name in files_in(group.folder) if name not in BESIDE]
 
-    def _check_lists(self, group: _Group, files: Sequence[str], findings: Findings) -> list[str]:
-        """Report rows without a file, files without a row, and a missing column of cores; warn if depths are lost."""
+    def _check_lists(
+        self, group: _Group, files: Sequence[str], findings: Findings, types: TypesOfTexts
+    ) -> list[str]:
+        """Report rows without a file, files without a row, and a missing column of cores; note types of columns.
+
+        Returns a warning if depths are lost.
+        """
         info, names = group.lists[0], dict[str, None]()
         warnings: list[str] = []
         for name, columns in self._listed(group, findings):
@@ -140,6 +154,7 @@ class FolderOfSpectra:
                 near = suggestion(self.layout.core, columns)
                 findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
             names[name] = None
+            types.add(columns)
         compare(group.folder, files, info, names, findings)
         return warnings
 
@@ -170,6 +185,8 @@ class FolderOfSpectra:
                 seen.add(name)
 
     def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> SpectrumPiece:
+        import pyarrow as pa
+
         findings, layout = Findings(), self.layout
         groups, names, columns = zip(*spectra, strict=True)
         depths = [row.get(layout.depth or "", "") for row in columns]
@@ -179,6 +196,7 @@ class FolderOfSpectra:
             [row.get(layout.core, "") for row in columns],
             depths_of(depths, names, place, findings),
             [group.part for group in groups],
+            pa.table([column_of([row.get(one.name, "") for row in columns], one.type) for one in self.kept], self.kept),
             counts_of([group.folder / name for group, name, _ in spectra], layout.channels, findings),
             read / self._count,
         )
@@ -190,6 +208,8 @@ class TableOfSpectra:
     """A table with a spectrum per row; see `CountTable`."""
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
+        import pyarrow as pa
+
         self.path, self.layout = path, layout
         self.identity: Any = reuse.identity(path)
         self.folders: Sequence[Path] = []
@@ -199,20 +219,29 @@ class TableOfSpectra:
         self._table.require_channels(findings)
         findings.refuse()
         self.warnings: Sequence[str] = without_depths(layout, self._table.others, path)
+        self._named = next((column for column in NAMES if column in self._table.others), None)
+        kept = self._table.types(column for column in self._table.others if column != self._named)
+        # Cores are read as they are written: "7.50" stays that.
+        cores = [one.with_type(pa.string()) if one.name == layout.core else one for one in kept]
+        self.kept = pa.schema(cores)
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        named = next((column for column in NAMES if column in self._table.others), None)
-        core, depth = self.layout.core, self.layout.depth
+        import pyarrow as pa
+
+        named, core, depth = self._named, self.layout.core, self.layout.depth
         wanted = [column for column in (named, core, depth) if column is not None and column in self._table.others]
+        kept = pa.schema([*([(named, pa.string())] if named else []), *self.kept])
         first = 0
-        for chunk in in_equal_chunks(self._table.chunks(dict.fromkeys(wanted), size), size):
+        for chunk in in_equal_chunks(self._table.chunks(kept, size), size):
             findings, count = Findings(), len(chunk.features)
             add_troubles(chunk.features, self.path, first, findings)
-            texts = {name: [(text or "").strip() for text in chunk.kept[name].to_pylist()] for name in wanted}
+            texts = {name: _as_texts(chunk.kept[name]) for name in wanted}
             names = texts[named] if named else [str(first + row + 1) for row in range(count)]
             depths = depths_of(texts.get(depth or "", [""] * count), names, f"{self.path}: column '{depth}'", findings)
             findings.refuse()
-            yield SpectrumPiece(names, texts.get(core, [""] * count), depths, [""] * count, chunk.features, chunk.done)
+            beside = chunk.kept.select(self.kept.names)
+            cores, no_parts = texts.get(core, [""] * count), [""] * count
+            yield SpectrumPiece(names, cores, depths, no_parts, beside, chunk.features, chunk.done)
             first += count
 
 
@@ -225,6 +254,9 @@ def without_depths(layout: SpectrumLayout, columns: Collection[str], listed: Pat
         f"{listed} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
         f"rename {near} if it is that depth"
     ]
+def _as_texts(column: pa.ChunkedArray) -> list[str]:
+    """The values as texts without surrounding spaces; empty where they are missing."""
+    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
 
 
 def _listing(folder: Path) -> list[Any]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from qexp.errors import DatasetError
 from qexp.rows.chunks import Chunk, Rows
 from qexp.rows.formats import open_table
 from qexp.rows.values import TableError, number
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NAMES = ("filename", "name")
 """Columns that may hold the names of spectra; without one, spectra are numbered from 1."""
@@ -64,12 +67,23 @@ class CountTable:
         """All columns except the counts."""
         return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
 
-    def chunks(self, texts: Iterable[str] = (), size: int = CHUNK) -> Iterator[Chunk]:
-        """The counts as features, and some other columns as texts."""
+    def types(self, names: Iterable[str]) -> pa.Schema:
+        """Some of the other columns, with the types in which they are kept, and units that the file has."""
         import pyarrow as pa
 
-        kept = pa.schema([(name, pa.string()) for name in texts])
-        return Rows(self._table, self.counts, kept, pa.float32()).chunks(size)
+        units = self._table.units
+        return pa.schema(
+            [
+                one.with_metadata({"unit": units[one.name]}) if units.get(one.name) else one
+                for one in self._table.types(list(names))
+            ]
+        )
+
+    def chunks(self, kept: pa.Schema | None = None, size: int = CHUNK) -> Iterator[Chunk]:
+        """The counts as features, and some other columns."""
+        import pyarrow as pa
+
+        return Rows(self._table, self.counts, pa.schema([]) if kept is None else kept, pa.float32()).chunks(size)
 
     def _columns_by_number(self) -> dict[int, str]:
         numbered = re.compile(re.escape(self._columns) + r"(\d+)")
