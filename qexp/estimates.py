@@ -10,12 +10,26 @@ SPREAD = "_spread"
 """Standard deviation over the networks of an ensemble."""
 
 
+SALIENCY = "_saliency"
+"""Mean over test samples of input times gradient, and with `MAGNITUDE` of its absolute value."""
+
+MAGNITUDE = "_magnitude"
+
+
 def estimate_of(output: str) -> str:
     return f"{output}{ESTIMATE}"
 
 
 def spread_of(output: str) -> str:
     return f"{output}{SPREAD}"
+
+
+def saliency_of(output: str) -> str:
+    return f"{output}{SALIENCY}"
+
+
+def saliency_magnitude_of(output: str) -> str:
+    return f"{output}{SALIENCY}{MAGNITUDE}"
 
 
 def outputs_among(names: Iterable[Hashable]) -> list[str]:

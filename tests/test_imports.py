@@ -176,6 +176,7 @@ PRINTING = {
     "did_you_mean": "near names, for errors",
     "errors": "what is raised, and the exit codes",
     "files": "JSON, CSV and sizes as texts",
+    "limits": "limits of estimates in words",
     "metrics.recorded": "units and roundings of metrics",
     "runs.record.state": "the states and their words",
     "runs.schedulers": "the names of launchers, for help texts",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, TITLE, plain_numbers, resolution, sized, titled
 from qexp.figures.panel_grid import panel_grid
+from qexp.quantities import typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +30,8 @@ LEAST_COUNTS = 0.5
 HIDDEN = "0.9"
 """The grey of hidden channels."""
 
-WIDE, HIGH, OF_ERRORS = 3.7, 1.75, (9.0, 3.2)
-"""Sizes of the panels of a spectrum, and of the panel of errors by energy [inch]."""
+WIDE, HIGH, OF_ERRORS, WIDE_PANEL = 3.7, 1.75, (9.0, 3.2), 9.0
+"""Sizes of the panels of a spectrum, of the panel of errors by energy, and width of those of saliency [inch]."""
 
 WIDE_SAMPLE, IN_A_ROW = 3.4, 3
 """Width of a panel of a sample [inch], and number of such panels in a row."""
@@ -47,6 +48,21 @@ class Reconstruction:
     counts: Array
     reconstructed: Array
     hidden: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """Input times gradient of an estimate, averaged over test spectra, (channel,) each."""
+
+    output: str
+    unit: str
+    mean: Array
+    magnitude: Array
+    """Mean of the absolute value."""
+    counts: Array
+    """Mean counts of the spectra."""
+    spectra: int
+    """Their number."""
 
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
@@ -144,6 +160,38 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     return made
 
 
+def saliency(of: Saliency, where: Array | None, note: str) -> Figure:
+    """The mean spectrum, and below it how much each channel raises or lowers the estimate, with elements marked.
+
+    where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    note   caution on the numbers, may be empty
+    """
+    made, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15)
+    made.set_dpi(resolution())
+    x = _positions(where, len(of.counts))
+    spectrum.plot(x, np.maximum(of.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
+    spectrum.set_yscale("log")
+    spectrum.set_ylim(bottom=LEAST_COUNTS)
+    spectrum.set_ylabel("mean counts")
+    spectrum.tick_params(labelbottom=False)
+    axis.fill_between(x, 0, np.maximum(of.mean, 0), color=COLOURS[1], linewidth=0, label="mean: raises the estimate")
+    axis.fill_between(x, np.minimum(of.mean, 0), 0, color=COLOURS[0], linewidth=0, label="mean: lowers the estimate")
+    axis.plot(x, of.magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
+    axis.axhline(0, color="0.2", linewidth=0.5)
+    unit = typeset(of.unit)
+    axis.set_ylabel("input × gradient" + (f" ({unit})" if unit else ""))
+    axis.set_xlabel(_label(where))
+    for panel in (spectrum, axis):
+        _span(panel, x)
+    plain_numbers(spectrum.yaxis)
+    if where is not None:
+        for energy in _mark_elements(spectrum, dict(_lines(float(where[0]), float(where[-1])))):
+            axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
+    axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    titled(made, f"{of.output}: mean contribution of channels to the estimates of {of.spectra:,} test spectra", note)
+    return made
+
+
 def _drawable(values: Array) -> NDArray[np.bool_]:
     """Counts for a logarithmic axis, with zero replaced."""
     return np.asarray(np.isfinite(values) & (values > 0))
@@ -159,8 +207,11 @@ def _lines(lowest: float, highest: float) -> Iterator[tuple[str, float]]:
             yield element, energy
 
 
-def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
-    """A thin line through the panel for each element, and its symbol above, in another row if symbols would touch."""
+def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
+    """A thin line through the panel for each element, and its symbol above, in another row if symbols would touch.
+
+    Returns the energies of those that are marked.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = axis.figure.canvas
@@ -168,6 +219,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
     ends = [-np.inf] * MOST_LEVELS
     """End of the last symbol in each row [pixel]."""
+    marked = []
     for element, energy in of_elements.items():
         text = axis.text(
             energy,
@@ -185,12 +237,14 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> None:
             text.remove()
             continue
         ends[level] = box.x1
+        marked.append(energy)
         top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
         text.set_y(top)
         axis.plot(
             [energy, energy], [0, top], transform=axis.get_xaxis_transform(), color="0.75", linewidth=0.5, zorder=0,
             clip_on=False, scalex=False, scaley=False,
         )  # fmt: skip
+    return marked
 
 
 def _shade(axis: Axes, x: Array, hidden: NDArray[np.bool_]) -> None:

@@ -40,20 +40,21 @@ class Inversion(nn.Module):
         An ensemble's spread is that of these: limits would hide how far its networks differ.
         """
         made = self.network({name: self.transformed(name, samples[name]) for name in self.network.inputs})
-        return self._inverted(made, samples)
+        return self.unlimited(made, samples)
 
     def in_units(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's transformed outputs in their own units, by the inverse transforms, and within their limits.
 
         samples  the inputs in their own units, which some inverse transforms need (of an output that is also an input)
         """
-        return self.limited(self._inverted(made, samples))
+        return self.limited(self.unlimited(made, samples))
 
     def limited(self, estimates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Estimates of outputs, each within its limits."""
         return {name: self.limits.get(name, NO_LIMITS)(values) for name, values in estimates.items()}
 
-    def _inverted(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def unlimited(self, made: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Like `in_units`, before limits."""
         return {name: self._inverse(name, values.float(), samples) for name, values in made.items()}
 
     def _inverse(self, name: str, values: Tensor, samples: Mapping[str, Tensor]) -> Tensor:

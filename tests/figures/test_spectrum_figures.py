@@ -12,7 +12,7 @@ from qexp.figures import spectra
 from qexp.figures.canvas import DPI, save
 from qexp.figures.cores import Estimates, down_core, estimates_by_core
 from qexp.figures.panel_grid import panel_grid
-from qexp.figures.spectra import Reconstruction, energies, errors_by_energy, reconstructions
+from qexp.figures.spectra import Reconstruction, Saliency, energies, errors_by_energy, reconstructions, saliency
 from qexp.forward.xray_data import lines
 
 NOTE = "tested on spectra that were trained on"
@@ -40,10 +40,18 @@ def of_channels(seed=0):
     return {name: np.exp(random.normal(size=2048)) for name in ("network", "mean training spectrum", "noise")}
 
 
+def of_saliency(seed=0):
+    random = np.random.default_rng(seed)
+    counts = spectrum(seed).reconstructed
+    mean = np.sin(np.arange(2048) / 60) * counts / counts.max() + random.normal(0, 0.02, 2048)
+    return Saliency("toc", "wt%", mean, np.abs(mean) + 0.05, counts, 256)
+
+
 FIGURES = {
     "by core": lambda note: estimates_by_core(of_cores(), note),
     "down core": lambda note: down_core(of_cores(9), note),
     "reconstructions": lambda note: reconstructions([spectrum(0), spectrum(1)], WHERE, note),
+    "saliency": lambda note: saliency(of_saliency(), WHERE, note),
     "errors by energy": lambda note: errors_by_energy(of_channels(), WHERE, note),
 }
 

@@ -26,7 +26,7 @@ DRAWN = {
     "stones_0": {"held_out", "residuals", "fold_curves"},
     "domes_0": {"learning_curve", "errors_by_thickness", *FRAMES},
     "masked_0": {"learning_curve", "errors_by_energy", "reconstructions"},
-    "scratch_0": {"learning_curve", "estimates_by_core", "down_core"},
+    "scratch_0": {"learning_curve", "estimates_by_core", "down_core", "saliency"},
 }
 """Run → its figures, without the endings of the files."""
 
@@ -187,6 +187,7 @@ def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(he
     [
         ("domes_0", "frames", lambda run: shutil.rmtree(run / "results/frames")),
         ("masked_0", "reconstructions", lambda run: (run / "results/reconstructions.nc").unlink()),
+        ("scratch_0", "saliency", lambda run: (run / "results/saliency.nc").unlink()),
         ("sound_0", "matrix", lambda run: without_held_out(run / "matrices/sound/record.json")),
     ],
 )

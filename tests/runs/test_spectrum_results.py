@@ -18,11 +18,12 @@ from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.modules.spectrum_patches import hidden_channels
 from qexp.models.network import initialise
+from qexp.models.saliency import input_times_gradient
 from qexp.runs.attempt import Attempt, OwnRecord
 from qexp.runs.display import Silent
 from qexp.runs.evaluation import spectra
 from qexp.runs.evaluation.group_errors import RECORDED, of_groups, recorded
-from qexp.runs.evaluation.spectra import evaluate
+from qexp.runs.evaluation.spectra import evaluate, saliency
 from qexp.runs.evaluation.spectra.numbers import inner_folds
 from qexp.runs.evaluation.spectra.subject import Subject
 from qexp.runs.record.directory import RunDirectory
@@ -158,6 +159,7 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
     assert {path.name for path in directory.results.iterdir()} == {
         "errors.csv",
         "predictions.csv",
+        "saliency.nc",
         "test_predictions.nc",
     }
 
@@ -190,6 +192,72 @@ def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r
     ]
     assert found.groups[-1].metrics["r2"] is None
     assert found.groups[0].metrics["mae"] == float(written[1]["mae"])
+
+
+LINEAR = {
+    "inputs": ["spectrum"],
+    "outputs": ["toc"],
+    "transforms": {"spectrum": {"type": "log1p", "parameters": {}}, "toc": {"type": "standardize", "parameters": {}}},
+    "limits": {"toc": [0.9, 1.0]},
+    "model": {
+        "inputs": {"spectrum": INPUTS["spectrum"]},
+        "operations": {"head": {"module": "denses", "parameters": {"filters": [1], "activation": "linear"}}},
+        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["head"]}],
+    },
+}
+
+
+def test_saliency_of_a_linear_network_is_weight_times_input_and_limits_do_not_hide_it(dataset, directory):
+    of = network(LINEAR, dataset)
+    evaluated(directory, of)
+    (weight,) = (one for name, one in of.model.named_parameters() if name.endswith("weight"))
+    targets = dataset.targets[of.train]
+    seen = np.log1p(dataset.read(of.test).astype(np.float64))
+    each = seen * weight.detach().numpy().ravel() * targets.std(ddof=1)
+    with xarray.open_dataset(directory.results / "saliency.nc") as found:
+        np.testing.assert_allclose(found["toc_saliency"], each.mean(axis=0), rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(found["toc_saliency_magnitude"], np.abs(each).mean(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(found["counts"], dataset.read(of.test).mean(axis=0))
+        np.testing.assert_allclose(found["energy"], 1.0 + 0.05 * np.arange(cores.CHANNELS))
+        assert found["toc_saliency"].attrs["units"] == "wt%"
+        assert (found.attrs["spectra"], found.attrs["of"]) == (len(of.test), len(of.test))
+
+
+def test_saliency_is_the_slope_of_the_estimate_itself_and_leaves_the_model_as_it_was(dataset):
+    of = network(REGRESSOR, dataset)
+    samples = {name: values[:4].double() for name, values in of.data.test.items()}
+    model = of.model.double().train()
+    found = input_times_gradient(model, samples, "toc", "spectrum")
+    assert model.training
+    assert all(weight.grad is None for weight in model.parameters())
+    model.eval()
+    seen = model.transformed("spectrum", samples["spectrum"])
+    step = 1e-3
+    for channel in (3, 20, 40):
+        moved = [seen.clone() for _ in range(2)]
+        for values, sign in zip(moved, (1, -1), strict=True):
+            values[:, channel] += sign * step
+        above, below = (
+            model.transforms["toc"].inverse(model.network({"spectrum": values})["toc"]).detach() for values in moved
+        )
+        slope = (above - below)[:, 0] / (2 * step)
+        torch.testing.assert_close(found[:, channel], seen[:, channel] * slope, rtol=1e-3, atol=1e-5)
+
+
+def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, directory, monkeypatch):
+    of = network(LINEAR, dataset)
+    whole = {}
+    for most in (len(of.test), 3):
+        monkeypatch.setattr(saliency, "MOST", most)
+        evaluated(directory, of)
+        with xarray.open_dataset(directory.results / "saliency.nc") as found:
+            whole[most] = found.load()
+    few = input_times_gradient(
+        of.model, {name: values[[0, 8, 17]] for name, values in of.data.test.items()}, "toc", "spectrum"
+    )
+    np.testing.assert_allclose(whole[3]["toc_saliency"], few.numpy().mean(axis=0), rtol=1e-4, atol=1e-7)
+    assert (whole[3].attrs["spectra"], whole[3].attrs["of"]) == (3, 18)
+    assert not np.allclose(whole[3]["toc_saliency"], whole[18]["toc_saliency"])
 
 
 def test_a_record_holds_the_errors_of_a_hundred_groups_and_the_table_those_of_all():

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.estimates import estimate_of
+from qexp.estimates import estimate_of, saliency_magnitude_of, saliency_of
 from qexp.figures.cores import Estimates
 from qexp.figures.cores import down_core as profiles
 from qexp.figures.cores import estimates_by_core as by_core
-from qexp.figures.spectra import Reconstruction
+from qexp.figures.spectra import Reconstruction, Saliency
 from qexp.figures.spectra import errors_by_energy as by_energy
 from qexp.figures.spectra import reconstructions as reconstructed
+from qexp.figures.spectra import saliency as salient
 from qexp.runs.figures.sources import (
     FIGURES_FOLDER,
     FigureOfRun,
@@ -26,7 +27,7 @@ from qexp.runs.figures.sources import (
     texts,
     unit,
 )
-from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, RunDirectory
+from qexp.runs.record.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 if TYPE_CHECKING:
@@ -80,6 +81,24 @@ def errors_by_energy(directory: RunDirectory) -> Pictures:
     yield FIGURES_FOLDER / "errors_by_energy", made
 
 
+def saliency(directory: RunDirectory) -> Pictures:
+    """How much each channel contributes to the estimates; no figure if the run estimates no number."""
+    for name in directory.spec()["outputs"]:
+        if name == SPECTRUM:
+            continue
+        found = table(directory.results / SALIENCY, [saliency_of(name)])
+        shown = Saliency(
+            name,
+            unit(found, saliency_of(name)),
+            found[saliency_of(name)].values,
+            found[saliency_magnitude_of(name)].values,
+            found["counts"].values,
+            int(found.attrs["spectra"]),
+        )
+        where = found["energy"].values if "energy" in found.coords else None
+        yield FIGURES_FOLDER / "saliency", salient(shown, where, directory.record().caution)
+
+
 def reconstructions(directory: RunDirectory) -> Pictures:
     """Some test spectra, their visible channels and reconstructions; no figure if the run reconstructs no spectra."""
     if SPECTRUM not in directory.spec()["outputs"]:
@@ -110,6 +129,7 @@ FIGURES: Mapping[str, FigureOfRun] = {
     "learning_curve": learning_curve,
     "estimates_by_core": estimates_by_core,
     "down_core": down_core,
+    "saliency": saliency,
     "errors_by_energy": errors_by_energy,
     "reconstructions": reconstructions,
 }

@@ -22,6 +22,8 @@ RECONSTRUCTIONS = "reconstructions.nc"
 
 ERRORS_BY_ENERGY = "errors_by_energy.csv"
 
+SALIENCY = "saliency.nc"
+
 MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
 """Of a matrix, in its folder."""
 

@@ -21,6 +21,7 @@ from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.spectra.numbers import compared_with_baselines, intervals_over_cores, measured
 from qexp.runs.evaluation.spectra.reconstructed import Reconstructed, write_errors
+from qexp.runs.evaluation.spectra.saliency import write_saliency
 from qexp.runs.evaluation.spectra.subject import AT_ONCE, CORE, Array, Subject, attributes, identifiers, write_table
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import ComparisonRow, GroupErrors
@@ -37,16 +38,9 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
     reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
-    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
-    with deterministic():
-        for samples in _in_blocks(subject.data.test):
-            if attempt.interrupted():
-                return None
-            made = subject.model.estimate(samples)
-            for name, blocks in numbers.items():
-                blocks.append(made[name][:, 0].double().cpu().numpy())
-            if reconstructed is not None:
-                reconstructed.add(made, samples, subject)
+    numbers = _estimated(attempt, subject, reconstructed)
+    if numbers is None:
+        return None
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(dataset.cores[test])))
     files.make_folder(directory.results)
     results: dict[str, Any] = {}
@@ -61,8 +55,8 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         columns["hidden_rmse"] = (reconstructed.of_spectra, "counts", "RMSE of the channels that were hidden")
         errors += reconstructed.errors_by_core()
         write_errors(directory, subject, reconstructed, attempt.caution)
-    for name, blocks in numbers.items():
-        estimates, truth, unit = np.concatenate(blocks), measured(dataset, test), dataset.units.get(name, "")
+    for name, estimates in numbers.items():
+        truth, unit = measured(dataset, test), dataset.units.get(name, "")
         results[name] = evaluate_metrics(subject.metrics[name], estimates, truth)
         intervals[name] = intervals_over_cores(subject, name, estimates, truth, attempt.seed)
         mean = subject.data.training_mean(name)
@@ -75,9 +69,26 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         columns[estimate_of(name)] = (estimates, unit, f"{name}: estimated")
         limits = subject.model.limits.get(name, NO_LIMITS)
         of_limits[estimate_of(name)] = described(name, limits, unit, [estimates])
+    if not write_saliency(attempt, subject, list(numbers)):
+        return None
     group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, of_limits, attempt.caution)
     return Results({"test": results}, {"test": intervals}, tuple(compared), groups=recorded(errors))
+
+
+def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:
+    """Number → its estimates for the test spectra, (row,); reconstructed spectra are added up; None if interrupted."""
+    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
+    with deterministic():
+        for samples in _in_blocks(subject.data.test):
+            if attempt.interrupted():
+                return None
+            made = subject.model.estimate(samples)
+            for name, blocks in numbers.items():
+                blocks.append(made[name][:, 0].double().cpu().numpy())
+            if reconstructed is not None:
+                reconstructed.add(made, samples, subject)
+    return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
 
 
 def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
