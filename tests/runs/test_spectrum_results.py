@@ -364,8 +364,15 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
         np.testing.assert_allclose(table["hidden_rmse"], each)
         assert table["hidden_rmse"].attrs["units"] == "counts"
     assert {path.name for path in directory.results.iterdir()} == {
-        "predictions.csv", "test_predictions.nc", "errors_by_energy.csv", "reconstructions.nc",
+        "predictions.csv", "test_predictions.nc", "errors_by_energy.csv", "reconstructions.nc", "errors.csv",
     }  # fmt: skip
+    by_core = {line["name"]: line for line in lines_of(directory.results / "errors.csv")}
+    assert list(by_core) == ["", "D1", "D2", "E1"]
+    for core, line in by_core.items():
+        own = np.isin(dataset.cores[of.test], [core] if core else list(by_core))
+        errors = (estimate - truth)[own][hidden[own]]
+        assert int(line["n"]) == len(errors)
+        assert float(line["rmse"]) == pytest.approx(np.sqrt(np.mean(errors**2)))
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 512])

@@ -123,9 +123,8 @@ def predict_spectra(
     The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all
     other columns that describe the spectra, then `<output>_estimate` for every output, and `caution` if the run has
     one. A column of the source whose name the new file uses otherwise, such as `depth` where the depth is another
-    column, is called `<name>_given` in it. A record is written beside it as
-    `<file>.json`, and the estimates along each core as `<stem>.png`. A file that the same run made from the same
-    spectra is left as it is.
+    column, is called `<name>_given` in it. A record is written beside it as `<file>.json`, and the estimates along each
+    core as `<stem>.png`. A file that the same run made from the same spectra is left as it is.
 
     source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
             files of spectra themselves; or a table with one spectrum per row
@@ -140,12 +139,7 @@ def predict_spectra(
         raise QexpError(f"{target}: the estimates would lie among the spectra; give another --output")
     key = {"origin": dict(model.origin), "input": found.identity}
     if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
-        figures = [target.with_name(name) for name in known["figures"]]
-        limited = remarks(model.limits, model.outputs, known.get("at_limits", {}), known["spectra"])
-        return SpectrumPrediction(
-            source, target, known["spectra"], known["missing"], known["missing_count"], figures, False, limited,
-            found.warnings,
-        )
+        return _described(source, target, model, known, False, found.warnings)
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(model)
@@ -167,10 +161,17 @@ def predict_spectra(
         **({"at_limits": tally.at_limits} if tally.at_limits else {}),
     }
     reuse.write_record(target, key, about)
-    limited = remarks(model.limits, model.outputs, tally.at_limits, tally.spectra)
-    return SpectrumPrediction(
-        source, target, tally.spectra, tally.missing, tally.missing_count, figures, True, limited, found.warnings
-    )
+    return _described(source, target, model, about, True, found.warnings)
+
+
+def _described(
+    source: Path, target: Path, model: SpectrumModel, about: Mapping[str, Any], made: bool, warnings: Sequence[str]
+) -> SpectrumPrediction:
+    """The result, from the record of the file."""
+    figures = [target.with_name(name) for name in about["figures"]]
+    limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["spectra"])
+    counts = about["spectra"], about["missing"], about["missing_count"]
+    return SpectrumPrediction(source, target, *counts, figures, made, limited, warnings)
 
 
 def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.float32]:

@@ -138,9 +138,7 @@ class FolderOfSpectra:
     def _names(self, group: _Group) -> list[str]:
         return [name for name in files_in(group.folder) if name not in BESIDE]
 
-    def _check_lists(
-        self, group: _Group, files: Sequence[str], findings: Findings, types: TypesOfTexts
-    ) -> list[str]:
+    def _check_lists(self, group: _Group, files: Sequence[str], findings: Findings, types: TypesOfTexts) -> list[str]:
         """Report rows without a file, files without a row, and a missing column of cores; note types of columns.
 
         Returns a warning if depths are lost.
@@ -254,6 +252,8 @@ def without_depths(layout: SpectrumLayout, columns: Collection[str], listed: Pat
         f"{listed} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
         f"rename {near} if it is that depth"
     ]
+
+
 def _as_texts(column: pa.ChunkedArray) -> list[str]:
     """The values as texts without surrounding spaces; empty where they are missing."""
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]
