@@ -102,6 +102,14 @@ def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == drawn
 
 
+def test_it_is_evaluated_on_other_images(trained, tmp_path, qexp):
+    draw(tmp_path / "other", 9)
+    assert qexp("evaluate", "spots_1", "--input", tmp_path / "other").code == 0
+    made = trained.evaluations["other"]
+    assert (made.samples, made.independent) == (9, None)
+    assert made.results["all"]["radius"].keys() == trained.results["test"]["radius"].keys()
+
+
 @pytest.mark.slow
 def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     code, _, stderr = qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu")

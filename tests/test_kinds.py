@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from qexp import assemble
+from qexp.analysis.evaluation import kinds as evaluation
 from qexp.analysis.look import kinds as views
 from qexp.analysis.prediction import files
 from qexp.runs.execution import kinds as execution
@@ -25,6 +26,7 @@ TABLES = {
     "runs.figures.kinds": figures.KINDS,
     "analysis.prediction.files": files.KINDS,
     "analysis.look.kinds": views.KINDS,
+    "analysis.evaluation.kinds": evaluation.KINDS,
 }
 """Module → its table by kind."""
 

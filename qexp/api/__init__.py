@@ -5,6 +5,7 @@ Importing it is quick; each function loads what it needs when it is called.
 
 from qexp.api.acting import act, actions
 from qexp.api.data import make_ice, make_xrf, samples, show_data
+from qexp.api.evaluation import evaluate
 from qexp.api.inversion import export_network, matrix, predict, submit_predictions
 from qexp.api.keeping import (
     PurgedCache,
@@ -69,6 +70,7 @@ __all__ = [
     "columns",
     "compare",
     "doctor",
+    "evaluate",
     "every_run",
     "export_network",
     "groups",

@@ -184,13 +184,18 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
     return list(lineage.tree(summaries, {one["name"]: one for one in among}))
 
 
-def compare(*runs: str, warn: Report = as_warning, workspace: str | Path | None = None) -> Comparison | SeedComparison:
-    """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`."""
+def compare(
+    *runs: str, evaluation: str | None = None, warn: Report = as_warning, workspace: str | Path | None = None
+) -> Comparison | SeedComparison:
+    """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`.
+
+    evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
+    """
     from qexp.analysis.comparison.compare import compare_named
     from qexp.runs.catalog.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
-    comparison = compare_named(list(runs), catalog)
+    comparison = compare_named(list(runs), catalog, evaluation)
     for text in catalog.warnings:
         warn(text)
     return comparison

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
+    from qexp.analysis.evaluation.evaluate import Evaluation
     from qexp.analysis.prediction.predictor import Predictor
     from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.upkeep.verify import Verification
 
 
@@ -45,7 +47,12 @@ class Run:
 
         record = self.directory.record().document()
         state = Watch().state(self.directory).value
-        more = {"matrices": self.directory.matrix_names(), "actions": states_of(self.directory)}
+        evaluations = {name: one.document() for name, one in self.evaluations.items()}
+        more = {
+            "matrices": self.directory.matrix_names(),
+            "actions": states_of(self.directory),
+            "evaluations": evaluations,
+        }
         return {**record, "state": state, "path": str(self.path), **more}
 
     @property
@@ -65,6 +72,39 @@ class Run:
         """part → output → metric → value, in the output's unit."""
         results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()["results"]
         return results
+
+    @property
+    def evaluations(self) -> dict[str, EvaluationRecord]:
+        """Name → evaluation on other data: its `results` (part → output → metric → value), `independent`, `reasons`."""
+        from qexp.runs.record.evaluations import of_run
+
+        return {one.name: one for one in of_run(self.directory)}
+
+    def evaluate(
+        self,
+        dataset: str | None = None,
+        *,
+        input: str | Path | None = None,
+        part: str | None = None,
+        seed: int = 0,
+        name: str | None = None,
+        force: bool = False,
+        device: str = "auto",
+        warn: Report = as_warning,
+        workspace: str | Path | None = None,
+    ) -> Evaluation:
+        """Evaluate it on other data than its own test part, and keep the results in the run; see `qexp.evaluate`.
+
+        workspace  where the dataset's spec is searched; that of the run if left out
+        """
+        from qexp.analysis.evaluation.evaluate import evaluate
+
+        place = workspaces.Workspace(self.path.parent.parent) if workspace is None else workspaces.find(workspace)
+        source = None if input is None else Path(input)
+        return evaluate(
+            self.directory, place, dataset=dataset, source=source, part=part, seed=seed, name=name, force=force,
+            device=device, left_out=warn,
+        )  # fmt: skip
 
     @property
     def pretrained_from(self) -> str:
@@ -150,18 +190,22 @@ class Run:
         *,
         style: str | Path | None = None,
         only: Collection[str] = (),
+        evaluation: str | None = None,
         warn: Report = as_warning,
     ) -> list[Path]:
         """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`.
 
-        formats  "png", "pdf", "svg"
-        style    a matplotlib style file
-        only     names of figures; all if left out
-        warn     receives why a figure is left out
+        formats     "png", "pdf", "svg"
+        style       a matplotlib style file
+        only        names of figures; all if left out
+        evaluation  name of an evaluation, whose figures are drawn in the place of the run's own
+        warn        receives why a figure is left out
         """
         from qexp.runs.figures import draw
+        from qexp.runs.record.evaluations import find
 
-        return draw(self.directory, formats, None if style is None else Path(style), only, left_out=warn)
+        directory = self.directory if evaluation is None else find(self.directory, evaluation)
+        return draw(directory, formats, None if style is None else Path(style), only, left_out=warn)
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""

@@ -15,6 +15,7 @@ from qexp.cli import (
     compare,
     data,
     doctor,
+    evaluate,
     execute,
     export,
     figures,
@@ -109,6 +110,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "where": where.where,
         "matrix": matrix.matrix,
         "predict": predict.predict,
+        "evaluate": evaluate.evaluate,
         "action": action.action,
     },
     "Keep": {

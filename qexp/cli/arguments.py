@@ -28,6 +28,14 @@ RunsArgument = Annotated[
 RunOption = Annotated[
     str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)
 ]
+EvaluationOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Take the evaluation of this name in the place of the runs' own results.",
+        autocompletion=completion.evaluations,
+    ),
+]
 TrustCodeOption = Annotated[
     bool,
     typer.Option("--trust-code", help="Execute the code of imported runs, code/extensions.py; only if you trust it."),

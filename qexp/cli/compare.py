@@ -8,6 +8,7 @@ import typer
 
 from qexp import api
 from qexp.cli import completion
+from qexp.cli.arguments import EvaluationOption
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -44,6 +45,7 @@ def compare(
     as_latex: Annotated[
         bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
     ] = False,
+    evaluation: EvaluationOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Compare runs: differences of their specs, results side by side, curves and matrices in one picture.
@@ -59,7 +61,7 @@ def compare(
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
     place = find(workspace)
-    comparison = api.compare(*runs, warn=warning, workspace=workspace)
+    comparison = api.compare(*runs, evaluation=evaluation, warn=warning, workspace=workspace)
     if as_json:
         print_json(comparison.document())
     elif as_csv:

@@ -86,8 +86,19 @@ states = _choices("states")
 formats = _choices("export formats")
 figure_formats = _choices("figure formats")
 weight_rules = _choices("rules of weights")
+parts = _choices("parts")
 figures = _choices("figures")
 """Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
+
+
+@_offered
+def evaluations(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Those of the runs that the line names so far, or of all runs."""
+    named = ctx.params.get("runs") or []
+    folder = _workspace(ctx).runs
+    for run in [folder / name for name in named] if named else folder.iterdir():
+        if (run / "evaluations").is_dir():
+            yield from _folders(run / "evaluations")
 
 
 @_offered

@@ -8,7 +8,7 @@ import typer
 
 from qexp import api
 from qexp.cli import completion
-from qexp.cli.arguments import FormatsOption, RunsArgument, StyleOption
+from qexp.cli.arguments import EvaluationOption, FormatsOption, RunsArgument, StyleOption
 from qexp.cli.console import WorkspaceOption, error, result, warning
 from qexp.errors import QexpError
 from qexp.workspace import find
@@ -26,6 +26,7 @@ def figures(
             autocompletion=completion.figures,
         ),
     ] = None,
+    evaluation: EvaluationOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories."""
@@ -34,7 +35,9 @@ def figures(
     failures = []
     for one in opened:
         try:
-            for path in one.figures(formats or ("png",), style=style, only=only or (), warn=warning):
+            for path in one.figures(
+                formats or ("png",), style=style, only=only or (), evaluation=evaluation, warn=warning
+            ):
                 result(place.shown(path))
         except QexpError as failure:
             failures.append(failure)

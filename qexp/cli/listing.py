@@ -11,7 +11,6 @@ from qexp.cli.console import message, print_csv, print_json, print_table, result
 from qexp.files import in_bytes
 
 if TYPE_CHECKING:
-    from qexp.runs.catalog.columns import Columns
     from qexp.runs.record.lineage import TreeRun
 
 Run = dict[str, Any]
@@ -20,6 +19,9 @@ Run = dict[str, Any]
 
 def rows_of(runs: list[Run], columns: Sequence[str]) -> list[list[Any]]:
     """The values of columns, which may be in the runs' specs or directories; what cannot be read is a warning."""
+    listing = api.columns(runs)
+    for text in dict.fromkeys(caution for column in columns for caution in listing.cautions(column)):
+        warning(text)
     return api.rows(runs, columns, warn=warning)
 
 
@@ -97,8 +99,7 @@ def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
 def print_columns(runs: list[Run], columns: list[str]) -> None:
     listing = api.columns(runs)
     rows = rows_of(runs, columns)
-    units = _units(runs)
-    titles = [_title(column, units, listing) for column in columns]
+    titles = [f"{column} ({unit})" if (unit := listing.unit(column)) else column for column in columns]
     numeric = [
         title
         for title, values in zip(titles, zip(*rows, strict=True), strict=True)
@@ -184,15 +185,6 @@ def _units(runs: list[Run]) -> dict[str, str]:
 def _error_title(output: str, units: dict[str, str]) -> str:
     unit = units.get(output)
     return f"{output} mae" + (f" ({unit})" if unit else "")
-
-
-def _title(column: str, units: dict[str, str], listing: Columns) -> str:
-    """A column's name; a metric's with its unit."""
-    steps = column.removeprefix("results.").split(".")
-    if len(steps) != 3 or steps[1] not in units:
-        return column
-    unit = listing.meaning(steps[2]).in_unit(units[steps[1]])
-    return f"{column} ({unit})" if unit else column
 
 
 def _cell(column: str, value: Any) -> str:

@@ -13,6 +13,7 @@ FILE = Path(__file__).with_name("names.json")
 
 def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
+    from qexp.analysis.evaluation.asked import PARTS
     from qexp.analysis.export.graphs import FORMATS
     from qexp.assemble import BUILT_IN
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
@@ -25,6 +26,7 @@ def document() -> dict[str, dict[str, list[str]]]:
     choices = {
         "export formats": FORMATS,
         "figure formats": FIGURE_FORMATS,
+        "parts": PARTS,
         "figures": {name for of_kind in FIGURES.values() for name in of_kind},
         "kinds of specs": DOCUMENTS,
         "rules of weights": shipped(),

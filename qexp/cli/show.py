@@ -10,11 +10,13 @@ from qexp import api
 from qexp.analysis.comparison.rounding import NONE, number
 from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result, warning
+from qexp.cli.evaluations import print_evaluation
 from qexp.errors import DamagedError
 from qexp.limits import limits_of
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
+    from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.record.record import CodeState, Epochs, FoldCount, Imported, Record
 
 
@@ -30,7 +32,7 @@ def show(
         return
     directory, state = opened.directory, opened.state
     record, spec = directory.record(), directory.spec()
-    _print_head(directory, record, state, opened.pretrained_from, opened.record["actions"])
+    _print_head(directory, record, state, opened)
     result("\nspec")
     for key, text in _spec_lines(spec):
         result(f"  {key:<14} {in_one_line(text)}")
@@ -42,6 +44,11 @@ def show(
         print_estimators(record)
         print_field_errors(record)
         print_group_errors(record)
+    for evaluation in opened.evaluations.values():
+        result("")
+        print_evaluation(evaluation)
+        print_field_errors(evaluation)
+        print_group_errors(evaluation)
     result("\nfiles")
     for line in _files(directory.path):
         result(f"  {in_one_line(line)}")
@@ -61,13 +68,12 @@ MANY = 3
 def _files(run: Path) -> Iterator[str]:
     """What a reader may want to open; the folds' own files are left out."""
     found = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix in SHOWN]
-    figures = run / "results" / "figures"
     by_folder: dict[Path, list[Path]] = {}
     for path in found:
         if not path.is_relative_to(run / "folds"):
             by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
-        if folder.parent == figures and len(paths) > MANY:
+        if folder.parent.name == "figures" and len(paths) > MANY:
             yield f"{folder.relative_to(run)}/ ({len(paths)} pictures)"
         else:
             yield from (str(path.relative_to(run)) for path in paths)
@@ -82,7 +88,8 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
         return {}
 
 
-def _print_head(directory: RunDirectory, record: Record, state: str, before: str, actions: Mapping[str, str]) -> None:
+def _print_head(directory: RunDirectory, record: Record, state: str, opened: api.Run) -> None:
+    before, actions = opened.pretrained_from, opened.record["actions"]
     environment = _environment(directory)
     lines = [
         ("run", record.name),
@@ -108,6 +115,7 @@ def _print_head(directory: RunDirectory, record: Record, state: str, before: str
         ("imported", _imported(record.imported)),
         *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),
+        ("evaluations", ", ".join(opened.evaluations)),
         ("actions", ", ".join(name if said == "done" else f"{name} ({said})" for name, said in actions.items())),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
@@ -217,7 +225,7 @@ def print_estimators(record: Record) -> None:
         result(text)
 
 
-def print_field_errors(record: Record) -> None:
+def print_field_errors(record: Record | EvaluationRecord) -> None:
     """Errors of vectors on whole test frames, and how long the network takes for one."""
     errors = record.errors
     if errors is None:
@@ -240,7 +248,7 @@ def print_field_errors(record: Record) -> None:
     )
 
 
-def print_group_errors(record: Record) -> None:
+def print_group_errors(record: Record | EvaluationRecord) -> None:
     """Errors by core, folder or group of rows, a line for each."""
     for of in dict.fromkeys(one.of for one in record.groups):
         groups = [one for one in record.groups if one.of == of]
@@ -256,7 +264,7 @@ def print_group_errors(record: Record) -> None:
             result(f"and {len(groups) - GROUPS:,} more in results/errors.csv")
 
 
-def _cells(metrics: Mapping[str, float | None], unit: str, record: Record) -> dict[str, str]:
+def _cells(metrics: Mapping[str, float | None], unit: str, record: Record | EvaluationRecord) -> dict[str, str]:
     """Metric → its value with its unit."""
     from qexp.metrics.recorded import meaning_of
 

@@ -86,6 +86,8 @@ class TabularDataset:
         """Column → the number of rows of the file without a value in it."""
         self._kept = self._without_gaps(gaps, missing)
         """The rows that are used, as record numbers of the file."""
+        self.left_out = len(next(iter(gaps.values()))) - len(self._kept)
+        """Number of rows with missing values, which are not used."""
         self.values = {
             name: np.stack([found[column][self._kept] for column in columns], axis=1)
             for name, columns in self.columns.items()

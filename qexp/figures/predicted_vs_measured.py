@@ -49,11 +49,14 @@ class HeldOut:
     """(row,)"""
 
 
-def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note: str) -> Figure:
+def estimates_against_measured(
+    outputs: Mapping[str, HeldOut], spread: str, note: str, rows_of: str = "held-out rows"
+) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
     spread  meaning of the vertical lines, for the title: "standard deviation over 10 networks"
     note    caution on the numbers, may be empty
+    rows_of what the rows are, for the title
     """
     made, axes = panels(len(outputs), 4.6, 4.6)
     made.set_dpi(resolution())
@@ -62,11 +65,11 @@ def estimates_against_measured(outputs: Mapping[str, HeldOut], spread: str, note
         axis.set_xlabel(_label("measured", output, rows.unit))
         axis.set_ylabel(_label("estimated", output, rows.unit))
     lines = f"; lines: {spread}" if any(rows.spread for rows in outputs.values()) else ""
-    titled(made, f"held-out rows{lines}", note)
+    titled(made, f"{rows_of}{lines}", note)
     return made
 
 
-def residuals_by_group(outputs: Mapping[str, HeldOut], note: str) -> Figure:
+def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, rows_of: str = "held-out rows") -> Figure:
     """A panel per output, a line per group in the order of their first rows: dots, and a box where there are many.
 
     Every output's rows must have the same groups.
@@ -87,7 +90,7 @@ def residuals_by_group(outputs: Mapping[str, HeldOut], note: str) -> Figure:
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.set_xlabel(_label("estimated − measured", output, rows.unit))
-    titled(made, "held-out rows by group; diamond: mean; box: median, middle half", note)
+    titled(made, f"{rows_of} by group; diamond: mean; box: median, middle half", note)
     return made
 
 

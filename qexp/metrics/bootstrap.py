@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.metrics.meaning import HIGHEST
-from qexp.metrics.metric import Additive, Array, Metric, Metrics
+from qexp.metrics.metric import Additive, Array, Metric, Metrics, Sums
 from qexp.seeds import Seeds
 
 Interval = tuple[float, float]
@@ -53,6 +53,11 @@ def interval(
     fewer if a few errors are much larger than the others, since a sample may lack such outliers.
     """
     one = _numbers(estimate, truth)
+    return _interval(_worst_if_undefined(metric), [_additive(metric).centred(*one)], len(one[0]), seed, groups)
+
+
+def _worst_if_undefined(metric: Metric) -> Callable[[list[list[Array]], Array], Array]:
+    """The metric of one estimator as a function of its sums and the number of values; the worst value for NaN."""
     additive = _additive(metric)
     worst = -np.inf if metric.best == HIGHEST else np.inf
 
@@ -60,7 +65,22 @@ def interval(
         values = np.asarray(additive.value(sums[0], rows))
         return np.where(np.isnan(values), worst, values)
 
-    return _interval(value, [additive.centred(*one)], len(one[0]), seed, groups)
+    return value
+
+
+def intervals_over_pieces(pieces: Sequence[Sums], seed: int) -> dict[str, Interval | None]:
+    """Metric → its interval over pieces of data, such as folders, of which only the sums are known.
+
+    Whole pieces are resampled, as groups are; there are no intervals over fewer than two pieces with values.
+    """
+    known = [piece for piece in pieces if piece.totals]
+    found: dict[str, Interval | None] = {}
+    for name, metric in known[0].metrics.items() if known else ():
+        if metric.additive is not None:
+            size = np.array([piece.totals[name][0] for piece in known], dtype=np.float64)
+            sums = np.array([piece.totals[name][1] for piece in known], dtype=np.float64)
+            found[name] = _of_units(_worst_if_undefined(metric), [list(sums.T)], size, seed)
+    return found
 
 
 def intervals(
@@ -124,10 +144,24 @@ def _interval(
     if len(unit) != rows:
         raise ValueError(f"{len(unit)} groups for {rows} rows; each row needs its group")
     units = int(unit.max()) + 1
+    size = np.bincount(unit, minlength=units).astype(np.float64)
+    totals: list[list[Array]] = [
+        [np.bincount(unit, weights=term, minlength=units).astype(np.float64) for term in terms] for terms in estimators
+    ]
+    return _of_units(value, totals, size, seed)
+
+
+def _of_units(
+    value: Callable[[list[list[Array]], Array], Array], totals: Sequence[Sequence[Array]], size: Array, seed: int
+) -> Interval | None:
+    """The interval of a function of sums, with whole units resampled.
+
+    totals  the sums of each estimator's terms over each unit, (unit,)
+    size    the number of values of each unit, (unit,)
+    """
+    units = len(size)
     if units < 2:
         return None
-    size = np.bincount(unit, minlength=units).astype(np.float64)
-    totals = [[np.bincount(unit, weights=term, minlength=units) for term in terms] for terms in estimators]
 
     def statistic(drawn: NDArray[np.int64], axis: int = -1) -> Array:
         number = size[drawn].sum(axis=axis)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qexp.analysis.evaluation.kinds import KINDS as EVALUATIONS
 from qexp.analysis.look.kinds import KINDS as VIEWS
 from qexp.analysis.prediction.files import KINDS as PREDICTIONS
 from qexp.assemble.kinds import KINDS as OBJECTS
@@ -16,6 +17,7 @@ from qexp.runs.figures.kinds import KINDS as FIGURES_BY_KIND
 from qexp.runs.record.resolved import KINDS as RESOLVED
 from qexp.spec.kinds import KINDS as DOCUMENTS
 from tests.fifth_kind.documents import ImageSpecs, OnImages
+from tests.fifth_kind.evaluation import judged
 from tests.fifth_kind.figures import FIGURES
 from tests.fifth_kind.look import LabelledImages
 from tests.fifth_kind.objects import ImageKind
@@ -30,5 +32,6 @@ LINES: list[tuple[Mapping[str, Any], Any]] = [
     (FIGURES_BY_KIND, FIGURES),
     (PREDICTIONS, PREDICTION),
     (VIEWS, LabelledImages),
+    (EVALUATIONS, judged),
 ]
 """Table → what it has for `images`."""

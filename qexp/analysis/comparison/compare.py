@@ -16,6 +16,7 @@ from qexp.metrics.meaning import Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.evaluations import EvaluationDirectory, find
 from qexp.runs.record.record import Record
 from qexp.workspace import Workspace
 
@@ -48,10 +49,15 @@ class Comparison:
     """Path in the spec → value in each run."""
     results: list[MetricRow]
     figures: list[Path]
+    evaluation: str | None = None
+    """The evaluation whose results are compared; None for those of the runs' own test parts."""
+    same_data: bool = True
+    """Whether the evaluations are of the same samples."""
 
     def document(self) -> dict[str, Any]:
         return {
             "runs": self.names,
+            "evaluation": self.evaluation,
             "specs": self.specs,
             "differences": self.differences,
             "results": [row.document() for row in self.results],
@@ -59,31 +65,42 @@ class Comparison:
         }
 
 
-def compare_named(arguments: Sequence[str], catalog: Catalog) -> Comparison | SeedComparison:
-    """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`."""
-    chosen = runs_to_compare(arguments, catalog)
+def compare_named(
+    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None
+) -> Comparison | SeedComparison:
+    """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`.
+
+    evaluation  whose results are compared, instead of those of the runs' own test parts
+    """
+    chosen = runs_to_compare(arguments, catalog, evaluation)
     if differ_by_seed(chosen):
         return with_figures(compare_across_seeds(seed_groups(chosen)), catalog.workspace)
-    return compare([one.directory for one in chosen], catalog.workspace)
+    return compare([one.directory for one in chosen], catalog.workspace, evaluation)
 
 
-def compare(directories: Sequence[RunDirectory], workspace: Workspace) -> Comparison:
-    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace."""
+def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluation: str | None = None) -> Comparison:
+    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace.
+
+    Raises NotFoundError if a run has no such evaluation.
+    """
     names = [directory.name for directory in directories]
     if len(set(names)) < len(names):
         raise QexpError("the same run is named twice")
-    records = [directory.record() for directory in directories]
+    evaluated = directories if evaluation is None else [find(directory, evaluation) for directory in directories]
+    records = [directory.record() for directory in evaluated]
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
-        list(_rows(records)),
+        list(_rows(records, [directory.part for directory in evaluated])),
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
+        evaluation,
+        len({one.evaluation().content for one in evaluated if isinstance(one, EvaluationDirectory)}) <= 1,
     )
 
 
-def _rows(records: Sequence[Record]) -> Iterator[MetricRow]:
-    tests = [record.results.get("test", {}) for record in records]
+def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow]:
+    tests = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
     outputs = dict.fromkeys(output for test in tests for output in test)
     for output in outputs:
         units = [record.units[output] for record in records if output in record.units]

@@ -44,8 +44,8 @@ def results_of_runs(comparison: Comparison) -> Table:
         for row in comparison.results
     ]
     strong = {(i, 2 + j) for i, row in enumerate(comparison.results) for j in row.best}
-    columns = ["output", "test metric", *comparison.names, "unit"]
-    return Table("Results on the test part", columns, rows, frozenset(comparison.names), frozenset(strong))
+    columns = ["output", _metric(comparison), *comparison.names, "unit"]
+    return Table(f"Results {_on(comparison)}", columns, rows, frozenset(comparison.names), frozenset(strong))
 
 
 def groups_of_seeds(comparison: SeedComparison) -> Table:
@@ -68,8 +68,17 @@ def results_of_groups(comparison: SeedComparison) -> Table:
         of = row.estimate
         ends = [NONE, NONE] if of is None else _rounded(of, row.meaning, of.least, of.greatest)
         rows.append([row.output, row.metric, row.group, *cells, *ends, row.unit])
-    columns = ["output", "test metric", "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
-    return Table("Results on the test part over seeds", columns, rows, frozenset(columns[3:-1]))
+    columns = ["output", _metric(comparison), "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
+    return Table(f"Results {_on(comparison)} over seeds", columns, rows, frozenset(columns[3:-1]))
+
+
+def _on(comparison: Comparison | SeedComparison) -> str:
+    return "on the test part" if comparison.evaluation is None else f"on {comparison.evaluation}"
+
+
+def _metric(comparison: Comparison | SeedComparison) -> str:
+    """Title of the column of metrics."""
+    return "test metric" if comparison.evaluation is None else f"metric {_on(comparison)}"
 
 
 def differences_of(pair: Pair) -> Table:
@@ -88,6 +97,8 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     unknown = dict.fromkeys(row.metric for row in comparison.results if row.meaning.best is None)
     said = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
+        if not comparison.same_data:
+            said.append(f"the evaluations '{comparison.evaluation}' of these runs are of different samples")
         return said
     said += [
         f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"

@@ -91,6 +91,11 @@ class SeedComparison:
         return [group.name for group in self.groups]
 
     @property
+    def evaluation(self) -> str | None:
+        """The evaluation whose results are compared; None for those of the runs' own test parts."""
+        return self.groups[0].runs[0].evaluation
+
+    @property
     def units(self) -> dict[str, str]:
         """Output → its unit."""
         return units_of_groups(self.groups)
@@ -102,6 +107,7 @@ class SeedComparison:
     def document(self) -> dict[str, Any]:
         return {
             "level": LEVEL,
+            "evaluation": self.evaluation,
             "groups": [self._group(group) for group in self.groups],
             "specs": self.specs,
             "differences": self.differences,
@@ -169,7 +175,7 @@ def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
         differences(specs),
         results,
         [
-            _pair(groups[i], groups[j], _differing_test_parts(specs[i], specs[j]), results)
+            _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), results)
             for i, j in combinations(range(len(groups)), 2)
         ],
         [],
@@ -210,6 +216,16 @@ def _rows(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
                     values,
                     [seed for seed in found if seed not in values],
                 )
+
+
+def _differing_data(
+    one: SeedGroup, other: SeedGroup, spec: Mapping[str, Any], spec_of_other: Mapping[str, Any]
+) -> str | None:
+    """How the samples differ on which two groups are compared for equal seeds, in words; None if they do not."""
+    counted = [*one.counted.values(), *other.counted.values()]
+    if not counted or counted[0].evaluation is None:
+        return _differing_test_parts(spec, spec_of_other)
+    return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
 
 
 def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from qexp.errors import DamagedError, QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.runs.catalog.references import find, is_pattern, matching
 from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.evaluations import summaries as summaries_of
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 
@@ -25,6 +26,8 @@ class ComparedRun:
     """Summary of its record, with the current state."""
     pattern: str | None
     """The pattern that matched it; None if it was given by name or path."""
+    evaluation: str | None = None
+    """The evaluation whose results are compared; None for those of its own test part."""
 
     @property
     def name(self) -> str:
@@ -42,9 +45,19 @@ class ComparedRun:
 
     @property
     def test(self) -> dict[str, dict[str, float | None]]:
-        """output → metric → value on the test part."""
-        test: dict[str, dict[str, float | None]] = self.summary["results"].get("test", {})
+        """output → metric → value on the test part, or in the evaluation."""
+        test: dict[str, dict[str, float | None]]
+        if self.evaluation is not None:
+            of = self.summary["evaluations"].get(self.evaluation, {})
+            test = of.get(of.get("part"), {})
+        else:
+            test = self.summary["results"].get("test", {})
         return test
+
+    @property
+    def data(self) -> Any:
+        """Hash of the evaluated data, part and seed; None without an evaluation."""
+        return self.summary["evaluations"].get(self.evaluation, {}).get("content")
 
 
 @dataclass(frozen=True)
@@ -91,12 +104,15 @@ def _objection(one: ComparedRun) -> str | None:
     state = State(one.summary["state"])
     if state is not State.DONE:
         return state.words
+    if one.evaluation is not None:
+        return None if one.test else f"done without an evaluation '{one.evaluation}'"
     return None if one.test else "done without results on a test part"
 
 
-def runs_to_compare(arguments: Sequence[str], catalog: Catalog) -> list[ComparedRun]:
+def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None) -> list[ComparedRun]:
     """The runs given by patterns, names, unique prefixes or paths; each belongs to the first argument it matches.
 
+    evaluation  whose results are compared, instead of those of the runs' own test parts
     Raises NotFoundError for an argument without a match, QexpError for one that matches only runs listed before.
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
@@ -109,7 +125,7 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog) -> list[Compared
             if one.summary["state"] == State.DAMAGED:
                 damaged.append(one.summary["error"])
             else:
-                chosen.setdefault(one.directory.path.resolve(), one)
+                chosen.setdefault(one.directory.path.resolve(), replace(one, evaluation=evaluation))
         if len(chosen) + len(damaged) == before:
             raise QexpError(
                 f"the same run is named twice: '{argument}' matches only runs that were already listed; remove it"
@@ -127,7 +143,8 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog) -> list[Compared
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
     if not is_pattern(argument):
         directory = find(argument, catalog)
-        yield ComparedRun(directory, {**directory.record().document(), "state": Watch().state(directory)}, None)
+        known = {"state": Watch().state(directory), "evaluations": summaries_of(directory.path)}
+        yield ComparedRun(directory, {**directory.record().document(), **known}, None)
         return
     by_name = {one["name"]: one for one in summaries}
     for name in matching(argument, by_name):

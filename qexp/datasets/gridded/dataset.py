@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +25,19 @@ from qexp.errors import DatasetError
 Where = tuple[str | int, ...]
 
 TRAIN, TEST = "train", "test"
+
+
+@dataclass(frozen=True)
+class EvaluatedFrames:
+    """Whole frames on which a network is evaluated.
+
+    vectors    pairs of variables, x and y component
+    threshold  only cells with thicker ice are evaluated [m]; None: all cells
+    """
+
+    folders: Sequence[Frames]
+    vectors: Sequence[tuple[str, str]]
+    threshold: float | None
 
 
 class GriddedDataset:
@@ -111,6 +125,11 @@ class GriddedDataset:
     def fingerprint(self) -> str:
         """SHA-256 of all files together, in hexadecimal."""
         return self._fingerprint(self._folders())
+
+    @property
+    def test(self) -> EvaluatedFrames:
+        """The frames of the test folders."""
+        return EvaluatedFrames(self.parts[TEST], self.vectors, self.threshold)
 
     @property
     def training_folders(self) -> list[Frames]:

@@ -18,6 +18,7 @@ from qexp import clocks
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.catalog.stamps import lasting_stamp_of, stamp_of
 from qexp.runs.catalog.storage import LockedStorage
+from qexp.runs.record import evaluations
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
 from qexp.runs.record.record import AttemptRecord, JobRecord, Record
@@ -36,7 +37,7 @@ KEPT = (
 )  # fmt: skip
 """Keys of a record that the catalog stores."""
 
-SUMMARY_KEYS, ROW_KEYS = frozenset(KEPT), frozenset(("stamp", "summary", "attempt"))
+SUMMARY_KEYS, ROW_KEYS = frozenset((*KEPT, "evaluations")), frozenset(("stamp", "summary", "attempt"))
 
 OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
 """States in which a run's launcher or process may know more than its record."""
@@ -227,6 +228,7 @@ def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
     record = directory.record()
     document, attempt = record.document(), record.open_attempt
     summary = {**{key: document[key] for key in KEPT}, "name": directory.name}
+    summary["evaluations"] = evaluations.summaries(directory.path)
     return {"stamp": stamp, "summary": summary, "attempt": attempt and attempt.document()}
 
 
@@ -234,7 +236,11 @@ def _damaged(name: str, why: str) -> dict[str, Any]:
     """The row of a run whose record cannot be read. It is not stored: the record is checked every time."""
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
-    return {"stamp": None, "summary": {key: blank[key] for key in KEPT} | unknown, "attempt": None}
+    return {
+        "stamp": None,
+        "summary": {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}},
+        "attempt": None,
+    }
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

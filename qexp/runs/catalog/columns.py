@@ -15,8 +15,8 @@ from qexp import files
 from qexp.did_you_mean import nearest, suggestion
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
-from qexp.runs.catalog.filter import Summary, field
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.catalog.filter import Summary, field, steps
+from qexp.runs.record.directory import EVALUATIONS, RunDirectory
 from qexp.runs.record.record import Record
 from qexp.spec.resolve import is_index
 
@@ -32,8 +32,9 @@ class Columns:
     """The values of columns for some runs.
 
     A column is a field of the summary or of the record (`seed`, `epochs.best`, `code.commit`), a metric
-    (`test.depth.mae`, with or without `results.` before it), a key of the spec (`learning_rate`, `dataset.fixed.noise`,
-    with or without `spec.` before it), or `size`, the bytes of the directory. Files are read only for values that are
+    (`test.depth.mae`, with or without `results.` before it, or `evaluations.NAME.test.depth.mae`), a key of the spec
+    (`learning_rate`, `dataset.fixed.noise`, with or without `spec.` before it), or `size`, the bytes of the directory.
+    Files are read only for values that are
     not in the summaries.
     """
 
@@ -83,27 +84,27 @@ class Columns:
             raise QexpError(f"no field '{shortened(column)}'; {self._suggestion(column)}{unread}")
 
     def _in_summaries(self, column: str) -> bool:
-        first, *rest = column.split(".")
+        first, *rest = steps(column)
         summary = self.runs[0] if self.runs else {}
         # `dataset` and `model` in the summary are names; paths below them refer to the spec.
         return first in summary and not (rest and isinstance(summary[first], str))
 
     def _lookup(self, column: str) -> Callable[[Summary], Any]:
         """A function run → value: the first of summary, record and spec that has the column's first key."""
-        first, *rest = steps = column.split(".")
+        first, *rest = path = steps(column)
         summary = self.runs[0] if self.runs else {}
         if column == "size":
             return lambda run: files.size_of(Path(run["path"]))
         if first == "spec":
             return lambda run: _below(self._spec(run["path"]), rest)
         if self._in_summaries(column):
-            return lambda run: _below(run, steps)
+            return lambda run: _below(run, path)
         if first in PARTS:
-            return lambda run: _below(run["results"], steps)
+            return lambda run: _below(run["results"], path)
         # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
         if first in FIELDS and first not in (*summary, "metrics"):
-            return lambda run: _below(self._record(run["path"]), steps)
-        return lambda run: _below(self._spec(run["path"]), steps)
+            return lambda run: _below(self._record(run["path"]), path)
+        return lambda run: _below(self._spec(run["path"]), path)
 
     def _read(self, read: Callable[[], dict[str, Any]]) -> Any:
         try:
@@ -118,6 +119,20 @@ class Columns:
         output, _, metric = rest.partition(".")
         with_output = any(output in one["units"] for one in self.runs)
         return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
+
+    def unit(self, column: str) -> str:
+        """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
+        path = steps(column)
+        if path[0] in ("results", EVALUATIONS):
+            path = path[1:] if path[0] == "results" else path[2:]
+        units = {output: unit for one in self.runs for output, unit in one["units"].items()}
+        return self.meaning(path[2]).in_unit(units[path[1]]) if len(path) == 3 and path[1] in units else ""
+
+    def cautions(self, column: str) -> list[str]:
+        """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
+        name = path[1] if len(path := steps(column)) > 2 and path[0] == EVALUATIONS else None
+        found = {one["name"]: one["evaluations"].get(name, {}).get("caution") for one in self.runs}
+        return [f"{run} on {name}: {caution}" for run, caution in found.items() if caution]
 
     def meaning(self, metric: str) -> Meaning:
         """Direction and unit of a metric; those of custom metrics are taken from the runs' records."""
@@ -134,6 +149,7 @@ class Columns:
         deep = {*known, *(f"{prefix}{path}" for path in specs)}
         for one in self.runs:
             deep |= {*_paths(one["results"]), *(f"results.{path}" for path in _paths(one["results"]))}
+            deep |= {*_paths(one["evaluations"], "evaluations.")}
         return suggestion(column, deep if nearest(column, deep) else known)
 
 

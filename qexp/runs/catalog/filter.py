@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -64,8 +65,8 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
 
     Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
-    underscores go into brackets: `results.test['TOC%'].mae`. Comparisons with a value that a run lacks are false.
-    A field is looked up only for runs for which the rest of the expression does not decide already.
+    underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Comparisons with a value that a run lacks
+    are false. A field is looked up only for runs for which the rest of the expression does not decide already.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -82,19 +83,36 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     if _goes_deeper(tree, DEEPEST):
         raise QexpError(f"--where: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
     _check(tree.body, text)
-    fields = {id(node): _constant_or_field(_path(node), look or _in_summary) for node in _outermost_fields(tree.body)}
+    lookup = look or _in_summary
+    fields = {id(node): _constant_or_field(ast.unparse(node), lookup) for node in _outermost_fields(tree.body)}
     return lambda summary: bool(_value(tree.body, summary, fields))
 
 
 def field(summary: Summary, path: str) -> Any:
     """The value of a dotted field in a summary; None if missing. Raises QexpError if no summary has such a field."""
-    first, *rest = path.split(".")
+    first, *rest = steps(path)
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
     found = summary[first]
     for step in rest:
         found = found.get(step) if isinstance(found, dict) else None
     return found
+
+
+BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
+
+
+def steps(path: str) -> list[str]:
+    """The keys of a dotted path; one in brackets and quotes may hold dots: `evaluations["core.2"].test`."""
+    found: list[str] = []
+    rest = path
+    while bracket := BRACKETS.search(rest):
+        before = rest[: bracket.start()].removeprefix(".") if found else rest[: bracket.start()]
+        found += [*(before.split(".") if before else []), bracket[1] if bracket[1] is not None else bracket[2]]
+        rest = rest[bracket.end() :]
+    if found:
+        return [*found, *(rest.removeprefix(".").split(".") if rest else [])]
+    return path.split(".")
 
 
 def newest(summaries: list[Summary], count: int) -> list[Summary]:
@@ -129,7 +147,7 @@ def _check(node: ast.expr, text: str) -> None:
         case ast.Constant() | ast.Name():
             pass
         case ast.Attribute(value=value) | ast.Subscript(value=value, slice=ast.Constant(value=str())):
-            if not isinstance(value, ast.Attribute | ast.Subscript | ast.Name):
+            if not isinstance(value, ast.Attribute | ast.Name | ast.Subscript):
                 raise QexpError(f"--where: a dot must follow a field, as in results.test.depth.mae: {text!r}")
             _check(value, text)
         case _:
@@ -171,16 +189,6 @@ def _value(node: ast.expr, summary: Summary, fields: Fields) -> Any:
             return value
         case ast.Name() | ast.Attribute() | ast.Subscript():
             return fields[id(node)](summary)
-    raise AssertionError(ast.dump(node))
-
-
-def _path(node: ast.expr) -> str:
-    """The dotted field that names, dots and brackets lead to."""
-    match node:
-        case ast.Name(id=name):
-            return name
-        case ast.Attribute(value=value, attr=name) | ast.Subscript(value=value, slice=ast.Constant(value=str(name))):
-            return f"{_path(value)}.{name}"
     raise AssertionError(ast.dump(node))
 
 

@@ -1,10 +1,11 @@
-"""Stamps: values that change whenever a run's record or annotations do, found without reading these files."""
+"""Stamps: values that change whenever a run's record, annotations or evaluations do, found without reading them."""
 
 from __future__ import annotations
 
 import os
 
 from qexp.runs.record import tagging
+from qexp.runs.record.directory import EVALUATIONS
 
 COARSE, FINE = 2.0, 0.05
 """Seconds within which two changes may get the same time: on file systems with whole seconds, and on others."""
@@ -16,9 +17,10 @@ Stamp = list[int]
 
 
 def stamp_of(run: str) -> Stamp | None:
-    """Time, size and inode of the record and of the annotations, if there are any; None without a record.
+    """Time, size and inode of the record and, if there are any, of annotations and evaluations; None without a record.
 
-    Raises OSError if they cannot be accessed. Both files are always replaced, so that their inodes change.
+    Raises OSError if they cannot be accessed. Both files are always replaced, so that their inodes change; the folder
+    of evaluations changes its time when one is added, replaced or removed.
     """
     # Texts instead of Paths, because with 10,000 runs Paths take most of the time. `os.access` before `os.stat` for
     # the same reason: raising an error takes longer than both calls.
@@ -26,7 +28,12 @@ def stamp_of(run: str) -> Stamp | None:
     if stamp is None:
         return None
     annotations = f"{run}/{tagging.FILE}"
-    return [*stamp, *(_of_file(annotations) or ())] if os.access(annotations, os.F_OK) else stamp
+    if os.access(annotations, os.F_OK):
+        stamp += _of_file(annotations) or ()
+    evaluations = f"{run}/{EVALUATIONS}"
+    if os.access(evaluations, os.F_OK):
+        stamp += _of_file(evaluations) or ()
+    return stamp
 
 
 def lasting_stamp_of(run: str, now: float) -> Stamp | None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import files
-from qexp.datasets.gridded import Frames, GriddedDataset
+from qexp.datasets.gridded import EvaluatedFrames, Frames
 from qexp.datasets.gridded.frames import THICKNESS
 from qexp.estimates import ESTIMATE
 from qexp.figures.fields import extent, thinned
@@ -63,39 +63,52 @@ class Block:
         return self.thickness > threshold
 
 
-def evaluate(attempt: Attempt, dataset: GriddedDataset, model: Inversion, metrics: OfOutputs) -> Results | None:
-    """Estimate the whole frames of the test part by folder, and write errors and some frames; None if interrupted.
+def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> Results | None:
+    """Estimate whole frames by folder, and write errors and some frames; None if interrupted."""
+    tallies = tallied(attempt, fields, model, metrics)
+    return None if tallies is None else results_of(attempt, fields, model, tallies)
+
+
+def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, metrics: OfOutputs) -> dict[str, Tally] | None:
+    """Estimate whole frames, and write some of each folder. Returns folder → its errors; None if interrupted.
 
     Memory depends on the size of the frames and not on their number.
     """
     directory, record, device = attempt.directory, attempt.record, attempt.device
     outputs, units = model.network.outputs, record.units
-    vectors = [pair for pair in dataset.vectors if set(pair) <= set(outputs)]
+    vectors = [pair for pair in fields.vectors if set(pair) <= set(outputs)]
     tallies: dict[str, Tally] = {}
     at_limits = dict.fromkeys(model.limits, 0)
     with deterministic():
-        for frames in dataset.parts["test"]:
-            tally = tallies[frames.name] = Tally(metrics, vectors, dataset.threshold)
-            kept = _KeptFrames(frames, dataset.threshold)
+        for frames in fields.folders:
+            tally = tallies[frames.name] = Tally(metrics, vectors, fields.threshold)
+            kept = _KeptFrames(frames, fields.threshold)
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
                     return None
-                _add(tally, block, dataset.threshold)
+                _add(tally, block, fields.threshold)
                 kept.add(block)
                 for name, limits in model.limits.items():
                     at_limits[name] += limits.reached(block.estimates[name])
             kept.write(directory, units, model.limits, record.caution)
             log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.whole.cells:,}")
-    cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in dataset.parts["test"])
+    cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
     for name, limits in model.limits.items():
         log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
+    return tallies
+
+
+def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Inversion, tallies: Mapping[str, Tally]) -> Results:
+    """Write the errors of all folders, and measure the network's speed."""
+    directory, record, device = attempt.directory, attempt.record, attempt.device
     total = _summed(list(tallies.values()))
-    errors = field_errors.document(tallies, total, units)
+    errors = field_errors.document(tallies, total, record.units)
     _write(directory, errors)
-    timing = seconds_per_frame(dataset.parts["test"][0], model, device)
+    timing = seconds_per_frame(fields.folders[0], model, device)
     whole = errors["overall"]
     brief = FieldErrors.from_document({"cells": whole["cells"], "vectors": whole["vectors"], **timing})
-    return Results({"test": total.whole.metrics()}, errors=brief, groups=recorded(field_errors.by_folder(tallies)))
+    groups = recorded(field_errors.by_folder(tallies))
+    return Results({directory.part: total.whole.metrics()}, errors=brief, groups=groups)
 
 
 def estimated(frames: Frames, model: Inversion, device: torch.device) -> Iterator[Block]:
@@ -202,7 +215,7 @@ class _KeptFrames:
             coordinates["time"] = ("frame", np.asarray(frames.time)[self._numbers], {"units": unit})
         where = extent(frames.x, frames.y, frames.size)
         attributes = {
-            "run": directory.name, "part": "test", "folder": frames.name, "frames": len(frames),
+            "run": directory.name, "part": directory.part, "folder": frames.name, "frames": len(frames),
             "extent": [where.left, where.right, where.bottom, where.top], "extent_unit": where.unit,
             **({"caution": caution} if caution else {}),
         }  # fmt: skip
@@ -215,7 +228,8 @@ class _KeptFrames:
 
 def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
     """Write tables of all folders; `errors.json` comes last, since it marks the run as evaluated."""
-    files.write_bytes(directory.results / "history.csv", history(directory.metrics()).encode())
+    if lines := directory.metrics():  # an evaluation has none
+        files.write_bytes(directory.results / "history.csv", history(lines).encode())
     files.write_bytes(directory.results / TABLE, field_errors.table(errors).encode())
     files.write_json(directory.results / FIELD_ERRORS, errors)
 

@@ -22,12 +22,12 @@ from qexp.training.loop import Trainer
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
-    _write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
+    write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
     return Results({"test": trainer.evaluate(trainer.data.test)})
 
 
-def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities) -> None:
-    """Write the test samples' true values and estimates."""
+def write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor], quantities: Quantities) -> None:
+    """Write the samples' true values and estimates."""
     import xarray
 
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
@@ -42,6 +42,6 @@ def _write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor]
                 words = {"long_name": f"estimate of: {of.description}", **described(name, limits, of.unit, [made])}
                 variables[estimate_of(name)] = ("sample", made, {**attributes, **words})
     count = len(next(iter(test.values())))
-    table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": "test"})
+    table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": directory.part})
     directory.results.mkdir(exist_ok=True)
     files.write_bytes(directory.results / TEST_PREDICTIONS, bytes(table.to_netcdf(engine="h5netcdf")))

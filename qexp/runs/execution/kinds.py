@@ -15,7 +15,7 @@ from qexp.training.loop import Trainer
 
 
 def _on_fields(attempt: Attempt, trainer: Trainer) -> Results | None:
-    return fields.evaluate(attempt, attempt.dataset, trainer.model, trainer.recipe.metrics)
+    return fields.evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
 
 
 def _on_spectra(attempt: Attempt, trainer: Trainer) -> Results | None:

@@ -11,10 +11,11 @@ from qexp import files
 from qexp.errors import QexpError
 from qexp.figures.canvas import FORMATS, require_formats, save
 from qexp.figures.styles import styled
-from qexp.runs.figures.kinds import KINDS
+from qexp.runs.figures.kinds import KINDS, OF_TRAINING
 from qexp.runs.figures.matrices import matrix_of
 from qexp.runs.figures.sources import FigureOfRun, MissingNumbersError
 from qexp.runs.record.directory import MATRIX, RunDirectory
+from qexp.runs.record.evaluations import EvaluationDirectory
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 
@@ -83,8 +84,11 @@ def draw(
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
-    """The figures that a run of its kind of dataset can have, by name."""
-    return KINDS[directory.spec()["dataset"]["type"]]
+    """The figures that a run of its kind of dataset, or an evaluation of it, can have, by name."""
+    known = KINDS[directory.spec()["dataset"]["type"]]
+    if isinstance(directory, EvaluationDirectory):
+        return {name: figure for name, figure in known.items() if name not in OF_TRAINING}
+    return known
 
 
 def _check(directory: RunDirectory, known: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:

@@ -27,7 +27,7 @@ def estimates(directory: RunDirectory) -> Pictures:
     made = estimates_against_truth(
         {name: (predictions[name].values, predictions[estimate_of(name)].values) for name in known},
         {name: unit(predictions, name) for name in known},
-        f"{directory.name}: test part",
+        f"{directory.name}: {directory.part} part",
     )
     yield FIGURES_FOLDER / "test_estimates", made
 

@@ -14,3 +14,6 @@ KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
     "spectra": spectra.FIGURES,
 }
 """Type of the dataset → name of a figure → the function that draws it."""
+
+OF_TRAINING = frozenset(("learning_curve", "fold_curves", "matrix"))
+"""Figures of a run's training and matrices, which evaluations on other data do not have."""

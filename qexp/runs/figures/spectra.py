@@ -75,9 +75,9 @@ def errors_by_energy(directory: RunDirectory) -> Pictures:
         return
     errors = columns(directory.results / ERRORS_BY_ENERGY)
     where = numbers(errors["energy"]) if "energy" in errors else None
-    made = by_energy(
-        {words: numbers(errors[name]) for name, words in CURVES.items()}, where, directory.record().caution
-    )
+    curves = {words: numbers(errors[name]) for name, words in CURVES.items()}
+    known = {words: curve for words, curve in curves.items() if np.isfinite(curve).any()}
+    made = by_energy(known, where, directory.record().caution)
     yield FIGURES_FOLDER / "errors_by_energy", made
 
 

@@ -12,7 +12,7 @@ from qexp.figures.fold_curves import FoldCurve
 from qexp.figures.fold_curves import fold_curves as curves_of_folds
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
 from qexp.runs.evaluation.groups import grouped_by
-from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, outputs, table, texts, unit
+from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, missing, outputs, table, texts, unit
 from qexp.runs.record.directory import RunDirectory
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
@@ -24,20 +24,26 @@ def held_out(directory: RunDirectory) -> Pictures:
     """Estimates of held-out rows against measured values, a panel per output."""
     rows = table(directory.results / TEST_PREDICTIONS)
     named = directory.spec()["dataset"]["identifiers"]
-    words = "standard deviation over the networks of a fold"
+    words = "standard deviation over the networks" + (" of a fold" if directory.held_out else "")
     note = directory.record().caution
-    made = estimates_against_measured(_of_outputs(rows, _names(rows, named)), words, note)
+    made = estimates_against_measured(_of_outputs(rows, _names(rows, named)), words, note, _what(directory))
     yield FIGURES_FOLDER / "held_out", made
 
 
 def residuals(directory: RunDirectory) -> Pictures:
     """Residuals of the estimates by group; no figure if the rows have no groups."""
-    by = grouped_by(directory.spec())
-    if by is None:
+    rows = table(directory.results / TEST_PREDICTIONS)
+    by = rows.attrs.get("groups", grouped_by(directory.spec()))  # the rows of an evaluation name their own
+    if not by:
         return
-    rows = table(directory.results / TEST_PREDICTIONS, [by])
+    if by not in rows:
+        raise missing(f"{directory.results / TEST_PREDICTIONS} has no variable '{by}'")
     of_outputs = _of_outputs(rows, _names(rows, ()), texts(rows, by))
-    yield FIGURES_FOLDER / "residuals", residuals_by_group(of_outputs, directory.record().caution)
+    yield FIGURES_FOLDER / "residuals", residuals_by_group(of_outputs, directory.record().caution, _what(directory))
+
+
+def _what(directory: RunDirectory) -> str:
+    return "held-out rows" if directory.held_out else directory.name
 
 
 def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None = None) -> dict[str, HeldOut]:

@@ -15,6 +15,9 @@ from qexp.runs.record.record import Record
 
 FOLDS = "folds"
 
+EVALUATIONS = "evaluations"
+"""The folder of evaluations on other data, each with a record and `results` like those of a run."""
+
 FRAMES = "frames"
 """The folder of the test frames that are drawn, a file per folder of the dataset."""
 
@@ -85,6 +88,20 @@ class RunDirectory:
         from qexp.spec.kinds import kind_of  # slow to import; listings do not need it
 
         return self.results / kind_of(self.spec()["dataset"]).evaluated_by
+
+    @property
+    def part(self) -> str:
+        """The part of the data that `results` are about."""
+        return "test"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether `results` are about data that the run itself held out; evaluations are about others."""
+        return True
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / EVALUATIONS
 
     @property
     def matrices(self) -> Path:

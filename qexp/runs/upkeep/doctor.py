@@ -24,6 +24,7 @@ from qexp.runs.record.record import ForeignWeights, Record
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 from qexp.runs.upkeep import leftovers, purging, trash
+from qexp.runs.upkeep.evaluations import of_evaluations
 from qexp.runs.upkeep.finding import Finding, treated
 from qexp.workspace import Workspace
 
@@ -98,6 +99,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     yield from _of_spec(directory, record)
     yield from _of_environment(directory)
     yield from _of_folds(directory)
+    yield from of_evaluations(directory)
     if trouble := hashes.trouble_with(directory, record):
         yield Finding(
             directory.path / hashes.FILE,

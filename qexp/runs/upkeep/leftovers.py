@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 
 from qexp import clocks, files
 from qexp.errors import QexpError
+from qexp.runs.record.directory import EVALUATIONS
+from qexp.runs.record.evaluations import DRAFT
 from qexp.runs.upkeep.finding import Finding
 
 STALE_SECONDS = 3600.0
@@ -24,6 +26,8 @@ def of_run(folder: Path) -> Iterator[Finding]:
     for parent, folders, names in os.walk(folder):
         if Path(parent) == folder and "code" in folders:
             folders.remove("code")
+        if Path(parent) == folder / EVALUATIONS:  # drafts are whole leftovers
+            folders[:] = [name for name in folders if not name.startswith(DRAFT)]
         for path in (Path(parent) / name for name in names):
             if path.suffix == ".lock":
                 yield from of_lock(path)
@@ -44,7 +48,7 @@ def of_actions(folder: Path) -> Iterator[Finding]:
 
 
 def is_stale_temporary(path: Path) -> bool:
-    return bool(files.TEMPORARY.fullmatch(path.name)) and path.is_file() and _is_stale(path)
+    return bool(files.TEMPORARY.fullmatch(path.name)) and path.is_file() and is_stale(path)
 
 
 def temporary(path: Path) -> Finding:
@@ -61,7 +65,7 @@ def temporary(path: Path) -> Finding:
 
 def of_lock(path: Path) -> Iterator[Finding]:
     """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two processes in."""
-    if path.with_suffix("").exists() or path.stat().st_size or not _is_stale(path):
+    if path.with_suffix("").exists() or path.stat().st_size or not is_stale(path):
         return  # a file with content, such as poetry.lock, is not a lock of qexp
 
     def unlock() -> None:
@@ -84,20 +88,20 @@ def of_exports(folder: Path) -> Iterator[Finding]:
 
 def stale_drafts(place: Path) -> Iterator[Finding]:
     for path in sorted(place.glob(".preparing-*")):
-        if path.is_dir() and not path.is_symlink() and _is_stale(path):
+        if path.is_dir() and not path.is_symlink() and is_stale(path):
             yield Finding(
                 path,
-                f"is an incomplete draft of a run: its process died before {_ago(path)}",
+                f"is an incomplete draft of a run: its process died before {ago(path)}",
                 "delete it",
-                repair=_deletion(path),
+                repair=deletion(path),
             )
 
 
-def _deletion(folder: Path) -> Callable[[], None]:
+def deletion(folder: Path) -> Callable[[], None]:
     return lambda: shutil.rmtree(folder)
 
 
-def _is_stale(path: Path) -> bool:
+def is_stale(path: Path) -> bool:
     try:
         return clocks.now_at(path) - _last_change(path) > STALE_SECONDS
     except OSError:
@@ -113,7 +117,7 @@ def _last_change(path: Path) -> float:
     return max(one.lstat().st_ctime for one in (path, *below))
 
 
-def _ago(path: Path) -> str:
+def ago(path: Path) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_change(path)))
     except OSError:

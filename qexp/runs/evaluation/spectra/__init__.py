@@ -73,7 +73,8 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         return None
     group_errors.write(directory.results / group_errors.TABLE, errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, of_limits, attempt.caution)
-    return Results({"test": results}, {"test": intervals}, tuple(compared), groups=recorded(errors))
+    part = directory.part
+    return Results({part: results}, {part: intervals}, tuple(compared), groups=recorded(errors))
 
 
 def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:

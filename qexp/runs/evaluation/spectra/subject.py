@@ -63,7 +63,7 @@ def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
 
 
 def attributes(directory: RunDirectory, note: str) -> dict[str, str]:
-    return {"run": directory.name, "part": "test", **({"caution": note} if note else {})}
+    return {"run": directory.name, "part": directory.part, **({"caution": note} if note else {})}
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:

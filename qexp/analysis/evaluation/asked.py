@@ -1,0 +1,126 @@
+"""What is to be evaluated, and the data opened for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qexp import assemble
+from qexp.did_you_mean import suggestion
+from qexp.errors import QexpError
+from qexp.metrics.metric import Metrics
+from qexp.models.inversion import Inversion
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.results import Results
+from qexp.runs.record.directory import RunDirectory
+from qexp.tables import Tables
+from qexp.workspace import Workspace
+
+Document = dict[str, Any]
+
+TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
+PARTS = (TRAIN, VALIDATION, TEST, ALL)
+
+
+@dataclass(frozen=True)
+class Independence:
+    """Whether data are independent of those that a run was trained on, and why.
+
+    known    None if it is unknown
+    reasons  why they are not independent, or what is unknown; otherwise what was compared
+    """
+
+    known: bool | None
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, shared: Sequence[str], unknown: Sequence[str], compared: str) -> Independence:
+        """Not independent if anything is shared, unknown if anything is unknown, else independent."""
+        if shared:
+            return cls(False, tuple(shared))
+        return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks for.
+
+    document  the resolved dataset to evaluate on; None if it is files
+    source    a file or folder with data in the form of the run's own
+    part      of `PARTS`; None for the usual one of such data
+    seed      of samples that are simulated, of masks, and of intervals
+    """
+
+    directory: RunDirectory
+    spec: Document
+    tables: Tables
+    workspace: Workspace
+    document: Document | None
+    source: Path | None
+    part: str | None
+    seed: int
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The data as errors name them."""
+        return str(self.source) if self.source is not None else "the dataset"
+
+    @cached_property
+    def run_seed(self) -> int:
+        return self.directory.record().seed
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(self.spec["outputs"])
+
+    def chosen_part(self, usual: str, possible: Sequence[str], why: str) -> str:
+        """The part that is evaluated. Raises QexpError for one that such data do not have.
+
+        why  the reason for which others are not possible
+        """
+        part = self.part or usual
+        if part not in PARTS:
+            raise QexpError(f"--part {part}: no such part; {suggestion(part, PARTS)}")
+        if part not in possible:
+            raise QexpError(f"--part {part}: {why}; use {' or '.join(possible)}")
+        return part
+
+    def without_truth(self, names: Sequence[str]) -> QexpError:
+        """The error for data that lack outputs, which can be predicted, but not evaluated."""
+        lacking = ", ".join(f"'{name}'" for name in names)
+        files = self.source if self.source is not None else "FILES"
+        return QexpError(
+            f"{self.name} has no {lacking}, so that estimates cannot be compared with the truth; estimates alone are "
+            f"made by: qexp predict --run {self.directory.name} --input {files} --output FILE"
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Data opened for an evaluation.
+
+    document       the dataset as a document, with the hash of its content
+    usual          the part that is evaluated if none is asked for
+    independence   compares them with the data that a run was trained on: the run itself, or one that it started from
+    evaluate       estimates them with the networks of the run, and writes tables to the attempt's directory
+    """
+
+    document: Document
+    part: str
+    usual: str
+    samples: int
+    independence: Callable[[Asked], Independence]
+    evaluate: Callable[[Attempt, Sequence[Inversion], Mapping[str, Metrics]], Results | None]
+    left_out: int = 0
+    warnings: Sequence[str] = ()
+
+
+def trained_dataset(asked: Asked) -> Any:
+    """The dataset that the run was trained on. Raises DatasetError if it is not there any more, or has changed."""
+    return assemble.dataset_of(asked.spec["dataset"], asked.tables, asked.workspace)

@@ -1,0 +1,204 @@
+"""Evaluation of a finished run on other data than its own test part, kept in `evaluations/NAME/` of the run.
+
+The networks, and the transforms as they were fitted in training, are those of the run; nothing is fitted to the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from qexp import assemble, files
+from qexp.analysis.evaluation.ancestors import independence_of
+from qexp.analysis.evaluation.asked import Asked, Judged
+from qexp.analysis.evaluation.kinds import KINDS
+from qexp.analysis.evaluation.publishing import drafted, published
+from qexp.analysis.prediction.predictor import load_models
+from qexp.assemble.metrics import metrics_of
+from qexp.errors import NotFoundError, QexpError
+from qexp.runs import figures
+from qexp.runs.attempt import Attempt, OwnRecord
+from qexp.runs.display import Silent
+from qexp.runs.planning.existing import require_done
+from qexp.runs.record import evaluations
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.evaluations import TRAINED_ON, EvaluationDirectory, EvaluationRecord
+from qexp.runs.record.names import NAME, now
+from qexp.runs.record.provenance import fingerprint
+from qexp.runs.record.trust import tables_of
+from qexp.runs.signals import terminable
+from qexp.spec.digest import digest
+from qexp.spec.kinds import caution_of_data, kind_of
+from qexp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of `evaluate`."""
+
+    directory: EvaluationDirectory
+    made: bool
+    """False if the same evaluation existed already."""
+
+    @property
+    def record(self) -> EvaluationRecord:
+        return self.directory.evaluation()
+
+
+def evaluate(
+    directory: RunDirectory,
+    workspace: Workspace,
+    *,
+    dataset: str | None = None,
+    source: Path | None = None,
+    part: str | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    force: bool = False,
+    device: str = "auto",
+    left_out: Callable[[str], None] = lambda text: None,
+) -> Evaluation:
+    """Evaluate a finished run on a dataset, or on files in the form of its own, and keep the results in the run.
+
+    dataset   name or path of a dataset spec of the kind of the run's own
+    source    a file or folder, if `dataset` is left out
+    part      train, validation, test or all; the usual one of such data if left out
+    seed      of simulated samples, of masks, and of intervals
+    name      of the evaluation; that of the dataset or of the source, with the part if it is not the usual one
+    force     replace an evaluation of that name that was made otherwise
+    left_out  receives the reason for each figure that cannot be drawn
+    Raises QexpError.
+    """
+    if (dataset is None) == (source is None):
+        raise QexpError("name the data with either --dataset or --input")
+    if seed < 0:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+    figures.drawn_at_once()  # a wrong setting is refused before anything is made
+    require_done(directory)
+    asked, known_as = _asked(directory, workspace, dataset, source, part, seed, device)
+    judged = KINDS[asked.spec["dataset"]["type"]](asked)
+    called = name or (known_as if judged.part == judged.usual else f"{known_as}_{judged.part}")
+    if not NAME.fullmatch(called):
+        raise QexpError(f"{called!r} is not a valid name for an evaluation; choose another with --name")
+    of = _digest(asked, judged)
+    if not force and (existing := _existing(directory, called, of)) is not None:
+        return Evaluation(existing, made=False)
+    # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
+    with terminable(), drafted(directory, called) as folder:
+        record = _begun(asked, judged, called, known_as if source is None else str(source), of)
+        written = _carried_out(asked, judged, record, folder)
+        if figures.drawn_at_once():
+            figures.draw(EvaluationDirectory(folder, directory.code_trusted, written), left_out=left_out)
+        files.write_json(folder / evaluations.RECORD, written.document())
+        made = published(directory, called, folder, force, lambda: _existing(directory, called, of) is not None)
+    return Evaluation(evaluations.find(directory, called), made)
+
+
+def _asked(
+    directory: RunDirectory,
+    workspace: Workspace,
+    dataset: str | None,
+    source: Path | None,
+    part: str | None,
+    seed: int,
+    device: str,
+) -> tuple[Asked, str]:
+    """What is asked for, and the usual name of the data."""
+    on, tables, spec = assemble.device_of(device), tables_of(directory), directory.spec()
+    if source is not None:
+        stem = source.absolute().name if source.is_dir() else source.stem
+        return Asked(directory, spec, tables, workspace, None, source, part, seed, on), stem
+    assert dataset is not None
+    known_as, document = assemble.dataset_document(dataset, workspace, tables)
+    if (kind := kind_of(document)) is not kind_of(spec["dataset"]):
+        raise QexpError(
+            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' is "
+            f"'{document['type']}'; data of another kind cannot be evaluated"
+        )
+    document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
+    return Asked(directory, spec, tables, workspace, document, None, part, seed, on), known_as
+
+
+def _digest(asked: Asked, judged: Judged) -> str:
+    """Of all that the results depend on: the run's weights, the data, the part and the seed."""
+    record = asked.directory.record()
+    weights = [fingerprint(one.best_weights).sha256 for one in asked.directory.all_folds() or [asked.directory]]
+    document = {"dataset": judged.document, "weights": weights}
+    return digest(document, record.digest, str(record.seed), _content(asked, judged))
+
+
+def _content(asked: Asked, judged: Judged) -> str:
+    """Of the data, by the hash of their files or else their document, of the part and of the seed."""
+    data = judged.document.get("fingerprint", judged.document)
+    return digest({"dataset": data, "part": judged.part, "seed": asked.seed})
+
+
+def _existing(directory: RunDirectory, name: str, of: str) -> EvaluationDirectory | None:
+    """The evaluation of that name and digest; None if there is none. Raises QexpError if it has another digest."""
+    try:
+        found = evaluations.find(directory, name)
+    except NotFoundError:
+        return None
+    if found.evaluation().digest != of:
+        raise QexpError(
+            f"{directory.name} has an evaluation '{name}' of other data, another part or another seed; choose another "
+            "--name, or replace it with --force"
+        )
+    return found
+
+
+def _begun(asked: Asked, judged: Judged, name: str, dataset: str, of: str) -> EvaluationRecord:
+    """The record without results."""
+    run, independence = asked.directory.record(), independence_of(asked, judged)
+    cautions = [caution_of_data(asked.spec), caution_of_data({**asked.spec, "dataset": judged.document})]
+    cautions += [TRAINED_ON] if independence.known is False else []
+    return EvaluationRecord(
+        name=name,
+        dataset=dataset,
+        part=judged.part,
+        seed=asked.seed,
+        digest=of,
+        content=_content(asked, judged),
+        created=now(),
+        samples=judged.samples,
+        left_out=judged.left_out,
+        independent=independence.known,
+        reasons=independence.reasons,
+        warnings=tuple(judged.warnings),
+        caution="; ".join(dict.fromkeys(filter(None, cautions))),
+        units=run.units,
+        metrics=run.metrics,
+        data=judged.document,
+    )
+
+
+def _carried_out(asked: Asked, judged: Judged, begun: EvaluationRecord, folder: Path) -> EvaluationRecord:
+    """Estimate the data and write tables. Returns the record with the results."""
+    models = load_models(asked.directory, asked.device)
+    begun = replace(begun, networks=len(models))
+    attempt = _attempt(asked, EvaluationDirectory(folder, asked.directory.code_trusted, begun))
+    threads = assemble.threads_to_predict(asked.spec, asked.tables, asked.device)
+    with assemble.threads(threads):
+        found = judged.evaluate(attempt, models, metrics_of(asked.spec, asked.tables))
+    assert found is not None, "only a run ends early without an exception"
+    return replace(
+        begun,
+        results=found.results,
+        intervals=found.intervals,
+        comparison=found.comparison,
+        errors=found.errors,
+        groups=found.groups,
+    )
+
+
+def _attempt(asked: Asked, directory: EvaluationDirectory) -> Attempt:
+    """An attempt that only evaluates. Baselines, which would have to be trained, are left out."""
+    record = replace(directory.record(), seed=asked.seed)
+    spec = {**asked.spec, "dataset": dict(directory.evaluation().data), "baselines": []}
+    return Attempt(
+        directory, OwnRecord(directory, record), spec, None, asked.tables, asked.device, Silent(), lambda: False,
+        torch.get_num_threads(),
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Evaluation on simulated images of another dataset, or of other samples of the run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp import assemble
+from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, VALIDATION, Asked, Independence, Judged
+from qexp.datasets.generated import GeneratedDataset, Part
+from qexp.datasets.intervals import gaps
+from qexp.did_you_mean import suggestion
+from qexp.errors import QexpError
+from qexp.metrics import bootstrap
+from qexp.metrics.metric import Metrics
+from qexp.metrics.metric import evaluate as evaluate_metrics
+from qexp.models.inversion import Inversion
+from qexp.models.shapes import from_spec, written
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation.images import write
+from qexp.runs.evaluation.results import Results
+from qexp.seeds import Seeds
+
+
+def judged(asked: Asked) -> Judged:
+    """Samples of a simulated dataset: as many as the run's part of that name has."""
+    if asked.document is None:
+        raise QexpError(
+            f"{asked.directory.name} was trained on simulated images, which are not read from files; name a dataset "
+            "with --dataset, or use Run.predict with arrays in Python"
+        )
+    source = assemble.generated_of(asked.document, asked.tables)
+    _require_variables(asked, source)
+    part = asked.chosen_part(TEST, PARTS, "")
+    sizes = dict(zip((TRAIN, VALIDATION, TEST), asked.spec["sizes"], strict=True))
+    count = int(sizes.get(part, sizes[TEST]))
+
+    @cache
+    def samples() -> dict[str, Tensor]:
+        return source.sample(_quantiles(asked, source, part), count, Seeds(asked.seed), (part,), torch.device("cpu"))
+
+    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results:
+        return _evaluated(attempt, models[0], {name: of.to(asked.device) for name, of in samples().items()}, metrics)
+
+    return Judged(asked.document, part, TEST, count, lambda of: _independence(of, samples()), evaluate)
+
+
+def _require_variables(asked: Asked, source: GeneratedDataset) -> None:
+    """Raise QexpError unless the dataset makes the images that the network takes, and has its outputs."""
+    shapes, name = source.shapes(), asked.directory.name
+    for variable in asked.spec["inputs"]:
+        if variable not in shapes:
+            raise QexpError(f"the dataset makes no '{variable}', which {name} takes; {suggestion(variable, shapes)}")
+        shape = from_spec(asked.spec["model"]["inputs"][variable]["size"])
+        if shapes[variable] != shape:
+            raise QexpError(
+                f"the dataset makes '{variable}' of {written(shapes[variable])}, but {name} was trained on "
+                f"{written(shape)}"
+            )
+    for variable in asked.outputs:
+        if variable not in shapes:
+            raise QexpError(f"the dataset has no '{variable}', which {name} estimates; {suggestion(variable, shapes)}")
+
+
+def _quantiles(asked: Asked, source: GeneratedDataset, part: str) -> Part:
+    """The quantile intervals of a part; training and validation are divided as the run divides them."""
+    if part == ALL:
+        return {name: [(0.0, 1.0)] for name in source.test}
+    return source.parts(asked.spec["split"], Seeds(asked.run_seed))[part]
+
+
+def _evaluated(
+    attempt: Attempt, model: Inversion, samples: Mapping[str, Tensor], metrics: Mapping[str, Metrics]
+) -> Results:
+    write(attempt.directory, model, samples, attempt.tables["quantities"])
+    estimates = {name: values.double().cpu().numpy() for name, values in model.estimate(samples).items()}
+    results: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for name, of in metrics.items():
+        estimate, truth = estimates[name], samples[name].double().cpu().numpy()
+        results[name] = evaluate_metrics(of, estimate, truth)
+        if truth.shape[1:] == (1,) and np.isfinite(estimate).all():
+            intervals[name] = bootstrap.intervals(of, estimate[:, 0], truth[:, 0], attempt.seed)
+    part = attempt.directory.part
+    return Results({part: results}, {part: intervals})
+
+
+def _independence(asked: Asked, samples: Mapping[str, Tensor]) -> Independence:
+    """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
+    trained = assemble.generated_of(asked.spec["dataset"], asked.tables)
+    missing = [name for name in trained.test if name not in samples]
+    if missing:
+        return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
+    inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
+    for name in trained.test:
+        inside &= _within(_values(trained, name), samples[name][:, 0].double().numpy())
+    names = " and ".join(trained.test)
+    if not inside.any():
+        return Independence(True, (f"no sample lies in the intervals of {names} that were trained on",))
+    said = f"{inside.sum():,} of {len(inside):,} samples lie in the intervals of {names} that were trained on"
+    return Independence(False, (said,))
+
+
+def _values(trained: GeneratedDataset, name: str) -> list[NDArray[np.float64]]:
+    """The intervals of a variable's values outside of the test part."""
+    return [trained.distributions[name].quantile(np.asarray(gap)) for gap in gaps(trained.test[name])]
+
+
+def _within(intervals: Sequence[NDArray[np.float64]], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    inside = np.zeros(len(values), dtype=bool)
+    for low, high in intervals:
+        # Samples are in single precision: a value at an edge is rounded to either side of it.
+        edge = np.finfo(np.float32).eps * np.abs(values)
+        inside |= (values > low + edge) & (values < high - edge)
+    return inside

@@ -1,0 +1,144 @@
+"""Evaluation on spectra of other cores: numbers by core, or hidden channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qexp import assemble
+from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, trained_dataset
+from qexp.assemble import overlap
+from qexp.assemble.kinds.spectra import divided, hidden_of, labelled
+from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.datasets.splits import Rows
+from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
+from qexp.metrics.metric import Metrics, with_training_mean
+from qexp.models.inversion import Inversion
+from qexp.runs.attempt import Attempt
+from qexp.runs.evaluation import spectra
+from qexp.runs.evaluation.results import Results
+from qexp.runs.evaluation.spectra.subject import Subject
+from qexp.runs.leakage import hashes
+from qexp.seeds import Seeds
+
+NOTHING: Rows = np.array([], dtype=np.int64)
+
+
+def judged(asked: Asked) -> Judged:
+    """The spectra of a dataset, of a folder with train/ and test/ or one of these, or of a table."""
+    document, inner = _document(asked)
+    dataset: Any = assemble.dataset_of(document, asked.tables, asked.workspace)
+    _require_variables(asked, dataset)
+    usual = inner or (TEST if (dataset.part == TEST).any() else ALL)
+    part = asked.chosen_part(usual, PARTS, "")
+    rows = _rows(asked, dataset, part)
+    if not len(rows):
+        raise QexpError(f"--part {part}: {asked.name} has no such spectra; use {' or '.join(_parts(dataset))}")
+    document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
+
+    def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
+        return _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(asked, metrics))
+
+    return Judged(
+        document, part, usual, len(rows), lambda of: _independence(of, dataset, rows), evaluate,
+        warnings=dataset.warnings,
+    )  # fmt: skip
+
+
+def _document(asked: Asked) -> tuple[dict[str, Any], str | None]:
+    """The dataset's document, and the part that the named folder is, if it is one."""
+    if asked.document is not None:
+        return asked.document, None
+    source, inner = asked.source or Path(), None
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if source.is_dir() and (source / "spe").is_dir() and source.name in (TRAIN, TEST):
+        source, inner = source.absolute().parent, source.name
+    own = {key: value for key, value in asked.spec["dataset"].items() if key not in ("fingerprint", "found", "lists")}
+    own |= {"missing": "drop"} if own["target"] is not None else {}
+    return {**own, "path": str(source.absolute())}, inner
+
+
+def _require_variables(asked: Asked, dataset: SpectraDataset) -> None:
+    own, shapes = asked.spec["dataset"], dataset.shapes()
+    for name in asked.outputs:
+        if name not in shapes:
+            raise asked.without_truth([name])
+    if (dataset.channels, dataset.patch_size) != (own["channels"], own["patch_size"]):
+        raise QexpError(
+            f"{asked.name} has {dataset.channels} channels in patches of {dataset.patch_size}, but "
+            f"{asked.directory.name} was trained on {own['channels']} in patches of {own['patch_size']}"
+        )
+
+
+def _rows(asked: Asked, dataset: SpectraDataset, part: str) -> Rows:
+    """The spectra of a part: as the run divides them if they are its own, else as the data themselves do."""
+    if part == ALL:
+        return dataset.rows
+    if dataset.fingerprint == asked.spec["dataset"]["fingerprint"]:
+        parts = divided(asked.spec, dataset, asked.tables, Seeds(asked.run_seed))
+        return dict(zip(PARTS, parts, strict=False))[part]
+    return np.flatnonzero(dataset.part == part)
+
+
+def _parts(dataset: SpectraDataset) -> list[str]:
+    return [*np.unique(dataset.part).tolist(), ALL]
+
+
+def _evaluated(
+    attempt: Attempt,
+    dataset: SpectraDataset,
+    model: Inversion,
+    rows: Rows,
+    metrics: Mapping[str, Metrics],
+    mean: float,
+) -> Results | None:
+    data = _EvaluatedSpectra(
+        dataset, NOTHING, NOTHING, rows, NOTHING, Seeds(attempt.seed), attempt.device, hidden_of(model.network)
+    )
+    data.mean = mean
+    against = {name: with_training_mean(of, mean) for name, of in metrics.items()}
+    return spectra.evaluate(attempt, Subject(dataset, model, data, NOTHING, rows, against))
+
+
+class _EvaluatedSpectra(SpectrumSamples):
+    """Spectra without a training part of their own: the mean of the training targets is that of the run."""
+
+    mean = math.nan
+
+    def training_mean(self, output: str) -> float:
+        return self.mean
+
+
+def _training_mean(asked: Asked, metrics: Mapping[str, Metrics]) -> float:
+    """The mean of the run's training targets; NaN if its data are gone, or if no metric needs it."""
+    if not any(metric.against is not None for of in metrics.values() for metric in of.values()):
+        return math.nan
+    try:
+        trained, seeds = trained_dataset(asked), Seeds(asked.run_seed)
+    except DatasetError:
+        return math.nan
+    rows = labelled(asked.spec, divided(asked.spec, trained, asked.tables, seeds)[0], seeds)
+    return math.nan if trained.targets is None else float(trained.targets[rows].mean(dtype=np.float64))
+
+
+def _independence(asked: Asked, dataset: SpectraDataset, rows: Rows) -> Independence:
+    """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
+    try:
+        seen = hashes.read(asked.directory)
+    except DamagedError as error:
+        return Independence(None, (f"the spectra that were trained on are not known: {error}",))
+    if not seen:
+        return Independence(None, ("the run does not say on which spectra it was trained",))
+    shared = [
+        f"trained on by {run}: {overlap.in_words(found)}"
+        for run, of_run in seen.items()
+        if (found := overlap.overlaps(dataset, rows, of_run))
+    ]
+    ancestors = [name for name in asked.directory.record().parents if name not in seen]
+    unknown = [f"the spectra that {', '.join(ancestors)} was trained on are not known"] if ancestors else []
+    return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was trained on")
