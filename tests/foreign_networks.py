@@ -208,6 +208,64 @@ def vdi_estimates(image: Array, weights: Mapping[str, Mapping[str, Array]]) -> d
     }
 
 
+# 2Dto2D-DLE: Keras' CNN and U-Net for fields, in numpy, channels last
+
+
+def cnn_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
+    """Two layers of six filters and the outputs, of the network that a session built after another one."""
+    shapes = {"conv2d_9": (3, 3, 3, 6), "conv2d_10": (3, 3, 6, 6), "conv2d_11": (1, 1, 6, 2)}
+    return {name: _kernel_and_bias(name, shape, random) for name, shape in shapes.items()}
+
+
+def _kernel_and_bias(name: str, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, Array]:
+    bias = shape[2] if "trans" in name else shape[3]
+    made = {f"{name}/kernel": random.normal(size=shape) / 3, f"{name}/bias": random.normal(size=bias)}
+    return {path: array.astype(np.float32) for path, array in made.items()}
+
+
+def cnn_fields(fields: Array, weights: Mapping[str, Mapping[str, Array]]) -> Array:
+    """The forward pass for one frame, (height, width, input) → (height, width, output)."""
+    *layers, last = [tuple(group.values()) for group in weights.values()]
+    for kernel, bias in layers:
+        fields = convolved(fields, kernel, bias)
+        fields = np.where(fields > 0, fields, 0.01 * fields)
+    return convolved(fields, *last)
+
+
+def unet_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
+    """Two blocks, of four and eight filters."""
+    shapes = {
+        "unet_down0_0": (3, 3, 3, 4), "unet_down0_1": (3, 3, 4, 4),
+        "unet_down1_conv_0": (3, 3, 4, 8), "unet_down1_conv_1": (3, 3, 8, 8),
+        "unet_up0_decode_trans_conv": (3, 3, 4, 8), "unet_up0_conv_before_concat_0": (3, 3, 4, 4),
+        "unet_up0_conv_after_concat_0": (3, 3, 8, 4), "unet_up0_conv_after_concat_1": (3, 3, 4, 4),
+        "unet_output": (1, 1, 4, 2),
+    }  # fmt: skip
+    return {name: _kernel_and_bias(name, shape, random) for name, shape in shapes.items()}
+
+
+def unet_fields(fields: Array, weights: Mapping[str, Mapping[str, Array]]) -> Array:
+    """The forward pass for one frame whose sides are even."""
+
+    def layer(x: Array, name: str) -> Array:
+        made = convolved(x, *weights[name].values())
+        return np.where(made > 0, made, 0.3 * made)
+
+    beside = layer(layer(fields, "unet_down0_0"), "unet_down0_1")
+    coarse = layer(layer(halved(beside), "unet_down1_conv_0"), "unet_down1_conv_1")
+    kernel, bias = weights["unet_up0_decode_trans_conv"].values()
+    height, width = coarse.shape[:2]
+    doubled = np.zeros((2 * height + 1, 2 * width + 1, kernel.shape[2]))
+    for row in range(3):
+        for column in range(3):
+            doubled[row : row + 2 * height : 2, column : column + 2 * width : 2] += coarse @ kernel[row, column].T
+    doubled = doubled[:-1, :-1] + bias
+    fine = layer(np.where(doubled > 0, doubled, 0.3 * doubled), "unet_up0_conv_before_concat_0")
+    joined = np.concatenate([fine, beside], axis=-1)
+    joined = layer(layer(joined, "unet_up0_conv_after_concat_0"), "unet_up0_conv_after_concat_1")
+    return convolved(joined, *weights["unet_output"].values())
+
+
 VDI_MODEL: dict[str, Any] = {
     "inputs": {"displacement": {"size": [8, 8, 1]}},
     "outputs": ["depth", "delta_volume"],

@@ -149,7 +149,7 @@ def import_weights(
     to          name of the run
     model       the model that the weights are for; alone, the experience that has it gives dataset and transforms
     experience  the experience whose model, dataset and transforms the run gets
-    rules       rules that rename the tensors: "max", "dl_im", "vdi", or a file; the only ones that fit if left out
+    rules       rules that rename the tensors: "dl_im", "dle", "max", "vdi", or a file; the only ones that fit if left out
     also        name → file with a further tensor, such as {"target_mean": "target_mean.pth"}
     seed        seed of the training samples to which transforms are fitted that are not in the files
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,

@@ -20,12 +20,16 @@ from safetensors.torch import load_file, save_file
 import qexp
 from qexp import Run
 from qexp.models.foreign_weights.rules import shipped
-from tests import cores, stones
+from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
 from tests.foreign_networks import (
     VDI_MODEL,
     Max,
     OneDCNN,
+    cnn_fields,
+    cnn_weights,
+    unet_fields,
+    unet_weights,
     vdi_estimates,
     vdi_weights,
     write_h5,
@@ -168,6 +172,32 @@ def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monke
     lines = Path("estimates.csv").read_text().splitlines()
     column = lines[0].split(",").index("iron")
     np.testing.assert_allclose([float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4)
+
+
+DLE_NETWORKS = {
+    "dle_cnn": ({"layers": 2, "filters": 6}, cnn_weights, cnn_fields),
+    "dle_unet": ({"blocks": 2, "filters": 4, "upsampling": "convolved", "slope": 0.3}, unet_weights, unet_fields),
+}
+
+
+@pytest.mark.parametrize("module", DLE_NETWORKS)
+def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, module: str):
+    parameters, weights_of, forward = DLE_NETWORKS[module]
+    domes.write_folders(Path("data/domes"), train=2)
+    specs.write("dataset", domes.DATASET, "domes")
+    operation = {"module": module, "parameters": {"outputs": 2, **parameters}}
+    specs.write("model", put(domes.MODEL, "operations.network", operation), "domes")
+    specs.write("experience", domes.EXPERIENCE, "domes")
+    weights = weights_of(np.random.default_rng(6))
+    write_h5(Path("model.h5"), weights)
+    run = imported("model.h5", "--model", "domes")
+    fields = RANDOM.normal(size=(2, 16, 16, 3)).astype(np.float32)
+    scales = run.spec["dataset"]["inputs"], run.spec["dataset"]["outputs"]
+    made = run.predict(**{name: fields[..., index] * scales[0][name] for index, name in enumerate(domes.FIELDS)})
+    expected = np.stack([forward(frame, weights) for frame in fields])
+    for index, name in enumerate(("ubar", "vbar")):
+        found = np.squeeze(made[name]) / scales[1][name]
+        np.testing.assert_allclose(found, expected[..., index], rtol=1e-3, atol=1e-3)
 
 
 # The run
@@ -343,7 +373,7 @@ def test_a_network_of_another_program_names_what_the_model_lacks(sediment: Path)
     assert "by the rules 'dl_im'" in said
     assert "a single operation with the module 'one_d_cnn'" in said
     torch.save({"something": torch.ones(2)}, "model.pth")
-    assert "rules that qexp has: dl_im, max, vdi" in refused("model.pth", "--experience", "scratch")
+    assert "rules that qexp has: dl_im, dle, max, vdi" in refused("model.pth", "--experience", "scratch")
 
 
 def test_half_of_a_scaler_is_an_error(sediment: Path):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qexp.models.foreign_weights.rules import PLACE, Rule, Rules
+from qexp.models.foreign_weights.rules import PLACE, RANKED, Rule, Rules
 from qexp.models.foreign_weights.stored import Stored
 from qexp.models.inversion import Inversion
 from qexp.models.shapes import Shape
@@ -87,7 +87,7 @@ def _place(name: str, account: Account, tensors: Mapping[str, Stored], target: T
         if rule.equals is not None:
             account.equal.append((name, place, rule))
             continue
-        to = f"{place}.{_filled(rule.to or '', match, target, place)}"
+        to = f"{place}.{_filled(rule, match, (_within(one, rules.within) for one in tensors), target, place)}"
         if to in account.taken:
             account.problems.append(f"twice: {to} would be {account.taken[to][0]} and {name}")
         account.taken[to] = (name, rule.steps)
@@ -134,11 +134,18 @@ def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
     return f"network.operations.{operations[0]}" if len(operations) == 1 else None
 
 
-def _filled(to: str, match: re.Match[str], target: Target, place: str) -> str:
+def _filled(rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, place: str) -> str:
     """The name of a weight with the groups of the pattern inserted."""
-    groups = dict(match.groupdict())
+    to, groups = rule.to or "", dict(match.groupdict())
     operation = target.model.get_submodule(place)
     groups.setdefault("last", str(sum(1 for _ in operation.children()) - 1))
+    if any(found[2] in RANKED for found in PLACE.finditer(to)):
+        matches = [found for found in map(rule.pattern.fullmatch, names) if found is not None]
+        rank = sorted({_number(found) for found in matches}).index(_number(match))
+        weighted = [
+            name for name, layer in operation.named_modules() if next(layer.parameters(False), None) is not None
+        ]
+        groups |= {"rank": str(rank), "weighted": weighted[rank] if rank < len(weighted) else f"layer {rank}"}
 
     def insert(found: re.Match[str]) -> str:
         factor, name, more = found.groups()
@@ -148,6 +155,11 @@ def _filled(to: str, match: re.Match[str], target: Target, place: str) -> str:
         return str(int(factor or 1) * int(value) + int(more or 0)) if value.isdecimal() else value
 
     return PLACE.sub(insert, to)
+
+
+def _number(match: re.Match[str]) -> int:
+    """The number in the name of a layer; the first one of Keras has none."""
+    return int(match.groupdict().get("number") or 0)
 
 
 def _check_shape(

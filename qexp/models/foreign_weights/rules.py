@@ -23,7 +23,14 @@ LARGEST_FILE = 1_000_000
 """Largest document of rules [bytes]."""
 
 PLACE = re.compile(r"\{(?:(\d+)\*)?([a-z_]+)(?:\+(\d+))?\}")
-"""In the name of a weight: `{layer}`, `{2*layer}` or `{2*layer+1}`, of a named group of the pattern."""
+"""In the name of a weight: `{layer}`, `{2*layer}` or `{2*layer+1}`, of a named group of the pattern.
+
+`{last}` is the number of the operation's last layer. With a group `number`, `{rank}` is its place among the numbers of
+all names that match, counted from 0, since Keras counts layers through a session, and `{weighted}` the layer of that
+rank among those of the operation that have weights.
+"""
+
+RANKED = ("rank", "weighted")
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,8 @@ def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
             except (re.error, RecursionError, OverflowError) as error:
                 problems.append(Problem(file, (key, index, "from"), f"is not a regular expression: {error}"))
                 continue
-            wanted = {found[2] for found in PLACE.finditer(one.get("to", ""))} - {"last"}
+            groups |= {"last", *(RANKED if "number" in groups else ())}
+            wanted = {found[2] for found in PLACE.finditer(one.get("to", ""))}
             problems += [
                 Problem(file, (key, index, "to"), f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there")
                 for name in sorted(wanted - groups)
