@@ -371,7 +371,7 @@ def test_a_network_of_another_program_names_what_the_model_lacks(sediment: Path)
     torch.save(OneDCNN().state_dict(), "model.pth")
     said = refused("model.pth", "--experience", "scratch")
     assert "by the rules 'dl_im'" in said
-    assert "a single operation with the module 'one_d_cnn'" in said
+    assert "the model has no single operation with the module 'one_d_cnn'" in said
     torch.save({"something": torch.ones(2)}, "model.pth")
     assert "rules that qexp has: dl_im, dle, max, vdi" in refused("model.pth", "--experience", "scratch")
 
@@ -411,7 +411,7 @@ def test_rules_of_one_s_own_rename_tensors(volcano: Path):
                for one in document["tensors"]]  # fmt: skip
     Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": tensors}))
     said = refused("renamed.safetensors", "--model", "sound", "--map", "mine.json")
-    assert "an operation 'block-1' with the module 'resnet_block'" in said
+    assert "the model has no operation 'block-1' with the module 'resnet_block'" in said
     named = json.dumps({"description": "Mine.", "tensors": tensors}).replace("(?P<operation>.+?)-", "(?P<of>.+)-")
     assert "(?P<of>" in named
     model = json.loads(json.dumps(VDI_MODEL).replace("block_", "block-").replace("to_", "to-"))

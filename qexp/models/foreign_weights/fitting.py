@@ -98,16 +98,16 @@ def _place(name: str, account: Account, tensors: Mapping[str, Stored], target: T
         if left_out.pattern.fullmatch(called):
             account.left_out[name] = left_out.because
             return
-    why = f"for which the model lacks {lacking[0]}" if lacking else "which no weight of the model takes"
-    account.problems.append(f"left over: {name} {shape}, {why}")
+    why = f"; the model has no {lacking[0]}" if lacking else ", which no weight of the model takes"
+    account.problems.append(f"left over: {name} {shape}{why}")
 
 
 def _lacking(rule: Rule, match: re.Match[str]) -> str:
     """What the model would need for a tensor, in words."""
     if rule.variable is not None:
-        return f"a transform of '{rule.variable.removeprefix('$')}'"
+        return f"transform of '{rule.variable.removeprefix('$')}' with fitted numbers"
     named = match.groupdict().get("operation")
-    operation = f"an operation '{named}'" if named is not None else "a single operation"
+    operation = f"operation '{named}'" if named is not None else "single operation"
     return f"{operation} with the module '{rule.module}'" if rule.module is not None else operation
 
 

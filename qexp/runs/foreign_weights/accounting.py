@@ -16,8 +16,11 @@ from qexp.models.foreign_weights.stored import Contents, Stored
 from qexp.models.inversion import Inversion
 from qexp.runs.foreign_weights.order import WeightsOrder
 
-MOST_LISTED = 20
+MOST_LISTED = 1000
 """Number of problems that an error lists."""
+
+MOST_NAMES = 20
+"""Number of tensors that an error names if nothing is known about any."""
 
 
 def target_of(model: Inversion, spec: Mapping[str, Any]) -> Target:
@@ -61,7 +64,7 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, Stored], target: Targe
 
 
 def _listed(names: Mapping[str, Any]) -> str:
-    shown = list(names)[:MOST_LISTED]
+    shown = list(names)[:MOST_NAMES]
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
 
 
