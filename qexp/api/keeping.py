@@ -135,6 +135,7 @@ def import_weights(
     *,
     model: str | None = None,
     experience: str | Path | None = None,
+    dataset: str | Path | None = None,
     rules: str | None = None,
     also: Mapping[str, str | Path] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -149,7 +150,8 @@ def import_weights(
     to          name of the run
     model       the model that the weights are for; alone, the experience that has it gives dataset and transforms
     experience  the experience whose model, dataset and transforms the run gets
-    rules       rules that rename the tensors: "dl_im", "dle", "max", "vdi", or a file; the only ones that fit if left out
+    dataset     the dataset; without an experience the run has no transforms
+    rules       rules that rename the tensors: "dl_im", "dle", "max", "vdi", or a file; those that fit if left out
     also        name → file with a further tensor, such as {"target_mean": "target_mean.pth"}
     seed        seed of the training samples to which transforms are fitted that are not in the files
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
@@ -159,7 +161,8 @@ def import_weights(
     from qexp.runs.foreign_weights.order import WeightsOrder
 
     order = WeightsOrder(
-        Path(file), to, model, None if experience is None else str(experience), rules,
+        Path(file), to, model, None if experience is None else str(experience),
+        None if dataset is None else str(dataset), rules,
         {name: Path(one) for name, one in (also or {}).items()}, overrides or {}, seed,
         None if storage_path is None else Path(storage_path), tags, note,
     )  # fmt: skip

@@ -111,7 +111,7 @@ class Checked:
     """Warnings about what the documents say; those about data are the dataset's."""
 
 
-def checked(reference: str, changes: list[Override], parts: Parts) -> Checked:
+def checked(reference: str | resolve.Unwritten, changes: list[Override], parts: Parts) -> Checked:
     """Read an experience, open its dataset, and check it."""
     tables, workspace, available = parts.tables, parts.workspace, parts.available
     try:

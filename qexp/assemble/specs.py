@@ -46,7 +46,7 @@ class Experience:
 
 
 def experience(
-    reference: str,
+    reference: str | resolve.Unwritten,
     overrides: resolve.Overrides,
     workspace: Workspace,
     parts: Parts | None = None,

@@ -34,6 +34,14 @@ ExperienceOption = Annotated[
         autocompletion=completion.experiences,
     ),
 ]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATASET",
+        help="The dataset, instead of the experience's; without an experience the run has no transforms.",
+        autocompletion=completion.datasets,
+    ),
+]
 MapOption = Annotated[
     str | None,
     typer.Option(
@@ -62,6 +70,7 @@ def import_weights(
     to: ToOption,
     model: ModelOption = None,
     experience: ExperienceOption = None,
+    dataset: DatasetOption = None,
     rules: MapOption = None,
     also: AlsoOption = None,
     overrides: arguments.SetOption = None,
@@ -73,7 +82,7 @@ def import_weights(
 ) -> None:
     """Make a finished run of weights that another program trained: PyTorch, safetensors or Keras."""
     run = api.import_weights(
-        file, to, model=model, experience=experience, rules=rules, also=_named(also or []),
+        file, to, model=model, experience=experience, dataset=dataset, rules=rules, also=_named(also or []),
         overrides=texts.overrides(overrides or []), seed=seed, storage_path=storage_path, tags=tags or [], note=note,
         workspace=workspace,
     )  # fmt: skip
@@ -86,7 +95,10 @@ def import_weights(
         message(f"transform of '{variable}': {from_where}")
     if record.caution:
         warning(record.caution)
-    message(f"{run.name} is in {find(workspace).shown(run.path)}; it has the dataset of '{record.experience}'")
+    if not run.spec["transforms"]:
+        message("no transforms: the network takes and makes values in the units of the dataset")
+    place = find(workspace).shown(run.path)
+    message(f"{run.name} is in {place}: model {record.model}, dataset {record.dataset}")
 
 
 def _named(given: list[str]) -> dict[str, Path]:

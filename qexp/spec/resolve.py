@@ -123,12 +123,26 @@ class Loaded:
         return [Problem(self.files[kind], (*prefix, *path), message) for path, message in findings]
 
 
-def experience(reference: str, overrides: Iterable[Override], workspace: Workspace) -> Loaded:
+@dataclass(frozen=True)
+class Unwritten:
+    """An experience without a file."""
+
+    name: str
+    shown: str
+    """How errors call it."""
+    document: dict[str, Any]
+
+
+def experience(reference: str | Unwritten, overrides: Iterable[Override], workspace: Workspace) -> Loaded:
     """Read an experience and what it refers to, and apply overrides in their order."""
-    path = locate("experience", reference, workspace)
-    shown = workspace.shown(path)
-    document = load.read(path, shown)
-    loaded = Loaded(path.stem, document, "", "", {"experience": shown, "dataset": shown, "model": shown}, set())
+    if isinstance(reference, Unwritten):
+        name, shown, beside = reference.name, reference.shown, None
+        document = copy.deepcopy(reference.document)
+    else:
+        path = locate("experience", reference, workspace)
+        name, shown, beside = path.stem, workspace.shown(path), path.parent
+        document = load.read(path, shown)
+    loaded = Loaded(name, document, "", "", {"experience": shown, "dataset": shown, "model": shown}, set())
     pending = list(overrides)
     for change in pending:
         if len(change.path) == 1:
@@ -139,7 +153,7 @@ def experience(reference: str, overrides: Iterable[Override], workspace: Workspa
         names[kind] = loaded.name
         if isinstance(value, str):
             try:
-                file = locate(kind, value, workspace, path.parent)
+                file = locate(kind, value, workspace, beside)
             except SpecError as error:
                 raise SpecError([Problem(shown, (kind,), error.problems[0].message)]) from None
             loaded.files[kind] = workspace.shown(file)

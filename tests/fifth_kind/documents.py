@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qexp.quantities import Quantities
 from qexp.runs.record.parts import Part
@@ -19,6 +19,7 @@ class ImageSpecs(SpecKind):
 
     file = Path(__file__).with_suffix(".json")
     split_by_shares = True
+    untrained: ClassVar[Mapping[str, Any]] = {"split": [0.8, 0.2]}
     split_words = "images are divided by shares, for example [0.8, 0.2]"
 
     def in_dataset(self, dataset: dict[str, Any], quantities: Quantities) -> Iterator[Finding]:

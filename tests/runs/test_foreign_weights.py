@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import qexp
-from qexp import Run
+from qexp import Run, assemble
 from qexp.models.foreign_weights.rules import shipped
 from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
@@ -441,7 +441,7 @@ def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volc
     assert "did you mean 'vdi'?" in refused("best.h5", "--model", "sound", "--map", "vdl", code=3)
     assert "no such file" in refused("best.h5", "--model", "sound", "--map", "gone.json", code=3)
     assert "no such file" in refused("gone.h5", "--model", "sound", code=3)
-    assert "no experience has the model 'soun'" in refused("best.h5", "--model", "soun")
+    assert "no model 'soun'; did you mean 'sound'?" in refused("best.h5", "--model", "soun")
     assert "did you mean 'sound'?" in refused("best.h5", "--experience", "soun")
     assert "give --experience" in refused("best.h5")
     assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
@@ -456,6 +456,51 @@ def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcan
     assert code == 2
     assert "alike, other, sound; choose with --experience" in stderr
     assert imported("best.h5", "--experience", "other", to="second").record["experience"] == "other"
+
+
+def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transforms(volcano: Path):
+    Path("specs/experiences/sound.json").unlink()
+    specs = Specs(volcano, {"model": VDI_MODEL}, "alone")
+    run = imported("best.h5", "--model", "alone", to="first")
+    assert (run.record["dataset"], run.spec["transforms"]) == ("sound", {})
+    expected = vdi_estimates(IMAGES[0], vdi_weights(np.random.default_rng(1)))
+    assert run.predict(displacement=IMAGES[0])["depth"] == pytest.approx(expected["depth"], rel=1e-4)
+    assert call("matrix", "--run", "first", "--dataset", "sound", "--axis", "depth=1:2:2", "--axis",
+                "delta_volume=1:2:2").code == 0  # fmt: skip
+    specs.write("dataset", put(SOUND["dataset"], "size", [8, 8]), "another")
+    code, _, stderr = call("import-weights", "best.h5", "--model", "alone", "--to", "second")
+    assert code == 2
+    assert "these datasets have its inputs and outputs: another, sound; name a dataset with --dataset" in stderr
+    assert imported("best.h5", "--model", "alone", "--dataset", "another", to="second").record["dataset"] == "another"
+    specs.write("dataset", SOUND["dataset"], "larger")
+    code, _, stderr = call("import-weights", "best.h5", "--model", "alone", "--dataset", "larger", "--to", "third")
+    assert code == 2
+    assert "the model 'alone' with the dataset 'larger' at $.inputs[0]" in stderr
+
+
+@pytest.mark.parametrize("kind", ["stones", "domes", "few", "many"])
+def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
+    """Weights in the names of qexp itself, by rules of one line."""
+    cores.write(Path())
+    stones.write(Path())
+    domes.write_folders(Path("data/domes"), train=1)
+    specs.write("dataset", domes.DATASET, "domes")
+    model = {"stones": stones.MODEL, "domes": domes.MODEL, "few": cores.MODELS["regressor"]}.get(kind)
+    specs.write("model", model or cores.MODELS["masked"], "alone")
+    rule = {"from": "(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}
+    Path("own.json").write_text(json.dumps({"description": "qexp's own names", "tensors": [rule]}))
+    network = network_of(json.loads(Path("specs/models/alone.json").read_text()))
+    save_file(network, "own.safetensors")
+    run = imported("own.safetensors", "--model", "alone", "--map", "own.json", "--dataset", kind)
+    assert run.record["dataset"] == kind
+    found = load_file(run.directory.best_weights)
+    assert all(torch.equal(found[f"network.operations.{name}"], tensor) for name, tensor in network.items())
+
+
+def network_of(model: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Random weights of a model, `operation.weight` → tensor."""
+    network = assemble.network_of(model, model["inputs"], model["outputs"], assemble.BUILT_IN)
+    return {name: torch.rand(one.shape) for name, one in network.operations.state_dict().items()}
 
 
 def test_a_killed_import_leaves_no_run(volcano: Path, monkeypatch: pytest.MonkeyPatch):

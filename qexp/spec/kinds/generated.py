@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from qexp.quantities import Quantities, quantity
 from qexp.spec.defaults import defaults_in, long_form
@@ -15,6 +16,7 @@ from qexp.tables import Tables
 class GeneratedSpecs(SpecKind):
     file = Path(__file__).with_suffix(".json")
     split_by_shares = True
+    untrained: ClassVar[Mapping[str, Any]] = {"split": [0.8, 0.2], "sizes": [1, 1, 1]}
     split_words = (
         "a generated dataset is split by the shares of training and validation, for example [0.8, 0.2]; "
         "its test part is what 'varyings' says"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from qexp.errors import DamagedError
 from qexp.files import read_json
@@ -22,6 +23,7 @@ TRAINED_ON = "trained on the test data"
 class GriddedSpecs(SpecKind):
     evaluated_by = FIELD_ERRORS
     file = Path(__file__).with_suffix(".json")
+    untrained: ClassVar[Mapping[str, Any]] = {"split": {"type": "time_block"}}
     split_words = (
         "frames of the train folders are kept for validation by folder or by time, for example "
         '{"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type": "time_block"}'

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
@@ -36,6 +36,8 @@ class SpecKind(ABC):
     """How `split` is written, for a value of the other form."""
     evaluated_by: str = TEST_PREDICTIONS
     """The file in `results` that shows that a run was evaluated on its test part."""
+    untrained: ClassVar[Mapping[str, Any]]
+    """Keys that an experience must have on this kind, with values for a network that is not trained."""
     keeps_hashes: bool = False
     """Whether runs keep hashes of their training samples."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from qexp.quantities import Quantities
 from qexp.spec.finding import Finding
@@ -16,6 +17,7 @@ RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
 class SpectraSpecs(SpecKind):
     keeps_hashes = True
     file = Path(__file__).with_suffix(".json")
+    untrained: ClassVar[Mapping[str, Any]] = {"split": "parts"}
     split_words = (
         'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
         '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qexp.did_you_mean import suggestion
 from qexp.quantities import Quantities
@@ -36,6 +36,7 @@ INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}
 
 class TabularSpecs(SpecKind):
     file = Path(__file__).with_suffix(".json")
+    untrained: ClassVar[Mapping[str, Any]] = {"split": {"type": "k_fold", "parameters": {"folds": 2}}}
     split_words = (
         "the rows of a tabular dataset are held out in folds, for example "
         '{"type": "leave_one_out"} or {"type": "k_fold", "parameters": {"folds": 5}}'
