@@ -181,7 +181,7 @@ def export_network(
 ) -> Exported:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`.
 
-    format      "onnx" or "torchscript"
+    format      "onnx", "torchscript" or "keras"
     physical    transforms are inside the network: units in, units out; needed for a run with networks of several folds
     overwrite   replace a folder that an export has written before
     trust_code  execute the code in `code/extensions.py` of an imported run

@@ -26,7 +26,7 @@ def export(
     format: Annotated[
         str | None,
         typer.Option(
-            metavar="onnx|torchscript",
+            metavar="onnx|torchscript|keras",
             help="Format of the network; onnx if left out.",
             autocompletion=completion.formats,
         ),

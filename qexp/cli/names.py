@@ -14,7 +14,7 @@ FILE = Path(__file__).with_name("names.json")
 def document() -> dict[str, dict[str, list[str]]]:
     """What `names.json` should hold: table → names of its entries, and other choices → their values."""
     from qexp.analysis.evaluation.asked import PARTS
-    from qexp.analysis.export.graphs import FORMATS
+    from qexp.analysis.export.formats import FORMATS
     from qexp.assemble import BUILT_IN
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.models.foreign_weights.rules import shipped

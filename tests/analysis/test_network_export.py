@@ -19,7 +19,7 @@ from torch import nn
 
 import qexp
 from qexp.analysis.export.document import dle_fields, transform_document
-from qexp.analysis.export.graphs import FORMATS, Graph, GraphError, Named, capture, takes_any_frame
+from qexp.analysis.export.graphs import GRAPH_FORMATS, Graph, GraphError, Named, capture, takes_any_frame
 from qexp.analysis.export.network import export_network
 from qexp.analysis.prediction.predictor import load_model
 from qexp.analysis.prediction.row_model import row_model
@@ -126,7 +126,7 @@ def said(processes) -> Said:
     """`said(folder, values, ...)`: what the network in a folder makes of inputs, where qexp is not."""
 
     def ask(folder: Path, *questions: Values) -> list[dict[str, np.ndarray]]:
-        format = next(format for format, kind in FORMATS.items() if (folder / kind.file).exists())
+        format = next(format for format, kind in GRAPH_FORMATS.items() if (folder / kind.file).exists())
         for index, values in enumerate(questions):
             np.savez(folder / f"ask_{index}.npz", **values)
         print(folder, file=processes[format].stdin, flush=True)
@@ -171,7 +171,7 @@ def write(folder: Path, module: nn.Module, network: Network) -> Graph:
     inputs = [Named(*of_one, "") for of_one in zip(network.inputs, graph.inputs, strict=True)]
     outputs = [Named(*of_one, "") for of_one in zip(network.outputs, graph.outputs, strict=True)]
     document = {key: [{"name": one.name} for one in named] for key, named in (("inputs", inputs), ("outputs", outputs))}
-    for format, kind in FORMATS.items():
+    for format, kind in GRAPH_FORMATS.items():
         (folder / format).mkdir(parents=True)
         (folder / format / kind.file).write_bytes(kind.write(graph, inputs, outputs, {}))
         (folder / format / "network.json").write_text(json.dumps(document))
@@ -182,7 +182,7 @@ def require_same(said: Said, folder: Path, module: nn.Module, *questions: Values
     """Whether what `write` has written makes what the module makes."""
     with torch.no_grad():
         ours = [arrays(module({name: torch.from_numpy(one) for name, one in asked.items()})) for asked in questions]
-    for format in FORMATS:
+    for format in GRAPH_FORMATS:
         for theirs, expected in zip(said(folder / format, *questions), ours, strict=True):
             require_close(theirs, expected)
 
@@ -313,7 +313,7 @@ def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(said, tmp_p
     for variable, expected in (("x", np.arcsinh(asked / 0.01)), ("y", np.sinh(asked) * 0.01)):
         model = Inversion(network, {variable: built(TRANSFORMS, TRANSFORMS["asinh"].example)})
         write(tmp_path / variable, model, network)
-        for format in FORMATS:
+        for format in GRAPH_FORMATS:
             [made] = said(tmp_path / variable / format, {"x": asked})
             np.testing.assert_allclose(made["y"], expected, rtol=1e-5)
 
@@ -373,7 +373,7 @@ def exported(made_once: MadeOnce, tmp_path: Path) -> Exported:
     return copied
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format)
@@ -383,7 +383,7 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
         require_close({name: values[:, 0] for name, values in theirs.items()}, ours)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(finished, format, said, exported):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format, physical=False)
@@ -406,7 +406,7 @@ BY_FORMAT = {
 """Both formats are written from one graph: those that differ in the structure of their graph are in both."""
 
 
-@pytest.mark.parametrize(("format", "name"), [(format, name) for format in FORMATS for name in BY_FORMAT[format]])
+@pytest.mark.parametrize(("format", "name"), [(format, name) for format in GRAPH_FORMATS for name in BY_FORMAT[format]])
 def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, said, exported):
     directory = run_of(several, name)
     folder = exported(several, name, format)
@@ -499,7 +499,7 @@ def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
     return {name: values[:, None].astype(np.float32) for name, values in named}
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", GRAPH_FORMATS)
 @pytest.mark.parametrize("name", ["convolutions", "unet"])
 def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, said, exported):
     directory, folder = run_of(ice, name), exported(ice, name, format)
@@ -554,7 +554,7 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     assert str(several) not in text
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, exported):
     for workspace, name in ((finished, "sound_0"), (several, "cautious_0")):
         folder = exported(workspace, name, format, physical=name == "cautious_0")
@@ -569,7 +569,7 @@ def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, exp
         assert (stones.CAUTION in text) == (name == "cautious_0")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", GRAPH_FORMATS)
 def test_no_file_tells_of_the_place_where_it_was_written(finished, several, format, exported):
     for workspace, name in ((finished, "sound_0"), (several, "unstacked_0")):
         for file in exported(workspace, name, format).iterdir():

@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from qexp.analysis.export.graphs import FORMATS
+from qexp.analysis.export.formats import FORMATS
 from qexp.assemble import BUILT_IN, KINDS
 from qexp.cli import app, completion, names
 from qexp.quantities import QUANTITIES

@@ -104,7 +104,7 @@ def test_an_unknown_format_is_told_what_was_probably_meant(refused, tmp_path):
     assert "no such format; did you mean 'torchscript'?" in refused(
         "--to", tmp_path / "out", "--format", "torch_script"
     )
-    assert "known: onnx, torchscript" in refused("--to", tmp_path / "out", "--format", "keras")
+    assert "known: keras, onnx, torchscript" in refused("--to", tmp_path / "out", "--format", "tflite")
 
 
 def test_a_run_that_is_not_done_does_not_leave(here, refused, qexp, tmp_path):

@@ -1,1 +1,1 @@
-"""Export of trained networks to ONNX or TorchScript, for programs without qexp."""
+"""Export of trained networks to ONNX, TorchScript or Keras, for programs without qexp."""

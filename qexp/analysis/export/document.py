@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from qexp import assemble
-from qexp.analysis.export.graphs import FORMATS, Graph, Sides
+from qexp.analysis.export.formats import FORMATS, Captured
+from qexp.analysis.export.graphs import Sides
 from qexp.datasets.transforms import Chain
 from qexp.datasets.transforms.elementwise import Scale
 from qexp.datasets.transforms.transform import Transform
@@ -78,7 +79,7 @@ def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str,
     }
 
 
-def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Graph) -> Document:
+def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Captured) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
     spec, tables = directory.spec(), tables_of(directory)
     units = assemble.units_of(spec, tables["quantities"])

@@ -281,7 +281,7 @@ class GraphFormat:
     """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
 
 
-FORMATS: dict[str, GraphFormat] = {
+GRAPH_FORMATS: dict[str, GraphFormat] = {
     "onnx": GraphFormat(
         "model.onnx",
         onnx_bytes,

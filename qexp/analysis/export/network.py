@@ -18,7 +18,8 @@ from torch import nn
 from qexp import clocks, files
 from qexp.analysis.export import document
 from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, graph_outputs
-from qexp.analysis.export.graphs import FORMATS, GraphError, Named, capture, takes_any_frame
+from qexp.analysis.export.formats import FORMATS
+from qexp.analysis.export.graphs import GraphError, Named, takes_any_frame
 from qexp.analysis.prediction.predictor import load_models
 from qexp.analysis.prediction.reuse import STALE_SECONDS
 from qexp.did_you_mean import suggestion
@@ -91,7 +92,7 @@ def _graph(directory: RunDirectory, models: Sequence[Inversion], format: str, ph
     for module in _modules(directory, models, physical):
         for free_frame in [True, False] if takes_any_frame(module, shapes) else [False]:
             try:
-                graph = capture(module, shapes, free_frame)
+                graph = FORMATS[format].capture(module, shapes, free_frame)
                 about = origin | document.ports(directory, models, graph)
                 inputs, outputs = (
                     [Named(port["name"], tuple(port["shape"]), document.words(port, physical)) for port in about[key]]
