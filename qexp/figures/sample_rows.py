@@ -45,7 +45,7 @@ def sample_rows(
 ) -> Figure:
     """A panel per row: its values over the columns, and in grey the range of 90 % of all rows.
 
-    others  all rows of the part, (row, column)
+    others  all rows of the dataset, (row, column)
     """
     numbers, words = positions(columns)
     lines = max(wrapped(row.words, WORDS).count("\n") for row in rows)

@@ -120,7 +120,7 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
         _span(axis, _positions(where, len(counts)))
         lowest = number + IN_A_ROW >= len(spectra)
-        axis.set_title(words.replace("$", r"\$"), fontsize=sized(8), y=1.0 if not marked else 1.13)
+        axis.set_title(words.replace("$", r"\$"), fontsize=sized(8), y=1.0 if not marked else 1.16)
         axis.tick_params(labelsize=sized(7), labelleft=number % IN_A_ROW == 0, labelbottom=lowest)
         if lowest:
             axis.set_xlabel(_label(where), fontsize=sized(8))

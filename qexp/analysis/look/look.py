@@ -15,6 +15,7 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import require_formats, save
 from qexp.figures.styles import styled
 from qexp.spec.kinds import caution_of_data
+from qexp.spec.resolve import FOLDERS
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def open_view(
         spec, tables = whole.document, whole.tables
     else:
         assert dataset is not None
+        _refuse_experience(dataset, workspace)
         found = assemble.parts_of(workspace)
         name, document, opened = assemble.opened_dataset(dataset, found)
         spec, tables = None, found.tables
@@ -123,6 +125,13 @@ def open_view(
 def _title(name: str, view: View[Any, Any]) -> str:
     """What a figure shows, with the caution on the data if there is one."""
     return f"{name}, {view.part}" + (f" ({view.caution})" if view.caution else "")
+
+
+def _refuse_experience(name: str, workspace: Workspace) -> None:
+    """Raise QexpError for a name that only an experience has."""
+    own, other = (workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in ("dataset", "experience"))
+    if other.is_file() and not own.is_file():
+        raise QexpError(f"'{name}' is an experience; show its data with --experience {name}")
 
 
 def _named(parts: Any, part: str | None, name: str, alone: bool) -> str:

@@ -67,14 +67,15 @@ class RowsView(View[TabularDataset, Rows]):
         wide = [name for name, columns in self.dataset.columns.items() if len(columns) > 1]
         for name in wide:
             rows = [RowSample(text, values) for text, values in zip(words, samples[name].values, strict=True)]
-            every = self.dataset.values[name][self._rows]
-            made = sample_rows(rows, self.dataset.columns[name], name, self.dataset.units[name], every, title)
-            yield "samples" if len(wide) == 1 else f"samples_{name}", made
+            every, unit = self.dataset.values[name], self.dataset.units[name]
+            drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
+            yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
         if not wide:
             yield "samples", self._ranks(samples, words, title)
         shown = variables if len(variables) <= MOST_HISTOGRAMS else _of_numbers(variables, self.dataset)
-        yield "histograms", histograms([Histogram(one.name, one.unit, {self.part: one.values}) for one in shown], title,
-                                       self.counted)  # fmt: skip
+        if len(self._rows) > 1:
+            made = [Histogram(one.name, one.unit, {self.part: one.values}) for one in shown]
+            yield "histograms", histograms(made, title, self.counted)
         for group in self.dataset.groups:
             yield from self._by_group(group, title)
 
@@ -94,7 +95,7 @@ class RowsView(View[TabularDataset, Rows]):
 
     def _ranks(self, samples: xarray.Dataset, words: Sequence[str], title: str) -> Any:
         """Share of the rows with a lower value, of every variable: values of different units on one axis."""
-        every = np.stack([self.dataset.values[name][self._rows, 0] for name in self.dataset.columns], axis=1)
+        every = np.stack([self.dataset.values[name][:, 0] for name in self.dataset.columns], axis=1)
         ranks = 100 * (every.argsort(axis=0).argsort(axis=0) / max(len(every) - 1, 1))
         rows = []
         for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
