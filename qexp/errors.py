@@ -28,6 +28,14 @@ class RunFailedError(QexpError):
     exit_code = 1
 
 
+class ProgramError(RunFailedError):
+    """A program that a run started ended without a result."""
+
+
+class ProgramMemoryError(ProgramError, MemoryError):
+    """A program that a run started needed more memory than it may use."""
+
+
 class PartlyFailedError(QexpError):
     """Some of several files or runs failed; the others are done."""
 

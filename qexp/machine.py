@@ -42,8 +42,29 @@ def says_no_memory(text: str) -> bool:
     return any(words in text for words in NO_MEMORY)
 
 
+def memory_kills(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
+    """The number of processes of this control group that the system has killed so far because memory ran out.
+
+    0 where the system does not count them.
+    """
+    for file in _memory_files("memory.events", "memory.oom_control", own, root):
+        with suppress(OSError, ValueError, KeyError):
+            return int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
+    return 0
+
+
 def cgroup_limits(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
     """Memory limits of this process's control groups and their parents, in bytes; of cgroup versions 1 and 2."""
+    for file in _memory_files("memory.max", "memory.limit_in_bytes", own, root):
+        with suppress(OSError, ValueError):  # missing, or "max"
+            yield int(file.read_text())
+
+
+def _memory_files(second: str, first: str, own: Path, root: Path) -> Iterator[Path]:
+    """Where a file on memory may be, of this process's control groups and their parents; the innermost first.
+
+    second, first  its name in cgroup version 2, and in version 1
+    """
     try:
         lines = own.read_text().splitlines()
     except OSError:  # not Linux
@@ -51,14 +72,13 @@ def cgroup_limits(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            hierarchy, file = root, "memory.max"
+            hierarchy, file = root, second
         elif "memory" in controllers.split(","):
-            hierarchy, file = root / "memory", "memory.limit_in_bytes"
+            hierarchy, file = root / "memory", first
         else:
             continue
         group = hierarchy / path.lstrip("/")
         # In a container its own group may be mounted as the root, so that its path leads nowhere.
         for folder in (group, *group.parents):
             if folder.is_relative_to(hierarchy):
-                with suppress(OSError, ValueError):  # missing, or "max"
-                    yield int((folder / file).read_text())
+                yield folder / file

@@ -178,7 +178,8 @@ def test_a_bad_spec_is_told(known, problems, kind, path, value, said):
 
 def test_its_schema_and_its_entry_are_printed(known, qexp):
     assert "images" in json.loads(qexp("schema", "dataset").stdout)["properties"]["type"]["enum"]
-    assert json.loads(qexp("schema", "experience").stdout)["properties"]["turn"]["x-dataset"] == "images"
+    training = json.loads(qexp("schema", "experience").stdout)["$defs"]["training"]
+    assert training["properties"]["turn"]["x-dataset"] == "images"
     assert "labels" in qexp("tables", "datasets", "images").stdout
 
 

@@ -176,13 +176,12 @@ PRINTING = {
     "did_you_mean": "near names, for errors",
     "errors": "what is raised, and the exit codes",
     "files": "JSON, CSV and sizes as texts",
-    "limits": "limits of estimates in words",
     "metrics.recorded": "units and roundings of metrics",
     "runs.record.state": "the states and their words",
     "runs.schedulers": "the names of launchers, for help texts",
     "runs.signals": "signals reach the process of the command",
     "spec.load": "values of options are JSON, and read as strictly as specs",
-    "spec.kinds": "the lines of a resolved spec, by the kind of its dataset",
+    "spec.experiences": "the lines of a resolved spec, by the type of the experience",
     "workspace": "paths as messages show them",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""

@@ -11,10 +11,12 @@ from qexp import assemble
 from qexp.analysis.evaluation import kinds as evaluation
 from qexp.analysis.look import kinds as views
 from qexp.analysis.prediction import files
+from qexp.assemble import experiences as objects
 from qexp.runs.execution import kinds as execution
+from qexp.runs.execution import types
 from qexp.runs.figures import kinds as figures
 from qexp.runs.record import resolved
-from qexp.spec import kinds
+from qexp.spec import experiences, kinds
 from qexp.spec.schema import whole_schema
 from tests.test_imports import MODULES
 
@@ -35,6 +37,33 @@ TABLES = {
 def test_all_tables_have_the_kinds_that_the_schema_lists(module):
     enumerated = whole_schema("dataset", assemble.BUILT_IN)["properties"]["type"]["enum"]
     assert list(TABLES[module]) == enumerated
+
+
+OF_TYPES = {
+    "spec.experiences": experiences.TYPES,
+    "assemble.experiences": objects.TYPES,
+    "runs.record.resolved": resolved.TYPES,
+    "runs.execution.types": types.TYPES,
+    "runs.figures.kinds": figures.TYPES,
+}
+"""Module → its table by type of experience."""
+
+
+@pytest.mark.parametrize("module", OF_TYPES)
+def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
+    enumerated = whole_schema("experience", assemble.BUILT_IN)["properties"]["type"]["enum"]
+    assert list(OF_TYPES[module]) == enumerated
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_asks_of_which_type_an_experience_is(module):
+    compared = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and any(names_of(part) & experiences.TYPES.keys() for part in (node.left, *node.comparators))
+    ]
+    assert compared == []
 
 
 def of_one_kind(module: str) -> bool:

@@ -26,6 +26,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "msm_small": {"epochs": 1},
     "toc_finetune": {"epochs": 1, "baselines": ["mean"]},
     "toc_scratch": {"epochs": 1, "baselines": ["mean"]},
+    "half_width": {},
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
@@ -68,7 +69,7 @@ def smaller(command: str) -> str:
 FIRST = "In two minutes"
 """The section whose commands have a shell each, as a newcomer's have; later ones need one for `>` alone."""
 
-BY_THEMSELVES = ["Fields on a grid", "Spectra of cores", "Your own physics"]
+BY_THEMSELVES = ["Fields on a grid", "Spectra of cores", "Programs of others", "Your own physics"]
 """Sections, by how their titles begin, that a reader can try in a new workspace; the rest of the page is one walk."""
 
 

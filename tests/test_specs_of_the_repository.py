@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from qexp import assemble
+from qexp.spec.experiences import type_of
 from qexp.spec.resolve import FOLDERS
 from qexp.workspace import Workspace
 
@@ -26,5 +27,6 @@ def test_a_spec_of_the_repository_is_right(file):
 def test_an_experience_of_the_repository_can_be_made_whole(file):
     whole = assemble.experience(str(file), {}, REPOSITORY)
     assert whole.name == file.stem
-    assert {whole.dataset_name, whole.model_name} <= {other.stem for other in FILES}
+    named = [getattr(whole, f"{kind}_name") for kind in type_of(whole.document).refers_to]
+    assert set(named) <= {other.stem for other in FILES}
     assert len(whole.digest) == 64

@@ -115,10 +115,11 @@ class Run:
 
     @property
     def own_code(self) -> str:
-        """A summary of the code in its `code/extensions.py`, without executing it; empty if there is none."""
+        """The file with code of its own, or with the command that it runs, and a summary of it; empty without any."""
         from qexp.runs.record import trust
 
-        return trust.summary(self.directory.extensions) if self.directory.extensions.exists() else ""
+        code = self.directory.own_code()
+        return f"{workspaces.find(self.path.parent.parent).shown(code)} ({trust.summary(code)})" if code else ""
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

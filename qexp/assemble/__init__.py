@@ -1,9 +1,9 @@
 """From specs to objects: the only package that knows both."""
 
+from qexp.assemble.experiences import objects_of
 from qexp.assemble.folds import Folds
 from qexp.assemble.kinds import KINDS, Dataset, kind_of
 from qexp.assemble.kinds.generated import generated_of
-from qexp.assemble.metrics import meanings_of
 from qexp.assemble.networks import model_of, network_of, trained_model
 from qexp.assemble.objects import (
     data_of,
@@ -27,7 +27,7 @@ from qexp.assemble.specs import (
 )
 from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
 from qexp.assemble.threads import threads, threads_for, threads_to_predict
-from qexp.spec.kinds import caution, units_of
+from qexp.spec.experiences import caution, units_of
 
 __all__ = [
     "BUILT_IN",
@@ -49,9 +49,9 @@ __all__ = [
     "generated_of",
     "initial_model",
     "kind_of",
-    "meanings_of",
     "model_of",
     "network_of",
+    "objects_of",
     "opened_dataset",
     "parts_of",
     "recipe_of",

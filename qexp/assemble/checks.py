@@ -14,11 +14,11 @@ from qexp.assemble import memory
 from qexp.assemble.kinds import Dataset, Kind, kind_of
 from qexp.assemble.networks import network_of
 from qexp.did_you_mean import suggestion
-from qexp.errors import DatasetError, Problem, SpecError
+from qexp.errors import DatasetError, Problem
 from qexp.models.network import BranchError, Network, layers_above
 from qexp.models.shapes import from_spec, written
 from qexp.spec import defaults, resolve, validate
-from qexp.spec import kinds as spec_kinds
+from qexp.spec.experiences import type_of
 from qexp.spec.finding import Finding, Where
 from qexp.spec.following import Fields, followed, follows
 from qexp.spec.resolve import Override
@@ -105,20 +105,18 @@ class Checked:
     loaded: resolve.Loaded | None
     """None if its files cannot be read."""
     dataset: Dataset | None
-    """None if it cannot be opened."""
+    """None if it cannot be opened, or if the experience has none."""
     problems: list[Problem]
     warnings: list[Problem]
     """Warnings about what the documents say; those about data are the dataset's."""
 
 
-def checked(reference: str | resolve.Unwritten, changes: list[Override], parts: Parts) -> Checked:
-    """Read an experience, open its dataset, and check it."""
+def checked_training(loaded: resolve.Loaded, warnings: list[Problem], parts: Parts) -> Checked:
+    """Check an experience that trains a network, and open its dataset.
+
+    warnings  those that are known already
+    """
     tables, workspace, available = parts.tables, parts.workspace, parts.available
-    try:
-        loaded = resolve.experience(reference, changes, workspace)
-    except SpecError as error:
-        return Checked(None, None, error.problems, [])
-    warnings = _tolerate(loaded, changes, parts)
     opened, problems = _follow(loaded, parts)
     document = loaded.document
     alone = {**document, **{kind: loaded.name for kind in ("dataset", "model") if isinstance(document.get(kind), dict)}}
@@ -130,7 +128,7 @@ def checked(reference: str | resolve.Unwritten, changes: list[Override], parts: 
     if problems or opened is None:
         return Checked(loaded, opened, problems, warnings)
     kind = kind_of(document["dataset"])
-    warnings += loaded.problems("experience", spec_kinds.kind_of(document["dataset"]).doubts_in_experience(document))
+    warnings += loaded.problems("experience", type_of(document).doubts(document))
     problems = loaded.problems("dataset", kind.unread(document, workspace))
     document = loaded.document = kind.completed(document, workspace)
     problems += loaded.problems("experience", _in_whole(document, kind, opened, tables, available))
@@ -161,10 +159,10 @@ def _follow(loaded: resolve.Loaded, parts: Parts) -> tuple[Dataset | None, list[
     return opened, problems
 
 
-def _tolerate(loaded: resolve.Loaded, changes: list[Override], parts: Parts) -> list[Problem]:
+def tolerate(loaded: resolve.Loaded, changes: list[Override], parts: Parts) -> list[Problem]:
     """Leave out what nothing reads of an experience, its dataset and its model; returns warnings about it."""
     warnings = []
-    for kind in ("dataset", "model"):
+    for kind in type_of(loaded.document).refers_to:
         part = loaded.document.get(kind)
         if isinstance(part, dict):
             overridden = [change.path[1:] for change in changes if change.path[0] == kind]

@@ -23,7 +23,7 @@ from qexp.limits import limits_of
 from qexp.models.inversion import Inversion
 from qexp.models.network import Network, initialise
 from qexp.seeds import Seeds
-from qexp.spec.kinds import caution
+from qexp.spec.experiences import caution
 from qexp.tables import Tables, built
 from qexp.training.recipe import Recipe
 from qexp.training.stack_tasks import Task

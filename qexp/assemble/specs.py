@@ -8,11 +8,14 @@ from typing import Any
 
 from qexp import machine
 from qexp.assemble import kinds
-from qexp.assemble.checks import Parts, checked
+from qexp.assemble.checks import Parts
+from qexp.assemble.experiences import checked, objects_of
 from qexp.assemble.tables import tables_with
-from qexp.errors import Problem, QexpError, SpecError
+from qexp.errors import Problem, SpecError
+from qexp.spec import kinds as spec_kinds
 from qexp.spec import load, resolve, validate
 from qexp.spec.digest import digest
+from qexp.spec.experiences import type_name
 from qexp.spec.finding import Where
 from qexp.spec.resolve import FOLDERS
 from qexp.spec.schema import DOCUMENTS, whole_schema
@@ -33,10 +36,10 @@ class Experience:
     model_name: str
     overrides: tuple[str, ...]
     extensions: str
-    """The text of the workspace's own table entries."""
+    """The text of the workspace's own table entries, if its runs depend on them."""
     tables: Tables = field(repr=False, compare=False)
-    dataset: kinds.Dataset = field(repr=False, compare=False)
-    """The dataset, as opened for the checks."""
+    dataset: kinds.Dataset | None = field(repr=False, compare=False)
+    """The dataset, as opened for the checks; None if it has none."""
     warnings: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Warnings about what the specs say."""
 
@@ -61,22 +64,18 @@ def experience(
     tables = parts.tables
     found = checked(reference, changes, parts)
     loaded, dataset = found.loaded, found.dataset
-    if found.problems or loaded is None or dataset is None:
+    if found.problems or loaded is None:
         raise SpecError(found.problems)
     schemas = _schemas(tables)
-    document = resolve.with_defaults(loaded.document, tables, schemas)
-    document["dataset"] = kinds.kind_of(document["dataset"]).pinned(document["dataset"], dataset, workspace)
-    try:
-        extensions = workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
-    except UnicodeDecodeError:
-        raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as that") from None
+    of_type = objects_of(loaded.document)
+    document = of_type.pinned(resolve.with_defaults(loaded.document, tables, schemas), dataset, workspace)
     return Experience(
         loaded.name,
         document,
         loaded.dataset_name,
         loaded.model_name,
         tuple(change.text for change in changes),
-        extensions,
+        of_type.extensions(workspace),
         tables,
         dataset,
         tuple(str(problem) for problem in found.warnings),
@@ -132,9 +131,10 @@ def examined(path: Path, parts: Parts) -> Examined:
 
 def _examined_experience(path: Path, parts: Parts) -> Examined:
     found = checked(str(path), [], parts)
-    if found.loaded is None or found.dataset is None:
+    if found.loaded is None:
         return Examined(found.problems, found.warnings)
-    of_data = found.loaded.problems("dataset", [((), text) for text in found.dataset.warnings])
+    said = found.dataset.warnings if found.dataset is not None else []
+    of_data = found.loaded.problems("dataset", [((), text) for text in said])
     return Examined(found.problems, [*found.warnings, *of_data])
 
 
@@ -175,6 +175,8 @@ def kind_of(path: Path) -> str:
         if path.absolute().parent.name == folder:
             return kind
     document = load.read(path)
+    if type_name(document) == document.get("type"):
+        return "experience"
     if "branches" in document or "operations" in document or "graph" in document:
         return "model"
     return "experience" if "model" in document or "epochs" in document else "dataset"
@@ -189,7 +191,7 @@ def opened_dataset(reference: str, parts: Parts) -> tuple[str, Document, kinds.D
     if dataset is None:
         raise SpecError([Problem(shown, *one) for one in found])
     schema = whole_schema("dataset", parts.tables)
-    return path.stem, resolve.dataset_with_defaults(document, parts.tables, schema), dataset
+    return path.stem, spec_kinds.dataset_with_defaults(document, parts.tables, schema), dataset
 
 
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
@@ -199,4 +201,4 @@ def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tu
         raise SpecError(problems)
     schema = whole_schema("dataset", tables)
     document, _ = as_read("dataset", load.read(path), tables)
-    return path.stem, resolve.dataset_with_defaults(document, tables, schema)
+    return path.stem, spec_kinds.dataset_with_defaults(document, tables, schema)

@@ -89,7 +89,7 @@ def _print_runs(comparison: Comparison, place: Workspace) -> None:
     print_table(table.columns, rows, right=comparison.names)
     for text in remarks(comparison):
         result(text)
-    message("* the better one; pictures:")
+    message("* the better one" + ("; pictures:" if comparison.figures else ""))
     _print_figures(comparison, place)
 
 
@@ -109,7 +109,8 @@ def _print_groups(comparison: SeedComparison, place: Workspace) -> None:
     result("")
     for text in remarks(comparison):
         result(text)
-    message("pictures:")
+    if comparison.figures:
+        message("pictures:")
     _print_figures(comparison, place)
 
 

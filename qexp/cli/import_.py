@@ -25,8 +25,7 @@ def import_(
     run = api.import_run(file, name=name, trust_code=trust_code, workspace=workspace)
     message(f"{run.name} is in {place.shown(run.path)}")
     if run.own_code:
-        code = f"{place.shown(run.directory.extensions)} ({run.own_code})"
         if trust_code:
-            warning(f"the run contains code, which commands execute from now on: {code}")
+            warning(f"the run contains code, which commands execute from now on: {run.own_code}")
         else:
-            warning(f"the run contains code, which is not executed without --trust-code: {code}")
+            warning(f"the run contains code, which is not executed without --trust-code: {run.own_code}")

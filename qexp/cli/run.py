@@ -106,7 +106,8 @@ def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
     print_results(record)
     print_estimators(record)
     print_field_errors(record)
-    message(f"{trained.name}: {record.seconds:.1f} s of training, in {find(workspace).shown(trained.path)}")
+    work = "of training, " if record.epochs.of else ""
+    message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
 
 
 class _Shown(logging.Handler):

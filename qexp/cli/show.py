@@ -12,7 +12,6 @@ from qexp.cli.arguments import RunArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_table, result, warning
 from qexp.cli.evaluations import print_evaluation
 from qexp.errors import DamagedError
-from qexp.limits import limits_of
 
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
@@ -26,6 +25,8 @@ def show(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show a run: its state, spec, results, files and lineage."""
+    from qexp.spec.experiences import type_of  # slow to import
+
     opened = api.open_run(run, workspace=workspace)
     if as_json:
         print_json(opened.record)
@@ -34,7 +35,7 @@ def show(
     record, spec = directory.record(), directory.spec()
     _print_head(directory, record, state, opened)
     result("\nspec")
-    for key, text in _spec_lines(spec):
+    for key, text in type_of(spec).lines(spec).items():
         result(f"  {key:<14} {in_one_line(text)}")
     if record.overrides:
         result(f"  {'set':<14} {in_one_line(' '.join(record.overrides))}")
@@ -104,7 +105,7 @@ def _print_head(directory: RunDirectory, record: Record, state: str, opened: api
         ("stopped", record.stopped),
         ("created", record.created),
         ("ended", record.ended),
-        ("training", f"{record.seconds:.1f} s" if record.foreign_weights is None else "none here"),
+        (_of_time(record), f"{record.seconds:.1f} s" if record.foreign_weights is None else "none here"),
         ("attempts", _attempts(record)),
         ("code", _code(record.code)),
         ("software", _software(environment)),
@@ -125,6 +126,11 @@ def _print_head(directory: RunDirectory, record: Record, state: str, opened: api
         if text:
             # Further lines of a note or an error are set in, so that none can pass for another key's.
             result(f"{key:<12} {str(text).replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
+
+
+def _of_time(record: Record) -> str:
+    """What the time of a run's attempts was spent on: programs may do anything."""
+    return "training" if record.epochs.of or record.foreign_weights is not None else "time"
 
 
 def _attempts(record: Record) -> str:
@@ -191,24 +197,6 @@ def _code(code: CodeState) -> str:
     left_out = len(code.untracked_left_out or ())
     without = f" without {left_out} large files" if left_out else ""
     return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
-
-
-def _spec_lines(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    from qexp.spec.kinds import entry_in_words, kind_of
-
-    brief = {
-        "inputs": ", ".join(spec["inputs"]),
-        "outputs": ", ".join(spec["outputs"]),
-        **kind_of(spec["dataset"]).summary(spec),
-        "batch size": str(spec["batch_size"]),
-        "learning rate": f"{spec['learning_rate']:g}",
-    }
-    brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
-    for key in ("losses", "transforms"):
-        brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
-    if limits := limits_of(spec):
-        brief["limits"] = ", ".join(f"{name} {of}" for name, of in limits.items())
-    return list(brief.items())
 
 
 def print_estimators(record: Record) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qexp.runs.display import Display
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Record
 from qexp.tables import Tables
+
+if TYPE_CHECKING:
+    import torch
+
+    from qexp.assemble import Dataset
 
 
 @dataclass
@@ -29,6 +34,31 @@ class OwnRecord:
         """Change fields and write the record."""
         self.keep(**changes)
         self.directory.write(self.record)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process is to do on a run, whatever the type of its experience.
+
+    own          the record, written by this process
+    attempt      the folder of the attempt
+    device       its name, such as "auto"
+    interrupted  returns whether the process was asked to end
+    threads      largest number of threads to use; all of the machine if None
+    dataset      the run's dataset, if it is already open
+    """
+
+    own: OwnRecord
+    attempt: Path
+    device: str
+    display: Display
+    interrupted: Callable[[], bool]
+    threads: int | None
+    dataset: Dataset | None
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        return self.own.directory.spec()
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ from typing import Any
 from qexp.did_you_mean import suggestion
 from qexp.errors import Problem, QexpError, SpecError, shortened
 from qexp.spec import load
-from qexp.spec.defaults import defaults_in, long_form
-from qexp.spec.kinds import KINDS
-from qexp.spec.schema import belongs_to
+from qexp.spec.experiences import TYPES, type_name, type_of
 from qexp.tables import Tables
 from qexp.workspace import Workspace
 
@@ -147,11 +145,17 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
     for change in pending:
         if len(change.path) == 1:
             _apply(document, change)
+    if "type" in document and document["type"] != type_name(document):
+        named = document["type"] if isinstance(document["type"], str) else load.described(document["type"])
+        raise SpecError([Problem(shown, ("type",), f"no experience type '{named}'; {suggestion(named, TYPES)}")])
+    of_type = type_of(document)
     names = {}
     for kind in ("dataset", "model"):
         value = document.get(kind)
         names[kind] = loaded.name
-        if isinstance(value, str):
+        if kind not in of_type.refers_to:
+            names[kind] = value if isinstance(value, str) else ""
+        elif isinstance(value, str):
             try:
                 file = locate(kind, value, workspace, beside)
             except SpecError as error:
@@ -162,9 +166,14 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
         else:
             loaded.written_out.add(kind)
     loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
+    refused = []
     for change in pending:
-        if len(change.path) > 1:
+        if problem := of_type.takes(document, tuple(change.key.split("."))):
+            refused.append(problem)
+        elif len(change.path) > 1:
             _apply(document, change)
+    if refused:
+        raise SpecError(loaded.problems("experience", refused))
     return loaded
 
 
@@ -199,42 +208,7 @@ def _apply(document: dict[str, Any], change: Override) -> None:
 
 def with_defaults(document: dict[str, Any], tables: Tables, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The whole experience with every default filled in, so that its meaning does not change with later versions."""
-    whole = {
-        **_experience_defaults(schemas["experience"], document["dataset"]["type"]),
-        **copy.deepcopy(document),
-    }
-    whole.pop("$schema", None)
-    if not whole.get("limits"):
-        whole.pop("limits", None)  # specs without it stay as they were before it came
-    model = dict(whole["model"])
-    model.pop("$schema", None)
-    model["operations"] = {
-        name: long_form(value, tables["modules"], "module") for name, value in model["operations"].items()
-    }
-    whole |= {"dataset": dataset_with_defaults(whole["dataset"], tables, schemas["dataset"]), "model": model}
-    for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
-        whole[key] = long_form(whole[key], tables[table])
-    for key, table in (("losses", "losses"), ("transforms", "transforms")):
-        whole[key] = {name: long_form(value, tables[table]) for name, value in whole[key].items()}
-    whole["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in whole["metrics"].items()}
-    whole["additional_callbacks"] = [long_form(value, tables["callbacks"]) for value in whole["additional_callbacks"]]
-    if "baselines" in whole:
-        whole["baselines"] = [long_form(value, tables["baselines"]) for value in whole["baselines"]]
-    if isinstance(whole["pretrain"], str | dict):
-        given = {"run": whole["pretrain"]} if isinstance(whole["pretrain"], str) else whole["pretrain"]
-        whole["pretrain"] = {**defaults_in(schemas["experience"]["properties"]["pretrain"]["then"]), **given}
-    for key in ("split", "inner"):
-        if isinstance(whole.get(key), str | dict):
-            whole[key] = long_form(whole[key], tables["splits"])
-    return whole
-
-
-def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
-    """A whole dataset with every default filled in."""
-    of_type = schema["$defs"][document["type"]]
-    whole = {**defaults_in(of_type), **copy.deepcopy(document)}
-    whole.pop("$schema", None)
-    return KINDS[document["type"]].with_defaults(whole, tables, of_type)
+    return type_of(document).with_defaults(document, tables, schemas)
 
 
 def replaced(document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -258,9 +232,3 @@ def candidates(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str,
             changed = replaced(changed, key, value)
         found.append((chosen, changed))
     return found
-
-
-def _experience_defaults(schema: dict[str, Any], dataset_type: str) -> dict[str, Any]:
-    """Key → default, without keys that belong to other types of dataset."""
-    own = {key: of_key for key, of_key in schema["properties"].items() if belongs_to(of_key, dataset_type)}
-    return defaults_in({"properties": own})

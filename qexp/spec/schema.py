@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from qexp.spec.experiences import TRAINING, TYPES
 from qexp.spec.kinds import KINDS
 from qexp.tables import Entry, Table, Tables
 
@@ -22,12 +23,7 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
 
     A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of a chain do.
     """
-    text = (files("qexp.spec") / "schemas" / f"{kind}.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    if kind == "dataset":
-        schema = _with_datasets(schema)
-    elif kind == "experience":
-        schema = _with_experience_keys(schema)
+    schema = _of_experiences() if kind == "experience" else _of_file(kind)
     definitions = schema.get("$defs", {})
     places = {
         definition["x-table"]: f"#/$defs/{name}" for name, definition in definitions.items() if "x-table" in definition
@@ -39,6 +35,12 @@ def whole_schema(kind: str, tables: Tables) -> dict[str, Any]:
         for name, definition in definitions.items()
     }
     return schema
+
+
+def _of_file(kind: str) -> dict[str, Any]:
+    text = (files("qexp.spec") / "schemas" / f"{kind}.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return _with_datasets(schema) if kind == "dataset" else schema
 
 
 def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
@@ -61,23 +63,30 @@ def _with_datasets(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_experience_keys(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of experiences with the keys that only some kinds of dataset take; `x-dataset` lists these kinds."""
-    schema = dict(schema)
-    takers = {
-        key: [name for name, kind in KINDS.items() if key in kind.schemas["shared"]] for key in schema["x-shared"]
+def _of_experiences() -> dict[str, Any]:
+    """The schema of experiences with that of each type, which applies if `type` names it, or if it is left out."""
+    types = {name: of_type.schema() for name, of_type in TYPES.items()}
+    head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
+    definitions: dict[str, Any] = {}
+    for schema in types.values():
+        definitions |= schema.pop("$defs", {})
+    return {
+        **head,
+        "description": "How a model is trained on a dataset, or which program is run.",
+        "type": "object",
+        "properties": {"type": {"enum": list(types), "x-noun": "experience type"}},
+        "allOf": [
+            {
+                "if": {
+                    "properties": {"type": {"const": name}},
+                    **({} if name == TRAINING else {"required": ["type"]}),
+                },
+                "then": {"$ref": f"#/$defs/{name}"},
+            }
+            for name in types
+        ],
+        "$defs": {**types, **definitions},
     }
-    keys = {key: {"x-dataset": takers[key], **of_key} for key, of_key in schema.pop("x-shared").items()}
-    for name, kind in KINDS.items():
-        keys |= {key: {"x-dataset": name, **of_key} for key, of_key in kind.schemas["experience"].items()}
-    properties: dict[str, Any] = {}
-    for key, of_key in schema["properties"].items():
-        properties[key] = of_key
-        if key == "split":
-            description = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in KINDS.items())
-            properties[key] = {"description": description, **of_key}
-            properties |= keys
-    return {**schema, "properties": properties}
 
 
 def _linked(schema: Any, places: Mapping[str, str]) -> Any:
@@ -92,12 +101,6 @@ def _linked(schema: Any, places: Mapping[str, str]) -> Any:
     if schema.get("x-entry-of") in places:
         return {"$ref": places[schema["x-entry-of"]]}
     return {key: _linked(value, places) for key, value in schema.items()}
-
-
-def belongs_to(key: dict[str, Any], dataset_type: str) -> bool:
-    """Whether a key of an experience, by its schema, applies to a type of dataset."""
-    types = key.get("x-dataset", dataset_type)
-    return dataset_type in (types if isinstance(types, list) else [types])
 
 
 def dataset_types(tables: Tables) -> Table:

@@ -10,11 +10,13 @@ from jsonschema.exceptions import ValidationError
 
 from qexp.did_you_mean import nearest, suggestion
 from qexp.spec import old_forms
+from qexp.spec.experiences import type_name, type_of
+from qexp.spec.experiences.training import belongs_to
 from qexp.spec.finding import Finding, Where
 from qexp.spec.following import follows
 from qexp.spec.kinds import KINDS
 from qexp.spec.load import described
-from qexp.spec.schema import belongs_to, whole_schema
+from qexp.spec.schema import whole_schema
 from qexp.tables import Tables
 
 
@@ -34,11 +36,11 @@ def findings(kind: str, document: dict[str, Any], tables: Tables, dataset_type: 
         if not any(finding[0][: len(path)] == path for path in covered)
     ]
     if kind == "experience" and dataset_type is not None:
-        by_schema += _of_its_dataset(document, schema, dataset_type)
+        by_schema += _of_its_dataset(document, schema["$defs"][type_name(document)], dataset_type)
     if old or by_schema:
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     if kind == "experience":
-        return list(_in_experience(document, dataset_type))
+        return list(type_of(document).in_document(document, dataset_type))
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
     return list(KINDS[document["type"]].in_dataset(document, tables["quantities"]))
@@ -160,40 +162,3 @@ def _in_model(document: dict[str, Any]) -> Iterator[Finding]:
     for index, name in enumerate(document["outputs"]):
         if name not in made:
             yield ("outputs", index), f"no branch ends in '{name}'; {suggestion(name, made)}"
-
-
-def _in_experience(document: dict[str, Any], dataset_type: str | None) -> Iterator[Finding]:
-    outputs = document["outputs"]
-    if follows(document) or isinstance(document["losses"], str):
-        return  # the dataset is missing, which is reported
-    if dataset_type is not None:
-        yield from KINDS[dataset_type].in_experience(document)
-    yield from _in_pretrain(document)
-    yield from _in_limits(document)
-    for key in ("losses", "metrics", "limits"):
-        for name in document.get(key, {}):
-            if name not in outputs:
-                yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
-    for index, name in enumerate(outputs):
-        if name not in document["losses"]:
-            yield ("outputs", index), f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\""
-    for name in document.get("transforms", {}):
-        variables = [*document["inputs"], *outputs]
-        if name not in variables:
-            yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
-
-
-def _in_limits(document: dict[str, Any]) -> Iterator[Finding]:
-    for name, (low, high) in document.get("limits", {}).items():
-        if low is None and high is None:
-            yield ("limits", name), "null on both sides limits nothing; give a number, or leave it out"
-        elif low is not None and high is not None and not low < high:
-            yield ("limits", name), f"the lowest value, {low:g}, must be less than the highest, {high:g}"
-
-
-def _in_pretrain(document: dict[str, Any]) -> Iterator[Finding]:
-    pretrain = document.get("pretrain")
-    if not isinstance(pretrain, dict):
-        return
-    if pretrain.get("epochs_frozen") is not None and not pretrain.get("freeze"):
-        yield ("pretrain", "epochs_frozen"), "nothing is frozen; list operations in 'freeze', or leave it out"

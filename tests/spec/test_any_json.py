@@ -10,6 +10,7 @@ import pytest
 
 from qexp import assemble
 from qexp.files import json_bytes
+from qexp.spec.experiences import type_of
 from qexp.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,10 +38,10 @@ def documents(place):
     for file in sorted(place.specs.rglob("*.json")):
         document = json.loads(file.read_text())
         yield file, document
-        if file.parent.name == "experiences":
+        if file.parent.name == "experiences" and type_of(document).refers_to:
             parts = {
                 kind: json.loads((place.specs / f"{kind}s" / f"{document[kind]}.json").read_text())
-                for kind in ("dataset", "model")
+                for kind in type_of(document).refers_to
             }
             yield file, {**document, **parts}
 

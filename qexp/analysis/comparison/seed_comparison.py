@@ -22,6 +22,7 @@ from qexp.files import make_folder
 from qexp.metrics.meaning import HIGHEST, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.metrics.student import LEVEL, Estimate, estimate
+from qexp.spec.experiences import type_name, type_of
 from qexp.workspace import Workspace
 
 SHOWN_PATHS = 4
@@ -230,17 +231,11 @@ def _differing_data(
 
 def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
     """How two specs differ in their test samples for equal seeds, in words; None if they do not."""
-    paths = list(differences([_test_part(first), _test_part(second)]))
+    if type_name(first) != type_name(second):
+        return "evaluated by different programs, whose test samples cannot be compared"
+    paths = list(differences([type_of(one).test_part(dict(one)) for one in (first, second)]))
     shown = ", ".join(paths[:SHOWN_PATHS]) + (f" and {len(paths) - SHOWN_PATHS} more" if paths[SHOWN_PATHS:] else "")
     return f"evaluated on different test parts: {shown} differ" if paths else None
-
-
-def _test_part(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a spec that determine the test samples."""
-    dataset = {key: value for key, value in spec["dataset"].items() if key not in ("description", "matrix")}
-    # A split given as a list of shares divides only the samples outside the test part.
-    split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
-    return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
 
 
 def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:

@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from qexp.spec.digest import COMMENTARY
+from qexp.spec.experiences import type_name
 
 ABSENT = "-"
 
 
 def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored."""
+    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored.
+
+    Of specs of different types only the type: they have hardly a path in common.
+    """
+    types = [type_name(spec) for spec in specs]
+    if len(set(types)) > 1:
+        return {"type": [json.dumps(name) for name in types]}
     leaves = [dict(_leaves(spec)) for spec in specs]
     all_paths = dict.fromkeys(path for of_spec in leaves for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]

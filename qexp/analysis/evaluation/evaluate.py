@@ -107,7 +107,7 @@ def _asked(
     device: str,
 ) -> tuple[Asked, str]:
     """What is asked for, and the usual name of the data."""
-    on, tables, spec = assemble.device_of(device), tables_of(directory), directory.spec()
+    on, tables, spec = assemble.device_of(device), tables_of(directory), directory.training_spec()
     if source is not None:
         stem = source.absolute().name if source.is_dir() else source.stem
         return Asked(directory, spec, tables, workspace, None, source, part, seed, on), stem

@@ -58,7 +58,7 @@ def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
 
 def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str, physical: bool) -> Document:
     """The entries of `network.json` on the network's origin and format."""
-    record, spec = directory.record(), directory.spec()
+    record, spec = directory.record(), directory.training_spec()
     return {
         "run": directory.name,
         "digest": record.digest,
@@ -81,7 +81,7 @@ def origin_of(directory: RunDirectory, models: Sequence[Inversion], format: str,
 
 def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Captured) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
-    spec, tables = directory.spec(), tables_of(directory)
+    spec, tables = directory.training_spec(), tables_of(directory)
     units = assemble.units_of(spec, tables["quantities"])
     columns = spec["dataset"].get("inputs")
 

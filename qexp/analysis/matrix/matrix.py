@@ -72,7 +72,7 @@ def matrix(
     _require_inputs(source, model, name)
     grid = list(axes) or matrix_axes(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
-    with assemble.threads(assemble.threads_to_predict(directory.spec(), tables, torch_device)):
+    with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
         estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
 
@@ -88,7 +88,7 @@ def matrix(
     record["units"] = {
         variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates]
     }
-    record["held_out"] = _held_out(assemble.generated_of(directory.spec()["dataset"], tables))
+    record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables))
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder

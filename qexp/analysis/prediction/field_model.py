@@ -17,7 +17,7 @@ from qexp.runs.record.directory import RunDirectory
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     """The model of a run for `predict_fields`. Raises QexpError if the run is not done."""
-    record, spec = directory.record(), directory.spec()
+    record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
     model = load_model(directory, on)
     inputs, outputs = list(model.network.inputs), list(model.network.outputs)

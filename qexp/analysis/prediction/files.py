@@ -93,7 +93,7 @@ KINDS: Mapping[str, FileKind | None] = {
 
 def file_kind(directory: RunDirectory) -> FileKind:
     """How a run predicts files. Raises QexpError for a run that takes arrays only."""
-    trained_on = directory.spec()["dataset"]["type"]
+    trained_on = directory.training_spec()["dataset"]["type"]
     kind = KINDS[trained_on]
     if kind is None:
         words = [kind.counted for kind in KINDS.values() if kind is not None]
@@ -130,7 +130,7 @@ def predict_files(
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue
     """
     estimate = _estimator(directory, device, columns)
-    count = assemble.threads_to_predict(directory.spec(), tables_of(directory), assemble.device_of(device))
+    count = assemble.threads_to_predict(directory.training_spec(), tables_of(directory), assemble.device_of(device))
     for source, target in pairs:
         made: Prediction | QexpError
         try:

@@ -33,6 +33,7 @@ def load_model(directory: RunDirectory, device: torch.device) -> Inversion:
 
 def load_models(directory: RunDirectory, device: torch.device) -> list[Inversion]:
     """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
+    directory.training_spec()
     if directory.all_folds():
         directories.require_folds_done(directory)  # with a more detailed message than below
     require_done(directory)

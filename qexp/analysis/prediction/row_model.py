@@ -16,7 +16,7 @@ from qexp.runs.record.directory import RunDirectory
 
 def row_model(directory: RunDirectory, device: str = "auto") -> RowModel:
     """The model of a run for `predict_rows`. Raises QexpError if the run is not done."""
-    record, spec = directory.record(), directory.spec()
+    record, spec = directory.record(), directory.training_spec()
     on = assemble.device_of(device)
     ensemble = Ensemble(load_models(directory, on))
     widths = [len(spec["dataset"]["inputs"][name]) for name in spec["inputs"]]

@@ -18,7 +18,7 @@ from qexp.runs.record.directory import RunDirectory
 
 def spectrum_model(directory: RunDirectory, device: str = "auto") -> SpectrumModel:
     """The model of a run for `predict_spectra`. Raises QexpError if the run is not done or estimates only spectra."""
-    record, spec = directory.record(), directory.spec()
+    record, spec = directory.record(), directory.training_spec()
     outputs = [name for name in spec["outputs"] if name != SPECTRUM]
     if not outputs:
         raise QexpError(

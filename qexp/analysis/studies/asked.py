@@ -16,6 +16,7 @@ from qexp.runs.launch.pretraining import Pretraining
 from qexp.runs.launch.sweep import memory_of
 from qexp.runs.planning import plans
 from qexp.runs.planning.grid import Grid
+from qexp.spec.experiences import type_of
 from qexp.spec.resolve import Overrides
 from qexp.workspace import Workspace
 
@@ -72,16 +73,21 @@ def studied(asked: Asked, axes: Sequence[StudyAxis], workspace: Workspace) -> tu
             documents[reference] = experience.document
     name = asked.metric or STUDIED
     output, dot, metric = name.rpartition(".")
-    output = output if dot else documents[runs.references[0]]["outputs"][0]
+    main = runs.references[0]
+    firsts = type_of(documents[main]).outputs(documents[main])
+    if not dot and firsts is None:
+        raise QexpError(f"the outputs of {main} are unknown before it has run; give --metric OUTPUT.METRIC")
+    output = output if dot or firsts is None else firsts[0]
     for reference, document in documents.items():
-        if output not in document["outputs"]:
-            raise QexpError(
-                f"--metric {name}: {reference} has no output '{output}'; {suggestion(output, document['outputs'])}"
-            )
+        outputs = type_of(document).outputs(document)
+        if outputs is None:
+            continue
+        if output not in outputs:
+            raise QexpError(f"--metric {name}: {reference} has no output '{output}'; {suggestion(output, outputs)}")
         known = asked_for(document["metrics"].get(output, []))
         if metric not in known:
             raise QexpError(f"--metric {name}: {reference} reports no '{metric}'; {suggestion(metric, known)}")
-    if first is not None and not any(document["pretrain"] for document in documents.values()):
+    if first is not None and not any(document.get("pretrain") for document in documents.values()):
         raise QexpError(
             f"--pretrain {first.experience}: none of {', '.join(runs.references)} has 'pretrain' in its spec"
         )

@@ -111,4 +111,4 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
 
 def _whole(plan: Plan, key: str) -> str | None:
     """The value of a key of an experience that stands for the whole training part."""
-    return assemble.kind_of(plan.spec["dataset"]).whole.get(key)
+    return assemble.objects_of(plan.spec).whole(plan.spec, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qexp.runs.record.record import ComparisonRow, Feature, FieldErrors, GroupErrors, Intervals, Numbers
@@ -17,6 +18,7 @@ class Results:
     errors      fields only: cells, errors of vectors, seconds per frame
     groups      errors by core, folder or group of rows, without those of all test samples
     features    rows only: the input columns in order, with the range of the training data
+    units       programs only: units of outputs that were unknown before
     """
 
     results: Numbers
@@ -25,3 +27,4 @@ class Results:
     errors: FieldErrors | None = None
     groups: tuple[GroupErrors, ...] = ()
     features: tuple[Feature, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)

@@ -12,25 +12,28 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-import torch
-
-from qexp import assemble, files, machine
-from qexp.errors import InterruptedRunError, QexpError, RunFailedError, TakenOverError
+from qexp import machine
+from qexp.errors import InterruptedRunError, ProgramError, QexpError, RunFailedError, TakenOverError
 from qexp.runs import figures
-from qexp.runs.attempt import Attempt, OwnRecord
+from qexp.runs.attempt import OwnRecord, Work
 from qexp.runs.display import Display, Silent
-from qexp.runs.execution.kinds import KINDS
-from qexp.runs.record import lease, provenance
+from qexp.runs.execution.types import TYPES
+from qexp.runs.record import lease
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.heartbeat import beating
 from qexp.runs.record.lease import HEARTBEAT, Lease, withdraw
 from qexp.runs.record.names import now
 from qexp.runs.record.record import AttemptRecord
 from qexp.runs.record.state import State
-from qexp.runs.record.trust import require_trust, tables_of
+from qexp.runs.record.trust import require_trust
 from qexp.runs.schedulers import this_job
 from qexp.runs.signals import handled
+from qexp.spec.experiences import type_name
+
+if TYPE_CHECKING:
+    from qexp.assemble import Dataset
 
 log = logging.getLogger("qexp.run")
 
@@ -40,10 +43,10 @@ def execute(
     device: str = "auto",
     display: Display | None = None,
     threads: int | None = None,
-    dataset: assemble.Dataset | None = None,
+    dataset: Dataset | None = None,
     wrap: str | None = None,
 ) -> None:
-    """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint.
+    """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint; or run its program.
 
     threads  most threads to use; all of the machine if left out
     dataset  the run's dataset, if it is already open; else it is opened here
@@ -76,7 +79,7 @@ def _carry_out(
     display: Display,
     interrupted: Callable[[], bool],
     threads: int | None,
-    dataset: assemble.Dataset | None,
+    dataset: Dataset | None,
     wrap: str | None,
 ) -> tuple[State, BaseException | None]:
     """Work on a run, and record how that ended. Returns the state, and the error if there was one."""
@@ -96,14 +99,15 @@ def _carry_out(
     def ended() -> bool:
         return interrupted() or lost.is_set()
 
-    as_before = assemble.threads(torch.get_num_threads())  # training sets its own number
-    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on), as_before:
+    with _logging_to(held.attempt / "log.txt"), beating(held.attempt / HEARTBEAT, goes_on):
         log.info("run %s, process %d, attempt %s", directory.name, os.getpid(), held.attempt.name)
         try:
-            state, error = _outcome(lambda: _work(own, device, display, ended, threads, dataset))
+            work = Work(own, held.attempt, device, display, ended, threads, dataset)
+            state, error = _outcome(lambda: _work(work))
             if error is not None:
                 own.keep(error=_last_line(error))
-                log.error("%s", "".join(traceback.format_exception(error)))
+                of_program = isinstance(error, ProgramError)  # whose own traceback is in the log
+                log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
             log.info("%s", state)
             *before, last = own.record.attempts
             own.note(attempts=(*before, replace(last, ended=now(), state=state)), state=state, ended=now())
@@ -144,42 +148,23 @@ def _outcome(train: Callable[[], bool]) -> tuple[State, BaseException | None]:
         return (State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED), error
 
 
-def _work(
-    own: OwnRecord,
-    device_name: str,
-    display: Display,
-    interrupted: Callable[[], bool],
-    threads: int | None,
-    opened: assemble.Dataset | None,
-) -> bool:
-    """Train and evaluate; False if interrupted."""
-    directory = own.directory
-    spec = directory.spec()
-    device = assemble.device_of(device_name)
-    tables = tables_of(directory)
-    cores = torch.get_num_threads()
-    if device.type == "cpu":
-        wanted = assemble.threads_for(spec, tables)
-        torch.set_num_threads(min(wanted, threads or wanted))
-    called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    files.write_json(directory.path / "environment.json", provenance.environment(called, torch.get_num_threads()))
-    log.info("device %s, %d threads", called, torch.get_num_threads())
-    processes = min(cores, threads or cores)
-    dataset = opened or assemble.dataset_of(spec["dataset"], tables)
-    for text in dataset.warnings:
-        log.warning("%s", text)
-    attempt = Attempt(directory, own, spec, dataset, tables, device, display, interrupted, processes)
-    results = KINDS[spec["dataset"]["type"]](attempt)
+def _work(work: Work) -> bool:
+    """Do the work, and keep its results; False if interrupted."""
+    results = TYPES[type_name(work.spec)](work)
     if results is None:
         return False
-    own.keep(
+    work.own.keep(
         results=results.results,
         intervals=results.intervals,
         comparison=results.comparison,
         errors=results.errors,
         groups=results.groups,
         features=results.features,
+        units={**work.own.record.units, **results.units},
     )
+    directory = work.own.directory
+    if not figures.figures_of(directory):
+        return True
     if figures.drawn_at_once():
         figures.draw(directory, left_out=log.warning)
     else:

@@ -11,13 +11,14 @@ from qexp import files
 from qexp.errors import QexpError
 from qexp.figures.canvas import FORMATS, require_formats, save
 from qexp.figures.styles import styled
-from qexp.runs.figures.kinds import KINDS, OF_TRAINING
+from qexp.runs.figures.kinds import OF_TRAINING, TYPES
 from qexp.runs.figures.matrices import matrix_of
 from qexp.runs.figures.sources import FigureOfRun, MissingNumbersError
 from qexp.runs.record.directory import MATRIX, RunDirectory
 from qexp.runs.record.evaluations import EvaluationDirectory
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
+from qexp.spec.experiences import type_name
 
 VARIABLE = "QEXP_FIGURES"
 """Environment variable: with `no`, runs and matrices leave their figures to `qexp figures`."""
@@ -57,6 +58,8 @@ def draw(
     them, cannot be drawn.
     """
     known = figures_of(directory)
+    if not known:
+        raise QexpError(f"{directory.name} is a run of a program, of which qexp draws no figures")
     _check(directory, known, formats, only)
     drawn: list[Path] = []
     missing: list[str] = []
@@ -84,8 +87,9 @@ def draw(
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
-    """The figures that a run of its kind of dataset, or an evaluation of it, can have, by name."""
-    known = KINDS[directory.spec()["dataset"]["type"]]
+    """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have, by name."""
+    spec = directory.spec()
+    known = TYPES[type_name(spec)](spec)
     if isinstance(directory, EvaluationDirectory):
         return {name: figure for name, figure in known.items() if name not in OF_TRAINING}
     return known

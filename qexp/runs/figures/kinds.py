@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from qexp.runs.figures import generated, gridded, spectra, tabular
 from qexp.runs.figures.sources import FigureOfRun
@@ -17,3 +18,9 @@ KINDS: Mapping[str, Mapping[str, FigureOfRun]] = {
 
 OF_TRAINING = frozenset(("learning_curve", "fold_curves", "matrix"))
 """Figures of a run's training and matrices, which evaluations on other data do not have."""
+
+TYPES: Mapping[str, Callable[[dict[str, Any]], Mapping[str, FigureOfRun]]] = {
+    "training": lambda spec: KINDS[spec["dataset"]["type"]],
+    "command": lambda spec: {},
+}
+"""The value of `type` in an experience → the figures of its runs, from the resolved spec."""

@@ -25,6 +25,7 @@ from qexp.runs.record.names import now, require_name
 from qexp.runs.record.record import Epochs, Feature, ForeignFile, ForeignWeights, Record
 from qexp.runs.record.state import State
 from qexp.spec.digest import digest
+from qexp.spec.experiences import type_of
 from qexp.spec.kinds import caution_of_data
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
@@ -46,6 +47,8 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     if (workspace.runs / order.to).exists():
         raise QexpError(f"a run {order.to} exists already; choose another name with --to")
     experience = experience_of(order, workspace)
+    if not type_of(experience.document).trains:
+        raise QexpError(f"the experience {experience.name} runs a program and has no network that weights could fit")
     spec = {**experience.document, "pretrain": None}  # it starts from this file, whatever it was to start from
     with ExitStack() as stack:
         contents = contents_of(order, stack)
@@ -90,7 +93,9 @@ def _fill(
     )
     files.write_json(draft / ACCOUNT, _account_document(account, transforms))
     files.write_json(draft / "spec.json", spec)
-    files.write_json(draft / "environment.json", provenance.environment("cpu", torch.get_num_threads()))
+    files.write_json(
+        draft / "environment.json", provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu"))
+    )
     texts = [text for text in (experience.extensions, origin.weights.sha256) if text]
     units = assemble.units_of(spec, experience.tables["quantities"])
     ranges = assemble.kind_of(spec["dataset"]).ranges(spec, experience.dataset)
@@ -113,7 +118,7 @@ def _fill(
             caution=caution_of_data(spec),
             features=tuple(Feature(column=name, least=least, greatest=most) for name, least, most in ranges),
             units={name: units[name] for name in spec["outputs"]},
-            metrics=assemble.meanings_of(spec, experience.tables),
+            metrics=assemble.objects_of(spec).meanings(spec, experience.tables),
             code=code,
             epochs=Epochs(),
         )

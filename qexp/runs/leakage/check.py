@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from qexp.assemble import Experience, kind_of, overlap
+from qexp.assemble import Experience, objects_of, overlap
 from qexp.assemble.kinds import Exposed
 from qexp.errors import QexpError
 from qexp.runs.leakage import hashes
@@ -37,7 +37,6 @@ class Exposures:
 
     def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
         self._experience = experience
-        self._kind = kind_of(experience.document["dataset"])
         self._before = hashes.read(parent) if parent else {}
         self._unknown = parent is not None and _trained_on_unknown(parent)
         self._known: dict[bytes, Exposure] = {}
@@ -45,7 +44,7 @@ class Exposures:
     def of_seed(self, seed: int) -> Exposure:
         """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
         one = self._experience
-        exposed = self._kind.exposed(one.document, one.dataset, one.tables, seed)
+        exposed = objects_of(one.document).exposed(one.document, one.dataset, one.tables, seed)
         if exposed is None:
             return Exposure()
         key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()

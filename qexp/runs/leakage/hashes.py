@@ -32,7 +32,7 @@ def read(directory: RunDirectory) -> dict[str, Seen]:
     if trouble := trouble_with(directory, record):
         raise DamagedError(f"{directory.path / FILE} {trouble}; restore it from a copy")
     if record.seen is None:
-        if record.foreign_weights is None and kind_of(directory.spec()["dataset"]).keeps_hashes:
+        if record.foreign_weights is None and kind_of(directory.training_spec()["dataset"]).keeps_hashes:
             raise DamagedError(
                 f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
             )

@@ -24,6 +24,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import require_name
 from qexp.runs.record.record import LARGEST_SEED
 from qexp.spec.digest import digest
+from qexp.spec.experiences import type_of
 from qexp.spec.resolve import Overrides
 from qexp.training import checkpoint
 from qexp.workspace import Workspace
@@ -50,7 +51,9 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     """
     for seed in names:
         _require_seed(seed)
-    pretrain = experience.document["pretrain"]
+    pretrain = experience.document.get("pretrain")
+    of_type = type_of(experience.document)
+    outputs = of_type.outputs(experience.document)
     found = _parent(pretrain["run"], experience, workspace) if pretrain else None
     before = found.spec() if found else {}
     texts = [experience.extensions, found.record().digest] if found else [experience.extensions]
@@ -64,8 +67,10 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         spec=experience.document,
         digest=digest(experience.document, *[text for text in texts if text]),
         overrides=experience.overrides,
-        units={name: units[name] for name in experience.document["outputs"]},
-        metrics=assemble.meanings_of(experience.document, experience.tables),
+        units=units if outputs is None else {name: units[name] for name in outputs},
+        metrics=assemble.objects_of(experience.document).meanings(experience.document, experience.tables),
+        epochs=of_type.epochs(experience.document),
+        files=of_type.program_files(experience.document),
         extensions=experience.extensions,
         parent=found,
         transforms_taken=(
@@ -166,6 +171,7 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     """The pretraining run, whose weights must exist and fit."""
     parent = find(reference, Catalog(workspace))
     require_done(parent)
+    parent.training_spec()
     if parent.all_folds():
         raise QexpError(
             f"{parent.name} has the networks of {len(parent.all_folds())} folds; --pretrain takes a run with one"

@@ -22,6 +22,9 @@ from qexp.runs.record.record import Ancestor, CodeState, Epochs, Record
 from qexp.runs.record.state import State
 from qexp.workspace import Workspace
 
+FILES = "files"
+"""Folder in `code` with copies of a program's files."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -34,6 +37,8 @@ class Plan:
     seed: int
     spec: dict[str, Any]
     digest: str
+    epochs: int = 0
+    """0 if the number of epochs is unknown to qexp."""
     overrides: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     """Output → unit."""
@@ -42,6 +47,8 @@ class Plan:
     caution: str = ""
     """Warning that is shown with all of the run's results."""
     extensions: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files of the workspace, with their SHA-256, of which the run keeps copies."""
     parent: RunDirectory | None = None
     """The run whose best weights are this run's initial weights."""
     transforms_taken: Sequence[str] = ()
@@ -106,6 +113,9 @@ def keep_code(draft: Path, extensions: str, workspace: Workspace, like: RunDirec
         code = provenance.keep_code_state(workspace.root, draft / "code")
     else:
         shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
+        # That run may be of another experience.
+        shutil.rmtree(draft / "code" / FILES, ignore_errors=True)
+        (draft / "code" / "extensions.py").unlink(missing_ok=True)
         code = like.record().code
     if extensions:
         (draft / "code" / "extensions.py").write_text(extensions, encoding="utf-8")
@@ -114,6 +124,7 @@ def keep_code(draft: Path, extensions: str, workspace: Workspace, like: RunDirec
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
     code = keep_code(draft, plan.extensions, workspace, like)
+    _keep_files(plan, workspace.root, draft / "code" / FILES)
     before: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
         pretrained = draft / "checkpoints" / "pretrained.safetensors"
@@ -144,9 +155,18 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         units=plan.units,
         metrics=plan.metrics,
         code=code,
-        epochs=Epochs(of=plan.spec["epochs"]),
+        epochs=Epochs(of=plan.epochs),
     )
     RunDirectory(draft).write(record)
+
+
+def _keep_files(plan: Plan, root: Path, folder: Path) -> None:
+    for name, before in plan.files.items():
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, copy)
+        if provenance.fingerprint(copy).sha256 != before:
+            raise QexpError(f"{root / name} was changed while {plan.name} was prepared; start it again")
 
 
 def _claim(draft: Path, name: str, place: Path, runs: Path) -> None:

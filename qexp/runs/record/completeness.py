@@ -9,11 +9,8 @@ from qexp.spec.digest import digest
 
 def valid(directory: RunDirectory) -> bool:
     """Whether all results of a finished run exist; imported weights have none. Raises DamagedError without a spec."""
-    trained = directory.all_folds() or [directory]
-    evaluation = directory.evaluation_file()
-    return all(one.best_weights.is_file() for one in trained) and (
-        evaluation.is_file() or directory.record().foreign_weights is not None
-    )
+    evaluated = directory.evaluation_file().is_file() or directory.record().foreign_weights is not None
+    return evaluated and all(one.is_file() for one in directory.weight_files())
 
 
 def as_prepared(directory: RunDirectory, record: Record) -> bool | None:

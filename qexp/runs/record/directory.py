@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp import files
-from qexp.errors import DamagedError
+from qexp.errors import DamagedError, QexpError
 from qexp.runs.record import epochs, tagging, upgrade
 from qexp.runs.record.environment import Environment
 from qexp.runs.record.parts import MisfitError
@@ -83,11 +83,31 @@ class RunDirectory:
     def results(self) -> Path:
         return self.path / "results"
 
+    def weight_files(self) -> list[Path]:
+        """The files of the networks that it trains: one, or one per fold; none for a program. Raises DamagedError."""
+        from qexp.spec.experiences import type_of  # slow to import; listings do not need it
+
+        if not type_of(self.spec()).trains:
+            return []
+        return [one.best_weights for one in self.all_folds() or [self]]
+
     def evaluation_file(self) -> Path:
         """The file in `results` that exists once the run is evaluated on its test part. Raises DamagedError."""
-        from qexp.spec.kinds import kind_of  # slow to import; listings do not need it
+        from qexp.spec.experiences import type_of  # as above
 
-        return self.results / kind_of(self.spec()["dataset"]).evaluated_by
+        spec = self.spec()
+        return self.results / type_of(spec).evaluated_by(spec)
+
+    def own_code(self) -> Path | None:
+        """The file that makes the run execute code of its own: its extensions, or the spec that names a program."""
+        from qexp.spec.experiences import type_of  # as above
+
+        if self.extensions.is_file():
+            return self.extensions
+        try:
+            return self.spec_file if type_of(self.spec_as_written()).executes else None
+        except DamagedError:  # which cannot be executed either
+            return None
 
     @property
     def part(self) -> str:
@@ -154,6 +174,15 @@ class RunDirectory:
             resolved.check(spec)
         except MisfitError as misfit:
             raise DamagedError(f"{self.spec_file} is damaged: {misfit}") from None
+        return spec
+
+    def training_spec(self) -> dict[str, Any]:
+        """The resolved experience of a run that trains networks. Raises QexpError for a run without any."""
+        from qexp.spec.experiences import type_of  # as above
+
+        spec = self.spec()
+        if not type_of(spec).trains:
+            raise QexpError(f"{self.name} is a run of a program and has no network of qexp; this needs a trained one")
         return spec
 
     def spec_as_written(self) -> dict[str, Any]:

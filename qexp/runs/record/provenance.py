@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,16 @@ def _packages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def environment(device: str, threads: int) -> dict[str, Any]:
-    """The environment of this process: qexp's own code, Python, packages, machine and settings."""
+def of_torch(device: str) -> dict[str, Any]:
+    """What torch uses of the machine: vector instructions (another set gives other bits), and the accelerator."""
+    return {"instructions": _instructions(), "accelerator": None if device == "cpu" else _accelerator()}
+
+
+def environment(device: str | None, threads: int | None, used: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment of this process: qexp's own code, Python, packages, machine and settings.
+
+    used  further entries, such as `of_torch`
+    """
     return {
         "qexp": own_code(),
         "python": sys.version,
@@ -95,11 +104,11 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "instructions": _instructions(),
+        "instructions": used.get("instructions"),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "device": device,
-        "accelerator": None if device == "cpu" else _accelerator(),
+        "accelerator": used.get("accelerator"),
         "threads": threads,
         "variables": variables(),
     }
@@ -202,7 +211,6 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
 
 
 def _instructions() -> str:
-    """The vector instructions that torch uses; another set gives other bits."""
     import torch
 
     return str(torch.backends.cpu.get_cpu_capability())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qexp.runs.record.parts import MisfitError, Part
+from qexp.spec.experiences import TRAINING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +167,37 @@ KINDS: Mapping[str, type[ExperienceSpec]] = {
 """By the type of the dataset."""
 
 
-def check(spec: Mapping[str, Any]) -> None:
-    """Raise MisfitError unless a resolved spec has the form that runs write."""
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Part):
+    """An experience that runs a program."""
+
+    command: tuple[str, ...]
+    resume: tuple[str, ...] | None
+    parameters: Mapping[str, Any]
+    results: str | None
+    folder: str
+    env: Mapping[str, str]
+    files: tuple[str, ...]
+    data: tuple[str, ...]
+    fingerprints: Mapping[str, str]
+    found: str
+    dataset: str
+    model: str
+    units: Mapping[str, str]
+    metrics: Mapping[str, Mapping[str, str]]
+    environment: tuple[str, ...] | None
+    grace: float
+
+    def __post_init__(self) -> None:
+        if not self.command:
+            raise MisfitError("is empty", "command")
+        for key in ("files", "data"):
+            for index, name in enumerate(getattr(self, key)):
+                if name not in self.fingerprints:
+                    raise MisfitError(f"{name} has no fingerprint", key, index)
+
+
+def _check_training(spec: Mapping[str, Any]) -> None:
     dataset = spec.get("dataset")
     if not isinstance(dataset, dict):
         raise MisfitError("is missing" if "dataset" not in spec else "is not an object", "dataset")
@@ -175,3 +205,18 @@ def check(spec: Mapping[str, Any]) -> None:
     if not isinstance(kind, str) or kind not in KINDS:
         raise MisfitError(f"is not one of {', '.join(KINDS)}", "dataset", "type")
     KINDS[kind].from_document(spec)
+
+
+TYPES: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    "training": _check_training,
+    "command": CommandSpec.from_document,
+}
+"""The value of `type` in an experience → raises MisfitError unless a resolved spec has the form that runs write."""
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Raise MisfitError unless a resolved spec has the form that runs write."""
+    named = spec.get("type", TRAINING)
+    if not isinstance(named, str) or named not in TYPES:
+        raise MisfitError(f"is not one of {', '.join(TYPES)}", "type")
+    TYPES[named](spec)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qexp import files
 from qexp.errors import UntrustedCodeError
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.nesting import around
@@ -33,14 +34,15 @@ def tables_of(directory: RunDirectory) -> Tables:
 
 def require_trust(directory: RunDirectory) -> None:
     """Raise UntrustedCodeError if the run, or a run that contains it, was imported with code that is not trusted."""
-    if directory.code_trusted or not directory.extensions.is_file():
+    code = None if directory.code_trusted else directory.own_code()
+    if code is None:
         return
     for folder in dict.fromkeys((directory.path, *around(directory.path))):
         record = RunDirectory(folder).record()
         if record.imported is not None and record.imported.code_trusted is not True:
             raise UntrustedCodeError(
                 f"{directory.name} was imported and has code of its own, which is not executed without permission: "
-                f"{directory.extensions} ({summary(directory.extensions)}). Read it; if you trust it, repeat the "
+                f"{code} ({summary(code)}). Read it; if you trust it, repeat the "
                 "command with --trust-code (in Python: trust_code=True)"
             )
 
@@ -53,7 +55,12 @@ def trust(directory: RunDirectory) -> None:
 
 
 def summary(path: Path) -> str:
-    """Describe a file of code without executing it: its size, the tables that it fills, its functions and classes."""
+    """Describe a file of code, or a spec that names a program, without executing anything.
+
+    Of code: its size, the tables that it fills, its functions and classes; of a spec: the command.
+    """
+    if path.suffix == ".json":
+        return "runs: " + _first(ascii(word)[:40] for word in files.read_json(path).get("command", ()))
     size = f"{path.stat().st_size:,} bytes"
     if path.stat().st_size > LARGEST_LOOK:
         return f"{size}, too large to be inspected"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,18 +247,17 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         f"restore it from a copy, or train the run again under another name and remove this one: "
         f"qexp rm {directory.name}"
     )
-    weights = [fold.best_weights for fold in directory.all_folds()] or [directory.best_weights]
     foreign = record.foreign_weights
     if foreign is not None:
         yield from _of_foreign_weights(directory.best_weights, foreign)
         return
-    from qexp.spec.kinds import kind_of
+    from qexp.spec.experiences import type_of
 
     try:
-        evaluation = directory.evaluation_file()
+        spec, weights, evaluation = directory.spec(), directory.weight_files(), directory.evaluation_file()
     except DamagedError:
         return  # already reported for the spec
-    looked_at = kind_of(directory.spec()["dataset"]).trouble_with
+    looked_at: Callable[[Path], str | None] = partial(type_of(spec).trouble_with, spec)
     for file, opened in (*((one, _open_weights) for one in weights), (evaluation, looked_at)):
         trouble = opened(file) if file.is_file() else "it is missing"
         if trouble:

@@ -268,7 +268,7 @@ def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool)
         time=now(),
         was={key: document[key] for key in ("name", "state", "job", "launch")},
         before=document["imported"],
-        code_trusted=trust_code if directory.extensions.is_file() else None,
+        code_trusted=trust_code if directory.own_code() else None,
     )
     attempts = record.attempts
     if attempts and attempts[-1].state is State.RUNNING:

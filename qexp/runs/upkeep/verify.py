@@ -102,6 +102,8 @@ def verify(
 
 def _products(directory: RunDirectory) -> dict[str, list[str]]:
     """Name → files that must be identical byte for byte."""
+    if not directory.weight_files():
+        return {}
     folds = [f"folds/{fold.name}" for fold in directory.all_folds()]
     if folds:
         return {
@@ -152,8 +154,8 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
 def _device(asked: str | None, then: Mapping[str, Any]) -> str:
     """The requested device, else the kind that the run used. Raises QexpError if this machine has none."""
     used = then.get("device", "cpu")
-    device = asked or ("cpu" if used == "cpu" else "cuda")
-    if device == "cpu":
+    device = asked or ("auto" if used is None else "cpu" if used == "cpu" else "cuda")
+    if device in ("auto", "cpu"):
         return device
     from qexp import assemble  # loads torch
 
@@ -175,7 +177,7 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
     if recorded is not None:
         today = {name: value for name, value in settings.items() if name in OF_TODAY}
         settings = {**{name: value for name, value in recorded.items() if name not in OF_TODAY}, **today}
-    if "threads" in then and (recorded is None or then.get("usable_cores") != provenance.usable_cores()):
+    if then.get("threads") and (recorded is None or then.get("usable_cores") != provenance.usable_cores()):
         settings["OMP_NUM_THREADS"] = str(then["threads"])
     return {**others, **settings}
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
-from qexp.quantities import Quantities
+from qexp.spec.defaults import defaults_in
 from qexp.spec.kinds.generated import GeneratedSpecs
 from qexp.spec.kinds.gridded import GriddedSpecs
 from qexp.spec.kinds.kind import SpecKind, entry_in_words
 from qexp.spec.kinds.spectra import SpectraSpecs
 from qexp.spec.kinds.tabular import TabularSpecs
+from qexp.tables import Tables
 
-__all__ = ["KINDS", "SpecKind", "caution", "caution_of_data", "entry_in_words", "kind_of", "units_of"]
+__all__ = ["KINDS", "SpecKind", "caution_of_data", "dataset_with_defaults", "entry_in_words", "kind_of"]
 
 KINDS: Mapping[str, SpecKind] = {
     "generated": GeneratedSpecs(),
@@ -28,16 +30,14 @@ def kind_of(dataset: Mapping[str, Any]) -> SpecKind:
     return KINDS[dataset["type"]]
 
 
-def caution(spec: dict[str, Any]) -> str:
-    """The cautions that every table, figure and record of a run must show; empty if there are none."""
-    return "; ".join(kind_of(spec["dataset"]).cautions(spec))
-
-
 def caution_of_data(spec: dict[str, Any]) -> str:
     """The cautions that hold for all numbers from the data, baselines included; empty if there are none."""
     return "; ".join(kind_of(spec["dataset"]).cautions_of_data(spec))
 
 
-def units_of(spec: dict[str, Any], quantities: Quantities) -> dict[str, str]:
-    """Units of a resolved experience's inputs and outputs."""
-    return kind_of(spec["dataset"]).units([*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities)
+def dataset_with_defaults(document: dict[str, Any], tables: Tables, schema: dict[str, Any]) -> dict[str, Any]:
+    """A whole dataset with every default filled in."""
+    of_type = schema["$defs"][document["type"]]
+    whole = {**defaults_in(of_type), **copy.deepcopy(document)}
+    whole.pop("$schema", None)
+    return KINDS[document["type"]].with_defaults(whole, tables, of_type)

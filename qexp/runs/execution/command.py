@@ -1,0 +1,262 @@
+"""Running the program of an experience, and taking over its results."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qexp import files, machine
+from qexp.datasets import program_files
+from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
+from qexp.locks import locked
+from qexp.quantities import QUANTITIES
+from qexp.runs.attempt import Work
+from qexp.runs.evaluation.results import Results
+from qexp.runs.execution.program import Program, started
+from qexp.runs.record import provenance
+from qexp.spec import placeholders, program_results
+from qexp.spec.experiences.command import RESULTS, Command, writes_to_own_place
+
+log = logging.getLogger("qexp.run")
+
+PARAMETERS, PROGRAM, ENVIRONMENT = "parameters.json", "program.json", "program_environment.txt"
+"""Files: the parameters, in the run; the filled-in command, in the attempt; the program's environment, in the run."""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""Seconds between two checks whether the run was asked to end."""
+
+ENVIRONMENT_SECONDS = 60.0
+"""Longest time for the command that describes the program's environment."""
+
+TAIL = 20_000
+"""Bytes at the end of the log that are searched for the program's last words."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The command of a run with its placeholders filled in."""
+
+    work: Work
+
+    @property
+    def _run(self) -> Path:
+        return self.work.own.directory.path.absolute()
+
+    @cached_property
+    def workspace(self) -> Path:
+        """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that it was made for."""
+        around = self._run.parent.parent
+        return around if self._run.parent.name == "runs" and (around / "specs").is_dir() else Path(self._spec["found"])
+
+    @property
+    def _spec(self) -> dict[str, Any]:
+        return self.work.spec
+
+    @cached_property
+    def _without_results(self) -> dict[str, str]:
+        return {
+            "seed": str(self.work.own.record.seed),
+            "run": str(self._run),
+            "parameters": str(self._run / PARAMETERS),
+            "workspace": str(self.workspace),
+            "attempt": str(int(self.work.attempt.name)),
+            **placeholders.values_of(self._spec["parameters"]),
+        }
+
+    @cached_property
+    def folder(self) -> Path:
+        return self.workspace / placeholders.filled(self._spec["folder"], self._without_results)
+
+    @cached_property
+    def results(self) -> Path:
+        """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
+        named = placeholders.filled(self._spec["results"] or RESULTS, self._without_results)
+        return (self.work.attempt.absolute() if writes_to_own_place(self._spec) else self.folder) / named
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        return {**self._without_results, "results": str(self.results)}
+
+    def words(self, key: str) -> list[str]:
+        return [placeholders.filled(word, self.values) for word in self._spec[key]]
+
+    @cached_property
+    def added(self) -> dict[str, str]:
+        """Environment variables for the program, besides those of this process."""
+        own = {name: placeholders.filled(text, self.values) for name, text in self._spec["env"].items()}
+        of_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
+        threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}
+        return {
+            "PYTHONUNBUFFERED": "1",  # so that `qexp logs -f` shows what a Python program prints at once
+            **{name: value for name, value in threads.items() if name not in os.environ},
+            **hidden,
+            **own,
+            **{variable: self.values[name] for name, variable in of_qexp.items()},
+        }
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.added}
+
+
+def run_program(work: Work) -> Results | None:
+    """Run the program to its end, and read its results; None if interrupted."""
+    call, began = Call(work), time.perf_counter()
+    _require_unchanged(call)
+    files.make_folder(call.results.parent)
+    files.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
+    device = None if work.device == "auto" else work.device
+    environment = provenance.environment(device, work.threads, {})
+    files.write_json(work.own.directory.path / "environment.json", environment)
+    with ExitStack() as held:
+        if not _is_alone(call, held):
+            return None
+        before, seconds = _stamp(call.results), work.own.record.seconds
+        _describe(call)
+        try:
+            if not _run(call):
+                return None
+        finally:
+            work.own.keep(seconds=round(seconds + time.perf_counter() - began, 3))
+        return _results(call, before)
+
+
+def _require_unchanged(call: Call) -> None:
+    """Raise ProgramError if the program or its data are not those that the run was prepared with."""
+    troubles = list(program_files.changed(call.work.spec["fingerprints"].items(), call.workspace))
+    if troubles:
+        copies = call.work.own.directory.path / "code" / "files"
+        hint = f"; the program's files as they were are in {copies}" if copies.is_dir() else ""
+        raise ProgramError("; ".join(troubles) + hint + "; put them back, or start a new run")
+    if not call.folder.is_dir():
+        raise ProgramError(f"there is no folder {call.folder}, in which the program is to be started")
+
+
+def _is_alone(call: Call, held: ExitStack) -> bool:
+    """Wait until no other run writes the same results file, and hold its lock.
+
+    False if the run is interrupted first.
+    """
+    if writes_to_own_place(call.work.spec):
+        return True
+    name = hashlib.sha256(str(call.results).encode()).hexdigest()[:16]
+    lock = call.workspace / "runs" / f".results-{name}"
+    waits = False
+    while not call.work.interrupted():
+        try:
+            held.enter_context(locked(lock, SECONDS_BETWEEN_LOOKS))
+        except QexpError:
+            if not waits:
+                log.info("waits for another run, which writes %s, too", call.results)
+            waits = True
+        else:
+            return True
+    return False
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written; None if there is no file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _describe(call: Call) -> None:
+    """Keep what the spec's command says about the program's environment."""
+    if not call.work.spec["environment"]:
+        return
+    words = call.words("environment")
+    try:
+        done = subprocess.run(
+            words, cwd=call.folder, env=call.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=ENVIRONMENT_SECONDS, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("the program's environment is not kept: %s: %s", shlex.join(words), error)
+        return
+    files.write_bytes(call.work.own.directory.path / ENVIRONMENT, done.stdout)
+
+
+def _run(call: Call) -> bool:
+    """Run the program to its end; False if interrupted. Raises ProgramError if it failed."""
+    again = bool(call.work.spec["resume"]) and int(call.work.attempt.name) > 1
+    words = call.words("resume" if again else "command")
+    killed, log_file = machine.memory_kills(), call.work.attempt / "log.txt"
+    described = {"command": words, "folder": str(call.folder), "variables": call.added}
+    files.write_json(call.work.attempt / PROGRAM, described)
+    log.info("%s", shlex.join(words))
+    before = log_file.stat().st_size
+    try:
+        with started(words, call.folder, call.environment, log_file) as program:
+            code = _watched(program, call)
+    except OSError as error:
+        raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
+    if code is None:
+        return False
+    if code != 0:
+        said = _last_words(log_file, before)
+        how = f"exit code {code}" if code > 0 else f"killed by {_signal(-code)}"
+        no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(said)
+        last = said.strip().rpartition("\n")[2].strip()
+        raise (ProgramMemoryError if no_memory else ProgramError)(f"{how}" + (f": {last[:300]}" if last else ""))
+    return True
+
+
+def _watched(program: Program, call: Call) -> int | None:
+    """The exit code of a program; None if the run was interrupted, for which the program has a time of grace."""
+    while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
+        if call.work.interrupted():
+            log.info("asks the program to end, and kills it after %g s", call.work.spec["grace"])
+            program.ask_to_end()
+            if program.ended(call.work.spec["grace"]) is None:
+                log.info("kills the program")
+                program.kill()
+                program.ended(2 * SECONDS_BETWEEN_LOOKS)
+            return None
+    return None if call.work.interrupted() else code
+
+
+def _last_words(log_file: Path, start: int) -> str:
+    """The end of what the program has printed."""
+    with suppress(OSError), log_file.open("rb") as opened:
+        opened.seek(max(start, log_file.stat().st_size - TAIL))
+        return opened.read().decode(errors="replace")
+    return ""
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
+    """The numbers in the results file, of which the run keeps a copy. Raises ProgramError if they cannot be used."""
+    file, work = call.results, call.work
+    own = work.own.directory.results / RESULTS
+    if before is not None and _stamp(file) == before:
+        raise ProgramError(f"the program ended without an error, but {file} is the one that was there before")
+    try:
+        numbers = program_results.read(file, str(file))
+        files.make_folder(own.parent)
+        files.write_bytes(own, file.read_bytes())
+    except SpecError as error:
+        hint = "" if file.exists() else "; a program is given this path as {results} and as QEXP_RESULTS"
+        what = "the program ended without an error, but its results cannot be used"
+        raise ProgramError(f"{what}: {error}{hint}") from None
+    outputs = dict.fromkeys(output for part in numbers.values() for output in part)
+    return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))

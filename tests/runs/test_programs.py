@@ -1,0 +1,367 @@
+"""Programs that are not qexp's, as runs: how they end, whatever ends them, and what is left of them: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qexp as package
+from qexp import assemble
+from qexp.errors import QexpError, RunFailedError, SpecError
+from qexp.runs.execution.execute import execute
+from qexp.runs.planning import plans
+from qexp.runs.planning.prepare import prepare
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.process import process_start
+from qexp.workspace import Workspace
+from tests.conftest import call, put, started
+from tests.runs.conftest import PATIENCE
+from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
+
+WRITES = "echo '{{\"mae\": 0.5}}' > $QEXP_RESULTS"
+
+OWN: dict[str, Any] = {
+    "type": "command",
+    "command": ["sh", "own.sh", "{seed}", "{parameters.rate}", "{results}"],
+    "parameters": {"rate": 0.5, "nested": {"deep": [1, 2]}},
+    "files": ["own.sh"],
+    "dataset": "mogi",
+    "model": "their code",
+    "metrics": {"score": {"best": "highest"}},
+}
+
+OWN_PROGRAM = """
+echo "seed $1"
+echo "{\\"test\\": {\\"depth\\": {\\"mae\\": $2$1, \\"score\\": null}, \\"other\\": {\\"mae\\": 2}}}" > $3
+"""
+
+Program = Callable[..., str]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """`program("echo hello", grace=1)`: an experience that runs a shell script, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "specs" / "experiences"
+    folder.mkdir(parents=True)
+    (tmp_path / "own.sh").write_text(OWN_PROGRAM)
+
+    def written(script: str = "", **keys: Any) -> str:
+        document = {"type": "command", "command": ["sh", "-c", script], **keys} if script else {**OWN, **keys}
+        (folder / "own.json").write_text(json.dumps(document))
+        return "own"
+
+    return written
+
+
+def prepared(seed: int = 0) -> RunDirectory:
+    here = Workspace(Path.cwd())
+    return prepare(plans.plan(assemble.experience("own", {}, here), seed, f"own_{seed}", here), here)
+
+
+def log_of(name: str = "own_0", attempt: int = 1) -> str:
+    return Path("runs", name, "attempts", f"{attempt:02d}", "log.txt").read_text(encoding="utf-8")
+
+
+def soon(what: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def numbers_in(file: str, count: int) -> list[int]:
+    """Process numbers that a program writes to a file, once there are so many."""
+    soon(lambda: Path(file).exists() and len(Path(file).read_text().split()) == count)
+    return [int(word) for word in Path(file).read_text().split()]
+
+
+def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(program):
+    run = package.run(program(), seed=3)
+    assert run.results == {"test": {"depth": {"mae": 0.53, "score": None}, "other": {"mae": 2}}}
+    record = run.record
+    assert (record["state"], record["dataset"], record["model"]) == ("done", "mogi", "their code")
+    assert record["units"] == {"depth": "km", "other": ""}
+    assert record["metrics"] == {"score": {"best": "highest", "unit": ""}}
+    assert "seed 3\n" in run.logs()
+    assert (run.path / "code/files/own.sh").read_text() == OWN_PROGRAM
+    assert json.loads((run.path / "environment.json").read_text())["packages"]
+    code, stdout, _ = call("show", "own_3")
+    assert code == 0
+    assert "sh own.sh '{seed}'" in stdout
+    assert "0.53 km" in stdout
+
+
+def test_what_a_program_is_told_is_in_words_variables_and_a_file(program):
+    said = 'echo "$0 $SEED $QEXP_SEED $QEXP_RUN $PWD"; cat {parameters}; echo {{}};'
+    command = ["sh", "-c", said + WRITES, "{attempt}"]
+    program("-", command=command, env={"SEED": "s{seed}"}, parameters={"a": [1, None]}, folder="specs", data=["own.sh"])
+    run = package.run("own", seed=7)
+    assert f"1 s7 7 {run.path.absolute()} {Path.cwd() / 'specs'}\n" in run.logs()
+    assert json.loads((run.path / "parameters.json").read_text()) == {"a": [1, None]}
+    assert "{}\n" in run.logs()
+
+
+def test_metrics_without_part_and_output_are_of_the_test_part_and_an_output_called_result(program):
+    assert package.run(program(WRITES)).results == {"test": {"result": {"mae": 0.5}}}
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "why"),
+    [
+        ("echo first; echo wrong rate >&2; exit 3", "failed", "exit code 3: wrong rate"),
+        ("kill -9 $$", "failed", "killed by SIGKILL"),
+        ("echo 'MemoryError: too large'; exit 1", "out_of_memory", "MemoryError"),
+        ("true", "failed", "there is no such file; a program is given this path as {results} and as QEXP_RESULTS"),
+        ("echo '{{\"mae\": NaN}}' > {results}", "failed", "$.mae: nan is not a number in JSON"),
+        ('echo \'{{"mae": "low"}}\' > {results}', "failed", '$.mae: must be a number or null, but is the text "low"'),
+        ("echo '{{\"mae\": true}}' > {results}", "failed", "$.mae: must be a number or null"),
+        ('echo \'{{"tets": {{"a": {{"mae": 1}}}}}}\' > {results}', "failed", "no part 'tets'; did you mean 'test'?"),
+        ('echo \'{{"a": {{"mae": 1}}}}\' > {results}', "failed", "no part 'a'"),
+        ('echo \'{{"test": {{"a": 1}}}}\' > {results}', "failed", "$.test.a: must be an object of metrics"),
+        ("echo '[1]' > {results}", "failed", "must be an object"),
+        ("echo '{{}}' > {results}", "failed", "holds no numbers"),
+        ("echo '{{\"mae\": 1' > {results}", "failed", "not valid JSON"),
+        ("head -c 2000000 /dev/zero > {results}", "failed", "is larger than 1,000,000 bytes"),
+        ("mkdir {results}", "failed", "cannot be read: Is a directory"),
+    ],
+)
+def test_a_run_is_done_only_with_exit_code_0_and_numbers_that_can_be_read(program, script, state, why):
+    with pytest.raises(RunFailedError) as failure:
+        package.run(program(script))
+    record = package.open_run("own_0").record
+    assert record["state"] == state
+    assert why in record["error"]
+    assert why in str(failure.value)
+    assert "Traceback" not in log_of()
+    assert record["results"] == {}
+
+
+def test_a_program_that_does_not_exist_is_named(program):
+    program("-", command=["./nosuch", "{seed}"])
+    with pytest.raises(RunFailedError, match=r"'./nosuch' cannot be started in .*: No such file or directory"):
+        package.run("own")
+
+
+def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command(program):
+    script = "trap 'echo asked; exit 0' TERM; echo $$ > ready; while :; do sleep 0.05; done"
+    program(script, resume=["sh", "-c", "echo goes on in attempt {attempt}; " + WRITES])
+    run = prepared()
+    process = started(Path.cwd(), "execute", str(run.path))
+    (number,) = numbers_in("ready", 1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 130
+    assert package.open_run("own_0").state == "interrupted"
+    assert "asked\n" in log_of()
+    assert process_start(number) is None
+    with pytest.raises(QexpError, match="continue with --resume"):
+        package.run("own")
+    assert package.run("own", resume=True).results["test"]["result"]["mae"] == 0.5
+    assert "goes on in attempt 2" in log_of(attempt=2)
+
+
+def test_a_program_that_does_not_want_to_end_is_killed_after_a_time_of_grace(program):
+    program("trap '' TERM; echo $$ > ready; while :; do sleep 0.05; done", grace=0.2)
+    process = started(Path.cwd(), "execute", str(prepared().path))
+    (number,) = numbers_in("ready", 1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    assert process_start(number) is None
+    assert package.open_run("own_0").state == "interrupted"
+
+
+FAMILY = "sleep 300 & echo $! >> ready; setsid sleep 300 & echo $! >> ready; echo $$ >> ready; "
+"""A process in the background, one in a session of its own, and the program itself, with their numbers in a file."""
+
+
+def test_nothing_is_left_of_a_program_whose_qexp_is_killed(program):
+    program(FAMILY + "wait")
+    process = started(Path.cwd(), "execute", str(prepared().path))
+    numbers = numbers_in("ready", 3)
+    assert all(process_start(number) for number in numbers)
+    process.kill()
+    process.wait(PATIENCE)
+    soon(lambda: not any(process_start(number) for number in numbers))
+    assert package.open_run("own_0").state == "lost"
+
+
+def test_nothing_is_left_of_a_program_whose_own_group_is_killed_and_the_run_has_failed(program):
+    program(FAMILY + "wait")
+    process = started(Path.cwd(), "execute", str(prepared().path))
+    numbers = numbers_in("ready", 3)
+    os.killpg(numbers[-1], signal.SIGKILL)
+    assert process.wait(PATIENCE) == 1
+    assert not any(process_start(number) for number in numbers)
+    record = package.open_run("own_0").record
+    assert (record["state"], record["error"]) == ("failed", "killed by SIGKILL")
+
+
+def test_what_a_program_leaves_in_the_background_ends_with_it(program):
+    assert package.run(program(FAMILY + WRITES)).state == "done"
+    assert not any(process_start(number) for number in numbers_in("ready", 3))
+
+
+def test_a_program_ends_with_the_process_that_watches_over_it(program):
+    program(FAMILY + "echo $PPID >> ready; wait")
+    process = started(Path.cwd(), "execute", str(prepared().path))
+    *numbers, guard = numbers_in("ready", 4)
+    os.kill(guard, signal.SIGKILL)
+    assert process.wait(PATIENCE) == 1
+    soon(lambda: process_start(numbers[0]) is None and process_start(numbers[2]) is None)
+    assert "was killed" in package.open_run("own_0").record["error"]
+    os.kill(numbers[1], signal.SIGKILL)  # in a session of its own, it is out of reach then
+
+
+def test_a_program_that_changed_since_the_run_was_prepared_is_not_run(program):
+    program()
+    run = prepared()
+    Path("own.sh").write_text("echo other")
+    with pytest.raises(RunFailedError, match=r"'own.sh' has changed since .* as they were are in .*code/files"):
+        execute(run)
+
+
+def test_the_content_of_files_and_data_is_part_of_the_digest(program):
+    program(data=["specs"])
+    here = Workspace(Path.cwd())
+    digests = {assemble.experience("own", {}, here).digest}
+    Path("own.sh").write_text(OWN_PROGRAM + "#")
+    digests.add(assemble.experience("own", {}, here).digest)
+    Path("specs/table.csv").write_text("a,b\n")
+    digests.add(assemble.experience("own", {}, here).digest)
+    assert len(digests) == 3
+    Path("specs/table.csv").touch()
+    assert assemble.experience("own", {}, here).digest in digests
+
+
+def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
+    program()
+    code, _, stderr = call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes")
+    assert code == 0, stderr
+    found = {one["overrides"][0]: one["results"]["test"]["depth"]["mae"] for one in package.runs("seed == 1")}
+    assert found == {"parameters.rate=1": 11, "parameters.rate=2": 21}
+    code, _, stderr = call("run", "own", "--set", "parameters.rat=1")
+    assert (code, "$.parameters.rat: no parameter 'rat'; did you mean 'rate'?" in stderr) == (2, True)
+    code, _, stderr = call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2")
+    assert (code, "give --metric OUTPUT.METRIC" in stderr) == (2, True)
+    code, _, stderr = call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "--metric", "depth.mae")
+    assert code == 0, stderr
+    assert "depth.mae" in Path("studies/own_rate/study.csv").read_text()
+
+
+def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that_was_there(program):
+    Path("results.json").write_text('{"mae": 99}')
+    program(
+        'sleep 0.3; test {seed} = 2 || echo "{{\\"mae\\": {seed}}}" > results.json; sleep 0.2', results="results.json"
+    )
+    code, _, stderr = call("run", "own", "--seeds", "0:3", "-j", "3")
+    assert code == 4
+    assert "so that they wait for each other" in stderr
+    found = {one["seed"]: one["results"].get("test", {}).get("result", {}).get("mae") for one in package.runs()}
+    assert found == {0: 0, 1: 1, 2: None}
+    assert "is the one that was there before" in package.open_run("own_2").record["error"]
+
+
+def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monkeypatch):
+    (here / "own.sh").write_text(OWN_PROGRAM)
+    (here / "specs/experiences/own.json").write_text(json.dumps(OWN))
+    monkeypatch.chdir(here)
+    package.run("own", seed=1)
+    code, stdout, stderr = call("compare", "sound_0", "own_1", "--json")
+    assert code == 0, stderr
+    comparison = json.loads(stdout)
+    (row,) = (one for one in comparison["results"] if (one["output"], one["metric"]) == ("depth", "mae"))
+    assert (row["unit"], row["direction"], row["values"][1]) == ("km", "lowest", 0.51)
+    assert row["values"][0] > 0
+    assert comparison["differences"] == {"type": ['"training"', '"command"']}
+    for command in (
+        ["predict", "--run", "own_1", "--input", "own.sh", "--output", "out.csv"],
+        ["matrix", "--run", "own_1", "--dataset", "sound"],
+        ["export", "own_1", "--to", "network", "--format", "onnx"],
+        ["run", "sound", "--pretrain", "own_1"],
+    ):
+        code, _, stderr = call(*command)
+        assert (code, "own_1 is a run of a program and has no network" in stderr) == (2, True), (command, stderr)
+    code, _, stderr = call("figures", "own_1")
+    assert (code, "qexp draws no figures" in stderr) == (2, True)
+    assert call("doctor").code == 0
+    assert call("validate").code == 0
+
+
+@pytest.mark.parametrize(("number", "holds"), [("0.5", True), ("0.$(date +%N)", False)])
+def test_a_program_is_verified_by_its_results(program, number, holds):
+    program(f'echo "{{{{\\"mae\\": {number}}}}}" > {{results}}')
+    run = package.run("own")
+    verification = run.verify()
+    assert (verification.error, verification.identical) == (None, {"results": holds})
+
+
+def test_an_imported_program_is_not_executed_without_permission(program, tmp_path_factory, monkeypatch):
+    program("touch executed; " + WRITES)
+    package.run("own").export("own.tar")
+    Path("executed").unlink()
+    other = tmp_path_factory.mktemp("other")
+    (other / "specs").mkdir()
+    code, _, stderr = call("import", "own.tar", "--workspace", other)
+    assert code == 0
+    assert "is not executed without --trust-code" in stderr
+    assert "runs: 'sh', '-c'" in stderr
+    code, _, stderr = call("verify", "own_0", "--workspace", other)
+    assert (code, "was imported and has code of its own" in stderr) == (2, True)
+    assert not list(other.rglob("executed"))
+    assert call("verify", "own_0", "--trust-code", "--workspace", other).code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "message"),
+    [
+        ("command.2", "{sed}", "$.command[2]: no placeholder '{sed}'; did you mean 'seed'?"),
+        ("command.3", "{parameters.rat}", "no placeholder '{parameters.rat}'; did you mean 'parameters.rate'?"),
+        ("command.3", "{", "$.command[3]: a single '{'; write '{{' for a brace"),
+        ("command", [], "$.command: must have at least 1 items"),
+        ("command.0", "", "$.command[0]: the name of the program is empty"),
+        ("folder", "{results}", "$.folder: no placeholder '{results}'"),
+        ("files", ["own.s"], "$.files[0]: there is no file 'own.s' in"),
+        ("files", ["../own.sh"], "$.files[0]: '../own.sh' is not below the workspace"),
+        ("files", ["specs"], "$.files[0]: 'specs' is a folder; name its files"),
+        ("data", ["own.sh"], "$.data[0]: 'own.sh' is among the 'files' as well"),
+        ("metrics", {"mae": {"best": "highest"}}, "$.metrics.mae: 'mae' is a metric of qexp"),
+        ("metrics.score.best", "hihgest", "$.metrics.score.best: no direction 'hihgest'; did you mean 'highest'?"),
+        ("env", {"A B": "1"}, "$.env: 'A B' is not a name"),
+        ("type", "comand", "$.type: no experience type 'comand'; did you mean 'command'?"),
+        ("dataset", {"type": "generated"}, "$.dataset: must be a text, but is an object"),
+        ("comand", ["true"], "$.comand: unknown key 'comand'; did you mean 'command'?"),
+        ("command.1", "\0", "$.command[1]: holds a null character"),
+    ],
+)
+def test_a_command_that_cannot_run_is_pointed_at(program, change, value, message):
+    program()
+    Path("specs/experiences/own.json").write_text(json.dumps(put(OWN, change, value)))
+    with pytest.raises(SpecError) as refusal:
+        assemble.experience("own", {}, Workspace(Path.cwd()))
+    assert message in str(refusal.value)
+    assert not Path("runs").exists()
+
+
+def test_a_program_is_run_without_torch(program):
+    program(WRITES)
+    run = prepared()
+    commands = [["execute", str(run.path)], ["ls"], ["show", "own_0"]]
+    look = CALL_AND_LOOK.replace("assert said.getvalue(), arguments", "")  # to execute a program prints nothing
+    loaded = said_by_a_new_process(look, json.dumps(HEAVY), json.dumps(commands))
+    assert loaded == {" ".join(command): [] for command in commands}
+
+
+def test_the_programs_environment_is_kept(program):
+    program(environment=[sys.executable, "-c", "print('numpy==1')"])
+    assert (package.run("own").path / "program_environment.txt").read_text() == "numpy==1\n"
