@@ -78,7 +78,8 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         kinds = limit if isinstance(limit, list) else [limit]
         yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {described(value)}"
     elif rule == "pattern":
-        yield path, f"'{value}' is not a name; use letters, digits, - and _, beginning with a letter"
+        rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
+        yield path, f"'{value}' {rules}"
     elif rule in _LIMITS:
         yield path, f"{_LIMITS[rule].format(limit=limit)}, but is {described(value)}"
     else:

@@ -409,3 +409,18 @@ def test_a_target_may_be_called_as_laboratories_call_it(place, spoil, name):
     file = spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
     problems = assemble.examined(place.root / "specs/datasets/scratch.json", assemble.parts_of(place)).problems
     assert problems == [], file
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("target", "%TOC", "'%TOC' is not a name; use letters, digits, -, _ and %, beginning with a letter"),
+        ("target", "TOC (wt%)", "'TOC (wt%)' is not a name"),
+        ("lists", {"train": "../info.csv"}, "'../info.csv' is not the name of a file in the folder itself"),
+        ("missing", "drp", "no rule for missing targets 'drp'; did you mean 'drop'"),
+    ],
+)
+def test_keys_of_a_dataset_that_cannot_be_meant_are_refused_with_what_would_work(spoil, problems, key, value, said):
+    spoil("scratch", "dataset", (key, value))
+    (found,) = problems("specs/datasets/scratch.json")
+    assert said in found
