@@ -138,10 +138,13 @@ class SpectrumTable:
         return SpectrumRows(names, parts, columns, [targets[row] for row in kept]), remarks
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
+        import pyarrow as pa
+
         findings, start = Findings(), 0
         labels = [self._target] if self._target is not None and self._missing == DROP else []
+        kept = pa.schema([(name, pa.string()) for name in labels])
         try:
-            for chunk in CountTable(self.path, self._channels, self._columns).chunks(labels):
+            for chunk in CountTable(self.path, self._channels, self._columns).chunks(kept):
                 used = np.ones(len(chunk.features), dtype=bool)
                 for name in labels:
                     used &= [not _is_missing(text) for text in chunk.kept[name].to_pylist()]
