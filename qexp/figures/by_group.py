@@ -58,11 +58,12 @@ def values_by_group(
     )
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=sized(8))
+    axis.xaxis.get_offset_text().set_fontsize(sized(8))
     axis.grid(axis="y", color="0.92", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
     if len(known) > 1:
         axis.legend(fontsize=sized(7), loc="best", frameon=True, framealpha=0.7, edgecolor="none")
     left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(shown) else ""
-    titled(made, f"{title}; bars: medians, in brackets: number of samples{left_out}")
+    titled(made, f"{title}; bars: medians, in brackets: number of points{left_out}")
     return made

@@ -23,9 +23,9 @@ SHIPPED = {
     "mogi": ["train_histograms", "train_samples"],
     "mogi_two_views": ["train_histograms", "train_samples"],
     "lunar_tio2": ["all_histograms", "all_samples_angles", "all_samples_reflectance", "all_tio2_by_mission"],
-    "ice": ["train_frames", "train_histograms", "train_samples"],
+    "ice": ["train_frames", "train_histograms", "train_samples", "train_thk_by_folder"],
     "xrf_toc": ["train_histograms", "train_samples", "train_toc_by_core"],
-    "xrf_pretrain": ["train_histograms", "train_samples"],
+    "xrf_pretrain": ["train_histograms", "train_samples", "train_total_counts_by_core"],
 }
 """Dataset → its figures."""
 
@@ -175,6 +175,21 @@ def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(work
 
 
 # Figures, and the command
+
+
+@pytest.mark.slow
+def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
+    held_out = {"type": "held_out", "parameters": {"by": "quarry", "values": ["B"]}}
+    stones.write(workspace, split=held_out)
+    titles = {}
+    for part in ("train", "test"):
+        seen = package.show_data(part=part, count=1, experience="stones", out=tmp_path, formats=("svg",))
+        assert list(seen.parts) == ["train", "test"]
+        assert {str(name)[0] == "B" for name in seen.samples["stone"].values} == {part == "test"}
+        titles[part] = (tmp_path / f"{part}_iron_by_quarry.svg").read_text(encoding="utf-8")
+    assert "<!-- B (6) -->" in titles["train"]
+    assert "<!-- test -->" in titles["train"]
+    assert titles["train"] == titles["test"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

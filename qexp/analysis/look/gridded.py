@@ -11,6 +11,7 @@ import numpy as np
 from qexp.analysis.look.view import Array, Pictures, Variable, View
 from qexp.datasets.gridded import GriddedDataset, Patches
 from qexp.datasets.gridded.frames import THICKNESS, Frames
+from qexp.figures.by_group import values_by_group
 from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.sample_fields import FieldSample, sample_fields
 
@@ -88,6 +89,7 @@ class FieldsView(View[GriddedDataset, Patches]):
         )
         made = [Histogram(one.name, one.unit, {self.part: one.values}) for one in variables]
         yield "histograms", histograms(made, title, self.counted)
+        yield from self._by_folder(title)
 
     @property
     def _patches(self) -> Patches:
@@ -136,13 +138,27 @@ class FieldsView(View[GriddedDataset, Patches]):
             return np.ones(next(iter(fields.values())).shape, dtype=bool)
         return fields[THICKNESS] > self.dataset.threshold
 
+    def _by_folder(self, title: str) -> Pictures:
+        """The mean of the first input in frames of all parts, by folder."""
+        name = self.dataset.inputs[0]
+        groups, parts, values = [], [], []
+        for part, patches in self.parts.items():
+            for frames, number in _spread_over(patches):
+                fields = {one: field[0] for one, field in frames.read(self._variables, number, number + 1).items()}
+                ice = self._ice(fields)
+                groups.append(frames.name)
+                parts.append(part)
+                values.append(float(fields[name][ice].mean(dtype=np.float64)) if ice.any() else np.nan)
+        heading = self.over_all(title, "means of frames of all parts")
+        made = values_by_group(
+            groups, parts, list(self.parts), np.array(values), name, self.dataset.units[name], heading
+        )
+        yield f"{name}_by_folder", made
+
     @cached_property
     def _chosen(self) -> list[tuple[Frames, int]]:
         """Frames to read, spread evenly over those of the part."""
-        every = [(part.frames, int(number)) for part in self._patches.parts for number in part.chosen]
-        largest = max(frames.size[0] * frames.size[1] for frames, _ in every)
-        count = min(len(every), max(1, CELLS // largest))
-        return [every[index] for index in np.linspace(0, len(every) - 1, count).round().astype(int)]
+        return _spread_over(self._patches)
 
     @cached_property
     def _read(self) -> dict[str, Array]:
@@ -154,3 +170,11 @@ class FieldsView(View[GriddedDataset, Patches]):
             for name, values in found.items():
                 values.append(fields[name][ice])
         return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _spread_over(patches: Patches) -> list[tuple[Frames, int]]:
+    """Frames of a part that have `CELLS` cells together, spread evenly: folder and number of each."""
+    every = [(part.frames, int(number)) for part in patches.parts for number in part.chosen]
+    largest = max(frames.size[0] * frames.size[1] for frames, _ in every)
+    count = min(len(every), max(1, CELLS // largest))
+    return [every[index] for index in np.linspace(0, len(every) - 1, count).round().astype(int)]

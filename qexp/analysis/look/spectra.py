@@ -77,8 +77,7 @@ class SpectraView(View[SpectraDataset, Rows]):
     @cached_property
     def _read(self) -> Array:
         """Counts, (spectrum, channel), of spectra spread evenly over the part."""
-        count = min(SPECTRA, len(self._rows))
-        return self.dataset.read(self._rows[np.linspace(0, len(self._rows) - 1, count).round().astype(np.int64)])
+        return self.dataset.read(self._rows[_spread(len(self._rows), SPECTRA)])
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         words = [str(samples["core"].values[index])]
@@ -88,15 +87,21 @@ class SpectraView(View[SpectraDataset, Rows]):
         return ", ".join(words)
 
     def _by_core(self, title: str) -> Pictures:
-        """The target, or the total of counts, by core, over all parts."""
-        rows = np.sort(np.concatenate(list(self.parts.values())))
-        part_of = {int(row): part for part, of_part in self.parts.items() for row in of_part}
+        """The target by core over all parts; without a target the total of counts, of some spectra."""
         data = self.dataset
-        if data.target is None or data.targets is None:
-            return
-        parts = [part_of[int(row)] for row in rows]
-        values, unit = data.targets[rows], data.units[data.target]
-        name = title.partition(",")[0]
-        made = values_by_group(data.cores[rows].tolist(), parts, list(self.parts), values, data.target, unit,
-                               f"{name}, all parts")  # fmt: skip
-        yield f"{data.target}_by_core", made
+        rows = np.concatenate(list(self.parts.values()))
+        parts = np.repeat(list(self.parts), [len(of_part) for of_part in self.parts.values()])
+        if data.target is not None and data.targets is not None:
+            name, unit, values = data.target, data.units[data.target], data.targets[rows]
+        else:
+            chosen = _spread(len(rows), SPECTRA)
+            rows, parts = rows[chosen], parts[chosen]
+            name, unit, values = TOTAL, data.units[SPECTRUM], data.read(rows).sum(axis=1, dtype=np.float64)
+        heading = self.over_all(title, "all parts")
+        made = values_by_group(data.cores[rows].tolist(), parts.tolist(), list(self.parts), values, name, unit, heading)
+        yield f"{name.replace(' ', '_')}_by_core", made
+
+
+def _spread(count: int, most: int) -> Rows:
+    """At most so many of the numbers below `count`, spread evenly."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

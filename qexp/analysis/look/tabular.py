@@ -104,12 +104,16 @@ class RowsView(View[TabularDataset, Rows]):
         return sample_rows(rows, list(self.dataset.columns), SHARE_BELOW, "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:
-        names = self.dataset.column(group)[self._rows].tolist()
+        """The outputs by group: of all rows, or of train and test if the rows are divided into these."""
+        parts = {ALL: self.parts[ALL]} if ALL in self.parts else self.parts
+        rows = np.concatenate(list(parts.values()))
+        part_of_row = np.repeat(list(parts), [len(of_part) for of_part in parts.values()]).tolist()
+        names = self.dataset.column(group)[rows].tolist()
+        heading = self.over_all(title, "all rows")
         for output in self.dataset.outputs:
             if len(self.dataset.columns[output]) == 1 and len(set(names)) > 1:
-                values = self.dataset.values[output][self._rows, 0]
-                unit = self.dataset.units[output]
-                made = values_by_group(names, [""] * len(names), [""], values, output, unit, title)
+                values, unit = self.dataset.values[output][rows, 0], self.dataset.units[output]
+                made = values_by_group(names, part_of_row, list(parts), values, output, unit, heading)
                 yield f"{output}_by_{group}", made
 
 

@@ -94,6 +94,10 @@ class View(ABC, Generic[D, P]):
         """Typical values of fields and images, as keys of a dataset or an experience; None if it has neither."""
         return None
 
+    def over_all(self, title: str, words: str) -> str:
+        """The title of a figure of this part, with `words` in place of the part's name."""
+        return title.replace(f", {self.part}", f", {words}", 1)
+
     def random(self) -> np.random.Generator:
         """Draws the samples."""
         return Seeds(self.seed).numpy("look", self.part)
