@@ -19,6 +19,8 @@ PACKAGE = Path(__file__).parent
 @dataclass(frozen=True)
 class Workspace:
     root: Path
+    own_extensions: Path | None = None
+    """A file that is read instead of `specs/extensions.py`: the copy in a run that is repeated."""
 
     @property
     def specs(self) -> Path:
@@ -31,7 +33,7 @@ class Workspace:
     @property
     def extensions(self) -> Path:
         """The user's own table entries."""
-        return self.specs / "extensions.py"
+        return self.specs / "extensions.py" if self.own_extensions is None else self.own_extensions
 
     def settings(self) -> dict[str, Any]:
         """The content of `qexp.toml`, empty if there is none. Raises QexpError if it cannot be read."""

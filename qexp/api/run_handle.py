@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from qexp.analysis.evaluation.evaluate import Evaluation
     from qexp.analysis.prediction.predictor import Predictor
+    from qexp.runs.display import Display
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.upkeep.verify import Verification
@@ -177,6 +178,31 @@ class Run:
         if text is not None:
             tagging.annotate(self.path, text)
         return self.directory.record().note
+
+    def rerun(
+        self,
+        *,
+        name: str | None = None,
+        seed: int | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        at_commit: bool = False,
+        tags: Sequence[str] = (),
+        note: str = "",
+        device: str = "auto",
+        display: Display | None = None,
+    ) -> Run:
+        """Train its spec once more, as a new run; see `qexp rerun`. Returns that.
+
+        name       `<run>_rerun` if left out
+        seed       that of this run if left out
+        overrides  dotted key → value
+        at_commit  by qexp's code at the commit that trained this run
+        """
+        from qexp.runs.launch.again import Changes, rerun
+
+        changes = Changes(name, seed, overrides or {}, tags, note)
+        place = workspaces.Workspace(self.path.parent.parent)
+        return Run(rerun(self.directory, place, changes, device, at_commit, display))
 
     def verify(self, *, keep: str | Path | None = None, device: str | None = None) -> Verification:
         """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""

@@ -29,6 +29,7 @@ from qexp.cli import (
     predict,
     purge,
     reindex,
+    rerun,
     restore,
     rm,
     run,
@@ -99,7 +100,7 @@ def options(
 
 
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
-    "Train": {"run": run.run, "study": study.study, "wait": wait.wait, "stop": stop.stop},
+    "Train": {"run": run.run, "rerun": rerun.rerun, "study": study.study, "wait": wait.wait, "stop": stop.stop},
     "Look": {
         "ls": ls.ls,
         "status": status.status,

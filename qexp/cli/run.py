@@ -95,14 +95,19 @@ def run(
 
 
 def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
-    from qexp.cli.show import print_estimators, print_field_errors, print_results
-
-    with _warnings_shown():
+    with warnings_shown():
         trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
-    api.refresh(warn=warning, workspace=workspace)
-    record = trained.directory.record()
     if not now:
         message(f"{trained.name} is done already; nothing to do")
+    print_trained(trained, workspace)
+
+
+def print_trained(trained: api.Run, workspace: str | None) -> None:
+    """Add a run to the catalog, and print its results."""
+    from qexp.cli.show import print_estimators, print_field_errors, print_results
+
+    api.refresh(warn=warning, workspace=workspace)
+    record = trained.directory.record()
     print_results(record)
     print_estimators(record)
     print_field_errors(record)
@@ -119,7 +124,7 @@ class _Shown(logging.Handler):
 
 
 @contextmanager
-def _warnings_shown() -> Iterator[None]:
+def warnings_shown() -> Iterator[None]:
     handler = _Shown()
     log = logging.getLogger("qexp.run")
     log.addHandler(handler)

@@ -113,6 +113,7 @@ def _print_head(directory: RunDirectory, record: Record, state: str, opened: api
         ("settings", " ".join(f"{name}={value}" for name, value in (environment.get("variables") or {}).items())),
         ("digest", record.digest[:16]),
         ("pretrained", f"from {before}" if before else ""),
+        ("rerun of", record.rerun_of),
         ("imported", _imported(record.imported)),
         *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),

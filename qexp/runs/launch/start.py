@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from qexp import assemble
 from qexp.errors import QexpError
@@ -20,7 +22,7 @@ from qexp.runs.record.state import State
 from qexp.runs.record.trust import trust
 from qexp.runs.schedulers import LOCAL, options_of
 from qexp.runs.state.waiting import Watch
-from qexp.runs.wrap import wrap_of
+from qexp.runs.wrap import Wrap, wrap_of
 from qexp.workspace import Workspace
 
 log = logging.getLogger("qexp.run")
@@ -38,10 +40,7 @@ def start(
     (reference,), (seed,) = order.references, order.seeds
     nesting.place_of(order.storage, workspace)
     tagging.require_valid(order.tags, order.note)
-    wrap = wrap_of(options_of(LOCAL, workspace.settings(), order.options))
-    if not wrap:  # inside a container there may be another device
-        assemble.device_of(order.device)
-    assemble.require_device_name(order.device)
+    wrap = wrap_here(workspace, order.options, order.device)
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
     experience = assemble.experience(reference, overrides, workspace)
     planned = plan(experience, seed, f"{experience.name}_{seed}" if name is None else name, workspace)
@@ -56,11 +55,28 @@ def start(
         tagging.add(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
-    if wrap:
-        execute_wrapped(directory, wrap, order.device, apart=True)
-    else:
-        execute(directory, order.device, display, dataset=experience.dataset)
+    carry_out(directory, wrap, order.device, display, experience.dataset)
     return directory, True
+
+
+def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
+    """The command around a run that is started here. Raises QexpError for a device that does not exist."""
+    wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
+    if wrap:  # inside a container there may be another device
+        assemble.require_device_name(device)
+    else:
+        assemble.device_of(device)
+    return wrap
+
+
+def carry_out(
+    directory: RunDirectory, wrap: Wrap, device: str, display: Display | None, dataset: assemble.Dataset | None
+) -> None:
+    """Execute a prepared run in this process, or inside the command around it."""
+    if wrap:
+        execute_wrapped(directory, wrap, device, apart=True)
+    else:
+        execute(directory, device, display, dataset=dataset)
 
 
 def _goes_on(name: str, state: State | None, resume: bool) -> bool:

@@ -61,6 +61,10 @@ class Plan:
     """The launch in whose pool the run waits."""
     tags: Sequence[str] = ()
     note: str = ""
+    rerun_of: str | None = None
+    """The run whose spec this one has."""
+    checkout: Path | None = None
+    """The checkout of qexp that will execute the run, if it is not the running qexp."""
 
 
 def prepare(
@@ -105,12 +109,14 @@ def _make_folder(path: Path) -> None:
         raise QexpError(f"cannot write to {path}: it is a file") from None
 
 
-def keep_code(draft: Path, extensions: str, workspace: Workspace, like: RunDirectory | None = None) -> CodeState:
+def keep_code(
+    draft: Path, extensions: str, workspace: Workspace, like: RunDirectory | None = None, checkout: Path | None = None
+) -> CodeState:
     """Make the folders of a run, and write the state of the code; see `provenance`."""
     for folder in ("code", "attempts", "checkpoints"):
         (draft / folder).mkdir()
     if like is None:
-        code = provenance.keep_code_state(workspace.root, draft / "code")
+        code = provenance.keep_code_state(workspace.root, draft / "code", checkout)
     else:
         shutil.copytree(like.path / "code", draft / "code", dirs_exist_ok=True)
         # That run may be of another experience.
@@ -123,7 +129,7 @@ def keep_code(draft: Path, extensions: str, workspace: Workspace, like: RunDirec
 
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
-    code = keep_code(draft, plan.extensions, workspace, like)
+    code = keep_code(draft, plan.extensions, workspace, like, plan.checkout)
     _keep_files(plan, workspace.root, draft / "code" / FILES)
     before: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
@@ -148,6 +154,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         launch=plan.launch,
         tags=tuple(dict.fromkeys(plan.tags)),
         note=plan.note,
+        rerun_of=plan.rerun_of,
         parents=(plan.parent.name,) if plan.parent else (),
         caution=plan.caution,
         lineage=before,

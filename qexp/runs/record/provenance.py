@@ -36,15 +36,18 @@ CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix
 """Options that make git write the same bytes for every user's settings."""
 
 
-def keep_code_state(workspace: Path, folder: Path) -> CodeState:
+def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None) -> CodeState:
     """Write diff and small untracked files of the workspace's repository to a folder; return the entry of the record.
 
     Outside a git repository the commit is null. If qexp itself comes from another repository, its changes are written
     as well.
+    checkout  a checkout of qexp's repository without changes, if the code there will execute the run
     """
     repository = _git(workspace, "rev-parse", "--show-toplevel")
-    qexp_repository = _own_repository()
-    if qexp_repository is not None and qexp_repository != repository:
+    qexp_repository = own_repository()
+    if checkout is not None:
+        workspace = checkout if repository == qexp_repository else workspace
+    elif qexp_repository is not None and qexp_repository != repository:
         _keep_diff(PACKAGE, ["."], folder / "qexp.diff")
     commit = _git(workspace, "rev-parse", "HEAD") if repository else None
     if commit is None:
@@ -133,11 +136,11 @@ def own_code() -> dict[str, Any]:
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         if "examples" not in path.relative_to(PACKAGE).parts:
             source.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    commit = _git(PACKAGE, "rev-parse", "HEAD") if _own_repository() else None
+    commit = _git(PACKAGE, "rev-parse", "HEAD") if own_repository() else None
     return {"commit": commit, "source": source.hexdigest()}
 
 
-def _own_repository() -> str | None:
+def own_repository() -> str | None:
     """The repository of qexp's source; None if qexp is installed in an environment that lies inside a repository."""
     if _git(PACKAGE, "ls-files", "--error-unmatch", "workspace.py") is None:
         return None

@@ -268,7 +268,7 @@ class FoldRecord(Part):
 class Record(Part):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "rerun_of")
 
     schema: int = SCHEMA_VERSION
     experience: str = ""
@@ -307,6 +307,8 @@ class Record(Part):
     """`imported` for a run with weights that another program trained."""
     foreign_weights: ForeignWeights | None = None
     """The origin of such weights."""
+    rerun_of: str | None = None
+    """The run whose spec this one has, if it was started by `qexp rerun`."""
     code: CodeState = CodeState()
     epochs: Epochs = Epochs()
     name: str

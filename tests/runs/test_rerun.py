@@ -1,0 +1,132 @@
+"""A new run from the spec that a run holds: by the present code, or by that of the commit that trained it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import qexp as package
+from qexp.runs.record import provenance
+
+WEIGHTS = "checkpoints/best.safetensors"
+
+EXTENSIONS = """
+from qexp.metrics.metric import Metric
+from qexp.tables import Entry
+
+always = Metric(lambda estimate, truth: {value}, best="lowest", unit="")
+METRICS = {{"always": Entry(build=lambda: always, parameters={{}}, help="A number.", example={{"type": "always"}})}}
+"""
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def weights(name: str) -> bytes:
+    return (package.open_run(name).path / WEIGHTS).read_bytes()
+
+
+def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(here, qexp):
+    for path in here.glob("specs/*/*.json"):
+        path.write_text("{}")
+    assert qexp("rerun", "sound_0", "--device", "cpu", "--tag", "again").code == 0
+    assert qexp("rerun", "sound_0", "--device", "cpu").code == 0
+    before = package.open_run("sound_0").record
+    for name in ("sound_0_rerun", "sound_0_rerun_2"):
+        record = package.open_run(name).record
+        for key in ("digest", "seed", "experience", "dataset", "model", "overrides", "results"):
+            assert record[key] == before[key]
+        assert record["rerun_of"] == "sound_0"
+        assert weights(name) == weights("sound_0")
+    assert [one["name"] for one in package.runs(tags=["again"])] == ["sound_0_rerun"]
+    assert [one["name"] for one in package.runs("rerun_of == 'sound_0'")] == ["sound_0_rerun", "sound_0_rerun_2"]
+    assert "rerun of     sound_0\n" in qexp("show", "sound_0_rerun").stdout
+
+
+def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
+    options = ("--seed", "4", "--set", "epochs=1", "--name", "other", "--device", "cpu")
+    assert qexp("rerun", "sound_0", *options).code == 0
+    record = package.open_run("other").record
+    assert (record["seed"], record["epochs"]["of"], record["overrides"]) == (4, 1, ["epochs=1"])
+    assert record["digest"] != package.open_run("sound_0").record["digest"]
+    code, _, stderr = qexp("rerun", "sound_0", *options)
+    assert code == 2
+    assert "a run other exists already; choose another --name" in stderr
+
+
+def test_the_extensions_are_those_that_the_run_holds(specs, qexp):
+    extensions = specs.root / "specs/extensions.py"
+    extensions.write_text(EXTENSIONS.format(value=1.5))
+    specs.spoil("experience", ("metrics", {"depth": ["always"]}))
+    assert qexp("run", "sound", "--device", "cpu").code == 0
+    extensions.write_text(EXTENSIONS.format(value=2.5))
+    assert qexp("rerun", "sound_0", "--device", "cpu").code == 0
+    first, again = (package.open_run(name) for name in ("sound_0", "sound_0_rerun"))
+    assert first.results["test"]["depth"]["always"] == again.results["test"]["depth"]["always"] == 1.5
+    assert first.record["digest"] == again.record["digest"]
+
+
+def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
+    before = run()
+    assert qexp("rerun", before.name, "--device", "cpu").code == 0
+    again = package.open_run(f"{before.name}_rerun")
+    assert again.record["digest"] == before.record().digest
+    assert again.results == package.open_run(before.name).results
+    code, _, stderr = qexp("rerun", f"{before.name}/folds/{before.all_folds()[0].name}")
+    assert code == 2
+    assert "is a fold; rerun the run that it belongs to" in stderr
+
+
+@pytest.fixture
+def repository() -> str:
+    """qexp's own repository. Skips where there is none."""
+    found = provenance.own_repository()
+    if found is None:
+        pytest.skip("qexp is not in a git repository here")
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_is_repeated_by_the_code_of_its_commit(repository, here, qexp):
+    file = here / "runs/sound_0/environment.json"
+    commit = json.loads(file.read_text())["qexp"]["commit"]
+    code, _, stderr = qexp("rerun", "sound_0", "--at-commit", "--device", "cpu")
+    assert code == 0, stderr
+    again = package.open_run("sound_0_rerun")
+    environment = json.loads((again.path / "environment.json").read_text())
+    assert environment["qexp"]["commit"] == commit
+    assert weights("sound_0_rerun") == weights("sound_0")
+    assert again.record["digest"] == package.open_run("sound_0").record["digest"]
+
+
+@pytest.mark.parametrize(
+    ("commit", "options", "complaint"),
+    [
+        ("0" * 40, [], "does not have the commit 0000000"),
+        (None, [], "sound_0 does not say at which commit qexp trained it; rerun it without --at-commit"),
+        ("", ["--set", "epochs=1"], "--at-commit runs the spec as it was written then; leave out --set"),
+    ],
+)
+def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
+    repository, here, qexp, commit, options, complaint
+):
+    if commit != "":
+        change(here / "runs/sound_0/environment.json", qexp={"commit": commit, "source": "0"})
+    code, _, stderr = qexp("rerun", "sound_0", "--at-commit", "--device", "cpu", *options)
+    assert code == 2
+    assert complaint in stderr
+    assert not (here / "runs/sound_0_rerun").exists()
+
+
+def test_the_code_of_an_imported_run_is_not_executed_without_permission(here, qexp):
+    (here / "runs/sound_0/code/extensions.py").write_text("raise SystemExit(9)\n")
+    assert qexp("export", "sound_0", "--to", "a.tar").code == 0
+    shutil.rmtree(here / "runs/sound_0")
+    assert qexp("import", "a.tar").code == 0
+    code, _, stderr = qexp("rerun", "sound_0")
+    assert code == 2
+    assert "is not executed without permission" in stderr
