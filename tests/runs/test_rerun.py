@@ -81,6 +81,16 @@ def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
     assert "is a fold; rerun the run that it belongs to" in stderr
 
 
+def test_a_program_that_was_changed_is_told_of(workspace, qexp):
+    assert qexp("run", "half_width", "--set", "parameters.samples=20").code == 0
+    assert qexp("rerun", "half_width_0").stderr.count("warning") == 0
+    program = workspace / "specs/programs/half_width.py"
+    program.write_text(f"{program.read_text()}\n# changed\n")
+    assert "files that half_width_0 was made from have changed since" in qexp("rerun", "half_width_0").stderr
+    digests = [package.open_run(f"half_width_0{end}").record["digest"] for end in ("", "_rerun", "_rerun_2")]
+    assert digests[0] == digests[1] != digests[2]
+
+
 @pytest.fixture
 def repository() -> str:
     """qexp's own repository. Skips where there is none."""

@@ -73,6 +73,8 @@ def rerun(
     planned = replace(planned, tags=changes.tags, note=changes.note, rerun_of=record.name)
     for text in planned.warnings:
         log.warning("%s", text)
+    if not changes.overrides and planned.digest != record.digest:
+        log.warning("files that %s was made from have changed since; its digest is another", record.name)
     if not at_commit:
         directory = _prepared(planned, workspace)
         carry_out(directory, wrap, device, display, experience.dataset)
@@ -113,6 +115,7 @@ def _experience(
         dataset_name=record.dataset,
         model_name=record.model,
         overrides=(*record.overrides, *experience.overrides),
+        warnings=(),  # about a text that nobody wrote
     )
 
 
