@@ -154,6 +154,23 @@ def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_
     assert made == EXPECTED[:3].tolist()
 
 
+def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tmp_path):
+    folder = write_spectra(tmp_path / "new", range(2))
+    lines = ["filename,core,depth,Fe/Ca,,voltage", f"{NAMES[0]},A,1,0.5,1,10", f"{NAMES[1]},A,2,0.25,2,10"]
+    (folder / "info.csv").write_text("\n".join(lines) + "\n")
+    for name, ratio in (("made.csv", "Fe/Ca"), ("made.parquet", "Fe/Ca"), ("made.nc", "Fe_Ca")):
+        predict_spectra(folder, tmp_path / name, model_of())
+        if name.endswith(".csv"):
+            made = pa.Table.from_pylist(read(tmp_path / name))
+        elif name.endswith(".parquet"):
+            made = pyarrow.parquet.read_table(tmp_path / name)
+        else:
+            found = xarray.load_dataset(tmp_path / name, engine="h5netcdf")
+            made = pa.table({str(key): values.values for key, values in found.items()})
+        assert [float(value) for value in made[ratio].to_pylist()] == [0.5, 0.25]
+        assert [int(value) for value in made["unnamed"].to_pylist()] == [1, 2]
+
+
 def test_numbers_stay_numbers_where_the_format_has_them(tmp_path):
     predict_spectra(described(tmp_path), tmp_path / "made.parquet", model_of(layout=ELSEWHERE))
     types = {one.name: str(one.type) for one in pyarrow.parquet.read_schema(tmp_path / "made.parquet")}

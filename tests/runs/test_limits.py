@@ -184,6 +184,7 @@ def test_a_missing_estimate_stays_missing():
         ({"dept": [0, 1]}, "$.limits.dept", "'dept' is not an output; did you mean 'depth'?"),
         ({"depth": [0]}, "$.limits.depth", "must have at least 2 items"),
         ({"depth": ["a", 1]}, "$.limits.depth[0]", "must be a number or null"),
+        ({"depth": [0, 1e39]}, "$.limits.depth[1]", "must be at most"),
         ([0, 1], "$.limits", "must be an object"),
     ],
 )

@@ -66,11 +66,18 @@ def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
     return pa.array(numbers, kind, from_pandas=True)
 
 
-def new_names(columns: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """Column → its name in the predictions: its own, or with `_given` at its end if that is taken."""
+UNNAMED = "unnamed"
+"""Name of a column that has none."""
+
+
+def new_names(columns: Iterable[str], taken: Collection[str], netcdf: bool = False) -> dict[str, str]:
+    """Column → its name in the predictions: its own, or with `_given` at its end if that is taken.
+
+    netcdf  write `_` for `/`, which would make groups of variables in NetCDF
+    """
     used, names = set(taken), {}
     for name in columns:
-        made = name
+        made = (name.replace("/", "_") if netcdf else name) or UNNAMED
         while made in used:
             made += RENAMED
         used.add(made)

@@ -123,8 +123,9 @@ def predict_spectra(
     The new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all
     other columns that describe the spectra, then `<output>_estimate` for every output, and `caution` if the run has
     one. A column of the source whose name the new file uses otherwise, such as `depth` where the depth is another
-    column, is called `<name>_given` in it. A record is written beside it as `<file>.json`, and the estimates along each
-    core as `<stem>.png`. A file that the same run made from the same spectra is left as it is.
+    column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. A record is written beside it as
+    `<file>.json`, and the estimates along each core as `<stem>.png`. A file that the same run made from the same
+    spectra is left as it is.
 
     source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
             files of spectra themselves; or a table with one spectrum per row
@@ -143,7 +144,7 @@ def predict_spectra(
     files.make_folder(target.absolute().parent)
     reuse.clear(target)
     tally = _Tally(model)
-    schema, carried = _schema(model, found, "" if target.suffix == ".nc" else model.origin.get("caution", ""))
+    schema, carried = _schema(model, found, target.suffix == ".nc")
     # A scheduler sends SIGUSR1 shortly before the time limit.
     with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
         for piece in read_ahead(found.pieces(size), source):
@@ -184,8 +185,11 @@ def _estimated(counts: NDArray[np.float32], model: SpectrumModel) -> NDArray[np.
     return estimates
 
 
-def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> tuple[pa.Schema, dict[str, str]]:
-    """The columns of the new file, with their units; and column of the source → its name among them."""
+def _schema(model: SpectrumModel, found: PredictionSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
+    """The columns of the new file, with their units; and column of the source → its name among them.
+
+    netcdf  whether it is a NetCDF file, which has the caution among its attributes, and no `/` in names
+    """
     import pyarrow as pa
 
     texts, layout = [NAME, *([PART] if found.with_parts else []), CORE], model.layout
@@ -196,11 +200,11 @@ def _schema(model: SpectrumModel, found: PredictionSource, caution: str) -> tupl
         about = {"unit": unit, "limits": str(model.limits.get(name, ""))}
         metadata = {key: text for key, text in about.items() if text}
         after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
-    if caution:
+    if (caution := model.origin.get("caution", "")) and not netcdf:
         after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     there = {name for name, column in ((CORE, layout.core), (DEPTH, layout.depth)) if name == column}
     others = [name for name in found.kept.names if name not in there]
-    carried = new_names(others, [one.name for one in (*before, *after)])
+    carried = new_names(others, [one.name for one in (*before, *after)], netcdf)
     kept = [found.kept.field(name).with_name(new) for name, new in carried.items()]
     return pa.schema([*before, *kept, *after]), carried
 
