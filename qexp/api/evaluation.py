@@ -31,7 +31,7 @@ def evaluate(
     `qexp evaluate`.
 
     dataset     name or path of a dataset spec of the kind that the run was trained on
-    input       a file or folder in the form of the run's own data, if `dataset` is left out
+    input       a file or folder in the form of the run's own data; without both it is the run's own dataset
     part        "train", "validation", "test" or "all"; if left out, the test part where the data have one, else all
     seed        of simulated samples, of masks, and of intervals
     name        of the evaluation; that of the data if left out

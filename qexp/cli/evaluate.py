@@ -18,7 +18,7 @@ from qexp.workspace import find
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        help="Name or path of a dataset spec of the kind that the run was trained on.",
+        help="Name or path of a dataset spec of the kind that the run was trained on; the run's own if left out.",
         autocompletion=completion.datasets,
     ),
 ]

@@ -76,6 +76,13 @@ def test_the_runs_own_dataset_and_seed_give_the_runs_own_results(here):
     assert low < run.results["test"]["depth"]["mae"] < high
 
 
+def test_without_a_name_the_runs_own_dataset_is_evaluated(here, qexp):
+    Path("specs/datasets/sound.json").unlink()  # the run knows it
+    assert qexp("evaluate", "sound_0", "--part", "validation").code == 0
+    run = package.open_run("sound_0")
+    assert run.evaluations["sound_validation"].results == {"validation": run.results["validation"]}
+
+
 def test_samples_within_the_intervals_of_training_are_counted(here):
     run = package.open_run("sound_0")
     made = run.evaluate("sound", part="all").record
@@ -135,7 +142,6 @@ def test_a_dataset_must_make_what_the_network_takes(here, changes, said, qexp):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), 2, "either --dataset or --input"),
         (("--dataset", "sound", "--input", "."), 2, "either --dataset or --input"),
         (("--input", "."), 2, "simulated images"),
         (("--dataset", "sond"), 2, "did you mean 'sound'?"),
@@ -283,6 +289,19 @@ def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_na
     assert found.independent is False
     assert any("finetune_0: core A1: 6 of 6" in reason for reason in found.reasons)
     assert any("masked_0: core M2: 6 of 6" in reason for reason in found.reasons)
+
+
+def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_are_counted(root, qexp):
+    part = cores.write_folders(root / "new", {"train": (), "validation": (), "test": ("X2", "X3")}) / "test"
+    whole = package.evaluate("finetune_0", input=shutil.copytree(part, root / "cruise")).record
+    assert (whole.name, whole.part, whole.samples, whole.left_out) == ("cruise", "test", 12, 0)
+    for name in ("X2_0.csv", "X2_1.csv"):
+        (root / "cruise/target" / name).unlink()
+    fewer = package.evaluate("finetune_0", input="cruise", name="fewer").record
+    assert (fewer.samples, fewer.left_out) == (10, 2)
+    shutil.rmtree(root / "cruise/target")
+    code, _, stderr = qexp("evaluate", "finetune_0", "--input", "cruise")
+    assert (code, "qexp predict --run finetune_0" in stderr) == (2, True), stderr
 
 
 # Where evaluations are seen

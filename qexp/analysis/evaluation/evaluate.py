@@ -61,10 +61,10 @@ def evaluate(
     device: str = "auto",
     left_out: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Evaluate a finished run on a dataset, or on files in the form of its own, and keep the results in the run.
+    """Evaluate a finished run on a dataset, on files in the form of its own, or on its own dataset if neither is named.
 
     dataset   name or path of a dataset spec of the kind of the run's own
-    source    a file or folder, if `dataset` is left out
+    source    a file or folder
     part      train, validation, test or all; the usual one of such data if left out
     seed      of simulated samples, of masks, and of intervals
     name      of the evaluation; that of the dataset or of the source, with the part if it is not the usual one
@@ -72,8 +72,8 @@ def evaluate(
     left_out  receives the reason for each figure that cannot be drawn
     Raises QexpError.
     """
-    if (dataset is None) == (source is None):
-        raise QexpError("name the data with either --dataset or --input")
+    if dataset is not None and source is not None:
+        raise QexpError("name the data with either --dataset or --input, not with both")
     if seed < 0:
         raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
     figures.drawn_at_once()  # a wrong setting is refused before anything is made
@@ -111,7 +111,8 @@ def _asked(
     if source is not None:
         stem = source.absolute().name if source.is_dir() else source.stem
         return Asked(directory, spec, tables, workspace, None, source, part, seed, on), stem
-    assert dataset is not None
+    if dataset is None:
+        return Asked(directory, spec, tables, workspace, spec["dataset"], None, part, seed, on), _own_name(directory)
     known_as, document = assemble.dataset_document(dataset, workspace, tables)
     if (kind := kind_of(document)) is not kind_of(spec["dataset"]):
         raise QexpError(
@@ -120,6 +121,11 @@ def _asked(
         )
     document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
     return Asked(directory, spec, tables, workspace, document, None, part, seed, on), known_as
+
+
+def _own_name(directory: RunDirectory) -> str:
+    """The name of the dataset that a run was trained on."""
+    return directory.record().dataset or "own"
 
 
 def _digest(asked: Asked, judged: Judged) -> str:

@@ -18,6 +18,7 @@ from qexp.datasets.splits import Rows, Split, SplitError
 from qexp.datasets.tabular import FORMATS, TabularDataset
 from qexp.errors import DatasetError, NotFoundError, QexpError
 from qexp.estimates import estimate_of, spread_of
+from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import Metrics, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
@@ -29,6 +30,7 @@ from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.group_errors import of_groups, recorded
 from qexp.runs.evaluation.groups import grouped_by
+from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
 from qexp.runs.evaluation.rows import PREDICTIONS
 from qexp.runs.record.record import GroupErrors
@@ -216,12 +218,14 @@ def _evaluated(
         intervals[output] = bootstrap.intervals(of_output, estimate, truth, attempt.seed, drawn)
         if tables.by is not None:
             errors += of_groups(tables.by, tables.texts(tables.by), output, metrics[output], estimate, truth, mean)
-        for name, values, words in (
-            (output, truth, "measured"),
-            (estimate_of(output), estimate, "estimate"),
-            (spread_of(output), spread, "standard deviation over the networks of the run"),
+        unit = units.get(output, "")
+        of_limits = described(output, limits_of(attempt.spec).get(output, NO_LIMITS), unit, [estimate])
+        for name, values, words, more in (
+            (output, truth, "measured", {}),
+            (estimate_of(output), estimate, "estimate", of_limits),
+            (spread_of(output), spread, "standard deviation over the networks of the run", {}),
         ):
-            columns[name] = (values, {"units": units.get(output, ""), "long_name": f"{output}: {words}"})
+            columns[name] = (values, {"units": unit, "long_name": f"{output}: {words}", **more})
     files.make_folder(attempt.directory.results)
     _write(attempt, tables, columns, document)
     if errors:

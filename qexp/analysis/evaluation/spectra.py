@@ -14,6 +14,7 @@ from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Indep
 from qexp.assemble import overlap
 from qexp.assemble.kinds.spectra import divided, hidden_of, labelled
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
+from qexp.datasets.spectra.folders import SPECTRA
 from qexp.datasets.splits import Rows
 from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
 from qexp.metrics.metric import Metrics, with_training_mean
@@ -29,11 +30,11 @@ NOTHING: Rows = np.array([], dtype=np.int64)
 
 
 def judged(asked: Asked) -> Judged:
-    """The spectra of a dataset, of a folder with train/ and test/ or one of these, or of a table."""
-    document, inner = _document(asked)
-    dataset: Any = assemble.dataset_of(document, asked.tables, asked.workspace)
+    """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a table."""
+    document = _document(asked)
+    dataset = _opened(asked, document)
     _require_variables(asked, dataset)
-    usual = inner or (TEST if (dataset.part == TEST).any() else ALL)
+    usual = TEST if (dataset.part == TEST).any() else ALL
     part = asked.chosen_part(usual, PARTS, "")
     rows = _rows(asked, dataset, part)
     if not len(rows):
@@ -45,22 +46,30 @@ def judged(asked: Asked) -> Judged:
 
     return Judged(
         document, part, usual, len(rows), lambda of: _independence(of, dataset, rows), evaluate,
-        warnings=dataset.warnings,
+        dataset.left_out, dataset.warnings,
     )  # fmt: skip
 
 
-def _document(asked: Asked) -> tuple[dict[str, Any], str | None]:
-    """The dataset's document, and the part that the named folder is, if it is one."""
+def _document(asked: Asked) -> dict[str, Any]:
     if asked.document is not None:
-        return asked.document, None
-    source, inner = asked.source or Path(), None
+        return asked.document
+    source = asked.source or Path()
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
-    if source.is_dir() and (source / "spe").is_dir() and source.name in (TRAIN, TEST):
-        source, inner = source.absolute().parent, source.name
     own = {key: value for key, value in asked.spec["dataset"].items() if key not in ("fingerprint", "found", "lists")}
     own |= {"missing": "drop"} if own["target"] is not None else {}
-    return {**own, "path": str(source.absolute())}, inner
+    alone = (source / SPECTRA).is_dir() and not (source / TRAIN).is_dir()
+    return {**own, "path": str(source.absolute()), **({"alone": True} if alone else {})}
+
+
+def _opened(asked: Asked, document: dict[str, Any]) -> Any:
+    """The dataset. Raises QexpError, which names another command, if the spectra have no targets."""
+    try:
+        return assemble.dataset_of(document, asked.tables, asked.workspace)
+    except DatasetError as error:
+        if asked.source is not None and any(where[:1] == ("target",) for where, _ in error.findings):
+            raise QexpError(f"{asked.without_truth([document['target']])}\n{error}") from None
+        raise
 
 
 def _require_variables(asked: Asked, dataset: SpectraDataset) -> None:

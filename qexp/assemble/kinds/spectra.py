@@ -45,7 +45,7 @@ class SpectraKind(Kind[SpectraDataset]):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
         keys = (
             "target", "channels", "patch_size", "mix", "columns", "core", "depth", "energy", "units", "fingerprint",
-            "lists", "missing",
+            "lists", "missing", "alone",
         )  # fmt: skip
         return SpectraDataset(_place(document, workspace), **{key: document[key] for key in keys if key in document})
 

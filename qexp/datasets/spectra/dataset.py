@@ -58,6 +58,7 @@ class SpectraDataset:
     fingerprint  expected SHA-256 of all data, if it is known
     lists        of folders: part → the file that lists its spectra, if not info.csv, or val.csv for validation
     missing      how to treat spectra whose target is missing: `error` or `drop`
+    alone        whether the folder is itself one part, for the test, instead of holding train/
     Raises DatasetError.
     """
 
@@ -76,15 +77,18 @@ class SpectraDataset:
         fingerprint: str | None = None,
         lists: Mapping[str, str | None] | None = None,
         missing: str = ERROR,
+        alone: bool = False,
     ) -> None:
         self.path, self.target, self.channels, self.patch_size, self.mix = path, target, channels, patch_size, mix
         self.energy = None if energy is None else (float(energy[0]), float(energy[1]))
         self._core, self._depth = core, depth
         self._refuse_arguments()
-        source = self._source(columns, lists, missing)
+        source = self._source(columns, lists, missing, alone)
         kept, read = _read(source, channels)
         self._counts = kept.opened()
         self._rows, self.fingerprint, self._without_spread = read.rows, read.fingerprint, read.without_spread
+        self.left_out = read.left_out
+        """Number of spectra without a target, which are not used."""
         self.warnings: list[str] = list(read.warnings)
         """Properties of the data that are allowed but may be mistakes."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
@@ -185,9 +189,11 @@ class SpectraDataset:
         for name in sorted(self._units.keys() - known):
             findings.add(f"no variable or column '{name}'; {suggestion(name, known)}", where=("units", name))
 
-    def _source(self, columns: str, lists: Mapping[str, str | None] | None, missing: str) -> SpectrumSource:
+    def _source(
+        self, columns: str, lists: Mapping[str, str | None] | None, missing: str, alone: bool
+    ) -> SpectrumSource:
         if self.path.is_dir():
-            return Folders(self.path, self.target, self.channels, lists, missing)
+            return Folders(self.path, self.target, self.channels, lists, missing, alone)
         if lists:
             raise DatasetError([(("lists",), f"{self.path} is no folder; a table lists its spectra itself")])
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
@@ -239,6 +245,7 @@ class _Reading:
         self.without_spread: list[int] = []
         self.warnings = list(remarks)
         self.fingerprint = ""
+        self.left_out = 0
 
     def see(self, block: Array) -> Array:
         start = len(self.hashes)
@@ -275,6 +282,7 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Reading]
             return kept, reading
     rows, remarks = source.rows()
     reading = _Reading(rows, remarks)
+    reading.left_out = source.left_out
     shape = (len(rows), channels)
     kept = array_cache.cached_by_content(shape, map(reading.see, source.counts(rows)), reading.key)
     reading.end()

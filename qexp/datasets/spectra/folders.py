@@ -27,7 +27,10 @@ class Folders:
     target   name of the number that target/, or a folder of this name in it, holds for every spectrum; None: none
     lists    part → the file that lists its spectra, if not info.csv, or val.csv for validation; None: no validation
     missing  see `SpectraDataset`
+    alone    whether the folder is itself a part, for the test, with spe/ and a list in it
     """
+
+    left_out = 0
 
     def __init__(
         self,
@@ -36,7 +39,9 @@ class Folders:
         channels: int,
         lists: Mapping[str, str | None] | None = None,
         missing: str = ERROR,
+        alone: bool = False,
     ) -> None:
+        self._alone = alone
         self.path, self._target, self._channels, self._missing = path, target, channels, missing
         self._lists = dict(lists or {})
 
@@ -56,6 +61,7 @@ class Folders:
                     status = (part / name).stat()
                     digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
         chosen = [self._lists, self._missing]
+        chosen += ["alone"] if self._alone else []
         return [str(self.path.absolute()), self._target, self._channels, *chosen, digest.hexdigest()]
 
     def rows(self) -> tuple[SpectrumRows, list[str]]:
@@ -67,7 +73,7 @@ class Folders:
         for part in self._parts():
             info = self._info(part)
             listed = dict(described(info, findings))
-            validation = self._validation(findings) if part.name == TRAIN else {}
+            validation = self._validation(findings) if part.name == TRAIN and not self._alone else {}
             # In published folders info.csv does not name what val.csv does. Where both do, info.csv counts.
             apart = {name: cells for name, cells in validation.items() if name not in listed}
             there = files_in(part / SPECTRA)
@@ -84,16 +90,16 @@ class Folders:
                 for column, cell in cells.items():
                     columns.setdefault(column, [""] * len(names)).append(cell)
                 names.append(name)
-                parts.append(TEST if part.name == TEST else VALIDATION if name in validation else TRAIN)
+                parts.append(TEST if part.name == TEST or self._alone else VALIDATION if name in validation else TRAIN)
             for cells_of in columns.values():
                 cells_of += [""] * (len(names) - len(cells_of))
-        remarks = labels.end(self.path, findings)
+        remarks, self.left_out = labels.end(self.path, findings), labels.left_out
         findings.refuse()
         return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings = Findings()
-        folders = {TEST: self.path / TEST / SPECTRA}
+        folders = {TEST: (self.path if self._alone else self.path / TEST) / SPECTRA}
         for start in range(0, len(rows), BLOCK):
             stop = min(start + BLOCK, len(rows))
             paths = [
@@ -107,7 +113,9 @@ class Folders:
         """The folders of the parts. Raises DatasetError if one cannot be used."""
         findings, train = Findings(), self.path / TRAIN
         parts = [train, *([self.path / TEST] if (self.path / TEST).is_dir() else [])]
-        if not train.is_dir():
+        if self._alone:
+            parts = [self.path]
+        elif not train.is_dir():
             findings.add(f"{self.path} has no folder {TRAIN}/{self._meant()}")
             findings.refuse()
         for part in parts:

@@ -43,6 +43,9 @@ class SpectrumRows:
 class SpectrumSource(Protocol):
     """A folder or file that spectra are read from."""
 
+    left_out: int
+    """The number of spectra that are not used, once `rows` has been called."""
+
     path: Path
 
     @property
@@ -92,6 +95,11 @@ class Labels:
         self._target, self._missing = target, missing
         self._count = 0
         self._without: list[str] = []
+
+    @property
+    def left_out(self) -> int:
+        """The number of spectra that are left out."""
+        return len(self._without) if self._missing == DROP else 0
 
     def keep(self, name: str, value: float, place: str, findings: Findings) -> bool:
         """Whether a spectrum with this target, NaN if it is missing, is used.

@@ -98,6 +98,8 @@ class SpectrumTable:
     missing  see `SpectraDataset`
     """
 
+    left_out = 0
+
     def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str = ERROR) -> None:
         self.path, self.listed = path, path.name
         self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
@@ -131,7 +133,7 @@ class SpectrumTable:
         targets, labels = self._numbers(columns.pop(self._target), findings), Labels(self._target, self._missing)
         place = f"{self.path}, column '{self._target}',"
         kept = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, place, findings)]
-        remarks = labels.end(self.path, findings)
+        remarks, self.left_out = labels.end(self.path, findings), labels.left_out
         findings.refuse()
         names, parts = [names[row] for row in kept], [parts[row] for row in kept]
         columns = {name: [texts[row] for row in kept] for name, texts in columns.items()}
