@@ -184,6 +184,14 @@ def test_a_safetensors_header_that_lies_is_an_error(tmp_path: Path, header: byte
     refusal(tmp_path / "w.safetensors")
 
 
+def test_a_header_of_numpy_that_cannot_be_parsed_is_an_error(tmp_path: Path):
+    whole = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999,), }"
+    for header in (whole[:30], whole):
+        padded = header.ljust(117) + b"\n"
+        (tmp_path / "mean.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded + bytes(8))
+        refusal(tmp_path / "mean.npy")
+
+
 # HDF5
 
 

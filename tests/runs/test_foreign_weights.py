@@ -122,6 +122,9 @@ def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     with torch.no_grad():
         expected = 3 * network.regressed(torch.from_numpy(np.log1p(spectra))) + 2
     np.testing.assert_allclose(run.predict(spectrum=spectra)["toc"], expected[:, 0], rtol=1e-4, atol=1e-4)
+    code, _, stderr = call("predict", "--run", "old", "--input", "data/few/test", "--output", "estimates.csv")
+    assert code == 0, stderr
+    assert len(Path("estimates.csv").read_text().splitlines()) == 1 + cores.SPECTRA
 
 
 def test_max_s_autoencoder_reconstructs_the_same_masked_patches(sediment: Path):
@@ -198,6 +201,8 @@ def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, mod
     for index, name in enumerate(("ubar", "vbar")):
         found = np.squeeze(made[name]) / scales[1][name]
         np.testing.assert_allclose(found, expected[..., index], rtol=1e-3, atol=1e-3)
+    code, _, stderr = call("predict", "--run", "old", "--input", "data/domes/test/d0", "--output", "speeds.nc")
+    assert code == 0, stderr
 
 
 # The run
@@ -444,6 +449,7 @@ def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volc
     assert "no model 'soun'; did you mean 'sound'?" in refused("best.h5", "--model", "soun")
     assert "did you mean 'sound'?" in refused("best.h5", "--experience", "soun")
     assert "give --experience" in refused("best.h5")
+    assert "a seed is a whole number from 0 on" in refused("best.h5", "--model", "sound", "--seed", "-1")
     assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
 
 

@@ -18,6 +18,7 @@ from qexp.models.inversion import Inversion
 from qexp.runs.foreign_weights.accounting import account_of, contents_of, target_of
 from qexp.runs.foreign_weights.order import WeightsOrder, experience_of
 from qexp.runs.foreign_weights.values import with_values
+from qexp.runs.planning.plans import require_seed
 from qexp.runs.planning.prepare import keep_code, made
 from qexp.runs.record import provenance, tagging
 from qexp.runs.record.directory import RunDirectory
@@ -43,6 +44,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     Raises QexpError: for a file that cannot be read, tensors that are left over, missing, or of another shape.
     """
     require_name(order.to)
+    require_seed(order.seed)
     tagging.require_valid(order.tags, order.note)
     if (workspace.runs / order.to).exists():
         raise QexpError(f"a run {order.to} exists already; choose another name with --to")

@@ -50,7 +50,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     names  seed → name of its run
     """
     for seed in names:
-        _require_seed(seed)
+        require_seed(seed)
     pretrain = experience.document.get("pretrain")
     of_type = type_of(experience.document)
     outputs = of_type.outputs(experience.document)
@@ -148,11 +148,12 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
     for seed in listed:
-        _require_seed(seed)
+        require_seed(seed)
     return listed
 
 
-def _require_seed(seed: int) -> None:
+def require_seed(seed: int) -> None:
+    """Raise QexpError unless a number can be a seed."""
     if not 0 <= seed <= LARGEST_SEED:
         raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
 
