@@ -35,6 +35,8 @@ from tests.foreign_networks import (
     write_h5,
 )
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(3)
 
 IMAGES = RANDOM.normal(size=(5, 8, 8)).astype(np.float32)
@@ -450,6 +452,8 @@ def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volc
     assert "did you mean 'sound'?" in refused("best.h5", "--experience", "soun")
     assert "give --experience" in refused("best.h5")
     assert "a seed is a whole number from 0 on" in refused("best.h5", "--model", "sound", "--seed", "-1")
+    Path("specs/experiences/program.json").write_text('{"type": "command", "command": ["true"]}')
+    assert "runs a program and has no network" in refused("best.h5", "--experience", "program")
     assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
 
 

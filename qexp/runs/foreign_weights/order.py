@@ -13,6 +13,7 @@ from qexp import assemble
 from qexp.assemble import Experience
 from qexp.errors import QexpError
 from qexp.spec import load, resolve
+from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS
 from qexp.spec.resolve import Unwritten
 from qexp.workspace import Workspace
@@ -46,6 +47,13 @@ class WeightsOrder:
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
     """The experience that gives model, dataset and transforms. Raises QexpError that says what to name."""
+    found = _found(order, workspace)
+    if not type_of(found.document).trains:
+        raise QexpError(f"{found.name} runs a program and has no network; name an experience that trains one")
+    return found
+
+
+def _found(order: WeightsOrder, workspace: Workspace) -> Experience:
     overrides = dict(order.overrides)
     if order.experience is not None:
         if order.dataset is not None:

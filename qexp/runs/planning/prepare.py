@@ -20,6 +20,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.record import Ancestor, CodeState, Epochs, Record
 from qexp.runs.record.state import State
+from qexp.spec.experiences import type_of
 from qexp.workspace import Workspace
 
 FILES = "files"
@@ -143,6 +144,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         files.write_bytes(draft / hashes.FILE, hashes.content(saw))
     record = Record(
         name=plan.name,
+        kind="trained" if type_of(plan.spec).trains else "program",
         experience=plan.experience,
         dataset=plan.dataset,
         model=plan.model,

@@ -304,7 +304,7 @@ class Record(Part):
     imported: Imported | None = None
     """The archive of a run that was trained in another workspace."""
     kind: str = "trained"
-    """`imported` for a run with weights that another program trained."""
+    """`imported` for a run with weights that another program trained, `program` for a run of a program."""
     foreign_weights: ForeignWeights | None = None
     """The origin of such weights."""
     rerun_of: str | None = None
