@@ -162,6 +162,25 @@ def test_runs_are_listed_and_chosen_by_targets_with_a_percent_sign(place: Path):
     assert [one["name"] for one in json.loads(stdout)] == ["max_toc_0"]
 
 
+def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_trained_on(workspace: Path):
+    def judged(*options: str) -> str:
+        source = workspace / "data/max/finetune/TOC%"
+        code, stdout, stderr = call("--workspace", workspace, "evaluate", "max_toc_0", "--input", source, *options)
+        assert code == 0, stderr
+        return stdout
+
+    seen = judged("--part", "validation")
+    assert "3 samples" in seen
+    assert "evaluated on data that were trained on" in seen
+    (workspace / "data/max/finetune/TOC%/test/target/LV28-44-3_0.csv").write_text("")
+    fresh = judged()
+    assert "11 samples" in fresh
+    assert "independent of the training data: no spectrum, and no core of the same name, was trained on" in fresh
+    assert "r2_training_mean" in fresh
+    made = {path.name for path in (workspace / "runs/max_toc_0/evaluations").iterdir() if path.is_dir()}
+    assert {"TOC", "TOC_validation"} <= made  # of the folder TOC%
+
+
 def test_the_compiled_table_is_trained_on_without_the_rows_that_have_no_target(workspace: Path):
     table = {"dataset.path": "compiled.csv", "dataset.columns": "", "dataset.missing": "drop", "pretrain": None}
     held_out = {"split": {"type": "held_out", "parameters": {"by": "core", "values": list(TESTED)}}}

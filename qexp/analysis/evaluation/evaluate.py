@@ -5,6 +5,7 @@ The networks, and the transforms as they were fitted in training, are those of t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,8 @@ def evaluate(
     require_done(directory)
     asked, known_as = _asked(directory, workspace, dataset, source, part, seed, device)
     judged = KINDS[asked.spec["dataset"]["type"]](asked)
-    called = name or (known_as if judged.part == judged.usual else f"{known_as}_{judged.part}")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", known_as).strip("._-")  # a folder may be called `TOC%`
+    called = name or (plain if judged.part == judged.usual else f"{plain}_{judged.part}")
     if not NAME.fullmatch(called):
         raise QexpError(f"{called!r} is not a valid name for an evaluation; choose another with --name")
     of = _digest(asked, judged)
