@@ -99,10 +99,10 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
 def tables(*, workspace: str | Path | None = None) -> Tables:
     """The tables of names that specs may use, with the entries of the workspace's own extensions."""
     from qexp.assemble import tables_here
-    from qexp.spec.schema import dataset_types
+    from qexp.spec.schema import tables_of_types
 
     known = tables_here(workspace)
-    return {"datasets": dataset_types(known), **known}
+    return {**tables_of_types(known), **known}
 
 
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:

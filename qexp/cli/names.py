@@ -20,9 +20,9 @@ def document() -> dict[str, dict[str, list[str]]]:
     from qexp.models.foreign_weights.rules import shipped
     from qexp.runs.figures.kinds import KINDS as FIGURES
     from qexp.runs.record.state import LISTED
-    from qexp.spec.schema import DOCUMENTS, dataset_types
+    from qexp.spec.schema import DOCUMENTS, tables_of_types
 
-    tables = {**BUILT_IN, "datasets": dataset_types(BUILT_IN)}
+    tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
     choices = {
         "export formats": FORMATS,
         "figure formats": FIGURE_FORMATS,

@@ -103,9 +103,12 @@ def _linked(schema: Any, places: Mapping[str, str]) -> Any:
     return {key: _linked(value, places) for key, value in schema.items()}
 
 
-def dataset_types(tables: Tables) -> Table:
-    """The types of datasets, as a table; its entries' parameters are the keys of a dataset spec."""
-    schema = whole_schema("dataset", tables)
+def tables_of_types(tables: Tables) -> dict[str, Table]:
+    """The types of datasets and of experiences as tables; their entries' parameters are the keys of such a spec."""
+    return {f"{kind}s": _types_in(whole_schema(kind, tables)) for kind in ("dataset", "experience")}
+
+
+def _types_in(schema: Mapping[str, Any]) -> Table:
     return {
         name: Entry(
             lambda **keys: keys,
@@ -113,7 +116,7 @@ def dataset_types(tables: Tables) -> Table:
                 "properties": {
                     key: value for key, value in of_type["properties"].items() if key not in (*COMMENTARY, "type")
                 },
-                "required": of_type["required"],
+                "required": [key for key in of_type["required"] if key != "type"],
             },
             f"{of_type['description'][0].upper()}{of_type['description'][1:]}.",
             of_type["examples"][0],

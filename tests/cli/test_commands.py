@@ -13,6 +13,7 @@ import qexp as package
 from qexp.assemble import BUILT_IN, KINDS
 from qexp.cli import app
 from qexp.runs.planning.prepare import Plan, prepare
+from qexp.spec.experiences import TYPES
 from qexp.spec.validate import findings
 from qexp.workspace import Workspace
 from tests.conftest import started
@@ -231,9 +232,9 @@ def test_tables_are_listed_on_stdout_also_outside_of_a_workspace(qexp, tmp_path,
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = qexp("tables")
     assert (code, stderr) == (0, "")
-    assert {line.split()[0] for line in stdout.splitlines()} == TABLES | {"table", "datasets", "quantities"}
+    assert {line.split()[0] for line in stdout.splitlines()[1:]} == TABLES | {"datasets", "experiences", "quantities"}
     tables = json.loads(qexp("tables", "--json").stdout)
-    assert set(tables) == TABLES | {"datasets", "quantities"}
+    assert set(tables) == TABLES | {"datasets", "experiences", "quantities"}
     assert "mogi" in tables["generators"]
 
 
@@ -256,11 +257,12 @@ def test_every_entry_of_a_table_is_listed_and_described(qexp, table):
         assert json.loads(last.removeprefix("example: ")) == of_entry["example"]
 
 
-def test_the_types_of_datasets_are_described_like_a_table_by_the_keys_of_their_specs(qexp):
-    assert [line.split()[0] for line in qexp("tables", "datasets").stdout.splitlines()[1:]] == list(KINDS)
-    for name, of_type in json.loads(qexp("tables", "datasets", "--json").stdout).items():
-        assert findings("dataset", of_type["example"], BUILT_IN) == []
-        stdout = qexp("tables", "datasets", name).stdout
+@pytest.mark.parametrize(("kind", "types"), [("dataset", KINDS), ("experience", TYPES)])
+def test_types_of_specs_are_described_like_a_table_by_the_keys_of_their_specs(qexp, kind, types):
+    assert [line.split()[0] for line in qexp("tables", f"{kind}s").stdout.splitlines()[1:]] == list(types)
+    for name, of_type in json.loads(qexp("tables", f"{kind}s", "--json").stdout).items():
+        assert findings(kind, of_type["example"], BUILT_IN) == []
+        stdout = qexp("tables", f"{kind}s", name).stdout
         for key in of_type["parameters"]["properties"]:
             assert f"\n{key} " in stdout
 

@@ -96,7 +96,7 @@ def test_formats_and_names_of_figures_are_completed(named):
 
 
 def test_tables_are_completed(named):
-    assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets"])
+    assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets", "experiences"])
 
 
 @pytest.mark.parametrize("table", BUILT_IN)

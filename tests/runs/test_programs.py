@@ -272,6 +272,15 @@ def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that
     assert "is the one that was there before" in package.open_run("own_2").record["error"]
 
 
+@pytest.mark.parametrize("place", [{"folder": "{run}", "results": "out.json"}, {"results": "{run}/out.json"}])
+def test_a_program_that_writes_to_its_run_s_folder_waits_for_no_other(program, place):
+    script = 'echo \'{{"mae": 1}}\' > "$QEXP_RESULTS"; ls {workspace}/runs'
+    run = package.run(program(script, **place))
+    assert run.results["test"]["result"]["mae"] == 1
+    assert (run.path / "out.json").exists()
+    assert not list(run.path.parent.glob("*.lock"))
+
+
 def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monkeypatch):
     (here / "own.sh").write_text(OWN_PROGRAM)
     (here / "specs/experiences/own.json").write_text(json.dumps(OWN))
@@ -289,6 +298,7 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
         ["matrix", "--run", "own_1", "--dataset", "sound"],
         ["export", "own_1", "--to", "network", "--format", "onnx"],
         ["run", "sound", "--pretrain", "own_1"],
+        ["evaluate", "own_1", "--dataset", "sound"],
     ):
         code, _, stderr = call(*command)
         assert (code, "own_1 is a run of a program and has no network" in stderr) == (2, True), (command, stderr)

@@ -25,7 +25,7 @@ from qexp.runs.evaluation.results import Results
 from qexp.runs.execution.program import Program, started
 from qexp.runs.record import provenance
 from qexp.spec import placeholders, program_results
-from qexp.spec.experiences.command import RESULTS, Command, writes_to_own_place
+from qexp.spec.experiences.command import RESULTS, Command, is_told_where, shares_its_results
 
 log = logging.getLogger("qexp.run")
 
@@ -81,7 +81,9 @@ class Call:
     def results(self) -> Path:
         """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
         named = placeholders.filled(self._spec["results"] or RESULTS, self._without_results)
-        return (self.work.attempt.absolute() if writes_to_own_place(self._spec) else self.folder) / named
+        if is_told_where(self._spec):
+            return self.work.attempt.absolute() / Path(named).name
+        return self.folder / named
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -148,7 +150,7 @@ def _is_alone(call: Call, held: ExitStack) -> bool:
 
     False if the run is interrupted first.
     """
-    if writes_to_own_place(call.work.spec):
+    if not shares_its_results(call.work.spec):
         return True
     name = hashlib.sha256(str(call.results).encode()).hexdigest()[:16]
     lock = call.workspace / "runs" / f".results-{name}"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -96,7 +96,8 @@ def verify(
         again = RunDirectory(folder)
         _copy_what_it_starts_from(directory, again, record, workspace)
         drawing = {} if keep else {figures.VARIABLE: "no"}
-        error = _execute(again, device, {**_variables(then), **drawing})
+        limit = [] if directory.weight_files() else _limit_of_threads(then)
+        error = _execute(again, device, {**_variables(then), **drawing}, limit)
         return _compared(directory, again, workspace, error)
 
 
@@ -229,9 +230,14 @@ def _copy_what_it_starts_from(
     )
 
 
-def _execute(again: RunDirectory, device: str, variables: Mapping[str, str]) -> str | None:
+def _limit_of_threads(then: Mapping[str, Any]) -> list[str]:
+    """The option with which a program is told of the same number of threads again."""
+    return ["--threads", str(then["threads"])] if then.get("threads") else []
+
+
+def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], options: Sequence[str]) -> str | None:
     """Train in a process of its own. Returns why it did not finish, else None. Raises InterruptedRunError."""
-    command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device]
+    command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device, *options]
     code = subprocess.run(command, env=dict(variables), stdout=subprocess.DEVNULL, check=False).returncode
     if code == 0:
         return None

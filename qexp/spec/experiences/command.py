@@ -21,9 +21,6 @@ from qexp.tables import Tables
 RESULTS = "results.json"
 """File in `results` with the numbers of the program."""
 
-OWN_PLACE = ("results", "run")
-"""Placeholders with which a program writes to a place of its run's own."""
-
 
 def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
     """The texts of a command that may hold placeholders, each with its place."""
@@ -37,11 +34,16 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
             yield (key,), document[key]
 
 
-def writes_to_own_place(document: Document) -> bool:
-    """Whether the results file of each run is another one, so that several runs can work at the same time."""
+def is_told_where(document: Document) -> bool:
+    """Whether the program is told where to write its results; else it decides that, and `results` says where."""
     others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment")]
-    names = {name for text in others for name in placeholders.names_in(text)}
-    return document.get("results") is None or not names.isdisjoint(OWN_PLACE)
+    return document.get("results") is None or any("results" in placeholders.names_in(text) for text in others)
+
+
+def shares_its_results(document: Document) -> bool:
+    """Whether all runs write the same results file, so that only one can work at a time."""
+    place = f"{document.get('folder', '')}{document.get('results') or ''}"
+    return not is_told_where(document) and "run" not in placeholders.names_in(place)
 
 
 class Command(ExperienceType):
@@ -88,7 +90,7 @@ class Command(ExperienceType):
                 ("command",),
                 "no word contains {seed}: runs with different seeds differ only if the program reads QEXP_SEED",
             )
-        if not writes_to_own_place(document):
+        if shares_its_results(document):
             yield (
                 ("results",),
                 f"all runs write the same file '{document['results']}', so that they wait for each other; "
