@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import qexp
 from qexp import Run, assemble
-from qexp.models.foreign_weights.rules import shipped
+from qexp.models.foreign_weights.rules import parsed, shipped
 from tests import cores, domes, stones
 from tests.conftest import SOUND, Specs, call, put
 from tests.foreign_networks import (
@@ -425,6 +427,46 @@ def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     Path("specs/models/sound.json").write_text(json.dumps(model))
     run = imported("renamed.safetensors", "--model", "sound", "--map", "mine.json")
     assert run.record["foreign_weights"]["rules"] == "mine"
+
+
+def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: Path):
+    names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    tensors = [{"from": f"(?P<operation>norm)/{there}", "to": here} for there, here in names.items()]
+    heads = {"from": "(?P<operation>to_.+)/kernel", "to": "1.weight",
+             "steps": [{"permute": [1, 0]}, {"flattened": "channels_last"}]}  # fmt: skip
+    Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": [*tensors, heads]}))
+    values = {f"norm/{name}": np.array([0.5 + index], np.float32) for index, name in enumerate(names)}
+    weights = {"norm": values} | {
+        head: {f"{head}/kernel": RANDOM.normal(size=(64, 1)).astype(np.float32)} for head in ("to_depth", "to_volume")
+    }
+    write_h5(Path("best.h5"), weights)
+    with h5py.File("best.h5", "a") as content:
+        del content["optimizer_weights"]
+        layer = {"class_name": "BatchNormalization", "config": {"name": "norm", "epsilon": 0.001}}
+        content.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": [layer]}})
+    operations = {
+        "norm": {"module": "batch_norm"},
+        "to_depth": {"module": "denses", "parameters": {"filters": [1]}},
+        "to_volume": {"module": "denses", "parameters": {"filters": [1]}},
+    }
+    first = {"x_name": "displacement", "y_name": "seen", "operations": ["norm"]}
+    model = put(put(VDI_MODEL, "operations", operations), "branches.0", first)
+    Path("specs/models/sound.json").write_text(json.dumps(model))
+    said = refused("best.h5", "--model", "sound", "--map", "mine.json")
+    assert "norm/gamma: adds epsilon 0.001 to variances, but network.operations.norm.weight adds 1e-05" in said
+    Path("specs/models/sound.json").write_text(json.dumps(put(model, "operations.norm.parameters", {"epsilon": 0.001})))
+    run = imported("best.h5", "--model", "sound", "--map", "mine.json")
+    gamma, beta, mean, variance = (array[0] for array in values.values())
+    seen = gamma * (IMAGES - mean) / np.sqrt(variance + 0.001) + beta
+    expected = seen.reshape(len(IMAGES), -1) @ weights["to_depth"]["to_depth/kernel"][:, 0]
+    np.testing.assert_allclose(run.predict(displacement=IMAGES)["depth"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rules_in_the_readme_are_rules():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = r'^```json\n(\{"description": "A network of ours".*?)^```$'
+    (document,) = re.findall(block, text, re.MULTILINE | re.DOTALL)
+    assert len(parsed(json.loads(document), "readme", "README.md").tensors) == 2
 
 
 @pytest.mark.parametrize(
