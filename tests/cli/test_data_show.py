@@ -237,6 +237,7 @@ def test_the_command_prints_a_table_then_typical_values_then_the_paths_of_the_fi
     [
         (["nope"], "no dataset 'nope'; known: "),
         (["mogi_quick"], "'mogi_quick' is an experience; show its data with --experience mogi_quick"),
+        (["--experience", "half_width"], "'half_width' has no dataset that qexp could open"),
         ([], "name a dataset, or an experience with --experience"),
         (["mogi", "--part", "trian"], "--part trian: 'mogi' has no such part; did you mean 'train'?"),
         (["stones", "--part", "test"], "known: all; an experience divides it further: --experience NAME"),

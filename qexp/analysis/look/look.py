@@ -99,6 +99,8 @@ def open_view(
         raise QexpError("name a dataset, or an experience with --experience")
     if experience is not None:
         whole = assemble.experience(experience, {}, workspace)
+        if whole.dataset is None:
+            raise QexpError(f"'{whole.name}' has no dataset that qexp could open: its program reads its own data")
         if dataset is not None and Path(dataset).stem != whole.dataset_name:
             raise QexpError(
                 f"the dataset of '{whole.name}' is '{whole.dataset_name}', not '{dataset}'; leave '{dataset}' out"
