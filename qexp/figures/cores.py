@@ -117,7 +117,9 @@ def down_core(estimates: Estimates, note: str) -> Figure:
     """
     profiles = list(_profiles(estimates))
     drawn = [profiles[index] for index in _spread(len(profiles), MOST_PROFILES)]
-    made, axes = panel_grid(max(len(drawn), 1), PROFILES_IN_A_ROW, 1.25, 3.0, across=0.5, down=0.8)
+    count = max(len(drawn), 1)
+    width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
+    made, axes = panel_grid(count, PROFILES_IN_A_ROW, width, 3.0, across=0.5, down=0.8)
     for index, (axis, profile) in enumerate(zip(axes, drawn, strict=False)):
         _draw_profile(axis, profile)
         axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
