@@ -193,6 +193,8 @@ def test_a_pool_that_is_interrupted_twice_leaves_nothing_of_a_wrap_running(wrapp
         ("run {data", "wrap has a brace without its counterpart in '{data'"),
         ("run {}", "wrap has braces around no name in '{}'"),
         ("run {data:>9}", "wrap has braces around no name in '{data:>9}'"),
+        (3, "wrap cannot be '3'; give the command around each run"),
+        (["run", "it"], "wrap cannot be \"['run', 'it']\"; give the command around each run"),
         ("run\nrm", "wrap cannot be 'run\\nrm'; give the command around each run"),
     ],
 )

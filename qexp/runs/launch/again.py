@@ -92,8 +92,8 @@ def rerun(
 def _require_repeatable(original: RunDirectory, record: Record) -> None:
     if original.path.parent.name == FOLDS:
         raise QexpError(f"{original.name} is a fold; rerun the run that it belongs to")
-    if record.kind != "trained":
-        raise QexpError(f"{record.name} was not trained here; there is nothing to repeat")
+    if record.foreign_weights is not None:
+        raise QexpError(f"{record.name} has weights that another program trained; there is nothing to repeat")
     require_trust(original)
 
 

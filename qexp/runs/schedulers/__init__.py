@@ -35,9 +35,12 @@ def scheduler_of(launcher: str) -> Scheduler | None:
 
 AROUND: dict[str, Option] = {
     "wrap": Option(
-        r"[^\x00-\x1f\x7f]*", 'the command around each run, such as "apptainer exec image.sif"', trouble=wrap.trouble
+        r"[^\x00-\x1f\x7f]*",
+        'the command around each run, such as "apptainer exec image.sif"',
+        only_text=True,
+        trouble=wrap.trouble,
     ),
-    "python": Option(r"[^\x00-\x1f\x7f]+", "the Python interpreter inside the wrap"),
+    "python": Option(r"[^\x00-\x1f\x7f]+", "the Python interpreter inside the wrap", only_text=True),
 }
 """Options of all launchers, the local pool included, also at the top of qexp.toml."""
 

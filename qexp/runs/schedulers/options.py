@@ -40,6 +40,8 @@ class Option:
     """The largest accepted number."""
     several: bool = False
     """Whether the value is a list of texts; the command line repeats the option for each."""
+    only_text: bool = False
+    """Whether a number or a list is refused instead of being read as a text."""
     trouble: Callable[[str], str | None] = lambda text: None
     """What is wrong with a text that matches the pattern, in words; None if nothing is."""
 
@@ -52,7 +54,8 @@ class Option:
         texts = [_text(item) for item in values]
         for text in texts:
             in_range = self.largest is None or not text.isdecimal() or int(text) <= self.largest
-            if re.fullmatch(self.pattern, text) is None or not in_range:
+            misfit = self.only_text and not isinstance(value, str)
+            if misfit or re.fullmatch(self.pattern, text) is None or not in_range:
                 raise ValueError(f" cannot be {text!r}; give {self.expected}")
             if found := self.trouble(text):
                 raise ValueError(f" {found}")
