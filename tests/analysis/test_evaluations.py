@@ -171,6 +171,23 @@ def test_samples_that_the_pretraining_was_trained_on_are_not_independent(here, q
     assert (gone.independent, "sound_0" in gone.reasons[0]) == (None, True)
 
 
+OWN_NAMES = {
+    "description": "Names of qexp itself.",
+    "tensors": [{"from": "network\\.operations\\.(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}],
+}
+
+
+def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_unknown(here, qexp):
+    Path("own.json").write_text(json.dumps(OWN_NAMES))
+    weights = "runs/sound_0/checkpoints/best.safetensors"
+    code, _, stderr = qexp("import-weights", weights, "--experience", "sound", "--to", "foreign", "--map", "own.json")
+    assert code == 0, stderr
+    made = package.evaluate("foreign", "sound").record
+    assert made.results == {"test": package.open_run("sound_0").results["test"]}
+    assert (made.independent, "weights of another program" in made.reasons[0]) == (None, True)
+    assert qexp("doctor").code == 0
+
+
 # Rows
 
 

@@ -88,7 +88,7 @@ class Asked:
         if part not in PARTS:
             raise QexpError(f"--part {part}: no such part; {suggestion(part, PARTS)}")
         if part not in possible:
-            raise QexpError(f"--part {part}: {why}; use {' or '.join(possible)}")
+            raise QexpError(f"--part {part}: {why}; use {one_of(possible)}")
         return part
 
     def without_truth(self, names: Sequence[str]) -> QexpError:
@@ -119,6 +119,11 @@ class Judged:
     evaluate: Callable[[Attempt, Sequence[Inversion], Mapping[str, Metrics]], Results | None]
     left_out: int = 0
     warnings: Sequence[str] = ()
+
+
+def one_of(words: Sequence[str]) -> str:
+    """`train, test or all`."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def trained_dataset(asked: Asked) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qexp import assemble
-from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, trained_dataset
+from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of, trained_dataset
 from qexp.assemble import overlap
 from qexp.assemble.kinds.spectra import divided, hidden_of, labelled
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
@@ -38,7 +38,7 @@ def judged(asked: Asked) -> Judged:
     part = asked.chosen_part(usual, PARTS, "")
     rows = _rows(asked, dataset, part)
     if not len(rows):
-        raise QexpError(f"--part {part}: {asked.name} has no such spectra; use {' or '.join(_parts(dataset))}")
+        raise QexpError(f"--part {part}: {asked.name} has no such spectra; use {one_of(_parts(dataset))}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
 
     def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results | None:
@@ -67,7 +67,7 @@ def _opened(asked: Asked, document: dict[str, Any]) -> Any:
     try:
         return assemble.dataset_of(document, asked.tables, asked.workspace)
     except DatasetError as error:
-        if asked.source is not None and any(where[:1] == ("target",) for where, _ in error.findings):
+        if asked.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
             raise QexpError(f"{asked.without_truth([document['target']])}\n{error}") from None
         raise
 
