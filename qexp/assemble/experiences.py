@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from qexp.assemble import metrics
@@ -78,8 +79,9 @@ class CommandObjects(ExperienceObjects):
     def checked(self, loaded: resolve.Loaded, warnings: Collection[Any], parts: Parts) -> Checked:
         document = loaded.document
         found = validate.findings("experience", document, parts.tables) or list(_in_files(document, parts.workspace))
-        doubts = [] if found else loaded.problems("experience", type_of(document).doubts(document))
-        return Checked(loaded, None, loaded.problems("experience", found), [*warnings, *doubts])
+        doubts = [] if found else [*type_of(document).doubts(document), *_unnamed_files(document, parts.workspace)]
+        said = [*warnings, *loaded.problems("experience", doubts)]
+        return Checked(loaded, None, loaded.problems("experience", found), said)
 
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
         named = (*document["files"], *document["data"])
@@ -120,3 +122,21 @@ def _in_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
                     yield (key, index), f"'{name}' cannot be read: permission denied"
             except QexpError as error:
                 yield (key, index), str(error)
+
+
+def _unnamed_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
+    """Warnings about words of the command that are files of the workspace, but not among those that are hashed."""
+    named = {*document.get("files", []), *document.get("data", [])}
+    for index, word in enumerate(document["command"]):
+        if word not in named and not word.startswith("/") and _is_file(workspace.root / word):
+            yield (
+                ("command", index),
+                f"'{word}' is a file of the workspace, but not among 'files': later changes of it would not be noticed",
+            )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the word is too long to be a path
+        return False

@@ -372,6 +372,28 @@ def test_a_program_is_run_without_torch(program):
     assert loaded == {" ".join(command): [] for command in commands}
 
 
+def test_a_program_that_is_not_hashed_is_a_warning(program):
+    program(files=[])
+    (where,) = [text for text in call("validate").stderr.splitlines() if "not among 'files'" in text]
+    assert "$.command[1]: 'own.sh' is a file of the workspace" in where
+    program()
+    assert "not among" not in call("validate").stderr
+
+
+def test_a_plain_program_that_writes_its_results_where_it_is_started_needs_no_change(program):
+    Path("train.py").write_text(
+        "import json, os, sys\n"
+        "rate = json.load(open(os.environ['QEXP_PARAMETERS']))['rate']\n"
+        "json.dump({'test': {'depth': {'mae': rate * int(sys.argv[2])}}}, open('results.json', 'w'))\n"
+    )
+    command = ["python3", "train.py", "--seed", "{seed}"]
+    Path("specs/experiences/own.json").write_text(
+        json.dumps({"type": "command", "command": command, "parameters": {"rate": 0.5}, "results": "results.json"})
+    )
+    assert package.run("own", seed=3).results == {"test": {"depth": {"mae": 1.5}}}
+    assert package.run("own", seed=4).results == {"test": {"depth": {"mae": 2.0}}}
+
+
 def test_the_programs_environment_is_kept(program):
     program(environment=[sys.executable, "-c", "print('numpy==1')"])
     assert (package.run("own").path / "program_environment.txt").read_text() == "numpy==1\n"
