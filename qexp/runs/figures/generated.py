@@ -16,7 +16,7 @@ from qexp.runs.figures.sources import (
     table,
     unit,
 )
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.directory import RunDirectory, with_caution
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 
@@ -27,7 +27,7 @@ def estimates(directory: RunDirectory) -> Pictures:
     made = estimates_against_truth(
         {name: (predictions[name].values, predictions[estimate_of(name)].values) for name in known},
         {name: unit(predictions, name) for name in known},
-        f"{directory.name}: {directory.part} part",
+        f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
     )
     yield FIGURES_FOLDER / "test_estimates", made
 
