@@ -268,7 +268,7 @@ class FoldRecord(Part):
 class Record(Part):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "rerun_of")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
 
     schema: int = SCHEMA_VERSION
     experience: str = ""
