@@ -31,6 +31,10 @@ MOST_NAMES, LONGEST, LEVEL = 14, 9, 24
 """Columns that are named on an axis, characters of their names, and characters that fit beside each other."""
 
 
+MEASURED = {"nm": "wavelength", "µm": "wavelength", "um": "wavelength", "eV": "energy", "keV": "energy"}
+"""What the numbers in the names of columns are, by the unit that follows them."""
+
+
 @dataclass(frozen=True)
 class RowSample:
     """One row of a variable's columns."""
@@ -86,6 +90,8 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
         return np.arange(len(columns), dtype=np.float64), None
     ((before, after),) = around
+    if not before and after.strip() in MEASURED:
+        return numbers, f"{MEASURED[after.strip()]} ({after.strip()})"
     return numbers, " ".join(one.strip(" _-") for one in (before, after) if one.strip(" _-")) or "column"
 
 

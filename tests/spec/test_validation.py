@@ -445,11 +445,6 @@ EXPERIENCES = {
         "standardize",
         "$.transforms.incidence: 'incidence' is neither input nor output; known: delta_volume, depth, displacement",
     ),
-    "an output without a loss": (
-        "losses.depth",
-        ...,
-        "$.outputs[0]: the output 'depth' has no loss; add $.losses.depth, for example \"mae\"",
-    ),
     "an output twice": ("outputs", ["depth", "delta_volume", "depth"], "$.outputs: must not repeat an item"),
     "no outputs": ("outputs", [], "$.outputs: must have at least 1 item"),
     "a logarithm of what may be negative": (

@@ -108,5 +108,6 @@ class View(ABC, Generic[D, P]):
 
 
 def value_in_words(name: str, value: float, unit: str) -> str:
-    """`depth 1.23 km`."""
-    return f"{name.replace('_', ' ')} {value:.3g} {unit}".rstrip()
+    """`depth 1.23 km`, `delta volume 1.23 × 10⁶ m³`."""
+    times = "× " if unit[:1].isdigit() else ""
+    return f"{name.replace('_', ' ')} {value:.3g} {times}{unit}".rstrip()
