@@ -165,22 +165,49 @@ def leaky(values: Array) -> Array:
     return np.where(values > 0, values, 0.2 * values)
 
 
+Shapes = dict[str, dict[str, tuple[int, ...]]]
+"""Group of the file → weight → shape."""
+
+
 def vdi_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
     """Group of the file → weight → array: two blocks, an attention, and two heads, for images of 8 x 8 pixels."""
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
-    for block, before in (("block_1", 1), ("block_2", 6)):
-        shapes[block] = {
-            f"{block}_convolutions_0/kernel": (3, 3, before, 4), f"{block}_convolutions_0/bias": (4,),
-            f"{block}_convolutions_1/kernel": (3, 3, 4, 3), f"{block}_convolutions_1/bias": (3,),
-        }  # fmt: skip
-        name = f"{block}_shortcut"
-        shapes[name] = {f"{name}/kernel": (1, 1, before, 3), f"{name}/bias": (3,)}
-    shapes["sequential"] = {
-        "look_dense_0/kernel": (6, 2), "look_dense_0/bias": (2,),
-        "look_dense_1/kernel": (2, 6), "look_dense_1/bias": (6,),
+    attention: Shapes = {
+        "sequential": {
+            "look_dense_0/kernel": (6, 2), "look_dense_0/bias": (2,),
+            "look_dense_1/kernel": (2, 6), "look_dense_1/bias": (6,),
+        }
     }  # fmt: skip
-    for head in ("to_depth", "to_volume"):
-        shapes[head] = {f"{head}_dense_0/kernel": (2 * 2 * 6, 5), f"{head}_dense_1/kernel": (5, 1)}
+    heads = _vdi_head("to_depth", 2 * 2 * 6, 5) | _vdi_head("to_volume", 2 * 2 * 6, 5)
+    return _drawn(_vdi_block("block_1", 1, 4, 3) | _vdi_block("block_2", 6, 4, 3) | attention | heads, random)
+
+
+def published_vdi_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
+    """The same of VDI's published network, the model `vdi_resnet`, for images of 64 x 64 pixels."""
+    shapes = _vdi_head("denses_1", 4 * 4 * 32, 8) | _vdi_head("denses_2", 4 * 4 * 32, 8)
+    for number, (before, filters) in enumerate([(1, 8), (16, 8), (16, 16), (32, 16)], start=1):
+        shapes |= _vdi_block(f"resnet_block_{number}", before, filters, filters)
+    return _drawn(shapes, random)
+
+
+def _vdi_block(name: str, before: int, first: int, second: int) -> Shapes:
+    """Two convolutions and the shortcut beside them."""
+    deep = f"{name}_convolutions"
+    return {
+        name: {
+            f"{deep}_0/kernel": (3, 3, before, first), f"{deep}_0/bias": (first,),
+            f"{deep}_1/kernel": (3, 3, first, second), f"{deep}_1/bias": (second,),
+        },
+        f"{name}_shortcut": {
+            f"{name}_shortcut/kernel": (1, 1, before, second), f"{name}_shortcut/bias": (second,),
+        },
+    }  # fmt: skip
+
+
+def _vdi_head(name: str, before: int, hidden: int) -> Shapes:
+    return {name: {f"{name}_dense_0/kernel": (before, hidden), f"{name}_dense_1/kernel": (hidden, 1)}}
+
+
+def _drawn(shapes: Shapes, random: np.random.Generator) -> dict[str, dict[str, Array]]:
     return {
         group: {name: random.normal(size=shape).astype(np.float32) for name, shape in of_group.items()}
         for group, of_group in shapes.items()

@@ -12,9 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tests.conftest import call
+from tests.foreign_networks import OneDCNN, published_vdi_weights, write_h5
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,6 +71,9 @@ def smaller(command: str) -> str:
 
 FIRST = "In two minutes"
 """The section whose commands have a shell each, as a newcomer's have; later ones need one for `>` alone."""
+
+WITH_FILES = "Many runs"
+"""The section whose reader has weights of other programs."""
 
 BY_THEMSELVES = ["Fields on a grid", "Spectra of cores", "Programs of others", "Your own physics"]
 """Sections, by how their titles begin, that a reader can try in a new workspace; the rest of the page is one walk."""
@@ -127,6 +133,12 @@ class Reader:
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
+def put_weights(folder: Path) -> None:
+    """Write files of weights as VDI and DL-IM do."""
+    write_h5(folder / "best.h5", published_vdi_weights(np.random.default_rng(0)))
+    torch.save({"state_dict": OneDCNN().state_dict(), "epoch": 1}, folder / "model_best.pth")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("walk", walks())
 def test_every_command_and_script_works_in_the_order_of_the_page(walk, tmp_path, drawn):
@@ -135,6 +147,8 @@ def test_every_command_and_script_works_in_the_order_of_the_page(walk, tmp_path,
         for line in commands()[:2]:
             reader.command(line)
     for title in walks()[walk]:
+        if title == WITH_FILES:
+            put_weights(reader.folder)
         reader.try_section(title)
 
 
