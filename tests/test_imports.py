@@ -39,6 +39,7 @@ LAYERS = [
         "errors",
         "estimates",
         "limits",
+        "placeholders",
     },
 ]
 """From high to low: a module imports from its own layer and those below it."""

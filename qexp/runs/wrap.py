@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qexp.did_you_mean import suggestion
-from qexp.runs.placeholders import fields_of, filled, words_of
+from qexp.placeholders import filled, names_in, words_of
 from qexp.runs.record.directory import RunDirectory
 
 PLACEHOLDERS = {
@@ -37,7 +37,7 @@ class Wrap:
         workspace = directory.path.absolute().parent.parent
         folders = {"run": directory.path, "workspace": workspace, "data": workspace / "data"}
         # Links are followed, because a container sees only the folders that it is given.
-        return filled(words_of(self.command), lambda name: str(folders[name].resolve()))
+        return [filled(word, lambda name: str(folders[name].resolve())) for word in words_of(self.command)]
 
     def arguments(self) -> list[str]:
         """The options of `qexp execute` that stand for it."""
@@ -55,7 +55,7 @@ def wrap_of(options: Mapping[str, Any]) -> Wrap:
 def trouble(command: str) -> str | None:
     """What is wrong with the text of a wrap, in words; None if nothing is."""
     try:
-        names = [name for word in words_of(command) for name in fields_of(word)]
+        names = [name for word in words_of(command) for name in names_in(word)]
     except ValueError as error:
         return str(error)
     for name in names:

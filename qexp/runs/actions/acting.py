@@ -17,9 +17,9 @@ from typing import Any
 
 from qexp import files, locks
 from qexp.errors import QexpError
+from qexp.placeholders import filled, names_in
 from qexp.runs.actions.definitions import Action
 from qexp.runs.catalog.columns import Columns
-from qexp.runs.placeholders import fields_of, filled
 from qexp.runs.record import provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now
@@ -66,7 +66,7 @@ def act(action: Action, directory: RunDirectory, summary: Mapping[str, Any], wor
         try:
             draft.chmod(0o755)
             values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
-            words = filled(action.words, values.__getitem__)
+            words = [filled(word, values.__getitem__) for word in action.words]
             record = _carried_out(action, words, draft, directory, workspace)
             folder = _put(draft, parent / action.name, record)
         except BaseException:
@@ -92,7 +92,7 @@ def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
     """Placeholder → its value for a run. Raises QexpError for those that the run has no value for."""
     name, listing = summary["name"], Columns([dict(summary)])
     values = {}
-    for field in dict.fromkeys(field for word in action.words for field in fields_of(word)):
+    for field in dict.fromkeys(field for word in action.words for field in names_in(word)):
         if not field.startswith("run."):
             continue
         (value,) = listing.values(field.removeprefix("run."))

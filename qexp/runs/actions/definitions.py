@@ -9,7 +9,7 @@ from typing import Any
 
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
-from qexp.runs.placeholders import fields_of, words_of
+from qexp.placeholders import names_in, words_of
 from qexp.workspace import Workspace
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -65,7 +65,7 @@ def _mistakes(name: str, document: Any) -> list[str]:
     if not command.strip() or not command.isprintable():
         return [*found, 'give the command in one line, such as command = "python plot.py {run.path}"']
     try:
-        fields = [field for word in words_of(command) for field in fields_of(word)]
+        fields = [field for word in words_of(command) for field in names_in(word)]
     except ValueError as error:
         return [*found, f"command {error}"]
     unknown = [one for one in fields if one not in PLACEHOLDERS and not re.fullmatch(r"run\.[^.\s][^\s]*", one)]

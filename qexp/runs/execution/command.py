@@ -19,12 +19,13 @@ from qexp import files, machine
 from qexp.datasets import program_files
 from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
 from qexp.locks import locked
+from qexp.placeholders import filled
 from qexp.quantities import QUANTITIES
 from qexp.runs.attempt import Work
 from qexp.runs.evaluation.results import Results
 from qexp.runs.execution.program import Program, started
 from qexp.runs.record import provenance
-from qexp.spec import placeholders, program_results
+from qexp.spec import program_results, run_values
 from qexp.spec.experiences.command import RESULTS, Command, is_told_where, shares_its_results
 
 log = logging.getLogger("qexp.run")
@@ -70,17 +71,17 @@ class Call:
             "parameters": str(self._run / PARAMETERS),
             "workspace": str(self.workspace),
             "attempt": str(int(self.work.attempt.name)),
-            **placeholders.values_of(self._spec["parameters"]),
+            **run_values.values_of(self._spec["parameters"]),
         }
 
     @cached_property
     def folder(self) -> Path:
-        return self.workspace / placeholders.filled(self._spec["folder"], self._without_results)
+        return self.workspace / filled(self._spec["folder"], self._without_results.__getitem__)
 
     @cached_property
     def results(self) -> Path:
         """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
-        named = placeholders.filled(self._spec["results"] or RESULTS, self._without_results)
+        named = filled(self._spec["results"] or RESULTS, self._without_results.__getitem__)
         if is_told_where(self._spec):
             return self.work.attempt.absolute() / Path(named).name
         return self.folder / named
@@ -90,12 +91,12 @@ class Call:
         return {**self._without_results, "results": str(self.results)}
 
     def words(self, key: str) -> list[str]:
-        return [placeholders.filled(word, self.values) for word in self._spec[key]]
+        return [filled(word, self.values.__getitem__) for word in self._spec[key]]
 
     @cached_property
     def added(self) -> dict[str, str]:
         """Environment variables for the program, besides those of this process."""
-        own = {name: placeholders.filled(text, self.values) for name, text in self._spec["env"].items()}
+        own = {name: filled(text, self.values.__getitem__) for name, text in self._spec["env"].items()}
         of_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
         threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}

@@ -11,8 +11,9 @@ from typing import Any
 
 from qexp.did_you_mean import suggestion
 from qexp.errors import SpecError
+from qexp.placeholders import names_in
 from qexp.quantities import Quantities, quantity
-from qexp.spec import placeholders, program_results
+from qexp.spec import program_results, run_values
 from qexp.spec.defaults import defaults_in
 from qexp.spec.experiences.experience_type import Document, ExperienceType
 from qexp.spec.finding import Finding, Where
@@ -37,13 +38,13 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
 def is_told_where(document: Document) -> bool:
     """Whether the program is told where to write its results; else it decides that, and `results` says where."""
     others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment")]
-    return document.get("results") is None or any("results" in placeholders.names_in(text) for text in others)
+    return document.get("results") is None or any("results" in names_in(text) for text in others)
 
 
 def shares_its_results(document: Document) -> bool:
     """Whether all runs write the same results file, so that only one can work at a time."""
     place = f"{document.get('folder', '')}{document.get('results') or ''}"
-    return not is_told_where(document) and "run" not in placeholders.names_in(place)
+    return not is_told_where(document) and "run" not in names_in(place)
 
 
 class Command(ExperienceType):
@@ -65,11 +66,11 @@ class Command(ExperienceType):
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
-        known = [*placeholders.RUN_VALUES, *placeholders.values_of(document.get("parameters", {}))]
+        known = [*run_values.RUN_VALUES, *run_values.values_of(document.get("parameters", {}))]
         for where, text in texts_in(document):
             # The folder and the results file determine the value of {results}.
             usable = [name for name in known if name != "results"] if where[0] in ("folder", "results") else known
-            for problem in placeholders.problems_in(text, usable):
+            for problem in run_values.problems_in(text, usable):
                 yield where, problem
             if "\0" in text:
                 yield where, "holds a null character, which no word of a command can"
@@ -84,7 +85,7 @@ class Command(ExperienceType):
         yield from _in_files(document)
 
     def doubts(self, document: Document) -> Iterator[Finding]:
-        names = {name for _, text in texts_in(document) for name in placeholders.names_in(text)}
+        names = {name for _, text in texts_in(document) for name in names_in(text)}
         if "seed" not in names:
             yield (
                 ("command",),
@@ -124,7 +125,7 @@ class Command(ExperienceType):
         brief = {"command": shlex.join(spec["command"])}
         if spec["resume"]:
             brief["resume"] = shlex.join(spec["resume"])
-        values = placeholders.values_of(spec["parameters"], "").items()
+        values = run_values.values_of(spec["parameters"], "").items()
         brief["parameters"] = ", ".join(f"{name} {value}" for name, value in values) or "none"
         brief["folder"] = spec["folder"]
         for key in ("files", "data"):

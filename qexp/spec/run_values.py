@@ -1,13 +1,13 @@
-"""Placeholders in the words of a command: `{seed}`, `{parameters.rate}`; `{{` and `}}` stand for braces."""
+"""The values of a run that can stand in the words of its command: `{seed}`, `{parameters.rate}`."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from qexp.did_you_mean import suggestion
+from qexp.placeholders import names_in, single_brace
 
 RUN_VALUES = {
     "seed": "the seed of the run",
@@ -20,8 +20,6 @@ RUN_VALUES = {
 """Placeholder that every command has → what is put in its place."""
 
 OF_PARAMETERS = "parameters."
-
-PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def values_of(parameters: Mapping[str, Any], prefix: str = OF_PARAMETERS) -> dict[str, str]:
@@ -38,20 +36,10 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def names_in(text: str) -> list[str]:
-    """The names of the placeholders in a text."""
-    return [match[1] for match in PIECE.finditer(text) if match[1] is not None]
-
-
 def problems_in(text: str, known: Collection[str]) -> Iterator[str]:
-    """What is wrong with the braces of a text, in words."""
-    for match in PIECE.finditer(text):
-        if match[1] is not None and match[1] not in known:
-            yield f"no placeholder '{{{match[1]}}}'; {suggestion(match[1], known)}"
-        elif match[0] in ("{", "}"):
-            yield f"a single '{match[0]}'; write '{match[0] * 2}' for a brace, or a placeholder such as {{seed}}"
-
-
-def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with its placeholders replaced. Raises KeyError for an unknown one."""
-    return PIECE.sub(lambda match: match[0][0] if match[1] is None else values[match[1]], text)
+    """What is wrong with the placeholders of a text, in words."""
+    for name in names_in(text):
+        if name not in known:
+            yield f"no placeholder '{{{name}}}'; {suggestion(name, known)}"
+    if (brace := single_brace(text)) is not None:
+        yield f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
