@@ -90,7 +90,10 @@ def run(
         _run_one(order, name, workspace)
         return
     if name is not None:
-        raise QexpError("--name is for a single run; those of a sweep are named by experience, change and seed")
+        raise QexpError(
+            "--name is for a single run that is trained here at once; runs of sweeps and launches, and those that "
+            "--dry-run shows, are named by experience, change and seed"
+        )
     _run_sweep(order, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
 
 

@@ -24,7 +24,7 @@ def number(value: float | None, of: Meaning = UNKNOWN) -> str:
         return NONE
     if of.unit == "%" and value > MOST_PERCENT:
         return f"> {MOST_PERCENT}"
-    return f"{value:.6g}" if of.best == HIGHEST else f"{value:.4g}"
+    return f"{value:.6g}" if of.best == HIGHEST and 0.9 < value < 1 else f"{value:.4g}"
 
 
 @dataclass(frozen=True)
