@@ -19,6 +19,8 @@ from qexp.workspace import Workspace
 from tests import domes, stones
 from tests.conftest import call, shared_folder
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = {
     "mogi": ["train_histograms", "train_samples"],
     "mogi_two_views": ["train_histograms", "train_samples"],
@@ -177,7 +179,6 @@ def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(work
 # Figures, and the command
 
 
-@pytest.mark.slow
 def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
     held_out = {"type": "held_out", "parameters": {"by": "quarry", "values": ["B"]}}
     stones.write(workspace, split=held_out)
@@ -200,7 +201,6 @@ def test_every_shipped_kind_has_figures(place, tmp_path, name):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in seen.figures)
 
 
-@pytest.mark.slow
 def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(place, tmp_path):
     formats = ("png", "pdf", "svg")
     seen = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]

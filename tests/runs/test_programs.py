@@ -26,6 +26,8 @@ from tests.conftest import call, put, started
 from tests.runs.conftest import PATIENCE
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
+pytestmark = pytest.mark.slow
+
 WRITES = "echo '{{\"mae\": 0.5}}' > $QEXP_RESULTS"
 
 OWN: dict[str, Any] = {

@@ -24,6 +24,8 @@ from qexp.workspace import Workspace
 from tests.conftest import Specs
 from tests.runs.conftest import Process, has_lines, until
 
+pytestmark = pytest.mark.slow
+
 NOTING = '#!/bin/bash\nprintf "%s\\n" "$@" > "$(dirname "$0")/called"\n'
 
 PROGRAMS = {
@@ -129,7 +131,6 @@ def test_a_wrap_that_is_not_there_is_an_error_of_the_run(specs, qexp):
     assert open_run("sound_0").state == "failed"
 
 
-@pytest.mark.slow
 def test_the_end_of_the_run_counts_and_not_that_of_the_wrap(wrapped, qexp):
     wrapped("leaving")
     code, _, stderr = qexp("run", "sound", "--device", "cpu")
@@ -137,7 +138,6 @@ def test_the_end_of_the_run_counts_and_not_that_of_the_wrap(wrapped, qexp):
     assert "its wrap ended with exit code 3" in stderr
 
 
-@pytest.mark.slow
 def test_ctrl_c_reaches_the_run_whatever_the_wrap_does_with_signals(wrapped, specs, start):
     wrapped("deaf")
     process = at_work(start)
@@ -148,7 +148,6 @@ def test_ctrl_c_reaches_the_run_whatever_the_wrap_does_with_signals(wrapped, spe
     assert processes_of(specs.root) == []
 
 
-@pytest.mark.slow
 def test_a_run_in_a_container_is_seen_alive_stopped_and_seen_dead_at_once(contained, specs, start, qexp):
     process = at_work(start)
     (attempt,) = open_run("sound_0").directory.record().attempts
@@ -168,7 +167,6 @@ def test_a_run_in_a_container_is_seen_alive_stopped_and_seen_dead_at_once(contai
     assert process.end()[0] == 130
 
 
-@pytest.mark.slow
 def test_a_pool_that_is_interrupted_twice_leaves_nothing_of_a_wrap_running(wrapped, specs, start):
     wrapped("waiting")
     process = at_work(start, "--seeds", "0:1")
