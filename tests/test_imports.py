@@ -20,8 +20,8 @@ LAYERS = [
     {"analysis"},
     {"runs"},
     {"assemble"},
-    {"baselines"},
-    {"figures", "training", "models", "datasets", "synthetic", "spec"},
+    {"baselines", "estimation"},
+    {"figures", "training", "models", "datasets", "observations", "synthetic", "spec"},
     {"forward"},
     {"rows"},
     {"metrics"},
@@ -49,6 +49,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 NEVER = {
     "datasets": {"spec"},
     "models": {"spec"},
+    "observations": {"spec", "datasets", "models", "training"},
     "synthetic": {"spec", "datasets", "models", "training"},
     "training": {"spec"},
     "spec": {"datasets", "models", "training", "forward"},

@@ -1,0 +1,145 @@
+"""The observation file: NetCDF by the CF conventions, all points of all tracks one after the other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qexp import files
+from qexp.errors import QexpError
+from qexp.observations.observation import CorrelatedNoise, Observation, Track, require_sound
+from qexp.rows.netcdf import DAMAGED
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMAT = "qexp observation 1"
+"""Value of the attribute `qexp_format`, by which a file is known."""
+
+KINDS = ("radar", "gnss")
+COMPONENTS = ("east", "north", "up")
+
+WORDS: Mapping[str, tuple[str, str]] = {
+    "x": ("m", "easting"),
+    "y": ("m", "northing"),
+    "displacement": ("m", "displacement along the direction, positive toward it"),
+    "error": ("m", "standard deviation of the noise that is independent from point to point"),
+    "elevation": ("m", "elevation above the level from which depths count"),
+}
+NOISE_UNITS = {"sill": "m2", "range": "m", "nugget": "m2"}
+
+
+def write_observation(observation: Observation, path: Path, history: str = "") -> None:
+    """Write an observation as NetCDF, whole or not at all.
+
+    history  how it was made, for the attribute of that name
+    """
+    require_sound(observation, str(path))
+    table = as_table(observation)
+    if history:
+        table.attrs["history"] = history
+    content = io.BytesIO()
+    encoding = {str(name): {"zlib": True} for name in table.data_vars if table[name].dims[:1] == ("point",)}
+    table.to_netcdf(content, engine="h5netcdf", encoding=encoding)
+    files.write_bytes(path, content.getvalue())
+
+
+def as_table(observation: Observation) -> xarray.Dataset:
+    """The observation as xarray's dataset: variables along `point`, properties of tracks along `track`."""
+    import xarray
+
+    tracks = observation.tracks
+    sizes = [len(track.x) for track in tracks]
+    points: dict[str, Any] = {
+        name: ("point", np.concatenate([getattr(track, name) for track in tracks]), {"units": unit, "long_name": words})
+        for name, (unit, words) in WORDS.items()
+        if name != "elevation"
+    }
+    if any(track.elevation is not None for track in tracks):
+        heights = [np.full(len(track.x), np.nan) if track.elevation is None else track.elevation for track in tracks]
+        unit, words = WORDS["elevation"]
+        points["elevation"] = ("point", np.concatenate(heights), {"units": unit, "long_name": words})
+    points["direction"] = (
+        ("point", "component"),
+        np.concatenate([track.direction for track in tracks]),
+        {"units": "1", "long_name": "unit vector from the ground toward the satellite, or a component of a station"},
+    )
+    points["mask"] = (
+        "point",
+        np.concatenate([track.observed for track in tracks]).astype(np.int8),
+        {"long_name": "whether the point counts", "flag_values": np.array([0, 1], np.int8),
+         "flag_meanings": "masked observed"},
+    )  # fmt: skip
+    points["track"] = ("point", np.repeat(np.arange(len(tracks), dtype=np.int32), sizes), {"long_name": "track"})
+    points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
+    points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
+    points |= _noise(tracks)
+    if observation.crs is not None:
+        points["crs"] = ((), np.int32(0), {"crs_wkt": observation.crs})
+        for name in ("displacement", "error"):
+            points[name][2]["grid_mapping"] = "crs"
+    coordinates = {name: points.pop(name) for name in ("x", "y")}
+    coordinates["component"] = ("component", np.array(COMPONENTS, dtype=object))
+    about = {"Conventions": "CF-1.10", "title": "observed displacements", "qexp_format": FORMAT}
+    return xarray.Dataset(points, coordinates, about)
+
+
+def _noise(tracks: tuple[Track, ...]) -> dict[str, Any]:
+    if all(track.noise is None for track in tracks):
+        return {}
+    known = [track.noise for track in tracks]
+    made: dict[str, Any] = {
+        "noise_type": ("track", np.array(["" if one is None else one.type for one in known], dtype=object))
+    }
+    for name, unit in NOISE_UNITS.items():
+        values = np.array([np.nan if one is None else getattr(one, name) for one in known])
+        made[f"noise_{name}"] = ("track", values, {"units": unit, "long_name": f"{name} of the correlated noise"})
+    return made
+
+
+def read_observation(path: Path) -> Observation:
+    """Read an observation file. Raises QexpError for anything else, and for one that is not sound."""
+    import xarray
+
+    if not path.is_file():
+        raise QexpError(f"{path}: there is no such file")
+    try:
+        with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
+            table = opened.load()
+    except DAMAGED as error:
+        raise QexpError(f"{path} cannot be read as NetCDF: {error}") from None
+    if table.attrs.get("qexp_format") != FORMAT:
+        raise QexpError(f"{path} is no observation file; make one with: qexp observe {path} --to OBS.nc")
+    try:
+        observation = _observation(table)
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise QexpError(f"{path} is a damaged observation file: {error}") from None
+    return require_sound(observation, str(path))
+
+
+def _observation(table: xarray.Dataset) -> Observation:
+    owner = table["track"].values
+    names, kinds = table["track_name"].values, table["track_kind"].values
+    tracks = []
+    for index, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        if kind not in KINDS:
+            raise ValueError(f"the track '{name}' is of the unknown kind '{kind}'")
+        own = owner == index
+        arrays = {one: table[one].values[own].astype(np.float64) for one in WORDS if one in table}
+        if "elevation" in arrays and np.isnan(arrays["elevation"]).all():
+            del arrays["elevation"]
+        direction, observed = table["direction"].values[own].astype(np.float64), table["mask"].values[own] == 1
+        tracks.append(Track(str(name), kind, **arrays, direction=direction, observed=observed, noise=_of(table, index)))
+    crs = table["crs"].attrs["crs_wkt"] if "crs" in table else None
+    return Observation(tuple(tracks), crs)
+
+
+def _of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
+    if "noise_type" not in table or not table["noise_type"].values[index]:
+        return None
+    values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}
+    return CorrelatedNoise(str(table["noise_type"].values[index]), **values)

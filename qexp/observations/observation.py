@@ -1,0 +1,140 @@
+"""An observation: displacements of points along directions, by one or several tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError
+
+Array = NDArray[np.float64]
+Kind = Literal["radar", "gnss"]
+
+UNIT_TOLERANCE = 1e-2
+"""Largest deviation from 1 of the length of a line of sight; files often have four digits."""
+
+
+@dataclass(frozen=True)
+class CorrelatedNoise:
+    """The part of a track's noise that is correlated in space: covariance `sill` f(distance / range).
+
+    type      a function of `qexp.forward.covariance`: "exponential" or "gaussian"
+    sill      covariance of points that are infinitely close [m²]
+    range     distance at which the covariance is 1/e of it [m]
+    nugget    variance of the part that is independent from point to point, as estimated with the others [m²]; what
+              counts in an inversion are the errors of the points
+    """
+
+    type: str
+    sill: float
+    range: float
+    nugget: float = 0.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """The points of one satellite track, or the components of GNSS stations.
+
+    x, y          (point,)    position east and north in the observation's coordinate reference system [m]
+    displacement  (point,)    along the direction, positive toward it [m]; not finite where it is not observed
+    error         (point,)    standard deviation of the noise that is independent from point to point [m]
+    direction     (point, 3)  unit vector east, north, up: from the ground toward the satellite, or a component of a
+                              GNSS station
+    observed      (point,)    whether the point counts
+    elevation     (point,)    above the level from which depths count [m], or None
+    noise                     the correlated part of the noise, or None
+    """
+
+    name: str
+    kind: Kind
+    x: Array
+    y: Array
+    displacement: Array
+    error: Array
+    direction: Array
+    observed: NDArray[np.bool_]
+    elevation: Array | None = None
+    noise: CorrelatedNoise | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of points that count."""
+        return int(self.observed.sum())
+
+    def kept(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
+        """The track with these points only, in their order."""
+        of_points = {name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None}
+        return Track(self.name, self.kind, **of_points, noise=self.noise)
+
+    def seen(self) -> Track:
+        """The track with the points that count."""
+        return self.kept(self.observed)
+
+
+ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One or several tracks in one coordinate reference system.
+
+    crs  as the Open Geospatial Consortium's well-known text, or None for plain metres
+    """
+
+    tracks: tuple[Track, ...]
+    crs: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of points that count."""
+        return sum(track.size for track in self.tracks)
+
+    def track(self, name: str) -> Track:
+        return next(one for one in self.tracks if one.name == name)
+
+
+def require_sound(observation: Observation, source: str) -> Observation:
+    """The observation itself. Raises QexpError that lists all that is wrong with it, `source` ahead of each line."""
+    wrong = [f"{source}: {problem}" for problem in _problems(observation)]
+    if wrong:
+        raise QexpError("\n".join(wrong))
+    return observation
+
+
+def _problems(observation: Observation) -> Iterator[str]:
+    names = [track.name for track in observation.tracks]
+    if not names:
+        yield "there is no track in it"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{names.count(name)} tracks are named '{name}'; each needs a name of its own"
+    for track in observation.tracks:
+        for problem in _problems_of(track):
+            yield f"track '{track.name}': {problem}"
+
+
+def _problems_of(track: Track) -> Iterator[str]:
+    if track.size == 0:
+        yield f"none of its {len(track.x):,} points is observed; all are masked or missing"
+        return
+    seen = track.seen()
+    for name in ("x", "y", "displacement", "error"):
+        missing = int((~np.isfinite(getattr(seen, name))).sum())
+        if missing:
+            yield f"'{name}' is missing or infinite at {missing:,} of {seen.size:,} points; mask them"
+    if bad := int((seen.error <= 0).sum()):
+        yield f"the error of {bad:,} points is not positive; give each a standard deviation in m"
+    length = np.linalg.norm(seen.direction, axis=1)
+    if bad := int((~(np.abs(length - 1) <= UNIT_TOLERANCE)).sum()):
+        yield (
+            f"the line of sight is no unit vector at {bad:,} points: lengths are {np.nanmin(length):g} to "
+            f"{np.nanmax(length):g}, but must be 1; check the order of the columns"
+        )
+    elif track.kind == "radar" and (bad := int((seen.direction[:, 2] <= 0).sum())):
+        yield (
+            f"the line of sight points down at {bad:,} points, but must lead from the ground to the satellite; turn "
+            "its sign, and that of the displacements if they count away from the satellite"
+        )
