@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -99,6 +99,11 @@ LONGEST_SHOWN = 200
 def shortened(text: str) -> str:
     """A user's input, shortened for an error."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list, and how many there are besides: `a, b, c, d, e and 7 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def pointer(path: Iterable[str | int]) -> str:

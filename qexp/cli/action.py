@@ -8,6 +8,7 @@ import typer
 
 from qexp import api
 from qexp.cli import completion
+from qexp.cli.arguments import RUNS
 from qexp.cli.console import JsonOption, WorkspaceOption, error, message, print_json, print_table, result
 from qexp.errors import QexpError
 from qexp.workspace import find
@@ -21,14 +22,7 @@ def action(
             autocompletion=completion.actions,
         ),
     ] = None,
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN...",
-            help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    runs: Annotated[list[str] | None, RUNS] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:

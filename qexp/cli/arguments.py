@@ -17,14 +17,12 @@ MANY = 10_000
 """Starting more runs at once needs --yes."""
 
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
-RunsArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN...",
-        help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
-        autocompletion=completion.runs,
-    ),
-]
+RUNS = typer.Argument(
+    metavar="RUN...",
+    help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
+    autocompletion=completion.runs,
+)
+RunsArgument = Annotated[list[str], RUNS]
 RunOption = Annotated[
     str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)
 ]

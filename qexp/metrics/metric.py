@@ -114,6 +114,11 @@ def with_training_mean(metrics: Metrics, mean: ArrayLike) -> dict[str, Metric]:
     }
 
 
+def needs_training_mean(metrics: Metrics) -> bool:
+    """Whether a metric of an output depends on the mean of the training targets."""
+    return any(metric.against is not None for metric in metrics.values())
+
+
 def evaluate(metrics: Metrics, estimate: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     """All the metrics of one output."""
     estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))

@@ -17,7 +17,7 @@ from typing import Any
 
 from qexp.analysis.comparison.seed_groups import SeedGroup
 from qexp.analysis.comparison.spec_diff import differences
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.files import make_folder
 from qexp.metrics.meaning import HIGHEST, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
@@ -234,8 +234,7 @@ def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -
     if type_name(first) != type_name(second):
         return "evaluated by different programs, whose test samples cannot be compared"
     paths = list(differences([type_of(one).test_part(dict(one)) for one in (first, second)]))
-    shown = ", ".join(paths[:SHOWN_PATHS]) + (f" and {len(paths) - SHOWN_PATHS} more" if paths[SHOWN_PATHS:] else "")
-    return f"evaluated on different test parts: {shown} differ" if paths else None
+    return f"evaluated on different test parts: {some(paths, SHOWN_PATHS)} differ" if paths else None
 
 
 def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:

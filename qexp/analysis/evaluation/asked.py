@@ -75,6 +75,11 @@ class Asked:
     def run_seed(self) -> int:
         return self.directory.record().seed
 
+    @cached_property
+    def trained(self) -> Any:
+        """The dataset that the run was trained on. Raises DatasetError if it is not there any more, or has changed."""
+        return assemble.dataset_of(self.spec["dataset"], self.tables, self.workspace)
+
     @property
     def outputs(self) -> list[str]:
         return list(self.spec["outputs"])
@@ -124,8 +129,3 @@ class Judged:
 def one_of(words: Sequence[str]) -> str:
     """`train, test or all`."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def trained_dataset(asked: Asked) -> Any:
-    """The dataset that the run was trained on. Raises DatasetError if it is not there any more, or has changed."""
-    return assemble.dataset_of(asked.spec["dataset"], asked.tables, asked.workspace)

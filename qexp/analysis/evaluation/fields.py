@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from qexp import assemble
-from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged, trained_dataset
+from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged
 from qexp.assemble import places
 from qexp.datasets.array_cache import content_hash
 from qexp.datasets.gridded import EvaluatedFrames, Frames, alike
 from qexp.datasets.gridded.folders import NETCDF, FieldError, FieldFolder, field_folders, open_folder
 from qexp.datasets.gridded.frames import THICKNESS, cached_frames
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
-from qexp.errors import DatasetError, NotFoundError, QexpError
+from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import Metrics
 from qexp.models.inversion import Inversion
@@ -42,7 +42,9 @@ def judged(asked: Asked) -> Judged:
     frames = [_frames(asked, place, document) for place in found]
     fields = EvaluatedFrames(frames, _vectors(document), threshold)
     if threshold is not None and (lacking := [one.name for one in frames if THICKNESS not in one.variables]):
-        raise QexpError(f"{_some(lacking)} of {asked.name} has no thickness '{THICKNESS}' to compare with 'threshold'")
+        raise QexpError(
+            f"{some(lacking, SHOWN)} of {asked.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+        )
     _require_sizes(asked, frames)
     prints = {source.name: _fingerprint(source) for source in sources}
     content = hashlib.sha256("\n".join(f"{name} {prints[name]}" for name in sorted(prints)).encode()).hexdigest()
@@ -92,7 +94,9 @@ def _below(root: Path, file: str | None) -> list[Place]:
 def _require_different_names(found: Sequence[Place]) -> None:
     names = [folder.name for folder, _ in found]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise QexpError(f"several folders are called {_some(twice)}; errors are listed by folder: evaluate one part")
+        raise QexpError(
+            f"several folders are called {some(twice, SHOWN)}; errors are listed by folder: evaluate one part"
+        )
 
 
 def _with_truth(asked: Asked, place: Place, document: Mapping[str, Any]) -> FieldFolder:
@@ -131,7 +135,7 @@ def _other_cells(asked: Asked, frames: Sequence[Frames]) -> list[str]:
     trained = ", ".join(f"{y:g} x {x:g} m" for y, x in known)
     (y, x) = others[0].spacing or (0.0, 0.0)
     return [
-        f"{_some([one.name for one in others])}: the cells are {y:g} x {x:g} m, but the network was trained on "
+        f"{some([one.name for one in others], SHOWN)}: the cells are {y:g} x {x:g} m, but the network was trained on "
         f"{trained}, and does not adapt to the cell size"
     ]
 
@@ -159,19 +163,20 @@ def _fingerprint(source: FieldFolder) -> str:
 def _independence(asked: Asked, sources: Sequence[FieldFolder]) -> Independence:
     """Whether no folder has the files of one that the run was trained on, or its name."""
     try:
-        trained = trained_dataset(asked)
+        trained = asked.trained
         file = asked.spec["dataset"].get("file")
         tested = [_hashes(open_folder(frames.folder, file), asked) for frames in trained.test.folders]
         known = {frames.name: _hashes(open_folder(frames.folder, file), asked) for frames in trained.training_folders}
     except (DatasetError, FieldError) as error:
         return Independence(None, (f"the fields that the run was trained on cannot be read: {error}",))
+    hashes = {source.name: _hashes(source, asked) for source in sources}
     everything = set().union(*known.values())
-    same = [source.name for source in sources if _hashes(source, asked) & everything]
+    same = [name for name, own in hashes.items() if own & everything]
     # Folders of the dataset's own test part may be numbered like those of its training part.
-    elsewhere = [source.name for source in sources if _hashes(source, asked) not in tested]
+    elsewhere = [name for name, own in hashes.items() if own not in tested]
     alike_named = [name for name in elsewhere if name in known and name not in same]
-    shared = [f"folders with fields that were trained on: {_some(same)}"] if same else []
-    doubts = [f"folders with the names of training folders, but other fields: {_some(alike_named)}"]
+    shared = [f"folders with fields that were trained on: {some(same, SHOWN)}"] if same else []
+    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"
     return Independence.of(shared, doubts if alike_named else [], f"no folder has {compared} of a training folder")
 
@@ -180,7 +185,3 @@ def _hashes(source: FieldFolder, asked: Asked) -> set[str]:
     """Hashes of the files of a folder that identify it: those with outputs, since others may be shared by all."""
     named = [path for path in source.files if path.stem in asked.outputs]
     return {content_hash(path) for path in named or source.files}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

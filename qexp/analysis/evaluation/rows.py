@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from qexp import assemble, files
-from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged, trained_dataset
-from qexp.datasets.splits import Rows, Split, SplitError
+from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence, Judged
+from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import FORMATS, TabularDataset
-from qexp.errors import DatasetError, NotFoundError, QexpError
+from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.estimates import estimate_of, spread_of
 from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
-from qexp.metrics.metric import Metrics, with_training_mean
+from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
@@ -163,12 +163,10 @@ def _require_variables(asked: Asked, dataset: TabularDataset) -> None:
 
 def _rows(asked: Asked, dataset: TabularDataset, part: str) -> Rows:
     """The rows of a part, as the run's split divides the rows of this table."""
-    every = np.arange(len(dataset), dtype=np.int64)
     if part == ALL:
-        return every
-    split: Split = built(asked.tables["splits"], asked.spec["split"])
+        return np.arange(len(dataset), dtype=np.int64)
     try:
-        folds = split.folds(every, dataset.column, Seeds(asked.run_seed).numpy("folds"))
+        folds = _folds(asked, dataset)
     except (SplitError, TableError) as error:
         raise QexpError(f"--part {part}: {dataset.path} cannot be divided as the run's rows were: {error}") from None
     if len(folds) != 1:
@@ -216,8 +214,8 @@ def _evaluated(
         of_output = with_training_mean(metrics[output], mean := means[output])
         results[output] = evaluate_metrics(of_output, estimate, truth)
         intervals[output] = bootstrap.intervals(of_output, estimate, truth, attempt.seed, drawn)
-        if tables.by is not None:
-            errors += of_groups(tables.by, tables.texts(tables.by), output, metrics[output], estimate, truth, mean)
+        if tables.by is not None and groups is not None:
+            errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, mean)
         unit = units.get(output, "")
         of_limits = described(output, limits_of(attempt.spec).get(output, NO_LIMITS), unit, [estimate])
         for name, values, words, more in (
@@ -264,7 +262,7 @@ def _write(
 def _independence(asked: Asked, tables: Tables) -> Independence:
     """Whether no row has the inputs of a training row, and none is of a group, or has an identifier, of one."""
     try:
-        trained = trained_dataset(asked)
+        trained = asked.trained
     except DatasetError as error:
         return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
     rows = _trained_on(asked, trained)
@@ -280,25 +278,29 @@ def _independence(asked: Asked, tables: Tables) -> Independence:
         compared.append(name)
         both = sorted(set(trained.column(name)[rows].tolist()) & set(tables.texts(name).tolist()))
         if both:
-            shared.append(f"of the same {name} as rows that were trained on: {_some(both)}")
+            shared.append(f"of the same {name} as rows that were trained on: {some(both, SHOWN)}")
     unknown = [] if compared else ["no row has the inputs of a training row, but nothing says where the rows are from"]
     return Independence.of(shared, unknown, f"compared with the training rows: inputs, {', '.join(compared)}")
 
 
 def _trained_on(asked: Asked, trained: TabularDataset) -> Rows:
     """The rows that some network of the run was trained on."""
+    return np.unique(np.concatenate([fold.train for fold in _folds(asked, trained)]))
+
+
+def _folds(asked: Asked, dataset: TabularDataset) -> list[Fold]:
+    """The rows of a table as the run's split divides them. Raises SplitError or TableError."""
     split: Split = built(asked.tables["splits"], asked.spec["split"])
-    folds = split.folds(np.arange(len(trained)), trained.column, Seeds(asked.run_seed).numpy("folds"))
-    return np.unique(np.concatenate([fold.train for fold in folds]))
+    return split.folds(np.arange(len(dataset), dtype=np.int64), dataset.column, Seeds(asked.run_seed).numpy("folds"))
 
 
 def _training_means(asked: Asked, metrics: Mapping[str, Metrics]) -> dict[str, float]:
     """Output → the mean of its training targets; NaN if the training data are gone, or if no metric needs it."""
     means = dict.fromkeys(asked.outputs, math.nan)
-    if not any(metric.against is not None for of in metrics.values() for metric in of.values()):
+    if not any(map(needs_training_mean, metrics.values())):
         return means
     try:
-        trained = trained_dataset(asked)
+        trained = asked.trained
     except DatasetError:
         return means
     rows = _trained_on(asked, trained)
@@ -308,7 +310,3 @@ def _training_means(asked: Asked, metrics: Mapping[str, Metrics]) -> dict[str, f
 def _keys(variables: Sequence[Array]) -> list[bytes]:
     """The inputs of each row in single precision, in which networks see them."""
     return [row.tobytes() for row in np.concatenate(variables, axis=1).astype(np.float32)]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

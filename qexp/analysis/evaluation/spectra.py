@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from qexp import assemble
-from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of, trained_dataset
+from qexp.analysis.evaluation.asked import ALL, PARTS, TEST, TRAIN, Asked, Independence, Judged, one_of
 from qexp.assemble import overlap
 from qexp.assemble.kinds.spectra import divided, hidden_of, labelled
 from qexp.datasets.spectra import SpectraDataset, SpectrumSamples
 from qexp.datasets.spectra.folders import SPECTRA
 from qexp.datasets.splits import Rows
 from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
-from qexp.metrics.metric import Metrics, with_training_mean
+from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
 from qexp.models.inversion import Inversion
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import spectra
@@ -125,10 +125,10 @@ class _EvaluatedSpectra(SpectrumSamples):
 
 def _training_mean(asked: Asked, metrics: Mapping[str, Metrics]) -> float:
     """The mean of the run's training targets; NaN if its data are gone, or if no metric needs it."""
-    if not any(metric.against is not None for of in metrics.values() for metric in of.values()):
+    if not any(map(needs_training_mean, metrics.values())):
         return math.nan
     try:
-        trained, seeds = trained_dataset(asked), Seeds(asked.run_seed)
+        trained, seeds = asked.trained, Seeds(asked.run_seed)
     except DatasetError:
         return math.nan
     rows = labelled(asked.spec, divided(asked.spec, trained, asked.tables, seeds)[0], seeds)

@@ -120,8 +120,7 @@ class FieldsView(View[GriddedDataset, Patches]):
                 (float(samples["column"].values[index]), float(samples["row"].values[index]), float(side), float(side))
                 for index in of_frame
             ]
-            fields = {name: values[0] for name, values in frames.read(self._variables, number, number + 1).items()}
-            ice = self._ice(fields)
+            fields, ice = self._frame(frames, number)
             shown = {name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables}
             made.append(FieldSample(self._words(samples, of_frame[0], *frames.size), shown, outlines))
         return made
@@ -132,11 +131,12 @@ class FieldsView(View[GriddedDataset, Patches]):
         needed = [THICKNESS] if self.dataset.threshold is not None else []
         return list(dict.fromkeys([*self.dataset.variables, *needed]))
 
-    def _ice(self, fields: dict[str, Array]) -> Any:
-        """Where there is more ice than the threshold; everywhere if there is none."""
+    def _frame(self, frames: Frames, number: int) -> tuple[dict[str, Array], Any]:
+        """The fields of a frame, and where there is more ice than the threshold; everywhere if there is none."""
+        fields = {name: values[0] for name, values in frames.read(self._variables, number, number + 1).items()}
         if self.dataset.threshold is None:
-            return np.ones(next(iter(fields.values())).shape, dtype=bool)
-        return fields[THICKNESS] > self.dataset.threshold
+            return fields, np.ones(next(iter(fields.values())).shape, dtype=bool)
+        return fields, fields[THICKNESS] > self.dataset.threshold
 
     def _by_folder(self, title: str) -> Pictures:
         """The mean of the first input in frames of all parts, by folder."""
@@ -144,8 +144,7 @@ class FieldsView(View[GriddedDataset, Patches]):
         groups, parts, values = [], [], []
         for part, patches in self.parts.items():
             for frames, number in _spread_over(patches):
-                fields = {one: field[0] for one, field in frames.read(self._variables, number, number + 1).items()}
-                ice = self._ice(fields)
+                fields, ice = self._frame(frames, number)
                 groups.append(frames.name)
                 parts.append(part)
                 values.append(float(fields[name][ice].mean(dtype=np.float64)) if ice.any() else np.nan)
@@ -165,8 +164,7 @@ class FieldsView(View[GriddedDataset, Patches]):
         """Variable → its values in the cells of the chosen frames that have ice."""
         found: dict[str, list[Array]] = {name: [] for name in self.dataset.variables}
         for frames, number in self._chosen:
-            fields = {name: values[0] for name, values in frames.read(self._variables, number, number + 1).items()}
-            ice = self._ice(fields)
+            fields, ice = self._frame(frames, number)
             for name, values in found.items():
                 values.append(fields[name][ice])
         return {name: np.concatenate(values) for name, values in found.items()}

@@ -19,10 +19,11 @@ from qexp.assemble.networks import network_of
 from qexp.assemble.splits import one_fold
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets.spectra import MASK, SPECTRUM, SpectraDataset, SpectrumSamples
-from qexp.datasets.spectra.rows import PARTS, VALIDATION, some
+from qexp.datasets.spectra.rows import PARTS, VALIDATION
 from qexp.datasets.spectra.samples import MOST_TO_FIT
 from qexp.datasets.splits import Rows, SplitError
 from qexp.datasets.transforms.transform import Transform
+from qexp.errors import some
 from qexp.models.modules.masked_autoencoder import Encoder
 from qexp.models.modules.spectrum_patches import hidden_channels, seen_count
 from qexp.models.network import Network

@@ -20,7 +20,7 @@ from qexp.datasets.gridded.frames import THICKNESS, Frames, cached_frames
 from qexp.datasets.gridded.mappings import KNOWN_VECTORS
 from qexp.datasets.gridded.patches import Numbers, Part, Patches, Vector
 from qexp.did_you_mean import suggestion
-from qexp.errors import DatasetError
+from qexp.errors import DatasetError, some
 
 Where = tuple[str | int, ...]
 
@@ -262,7 +262,7 @@ class GriddedDataset:
                     rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
                     spacings.setdefault(rounded, []).append(frames.name)
         if len(spacings) > 1:
-            listed = "; ".join(f"{y:g} × {x:g} m in {_some(names)}" for (y, x), names in spacings.items())
+            listed = "; ".join(f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items())
             self.warnings.append(
                 f"the cells have different sizes: {listed}; a network does not know the size of its cells"
             )
@@ -272,10 +272,6 @@ class GriddedDataset:
 
 def _nothing_to_compare_with(folder: Path) -> tuple[Where, str]:
     return ("threshold",), f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _refuse(found: Iterator[tuple[Where, str]]) -> None:

@@ -26,12 +26,11 @@ from qexp.datasets.spectra.rows import (
     SpectrumSource,
     depth_like,
     depths_of,
-    some,
 )
 from qexp.datasets.spectra.tables import SpectrumTable
 from qexp.datasets.splits import SplitError
 from qexp.did_you_mean import suggestion
-from qexp.errors import DatasetError
+from qexp.errors import DatasetError, some
 from qexp.rows.formats import FORMATS
 
 SPECTRUM, MASK = "spectrum", "mask"

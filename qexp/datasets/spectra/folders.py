@@ -14,7 +14,8 @@ import numpy as np
 
 from qexp.datasets.array_cache import Array
 from qexp.datasets.spectra.counts import BYTE_ORDER_MARK, counts_in
-from qexp.datasets.spectra.rows import BLOCK, ERROR, TEST, TRAIN, VALIDATION, Findings, Labels, SpectrumRows, some
+from qexp.datasets.spectra.rows import BLOCK, ERROR, TEST, TRAIN, VALIDATION, Findings, Labels, SpectrumRows
+from qexp.errors import some
 from qexp.rows.csv import read_records
 from qexp.rows.values import TableError, number
 

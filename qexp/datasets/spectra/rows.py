@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.array_cache import Array
-from qexp.errors import DatasetError
-from qexp.rows.values import SHOWN, number
+from qexp.errors import DatasetError, some
+from qexp.rows.values import number
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
@@ -125,11 +125,6 @@ class Labels:
             findings.add(f"{path}: no spectrum has a number for '{self._target}'", where=("target",))
         without = f"they have no number for '{self._target}': {some(self._without)}"
         return [f"{len(self._without):,} of {self._count:,} spectra are left out, because {without}"]
-
-
-def some(names: list[str]) -> str:
-    """`a, b, c, d, e and 7 more`."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def depth_like(columns: Iterable[str]) -> str:

@@ -47,7 +47,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     require_seed(order.seed)
     tagging.require_valid(order.tags, order.note)
     if (workspace.runs / order.to).exists():
-        raise QexpError(f"a run {order.to} exists already; choose another name with --to")
+        raise _taken(order.to)
     experience = experience_of(order, workspace)
     if not type_of(experience.document).trains:
         raise QexpError(f"the experience {experience.name} runs a program and has no network that weights could fit")
@@ -66,7 +66,11 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
             lambda draft: _fill(draft, order, account, model, transforms, experience, spec, workspace),
         )
     except FileExistsError:
-        raise QexpError(f"a run {order.to} exists already; choose another name with --to") from None
+        raise _taken(order.to) from None
+
+
+def _taken(name: str) -> QexpError:
+    return QexpError(f"a run {name} exists already; choose another name with --to")
 
 
 def _fill(
