@@ -125,6 +125,22 @@ def _put(temporary: Path, path: Path) -> None:
     sync_folder(path.absolute().parent)
 
 
+def put_folder(draft: Path, place: Path, before: Path) -> None:
+    """Give a complete folder its name. An old folder of that name is moved to `before`, and back if that fails.
+
+    All three are on one file system. Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        place.rename(before)
+    try:
+        draft.rename(place)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            before.rename(place)
+        raise
+    sync_folder(place.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder, so that renamed and new files in it survive a power failure."""
     with suppress(OSError):  # some file systems do not sync folders

@@ -53,14 +53,10 @@ def published(directory: RunDirectory, name: str, folder: Path, force: bool, exi
             if not force and exists():
                 return False
             (folder / DRAFT_LOCK).unlink(missing_ok=True)
-            if target.exists():  # with --force, or without a record, as no evaluation is
-                old = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{name[:100]}-", dir=directory.evaluations))
-                target.rename(old / "old")
-                folder.rename(target)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                folder.rename(target)
+            # One exists with --force, or without a record, as no evaluation is.
+            old = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{name[:100]}-", dir=directory.evaluations))
+            files.put_folder(folder, target, old / target.name)
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
-    files.sync_folder(directory.evaluations)
     return True

@@ -168,14 +168,7 @@ def _place(contents: Mapping[str, bytes], target: Path) -> None:
             draft.mkdir(mode=0o755)
             for name, content in contents.items():
                 files.write_bytes(draft / name, content)
-            if place.exists():
-                place.rename(before)
-            try:
-                draft.rename(place)
-            except BaseException:
-                if before.exists():
-                    before.rename(place)
-                raise
+            files.put_folder(draft, place, before)
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     _clear(place)

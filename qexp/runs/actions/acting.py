@@ -176,10 +176,7 @@ def _put(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     if record["state"] != "done" and _is_done(target):
         target = failed
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}--", dir=target.parent))
-    with suppress(FileNotFoundError):
-        target.rename(old / target.name)
-    draft.rename(target)
-    files.sync_folder(target.parent)
+    files.put_folder(draft, target, old / target.name)
     shutil.rmtree(old, ignore_errors=True)
     if target != failed:
         shutil.rmtree(failed, ignore_errors=True)
