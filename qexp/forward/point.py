@@ -1,9 +1,11 @@
-"""Point sources of deformation in an elastic half-space."""
+"""Point sources of deformation in an elastic half-space, and a small sphere."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from qexp.forward.burial import require_below_ground, require_positive
 
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
@@ -21,7 +23,7 @@ def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     Mogi (1958), Bull. Earthq. Res. Inst. Univ. Tokyo 36, 99-134, written for a volume change.
     """
     east, north, depth, volume_change = source[:, None, :].unbind(-1)
-    _require_positive(depth)
+    require_positive("depth", depth, "in metres downwards")
     along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
     squared_distance = offset.square().sum(dim=-1, keepdim=True)
@@ -41,7 +43,7 @@ def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     handful of operations touch every pixel, in blocks. Raises ValueError if a depth is not positive.
     """
     source_east, source_north, depth, volume_change = source[:, None, :].unbind(-1)
-    _require_positive(depth)
+    require_positive("depth", depth, "in metres downwards")
     strength = (1 - poisson_ratio) / torch.pi * volume_change
     toward_east, toward_north, toward_up = (strength[..., None] * direction[:, None, :]).unbind(-1)
     along_east, along_north = east - source_east, north - source_north
@@ -56,6 +58,30 @@ def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     return image
 
 
-def _require_positive(depth: Tensor) -> None:
-    if not (depth > 0).all():
-        raise ValueError(f"depth must be positive, in metres downwards; the least is {depth.min():g}")
+def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by spherical cavities under pressure.
+
+    source    (batch, 5)           east, north, depth of the centre, radius [m], pressure over shear modulus
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Both orders of McTigue's expansion in radius over depth. The third power is that of `mogi`, with a volume
+    change of pi radius^3 pressure / shear modulus. The sixth is the answer of the cavity to the stress that the
+    free surface reflects onto it, with nu Poisson's ratio, d the depth and R the distance from the centre:
+
+        u = (1 - nu) a^3 P/mu r/R^3 [1 + (a/d)^3 (15 (2 - nu) (d/R)^2 - 2 (1 + nu)) / (4 (7 - 5 nu))]
+
+    Deviations are of the order (a/d)^8. Raises ValueError if a sphere breaks the surface or its radius is not positive.
+    McTigue (1987), J. Geophys. Res. 92(B12), 12931-12940, equations 52 and 53 in closed form.
+    """
+    require_positive("radius", source[:, 3], "in metres")
+    require_below_ground(source[:, 2], source[:, 3])
+    east, north, depth, radius, pressure = source[:, None, :].unbind(-1)
+    along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
+    offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
+    squared_distance = offset.square().sum(dim=-1)
+    reflected = (15 * (2 - poisson_ratio) * depth**2 / squared_distance - 2 * (1 + poisson_ratio)) / (
+        4 * (7 - 5 * poisson_ratio)
+    )
+    strength = (1 - poisson_ratio) * pressure * radius**3 / squared_distance**1.5
+    return (strength * (1 + (radius / depth) ** 3 * reflected))[..., None] * offset

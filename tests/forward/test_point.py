@@ -3,9 +3,12 @@ import math
 import pytest
 import scipy.integrate
 import torch
+from torch.autograd.functional import jacobian
 
 from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
-from qexp.forward.point import mogi, mogi_image
+from qexp.forward.point import mctigue, mogi, mogi_image
+from tests.half_space import by_moments, stress
+from tests.half_space import image as image_of_the_surface
 
 DOUBLE = torch.float64
 DEPTH, VOLUME_CHANGE = 3000.0, 1e6
@@ -204,3 +207,67 @@ def test_single_precision_is_good_to_a_few_parts_in_a_million_in_metres():
     torch.testing.assert_close(
         mogi(source.float(), stations.float()).double(), mogi(source, stations), rtol=2e-6, atol=0
     )
+
+
+STATIONS = torch.tensor([[0.0, 0.0], [1200.0, 500.0], [-3000.0, 2500.0]], dtype=DOUBLE)
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+def test_a_sphere_much_smaller_than_its_depth_is_a_point_source_of_its_volume_change(poisson_ratio):
+    sphere, point = sources([100.0, 50.0, 5000.0, 5.0, 0.02]), sources([100.0, 50.0, 5000.0, math.pi * 5**3 * 0.02])
+    torch.testing.assert_close(
+        mctigue(sphere, STATIONS, poisson_ratio), mogi(point, STATIONS, poisson_ratio), rtol=1e-8, atol=0
+    )
+
+
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+def test_the_second_order_of_a_sphere_is_the_moment_that_answers_the_stress_reflected_by_the_surface(poisson_ratio):
+    nu, depth = poisson_ratio, 2000.0
+    centre = torch.tensor([0.0, 0.0, depth], dtype=DOUBLE)
+    # Under pressure 1 a cavity of radius 1 acts as an isotropic moment; the surface reflects this strain onto it:
+    moment = 2 * math.pi * (1 - nu) / (1 - 2 * nu)
+
+    def reflected(receiver):
+        gradient = jacobian(lambda at: image_of_the_surface(receiver, at, nu), centre, create_graph=True)
+        return moment * torch.einsum("ijj->i", gradient)
+
+    gradient = jacobian(reflected, centre)
+    strain = (gradient + gradient.T) / 2
+    # Eshelby (1957): what a sphere must strain by itself to be free of stress, the reflected one included.
+    mean = strain.trace() / 3 * torch.eye(3, dtype=DOUBLE)
+    own = mean / (1 - (1 + nu) / (3 * (1 - nu))) + (strain - mean) / (1 - 2 * (4 - 5 * nu) / (15 * (1 - nu)))
+    expected = by_moments(4 / 3 * math.pi * stress(own, nu)[None], centre[None], STATIONS, nu)
+    radius, pressure = 800.0, 0.01
+    first = mogi(sources([0.0, 0.0, depth, math.pi * radius**3 * pressure]), STATIONS, nu)[0]
+    second = mctigue(sources([0.0, 0.0, depth, radius, pressure]), STATIONS, nu)[0] - first
+    torch.testing.assert_close(second, pressure * radius**6 * expected, rtol=1e-10, atol=1e-15)
+
+
+def test_gradients_of_a_sphere_are_those_of_finite_differences():
+    batch = sources([0.1, -0.2, 1.0, 0.6, 2.0], [0.5, 0.3, 0.7, 0.1, -1.0]).requires_grad_()
+    stations = torch.tensor([[0.0, 0.0], [1.0, -0.5], [0.1, -0.2]], dtype=DOUBLE, requires_grad=True)
+    assert torch.autograd.gradcheck(mctigue, (batch, stations))
+
+
+def test_a_sphere_in_single_precision_or_with_stations_of_its_own_is_the_same():
+    batch = sources([100.0, 50.0, 5000.0, 900.0, 0.01], [-900.0, 20.0, 3000.0, 2500.0, -0.01])
+    own = STATIONS + torch.tensor([[[10.0, 0.0]], [[0.0, -700.0]]], dtype=DOUBLE)
+    together = mctigue(batch, own)
+    for index in range(2):
+        torch.testing.assert_close(together[index], mctigue(batch[index : index + 1], own[index])[0])
+    torch.testing.assert_close(mctigue(batch.float(), own.float()).double(), together, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("depth", "radius", "message"),
+    [
+        (1000.0, 1000.0, "source 1 breaks the surface: its centre is 1000 m deep and its top 1000 m above"),
+        (math.nan, 10.0, "depth must be positive"),
+        (1000.0, 0.0, "radius must be positive"),
+        (1000.0, math.nan, "radius must be positive"),
+    ],
+)
+def test_a_sphere_must_have_a_radius_and_lie_below_the_surface(depth, radius, message):
+    batch = sources([0.0, 0.0, 1000.0, 500.0, 0.01], [0.0, 0.0, depth, radius, 0.01])
+    with pytest.raises(ValueError, match=message):
+        mctigue(batch, STATIONS)
