@@ -36,6 +36,7 @@ from qexp.api.looking import (
     status,
     tree,
 )
+from qexp.api.observing import observe
 from qexp.api.run_handle import Run, open_run, open_runs
 from qexp.api.specs import Validation, init, schema, specs, tables, validate
 from qexp.api.training import (
@@ -83,6 +84,7 @@ __all__ = [
     "make_xrf",
     "matrix",
     "newest",
+    "observe",
     "open_run",
     "open_runs",
     "ordered",

@@ -26,6 +26,7 @@ from qexp.cli import (
     ls,
     matrix,
     note,
+    observe,
     predict,
     purge,
     reindex,
@@ -128,6 +129,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "reindex": reindex.reindex,
     },
     "Specs and data": {
+        "observe": observe.observe,
         "init": init.init,
         "specs": specs.specs,
         "validate": validate.validate,

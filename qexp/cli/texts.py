@@ -278,3 +278,20 @@ def columns(texts: Sequence[str]) -> dict[str, str] | list[int]:
             raise QexpError(f"--columns: '{shortened(name)}' is given two columns")
         given[name] = other
     return given
+
+
+def numbers_or_files(option: str, given: Sequence[str] | None) -> list[float | Path] | None:
+    """`["34", "incidence.tif"]` → 34.0 and a path; None where nothing is given."""
+    if given is None:
+        return None
+    read: list[float | Path] = []
+    for text in given:
+        try:
+            number = float(text)
+        except ValueError:
+            read.append(Path(text))
+            continue
+        if not math.isfinite(number):
+            raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
+        read.append(number)
+    return read

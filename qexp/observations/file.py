@@ -101,6 +101,19 @@ def _noise(tracks: tuple[Track, ...]) -> dict[str, Any]:
     return made
 
 
+def is_observation(path: Path) -> bool:
+    """Whether a file is an observation file, whatever its state."""
+    import h5py
+
+    if path.suffix.lower() not in (".nc", ".nc4") or not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path) as opened:
+            return bool(opened.attrs.get("qexp_format") == FORMAT)
+    except DAMAGED:
+        return False
+
+
 def read_observation(path: Path) -> Observation:
     """Read an observation file. Raises QexpError for anything else, and for one that is not sound."""
     import xarray

@@ -1,0 +1,1 @@
+"""Files of observations become one observation, with the noise of each track."""

@@ -1,0 +1,120 @@
+"""Files are read, brought into one coordinate reference system, and written as one observation file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from qexp.analysis.observing.summary import TrackSummary, summary_of
+from qexp.did_you_mean import suggestion
+from qexp.errors import NotFoundError, QexpError
+from qexp.observations.file import write_observation
+from qexp.observations.observation import Observation, require_sound
+from qexp.observations.projection import in_one_system
+from qexp.observations.readers import READERS, Reader, reader_of
+from qexp.observations.reading import Asked, Reading
+
+PER_FILE = ("name", "error", "incidence", "heading", "look")
+"""What may be asked of each file: one value for all, or one for each in order."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An observation, and what a user should know of it."""
+
+    observation: Observation
+    tracks: Sequence[TrackSummary]
+    warnings: Sequence[str]
+    files: Sequence[Path]
+    """What was written."""
+
+
+def observe(
+    sources: Sequence[Path],
+    stations: Sequence[Path],
+    asked: Mapping[str, Any],
+    to: Path | None = None,
+    overwrite: bool = False,
+    history: str = "",
+) -> Observed:
+    """Read files of satellite tracks and of GNSS stations as one observation, and write it.
+
+    stations  files that are read as GNSS tables, whatever their header
+    asked     fields of `Asked`; those in PER_FILE one value, or a sequence with one for each of `sources`
+    to        the observation file; None: nothing is written
+    Raises QexpError before anything is written.
+    """
+    if to is not None:
+        require_target(to, overwrite)
+    chosen = list(_chosen(sources, stations, asked))
+    _require_effect(chosen, asked)
+    readings: dict[str, Reading] = {}
+    for path, reader, one in chosen:
+        if str(path) in readings:
+            raise QexpError(f"{path} is given twice")
+        readings[str(path)] = reader.read(path, one)
+    observation = in_one_system(readings, asked.get("crs"))
+    require_sound(observation, _sources(readings))
+    warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
+    files = []
+    if to is not None:
+        write_observation(observation, to, history)
+        files.append(to)
+    return Observed(observation, [summary_of(track) for track in observation.tracks], warnings, files)
+
+
+def _chosen(
+    sources: Sequence[Path], stations: Sequence[Path], asked: Mapping[str, Any]
+) -> Iterator[tuple[Path, Reader, Asked]]:
+    """Each file with its reader and what is asked of it."""
+    known = [field.name for field in fields(Asked)]
+    for name in asked:
+        if name not in known:
+            raise QexpError(f"nothing called '{name}' can be asked of a file; {suggestion(name, known)}")
+    if not sources and not stations:
+        raise QexpError("name at least one file")
+    given = {name: value for name, value in asked.items() if value is not None}
+    for index, path in enumerate(sources):
+        own = {name: _of_file(name, value, index, len(sources)) for name, value in given.items()}
+        yield path, reader_of(path), Asked(**own)
+    for path in stations:
+        if not path.is_file():
+            raise NotFoundError(f"{path}: there is no such file")
+        shared = {name: value for name, value in given.items() if name not in PER_FILE}
+        error = given.get("error")
+        one = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
+        yield path, READERS["gnss"], replace(Asked(**shared), error=None if isinstance(one, Sequence) else one)
+
+
+def _of_file(name: str, value: Any, index: int, count: int) -> Any:
+    if name not in PER_FILE or isinstance(value, str) or not isinstance(value, Sequence):
+        return value
+    if len(value) not in (1, count):
+        raise QexpError(f"--{name} is given {len(value)} times; give it once for all {count} files, or once for each")
+    if name == "name" and count > 1 and len(value) == 1:
+        raise QexpError(f"--name is given once, but there are {count} files; give each a name, in order")
+    return value[index % len(value)]
+
+
+def _require_effect(chosen: Sequence[tuple[Path, Reader, Asked]], asked: Mapping[str, Any]) -> None:
+    """Raises QexpError for something asked that no file's reader takes."""
+    for name, value in asked.items():
+        if value is not None and not any(name in reader.takes for _, reader, _ in chosen):
+            files = ", ".join(str(path) for path, _, _ in chosen)
+            raise QexpError(f"--{name.replace('_', '-')} has no effect on {files}; leave it out")
+
+
+def require_target(to: Path, overwrite: bool) -> None:
+    """Raises QexpError for an observation file that must not be written."""
+    if to.suffix.lower() not in (".nc", ".nc4"):
+        raise QexpError(f"--to {to}: an observation file is NetCDF; let its name end in .nc")
+    if to.exists() and not overwrite:
+        raise QexpError(f"{to} exists already; choose another name, or replace it with --overwrite")
+    if not to.absolute().parent.is_dir():
+        raise NotFoundError(f"--to {to}: there is no folder {to.parent}")
+
+
+def _sources(readings: Mapping[str, Reading]) -> str:
+    return next(iter(readings)) if len(readings) == 1 else f"{len(readings)} files"

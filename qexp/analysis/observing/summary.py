@@ -1,0 +1,49 @@
+"""What a track holds, in numbers: for messages, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.reading import angles_of
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """One track in numbers; lengths in m, angles in degrees."""
+
+    name: str
+    kind: str
+    points: int
+    """Points that count; of GNSS stations, components."""
+    masked: int
+    east: tuple[float, float]
+    north: tuple[float, float]
+    incidence: float | None
+    """Mean over the points; None for GNSS."""
+    heading: float | None
+    """Mean over the points, of a right-looking satellite; None for GNSS."""
+    rms: float
+    """Root mean square of the displacements."""
+    error: float
+    """Median standard deviation of the noise that is independent from point to point."""
+    noise: CorrelatedNoise | None
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summary_of(track: Track) -> TrackSummary:
+    seen = track.seen()
+    incidence = heading = None
+    if track.kind == "radar":
+        mean = seen.direction.mean(axis=0, keepdims=True)
+        incidence, heading = (float(angle[0]) for angle in angles_of(mean))
+    east, north = ((float(values.min()), float(values.max())) for values in (seen.x, seen.y))
+    return TrackSummary(
+        track.name, track.kind, seen.size, len(track.x) - seen.size, east, north, incidence, heading,
+        float(np.sqrt(np.mean(seen.displacement**2))), float(np.median(seen.error)), track.noise,
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""qexp observe"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qexp import api
+from qexp.cli import texts
+from qexp.cli.console import JsonOption, message, print_json, result, warning
+
+if TYPE_CHECKING:
+    from qexp.analysis.observing.observe import Observed
+    from qexp.analysis.observing.summary import TrackSummary
+
+FilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE...",
+        help="Text or CSV files with the points of a satellite track each, tables of GNSS stations, or observation "
+        "files to join.",
+    ),
+]
+ToOption = Annotated[Path | None, typer.Option("--to", metavar="OBS.nc", help="The observation file to write.")]
+GnssOption = Annotated[
+    list[Path] | None,
+    typer.Option("--gnss", metavar="FILE", help="A table of GNSS stations, whatever its header; repeat for more."),
+]
+NameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name", metavar="TRACK", help="Name of the track; repeat for each file. The file's name if left out."
+    ),
+]
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="WHAT=COLUMN,...|N,N,...",
+        help="What the columns of tables hold, by name or position from 1: east, north (or longitude, latitude), los, "
+        "error, los_east, los_north, los_up (or incidence, heading), elevation; of GNSS tables displacement_east, …, "
+        "error_east, …; or the positions of east, north, los, error and the vector, in this order.",
+    ),
+]
+UnitOption = Annotated[
+    str | None, typer.Option("--unit", metavar="m|cm|mm", help="Unit of displacements and errors; m if left out.")
+]
+ErrorOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--error",
+        metavar="NUMBER",
+        help="Standard deviation of displacements whose file has none, in the unit of --unit; once, or for each file.",
+    ),
+]
+CrsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--crs",
+        metavar="EPSG:CODE",
+        help="Coordinate reference system of the observation, and of coordinates whose file names none. Geographic "
+        "coordinates (EPSG:4326, or columns longitude and latitude) are projected to it, or to the UTM zone of their "
+        "centre.",
+    ),
+]
+IncidenceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--incidence",
+        metavar="DEGREES",
+        help="Incidence of files without lines of sight, from the vertical; once, or for each file.",
+    ),
+]
+HeadingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--heading",
+        metavar="DEGREES",
+        help="Direction of flight, clockwise from north, such as -10 or 190; once, or for each file.",
+    ),
+]
+LookOption = Annotated[
+    list[str] | None,
+    typer.Option("--look", metavar="right|left", help="Side to which the satellite looks; right if left out."),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing observation file.")]
+
+
+def observe(
+    files: FilesArgument = None,
+    to: ToOption = None,
+    gnss: GnssOption = None,
+    name: NameOption = None,
+    columns: ColumnsOption = None,
+    unit: UnitOption = None,
+    error: ErrorOption = None,
+    crs: CrsOption = None,
+    incidence: IncidenceOption = None,
+    heading: HeadingOption = None,
+    look: LookOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read observed displacements into one observation file, which qexp invert takes.
+
+    Each file is a track of its own. Text files without a header have the columns east, north, line-of-sight
+    displacement (m, positive toward the satellite), error, and the unit vector east, north, up from the ground to the
+    satellite. Points with missing numbers are masked. Without --to the observation is described only.
+    """
+    seen = api.observe(
+        files or [], to, gnss=gnss or [], overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]), name=name,
+        columns=texts.columns(columns) if columns else None, unit=unit, error=error, crs=crs,
+        incidence=texts.numbers_or_files("--incidence", incidence),
+        heading=texts.numbers_or_files("--heading", heading), look=look,
+    )  # fmt: skip
+    for text in seen.warnings:
+        warning(text)
+    if as_json:
+        print_json({"tracks": [track.document() for track in seen.tracks], "files": [str(path) for path in seen.files]})
+        return
+    _print(seen)
+
+
+def _print(seen: Observed) -> None:
+    for track in seen.tracks:
+        message(f"{track.name}: {_words(track)}")
+    for path in seen.files:
+        result(str(path))
+
+
+def _words(track: TrackSummary) -> str:
+    counted = "points" if track.kind == "radar" else "components of GNSS stations"
+    masked = f", {track.masked:,} masked" if track.masked else ""
+    (west, east), (south, north) = track.east, track.north
+    extent = f"{(east - west) / 1000:.4g} × {(north - south) / 1000:.4g} km"
+    view = ""
+    if track.incidence is not None and track.heading is not None:
+        view = f", incidence {track.incidence:.1f}°, heading {track.heading:.1f}°"
+    return f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error {track.error:.3g} m"

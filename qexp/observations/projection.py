@@ -1,0 +1,140 @@
+"""Coordinate reference systems: geographic coordinates become metres, and all tracks lie in one system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qexp.errors import QexpError
+from qexp.observations.observation import Array, Observation, Track
+from qexp.observations.reading import Reading
+
+if TYPE_CHECKING:
+    import pyproj
+
+LARGEST_IN_DEGREES = 10.0
+"""Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed off as metres."""
+
+
+def crs_of(text: str, source: str = "--crs") -> pyproj.CRS:
+    """Raises QexpError for a text that names no horizontal coordinate reference system."""
+    import pyproj
+
+    try:
+        found = pyproj.CRS.from_user_input(text)
+    except pyproj.exceptions.CRSError:
+        raise QexpError(f"{source} {text}: no coordinate reference system; write one as EPSG:32633") from None
+    if found.is_compound:
+        found = found.sub_crs_list[0]
+    if not (found.is_geographic or found.is_projected or found.is_engineering) or found.is_geocentric:
+        raise QexpError(f"{source} {text}: '{found.name}' has no east and north; write one such as EPSG:32633")
+    return found
+
+
+def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observation:
+    """All tracks in one system with metres.
+
+    readings  file → what was read from it
+    asked     the system to use; also that of coordinates whose file names none, which may be a geographic one
+    Without it: the first file's, or for geographic coordinates the UTM zone of their centre. Files that name no system
+    and none asked: plain metres.
+    Raises QexpError.
+    """
+    given = None if asked is None else crs_of(asked)
+    own = {source: _own(reading, given, source) for source, reading in readings.items()}
+    if given is None and len({crs is None for crs in own.values()}) > 1:
+        lacking = ", ".join(source for source, crs in own.items() if crs is None)
+        raise QexpError(f"{lacking}: names no coordinate reference system, but other files do; give --crs EPSG:…")
+    for source, reading in readings.items():
+        _require_plausible(source, reading.tracks, own[source])
+    target = _target(given, readings, own)
+    moved: list[Track] = []
+    for source, reading in readings.items():
+        crs = own[source]
+        same = crs is None or target is None or crs.equals(target, ignore_axis_order=True)
+        moved += reading.tracks if same else _moved(source, reading.tracks, crs, target)
+    return Observation(tuple(moved), None if target is None else target.to_wkt())
+
+
+def _own(reading: Reading, given: pyproj.CRS | None, source: str) -> pyproj.CRS | None:
+    return given if reading.crs is None else crs_of(reading.crs, f"{source}:")
+
+
+def _target(
+    given: pyproj.CRS | None, readings: Mapping[str, Reading], own: Mapping[str, pyproj.CRS | None]
+) -> pyproj.CRS | None:
+    if given is not None and not given.is_geographic:
+        return _in_metres(given)
+    first = next((crs for crs in own.values() if crs is not None and not crs.is_geographic), None)
+    if first is not None:
+        return _in_metres(first)
+    known = [(readings[source].tracks, crs) for source, crs in own.items() if crs is not None]
+    return utm_zone([track for tracks, _ in known for track in tracks]) if known else None
+
+
+def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
+    units = {axis.unit_name for axis in crs.axis_info[:2]}
+    if units - {"metre", "meter", "m"}:
+        raise QexpError(
+            f"the coordinate reference system '{crs.name}' counts in {', '.join(sorted(units))}; choose one in metres, "
+            "such as --crs EPSG:32633"
+        )
+    return crs
+
+
+def utm_zone(tracks: Sequence[Track]) -> pyproj.CRS:
+    """The zone of the centre of points in longitude and latitude [degrees]."""
+    import pyproj
+
+    x, y = (np.concatenate([getattr(track, name)[track.observed] for track in tracks]) for name in "xy")
+    if not len(x):
+        raise QexpError("none of the points is observed; all are masked or missing")
+    middle = np.radians(x)
+    longitude = np.degrees(np.arctan2(np.sin(middle).mean(), np.cos(middle).mean()))  # also across 180°
+    latitude = (y.min() + y.max()) / 2
+    if abs(latitude) > 84:
+        raise QexpError(f"no UTM zone at the latitude {latitude:g}°; choose a system with --crs, such as EPSG:3413")
+    zone = int((longitude + 180) // 6) % 60 + 1
+    return pyproj.CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def _moved(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target: pyproj.CRS | None) -> Iterator[Track]:
+    import pyproj
+
+    transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
+    for track in tracks:
+        x, y = (np.asarray(values, np.float64) for values in transformer.transform(track.x, track.y))
+        lost = track.observed & ~(np.isfinite(x) & np.isfinite(y))
+        if lost.any():
+            raise QexpError(
+                f"{source}: {lost.sum():,} points of '{track.name}' cannot be projected; are they in another system "
+                f"than '{crs.name if crs else ''}'?"
+            )
+        yield replace(track, x=x, y=y)
+
+
+def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None) -> None:
+    """Raises QexpError for degrees passed off as metres, and for metres passed off as degrees."""
+    for track in tracks:
+        x, y = track.x[track.observed], track.y[track.observed]
+        if not len(x):
+            continue
+        degrees = bool((np.abs(x) <= 360).all() and (np.abs(y) <= 90).all())
+        if crs is not None and crs.is_geographic:
+            if not degrees:
+                raise QexpError(
+                    f"{source}: x {_range(x)}, y {_range(y)} are not longitude and latitude in degrees; in metres, "
+                    "give their own system, such as --crs EPSG:32633, or swap the columns"
+                )
+        elif degrees and max(np.ptp(x), np.ptp(y)) < LARGEST_IN_DEGREES:
+            raise QexpError(
+                f"{source}: x {_range(x)}, y {_range(y)} look like longitude and latitude, not like metres; if so, "
+                "give --crs EPSG:4326; coordinates in km must be written in metres"
+            )
+
+
+def _range(values: Array) -> str:
+    return f"{values.min():.6g} to {values.max():.6g}"

@@ -1,0 +1,52 @@
+"""Readers of observations: which one knows a file, and what it takes from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from qexp.errors import NotFoundError, QexpError
+from qexp.observations.file import is_observation, read_observation
+from qexp.observations.gnss import is_gnss, read_gnss
+from qexp.observations.points import read_points
+from qexp.observations.reading import Asked, Reading
+from qexp.observations.text_table import is_text
+
+
+@dataclass(frozen=True)
+class Reader:
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, Asked], Reading]
+    takes: Collection[str]
+    """The fields of `Asked` that have an effect on such a file; those that have none are refused."""
+    help: str
+
+
+OF_TABLES = ("name", "crs", "columns", "unit", "error")
+
+
+def _read_again(path: Path, asked: Asked) -> Reading:
+    observation = read_observation(path)
+    return Reading(observation.tracks, observation.crs)
+
+
+READERS: dict[str, Reader] = {
+    "observation": Reader(is_observation, _read_again, ("crs",), "observation files, to be joined or changed"),
+    "gnss": Reader(is_gnss, read_gnss, OF_TABLES, "tables of GNSS stations"),
+    "points": Reader(
+        is_text, read_points, (*OF_TABLES, "incidence", "heading", "look"), "text and CSV files of points of a track"
+    ),
+}
+"""Name → reader; the first that recognises a file reads it."""
+
+
+def reader_of(path: Path) -> Reader:
+    """The reader of a file or folder. Raises NotFoundError, or QexpError if none knows it."""
+    if not path.exists():
+        raise NotFoundError(f"{path}: there is no such file")
+    found = next((reader for reader in READERS.values() if reader.recognises(path)), None)
+    if found is None:
+        known = "; ".join(reader.help for reader in READERS.values())
+        raise QexpError(f"{path} is of no kind that can be read; known are {known}")
+    return found

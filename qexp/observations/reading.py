@@ -1,0 +1,115 @@
+"""What is asked of a reader of observations, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from qexp.errors import QexpError
+from qexp.observations.observation import Array, Track
+
+METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+"""Unit of displacements → metres."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of one file; None where it says nothing. A field is named after its option.
+
+    name       of the track; the file's if left out
+    crs        coordinate reference system of coordinates that name none themselves, such as "EPSG:32633"
+    columns    of tables: what a column holds → its name or its position from 1; or the positions of all columns
+    unit       of displacements and errors: m, cm or mm
+    error      standard deviation of displacements that have none, in the same unit
+    incidence  of the line of sight, from the vertical [degrees], or a raster of it
+    heading    direction of flight, clockwise from north [degrees], or a raster of it
+    look       to which side of the flight the satellite looks: right or left
+    """
+
+    name: str | None = None
+    crs: str | None = None
+    columns: Mapping[str, str] | Sequence[int] | None = None
+    unit: str | None = None
+    error: float | None = None
+    incidence: float | Path | None = None
+    heading: float | Path | None = None
+    look: str | None = None
+
+    @property
+    def metres(self) -> float:
+        """The unit of displacements and errors in metres. Raises QexpError for an unknown one."""
+        return in_metres(self.unit or "m")
+
+
+def in_metres(unit: str) -> float:
+    """Raises QexpError for a unit that displacements do not have."""
+    if unit not in METRES:
+        raise QexpError(f"--unit {unit}: no unit of displacements; choose from {', '.join(METRES)}")
+    return METRES[unit]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The tracks of a file.
+
+    crs       of their x and y, as any text that pyproj takes; if it is geographic, x and y are longitude and
+              latitude [degrees] still; None if the file does not say
+    warnings  sentences about what the user should look at
+    """
+
+    tracks: tuple[Track, ...]
+    crs: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def masked_where_missing(track: Track) -> Track:
+    """The track without its points at which a number is missing or infinite."""
+    whole = np.isfinite(track.direction).all(axis=1) & track.observed
+    for values in (track.x, track.y, track.displacement, track.error, track.elevation):
+        if values is not None:
+            whole &= np.isfinite(values)
+    return replace(track, observed=whole)
+
+
+def direction_toward(incidence: Array, heading: Array, look: str = "right") -> Array:
+    """Unit vectors from the ground to the satellite, (−cos h sin i, sin h sin i, cos i) for a right-looking one.
+
+    incidence  (point,)    from the vertical [degrees]
+    heading    (point,)    of the flight, clockwise from north [degrees]
+    look       right or left of the flight
+    returns    (point, 3)  east, north, up
+    """
+    side = {"right": 1.0, "left": -1.0}
+    if look not in side:
+        raise QexpError(f"--look {look}: a satellite looks right or left of its flight")
+    steep, along = np.radians(incidence), np.radians(heading)
+    across = side[look] * np.sin(steep)
+    return np.stack(np.broadcast_arrays(-np.cos(along) * across, np.sin(along) * across, np.cos(steep)), axis=-1)
+
+
+def angles_of(direction: Array) -> tuple[Array, Array]:
+    """Incidence and heading of a right-looking satellite, (point,) each [degrees]; heading from −180 to 180."""
+    incidence = np.degrees(np.arccos(np.clip(direction[:, 2] / np.linalg.norm(direction, axis=1), -1, 1)))
+    return incidence, np.degrees(np.arctan2(direction[:, 1], -direction[:, 0]))
+
+
+LEAST_DEGREES = 2.0
+"""No satellite looks down more steeply; a smaller incidence is one in radians."""
+
+
+def require_degrees(incidence: Array, source: str) -> None:
+    """Raises QexpError for an incidence that is not in degrees, or beyond the horizon."""
+    known = incidence[np.isfinite(incidence)]
+    if len(known) and not (known.min() >= 0 and known.max() < 90):
+        raise QexpError(
+            f"{source}: the incidence lies between {known.min():g} and {known.max():g}; it is an angle from the "
+            "vertical, from 0 to 90 degrees"
+        )
+    if len(known) and 0 < known.max() < LEAST_DEGREES:
+        raise QexpError(
+            f"{source}: an incidence of up to {known.max():g} degrees is that of no satellite; if it is in radians, "
+            f"write {np.degrees(known.max()):.4g}"
+        )

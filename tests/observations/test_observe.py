@@ -1,0 +1,326 @@
+"""Files of observatories become one observation: points, stations, units, geometry, coordinates."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+
+import qexp as package
+from qexp.errors import NotFoundError, QexpError
+from qexp.observations.file import read_observation
+
+UTM = "EPSG:32633"
+EAST, NORTH = np.array([426e3, 427e3, 428e3, 426.5e3]), np.array([4519e3, 4520e3, 4519.5e3, 4521e3])
+LOS = np.array([0.01, -0.02, 0.03, 0.04])
+VECTOR = np.array([-0.6, -0.16, np.sqrt(1 - 0.36 - 0.0256)])
+
+
+def rows(*columns, separator=" "):
+    return "".join(
+        separator.join(one if isinstance(one, str) else repr(float(one)) for one in row) + "\n"
+        for row in zip(*columns, strict=False)
+    )
+
+
+def standard(east=EAST, north=NORTH, los=LOS, error=0.005, vector=VECTOR, separator=" "):
+    return rows(east, north, los, np.full(4, error), *np.tile(vector, (4, 1)).T, separator=separator)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """`written(text, "name.txt")`: the path of a file with that text."""
+
+    def write(text, name="track.txt"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def the_track(path, **asked):
+    seen = package.observe(path, **asked)
+    (track,) = seen.observation.tracks
+    return track
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        standard(),
+        standard(separator=","),
+        standard(separator="\t"),
+        "# made by hand\n\n" + standard(separator=" ; "),
+        standard().replace("\n", " # a remark\r\n"),
+        "east,north,los,error,los_east,los_north,los_up\n" + standard(separator=","),
+        "# lon lat\n#Easting northing disp sigma e n u\n" + standard(separator="  "),
+    ],
+    ids=["spaces", "commas", "tabs", "semicolons", "remarks", "header", "header in a comment"],
+)
+def test_text_with_any_usual_separator_comment_and_header_gives_the_same_track(written, text):
+    track = the_track(written(text))
+    assert (track.name, track.kind) == ("track", "radar")
+    np.testing.assert_array_equal(track.x, EAST)
+    np.testing.assert_array_equal(track.y, NORTH)
+    np.testing.assert_array_equal(track.displacement, LOS)
+    np.testing.assert_array_equal(track.error, np.full(4, 0.005))
+    np.testing.assert_array_equal(track.direction, np.tile(VECTOR, (4, 1)))
+
+
+def test_columns_are_named_by_name_or_position_in_any_order(written):
+    table = "id,up,Q,E (m),N (m),height\n" + rows(["1", "2", "3", "4"], LOS, LOS, EAST, NORTH, LOS * 1e4, separator=",")
+    asked = {"error": 0.01, "incidence": 30, "heading": 190}
+    by_name = the_track(written(table), columns={"los": "Q", "east": "E (m)", "north": "N (m)"}, **asked)
+    by_position = the_track(written(table), columns={"los": "3", "x": "4", "y": "5"}, **asked)
+    for track in (by_name, by_position):
+        np.testing.assert_array_equal(track.x, EAST)
+        np.testing.assert_array_equal(track.displacement, LOS)
+        np.testing.assert_array_equal(track.elevation, LOS * 1e4)
+    in_order = the_track(written(rows(LOS, NORTH, EAST)), columns=[3, 2, 1], **asked)
+    np.testing.assert_array_equal(in_order.x, EAST)
+    np.testing.assert_array_equal(in_order.displacement, LOS)
+
+
+def test_displacements_and_errors_are_in_the_unit_of_the_option_or_of_the_header(written):
+    asked = {"incidence": 30.0, "heading": -10.0}
+    of_option = the_track(written(rows(EAST, NORTH, LOS * 1000)), unit="mm", error=5, **asked)
+    header = "east north LOS_mm error_cm\n" + rows(EAST, NORTH, LOS * 1000, np.full(4, 0.5))
+    of_header = the_track(written(header), **asked)
+    for track in (of_option, of_header):
+        np.testing.assert_allclose(track.displacement, LOS, rtol=1e-15)
+        np.testing.assert_allclose(track.error, 0.005, rtol=1e-15)
+
+
+def test_the_line_of_sight_follows_from_incidence_heading_and_look(written):
+    """A descending satellite flies to the south and looks to the west if right-looking: it stands in the east."""
+    path = written(rows(EAST, NORTH, LOS))
+    right = the_track(path, error=0.01, incidence=30, heading=190, look="right")
+    left = the_track(path, error=0.01, incidence=30, heading=190, look="left")
+    heading, incidence = np.radians(190), np.radians(30)
+    flight = np.array([np.sin(heading), np.cos(heading), 0])
+    for track, side in ((right, 1), (left, -1)):
+        np.testing.assert_allclose(track.direction @ flight, 0, atol=1e-15)
+        np.testing.assert_allclose(track.direction[:, 2], np.cos(incidence))
+        # Up × flight points to the left; a right-looking satellite is to the left of what it looks at.
+        left_of_flight = np.cross([0, 0, 1], flight)
+        np.testing.assert_allclose(track.direction @ left_of_flight, side * np.sin(incidence))
+    assert right.direction[0, 0] > 0
+
+
+def test_angles_may_be_columns_and_come_back_in_the_summary(written):
+    header = "east,north,los,error,incidence,heading\n"
+    text = header + rows(EAST, NORTH, LOS, np.full(4, 0.01), np.full(4, 37.5), np.full(4, -12.25), separator=",")
+    (summary,) = package.observe(written(text)).tracks
+    assert (summary.incidence, summary.heading) == pytest.approx((37.5, -12.25))
+
+
+GNSS = (
+    "site,lon,lat,de,dn,du,se,sn,su\nACAE,14.10,40.83,0.01,0.02,0.03,0.001,0.002,0.004\n"
+    "RITE,14.12,40.82,-0.01,0.0,nan,0.001,0.001,0.002\n"
+)
+
+
+def test_stations_give_a_component_each_along_the_axes(written):
+    track = the_track(written(GNSS, "stations.csv"))
+    assert (track.name, track.kind, len(track.x), track.size) == ("stations", "gnss", 6, 5)
+    np.testing.assert_array_equal(track.direction, np.tile(np.eye(3), (2, 1)))
+    np.testing.assert_array_equal(track.displacement, [0.01, 0.02, 0.03, -0.01, 0.0, np.nan])
+    np.testing.assert_array_equal(track.error, [0.001, 0.002, 0.004, 0.001, 0.001, 0.002])
+    assert track.x[0] == track.x[1] == track.x[2] != track.x[3]
+
+
+def test_stations_without_a_header_are_known_by_their_names(written):
+    text = rows(
+        ["ACAE", "RITE", "STRZ", "IPPO"], EAST, NORTH, LOS, LOS, LOS, np.full(4, 1), np.full(4, 2), np.full(4, 3)
+    )
+    track = the_track(written(text), unit="mm")
+    assert (track.kind, track.size) == ("gnss", 12)
+    np.testing.assert_allclose(track.displacement, np.repeat(LOS, 3) / 1000)
+    np.testing.assert_allclose(track.error[:3], [0.001, 0.002, 0.003])
+
+
+def test_stations_may_have_horizontal_components_only(written):
+    path = written("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
+    track = the_track([], gnss=[path], error=0.003)
+    np.testing.assert_array_equal(track.direction, np.eye(3)[:2])
+    np.testing.assert_array_equal(track.error, [0.003, 0.003])
+
+
+def geographic(crs=UTM):
+    return pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(EAST, NORTH)
+
+
+def test_geographic_coordinates_are_projected_to_the_utm_zone_of_their_centre(written):
+    longitude, latitude = geographic()
+    plain = the_track(written(standard(longitude, latitude)), crs="EPSG:4326")
+    seen = package.observe(
+        written("lon,lat,los,error,e,n,u\n" + standard(longitude, latitude, separator=","), "named.csv")
+    )
+    for track in (plain, seen.observation.tracks[0]):
+        np.testing.assert_allclose(track.x, EAST, atol=1e-6)
+        np.testing.assert_allclose(track.y, NORTH, atol=1e-6)
+    assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() == 32633
+
+
+def test_geographic_coordinates_south_of_the_equator_and_across_the_date_line_have_a_zone(written):
+    longitude, latitude = np.array([179.9, -179.9, 179.95, -179.7]), np.array([-15.0, -15.1, -15.05, -15.2])
+    seen = package.observe(written(standard(longitude, latitude)), crs="EPSG:4326")
+    (track,) = seen.observation.tracks
+    assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() in (32701, 32760)
+    assert np.ptp(track.x) < 50e3
+
+
+def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(written):
+    kept = package.observe(written(standard()), crs=UTM).observation
+    np.testing.assert_array_equal(kept.tracks[0].x, EAST)
+    longitude, latitude = geographic()
+    columns = {"longitude": "1", "latitude": "2"}
+    other = package.observe(written(standard(longitude, latitude)), crs="EPSG:32632", columns=columns)
+    x, y = pyproj.Transformer.from_crs(UTM, "EPSG:32632", always_xy=True).transform(EAST, NORTH)
+    np.testing.assert_allclose(other.observation.tracks[0].x, x, atol=1e-5)
+    np.testing.assert_allclose(other.observation.tracks[0].y, y, atol=1e-5)
+
+
+def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, qexp):
+    one, other, gnss = (
+        written(standard(), "one.txt"),
+        written(rows(EAST, NORTH, LOS), "other.txt"),
+        written(GNSS, "g.csv"),
+    )
+    code, stdout, stderr = qexp("observe", one, "--crs", UTM, "--to", tmp_path / "one.nc")
+    assert (code, stdout) == (0, f"{tmp_path / 'one.nc'}\n"), stderr
+    assert "one: 4 points, 2 × 2 km, incidence " in stderr
+    options = ["--error", "0.01", "--incidence", "34", "--heading", "-10", "--crs", UTM, "--name", "descending"]
+    assert qexp("observe", other, *options, "--to", tmp_path / "other.nc").code == 0
+    code, stdout, stderr = qexp(
+        "observe", tmp_path / "one.nc", tmp_path / "other.nc", "--gnss", gnss, "--to", tmp_path / "all.nc", "--json"
+    )
+    assert code == 0, stderr
+    assert [(track["name"], track["points"], track["masked"]) for track in json.loads(stdout)["tracks"]] == [
+        ("one", 4, 0), ("descending", 4, 0), ("g", 5, 1),
+    ]  # fmt: skip
+    whole = read_observation(tmp_path / "all.nc")
+    np.testing.assert_array_equal(whole.track("one").x, EAST)
+    expected = pyproj.Transformer.from_crs("EPSG:4326", UTM, always_xy=True).transform(14.10, 40.83)
+    assert (whole.track("g").x[0], whole.track("g").y[0]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_each_file_may_have_its_own_geometry_and_name(written):
+    one, other = written(rows(EAST, NORTH, LOS), "one.txt"), written(rows(EAST, NORTH, LOS), "other.txt")
+    seen = package.observe(
+        [one, other], error=0.01, incidence=[34, 37], heading=[-10, 190], name=["ascending", "descending"]
+    )
+    assert [track.name for track in seen.observation.tracks] == ["ascending", "descending"]
+    assert [track.incidence for track in seen.tracks] == pytest.approx([34, 37])
+    assert [track.heading for track in seen.tracks] == pytest.approx([-10, -170])
+
+
+def test_points_with_missing_numbers_are_masked_and_counted(written, qexp):
+    text = standard().replace("0.03", "nan").replace("427000.0 ", "NaN ")
+    seen = package.observe(written(text))
+    assert (seen.tracks[0].points, seen.tracks[0].masked) == (2, 2)
+    assert "2 points, 2 masked" in qexp("observe", written(text)).stderr
+
+
+ANGLES = {"incidence": 30, "heading": 190}
+WRONG = {
+    "degrees taken for metres": (standard(EAST / 3e4, NORTH / 1e5), {}, "give --crs EPSG:4326"),
+    "metres taken for degrees": (standard(), {"crs": "EPSG:4326"}, "are not longitude and latitude in degrees"),
+    "no system of that name": (standard(), {"crs": "EPSG:1"}, "--crs EPSG:1: no coordinate reference system"),
+    "a system in feet": (standard(), {"crs": "EPSG:2263"}, "counts in US survey foot; choose one in metres"),
+    "no errors": (rows(EAST, NORTH, LOS), ANGLES, "such as --error 0.005"),
+    "no line of sight": (rows(EAST, NORTH, LOS), {"error": 0.01}, "give --incidence and --heading in degrees"),
+    "an incidence in radians": (
+        rows(EAST, NORTH, LOS), {"error": 0.01, "incidence": 0.59, "heading": 190}, "if it is in radians, write 33.8",
+    ),
+    "an incidence beyond the horizon": (
+        rows(EAST, NORTH, LOS), {"error": 0.01, "incidence": 134, "heading": 190}, "from 0 to 90 degrees",
+    ),
+    "an error twice": (standard(), {"error": 0.01}, "has errors in column 4; leave --error out"),
+    "a geometry twice": (standard(), {"heading": 10}, "has the line of sight in columns; leave --heading out"),
+    "a vector that points down": (standard(vector=-VECTOR), {}, "points down at 4 points"),
+    "a vector that is no unit": (standard(vector=2 * VECTOR), {}, "no unit vector at 4 points"),
+    "an unknown unit": (standard(), {"unit": "inch"}, "--unit inch: no unit of displacements; choose from m, cm, mm"),
+    "two units": (
+        "east north los_mm error los_e los_n los_u\n" + standard(), {}, "the header names the unit mm of some columns",
+    ),
+    "a unit that contradicts the header": (
+        "east north los_mm error_mm los_e los_n los_u\n" + standard(), {"unit": "m"}, "is in mm, but --unit says m",
+    ),
+    "all missing": (standard(los=[np.nan] * 4), {}, "none of its 4 points is observed"),
+    "an error of zero": (standard(error=0), {}, "the error of 4 points is not positive"),
+    "a text among numbers": (standard().replace("0.03", "x"), {}, "line 3, column 3: 'x' is not a number"),
+    "a decimal comma": (standard(separator="\t").replace("0.03", "0,03"), {}, "(write it with a point)"),
+    "rows of other lengths": (standard() + "1 2\n", {}, "line 5 has 2 cells, but there are 7 columns"),
+    "five columns": (rows(EAST, NORTH, LOS, LOS, LOS), {}, "5 columns without a header"),
+    "an unknown column": (standard(), {"columns": {"los": "disp"}}, "has no header with 'disp'; give its position"),
+    "a misspelt column": (
+        "east north movement\n" + rows(EAST, NORTH, LOS), {"columns": {"los": "movment"}}, "did you mean 'movement'?",
+    ),
+    "a column of nothing known": (standard(), {"columns": {"depth": "3"}}, "no column holds 'depth'"),
+    "a column that is not there": (standard(), {"columns": {"los": "9"}}, "los is column 9, but"),
+    "no column of displacements": (
+        "east north movement\n" + rows(EAST, NORTH, LOS), ANGLES, "no column is known to hold los; its columns are",
+    ),
+    "nothing": ("", {}, "is empty"),
+    "comments only": ("# a\n# b\n", {}, "has no rows"),
+    "a header only": ("east,north,los\n", {}, "has a header, but no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "asked", "complaint"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_with_a_file_is_said_and_nothing_is_written(written, tmp_path, text, asked, complaint):
+    path = written(text)
+    with pytest.raises(QexpError) as refused:
+        package.observe(path, tmp_path / "obs.nc", **asked)
+    assert complaint in str(refused.value)
+    assert not (tmp_path / "obs.nc").exists()
+
+
+def test_files_that_do_not_fit_together_are_refused(written, tmp_path):
+    one, other = written(standard(), "one.txt"), written(standard(), "other.txt")
+    longitude, latitude = geographic()
+    named = written("lon,lat,los,error,e,n,u\n" + standard(longitude, latitude, separator=","), "named.csv")
+    for sources, asked, complaint in (
+        ([one, named], {}, "one.txt: names no coordinate reference system, but other files do"),
+        ([one, other], {"name": ["a"]}, "--name is given once, but there are 2 files"),
+        ([one, other], {"name": ["a", "a"]}, "2 tracks are named 'a'"),
+        ([one, other], {"error": [1.0, 2.0, 3.0]}, "--error is given 3 times"),
+        ([one, one], {}, "is given twice"),
+        ([], {}, "name at least one file"),
+    ):
+        with pytest.raises(QexpError, match=complaint):
+            package.observe(sources, tmp_path / "obs.nc", **asked)
+    assert not (tmp_path / "obs.nc").exists()
+
+
+def test_files_that_are_not_there_or_of_no_known_kind_are_refused(written, tmp_path, qexp):
+    with pytest.raises(NotFoundError):
+        package.observe(tmp_path / "absent.txt")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0")
+    assert "is of no kind that can be read; known are" in qexp("observe", tmp_path / "picture.png").stderr
+    (tmp_path / "binary.txt").write_bytes(b"\0\1\2")
+    assert qexp("observe", tmp_path / "binary.txt").code == 2
+    (tmp_path / "latin.txt").write_bytes("Größe 1 2\n".encode("latin-1"))
+    assert "is not UTF-8 text" in qexp("observe", tmp_path / "latin.txt").stderr
+
+
+def test_an_observation_file_is_replaced_only_if_asked(written, tmp_path, qexp):
+    path = written(standard())
+    for target, code in (("obs.nc", 0), ("obs.nc", 2), ("obs.txt", 2), ("absent/obs.nc", 3)):
+        assert qexp("observe", path, "--to", tmp_path / target).code == code
+    assert qexp("observe", path, "--to", tmp_path / "obs.nc", "--overwrite").code == 0
+    assert "--columns has no effect on" in qexp("observe", tmp_path / "obs.nc", "--columns", "los=1").stderr
+
+
+REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "campi_flegrei"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt")
+def test_the_tracks_of_campi_flegrei_are_read_as_published():
+    seen = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM)
+    assert [(track.name, track.points) for track in seen.tracks] == [("obs_sar1", 2713), ("obs_sar2", 2817)]
+    assert seen.tracks[0].heading == pytest.approx(-8.5, abs=0.1)  # ascending
+    assert abs(seen.tracks[1].heading) > 160  # descending
