@@ -28,7 +28,7 @@ FilesArgument = Annotated[
 ToOption = Annotated[Path | None, typer.Option("--to", metavar="OBS.nc", help="The observation file to write.")]
 GnssOption = Annotated[
     list[Path] | None,
-    typer.Option("--gnss", metavar="FILE", help="A table of GNSS stations, whatever its header; repeat for more."),
+    typer.Option("--gnss", metavar="FILE", help="A table of GNSS stations, with any header or none; repeat for more."),
 ]
 NameOption = Annotated[
     list[str] | None,
