@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -13,12 +14,10 @@ from torch import Tensor
 from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
 from qexp.datasets.intervals import Interval
-from qexp.datasets.noises import Noise
-from qexp.quantities import QUANTITIES, Quantities, quantity
+from qexp.datasets.noises.layout import Grid, Layout
+from qexp.datasets.noises.model import NoiseModel
+from qexp.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.seeds import Seeds
-
-BLOCK = 128
-"""Images to which noise is added at a time, so that it stays in the processor's cache."""
 
 Values = NDArray[np.float64]
 Number = TypeVar("Number", float, Tensor, Values)
@@ -74,7 +73,7 @@ class GeneratedDataset:
         fixed: Mapping[str, float],
         test: Part,
         distributions: Mapping[str, Distribution],
-        noise: Noise,
+        noise: NoiseModel,
         quantities: Quantities = QUANTITIES,
     ) -> None:
         self.generator = generator
@@ -97,10 +96,17 @@ class GeneratedDataset:
         size = (self.height, self.width)
         return GeneratedDataset(self.generator, size, fixed, {}, self.distributions, self.noise, self.quantities)
 
+    def without_noise(self) -> GeneratedDataset:
+        """The same dataset with nothing added to its images and nothing hidden in them."""
+        quiet = copy.copy(self)
+        quiet.noise = NoiseModel([])
+        return quiet
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
         images = dict.fromkeys(self.generator.images(self.variables), (1, self.height, self.width))
-        return {**images, **dict.fromkeys(self.variables, (1,))}
+        masks = {mask_of(image): shape for image, shape in images.items() if self.noise.hides(image)}
+        return {**images, **masks, **dict.fromkeys(self.variables, (1,))}
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         """Divide the quantiles outside the test intervals between training and validation."""
@@ -147,47 +153,50 @@ class GeneratedDataset:
         known |= {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
         si = {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
         noise_level = si.pop("noise", torch.zeros(1, device=device))
-        noisy = bool((noise_level != 0).any())
 
         made = self.generator.simulate(si, self.height, self.width)
         images = {
             name: (image if len(image) == count else image.expand(count, -1, -1).clone())[:, None]
             for name, image in made.items()
         }
-        if noisy:
-            self._add_noise(images, si, noise_level, random)
+        seen = self.noise.add(images, lambda image: self.layout(image, si), noise_level, random)
+        masks = {mask_of(image): mask for image, mask in seen.items()}
         scalars = {name: value.float().to(device).expand(count)[:, None] for name, value in known.items()}
-        return {**images, **scalars}
+        return {**images, **masks, **scalars}
+
+    def layout(self, image: str, values: Mapping[str, Tensor]) -> Layout:
+        """Where the pixels of an image lie, for variable → (batch,) or (1,), in SI units."""
+        return Grid(self.height, self.width, *self.generator.pixel_sizes(image, values))
 
     def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
         """Noise-free images for values of one variable, and C⁻¹ times these, (value, 1, height, width) each.
 
-        The other varying variables have their medians; C is the covariance of the noise between pixels, at unit
-        variance.
+        The other varying variables have their medians, the noise too; C is the covariance of the noise between pixels,
+        but for a factor.
         """
-        medians = {name: float(one.quantile(np.array([0.5]))[0]) for name, one in self.distributions.items()}
-        held = {**self.fixed, **medians, "noise": 0.0}
+        held = {**self.fixed, **{name: float(value[0]) for name, value in self._quantiles(0.5).items()}}
+        level = held.get("noise", 0.0)
         del held[variable]
-        made = self.holding(held).observe({variable: values}, torch.Generator())[image]
+        made = self.without_noise().holding(held).observe({variable: values}, torch.Generator())[image]
         si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
-        sizes = self.generator.pixel_sizes(image, si)
-        return made, self.noise.without_correlation(made[:, 0], *sizes)[:, None]
+        filtered = self.noise.without_correlation(image, made[:, 0], self.layout(image, si), level)
+        return made, filtered[:, None]
+
+    def layouts(self) -> dict[str, Layout]:
+        """The layout of every image in two samples, which differ in all that varies."""
+        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **self._quantiles(0.25, 0.75)}
+        si = {name: torch.from_numpy(self._in_si(name, value)).float() for name, value in known.items()}
+        return {image: self.layout(image, si) for image in self.generator.images(self.variables)}
+
+    def _quantiles(self, *probabilities: float) -> dict[str, Values]:
+        """Values of the varying variables, (probability,) each."""
+        return {name: one.quantile(np.array(probabilities)) for name, one in self.distributions.items()}
 
     def _in_si(self, variable: str, value: Number) -> Number:
         return value * quantity(variable, self.quantities).si_factor
 
-    def _add_noise(
-        self, images: dict[str, Tensor], si: Mapping[str, Tensor], level: Tensor, random: torch.Generator
-    ) -> None:
-        for name, image in images.items():
-            sizes = self.generator.pixel_sizes(name, si)
-            for start in range(0, len(image), BLOCK):
-                block = slice(start, min(start + BLOCK, len(image)))
-                pixel_width, pixel_height = (size[block] if len(size) > 1 else size for size in sizes)
-                field = self.noise.draw(
-                    block.stop - block.start, self.height, self.width, pixel_width, pixel_height, random
-                )
-                if len(level) == 1:
-                    image[block, 0].add_(field, alpha=level.item())
-                else:
-                    image[block, 0].addcmul_(field, level[block, None, None])
+
+def mask_of(image: str) -> str:
+    """The variable that says which pixels of an image are seen: `mask_1` for `displacement_1`."""
+    base = base_name(image)
+    return f"mask{image.removeprefix(base)}" if base == "displacement" else f"mask_{image}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,18 +26,20 @@ LEAST_POWER = 1e-3
 """Powers below this fraction of the largest are zero to a preconditioner: the torus has weaker waves inaccurately."""
 
 
-def white_field(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Independent standard normal values: (count, height, width)."""
-    return torch.randn(count, height, width, generator=generator, device=generator.device)
+JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
+"""Fractions of the variance, see `lower_factor`."""
+
+Correlation = Callable[[Tensor], Tensor]
+"""Distances in metres, of any shape → the correlation, or the covariance, between points so far apart."""
 
 
-def exponential_amplitude(
-    height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, correlation_range: float
+def torus_amplitude(
+    height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, correlation: Correlation
 ) -> Tensor:
-    """Spectral amplitude of a field with covariance exp(-distance / correlation_range), for `correlated_field`.
+    """Spectral amplitude of a field with this correlation between its pixels, for `correlated_field`.
 
     pixel_width, pixel_height  (batch,)                   [m]
-    correlation_range                                     distance at which the covariance is 1/e [m]
+    correlation                distance [m] → correlation, any shape
     returns                    (batch, rows, columns)     of the torus that the grid is embedded in
 
     The covariance on a torus of at least twice the grid is diagonal in the Fourier basis; its eigenvalues are
@@ -47,10 +51,7 @@ def exponential_amplitude(
     largest = LARGEST_EMBEDDING if max(len(pixel_width), len(pixel_height)) == 1 else LARGEST_BATCH_EMBEDDING
     while True:
         rows, columns = next_fast_len(int(factor * height)), next_fast_len(int(factor * width))
-        north = _torus_distance(rows, pixel_height.double())
-        east = _torus_distance(columns, pixel_width.double())
-        covariance = torch.exp(-torch.hypot(north[:, :, None], east[:, None, :]) / correlation_range)
-        eigenvalues = torch.fft.fft2(covariance).real
+        eigenvalues = torus_eigenvalues(rows, columns, pixel_width, pixel_height, correlation)
         kept = eigenvalues.clamp(min=0)
         share_lost = ((kept - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
         if share_lost <= COVARIANCE_TOLERANCE or factor * 1.5 > largest:
@@ -59,40 +60,64 @@ def exponential_amplitude(
         factor *= 1.5
 
 
-def exponential_row_factors(
-    height: int, width: int, pixel_width: float, pixel_height: float, correlation_range: float
+def torus_eigenvalues(
+    rows: int, columns: int, pixel_width: Tensor, pixel_height: Tensor, covariance: Correlation
 ) -> Tensor:
-    """Factors of the covariance exp(-distance / correlation_range) between the rows of an image, for `field_of_rows`.
+    """Eigenvalues of the covariance between the pixels of a torus, a matrix (batch, rows, columns); float64.
+
+    pixel_width, pixel_height  (batch,)  [m]
+    covariance                 distance [m] → covariance
+    """
+    north = _torus_distance(rows, pixel_height.double())
+    east = _torus_distance(columns, pixel_width.double())
+    eigenvalues: Tensor = torch.fft.fft2(covariance(torch.hypot(north[:, :, None], east[:, None, :]))).real
+    return eigenvalues
+
+
+def row_factors(height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation) -> Tensor:
+    """Factors of the covariance between the rows of an image with this correlation, for `field_of_rows`.
 
     pixel_width, pixel_height  [m]
-    correlation_range          distance at which the covariance is 1/e [m]
+    correlation                distance [m] → correlation, any shape
     returns                    (columns, height, height), a factor for each wave along a row
 
     Only the rows are embedded in a circle, of at least twice their length; between rows the covariance of each wave
     is factored directly. That takes half as many random numbers as a torus, and is faster for images of up to
-    MOST_ROWS_TO_FACTOR rows. The circle grows, and negative eigenvalues are cut off, as in `exponential_amplitude`.
+    MOST_ROWS_TO_FACTOR rows. The circle grows, and negative eigenvalues are cut off, as in `torus_amplitude`.
     """
     factor = 2.0
-    lags = torch.arange(height, dtype=torch.float64)
     while True:
-        columns = next_fast_len(int(factor * width))
-        east = _torus_distance(columns, torch.tensor([pixel_width], dtype=torch.float64))
-        covariance = torch.exp(-torch.hypot(pixel_height * lags[:, None], east) / correlation_range)
-        of_waves = torch.fft.fft(covariance, dim=-1).real.T[: columns // 2 + 1]
-        between_rows = of_waves[:, (lags[:, None] - lags).abs().long()]
-        eigenvalues, vectors = torch.linalg.eigh(between_rows)
-        half = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
-        factors: Tensor = torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
+        factors = circle_factors(height, next_fast_len(int(factor * width)), pixel_width, pixel_height, correlation)
         variance = factors.square().sum((0, 2), keepdim=True)
         if variance.max() - 1 <= COVARIANCE_TOLERANCE or factor * 1.5 > LARGEST_EMBEDDING:
             return (factors / variance.sqrt()).float()
         factor *= 1.5
 
 
+def circle_factors(
+    height: int, columns: int, pixel_width: float, pixel_height: float, covariance: Correlation
+) -> Tensor:
+    """Factors of the covariance between the rows of an image on a circle of so many columns, one for each wave.
+
+    pixel_width, pixel_height  [m]
+    covariance                 distance [m] → covariance
+    returns                    (columns, height, height), float64; negative eigenvalues are set to zero
+    """
+    lags = torch.arange(height, dtype=torch.float64)
+    east = _torus_distance(columns, torch.tensor([pixel_width], dtype=torch.float64))
+    between_pixels = covariance(torch.hypot(pixel_height * lags[:, None], east))
+    of_waves = torch.fft.fft(between_pixels, dim=-1).real.T[: columns // 2 + 1]
+    between_rows = of_waves[:, (lags[:, None] - lags).abs().long()]
+    eigenvalues, vectors = torch.linalg.eigh(between_rows)
+    half = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
+    factors: Tensor = torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
+    return factors
+
+
 def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Generator) -> Tensor:
     """Draw fields with the factored covariance: (count, height, width), standard deviation 1 at every pixel.
 
-    factors  (columns, height, height), see `exponential_row_factors`
+    factors  (columns, height, height), see `row_factors`
     """
     columns, height, _ = factors.shape
     draws = (count + 1) // 2  # a complex draw holds two independent fields, its real and its imaginary part
@@ -154,6 +179,23 @@ def without_correlation(images: Tensor, amplitude: Tensor) -> Tensor:
             raise ValueError("the noise is too smooth for its covariance to be inverted; use a shorter range")
         solutions.append(solution.reshape(height, width))
     return torch.from_numpy(np.stack(solutions)).to(images)
+
+
+def lower_factor(correlation: Tensor) -> Tensor:
+    """Lower triangular factor L of a correlation matrix, L Lᵀ = C: (n, n), float64.
+
+    Smooth correlations and points at the same place make C singular but for rounding. It is then factored with the
+    least of JITTERS added to its diagonal that makes it positive definite, a change that no sample shows.
+    Raises ValueError if it is not positive definite even so.
+    """
+    for jitter in JITTERS:
+        raised = correlation.double().clone()
+        raised.diagonal().add_(jitter)
+        factor, trouble = torch.linalg.cholesky_ex(raised)
+        if not trouble:
+            lower: Tensor = factor
+            return lower
+    raise ValueError("the correlation of the noise is not positive definite")
 
 
 def _torus_distance(count: int, spacing: Tensor) -> Tensor:

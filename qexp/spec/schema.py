@@ -141,7 +141,7 @@ def _bare(definition: dict[str, Any], table: Table) -> dict[str, Any]:
 
 
 def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
-    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`."""
+    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`, and `also` names further keys."""
     key = definition.get("key", "type")
     choices = []
     for name, entry in table.items():
@@ -152,7 +152,7 @@ def _named(definition: dict[str, Any], table: Table) -> dict[str, Any]:
     return {
         "type": "object",
         "required": [key],
-        "properties": {key: _names(definition, table), "parameters": {"type": "object"}},
+        "properties": {key: _names(definition, table), "parameters": {"type": "object"}, **definition.get("also", {})},
         "additionalProperties": False,
         "allOf": choices,
     }

@@ -6,10 +6,11 @@ import scipy.stats
 import torch
 
 from qexp.datasets.distributions import log_normal, uniform
-from qexp.datasets.generated import BLOCK, GeneratedDataset
+from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.generators import GENERATORS
 from qexp.datasets.generators.deformation import DeformationImages, Source
 from qexp.datasets.noises import ExponentialNoise, WhiteNoise
+from qexp.datasets.noises.model import BLOCK, Component, NoiseModel
 from qexp.forward.point import mogi, mogi_image
 from qexp.seeds import Seeds
 
@@ -31,7 +32,7 @@ def dataset(size=(8, 12), fixed=None, without=(), varying=None, noise=None, gene
         {**values, **(fixed or {})},
         {**TEST, **dict.fromkeys(varying, HALF)},
         {**DISTRIBUTIONS, **varying},
-        noise or WhiteNoise(),
+        NoiseModel([Component(noise or WhiteNoise())]),
     )
 
 
@@ -281,7 +282,7 @@ def test_when_only_the_noise_varies_all_images_are_the_same_but_for_it():
         {**FIXED, "depth": 1.0, "delta_volume": 1.0},
         {"noise": HALF},
         {"noise": uniform(0.001, 0.002)},
-        WhiteNoise(),
+        NoiseModel([Component(WhiteNoise())]),
     )
     seen = source.sample(source.parts([0.7, 0.3], Seeds(1))["train"], 10, Seeds(1), ("train", 1), CPU)
     clean = observed(dataset((6, 6)), depth=1.0, delta_volume=1.0)["displacement"]

@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from qexp.forward import noise
+from qexp.forward.covariance import exponential
 from qexp.forward.noise import (
     COVARIANCE_TOLERANCE,
     correlated_field,
-    exponential_amplitude,
-    exponential_row_factors,
     field_of_rows,
-    white_field,
+    row_factors,
+    torus_amplitude,
     without_correlation,
 )
 
@@ -22,17 +22,21 @@ def seeded(seed=5):
     return torch.Generator().manual_seed(seed)
 
 
+def correlated_over(correlation_range):
+    return lambda distance: exponential(distance, 1.0, correlation_range)
+
+
 def metres(*values):
     return torch.tensor(values)
 
 
 def on_a_torus(count=DRAWS, seed=5):
-    amplitude = exponential_amplitude(HEIGHT, WIDTH, metres(PIXEL_WIDTH), metres(PIXEL_HEIGHT), RANGE)
+    amplitude = torus_amplitude(HEIGHT, WIDTH, metres(PIXEL_WIDTH), metres(PIXEL_HEIGHT), correlated_over(RANGE))
     return correlated_field(count, HEIGHT, WIDTH, amplitude, seeded(seed)).double()
 
 
 def by_rows(count=DRAWS, seed=5):
-    factors = exponential_row_factors(HEIGHT, WIDTH, PIXEL_WIDTH, PIXEL_HEIGHT, RANGE)
+    factors = row_factors(HEIGHT, WIDTH, PIXEL_WIDTH, PIXEL_HEIGHT, correlated_over(RANGE))
     return field_of_rows(count, WIDTH, factors, seeded(seed)).double()
 
 
@@ -73,13 +77,6 @@ def test_correlated_noise_has_unit_variance_and_no_mean_at_every_pixel(fields):
     assert drawn.mean(0).abs().max() < 0.075
 
 
-def test_white_noise_has_unit_variance_at_every_pixel_and_no_covariance_between_neighbours():
-    drawn = white_field(DRAWS, HEIGHT, WIDTH, seeded()).double()
-    assert (drawn.var(0) - 1).abs().max() < 0.1
-    assert (drawn[:, :, 1:] * drawn[:, :, :-1]).mean().abs() < 0.01
-    assert (drawn[:, 1:] * drawn[:, :-1]).mean().abs() < 0.01
-
-
 @pytest.mark.parametrize(("rows", "columns"), [(0, 1), (1, 0), (3, 0), (0, 3), (2, 2), (8, 1), (9, 15)])
 def test_the_covariance_of_drawn_fields_falls_exponentially_with_the_distance_in_metres(fields, rows, columns):
     drawn = fields()
@@ -101,7 +98,9 @@ def test_covariance_is_the_same_toward_northeast_and_northwest(fields):
 def test_the_amplitude_implies_an_exponential_covariance_over_the_whole_grid(
     height, width, pixel_width, pixel_height, correlation_range
 ):
-    amplitude = exponential_amplitude(height, width, metres(pixel_width), metres(pixel_height), correlation_range)
+    amplitude = torus_amplitude(
+        height, width, metres(pixel_width), metres(pixel_height), correlated_over(correlation_range)
+    )
     covariance = implied_covariance(amplitude, height, width)[0]
     expected = exact_covariance(height, width, pixel_width, pixel_height, correlation_range)
     assert covariance[0, 0].item() == pytest.approx(1, abs=1e-6)
@@ -113,7 +112,7 @@ def test_the_amplitude_implies_an_exponential_covariance_over_the_whole_grid(
 def test_the_row_factors_imply_an_exponential_covariance_between_all_pixels(
     height, width, pixel_width, pixel_height, correlation_range
 ):
-    factors = exponential_row_factors(height, width, pixel_width, pixel_height, correlation_range).double()
+    factors = row_factors(height, width, pixel_width, pixel_height, correlated_over(correlation_range)).double()
     between_rows = torch.fft.fft(factors @ factors.mT, dim=0).real[:width]
     lags = (torch.arange(height)[:, None] - torch.arange(height)).abs()
     expected = exact_covariance(height, width, pixel_width, pixel_height, correlation_range)[lags].permute(2, 0, 1)
@@ -126,7 +125,7 @@ def test_what_has_lost_its_correlation_gets_it_back_from_the_exact_covariance():
     place = np.stack([rows.ravel(), columns.ravel()], -1)
     covariance = torch.from_numpy(np.exp(-np.linalg.norm(place[:, None] - place[None], axis=-1) / 500))
     images = torch.randn(3, 16, 24, generator=seeded(), dtype=torch.float64)
-    amplitude = exponential_amplitude(16, 24, metres(100.0), metres(40.0), 500.0)
+    amplitude = torus_amplitude(16, 24, metres(100.0), metres(40.0), correlated_over(500.0))
     solved = without_correlation(images, amplitude)
     torch.testing.assert_close((solved.flatten(1) @ covariance).view_as(images), images, rtol=0, atol=0.02)
 
@@ -135,7 +134,7 @@ def test_what_has_lost_its_correlation_gets_it_back_from_the_exact_covariance():
 def test_fields_that_are_whitened_have_a_power_of_one_per_pixel(fields):
     # x C⁻¹ x of a Gaussian field follows a chi-square distribution with as many degrees of freedom as pixels.
     drawn = fields(400)
-    amplitude = exponential_amplitude(HEIGHT, WIDTH, metres(PIXEL_WIDTH), metres(PIXEL_HEIGHT), RANGE)
+    amplitude = torus_amplitude(HEIGHT, WIDTH, metres(PIXEL_WIDTH), metres(PIXEL_HEIGHT), correlated_over(RANGE))
     power = (drawn * without_correlation(drawn, amplitude)).sum((1, 2))
     pixels = HEIGHT * WIDTH
     assert power.mean().item() == pytest.approx(pixels, abs=4 * np.sqrt(2 * pixels / 400))
@@ -144,7 +143,7 @@ def test_fields_that_are_whitened_have_a_power_of_one_per_pixel(fields):
 
 def test_the_torus_is_twice_the_grid_for_a_short_range_and_grows_with_the_range():
     def size(correlation_range):
-        return exponential_amplitude(16, 24, metres(100.0), metres(100.0), correlation_range).shape[1:]
+        return torus_amplitude(16, 24, metres(100.0), metres(100.0), correlated_over(correlation_range)).shape[1:]
 
     assert size(200.0) == (32, 48)
     assert size(1000.0)[0] > 32
@@ -152,13 +151,13 @@ def test_the_torus_is_twice_the_grid_for_a_short_range_and_grows_with_the_range(
 
 
 def test_the_torus_is_never_more_than_the_largest_embedding_times_the_grid():
-    rows, columns = exponential_amplitude(16, 16, metres(100.0), metres(100.0), 2e4).shape[1:]
+    rows, columns = torus_amplitude(16, 16, metres(100.0), metres(100.0), correlated_over(2e4)).shape[1:]
     assert max(rows, columns) <= noise.LARGEST_EMBEDDING * 16
 
 
 def test_white_is_the_limit_of_a_short_range_and_one_value_everywhere_that_of_a_long_one():
-    short = implied_covariance(exponential_amplitude(8, 8, metres(100.0), metres(100.0), 1.0), 8, 8)[0]
-    long = implied_covariance(exponential_amplitude(8, 8, metres(100.0), metres(100.0), 1e8), 8, 8)[0]
+    short = implied_covariance(torus_amplitude(8, 8, metres(100.0), metres(100.0), correlated_over(1.0)), 8, 8)[0]
+    long = implied_covariance(torus_amplitude(8, 8, metres(100.0), metres(100.0), correlated_over(1e8)), 8, 8)[0]
     identity = torch.zeros(8, 8, dtype=torch.float64)
     identity[0, 0] = 1
     torch.testing.assert_close(short, identity, atol=1e-6, rtol=0)
@@ -193,7 +192,7 @@ def test_any_number_of_fields_can_be_drawn_and_no_two_are_equal(fields, count):
 def test_each_field_can_have_its_own_pixel_size():
     pixel_width = torch.tensor([30.0, 300.0]).repeat_interleave(DRAWS // 2)
     pixel_height = torch.tensor([200.0, 50.0]).repeat_interleave(DRAWS // 2)
-    amplitude = exponential_amplitude(HEIGHT, WIDTH, pixel_width, pixel_height, RANGE)
+    amplitude = torus_amplitude(HEIGHT, WIDTH, pixel_width, pixel_height, correlated_over(RANGE))
     drawn = correlated_field(DRAWS, HEIGHT, WIDTH, amplitude, seeded()).double()
     for part, across, along in ((drawn[: DRAWS // 2], 30.0, 200.0), (drawn[DRAWS // 2 :], 300.0, 50.0)):
         assert part.var(0).mean().item() == pytest.approx(1, abs=0.03)
@@ -203,16 +202,16 @@ def test_each_field_can_have_its_own_pixel_size():
 
 def test_pixel_sizes_of_a_batch_give_the_amplitudes_that_each_gives_alone():
     pixel_width, pixel_height = metres(100.0, 200.0, 50.0), metres(80.0, 40.0, 160.0)
-    together = exponential_amplitude(6, 9, pixel_width, pixel_height, 100.0)
+    together = torus_amplitude(6, 9, pixel_width, pixel_height, correlated_over(100.0))
     assert together.shape[0] == 3
     for index in range(3):
-        alone = exponential_amplitude(6, 9, pixel_width[index, None], pixel_height[index, None], 100.0)
+        alone = torus_amplitude(6, 9, pixel_width[index, None], pixel_height[index, None], correlated_over(100.0))
         torch.testing.assert_close(together[index], alone[0])
 
 
 def test_one_pixel_width_can_go_with_many_pixel_heights():
-    amplitude = exponential_amplitude(6, 9, metres(100.0), metres(80.0, 40.0), 100.0)
-    same = exponential_amplitude(6, 9, metres(100.0, 100.0), metres(80.0, 40.0), 100.0)
+    amplitude = torus_amplitude(6, 9, metres(100.0), metres(80.0, 40.0), correlated_over(100.0))
+    same = torus_amplitude(6, 9, metres(100.0, 100.0), metres(80.0, 40.0), correlated_over(100.0))
     torch.testing.assert_close(amplitude, same)
 
 

@@ -4,12 +4,13 @@ import torch
 
 from qexp import assemble
 from qexp.datasets.noises import ExponentialNoise
+from qexp.datasets.noises.layout import Grid
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.seeds import Seeds
 from qexp.workspace import Workspace
 
 SHAPE = (1, 12, 16)
-PIXEL = torch.tensor([200.0])
+LAYOUT = Grid(12, 16, torch.tensor([200.0]), torch.tensor([200.0]))
 NOISE = ExponentialNoise(1.0)
 
 
@@ -25,12 +26,12 @@ def templates():
 
 def matched():
     filters = MatchedFilters(SHAPE, variable="depth", low=0.5, high=8.0, count=3)
-    filters.match(templates(), NOISE.without_correlation(templates()[:, 0], PIXEL, PIXEL)[:, None])
+    filters.match(templates(), NOISE.without_correlation(templates()[:, 0], LAYOUT)[:, None])
     return filters
 
 
 def noise(count, seed=1):
-    return NOISE.draw(count, 12, 16, PIXEL, PIXEL, torch.Generator().manual_seed(seed))[:, None]
+    return NOISE.draw(count, LAYOUT, torch.Generator().manual_seed(seed))[:, None]
 
 
 def test_noise_alone_makes_features_of_unit_variance():
@@ -57,7 +58,7 @@ def test_a_feature_grows_in_proportion_to_the_strength_of_its_template():
 def test_the_strength_of_the_templates_themselves_does_not_matter():
     filters = MatchedFilters(SHAPE, variable="depth", low=0.5, high=8.0, count=3)
     scaled = templates() * torch.tensor([1e-6, 1.0, 1e6])[:, None, None, None]
-    filters.match(scaled, NOISE.without_correlation(scaled[:, 0], PIXEL, PIXEL)[:, None])
+    filters.match(scaled, NOISE.without_correlation(scaled[:, 0], LAYOUT)[:, None])
     torch.testing.assert_close(filters.filters, matched().filters, rtol=1e-3, atol=1e-5)
 
 

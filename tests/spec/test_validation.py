@@ -29,7 +29,7 @@ DATASETS = {
     "a name that is no noise model": (
         "noise_model",
         "pink",
-        "$.noise_model: no noise model 'pink'; known: exponential",
+        "$.noise_model: no noise model 'pink'; known: decorrelation, exponential",
     ),
     "a noise model without its range": (
         "noise_model",

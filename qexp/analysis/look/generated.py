@@ -38,12 +38,10 @@ class ImagesView(View[GeneratedDataset, Part]):
         import xarray
 
         drawn = self._drawn(count)
-        names = self.dataset.generator.images(self.dataset.variables)
         made: dict[str, Any] = {}
         for name, values in drawn.items():
-            dims = ("sample", "y", "x") if name in names else ("sample",)
-            array = values.numpy().reshape([len(values)] + ([-1, self.dataset.width] if name in names else []))
-            made[name] = (dims, array, {"units": self._unit(name)})
+            array = values[:, 0].numpy()  # images have one channel
+            made[name] = (("sample", "y", "x")[: array.ndim], array, {"units": self._unit(name)})
         return xarray.Dataset(made)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:

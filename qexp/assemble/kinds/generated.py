@@ -10,6 +10,7 @@ import torch
 from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_training_mean
+from qexp.assemble.noise import in_layouts, in_noise, noise_of
 from qexp.assemble.transforms import built_transforms
 from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
@@ -21,7 +22,6 @@ from qexp.models.network import Network
 from qexp.models.shapes import features
 from qexp.quantities import Quantities, Quantity, base_name, quantity
 from qexp.seeds import Seeds
-from qexp.spec import defaults
 from qexp.spec.finding import Finding, Where
 from qexp.tables import Tables, built
 from qexp.training.recipe import Data, DrawnData
@@ -39,22 +39,26 @@ class GeneratedKind(Kind[GeneratedDataset]):
     makes = "makes"
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
-        noise = defaults.long_form(document.get("noise_model", "white"), tables["noises"])
+        generator = tables["generators"][document["generation_type"]].build()
+        images = generator.images([*document.get("fixed", {}), *document["varyings"]])
         height, width = document.get("size", [64, 64])
         return GeneratedDataset(
-            tables["generators"][document["generation_type"]].build(),
+            generator,
             (int(height), int(width)),
             {name: float(value) for name, value in document.get("fixed", {}).items()},
             document["varyings"],
             {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
-            built(tables["noises"], noise),
+            noise_of(document, images, tables),
             tables["quantities"],
         )
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
         if found := list(_in_document(document, tables)):
             raise DatasetError(found)
-        return self.dataset(document, tables, workspace)
+        dataset = self.dataset(document, tables, workspace)
+        if found := list(in_layouts(document, dataset)):
+            raise DatasetError(found)
+        return dataset
 
     def findings(
         self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
@@ -122,10 +126,7 @@ def _in_document(document: Document, tables: Tables) -> Iterator[Finding]:
         if name in varyings:
             limits = quantity(name, quantities)
             yield from _outside_limits(name, limits, distribution, where, description["type"])
-    try:
-        built(tables["noises"], defaults.long_form(document.get("noise_model", "white"), tables["noises"]))
-    except ValueError as error:
-        yield ("noise_model", "parameters"), str(error)
+    yield from in_noise(document, generator.images(mentioned), tables)
 
 
 def _outside_limits(
@@ -178,6 +179,11 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tab
                 yield (
                     (*where, "variable"),
                     f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
+                )
+            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], features(filters.shape)):
+                yield (
+                    ("operations", name),
+                    f"matched filters need the inverse of the noise's covariance: {trouble}",
                 )
             elif violation := quantity(filters.variable, tables["quantities"]).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation

@@ -70,13 +70,21 @@ class ExperienceSpec(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseComponent(NamedEntry):
+    LEFT_OUT = ("views",)
+
+    views: tuple[int | str, ...] | None = None
+    """By number from 0, or by name; None for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generated(Part):
     generation_type: str
     size: tuple[int, int]
     fixed: Mapping[str, float]
     varyings: Mapping[str, tuple[tuple[float, float], ...]]
     distributions: Mapping[str, NamedEntry]
-    noise_model: NamedEntry
+    noise_model: NoiseComponent | tuple[NoiseComponent, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from qexp.quantities import Quantities, quantity
 from qexp.spec.defaults import defaults_in, long_form
 from qexp.spec.finding import Finding, Where
 from qexp.spec.kinds.kind import Document, SpecKind
-from qexp.tables import Tables
+from qexp.tables import Table, Tables
 
 
 class GeneratedSpecs(SpecKind):
@@ -81,7 +81,7 @@ class GeneratedSpecs(SpecKind):
         distributions = {
             name: long_form(value, tables["distributions"]) for name, value in dataset["distributions"].items()
         }
-        noise_model = long_form(dataset["noise_model"], tables["noises"])
+        noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
         whole = {**dataset, "fixed": fixed, "distributions": distributions, "noise_model": noise_model}
         if "matrix" in whole:
             whole["matrix"] = {**defaults_in(schema["properties"]["matrix"]), **whole["matrix"]}
@@ -97,6 +97,14 @@ class GeneratedSpecs(SpecKind):
             "varying": ", ".join(dataset["varyings"]),
             "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
         }
+
+
+def noise_in_long_form(noise_model: Any, table: Table) -> Any:
+    """One component of noise, or a list of them, with every parameter written out; `views` stay as they are."""
+    if isinstance(noise_model, list):
+        return [noise_in_long_form(component, table) for component in noise_model]
+    views = {"views": noise_model["views"]} if isinstance(noise_model, Mapping) and "views" in noise_model else {}
+    return {**long_form(noise_model, table), **views}
 
 
 def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:

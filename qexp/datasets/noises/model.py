@@ -1,0 +1,131 @@
+"""The noise of a dataset: one component, or several that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qexp.datasets.noises.layout import Layout
+from qexp.datasets.noises.noise import MOST_TO_FACTOR, Noise, solved
+from qexp.seeds import Seeds
+
+BLOCK = 128
+"""Images to which noise is added at a time, so that it stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Component:
+    noise: Noise
+    images: frozenset[str] | None = None
+    """The images that it is on; None for all."""
+    stream: tuple[str | int, ...] | None = None
+    """The purpose of its random numbers, of which every image has a stream; None to take those of the samples."""
+
+
+class NoiseModel:
+    """Components that add up, each with realisations of its own in every view."""
+
+    def __init__(self, components: Sequence[Component]) -> None:
+        self.components = tuple(components)
+
+    def on(self, image: str) -> list[Component]:
+        """The components that an image has."""
+        return [one for one in self.components if one.images is None or image in one.images]
+
+    def hides(self, image: str) -> bool:
+        """Whether pixels of an image may be hidden."""
+        return any(one.noise.hides for one in self.on(image))
+
+    def add(
+        self, images: Mapping[str, Tensor], layout: Callable[[str], Layout], level: Tensor, random: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Add noise to images, in place, and make hidden pixels zero.
+
+        images   name → (batch, ...), of as many pixels as its layout
+        level    (batch,) or (1,), the value of `noise` [m]
+        returns  name → 1 where a pixel is seen and 0 where not, like the image, for images that can have hidden ones
+        """
+        nothing = not (level != 0).any()
+        of_images = {
+            name: [one for one in self.on(name) if not (nothing and one.noise.of_unit_variance)] for name in images
+        }
+        if not any(of_images.values()):
+            return {}
+        streams = self._streams(random)
+        seen = {}
+        for name, components in of_images.items():
+            if not components:
+                continue
+            image, where = images[name], layout(name)
+            if self.hides(name):
+                seen[name] = torch.ones_like(image)
+            generators = [streams(one, name) for one in components]
+            for start in range(0, len(image), BLOCK):
+                block = slice(start, min(start + BLOCK, len(image)))
+                for one, generator in zip(components, generators, strict=True):
+                    if one.noise.hides:
+                        _hide(one.noise, seen[name][block], where.of_samples(block), generator)
+                    else:
+                        scale = level[block] if len(level) > 1 else level
+                        _add(one.noise, image[block], where.of_samples(block), scale, generator)
+            if name in seen:
+                image.mul_(seen[name])
+        return seen
+
+    def covariance(self, image: str, layout: Layout, level: float) -> Tensor:
+        """Covariance between the pixels of an image, for a value of `noise` [m]: (n, n) [m2], float64."""
+        count = torch.Size(layout.shape).numel()
+        total = torch.zeros(count, count, dtype=torch.float64)
+        for one in self.on(image):
+            if (part := one.noise.covariance(layout)) is not None:
+                total.add_(part, alpha=level**2 if one.noise.of_unit_variance else 1.0)
+        return total
+
+    def trouble_with_inverse(self, image: str, pixels: int) -> str | None:
+        """Why `without_correlation` cannot be had for an image of so many pixels, in words."""
+        added = self._added(image)
+        if added and not any(one.noise.invertible for one in added):
+            return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
+        if len(added) > 1 and pixels > MOST_TO_FACTOR:
+            return f"a sum of components is inverted for {MOST_TO_FACTOR:,} pixels at most, not for {pixels:,}"
+        return None
+
+    def without_correlation(self, image: str, images: Tensor, layout: Layout, level: float) -> Tensor:
+        """C⁻¹ times each image, C the covariance between the pixels of the image of this name, but for a factor.
+
+        images   (count, *layout.shape)
+        level    the value of `noise` [m]; 1 is taken for 0
+        Raises ValueError where C has no inverse.
+        """
+        added = self._added(image)
+        if len(added) == 1:
+            return added[0].noise.without_correlation(images, layout)
+        return solved(self.covariance(image, layout, level or 1.0), images) if added else images
+
+    def _added(self, image: str) -> list[Component]:
+        return [one for one in self.on(image) if not one.noise.hides]
+
+    def _streams(self, random: torch.Generator) -> Callable[[Component, str], torch.Generator]:
+        """The random numbers of a component in an image."""
+        if all(one.stream is None for one in self.components):
+            return lambda one, image: random
+        seed = torch.randint(2**62, (), generator=random, device=random.device)
+        seeds = Seeds(int(seed))
+        return lambda one, image: random if one.stream is None else seeds.torch(random.device, *one.stream, image)
+
+
+def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator) -> None:
+    field = noise.draw(len(images), layout, generator).reshape(images.shape)
+    if not noise.of_unit_variance:
+        images.add_(field)
+    elif len(level) == 1:
+        images.add_(field, alpha=level.item())
+    else:
+        images.addcmul_(field, level.view(-1, *[1] * (images.dim() - 1)))
+
+
+def _hide(noise: Noise, seen: Tensor, layout: Layout, generator: torch.Generator) -> None:
+    seen.mul_(1 - noise.draw(len(seen), layout, generator).reshape(seen.shape))

@@ -1,0 +1,161 @@
+"""Declared noise in specs: what is refused and why, and what becomes of a sound declaration."""
+
+import json
+
+import pytest
+import torch
+
+from qexp import assemble
+from qexp.seeds import Seeds
+from qexp.workspace import Workspace
+from tests.conftest import SOUND, put
+
+WHITE = {"type": "white", "parameters": {"standard_deviation": 0.01}}
+ATMOSPHERE = {"type": "exponential", "parameters": {"range": 2.0, "sill": 2e-5}}
+OFFSET = {"type": "offset", "parameters": {"standard_deviation": 0.02}}
+HIDING = {"type": "decorrelation", "parameters": {"share": 0.3, "patch_size": 1.0}}
+
+REFUSED = {
+    "an empty list": ([], "$.noise_model: must have at least 1 item"),
+    "no such component": ([WHITE, {"type": "pink"}], "$.noise_model[1].type: no noise model 'pink'; known: "),
+    "a component without its range": ([WHITE, "gaussian"], "$.noise_model[1]: 'gaussian' needs parameters: {"),
+    "a sill of nothing": (
+        [put(ATMOSPHERE, "parameters.sill", 0)],
+        "$.noise_model[0].parameters.sill: must be greater than 0, but is the number 0",
+    ),
+    "a nugget without a sill": (
+        {"type": "exponential", "parameters": {"range": 1, "nugget": 1e-6}},
+        "$.noise_model.parameters: 'nugget' needs 'sill' [m²]",
+    ),
+    "a view that the dataset has not": (
+        [{**WHITE, "views": [0, 1]}],
+        "$.noise_model[0].views[1]: no view 1; the dataset has 1, numbered from 0",
+    ),
+    "a name that is no view": ([{**WHITE, "views": ["ascending"]}], "$.noise_model[0].views[0]: no view 'ascending'"),
+    "a view twice": ([{**WHITE, "views": [0, 0]}], "$.noise_model[0].views: must not repeat an item"),
+    "a misspelt key": ([{**WHITE, "view": [0]}], "$.noise_model[0].view: unknown key 'view'; did you mean 'views'?"),
+    "a component without an amplitude": (
+        [OFFSET, "white"],
+        "$.noise_model[1]: 'white' has no amplitude: declare it among its parameters, or give the dataset a 'noise'",
+    ),
+    "stratified noise of flat ground": (
+        [WHITE, {"type": "stratified", "parameters": {"slope": 0.01}}],
+        "$.noise_model[1]: needs the elevation of its view, 'displacement'",
+    ),
+    "more than all pixels hidden": (
+        [put(HIDING, "parameters.share", 1.5)],
+        "$.noise_model[0].parameters.share: must be less than 1, but is the number 1.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("noise_model", "complaint"), REFUSED.values(), ids=REFUSED)
+def test_noise_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, noise_model, complaint):
+    (said,) = problems(specs.spoil("dataset", ("noise_model", noise_model)))
+    assert said.startswith(f"specs/datasets/sound.json at {complaint}")
+
+
+def test_a_noise_that_scales_nothing_is_refused(specs, problems):
+    (said,) = problems(specs.spoil("dataset", ("noise_model", [WHITE]), ("fixed.noise", 0.1)))
+    assert said.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing")
+
+
+def resolved(specs, noise_model, *changes):
+    specs.spoil("dataset", ("noise_model", noise_model), *changes)
+    return assemble.experience("sound", {}, Workspace(specs.root))
+
+
+def test_a_list_is_resolved_to_its_long_form_and_amplitudes_only_where_they_are_declared(specs):
+    written = ["white", {**ATMOSPHERE, "views": [0]}]
+    dataset = resolved(specs, written, ("fixed.noise", 0.1)).document["dataset"]
+    assert dataset["noise_model"] == [{"type": "white", "parameters": {}}, {**ATMOSPHERE, "views": [0]}]
+
+
+def samples_of(document, count=50):
+    dataset = assemble.dataset_of(document, assemble.BUILT_IN)
+    seeds = Seeds(3)
+    return dataset.sample(dataset.parts([0.7, 0.3], seeds)["train"], count, seeds, ("train", 1), torch.device("cpu"))
+
+
+def declared(noise_model, **fixed):
+    dataset = {**SOUND["dataset"], "noise_model": noise_model}
+    return {**dataset, "fixed": {**dataset["fixed"], **fixed}}
+
+
+def test_single_noise_with_an_amplitude_is_the_one_scaled_by_noise():
+    scaled = samples_of(declared({"type": "white"}, noise=0.01))["displacement"]
+    torch.testing.assert_close(samples_of(declared(WHITE))["displacement"], scaled)
+
+
+def test_a_component_that_is_added_to_a_list_leaves_the_noise_of_the_others():
+    other = {"type": "white", "parameters": {"standard_deviation": 0.5}}
+    quiet = samples_of(declared("white"))["displacement"]
+    few = samples_of(declared([WHITE]))["displacement"]
+    one = samples_of(declared([OFFSET]))["displacement"]
+    many = samples_of(declared([OFFSET, WHITE]))["displacement"]
+    torch.testing.assert_close(many - quiet, (few - quiet) + (one - quiet), rtol=1e-4, atol=1e-6)
+    # A second one of the same type has random numbers of its own.
+    both = samples_of(declared([WHITE, other]))["displacement"]
+    second = (both - few).flatten().double()
+    assert second.std().item() == pytest.approx(0.5, rel=0.05)
+    assert abs(torch.corrcoef(torch.stack([second, (few - quiet).flatten().double()]))[0, 1]) < 0.05
+
+
+def test_views_have_masks_where_something_hides_their_pixels():
+    second = {"azimuth_1": 1.0, "incidence_1": 0.4, "x_res_1": 0.4, "y_res_1": 0.4}
+    samples = samples_of(declared([WHITE, {**HIDING, "views": [1]}], **second))
+    assert "mask" not in samples
+    assert samples["mask_1"].shape == samples["displacement_1"].shape
+    assert torch.equal(samples["mask_1"] == 0, samples["displacement_1"] == 0)
+    assert 0 < (samples["mask_1"] == 0).double().mean() < 0.6
+    document = declared([WHITE, {**HIDING, "views": [1]}], **second)
+    shapes = assemble.dataset_of(document, assemble.BUILT_IN).shapes()
+    assert {name: tuple(value.shape[1:]) for name, value in samples.items()} == shapes
+
+
+@pytest.mark.slow
+def test_a_network_that_sees_the_mask_is_trained_and_looked_at(specs, qexp):
+    specs.spoil("dataset", ("noise_model", [ATMOSPHERE, OFFSET, HIDING]))
+    model = put(SOUND["model"], "inputs.mask", {"size": [16, 16, 1]})
+    model = put(model, "operations.join", {"module": "concatenate"})
+    model = put(model, "branches.0", {**model["branches"][0], "x_name": ["displacement", "mask"]})
+    specs.write("model", put(model, "branches.0.operations", ["join", *model["branches"][0]["operations"]]))
+    specs.spoil("experience", ("inputs", ["displacement", "mask"]), ("epochs", 1))
+    for command in (
+        ("run", "sound", "--device", "cpu"),
+        ("matrix", "--run", "sound_0", "--dataset", "sound"),
+        ("data", "show", "sound", "--count", "2"),
+    ):
+        code, _, stderr = qexp(*command)
+        assert code == 0, stderr
+    spec = json.loads((specs.root / "runs/sound_0/spec.json").read_text())
+    assert [one["type"] for one in spec["dataset"]["noise_model"]] == ["exponential", "offset", "decorrelation"]
+
+
+def test_matched_filters_say_what_they_need_of_the_noise(specs, problems):
+    model = {
+        "inputs": {"displacement": {"size": [16, 16, 1]}},
+        "outputs": ["depth", "delta_volume"],
+        "operations": {
+            "sources": {
+                "module": "matched_filters",
+                "parameters": {"variable": "depth", "low": 0.5, "high": 4.0, "count": 4},
+            },
+            "to_depth": {"module": "denses", "parameters": {"filters": [1]}},
+            "to_volume": {"module": "denses", "parameters": {"filters": [1]}},
+        },
+        "branches": [
+            {"x_name": "displacement", "y_name": "seen", "operations": ["sources"]},
+            {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
+            {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
+        ],
+    }
+    specs.write("model", model)
+    specs.spoil("dataset", ("noise_model", [OFFSET]))
+    (said,) = problems(specs.root / "specs/experiences/sound.json")
+    assert said.startswith("specs/models/sound.json at $.operations.sources: matched filters need the inverse of")
+    spec = resolved(specs, [OFFSET, WHITE, HIDING]).document
+    filters = assemble.initial_model(spec, assemble.BUILT_IN, Seeds(0)).network.operations["sources"].filters
+    assert filters.isfinite().all()
+    # An offset of 2 cm is known to be there: hardly anything of it passes a filter.
+    assert (filters.sum(1).abs() * 0.02).max() < 0.2
