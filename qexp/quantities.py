@@ -85,3 +85,28 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def typeset(unit: str) -> str:
     """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it."""
     return _EXPONENT.sub(lambda found: found[0].translate(_SUPERSCRIPTS), unit)
+
+
+UNITS: Mapping[str, tuple[str, float]] = {
+    **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), ("length", 1.0)),
+    **dict.fromkeys(("cm", "centimetre", "centimeter", "centimetres", "centimeters"), ("length", 1e-2)),
+    **dict.fromkeys(("mm", "millimetre", "millimeter", "millimetres", "millimeters"), ("length", 1e-3)),
+    **dict.fromkeys(("km", "kilometre", "kilometer", "kilometres", "kilometers"), ("length", 1e3)),
+    **dict.fromkeys(("rad", "radian", "radians"), ("angle", 1.0)),
+    **dict.fromkeys(("deg", "degree", "degrees", "°"), ("angle", HALF_PI / 90)),
+}
+"""Unit as files write it → what it measures, and its size in m or rad."""
+
+
+def conversion(given: str, wanted: str) -> float | None:
+    """The factor from one unit to another, such as 0.01 from cm to m; None if they are unlike or unknown."""
+    if given.strip() == wanted:
+        return 1.0
+    (kind, size), (other, unit) = (UNITS.get(one.strip(), ("", 0.0)) for one in (given, wanted))
+    return size / unit if kind and kind == other else None
+
+
+def alike(unit: str) -> list[str]:
+    """Short names of the units that can be converted to a unit."""
+    kind = UNITS.get(unit, ("", 0.0))[0]
+    return [name for name, (other, _) in UNITS.items() if kind and other == kind and len(name) < len("metre")]

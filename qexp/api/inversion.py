@@ -74,13 +74,14 @@ def predict(
     each: Callable[[Prediction | QexpError], None] | None = None,
     workspace: str | Path | None = None,
 ) -> list[Prediction]:
-    """Estimate the rows, fields or spectra of a file or folder into new files; see `qexp predict`.
+    """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp predict`.
 
-    source      rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, a folder with ex.nc or npy files,
-                or a folder of such folders
-    target      rows: a file for a file, a folder for a folder; fields: a NetCDF file, a folder for several
+    source      images: NetCDF, npz, npy or GeoTIFF with samples first, a folder with a npy or GeoTIFF file per input,
+                or a folder of such; rows: CSV, Parquet or NetCDF, or a folder of such; fields: NetCDF, a folder with
+                ex.nc or npy files, or a folder of such folders
+    target      images and rows: a file for a file, a folder for a folder; fields: a NetCDF file, a folder for several
                 folders. Files that the same run has estimated already are left as they are
-    chunk       rows or frames in memory at a time
+    chunk       images, rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     trust_code  execute the code in `code/extensions.py` of an imported run
     watched     makes what is shown the progress of a file
@@ -88,17 +89,17 @@ def predict(
                 for cells whose width differs from that of the training data
     returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
                 range of the training data, how many are `missing` a feature, and the `map` if there is one; for fields
-                the number of `frames` and their `size`
+                the number of `frames` and their `size`; for images the number of `images`, how many are `outside` the
+                range, by what (`outside_in`), and of `missing_pixels`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
     from qexp.analysis.prediction.chunk import require_chunk
-    from qexp.analysis.prediction.files import file_kind, predict_files
+    from qexp.analysis.prediction.files import file_kind, predict_files, targets
 
     require_chunk(chunk)
     directory = directory_of(run, workspace, trust_code)
-    kind = file_kind(directory)
-    pairs = kind.targets(Path(source), Path(target))
-    given = {} if watched is None else {"watched": partial(watched, kind.counted)}
+    pairs = targets(Path(source), Path(target), directory)
+    given = {} if watched is None else {"watched": partial(watched, file_kind(directory).counted)}
     made, mistakes = [], []
     for one in predict_files(pairs, directory, device, chunk=chunk, overwrite=overwrite, columns=columns, **given):
         if isinstance(one, QexpError) and len(pairs) == 1:
@@ -143,7 +144,7 @@ def submit_predictions(
     returns   `jobs`: file → job, and the `folder` of the launch
     """
     from qexp.analysis.prediction.chunk import require_chunk
-    from qexp.analysis.prediction.files import file_kind
+    from qexp.analysis.prediction.files import targets
     from qexp.analysis.prediction.job_array import submit
     from qexp.runs.schedulers import launcher_with, options_of
 
@@ -152,7 +153,7 @@ def submit_predictions(
     launcher = launcher_with(launcher, profile, place.settings())
     settings = options_of(launcher, place.settings(), options or {}, profile)
     directory = directory_of(run, workspace, trust_code)
-    pairs = file_kind(directory).targets(Path(source), Path(target))
+    pairs = targets(Path(source), Path(target), directory)
     words = ["--device", device, *([] if chunk is None else ["--chunk", str(chunk)])]
     words += [flag for flag, given in (("--overwrite", overwrite), ("--trust-code", trust_code)) if given]
     words += [] if columns is None else ["--columns", ",".join(_column_words(columns))]

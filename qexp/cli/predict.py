@@ -48,9 +48,10 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE|FOLDER",
-            help="Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a folder "
-            "with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or "
-            "a table with one per row.",
+            help="Images: a NetCDF, npz, npy or GeoTIFF file, a folder with a npy or GeoTIFF file per input, or a "
+            "folder of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a "
+            "NetCDF file, a folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, "
+            "a folder of files, or a table with one per row.",
         ),
     ],
     target: Annotated[
@@ -58,10 +59,13 @@ def predict(
         typer.Option(
             "--output",
             metavar="FILE|FOLDER",
-            help="Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table for spectra.",
+            help="Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV "
+            "or Parquet) for images and spectra.",
         ),
     ],
-    chunk: Annotated[int | None, typer.Option(metavar="N", help="Rows, frames or spectra in memory at a time.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(metavar="N", help="Images, rows, frames or spectra in memory at a time.")
+    ] = None,
     columns: ColumnsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
@@ -71,10 +75,12 @@ def predict(
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Estimate the rows, fields or spectra in files, in chunks that need little memory.
+    """Estimate the images, rows, fields or spectra in files, in chunks that need little memory.
 
-    Columns are found by name, or as --columns says, or by number in a file without names; fields by name, and slopes
-    are computed from the surface. Rows get the standard deviation over the networks of an ensemble, spectra a figure
+    Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
+    those unlike the training data are counted. Columns of rows are found by name, or as --columns says, or by number
+    in a file without names; fields by name, and slopes are computed from the surface. Rows get the standard deviation
+    over the networks of an ensemble, spectra a figure
     along each core. Files that the same run has estimated already are skipped, so that an interrupted command can be
     repeated. A cluster gets a job for each file of a folder.
     """

@@ -307,11 +307,11 @@ def test_a_run_whose_folds_are_not_all_done_refuses_and_says_which(here, predict
     assert names(here) == {"pixels.csv"}
 
 
-def test_a_run_that_was_not_trained_on_rows_says_so(here, predict):
+def test_a_run_that_was_trained_on_images_takes_no_rows(here, predict):
     write(here / "pixels.csv")
     code, _, stderr = predict("pixels.csv", "made.csv", run="images")
     assert code == 2
-    assert "images was trained on a dataset of the type 'generated', not on rows" in stderr
+    assert "pixels.csv: a file of images must end in .nc, .npz, .npy, .tif, .tiff" in stderr
 
 
 # From Python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ class ImagePrediction:
         return [self.target]
 
 
-def _targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
+def _targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     return [(source, target)]
 
 

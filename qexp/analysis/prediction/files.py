@@ -12,6 +12,8 @@ from typing import Protocol
 from qexp import assemble
 from qexp.analysis.prediction import fields, rows, spectra
 from qexp.analysis.prediction.field_model import field_model
+from qexp.analysis.prediction.images import estimates as images
+from qexp.analysis.prediction.images.model import image_model
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.row_model import row_model
 from qexp.analysis.prediction.spectrum_model import spectrum_model
@@ -56,7 +58,8 @@ class FileKind:
 
     counted: str
     """The unit of progress, such as rows."""
-    targets: Callable[[Path, Path], list[tuple[Path, Path]]]
+    targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
+    """From what is given and the run's inputs to pairs of what is read and the file to write."""
     estimator: Callable[[RunDirectory, str], Estimator]
     """Returns the estimator of a run on a device."""
     by_columns: Callable[[RunDirectory, str, Columns], Estimator] | None = None
@@ -69,39 +72,40 @@ def _rows_by_columns(directory: RunDirectory, device: str, columns: Columns) -> 
     return partial(rows.predict_rows, model=model, columns=columns)
 
 
-KINDS: Mapping[str, FileKind | None] = {
-    "generated": None,
+KINDS: Mapping[str, FileKind] = {
+    "generated": FileKind(
+        "images",
+        images.targets,
+        lambda directory, device: partial(images.predict_images, model=image_model(directory, device)),
+    ),
     "tabular": FileKind(
         "rows",
-        rows.targets,
+        lambda source, target, inputs: rows.targets(source, target),
         lambda directory, device: partial(rows.predict_rows, model=row_model(directory, device)),
         _rows_by_columns,
     ),
     "gridded": FileKind(
         "frames",
-        fields.targets,
+        lambda source, target, inputs: fields.targets(source, target),
         lambda directory, device: partial(fields.predict_fields, model=field_model(directory, device)),
     ),
     "spectra": FileKind(
         "spectra",
-        spectra.targets,
+        lambda source, target, inputs: spectra.targets(source, target),
         lambda directory, device: partial(spectra.predict_spectra, model=spectrum_model(directory, device)),
     ),
 }
-"""Type of dataset → how its runs predict files; None for a type whose runs predict from arrays only."""
+"""Type of dataset → how its runs predict files."""
 
 
 def file_kind(directory: RunDirectory) -> FileKind:
-    """How a run predicts files. Raises QexpError for a run that takes arrays only."""
-    trained_on = directory.training_spec()["dataset"]["type"]
-    kind = KINDS[trained_on]
-    if kind is None:
-        words = [kind.counted for kind in KINDS.values() if kind is not None]
-        raise QexpError(
-            f"{directory.name} was trained on a dataset of the type '{trained_on}', not on {', '.join(words[:-1])} or "
-            f"{words[-1]} from files; use Run.predict with arrays in Python"
-        )
-    return kind
+    """How a run predicts files."""
+    return KINDS[directory.training_spec()["dataset"]["type"]]
+
+
+def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[Path, Path]]:
+    """Pairs of what a run reads, a file or a folder, and the file that it writes. Raises QexpError."""
+    return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
 
 
 def _estimator(directory: RunDirectory, device: str, columns: Columns | None) -> Estimator:
@@ -124,7 +128,7 @@ def predict_files(
     columns: Columns | None = None,
     watched: Watched = lambda source: nullcontext(no_progress),
 ) -> Iterator[Prediction | QexpError]:
-    """Predict files one after another; `pairs` come from the `targets` of the run's kind.
+    """Predict files one after another; `pairs` come from `targets`.
 
     columns  names or positions of the run's columns in the files, where they have other names there
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue

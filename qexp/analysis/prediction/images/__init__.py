@@ -1,0 +1,1 @@
+"""Estimates for images in files: reading them, the range of the training data, and the file of estimates."""

@@ -1,0 +1,321 @@
+"""Estimates for the images of files that need not fit into memory, a row for each sample."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.analysis.prediction import reuse
+from qexp.analysis.prediction.carried import new_names
+from qexp.analysis.prediction.chunk import require_chunk
+from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
+from qexp.analysis.prediction.images.ranges import InputRanges
+from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece, ImageSource
+from qexp.analysis.prediction.progress import OnProgress, no_progress
+from qexp.analysis.prediction.read_ahead import read_ahead
+from qexp.analysis.prediction.rows import CAUTION, OUTSIDE, WORDS
+from qexp.errors import NotFoundError, QexpError
+from qexp.estimates import estimate_of
+from qexp.limits import Limits, remarks
+from qexp.rows.formats import FORMATS, format_of, new_file_of_rows
+from qexp.runs.signals import terminable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Array = NDArray[np.float32]
+
+PIXELS = 2**19
+"""Pixels of a batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
+LARGEST_BATCH = 128
+"""Largest number of samples of a batch."""
+BATCHES = 4
+"""Batches that are read and written at a time."""
+MISSING = "missing_pixels"
+"""Column with the number of pixels that are not seen."""
+NAMED = 3
+"""Largest number of samples without an estimate that are listed by name."""
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """The parts of a run that are needed to predict from images."""
+
+    layout: ImageLayout
+    outputs: Mapping[str, str]
+    """Name → unit."""
+    estimate: Callable[[Mapping[str, Array]], Array]
+    """From input → (sample, ...) to (sample, output)."""
+    ranges: Callable[[], InputRanges]
+    """Returns the range of the inputs in the training data, which takes a moment."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Output → limits of its estimates, if it has some."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """The origin that is written to every output: run, digest and caution."""
+
+    @property
+    def batch(self) -> int:
+        """Samples that are estimated at a time."""
+        pixels = sum(int(np.prod(shape)) for shape in self.layout.inputs.values())
+        return max(1, min(LARGEST_BATCH, PIXELS // pixels))
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """The result of predicting a file."""
+
+    source: Path
+    target: Path
+    images: int
+    """The number of samples."""
+    outside: int
+    """Samples with an input outside the range of the training data."""
+    outside_in: Mapping[str, int]
+    """What is outside, such as `greatest value of displacement` → number of samples."""
+    missing_pixels: int
+    missing: Sequence[str]
+    """The first few names of samples without an estimate."""
+    missing_count: int
+    made: bool
+    """False if the file existed already."""
+    limited: Sequence[str] = ()
+    """A sentence for each output with estimates at its limits."""
+    warnings: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of results."""
+        return [self.target]
+
+    @property
+    def remarks(self) -> list[str]:
+        """The number of samples, and of those with problems, in words."""
+        said = [f"{self.images:,} samples" if self.images != 1 else "1 sample"]
+        if self.outside:
+            what = "; ".join(f"{name}: {count:,}" for name, count in self.outside_in.items() if count)
+            said.append(f"{self.outside:,} with inputs outside the range of the training data ({what})")
+        if self.missing_pixels:
+            said.append(f"{self.missing_pixels:,} pixels masked")
+        if self.missing_count:
+            named = ", ".join(self.missing) + (", …" if self.missing_count > len(self.missing) else "")
+            said.append(f"{self.missing_count:,} without an estimate, because all pixels are missing ({named})")
+        return [*said, *self.limited]
+
+
+def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Pairs of a file or folder of images to read, and the file of rows to write.
+
+    source  a file; a folder with a npy or GeoTIFF file per input; or a folder of such files and folders
+    target  a file, or an existing folder for a NetCDF file that is named after the source; a folder for several
+    inputs  the run's inputs
+    Raises QexpError if there is nothing to read, or for an invalid target; NotFoundError.
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    if not source.is_dir() or variables_in(source, inputs):
+        if not source.is_dir():
+            _require_images(source)
+        if target.is_dir():
+            target = target / f"{source.absolute().name if source.is_dir() else source.stem}.nc"
+        pairs = [(source, target)]
+    else:
+        pairs = _targets_in(source, target, inputs)
+    for path, made in pairs:
+        format_of(made)
+        if made.resolve() == path.resolve() or (path.is_dir() and made.absolute().parent.resolve() == path.resolve()):
+            raise QexpError(f"{made}: the estimates would lie among the images, or replace them; give another --output")
+    return pairs
+
+
+def _require_images(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise QexpError(f"{path}: a file of images must end in {', '.join(SUFFIXES)}")
+
+
+def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    found = sorted(
+        path
+        for path in source.iterdir()
+        if not path.name.startswith(".")
+        and (variables_in(path, inputs) if path.is_dir() else path.suffix.lower() in SUFFIXES)
+    )
+    if not found:
+        raise QexpError(
+            f"{source}: no file in it ends in {', '.join(SUFFIXES)}, and no folder in it has a file {inputs[0]}.npy"
+        )
+    if target.is_file() or target.suffix.lower() in FORMATS:
+        raise QexpError(
+            f"{target}: {source} holds {len(found)} files of images, whose estimates are a file each; give a folder"
+        )
+    if target.resolve() == source.resolve():
+        raise QexpError(f"{target}: the estimates would lie among the images; give another --output")
+    taken: dict[str, Path] = {}
+    for path in found:
+        stem = path.name if path.is_dir() else path.stem
+        if (first := taken.setdefault(stem, path)) is not path:
+            raise QexpError(f"{first} and {path} would both be written to {target / stem}.nc; rename one of them")
+    return [(path, target / f"{stem}.nc") for stem, path in taken.items()]
+
+
+def predict_images(
+    source: Path,
+    target: Path,
+    model: ImageModel,
+    *,
+    chunk: int | None = None,
+    overwrite: bool = False,
+    progress: OnProgress = no_progress,
+) -> ImagePrediction:
+    """Predict from all samples of a file, in memory that does not grow with their number.
+
+    The new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
+    `<output>_estimate` for every output, `missing_pixels` if the network takes masks, `outside` (the number of the
+    inputs' statistics that are outside the range of the training data, see `images.ranges`), and `caution` if the run
+    has one. A record is written beside it as `<file>.json`. A file that the same run made from the same images is left
+    as it is.
+
+    source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, or a folder with a npy
+            or GeoTIFF file per input. Samples come first; rows run northwards
+    chunk   samples in memory at a time; does not affect the file
+    Raises QexpError for images that the network cannot take, and if the file exists and was made otherwise, unless
+    `overwrite`.
+    """
+    require_chunk(chunk)
+    size = -(-(chunk or BATCHES * model.batch) // model.batch) * model.batch
+    found = ImageSource(source, model.layout)
+    key = {"origin": dict(model.origin), "input": [reuse.identity(path) for path in found.files]}
+    if not overwrite and (known := reuse.reusable(source, target, key)) is not None:
+        return _described(source, target, model, known, False)
+    files.make_folder(target.absolute().parent)
+    reuse.clear(target)
+    tally = _Tally(model)
+    schema, carried = _schema(model, found, target.suffix == ".nc")
+    # A scheduler sends SIGUSR1 shortly before the time limit.
+    with terminable(signal.SIGUSR1), new_file_of_rows(target, schema, None, model.origin) as sink:
+        for piece in read_ahead(found.pieces(size), source):
+            estimates, outside = _estimated(piece, model), model.ranges().outside(piece.inputs)
+            sink.write(_table(piece, estimates, outside, schema, carried))
+            tally.add(piece, estimates, outside)
+            progress(tally.images, piece.done)
+        if tally.missing_count == tally.images:
+            raise QexpError(f"{source}: all pixels are missing, in all of {tally.images:,} samples")
+    about = {"units": dict(model.outputs), **tally.document()}
+    reuse.write_record(target, key, about)
+    return _described(source, target, model, about, True)
+
+
+def _described(source: Path, target: Path, model: ImageModel, about: Mapping[str, Any], made: bool) -> ImagePrediction:
+    """The result, from the record of the file."""
+    limited = remarks(model.limits, model.outputs, about.get("at_limits", {}), about["images"])
+    counts = about["images"], about["outside"], about["outside_in"], about["missing_pixels"]
+    return ImagePrediction(source, target, *counts, about["missing"], about["missing_count"], made, limited)
+
+
+def _estimated(piece: ImagePiece, model: ImageModel) -> Array:
+    """Estimates (sample, output); NaN for samples with an image of which no pixel is seen."""
+    made = [
+        model.estimate({name: values[start : start + model.batch] for name, values in piece.inputs.items()})
+        for start in range(0, len(piece.names), model.batch)
+    ]
+    estimates = np.concatenate(made)
+    estimates[piece.empty] = np.nan
+    return estimates
+
+
+def _schema(model: ImageModel, found: ImageSource, netcdf: bool) -> tuple[pa.Schema, dict[str, str]]:
+    """The columns of the new file, with their units; and column of the source → its name among them.
+
+    netcdf  whether it is a NetCDF file, which has the caution among its attributes, and no `/` in names
+    """
+    import pyarrow as pa
+
+    after = []
+    for name, unit in model.outputs.items():
+        about = {"unit": unit, "description": f"estimate of: {name}", "limits": str(model.limits.get(name, ""))}
+        metadata = {key: text for key, text in about.items() if text}
+        after.append(pa.field(estimate_of(name), pa.float32(), metadata=metadata))
+    if model.layout.masks:
+        after.append(pa.field(MISSING, pa.int64(), metadata={"description": "pixels that are not seen"}))
+    words = "statistics of the inputs outside the range of the training data"
+    after.append(pa.field(OUTSIDE, pa.int16(), metadata={"description": words}))
+    if (caution := model.origin.get("caution", "")) and not netcdf:
+        after.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
+    carried = new_names(found.kept, [NAME, *(one.name for one in after)], netcdf)
+    kept = [
+        pa.field(new, _type(found.kept[name]), metadata={"unit": unit} if (unit := found.unit(name)) else {})
+        for name, new in carried.items()
+    ]
+    return pa.schema([pa.field(NAME, pa.string()), *kept, *after]), carried
+
+
+def _type(values: NDArray[Any]) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.from_numpy_dtype(values.dtype) if values.dtype.kind in "iufb" else pa.string()
+
+
+def _table(
+    piece: ImagePiece,
+    estimates: Array,
+    outside: Mapping[str, NDArray[np.bool_]],
+    schema: pa.Schema,
+    carried: Mapping[str, str],
+) -> pa.Table:
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {NAME: pa.array(piece.names, pa.string()), MISSING: pa.array(piece.missing)}
+    columns[OUTSIDE] = pa.array(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
+    for name, new in carried.items():
+        kept, kind = piece.kept[name], schema.field(new).type
+        columns[new] = pa.array([str(one) for one in kept] if pa.types.is_string(kind) else kept, kind)
+    # NaN becomes a missing value.
+    made = (pa.array(values, from_pandas=True) for values in estimates.T)
+    for one in schema:
+        if one.name not in columns:
+            words = (one.metadata or {}).get(WORDS)
+            columns[one.name] = next(made) if words is None else pa.repeat(words.decode(), len(piece.names))
+    return pa.table([columns[one.name] for one in schema], schema=schema)
+
+
+class _Tally:
+    """Counts, accumulated piece by piece."""
+
+    def __init__(self, model: ImageModel) -> None:
+        self._model = model
+        self.images = self.missing_count = self._outside = self._missing_pixels = 0
+        self._missing: list[str] = []
+        self._outside_in: dict[str, int] = {}
+        self._at_limits = dict.fromkeys(model.limits, 0)
+        """Output with limits → number of estimates that lie at them."""
+
+    def add(self, piece: ImagePiece, estimates: Array, outside: Mapping[str, NDArray[np.bool_]]) -> None:
+        self.images += len(piece.names)
+        self._missing_pixels += int(piece.missing.sum())
+        missing = np.flatnonzero(piece.empty)
+        self._missing += [piece.names[index] for index in missing[: max(NAMED - len(self._missing), 0)]]
+        self.missing_count += len(missing)
+        for name, beyond in outside.items():
+            self._outside_in[name] = self._outside_in.get(name, 0) + int(beyond.sum())
+        self._outside += int(np.any(list(outside.values()), axis=0).sum())
+        for name, values in zip(self._model.outputs, estimates.T, strict=True):
+            if name in self._at_limits:
+                self._at_limits[name] += self._model.limits[name].reached(values)
+
+    def document(self) -> dict[str, Any]:
+        """What the record of the file says of it."""
+        return {
+            "images": self.images,
+            "outside": self._outside,
+            "outside_in": {name: count for name, count in self._outside_in.items() if count},
+            "missing_pixels": self._missing_pixels,
+            "missing": self._missing,
+            "missing_count": self.missing_count,
+            **({"at_limits": self._at_limits} if self._at_limits else {}),
+        }

@@ -1,0 +1,84 @@
+"""The model for predicting from images with a finished run: its network, inputs and the range of its training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp import assemble
+from qexp.analysis.prediction.images.estimates import Array, ImageModel
+from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
+from qexp.analysis.prediction.images.source import ImageLayout, Range
+from qexp.analysis.prediction.predictor import load_model
+from qexp.datasets.generated import GeneratedDataset, Part
+from qexp.errors import QexpError
+from qexp.limits import limits_of
+from qexp.models.network import Network
+from qexp.quantities import quantity
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
+from qexp.seeds import Seeds
+
+SEEN = 1_024
+"""Training samples whose inputs are the range to compare with."""
+SIMULATED = 2**21
+"""Pixels that are simulated at a time."""
+
+
+def image_model(directory: RunDirectory, device: str = "auto") -> ImageModel:
+    """The model of a run for `predict_images`. Raises QexpError if the run is not done or estimates no numbers."""
+    record, spec = directory.record(), directory.training_spec()
+    on = assemble.device_of(device)
+    model = load_model(directory, on)
+    network, outputs = model.network, list(model.network.outputs)
+    source = assemble.generated_of(spec["dataset"], tables_of(directory))
+    shapes = source.shapes()
+    if images := [name for name in outputs if len(shapes[name]) != 1]:
+        raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
+    part = source.parts(spec["split"], Seeds(record.seed))["train"]
+
+    def estimate(inputs: Mapping[str, Array]) -> Array:
+        samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
+        made = model.estimate(samples, batch_size=len(next(iter(samples.values()))))
+        return torch.cat([made[name] for name in outputs], dim=1).cpu().numpy()
+
+    return ImageModel(
+        layout=_layout(source, network),
+        outputs={name: record.units.get(name, "") for name in outputs},
+        estimate=estimate,
+        ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
+        limits=limits_of(spec),
+        origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
+    )
+
+
+def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
+    units = {name: quantity(name, source.quantities).unit for name in network.inputs}
+    layout = ImageLayout(dict(network.inputs), units)
+    made = source.generator.images(source.variables)
+    return ImageLayout(layout.inputs, units, {name: _pixels(source, name) for name in layout.images if name in made})
+
+
+def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
+    """Least and greatest width, and height, of an image's pixels in the training data [m]."""
+    ends: dict[str, NDArray[np.float64]] = {
+        name: source.distributions[name].quantile(np.array([1e-6, 1 - 1e-6])) for name in source.test
+    }
+    widths, heights = source.pixel_sizes(image, ends)
+    return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
+
+
+def _ranges(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
+    """The range of the inputs over training samples, which are simulated again."""
+    pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
+    size = min(SEEN, max(1, SIMULATED // pixels))
+    blocks = []
+    for start in range(0, SEEN, size):
+        count = min(size, SEEN - start)
+        samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
+        blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
+    return ranges_over(blocks)
