@@ -30,6 +30,29 @@ if TYPE_CHECKING:
     from qexp.analysis.prediction.files import Prediction
 
 
+InputOption = Annotated[
+    Path,
+    typer.Option(
+        "--input",
+        metavar="FILE|FOLDER",
+        help="Images: a NetCDF, npz, npy or GeoTIFF file, a folder with a npy or GeoTIFF file per input, or a folder of "
+        "such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a "
+        "folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, "
+        "or a table with one per row.",
+    ),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        metavar="FILE|FOLDER",
+        help="Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV or "
+        "Parquet) for images and spectra.",
+    ),
+]
+ChunkOption = Annotated[
+    int | None, typer.Option("--chunk", metavar="N", help="Images, rows, frames or spectra in memory at a time.")
+]
 ColumnsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -43,29 +66,9 @@ ColumnsOption = Annotated[
 
 def predict(
     run: RunOption,
-    source: Annotated[
-        Path,
-        typer.Option(
-            "--input",
-            metavar="FILE|FOLDER",
-            help="Images: a NetCDF, npz, npy or GeoTIFF file, a folder with a npy or GeoTIFF file per input, or a "
-            "folder of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a "
-            "NetCDF file, a folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, "
-            "a folder of files, or a table with one per row.",
-        ),
-    ],
-    target: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            metavar="FILE|FOLDER",
-            help="Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV "
-            "or Parquet) for images and spectra.",
-        ),
-    ],
-    chunk: Annotated[
-        int | None, typer.Option(metavar="N", help="Images, rows, frames or spectra in memory at a time.")
-    ] = None,
+    source: InputOption,
+    target: OutputOption,
+    chunk: ChunkOption = None,
     columns: ColumnsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing estimates.")] = False,
     launcher: LauncherOption = LOCAL,
