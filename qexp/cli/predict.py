@@ -35,8 +35,8 @@ InputOption = Annotated[
     typer.Option(
         "--input",
         metavar="FILE|FOLDER",
-        help="Images: a NetCDF, npz, npy or GeoTIFF file, a folder with a npy or GeoTIFF file per input, or a folder of "
-        "such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a "
+        help="Images: a NetCDF, npz, npy or GeoTIFF file, a folder with a npy or GeoTIFF file per input, or a folder "
+        "of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. Fields: a NetCDF file, a "
         "folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, "
         "or a table with one per row.",
     ),
@@ -83,9 +83,8 @@ def predict(
     Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
     those unlike the training data are counted. Columns of rows are found by name, or as --columns says, or by number
     in a file without names; fields by name, and slopes are computed from the surface. Rows get the standard deviation
-    over the networks of an ensemble, spectra a figure
-    along each core. Files that the same run has estimated already are skipped, so that an interrupted command can be
-    repeated. A cluster gets a job for each file of a folder.
+    over the networks of an ensemble, spectra a figure along each core. Files that the same run has estimated already
+    are skipped, so that an interrupted command can be repeated. A cluster gets a job for each file of a folder.
     """
     given = texts.columns(columns) if columns else None
     if launcher != LOCAL or profile is not None:
