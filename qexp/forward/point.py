@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_below_ground, require_positive
+from qexp.forward.rotation import clockwise_rotation
 
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
@@ -85,3 +86,42 @@ def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Te
     )
     strength = (1 - poisson_ratio) * pressure * radius**3 / squared_distance**1.5
     return (strength * (1 + (radius / depth) ** 3 * reflected))[..., None] * offset
+
+
+def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by a point compound dislocation model.
+
+    source    (batch, 9)           east, north, depth [m], omega_x, omega_y, omega_z [rad],
+                                   potency_x, potency_y, potency_z [m3]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Three point tensile dislocations at right angles; the normal of each is a column of R = Rz Ry Rx
+    (`clockwise_rotation`), its potency is area times opening. Holds for sources much smaller than their depth. Three
+    equal potencies with the sum V equal `mogi` with a volume change of V (1 + ν)/(3 (1 − ν)). Potencies of
+    opposite sign are allowed, though no single cavity has them. Raises ValueError if a depth is not positive.
+    Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894. A tensile point of normal n:
+    2π u = V (3 (n·r)² r/R⁵ − (1 − 2ν) ∇(ẑ×n · ∇)² χ), χ = z ln(R + z) − R, which is Okada (1985), eq. 10, turned.
+    """
+    east, north, depth = source[:, None, :3].unbind(-1)
+    require_positive("depth", depth, "in metres downwards")
+    normals, potency = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
+    along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
+    offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], -1)
+    squared_distance = offset.square().sum(-1)
+    distance = squared_distance.sqrt()
+    strength = ((offset @ normals).square() * potency[:, None, :]).sum(-1)
+    whole_space = 3 * (strength / (squared_distance.square() * distance))[..., None] * offset
+
+    turned = torch.stack([-normals[:, 1], normals[:, 0]], 1)  # ẑ × n, horizontal: (batch, 2, 3)
+    horizontal = offset[..., :2]
+    spread = turned * potency[:, None, :] @ turned.mT
+    along = horizontal @ spread
+    trace = torch.diagonal(spread, dim1=-2, dim2=-1).sum(-1)[:, None]
+    squared = (along * horizontal).sum(-1)
+    beyond = distance + depth
+    sideways = (trace[..., None] * horizontal + 2 * along) / (distance * beyond.square())[..., None]
+    outward = squared * (3 * distance + depth) / (distance * beyond) ** 3
+    upward = (trace - squared * (2 * distance + depth) / (squared_distance * beyond)) / (distance * beyond)
+    surface = torch.cat([sideways - outward[..., None] * horizontal, upward[..., None]], -1)
+    return (whole_space - (1 - 2 * poisson_ratio) * surface) / (2 * torch.pi)

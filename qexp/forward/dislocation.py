@@ -1,0 +1,123 @@
+"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three of them crossed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from qexp.forward.blocks import in_blocks
+from qexp.forward.burial import require_not_above_ground, require_not_negative
+from qexp.forward.rectangle import STEEP, Rectangles, surface_displacement
+from qexp.forward.rotation import clockwise_rotation
+
+def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by a rectangular dislocation.
+
+    source    (batch, 10)          east, north, depth of the centre [m], length along strike, width along dip [m],
+                                   strike, dip [rad], strike slip, dip slip, opening [m]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive if left-lateral,
+    dip slip if the hanging wall moves up (a thrust). A dip of exactly 90° is as accurate as any other; a negative one
+    dips to the left. Uniform slip over a plane in a uniform half-space; where the upper edge touches the
+    surface, a station on it moves by the mean of both sides, and at the corners the displacement is infinite.
+    Computed in double precision. Raises ValueError if depth is not positive, length or width is negative, or the
+    upper edge lies above the surface.
+    Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.forward.rectangle`.
+    """
+    _, _, depth, length, width, _, dip, *_ = source.unbind(-1)
+    require_not_negative("length", length)
+    require_not_negative("width", width)
+    require_not_above_ground(depth, width / 2 * dip.sin().abs())
+    return in_blocks(partial(_okada, poisson_ratio=poisson_ratio), source, stations)
+
+
+def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """Displacement of the flat surface of an elastic half-space by a compound dislocation model.
+
+    source    (batch, 10)          east, north, depth of the centre [m], omega_x, omega_y, omega_z [rad],
+                                   semi-axes a_x, a_y, a_z [m], opening [m]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    returns   (batch, station, 3)  displacement east, north, up [m]
+
+    Three rectangles through one centre, each at right angles to the others, open by the same amount. Before rotation
+    they span the semi-axes a_y and a_z, a_x and a_z, a_x and a_y along east, north and up; the rotation is
+    R = Rz Ry Rx of `clockwise_rotation`. The potency is 4 (a_x a_y + a_x a_z + a_y a_z) opening [m3]; it is not the
+    change of a cavity's volume. A semi-axis of zero leaves one rectangle, the limit of small ones is `pcdm`. Computed
+    in double precision. Raises ValueError if depth is not positive, a semi-axis is negative, or a corner lies above
+    the surface.
+    Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of `qexp.forward.rectangle`.
+    """
+    depth, semi_axes = source[:, 2], source[:, 6:9]
+    require_not_negative("semi-axes", semi_axes)
+    reach = semi_axes * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
+    require_not_above_ground(depth, reach.sum(-1) - reach.amin(-1))  # each rectangle spans two of the three axes
+    return in_blocks(partial(_cdm, poisson_ratio=poisson_ratio), source, stations)
+
+
+def _okada(source: Tensor, stations: Tensor, poisson_ratio: float) -> Tensor:
+    rectangles = okada_rectangles(source)
+
+    def displacement(rows: Tensor, *, steep: bool) -> Tensor:
+        chosen = Rectangles(*(part[rows] for part in rectangles))
+        position, directions = _from_centre(source[rows], stations[rows])
+        return surface_displacement(chosen, position, directions, poisson_ratio, steep=steep, level=True)
+
+    return _steep_and_others(rectangles.axes[..., 1], displacement).mT
+
+
+def okada_rectangles(source: Tensor) -> Rectangles:
+    """The planes of sources of `okada`; first edges are along strike, second ones up the dip."""
+    _, _, depth, length, width, strike, dip, strike_slip, dip_slip, opening = source.unbind(-1)
+    level, sine, cosine = torch.zeros_like(strike), strike.sin(), strike.cos()
+    along_strike = torch.stack([sine, cosine, level], -1)
+    up_dip = torch.stack([-cosine * dip.cos(), sine * dip.cos(), dip.sin()], -1)
+    normal = torch.stack([cosine * dip.sin(), -sine * dip.sin(), dip.cos()], -1)
+    return Rectangles(
+        depth,
+        torch.stack([along_strike, up_dip, normal], -1),
+        torch.stack([length, width], -1) / 2,
+        torch.stack([strike_slip, dip_slip, opening], -1),
+    )
+
+
+def _cdm(source: Tensor, stations: Tensor, poisson_ratio: float) -> Tensor:
+    axes, semi_axes = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
+    order = axes[:, 2].abs().argsort()  # the model does not change if axes change their names: the last is the steepest
+    axes, semi_axes = axes.gather(2, order[:, None].expand_as(axes)), semi_axes.gather(1, order)
+    opening = torch.stack([torch.zeros_like(source[:, 9])] * 2 + [source[:, 9]], -1)
+
+    def displacement(rows: Tensor, *, steep: bool) -> Tensor:
+        position, directions = _from_centre(source[rows], stations[rows])
+        parts = [
+            surface_displacement(
+                Rectangles(source[rows, 2], axes[rows][..., spanned], semi_axes[rows][:, spanned[:2]], opening[rows]),
+                position,
+                directions,
+                poisson_ratio,
+                steep=steep and spanned[1] == 2,
+            )
+            for spanned in ([0, 1, 2], [0, 2, 1], [1, 2, 0])
+        ]
+        return parts[0] + parts[1] + parts[2]
+
+    return _steep_and_others(axes[..., 2], displacement).mT
+
+
+def _steep_and_others(edge: Tensor, displacement: Callable[..., Tensor]) -> Tensor:
+    """Displacements of sources with a nearly vertical edge and of the others, in the order of the sources."""
+    steep = edge[:, :2].detach().square().sum(-1).sqrt() < STEEP
+    rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
+    parts = [displacement(group, steep=kind) for group, kind in zip(rows, (True, False), strict=True) if len(group)]
+    return torch.cat(parts)[torch.cat(rows).argsort()]
+
+
+def _from_centre(source: Tensor, stations: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions of the stations, (batch, 2, station), and the three directions in which they move, (batch, 3, 3)."""
+    return (stations - source[:, None, :2]).mT, torch.eye(3, dtype=source.dtype, device=source.device).expand(
+        len(source), -1, -1
+    )
