@@ -45,7 +45,8 @@ def _chinnery(
     alpha: float,
 ) -> list[Array]:
     corners = [
-        function(xi, eta, q, dip, alpha) for xi, eta in ((x, p), (x, p - width), (x - length, p), (x - length, p - width))
+        function(xi, eta, q, dip, alpha)
+        for xi, eta in ((x, p), (x, p - width), (x - length, p), (x - length, p - width))
     ]
     return [a - b - c + d for a, b, c, d in zip(*corners, strict=True)]
 
@@ -85,17 +86,12 @@ def _tensile(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple
     )
 
 
-def _integrals(
-    xi: Array, eta: Array, q: Array, dip: float, alpha: float
-) -> tuple[Array, Array, Array, Array, Array]:
+def _integrals(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple[Array, Array, Array, Array, Array]:
     cosine, sine = np.cos(dip), np.sin(dip)
     y, d = eta * cosine + q * sine, eta * sine - q * cosine
     r, x = np.sqrt(xi**2 + eta**2 + q**2), np.sqrt(xi**2 + q**2)
     if abs(cosine) > NO_COSINE:
-        i5 = (
-            alpha * 2 / cosine
-            * np.arctan((eta * (x + q * cosine) + x * (r + x) * sine) / (xi * (r + x) * cosine))
-        )
+        i5 = alpha * 2 / cosine * np.arctan((eta * (x + q * cosine) + x * (r + x) * sine) / (xi * (r + x) * cosine))
         i4 = alpha / cosine * (np.log(r + d) - sine * np.log(r + eta))
         i3 = alpha * (y / (cosine * (r + d)) - np.log(r + eta)) + sine / cosine * i4
         i1 = alpha * (-xi / (cosine * (r + d))) - sine / cosine * i5

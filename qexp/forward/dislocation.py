@@ -13,6 +13,7 @@ from qexp.forward.burial import require_not_above_ground, require_not_negative
 from qexp.forward.rectangle import STEEP, Rectangles, surface_displacement
 from qexp.forward.rotation import clockwise_rotation
 
+
 def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """Displacement of the flat surface of an elastic half-space by a rectangular dislocation.
 
@@ -50,7 +51,8 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     change of a cavity's volume. A semi-axis of zero leaves one rectangle, the limit of small ones is `pcdm`. Computed
     in double precision. Raises ValueError if depth is not positive, a semi-axis is negative, or a corner lies above
     the surface.
-    Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of `qexp.forward.rectangle`.
+    Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of
+    `qexp.forward.rectangle`.
     """
     depth, semi_axes = source[:, 2], source[:, 6:9]
     require_not_negative("semi-axes", semi_axes)

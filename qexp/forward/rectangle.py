@@ -27,6 +27,7 @@ surface. Near the vertical, where T vanishes, powers of κ take the place of wha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -100,8 +101,11 @@ def surface_displacement(
 
 @dataclass(frozen=True)
 class _Corners:
-    """Vectors from the corners to the stations; corners ++, +−, −+, −− of (first, second) edge, whose terms are
-    added with the signs +, −, −, +."""
+    """Vectors from the corners to the stations: (batch, station), but for what is the same for all stations.
+
+    Four values are those of the corners at the ends ++, +−, −+, −− of the (first, second) edge; terms are added
+    with the signs +, −, −, +. Two are those of both ends of one edge.
+    """
 
     east: Tensor
     north: Tensor
@@ -115,8 +119,9 @@ class _Corners:
     distance: tuple[Tensor, ...]
     beyond_second: tuple[Tensor, ...]
     """R + l along the second edge."""
-    squares: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-    """Of the distances from the lines through the edges along the second axis, and through those along the first."""
+    from_second: list[Tensor]
+    """Squared distances from the lines through the two edges along the second axis."""
+    from_first: list[Tensor]
 
     @classmethod
     def of(cls, rectangles: Rectangles, position: Tensor) -> _Corners:
@@ -126,7 +131,7 @@ class _Corners:
         firsts, seconds = (first + semi_first, first - semi_first), (second + semi_second, second - semi_second)
         square = across.square()
         first_squares = [one.square() for one in firsts]
-        from_first = tuple((one.square() + square).clamp(min=SMALLEST_SQUARE) for one in seconds)
+        from_first = [(one.square() + square).clamp(min=SMALLEST_SQUARE) for one in seconds]
         distance = tuple((one + other).sqrt() for one in first_squares for other in from_first)
         shifts = [
             sign_first * semi_first * axes[..., 0] + sign_second * semi_second * axes[..., 1]
@@ -142,7 +147,8 @@ class _Corners:
             offset=tuple(torch.complex(shift[:, 0], shift[:, 1]) for shift in shifts),
             distance=distance,
             beyond_second=tuple(one + seconds[index % 2] for index, one in enumerate(distance)),
-            squares=(tuple((one + square).clamp(min=SMALLEST_SQUARE) for one in first_squares), from_first),  # type: ignore[arg-type]
+            from_second=[(one + square).clamp(min=SMALLEST_SQUARE) for one in first_squares],
+            from_first=from_first,
         )
 
     def of_edge(self, edge: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -151,19 +157,19 @@ class _Corners:
             return self.beyond_second, self.second * 2
         along = (self.first[0],) * 2 + (self.first[1],) * 2
         smallest = math.sqrt(SMALLEST_SQUARE)  # on the line through an edge at the surface, which must be level
-        return tuple((one + l).clamp(min=smallest) for one, l in zip(self.distance, along, strict=True)), along
+        beyond = (distance + far for distance, far in zip(self.distance, along, strict=True))
+        return tuple(one.clamp(min=smallest) for one in beyond), along
 
 
 def _whole_space(rectangles: Rectangles, corners: _Corners, directions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Fields, (batch, station), and factors, (batch, direction), of b Ω + h ∇S."""
     (first, other_first), (second, other_second), across = corners.first, corners.second, corners.across
-    (along_second, other_along_second), (along_first, other_along_first) = corners.squares
     inverse = [1 / distance for distance in corners.distance]
     # 1/(R (R + l)) is (1 − l/R)/(R² − l²); the 1 cancels between the two ends of an edge.
-    per_first = (second * inverse[0] - other_second * inverse[1]) / along_second
-    other_per_first = (second * inverse[2] - other_second * inverse[3]) / other_along_second
-    per_second = (first * inverse[0] - other_first * inverse[2]) / along_first
-    other_per_second = (first * inverse[1] - other_first * inverse[3]) / other_along_first
+    per_first = (second * inverse[0] - other_second * inverse[1]) / corners.from_second[0]
+    other_per_first = (second * inverse[2] - other_second * inverse[3]) / corners.from_second[1]
+    per_second = (first * inverse[0] - other_first * inverse[2]) / corners.from_first[0]
+    other_per_second = (first * inverse[1] - other_first * inverse[3]) / corners.from_first[1]
     fields = [
         _half_solid_angle(corners),
         across * _mixed_difference(inverse),
@@ -188,9 +194,7 @@ def _whole_space(rectangles: Rectangles, corners: _Corners, directions: Tensor) 
 def _half_solid_angle(corners: _Corners) -> Tensor:
     """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product gives it."""
     across, square = corners.across, corners.across.square()
-    a, b, c, d = (
-        beyond + corners.first[index // 2] for index, beyond in enumerate(corners.beyond_second)
-    )
+    a, b, c, d = (beyond + corners.first[index // 2] for index, beyond in enumerate(corners.beyond_second))
     along, other_along = a * d - square, b * c - square
     aside, other_aside = across * (a + d), across * (b + c)
     return _angle(aside * other_along - along * other_aside, along * other_along + aside * other_aside)
@@ -222,9 +226,7 @@ class _Weights:
         )
 
 
-def _edge(
-    rectangles: Rectangles, corners: _Corners, weights: _Weights, edge: int
-) -> tuple[list[Tensor], list[Tensor]]:
+def _edge(rectangles: Rectangles, corners: _Corners, weights: _Weights, edge: int) -> tuple[list[Tensor], list[Tensor]]:
     """Fields and factors of −(1 − 2ν) ∇W by the edges along one axis, none of them steep."""
     beyond, along = corners.of_edge(edge)
     direction, side = rectangles.axes[..., edge], rectangles.axes[..., 1 - edge]
@@ -267,9 +269,7 @@ def _edge(
     return fields, factors
 
 
-def _steep_edge(
-    rectangles: Rectangles, corners: _Corners, weights: _Weights
-) -> tuple[list[Tensor], list[Tensor]]:
+def _steep_edge(rectangles: Rectangles, corners: _Corners, weights: _Weights) -> tuple[list[Tensor], list[Tensor]]:
     """The same by the edges along the second axis if these are steep: fields are sums of powers of κ."""
     tangent, one_and_up = weights.tangent, weights.one_and_up
     mirrored = torch.complex(tangent.real, -tangent.imag)
@@ -285,10 +285,13 @@ def _steep_edge(
     terms = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
     terms = min(max(terms, FEWEST_TERMS), MOST_TERMS)
     powers = _powers(corners, across, one_and_up, terms + 2)
-    fields, factors = [_logarithm_of_ratio(corners.beyond_second)], [
-        weights.of_logarithm
-        + (weights.of_up * tangent / one_and_up + weights.of_horizontal * (tangent / one_and_up) ** 2).real
-    ]
+    fields, factors = (
+        [_logarithm_of_ratio(corners.beyond_second)],
+        [
+            weights.of_logarithm
+            + (weights.of_up * tangent / one_and_up + weights.of_horizontal * (tangent / one_and_up) ** 2).real
+        ],
+    )
     up = -2 * first * (weights.of_up + 2 * tangent / one_and_up * weights.of_horizontal)
     horizontal = 4 * first * first * weights.of_horizontal
     before, now = torch.zeros_like(slope), torch.ones_like(slope)
@@ -302,27 +305,24 @@ def _steep_edge(
 
 def _powers(corners: _Corners, across: Tensor, one_and_up: Tensor, highest: int) -> list[tuple[Tensor, Tensor]]:
     """The powers 1, 2, … of (a + i h)/(C (R + l)), summed over the corners: real and imaginary parts."""
-    sums: list[tuple[Tensor, Tensor]] = []
+    at_corners = []
     for index, beyond in enumerate(corners.beyond_second):
         inverse = 1 / (one_and_up * beyond)
         real, imaginary = corners.first[index // 2] * inverse, across * inverse
         twice, square = 2 * real, real.square() + imaginary.square()
-        before, now = (torch.ones_like(real), torch.zeros_like(real)), (real, imaginary)
-        added = index in (0, 3)
-        for power in range(highest):
-            if index == 0:
-                sums.append(now)
-            else:
-                sums[power] = tuple(  # type: ignore[assignment]
-                    one + other if added else one - other for one, other in zip(sums[power], now, strict=True)
-                )
-            before, now = now, tuple(twice * one - square * two for one, two in zip(now, before, strict=True))  # type: ignore[assignment]
-    return sums
+        reals, imaginaries = [torch.ones_like(real), real], [torch.zeros_like(real), imaginary]
+        for _ in range(highest - 1):  # z² = 2 Re(z) z − |z|²
+            for powers in (reals, imaginaries):
+                powers.append(twice * powers[-1] - square * powers[-2])
+        at_corners.append(list(zip(reals[1:], imaginaries[1:], strict=True)))
+    return [
+        (_mixed_difference([one[0] for one in four]), _mixed_difference([one[1] for one in four]))
+        for four in zip(*at_corners, strict=True)
+    ]
 
 
 def _tilt(a: Tensor, b: Tensor, c: Tensor, d: Tensor, side: Tensor, other_side: Tensor) -> Tensor:
-    """The sum of −arg(1 + x) at the corners, less than π; `a` and `b` lie along an edge at `side`, c and d along the
-    other."""
+    """The sum of −arg(1 + x) at the corners, less than π: a and b along an edge at `side`, c and d along the other."""
     along, aside = a * b + side.square(), side * (b - a)
     other_along, other_aside = c * d + other_side.square(), other_side * (d - c)
     return torch.atan2(aside * other_along - along * other_aside, along * other_along + aside * other_aside)
@@ -333,11 +333,11 @@ def _angle(opposite: Tensor, adjacent: Tensor) -> Tensor:
     return torch.atan2(opposite, torch.where((opposite == 0) & (adjacent == 0), 1, adjacent))
 
 
-def _mixed_difference(values: list[Tensor]) -> Tensor:
+def _mixed_difference(values: Sequence[Tensor]) -> Tensor:
     return (values[0] - values[1]) - (values[2] - values[3])
 
 
-def _logarithm_of_ratio(values: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+def _logarithm_of_ratio(values: Sequence[Tensor]) -> Tensor:
     return (values[0] * values[3] / (values[1] * values[2])).log()
 
 
