@@ -85,7 +85,7 @@ def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Findin
         for index, component in enumerate(dataset.noise.components):
             if component in dataset.noise.on(image) and (trouble := component.noise.trouble_with(layout)):
                 where: Where = ("noise_model", index) if several else ("noise_model",)
-                yield where, f"{trouble}, '{image}'"
+                yield where, f"{trouble} ('{image}')"
 
 
 def _in_views(component: Document, where: Where, document: Document, images: Sequence[str]) -> Iterator[Finding]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 COVARIANCE_TOLERANCE = 1e-3
 """Largest fraction of the variance that may be lost to negative eigenvalues of an embedding."""
@@ -146,32 +150,24 @@ def correlated_field(count: int, height: int, width: int, amplitude: Tensor, gen
     return field.real.contiguous()
 
 
-def without_correlation(images: Tensor, amplitude: Tensor) -> Tensor:
+def without_correlation(images: Tensor, amplitude: Tensor, nugget: float = 0.0) -> Tensor:
     """Solve C x = image for each image, C the covariance between the pixels that `correlated_field` draws.
 
     images     (count, height, width)
     amplitude  (1, rows, columns)
+    nugget     added to the diagonal of C
     returns    (count, height, width), to six digits
 
     C is never formed: multiplying by it is a filter on the torus, and its inverse is approached by conjugate
     gradients, with the filter's own inverse as preconditioner (Chan and Ng 1996, SIAM Rev. 38, 427-482).
     Raises ValueError where that does not converge.
     """
-    from scipy.sparse.linalg import LinearOperator, cg
+    from scipy.sparse.linalg import cg
 
     height, width = images.shape[1:]
-    torus = amplitude.shape[1:]
-    power = amplitude[0, :, : torus[1] // 2 + 1].double().square().cpu().numpy() * torus.numel()
-
-    def filtering(gain: NDArray[np.float64]) -> LinearOperator:
-        def filtered(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-            spectrum = rfft2(vector.reshape(height, width), s=torus)
-            return np.asarray(irfft2(spectrum * gain, s=torus)[:height, :width]).ravel()
-
-        return LinearOperator((height * width, height * width), matvec=filtered, dtype=np.float64)
-
-    covariance = filtering(power)
-    preconditioner = filtering(1 / power.clip(LEAST_POWER * power.max()))
+    power = amplitude[0].double().square().cpu().numpy() * amplitude[0].numel() + nugget
+    covariance = filter_on_torus(power, height, width)
+    preconditioner = filter_on_torus(1 / power.clip(LEAST_POWER * power.max()), height, width)
     solutions = []
     for image in images.double().cpu().numpy():
         solution, unfinished = cg(covariance, image.ravel(), rtol=1e-6, maxiter=2000, M=preconditioner)
@@ -179,6 +175,23 @@ def without_correlation(images: Tensor, amplitude: Tensor) -> Tensor:
             raise ValueError("the noise is too smooth for its covariance to be inverted; use a shorter range")
         solutions.append(solution.reshape(height, width))
     return torch.from_numpy(np.stack(solutions)).to(images)
+
+
+def filter_on_torus(gain: NDArray[np.float64], height: int, width: int) -> LinearOperator:
+    """The filter with a gain for each wave of a torus, as a matrix between the pixels of the image embedded in it.
+
+    gain  (rows, columns), symmetric
+    """
+    from scipy.sparse.linalg import LinearOperator
+
+    torus = gain.shape
+    half = gain[:, : torus[1] // 2 + 1]
+
+    def filtered(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        spectrum = rfft2(vector.reshape(height, width), s=torus)
+        return np.asarray(irfft2(spectrum * half, s=torus)[:height, :width]).ravel()
+
+    return LinearOperator((height * width, height * width), matvec=filtered, dtype=np.float64)
 
 
 def lower_factor(correlation: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 
 from qexp.datasets.noises import NOISES
 from qexp.datasets.noises.layout import Grid, Points
@@ -34,6 +35,9 @@ DECLARED = [
     {"type": "exponential", "parameters": {"range": 2.0, "sill": 2.3e-5, "nugget": 3e-6}},
     {"type": "gaussian", "parameters": {"range": 2.0}},
     {"type": "gaussian", "parameters": {"range": 1.0, "sill": 4e-4, "nugget": 1e-4}},
+    {"type": "power_law"},
+    {"type": "power_law", "parameters": {"difference_at_1_km": 0.005, "outer_scale": 4.0}},
+    {"type": "power_law", "parameters": {"outer_scale": 50.0, "spectral_slope": -5 / 3}},
     {"type": "stratified", "parameters": {"slope": 0.02}},
     {"type": "ramp", "parameters": {"slope": 0.002}},
     {"type": "ramp", "parameters": {"slope": 0.002, "quadratic": 0.001}},
@@ -56,6 +60,26 @@ def places(layout):
     return np.stack([east.ravel(), north.ravel()], -1)
 
 
+def power_law_covariance(distance, difference_at_1_km=None, outer_scale=20.0, spectral_slope=-8 / 3):
+    """From the two-dimensional power spectrum (1 + (kL)²)^-p, by the Hankel transform; distances in km."""
+    power = (1 - spectral_slope) / 2
+
+    def integral(separation):
+        """∫ S(k) J0(k r) k dk up to a factor, S(k) as a sum of Gaussians: ∫ t^(p-2) exp(-t - (r/L)²/4t) dt, t = s²."""
+        return (
+            2
+            * quad(lambda s: s ** (2 * power - 3) * math.exp(-s * s - (separation / outer_scale / s) ** 2 / 4), 0, 12)[
+                0
+            ]
+        )
+
+    correlations = {one: integral(one) / integral(1e-9) for one in {1.0, *np.unique(distance.round(9))} - {0.0}} | {
+        0.0: 1.0
+    }
+    sill = 1.0 if difference_at_1_km is None else difference_at_1_km**2 / 2 / (1 - correlations[1.0])
+    return sill * np.vectorize(correlations.__getitem__)(distance.round(9))
+
+
 def expected_covariance(description, layout):
     place, given = places(layout), description.get("parameters", {})
     distance = np.linalg.norm(place[:, None] - place, axis=-1)
@@ -66,6 +90,8 @@ def expected_covariance(description, layout):
             power = {"exponential": 1, "gaussian": 2}[kind]
             correlated = given.get("sill", 1) * np.exp(-((distance / given["range"]) ** power))
             return correlated + given.get("nugget", 0) * np.eye(len(place))
+        case "power_law":
+            return power_law_covariance(distance, **given)
         case "offset":
             return np.full(distance.shape, given.get("standard_deviation", 1) ** 2)
         case "stratified":
@@ -136,13 +162,47 @@ def test_the_semivariogram_of_exponential_noise_is_nugget_plus_partial_sill():
     assert semivariogram(30) == pytest.approx(3e-6 + 2.3e-5 * (1 - math.exp(-5)), rel=0.03)
 
 
+@pytest.mark.parametrize(
+    "description",
+    [DECLARED[3], DECLARED[5], {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}}],
+    ids=described,
+)
+def test_the_power_spectrum_along_a_line_is_that_of_the_declared_covariance(description):
+    line = Grid(3, 64, metres(250.0), metres(2000.0))
+    drawn = built(NOISES, description).draw(2000, line, seeded()).double().numpy()
+    window = np.hanning(64)
+    spectrum = np.square(np.abs(np.fft.rfft(drawn * window))).mean((0, 1))
+    alone = expected_covariance(description, Grid(1, 64, metres(250.0), metres(250.0)))
+    waves = np.fft.fft(np.eye(64))[:33] * window
+    expected = np.einsum("kx,xy,ky->k", waves, alone, waves.conj()).real
+    np.testing.assert_allclose(spectrum, expected, rtol=0.12)
+    if description["type"] == "power_law":
+        middle = np.arange(4, 17)  # between the outer scale and the window's resolution, and aliases of shorter waves
+        slope = np.polyfit(np.log(middle), np.log(spectrum[middle]), 1)[0]
+        assert slope == pytest.approx(-8 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
+def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the_outer_scale(outer_scale):
+    component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)
+    grid = Grid(40, 50, metres(100.0), metres(200.0))
+    drawn = component.draw(1000, grid, seeded()).double()
+    assert (drawn[:, :, 10:] - drawn[:, :, :-10]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
+    assert (drawn[:, 5:] - drawn[:, :-5]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
+    scattered = Points(torch.tensor([[0.0, 0.0], [600.0, 800.0]]))
+    apart = component.draw(20_000, scattered, seeded()).double().diff().square().mean().sqrt().item()
+    assert apart == pytest.approx(0.005, rel=0.02)
+
+
 def test_noise_of_varying_pixel_sizes_is_each_samples_own():
     east = torch.linspace(100, 900, 40).repeat_interleave(100)
     grid = Grid(5, 6, east, metres(300.0))
     for description in DECLARED:
-        if description["type"] == "stratified":
+        component = built(NOISES, description)
+        if component.trouble_with(grid):
+            assert description["type"] in ("stratified", "power_law")
             continue
-        drawn = built(NOISES, description).draw(len(east), grid, seeded()).double()
+        drawn = component.draw(len(east), grid, seeded()).double()
         for size in (east[0], east[-1]):
             few = drawn[east == size].flatten(1)
             expected = expected_covariance(description, Grid(5, 6, size[None], metres(300.0)))
@@ -262,7 +322,9 @@ def test_the_covariance_of_a_list_is_the_sum_with_unit_variance_scaled_by_noise(
     np.testing.assert_allclose(stated, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("descriptions", [(CORRELATED,), (UNSCALED, OFFSET), (WHITE, DECLARED[4], DECLARED[7])])
+@pytest.mark.parametrize(
+    "descriptions", [(CORRELATED,), (DECLARED[7],), (UNSCALED, OFFSET), (WHITE, DECLARED[4], DECLARED[7])]
+)
 def test_the_inverse_of_a_sum_undoes_its_covariance(descriptions):
     model = listed(*descriptions)
     images = torch.randn(3, 6, 8, generator=seeded(), dtype=torch.float64)
@@ -293,6 +355,11 @@ def test_stratified_noise_says_that_it_needs_an_elevation():
     flat = Grid(4, 4, metres(100.0), metres(100.0))
     assert noise("stratified", slope=0.01).trouble_with(flat) == "needs the elevation of its view"
     assert noise("stratified", slope=0.01).trouble_with(GRID) is None
+
+
+def test_power_law_noise_says_that_it_needs_pixels_of_one_size():
+    varying = Grid(4, 4, metres(100.0, 200.0), metres(100.0))
+    assert noise("power_law").trouble_with(varying) == "needs pixels of one size, but x_res or y_res varies"
 
 
 def test_a_nugget_without_a_sill_is_refused():

@@ -40,7 +40,7 @@ REFUSED = {
     ),
     "stratified noise of flat ground": (
         [WHITE, {"type": "stratified", "parameters": {"slope": 0.01}}],
-        "$.noise_model[1]: needs the elevation of its view, 'displacement'",
+        "$.noise_model[1]: needs the elevation of its view ('displacement')",
     ),
     "more than all pixels hidden": (
         [put(HIDING, "parameters.share", 1.5)],

@@ -7,6 +7,7 @@ from typing import Any
 from qexp.datasets.noises.correlated import ExponentialNoise, GaussianNoise, WhiteNoise
 from qexp.datasets.noises.decorrelation import Decorrelation
 from qexp.datasets.noises.linear import OffsetNoise, RampNoise, StratifiedNoise
+from qexp.datasets.noises.power_law import PowerLawNoise
 from qexp.tables import Entry
 
 
@@ -51,6 +52,27 @@ NOISES: dict[str, Entry] = {
         help="Spatially correlated and smooth: covariance sill exp(-(h/range)²) of pixels a distance h apart, "
         "semivariogram nugget + sill (1 - exp(-(h/range)²)).",
         example={"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
+    ),
+    "power_law": Entry(
+        build=PowerLawNoise,
+        parameters={
+            "properties": {
+                "difference_at_1_km": _amplitude(
+                    "standard deviation of the difference between two points 1 km apart [m]"
+                ),
+                "outer_scale": _number(
+                    "length beyond which the spectrum levels off, so that the variance is finite [km]",
+                    exclusiveMinimum=0,
+                ),
+                "spectral_slope": _number(
+                    "slope of the power spectrum along a line; that of the two-dimensional one is steeper by 1",
+                    exclusiveMinimum=-3,
+                    exclusiveMaximum=-1,
+                ),
+            },
+        },
+        help="Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two dimensions (Kolmogorov).",
+        example={"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
     ),
     "stratified": Entry(
         build=StratifiedNoise,

@@ -91,7 +91,7 @@ class CorrelatedNoise(Noise):
             sizes = layout.pixel_width, layout.pixel_height
             amplitude = noise.torus_amplitude(layout.height, layout.width, *sizes, self.correlation)
             return noise.correlated_field(count, layout.height, layout.width, amplitude, generator)
-        grid = _key(layout, self.correlation, generator.device)
+        grid = grid_key(layout, self.correlation, generator.device)
         if layout.height > noise.MOST_ROWS_TO_FACTOR:
             return noise.correlated_field(count, layout.height, layout.width, _amplitude(*grid), generator)
         return noise.field_of_rows(count, layout.width, _row_factors(*grid), generator)
@@ -101,6 +101,12 @@ class CorrelatedNoise(Noise):
         between.diagonal().add_(self.nugget)
         return between
 
+    def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
+        if isinstance(layout, Points):
+            return super().without_correlation(images, layout)
+        amplitude = _amplitude(*grid_key(layout, self.correlation, images.device))
+        return noise.without_correlation(images, amplitude, self.nugget / self.sill) / self.sill
+
 
 class ExponentialNoise(CorrelatedNoise):
     """Noise with covariance sill · exp(-distance / range), like that of the atmosphere; range in km."""
@@ -109,12 +115,6 @@ class ExponentialNoise(CorrelatedNoise):
 
     def __init__(self, range: float, sill: float | None = None, nugget: float = 0.0) -> None:
         super().__init__(Correlation(covariance.exponential, (range * METRES,)), sill, nugget)
-
-    def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
-        if self.nugget > 0 or isinstance(layout, Points):
-            return super().without_correlation(images, layout)
-        grid = _key(layout, self.correlation, images.device)
-        return noise.without_correlation(images, _amplitude(*grid)) / self.sill
 
 
 class GaussianNoise(CorrelatedNoise):
@@ -133,9 +133,10 @@ def at_points(count: int, layout: Points, correlation: Correlation, generator: t
     return normal @ factor.T
 
 
-def _key(
+def grid_key(
     layout: Grid, correlation: Correlation, device: torch.device
 ) -> tuple[int, int, float, float, Correlation, torch.device]:
+    """What tells apart the factors of a grid whose pixels are the same for all samples."""
     return layout.height, layout.width, layout.pixel_width.item(), layout.pixel_height.item(), correlation, device
 
 

@@ -89,8 +89,9 @@ class NoiseModel:
         added = self._added(image)
         if added and not any(one.noise.invertible for one in added):
             return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
-        if len(added) > 1 and pixels > MOST_TO_FACTOR:
-            return f"a sum of components is inverted for {MOST_TO_FACTOR:,} pixels at most, not for {pixels:,}"
+        formed = len(added) > 1 or any(one.noise.inverted_as_a_matrix for one in added)
+        if formed and pixels > MOST_TO_FACTOR:
+            return f"it is inverted as a matrix, for {MOST_TO_FACTOR:,} pixels at most, not {pixels:,}"
         return None
 
     def without_correlation(self, image: str, images: Tensor, layout: Layout, level: float) -> Tensor:

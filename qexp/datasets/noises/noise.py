@@ -26,6 +26,9 @@ class Noise(ABC):
     invertible: bool = False
     """Whether its covariance matrix has an inverse in floating-point numbers."""
 
+    inverted_as_a_matrix: ClassVar[bool] = False
+    """Whether `without_correlation` forms the covariance matrix of an image."""
+
     def trouble_with(self, layout: Layout) -> str | None:
         """Why it cannot be drawn on a layout, in words."""
         return None
