@@ -1,14 +1,17 @@
 """The physical quantities of specs: unit, SI factor, limits. They are declared here alone.
 
 Specs, figures and NetCDF attributes use the units below; `forward` works in SI. A variable of a second
-view carries a suffix (`incidence_1`) and is the same quantity as the one without it.
+view carries a suffix (`incidence_1`), and one of a named source a prefix (`chamber.depth`); both are the same quantity
+as the one without it. A dataset with `"angles": "degrees"` has its angles in degrees.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Quantity:
     """Exclusive lower limit, in `unit`."""
     at_least: float | None = None
     at_most: float | None = None
+    period: float | None = None
+    """Values that differ by it mean the same, in `unit`."""
 
     def violation(self, value: float) -> str | None:
         """The limit that a value violates, as the end of an error message, or None."""
@@ -31,11 +36,20 @@ class Quantity:
             return f"must be at most {self.at_most:g} {self.unit}"
         return None
 
+    @property
+    def in_another_unit(self) -> str:
+        """The end of an error on a value beyond a limit: what to write if it is in another unit; empty if none is."""
+        return f'; if angles are in degrees, add "{ANGLES}": "{DEGREES}" to the dataset' if self.unit == RADIAN else ""
+
 
 Quantities = Mapping[str, Quantity]
 """Variable → its quantity: the built-in table, with those that a workspace adds."""
 
-HALF_PI = 1.5707963267948966
+RADIAN, DEGREE = "rad", "°"
+ANGLES, DEGREES = "angles", "degrees"
+"""Key of a dataset, and its value for angles in degrees rather than radians."""
+
+HALF_PI, TURN = math.pi / 2, 2 * math.pi
 
 QUANTITIES: dict[str, Quantity] = {
     "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
@@ -45,12 +59,59 @@ QUANTITIES: dict[str, Quantity] = {
     "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0),
     "y_res": Quantity("km", 1e3, "height of a pixel, northwards", above=0.0),
     "azimuth": Quantity(
-        "rad", 1.0, "horizontal direction of the look from satellite to ground, counter-clockwise from east"
+        RADIAN,
+        1.0,
+        "horizontal direction of the look from satellite to ground, counter-clockwise from east",
+        period=TURN,
     ),
     "incidence": Quantity(
-        "rad", 1.0, "angle between the line of sight and the vertical", at_least=0.0, at_most=HALF_PI
+        RADIAN, 1.0, "angle between the line of sight and the vertical", at_least=0.0, at_most=HALF_PI
     ),
+    "heading": Quantity(
+        RADIAN,
+        1.0,
+        "direction in which the satellite flies, clockwise from north",
+        at_least=-TURN,
+        at_most=TURN,
+        period=TURN,
+    ),
+    "radius": Quantity("km", 1e3, "radius of the source", above=0.0),
+    "semi_major": Quantity("km", 1e3, "half the long axis of the spheroid", above=0.0),
+    "semi_minor": Quantity("km", 1e3, "half of each of the two short axes of the spheroid", above=0.0),
+    "a_x": Quantity("km", 1e3, "half the axis of the source along its own x", at_least=0.0),
+    "a_y": Quantity("km", 1e3, "half the axis of the source along its own y", at_least=0.0),
+    "a_z": Quantity("km", 1e3, "half the axis of the source along its own z", at_least=0.0),
+    "length": Quantity("km", 1e3, "length of the rectangle along its strike", above=0.0),
+    "width": Quantity("km", 1e3, "width of the rectangle along its dip", above=0.0),
+    "strike": Quantity(
+        RADIAN, 1.0, "direction of the source, clockwise from north", at_least=-TURN, at_most=TURN, period=TURN
+    ),
+    "dip": Quantity(
+        RADIAN,
+        1.0,
+        "angle between the rectangle and the horizontal, downwards to the right of its strike",
+        at_least=0.0,
+        at_most=HALF_PI,
+    ),
+    "plunge": Quantity(
+        RADIAN, 1.0, "angle between the long axis of the spheroid and the horizontal", at_least=0.0, at_most=HALF_PI
+    ),
+    **{
+        f"omega_{axis}": Quantity(
+            RADIAN, 1.0, f"clockwise rotation of the source about {axis}", at_least=-TURN, at_most=TURN, period=TURN
+        )
+        for axis in "xyz"
+    },
+    "pressure_over_mu": Quantity("", 1.0, "pressure change of the source over the shear modulus, inflation positive"),
+    "strike_slip": Quantity("m", 1.0, "slip along the strike, left-lateral positive"),
+    "dip_slip": Quantity("m", 1.0, "slip along the dip, positive where the upper side moves up"),
+    "opening": Quantity("m", 1.0, "opening of the source, closing negative"),
+    **{
+        f"potency_{axis}": Quantity("10⁶ m³", 1e6, f"opening times area of the crack normal to the source's {axis}")
+        for axis in "xyz"
+    },
     "displacement": Quantity("m", 1.0, "displacement of the surface along the line of sight, toward the satellite"),
+    "mask": Quantity("", 1.0, "1 where a pixel of the displacement image is seen, else 0"),
     "noise": Quantity("m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0),
 }
 
@@ -60,16 +121,41 @@ _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 
 
 def base_name(variable: str) -> str:
-    """The variable without the suffix of its view: `incidence` for `incidence_1`."""
-    return _VIEW_SUFFIX.sub("", variable)
+    """The variable without its source and view: `depth` for `chamber.depth`, `incidence` for `incidence_1`."""
+    return _VIEW_SUFFIX.sub("", variable.rpartition(".")[2])
 
 
 def quantity(variable: str, quantities: Quantities) -> Quantity:
     """The quantity of a variable; without a unit if none is declared."""
-    for name in (variable, base_name(variable)):
+    for name in (variable, _VIEW_SUFFIX.sub("", variable), base_name(variable)):
         if name in quantities:
             return quantities[name]
     return DIMENSIONLESS
+
+
+def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities:
+    """The quantities in the units of a dataset, by its document: those given, with angles in degrees if it says so."""
+    return in_degrees(quantities) if dataset.get(ANGLES) == DEGREES else quantities
+
+
+def in_degrees(quantities: Quantities) -> Quantities:
+    """The quantities with all angles in degrees."""
+    return {name: _in_degrees(of) if of.unit == RADIAN else of for name, of in quantities.items()}
+
+
+def _in_degrees(angle: Quantity) -> Quantity:
+    def converted(limit: float | None) -> float | None:
+        return None if limit is None else round(math.degrees(limit), 12)
+
+    return replace(
+        angle,
+        unit=DEGREE,
+        si_factor=math.radians(angle.si_factor),
+        above=converted(angle.above),
+        at_least=converted(angle.at_least),
+        at_most=converted(angle.at_most),
+        period=converted(angle.period),
+    )
 
 
 def label(variable: str, unit: str) -> str:

@@ -30,6 +30,7 @@ LAYERS = [
         "seeds",
         "tables",
         "did_you_mean",
+        "dotted",
         "threads",
         "quantities",
         "workspace",

@@ -3,7 +3,7 @@
 from qexp.assemble.experiences import objects_of
 from qexp.assemble.folds import Folds
 from qexp.assemble.kinds import KINDS, Dataset, kind_of
-from qexp.assemble.kinds.generated import generated_of
+from qexp.assemble.kinds.generated import generated_of, require_units_of
 from qexp.assemble.networks import model_of, network_of, trained_model
 from qexp.assemble.objects import (
     data_of,
@@ -56,6 +56,7 @@ __all__ = [
     "parts_of",
     "recipe_of",
     "require_device_name",
+    "require_units_of",
     "tables_here",
     "tables_with",
     "threads",

@@ -9,6 +9,7 @@ from typing import Any
 from qexp.datasets.generated import GeneratedDataset
 from qexp.datasets.noises.model import Component, NoiseModel
 from qexp.datasets.noises.noise import Noise
+from qexp.datasets.views import GNSS
 from qexp.did_you_mean import suggestion
 from qexp.spec.finding import Finding, Where
 from qexp.spec.kinds.generated import noise_in_long_form
@@ -96,6 +97,13 @@ def _in_views(component: Document, where: Where, document: Document, images: Seq
             yield place, f"no view '{view}'; {suggestion(view, [name for name in names if name])}"
         elif isinstance(view, int) and view >= len(images):
             yield place, f"no view {view}; the dataset has {len(images)}, numbered from 0"
+        elif _of_stations(_number(view, names), document):
+            yield place, "is a view of GNSS stations, which have 'errors' of their own"
+
+
+def _of_stations(view: int, document: Document) -> bool:
+    views = document.get("views", [])
+    return view < len(views) and views[view].get("type") == GNSS
 
 
 def _has_level(document: Document) -> bool:

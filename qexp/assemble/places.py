@@ -62,10 +62,11 @@ def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Findi
 def candidates(path: str, workspace: Workspace | None) -> list[Path]:
     """The places where a folder may be."""
     given = Path(path)
-    return [given] if given.is_absolute() else [folder / given for folder in _data_folders(workspace)]
+    return [given] if given.is_absolute() else [folder / given for folder in data_folders(workspace)]
 
 
-def _data_folders(workspace: Workspace | None) -> list[Path]:
+def data_folders(workspace: Workspace | None) -> list[Path]:
+    """The folders that are searched for data: the workspace's own, and those of QEXP_DATA."""
     own = [workspace.root / "data"] if workspace is not None else []
     return [*own, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
 
@@ -92,7 +93,7 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
         if document.get(key) is None:
             continue
         try:
-            return DataFile(data_files.find(document[key], _data_folders(workspace)), key == "stand_in")
+            return DataFile(data_files.find(document[key], data_folders(workspace)), key == "stand_in")
         except TableError as error:
             troubles.append(((key,), str(error)))
     raise DatasetError(troubles)

@@ -243,5 +243,6 @@ def metrics_of(runs: list[Run]) -> list[str]:
 
 
 def _metric(run: Run, path: str) -> Any:
-    part, output, metric = path.split(".")
+    part, _, rest = path.partition(".")
+    output, _, metric = rest.rpartition(".")
     return run["results"].get(part, {}).get(output, {}).get(metric)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,48 +13,23 @@ from torch import Tensor
 
 from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
+from qexp.datasets.generators.generator import Generator, Viewing
 from qexp.datasets.intervals import Interval
-from qexp.datasets.noises.layout import Grid, Layout
+from qexp.datasets.noises.layout import Grid, Layout, Points
 from qexp.datasets.noises.model import NoiseModel
+from qexp.datasets.views import DISPLACEMENT, GNSS, MASK, View
+from qexp.errors import DatasetError
 from qexp.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.seeds import Seeds
+
+MOST_DRAWS = 1000
+"""Number of times that the values of a sample are drawn if none before were possible."""
 
 Values = NDArray[np.float64]
 Number = TypeVar("Number", float, Tensor, Values)
 
 Part = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
-
-
-class Generator(Protocol):
-    """A simulator of images; those of qexp are in `generators/`.
-
-    Values are variable → (batch,), or (1,) if all samples share the value; in SI units.
-    """
-
-    def required(self, variables: Iterable[str]) -> list[str]:
-        """The variables that must have a value, given those that a dataset mentions."""
-        ...
-
-    def images(self, variables: Iterable[str]) -> list[str]:
-        """The names of the images made."""
-        ...
-
-    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
-        """Image → (batch, height, width), without noise."""
-        ...
-
-    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Width and height of the pixels of an image, (batch,) or (1,) each, in metres: correlated noise needs them."""
-        ...
-
-
-GENERATOR_METHODS = {
-    "required": "required(variables): the variables that must have a value",
-    "images": "images(variables): the names of the images that it makes",
-    "simulate": "simulate(values, height, width): image → (batch, height, width)",
-    "pixel_sizes": "pixel_sizes(image, values): width and height of the image's pixels in metres",
-}
 
 
 class GeneratedDataset:
@@ -83,8 +58,10 @@ class GeneratedDataset:
         self.distributions = dict(distributions)
         self.noise = noise
         self.quantities = quantities
+        self.redrawn = 0
+        """Samples that were drawn again because their values were impossible."""
         self.warnings: list[str] = []
-        """Warnings about the data; none for simulated data."""
+        """Warnings about the data, such as values that are drawn again."""
 
     @property
     def variables(self) -> list[str]:
@@ -104,9 +81,17 @@ class GeneratedDataset:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
-        images = dict.fromkeys(self.generator.images(self.variables), (1, self.height, self.width))
-        masks = {mask_of(image): shape for image, shape in images.items() if self.noise.hides(image)}
-        return {**images, **masks, **dict.fromkeys(self.variables, (1,))}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for image in self.generator.images(self.variables):
+            view = self.view(image)
+            shapes[image] = view.shape((self.height, self.width))
+            if view.seen is not None or (view.measures != GNSS and self.noise.hides(image)):
+                shapes[mask_of(image)] = (1, *shapes[image][1:])
+        return {**shapes, **dict.fromkeys(self.variables, (1,))}
+
+    def view(self, image: str) -> View:
+        """The view of an image; those of generators that have no views fill the dataset's size."""
+        return self.generator.view(image) if isinstance(self.generator, Viewing) else View()
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         """Divide the quantiles outside the test intervals between training and validation."""
@@ -125,7 +110,23 @@ class GeneratedDataset:
         return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
 
     def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
-        """The values of the varying variables of `sample`, (count,) each, in the variable's unit."""
+        """The values of the varying variables of `sample`, (count,) each, in the variable's unit.
+
+        Values that are together impossible, such as of a source that breaks the surface, are drawn again, each time
+        from a random stream of its own; `redrawn` counts them. Raises DatasetError if that never ends.
+        """
+        drawn = self._drawn(part, count, seeds, purpose)
+        for attempt in range(1, MOST_DRAWS):
+            wrong = ~self.possible(drawn, count)
+            if not wrong.any():
+                return drawn
+            self.redrawn += int(wrong.sum())
+            again = self._drawn(part, int(wrong.sum()), seeds, (*purpose, "again", attempt))
+            for name, values in again.items():
+                drawn[name][wrong] = values
+        raise DatasetError([(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")])
+
+    def _drawn(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
         drawn = {}
         for name, ranges in part.items():
             # Neither 0 nor 1, where the quantile functions of many distributions are infinite.
@@ -133,13 +134,37 @@ class GeneratedDataset:
             drawn[name] = self.distributions[name].quantile(intervals.sample(ranges, uniform))
         return drawn
 
+    def possible(self, values: Mapping[str, Values], count: int) -> NDArray[np.bool_]:
+        """Whether each of `count` samples can be simulated, for values as `observe` takes them."""
+        possible = np.ones(count, dtype=bool)
+        for unmet in self._unmet(values).values():
+            possible &= ~unmet
+        return possible
+
+    def impossible(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> tuple[float, str]:
+        """The share of the draws of a part that are impossible, and what they would have to be."""
+        drawn = self._drawn(part, count, seeds, purpose)
+        return 1 - float(self.possible(drawn, count).mean()), self.why_not(drawn)
+
+    def why_not(self, values: Mapping[str, Values]) -> str:
+        """The requirements that some values, as `observe` takes them, do not meet."""
+        return "; ".join(words for words, unmet in self._unmet(values).items() if unmet.any())
+
+    def _unmet(self, values: Mapping[str, Values]) -> dict[str, NDArray[np.bool_]]:
+        if not isinstance(self.generator, Viewing):
+            return {}
+        with np.errstate(over="ignore"):
+            return self.generator.unmet(self._all_in_si(values))
+
+    def _all_in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
+        """All variables, (1,) if fixed, in SI units."""
+        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **values}
+        return {name: self._in_si(name, np.asarray(value, np.float64)) for name, value in known.items()}
+
     def pixel_sizes(self, image: str, values: Mapping[str, Values]) -> tuple[Values, Values]:
         """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe` takes them."""
-        known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **values}
-        width, height = self.generator.pixel_sizes(
-            image,
-            {name: torch.from_numpy(self._in_si(name, np.asarray(value, np.float64))) for name, value in known.items()},
-        )
+        known = {name: torch.from_numpy(value) for name, value in self._all_in_si(values).items()}
+        width, height = self.generator.pixel_sizes(image, known)
         return width.numpy(), height.numpy()
 
     def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
@@ -155,18 +180,38 @@ class GeneratedDataset:
         noise_level = si.pop("noise", torch.zeros(1, device=device))
 
         made = self.generator.simulate(si, self.height, self.width)
-        images = {
-            name: (image if len(image) == count else image.expand(count, -1, -1).clone())[:, None]
-            for name, image in made.items()
-        }
-        seen = self.noise.add(images, lambda image: self.layout(image, si), noise_level, random)
-        masks = {mask_of(image): mask for image, mask in seen.items()}
+        images = {name: _of_each(image, count) for name, image in made.items()}
+        with_errors = [name for name in images if self.view(name).errors is not None]
+        streams = Seeds(_number_from(random.clone_state())) if with_errors else None
+        scattered = {name: image for name, image in images.items() if self.view(name).measures != GNSS}
+        masks = self.noise.add(scattered, lambda image: self.layout(image, si), noise_level, random)
+        if streams is not None:
+            _number_from(random)  # the next samples have other errors
+            for name in with_errors:
+                self._add_errors(name, images[name], streams.torch(device, "errors", name))
+        for name, image in images.items():
+            mask = self.view(name).mask((self.height, self.width))
+            if mask is not None:
+                masks[name] = (
+                    masks[name] * mask.to(image) if name in masks else mask.to(image).expand(count, -1, -1, -1)
+                )
+                image.mul_(masks[name])
         scalars = {name: value.float().to(device).expand(count)[:, None] for name, value in known.items()}
-        return {**images, **masks, **scalars}
+        return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
+
+    def _add_errors(self, name: str, image: Tensor, random: torch.Generator) -> None:
+        """Add the errors of GNSS stations."""
+        errors = self.view(name).errors
+        assert errors is not None
+        image.addcmul_(torch.randn(image.shape, generator=random, device=image.device), errors.to(image).T[:, :, None])
 
     def layout(self, image: str, values: Mapping[str, Tensor]) -> Layout:
-        """Where the pixels of an image lie, for variable → (batch,) or (1,), in SI units."""
-        return Grid(self.height, self.width, *self.generator.pixel_sizes(image, values))
+        """Where the pixels or points of an image lie, for variable → (batch,) or (1,), in SI units."""
+        view = self.view(image)
+        if view.points is not None:
+            return Points(view.points, view.elevation)
+        _, height, width = view.shape((self.height, self.width))
+        return Grid(height, width, *self.generator.pixel_sizes(image, values), view.elevation)
 
     def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
         """Noise-free images for values of one variable, and C⁻¹ times these, (value, 1, height, width) each.
@@ -183,10 +228,11 @@ class GeneratedDataset:
         return made, filtered[:, None]
 
     def layouts(self) -> dict[str, Layout]:
-        """The layout of every image in two samples, which differ in all that varies."""
+        """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
         known = {**{name: np.array([value]) for name, value in self.fixed.items()}, **self._quantiles(0.25, 0.75)}
         si = {name: torch.from_numpy(self._in_si(name, value)).float() for name, value in known.items()}
-        return {image: self.layout(image, si) for image in self.generator.images(self.variables)}
+        images = self.generator.images(self.variables)
+        return {image: self.layout(image, si) for image in images if self.view(image).measures != GNSS}
 
     def _quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""
@@ -199,4 +245,14 @@ class GeneratedDataset:
 def mask_of(image: str) -> str:
     """The variable that says which pixels of an image are seen: `mask_1` for `displacement_1`."""
     base = base_name(image)
-    return f"mask{image.removeprefix(base)}" if base == "displacement" else f"mask_{image}"
+    return f"{MASK}{image.removeprefix(base)}" if base == DISPLACEMENT else f"{MASK}_{image}"
+
+
+def _number_from(random: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=random, device=random.device))
+
+
+def _of_each(image: Tensor, count: int) -> Tensor:
+    """Images of every sample with channels, (count, channel, height, width), of those, of one, or of one for all."""
+    of_each = image if len(image) == count else image.expand(count, *image.shape[1:]).clone()
+    return of_each if of_each.dim() == 4 else of_each[:, None]

@@ -48,3 +48,20 @@ def project(displacement: Tensor, direction: Tensor) -> Tensor:
     returns       (batch, station)     [m]
     """
     return torch.matmul(displacement, direction[:, :, None]).squeeze(-1)
+
+
+RIGHT, LEFT = "right", "left"
+"""The side of its path to which a satellite looks."""
+
+
+def azimuth_of_heading(heading: Tensor, look: str = RIGHT) -> Tensor:
+    """The horizontal direction of the look of a satellite that flies in a direction, for `line_of_sight`.
+
+    heading  (batch,)  direction of flight, clockwise from north [rad]
+    look     RIGHT or LEFT of the path
+    returns  (batch,)  horizontal direction of the look from satellite to ground, counter-clockwise from east [rad]
+
+    To the right the unit vector from the ground to the satellite is (-cos h sin i, sin h sin i, cos i), for a heading h
+    and an incidence i; to the left its horizontal part is the opposite.
+    """
+    return -heading if look == RIGHT else torch.pi - heading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,32 @@ from qexp.models.network import Network
 
 BATCH = 128
 """Samples estimated at a time, so that activations stay in the processor's cache."""
+
+
+class OfVariables(nn.ModuleDict):
+    """Modules by the names of variables, which may hold dots (`chamber.depth`); torch's own names hold `:` there."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__(modules)
+        self._names = list(modules)
+
+    def __setitem__(self, variable: str, module: nn.Module) -> None:
+        super().__setitem__(variable.replace(".", ":"), module)
+
+    def __getitem__(self, variable: str) -> nn.Module:
+        return super().__getitem__(variable.replace(".", ":"))
+
+    def __contains__(self, variable: str) -> bool:
+        return super().__contains__(variable.replace(".", ":"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def keys(self) -> KeysView[str]:
+        return dict.fromkeys(self._names).keys()
+
+    def items(self) -> ItemsView[str, nn.Module]:
+        return dict(zip(self._names, self.values(), strict=True)).items()
 
 
 class Inversion(nn.Module):
@@ -27,7 +53,7 @@ class Inversion(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.transforms = nn.ModuleDict(transforms)
+        self.transforms = OfVariables(transforms)
         self.limits = dict(limits or {})
 
     def transformed(self, name: str, values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.did_you_mean import suggestion
+from qexp.dotted import keys_of
 from qexp.errors import Problem, QexpError, SpecError, shortened
 from qexp.spec import load
 from qexp.spec.experiences import TYPES, type_name, type_of
@@ -182,9 +183,10 @@ def _apply(document: dict[str, Any], change: Override) -> None:
     if len(change.path) > load.DEEPEST:
         raise QexpError(f"{change.shown}: {len(change.path):,} nested keys; a spec has at most {load.DEEPEST}")
     place: Any = document
-    for depth, step in enumerate(change.path):
-        here = ".".join(str(one) for one in change.path[:depth])
-        last = depth == len(change.path) - 1
+    path = keys_of(change.path, document)
+    for depth, step in enumerate(path):
+        here = ".".join(str(one) for one in path[:depth])
+        last = depth == len(path) - 1
         if isinstance(place, list):
             if not isinstance(step, int) or step >= len(place):
                 raise QexpError(f"{change.shown}: {here} is a list of {len(place)}; number its items from 0")
@@ -194,7 +196,7 @@ def _apply(document: dict[str, Any], change: Override) -> None:
                 value = place.get(step)
                 if value is None:
                     place[step] = {}
-                elif isinstance(value, str) and change.path[depth + 1] in ("type", "parameters"):
+                elif isinstance(value, str) and path[depth + 1] in ("type", "parameters"):
                     place[step] = {"type": value}
                 elif isinstance(value, str) and step == "pretrain":
                     place[step] = {"run": value}

@@ -44,8 +44,10 @@ def as_read(
 
 
 def _given(where: Where, overridden: Collection[Where]) -> bool:
-    steps = [str(step) for step in where]
-    return any([str(step) for step in path[: len(steps)]] == steps for path in overridden)
+    def dotted(path: Where) -> str:
+        return "".join(f"{step}." for step in path)
+
+    return any(dotted(path).startswith(dotted(where)) for path in overridden)
 
 
 def _remove(document: Any, where: Where) -> None:

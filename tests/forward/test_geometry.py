@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
+from qexp.forward.geometry import azimuth_of_heading, grid, line_of_sight, pixel_axis, project
 
 DOUBLE = torch.float64
 
@@ -67,3 +67,21 @@ def test_a_grid_unflattens_to_images_for_every_sample_of_a_batch():
     pixels = grid(pixel_axis(5, spacing), pixel_axis(7, 2 * spacing)).unflatten(1, (7, 5))
     assert pixels[2, 6, 1].tolist() == [(1 - 2.5) * 40, (6 - 3.5) * 80]
     assert pixels[0, 0, 4].tolist() == [(4 - 2.5) * 10, (0 - 3.5) * 20]
+
+
+@pytest.mark.parametrize(("look", "side"), [("right", 1), ("left", -1)])
+def test_a_heading_and_the_side_of_the_look_give_the_vector_to_the_satellite(look, side):
+    heading, incidence = (torch.tensor([value], dtype=DOUBLE) for value in (math.radians(-12.5), math.radians(34)))
+    expected = [
+        side * -math.cos(heading) * math.sin(incidence),
+        side * math.sin(heading) * math.sin(incidence),
+        math.cos(incidence),
+    ]
+    assert line_of_sight(azimuth_of_heading(heading, look), incidence)[0].tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_a_satellite_that_flies_north_and_looks_right_stands_in_the_west():
+    heading, incidence = torch.zeros(1, dtype=DOUBLE), torch.full((1,), 0.5, dtype=DOUBLE)
+    east, north, up = line_of_sight(azimuth_of_heading(heading), incidence)[0].tolist()
+    assert east < 0 < up
+    assert north == pytest.approx(0, abs=1e-15)

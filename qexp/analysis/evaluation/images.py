@@ -22,6 +22,7 @@ from qexp.metrics.metric import Metrics
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.models.inversion import Inversion
 from qexp.models.shapes import from_spec, written
+from qexp.quantities import Quantities
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.images import write
 from qexp.runs.evaluation.results import Results
@@ -35,8 +36,9 @@ def judged(asked: Asked) -> Judged:
             f"{asked.directory.name} was trained on simulated images, which are not read from files; name a dataset "
             "with --dataset, or use Run.predict with arrays in Python"
         )
-    source = assemble.generated_of(asked.document, asked.tables)
+    source = assemble.generated_of(asked.document, asked.tables, asked.workspace)
     _require_variables(asked, source)
+    assemble.require_units_of(asked.spec, source, asked.tables)
     part = asked.chosen_part(TEST, PARTS, "")
     sizes = dict(zip((TRAIN, VALIDATION, TEST), asked.spec["sizes"], strict=True))
     count = int(sizes.get(part, sizes[TEST]))
@@ -46,7 +48,8 @@ def judged(asked: Asked) -> Judged:
         return source.sample(_quantiles(asked, source, part), count, Seeds(asked.seed), (part,), torch.device("cpu"))
 
     def evaluate(attempt: Attempt, models: Sequence[Inversion], metrics: Mapping[str, Metrics]) -> Results:
-        return _evaluated(attempt, models[0], {name: of.to(asked.device) for name, of in samples().items()}, metrics)
+        on_device = {name: of.to(asked.device) for name, of in samples().items()}
+        return _evaluated(attempt, models[0], on_device, metrics, source.quantities)
 
     return Judged(asked.document, part, TEST, count, lambda of: _independence(of, samples()), evaluate)
 
@@ -76,9 +79,13 @@ def _quantiles(asked: Asked, source: GeneratedDataset, part: str) -> Part:
 
 
 def _evaluated(
-    attempt: Attempt, model: Inversion, samples: Mapping[str, Tensor], metrics: Mapping[str, Metrics]
+    attempt: Attempt,
+    model: Inversion,
+    samples: Mapping[str, Tensor],
+    metrics: Mapping[str, Metrics],
+    quantities: Quantities,
 ) -> Results:
-    write(attempt.directory, model, samples, attempt.tables["quantities"])
+    write(attempt.directory, model, samples, quantities)
     estimates = {name: values.double().cpu().numpy() for name, values in model.estimate(samples).items()}
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
@@ -93,7 +100,7 @@ def _evaluated(
 
 def _independence(asked: Asked, samples: Mapping[str, Tensor]) -> Independence:
     """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
-    trained = assemble.generated_of(asked.spec["dataset"], asked.tables)
+    trained = assemble.generated_of(asked.spec["dataset"], asked.tables, asked.workspace)
     missing = [name for name in trained.test if name not in samples]
     if missing:
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))

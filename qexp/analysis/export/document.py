@@ -19,7 +19,7 @@ from qexp.datasets.transforms.transform import Transform
 from qexp.estimates import SPREAD, estimate_of
 from qexp.limits import Limits
 from qexp.models.inversion import Inversion
-from qexp.quantities import quantity
+from qexp.quantities import of_dataset, quantity
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 from qexp.tables import Table
@@ -83,11 +83,12 @@ def ports(directory: RunDirectory, models: Sequence[Inversion], graph: Captured)
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
     spec, tables = directory.training_spec(), tables_of(directory)
     units = assemble.units_of(spec, tables["quantities"])
+    quantities = of_dataset(spec["dataset"], tables["quantities"])
     columns = spec["dataset"].get("inputs")
 
     def port(made: GraphTensor, sides: Sides) -> Document:
         variable = made.variable
-        known = quantity(variable, tables["quantities"])
+        known = quantity(variable, quantities)
         listed = columns.get(variable) if isinstance(columns, dict) else None
         transforms = [model.transforms[variable] for model in models if variable in model.transforms]
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from qexp.analysis.look.view import Pictures, Variable, View, value_in_words
-from qexp.datasets.generated import GeneratedDataset, Part, Values
+from qexp.analysis.look.view import Array, Pictures, Variable, View, value_in_words
+from qexp.datasets.generated import GeneratedDataset, Part, Values, mask_of
+from qexp.datasets.views import DISPLACEMENT
 from qexp.figures.fields import Extent
 from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.sample_images import ImageSample, sample_images
-from qexp.quantities import quantity
+from qexp.quantities import base_name, quantity
 from qexp.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -38,14 +40,35 @@ class ImagesView(View[GeneratedDataset, Part]):
         import xarray
 
         drawn = self._drawn(count)
+        dims = self._dimensions()
         made: dict[str, Any] = {}
         for name, values in drawn.items():
-            array = values[:, 0].numpy()  # images have one channel
-            made[name] = (("sample", "y", "x")[: array.ndim], array, {"units": self._unit(name)})
+            of_one = dims.get(name, {})
+            array = values.numpy().reshape([len(values), *of_one.values()])
+            made[name] = (("sample", *of_one), array, {"units": self._unit(name)})
         return xarray.Dataset(made)
 
+    def _dimensions(self) -> dict[str, dict[str, int]]:
+        """Image or mask → its dimensions besides `sample`, and their lengths; scattered points have one for all."""
+        made: dict[str, dict[str, int]] = {}
+        for name, shape in self.dataset.shapes().items():
+            if len(shape) < 3:
+                continue
+            suffix = name[len(base_name(name)) :]
+            own = suffix if shape[1:] != (self.dataset.height, self.dataset.width) else ""
+            view = self.dataset.view(DISPLACEMENT + suffix)
+            sides = {f"y{own}": shape[1], f"x{own}": shape[2]} if view.points is None else {f"point{suffix}": shape[1]}
+            made[name] = {**({"component": shape[0]} if shape[0] > 1 else {}), **sides}
+        return made
+
+    def _grids(self) -> list[str]:
+        """The images on a grid."""
+        names = self.dataset.generator.images(self.dataset.variables)
+        return [name for name in names if self.dataset.view(name).points is None]
+
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        count = min(MOST_IMAGES, max(1, PIXELS // (self.dataset.height * self.dataset.width)))
+        pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
+        count = min(MOST_IMAGES, max(1, PIXELS // pixels))
         drawn = self._drawn(count)
         images = [
             Variable(name, self._unit(name), drawn[name].numpy().ravel())
@@ -55,7 +78,11 @@ class ImagesView(View[GeneratedDataset, Part]):
 
     def remarks(self) -> list[str]:
         fixed = [value_in_words(name, value, self._unit(name)) for name, value in self.dataset.fixed.items()]
-        return [f"fixed: {', '.join(fixed)}"] if fixed else []
+        again = self.dataset.redrawn
+        return [
+            *([f"fixed: {', '.join(fixed)}"] if fixed else []),
+            *([f"drawn again because they were impossible: {again:,} samples"] if again else []),
+        ]
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
         images = self.dataset.generator.images(self.dataset.variables)
@@ -68,17 +95,18 @@ class ImagesView(View[GeneratedDataset, Part]):
         }
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
-        names = self.dataset.generator.images(self.dataset.variables)
+        names = self._grids()
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
         shown = [
             ImageSample(
                 [value_in_words(name, of_all[index], self._unit(name)) for name, of_all in values.items()],
-                {name: samples[name].values[index] for name in names},
+                {name: self._seen(samples, name, index) for name in names},
                 {name: self._extent(name, values, index) for name in names},
             )
             for index in range(samples.sizes["sample"])
         ]
-        yield "samples", sample_images(shown, {name: self._unit(name) for name in names}, title)
+        if names:
+            yield "samples", sample_images(shown, {name: self._unit(name) for name in names}, title)
         varying = [one for one in variables if one.name in self.dataset.test]
         if varying:
             made = [Histogram(one.name, one.unit, {self.part: one.values}, self._held_out(one.name)) for one in varying]
@@ -105,11 +133,17 @@ class ImagesView(View[GeneratedDataset, Part]):
         quantiles = self.dataset.distributions[name].quantile
         return [tuple(quantiles(np.clip(ends, 1e-12, 1 - 1e-12))) for ends in self.dataset.test[name]]
 
+    def _seen(self, samples: xarray.Dataset, image: str, index: int) -> Array:
+        """One image, NaN where its mask is 0."""
+        values: Array = samples[image].values[index]
+        mask = mask_of(image)
+        return np.where(samples[mask].values[index] > 0, values, np.nan) if mask in samples else values
+
     def _extent(self, image: str, values: Mapping[str, Values], index: int) -> Extent:
         """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r - H/2) height)."""
         sizes = self.dataset.pixel_sizes(image, values)
         width, height = (float(size[index if len(size) > 1 else 0]) / 1000 for size in sizes)
-        columns, rows = self.dataset.width, self.dataset.height
+        _, rows, columns = self.dataset.shapes()[image]
         return Extent(
             (-columns / 2 - 0.5) * width, (columns / 2 - 0.5) * width,
             (-rows / 2 - 0.5) * height, (rows / 2 - 0.5) * height, "km",

@@ -68,8 +68,9 @@ def matrix(
     tables = tables_of(directory)
     name, document = assemble.dataset_document(dataset, workspace, tables)
     require_name(name)
-    source = assemble.generated_of(document, tables)
+    source = assemble.generated_of(document, tables, workspace)
     _require_inputs(source, model, name)
+    assemble.require_units_of(directory.training_spec(), source, tables)
     grid = list(axes) or matrix_axes(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
@@ -88,7 +89,7 @@ def matrix(
     record["units"] = {
         variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates]
     }
-    record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables))
+    record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables, workspace))
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder

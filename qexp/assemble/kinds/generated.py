@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -12,53 +13,83 @@ from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_training_mean
 from qexp.assemble.noise import in_layouts, in_noise, noise_of
 from qexp.assemble.transforms import built_transforms
+from qexp.assemble.views import pinned, views_of
 from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
-from qexp.datasets.generated import GENERATOR_METHODS, GeneratedDataset, Part
+from qexp.datasets.generated import GeneratedDataset, Part
+from qexp.datasets.generators import DeformationImages
+from qexp.datasets.generators.generator import GENERATOR_METHODS, Generator
+from qexp.datasets.views import View
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, QexpError
 from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import Network
 from qexp.models.shapes import features
-from qexp.quantities import Quantities, Quantity, base_name, quantity
+from qexp.quantities import Quantities, Quantity, base_name, of_dataset, quantity
 from qexp.seeds import Seeds
 from qexp.spec.finding import Finding, Where
+from qexp.spec.kinds.generated import sources_of
+from qexp.spec.kinds.views import fixed_values
 from qexp.tables import Tables, built
 from qexp.training.recipe import Data, DrawnData
 from qexp.workspace import Workspace
 
+DRAWS = 4096
+"""Samples of each part whose values are tried."""
 
-def generated_of(document: Document, tables: Tables) -> GeneratedDataset:
-    """The dataset of a document of a generated one. Raises QexpError for other types."""
+
+def generated_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> GeneratedDataset:
+    """The dataset of a document of a generated one. Raises QexpError for other types.
+
+    workspace  searched for the files of its views, besides the places recorded in the document and `QEXP_DATA`
+    """
     if document["type"] != "generated":
         raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
-    return GeneratedKind().dataset(document, tables, None)
+    return GeneratedKind().dataset(document, tables, workspace)
+
+
+def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) -> None:
+    """Raise QexpError unless a dataset has the variables of a run's network in the units that it was trained on."""
+    trained = of_dataset(spec["dataset"], tables["quantities"])
+    for name in (*spec["inputs"], *spec["outputs"]):
+        own, others = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
+        if own != others:
+            raise QexpError(
+                f"the run was trained on '{name}' in {own}, but the dataset has it in {others}; "
+                'both need the same "angles"'
+            )
 
 
 class GeneratedKind(Kind[GeneratedDataset]):
     makes = "makes"
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
-        generator = tables["generators"][document["generation_type"]].build()
-        images = generator.images([*document.get("fixed", {}), *document["varyings"]])
+        generator, fixed = _generator(document, tables, views_of(document, workspace)), fixed_values(document)
+        images = generator.images([*fixed, *document["varyings"]])
         height, width = document.get("size", [64, 64])
         return GeneratedDataset(
             generator,
             (int(height), int(width)),
-            {name: float(value) for name, value in document.get("fixed", {}).items()},
+            {name: value for name, (value, _) in fixed.items()},
             document["varyings"],
             {name: built(tables["distributions"], document["distributions"][name]) for name in document["varyings"]},
             noise_of(document, images, tables),
-            tables["quantities"],
+            of_dataset(document, tables["quantities"]),
         )
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
-        if found := list(_in_document(document, tables)):
+        if found := list(_in_generators(document, tables)):
+            raise DatasetError(found)
+        if found := list(_in_document(document, tables, views_of(document, workspace))):
             raise DatasetError(found)
         dataset = self.dataset(document, tables, workspace)
         if found := list(in_layouts(document, dataset)):
             raise DatasetError(found)
+        dataset.warnings += _about_draws(dataset)
         return dataset
+
+    def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
+        return pinned(document, workspace)
 
     def findings(
         self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
@@ -94,25 +125,57 @@ class GeneratedKind(Kind[GeneratedDataset]):
         return Samples(int(document["sizes"][0]), of_one * sum(document["sizes"]), "sizes")
 
 
-def _in_document(document: Document, tables: Tables) -> Iterator[Finding]:
-    quantities = tables["quantities"]
-    generator = tables["generators"][document["generation_type"]].build()
-    lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
-    if lacking:
-        yield ("generation_type",), f"the generator lacks a method, {lacking[0]}"
-        return
-    fixed, varyings = document.get("fixed", {}), document["varyings"]
+def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Generator:
+    """The generator of a checked document."""
+    built_sources = [(one, built(tables["generators"], one)) for one, _ in sources_of(document)]
+    if "sources" not in document and not views:
+        generator: Generator = built_sources[0][1]
+        return generator
+    sources = [source.named(one.get("name", "")) for one, made in built_sources for source in made.sources]
+    return DeformationImages(*sources, views=views)
+
+
+def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the generators have their methods, and are sources of deformation where that is needed."""
+    for one, where in sources_of(document):
+        made = built(tables["generators"], one)
+        lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(made, name, None))]
+        if lacking:
+            yield where, f"the generator lacks a method, {lacking[0]}"
+        elif isinstance(made, DeformationImages):
+            flat = [source for source in made.sources if "depth" not in source.variables]
+            for index, view in enumerate(document.get("views", [])):
+                if flat and "elevation" in view:
+                    yield ("views", index, "elevation"), f"'{one['type']}' has no depth that elevations would change"
+        elif "sources" in document or "views" in document:
+            yield (
+                where,
+                f"'{one['type']}' is no source of deformation (a qexp.datasets.generators.DeformationImages); "
+                "'sources' and 'views' are for those",
+            )
+
+
+def _in_document(document: Document, tables: Tables, views: Sequence[View]) -> Iterator[Finding]:
+    quantities = of_dataset(document, tables["quantities"])
+    varyings = document["varyings"]
+    generator = _generator(document, tables, views)
+    fixed = fixed_values(document)
     mentioned = [*fixed, *varyings]
     required = generator.required(mentioned)
     known = {*generator.required([*mentioned, *document["distributions"]]), "noise"}
     for name in required:
         if name not in mentioned:
             about = _about(quantity(name, quantities))
-            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about})"
-    for group in ("fixed", "varyings", "distributions"):
-        for name in document.get(group, {}):
-            if name not in known:
-                yield (group, name), _unknown_variable(name, known, quantities)
+            other = name.replace("azimuth", "heading") if base_name(name) == "azimuth" else ""
+            instead = f"; or give '{other}', {_about(quantity(other, quantities))}" if other in quantities else ""
+            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about}){instead}"
+    places = {**{name: where for name, (_, where) in fixed.items()}, **{name: ("varyings", name) for name in varyings}}
+    places |= {name: ("distributions", name) for name in document["distributions"] if name not in places}
+    for name, where in places.items():
+        if name not in known:
+            yield where, _unknown_variable(name, known, quantities)
+        elif beyond := _beyond_views(name, document):
+            yield where, beyond
     for name in document.get("matrix", {}).get("axes", {}):
         if name not in {*required, "noise"}:
             yield ("matrix", "axes", name), _unknown_variable(name, {*required, "noise"}, quantities)
@@ -129,21 +192,49 @@ def _in_document(document: Document, tables: Tables) -> Iterator[Finding]:
     yield from in_noise(document, generator.images(mentioned), tables)
 
 
+def _beyond_views(name: str, document: Document) -> str | None:
+    """Why a variable belongs to no view of a dataset that lists its views."""
+    views = len(document.get("views", []))
+    suffix = re.search(r"_([1-9][0-9]*)$", name)
+    if not views or suffix is None or int(suffix[1]) < views:
+        return None
+    return f"'views' lists {views}, the last of which has the number {views - 1}; add an object for this one, too"
+
+
+def _about_draws(dataset: GeneratedDataset) -> list[str]:
+    """Warnings about values that are drawn again. Raises DatasetError if all values of a part are impossible."""
+    said = []
+    parts = {"training part": {name: intervals.gaps(test) for name, test in dataset.test.items()}}
+    for part, of_part in {**parts, "test part": dataset.test}.items():
+        share, words = dataset.impossible(of_part, DRAWS, Seeds(0), (part,))
+        if share == 1:
+            raise DatasetError([(("varyings",), f"no possible sample in {DRAWS:,} draws of the {part}: {words}")])
+        if share > 0:
+            said.append(
+                f"{share:.2g} of the draws of the {part} are impossible and drawn again ({words}): the samples do not "
+                "quite follow the distributions"
+            )
+    return said
+
+
 def _outside_limits(
     name: str, limits: Quantity, distribution: Distribution, where: Where, kind: str
 ) -> Iterator[Finding]:
     low, high = distribution.support()
+    if limits.period is not None and math.isinf(low) and math.isinf(high):
+        return  # such as a normal distribution: turns are all alike
+    hint = limits.in_another_unit
     floor = limits.above if limits.above is not None else limits.at_least
     if floor is not None and low < floor:
         yield (
             where,
             (
                 f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
-                "use a log_normal, log_uniform or truncated_normal distribution, or other bounds"
+                f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
             ),
         )
     if limits.at_most is not None and high > limits.at_most:
-        yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}"
+        yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}{hint}"
 
 
 def _about(known: Quantity) -> str:
@@ -185,7 +276,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tab
                     ("operations", name),
                     f"matched filters need the inverse of the noise's covariance: {trouble}",
                 )
-            elif violation := quantity(filters.variable, tables["quantities"]).violation(float(filters.values[-1])):
+            elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation
 
 

@@ -1,21 +1,37 @@
-"""Images of surface deformation along a satellite's line of sight."""
+"""Images of surface deformation along a satellite's line of sight, and displacements of stations."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
+from qexp.datasets.views import DISPLACEMENT, GNSS, View, suffix_of
+from qexp.forward.geometry import azimuth_of_heading, grid, line_of_sight, pixel_axis, project
+from qexp.forward.topography import over_topography
 
-VIEW_VARIABLES = ("azimuth", "incidence", "x_res", "y_res")
+VIEW_VARIABLES = ("azimuth", "heading", "incidence", "x_res", "y_res")
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
 
 _OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a source must be besides within the limits of its variables, such as below the surface."""
+
+    words: str
+    """What is required, after "must": `lie below the surface with its upper edge`."""
+    holds: Callable[[Mapping[str, Array]], NDArray[np.bool_]]
+    """Variable → values, (batch,), in SI units → whether each source is as required."""
 
 
 @dataclass(frozen=True)
@@ -23,59 +39,148 @@ class Source:
     """A kernel of `forward`, and the variables that are the columns of its argument."""
 
     variables: tuple[str, ...]
-    kernel: Callable[[Tensor, Tensor], Tensor]
+    kernel: Callable[..., Tensor]
     """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch, station, 3); SI units."""
-    image_kernel: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
+    image_kernel: Callable[..., Tensor] | None = None
     """The same physics, computed directly as an image along a direction, for sources where that is much faster."""
+    requirements: tuple[Requirement, ...] = ()
+    name: str = ""
+    """Prefix of its variables: those of a source called `chamber` are `chamber.depth` and so on."""
 
+    def named(self, name: str) -> Source:
+        """The same source with a name."""
+        return replace(self, name=name)
 
-class DeformationImages:
-    """One image per view: `displacement` for the first, `displacement_1` for the view of `azimuth_1`, and so on."""
+    @property
+    def columns(self) -> list[str]:
+        """Its variables, with its name."""
+        return [f"{self.name}.{variable}" if self.name else variable for variable in self.variables]
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def of(self, values: Mapping[str, Tensor], batch: int) -> Tensor:
+        """The argument of its kernel, (batch, variable)."""
+        return torch.stack([values[name].expand(batch) for name in self.columns], dim=-1)
 
-    def required(self, variables: Iterable[str]) -> list[str]:
-        """The variables that must have a value, given those that a dataset mentions."""
-        return [*self.source.variables, *(name + view for view in self.views(variables) for name in VIEW_VARIABLES)]
-
-    def images(self, variables: Iterable[str]) -> list[str]:
-        """The images made, one per view."""
-        return [f"displacement{view}" for view in self.views(variables)]
-
-    def views(self, variables: Iterable[str]) -> list[str]:
-        """Suffixes of the views that the variables belong to; the first view always exists and has an empty suffix."""
-        suffixes = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
-        return ["", *sorted(suffixes, key=lambda suffix: int(suffix[1:]))]
-
-    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
-        """The images without noise.
-
-        values   variable → (batch,), or (1,) if all samples share the value; SI units
-        returns  image → (batch, height, width) [m]
-        """
-        batch = max(len(value) for value in values.values())
-        source = torch.stack([values[name].expand(batch) for name in self.source.variables], dim=-1)
-        made = {}
-        for view in self.views(values):
-            east = pixel_axis(width, values["x_res" + view])
-            north = pixel_axis(height, values["y_res" + view])
-            direction = line_of_sight(values["azimuth" + view].expand(batch), values["incidence" + view].expand(batch))
-            image_kernel = self.source.image_kernel or self._projected
-            made["displacement" + view] = image_kernel(source, east, north, direction)
-        return made
-
-    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Width and height of the pixels of a view [m]."""
-        view = image.removeprefix("displacement")
-        return values["x_res" + view], values["y_res" + view]
-
-    def _projected(self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor) -> Tensor:
+    def images(self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor) -> Tensor:
+        """Images along a direction, (batch, height, width), by its kernel for images if it has one."""
+        if self.image_kernel is not None:
+            return self.image_kernel(source, east, north, direction)
         batch, height, width = len(source), north.shape[-1], east.shape[-1]
         parts = (one.expand(batch, -1).split(BLOCK) for one in (source, east, north, direction))
         blocks = [
-            project(self.source.kernel(sources, grid(columns, rows)), directions)
+            project(self.kernel(sources, grid(columns, rows)), directions)
             for sources, columns, rows, directions in zip(*parts, strict=True)
         ]
         image: Tensor = torch.cat(blocks).unflatten(-1, (height, width))
         return image
+
+    def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
+        """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
+        if elevation is not None:
+            return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
+        parts = (one.split(BLOCK) for one in (source, stations.expand(len(source), -1, -1)))
+        return torch.cat([self.kernel(sources, places) for sources, places in zip(*parts, strict=True)])
+
+
+class DeformationImages:
+    """The deformation by one source, or the sum of several: `displacement`, `displacement_1` of a second view, and on.
+
+    views  the views in their order; those beyond them, which only variables such as `azimuth_1` mention, are images of
+           the dataset's size
+    """
+
+    def __init__(self, *sources: Source, views: Sequence[View] = ()) -> None:
+        self.sources = sources
+        self.views = tuple(views)
+
+    def required(self, variables: Iterable[str]) -> list[str]:
+        """The variables that must have a value, given those that a dataset mentions."""
+        mentioned = list(variables)
+        of_views = [name for view, of in self._views(mentioned) for name in of.required(view, mentioned)]
+        return [*(name for source in self.sources for name in source.columns), *of_views]
+
+    def images(self, variables: Iterable[str]) -> list[str]:
+        """The images made, one per view."""
+        return [DISPLACEMENT + view for view, _ in self._views(variables)]
+
+    def view(self, image: str) -> View:
+        """The view of an image."""
+        suffix = image.removeprefix(DISPLACEMENT)
+        index = int(suffix[1:] or 0)
+        return self.views[index] if index < len(self.views) else View()
+
+    def _views(self, variables: Iterable[str]) -> list[tuple[str, View]]:
+        """Suffix of each view, and the view; the first one always exists and has an empty suffix."""
+        mentioned = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
+        given = {suffix_of(index): view for index, view in enumerate(self.views)}
+        suffixes = sorted({"", *mentioned, *given}, key=lambda suffix: int(suffix[1:] or 0))
+        return [(suffix, given.get(suffix, View())) for suffix in suffixes]
+
+    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """The data without noise.
+
+        values   variable → (batch,), or (1,) if all samples share the value; SI units
+        returns  image → (batch, height, width), (batch, 3, point, 1) for GNSS stations [m]
+        """
+        batch = max(len(value) for value in values.values())
+        return {
+            DISPLACEMENT + suffix: self._seen(view, suffix, values, batch, view.size or (height, width))
+            for suffix, view in self._views(values)
+        }
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Width and height of the pixels of a view [m]."""
+        view = image.removeprefix(DISPLACEMENT)
+        return values["x_res" + view], values["y_res" + view]
+
+    def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
+        """What the sources must be, in words → whether it is not, (batch,); SI units, (batch,) or (1,)."""
+        lowest = min(
+            (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views), default=0.0
+        )
+        found = {}
+        for source in self.sources:
+            own = {name: np.asarray(values[full]) for name, full in zip(source.variables, source.columns, strict=True)}
+            if lowest:
+                own["depth"] = own["depth"] + lowest
+            for one in source.requirements:
+                who = f"the source '{source.name}'" if source.name else "the source"
+                found[f"{who} must {one.words}"] = ~np.asarray(one.holds(own), dtype=bool)
+        return found
+
+    def _seen(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int, size: tuple[int, int]) -> Tensor:
+        """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
+        if view.points is not None:
+            moved = self._displacements(view, values, batch, view.points.to(next(iter(values.values())))[None])
+            if view.measures == GNSS:
+                return moved.transpose(1, 2)[..., None]
+            return project(moved, self._direction(view, suffix, values, batch))[..., None]
+        height, width = size
+        east = pixel_axis(width, values["x_res" + suffix])
+        north = pixel_axis(height, values["y_res" + suffix])
+        direction = self._direction(view, suffix, values, batch)
+        if view.elevation is not None:
+            pixels = max(len(east), len(north))
+            moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
+            image: Tensor = project(moved, direction).unflatten(-1, size)
+            return image
+        return _sum(one.images(one.of(values, batch), east, north, direction) for one in self.sources)
+
+    def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
+        """(batch, station, 3)."""
+        elevation = None if view.elevation is None else view.elevation.flatten()
+        return _sum(one.displacements(one.of(values, batch), stations, elevation) for one in self.sources)
+
+    def _direction(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int) -> Tensor:
+        """Unit vectors from the ground to the satellite, (batch, 3)."""
+        azimuth = values.get("azimuth" + suffix)
+        if azimuth is None:
+            azimuth = azimuth_of_heading(values["heading" + suffix], view.look)
+        return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors, in the first of them."""
+    total, *others = parts
+    for other in others:
+        total += other
+    return total

@@ -13,6 +13,7 @@ from typing import Any
 
 from qexp import files
 from qexp.did_you_mean import nearest, suggestion
+from qexp.dotted import keys_of, output_and_metric
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.runs.catalog.filter import Summary, field, steps
@@ -116,7 +117,7 @@ class Columns:
     def _can_come(self, column: str) -> bool:
         """Whether the column is a metric that one of the runs can have when it is done."""
         part, _, rest = column.removeprefix("results.").partition(".")
-        output, _, metric = rest.partition(".")
+        output, metric = output_and_metric(rest)
         with_output = any(output in one["units"] for one in self.runs)
         return part in PARTS and with_output and self.meaning(metric) != UNKNOWN
 
@@ -126,7 +127,8 @@ class Columns:
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
         units = {output: unit for one in self.runs for output, unit in one["units"].items()}
-        return self.meaning(path[2]).in_unit(units[path[1]]) if len(path) == 3 and path[1] in units else ""
+        output, metric = output_and_metric(".".join(path[1:]))
+        return self.meaning(metric).in_unit(units[output]) if output in units else ""
 
     def cautions(self, column: str) -> list[str]:
         """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
@@ -155,7 +157,8 @@ class Columns:
 
 def _below(document: Any, steps: Sequence[str]) -> Any:
     """The value at a path in a document; None below null, `_NOTHING` if a key is missing."""
-    for step in steps:
+    for key in keys_of(steps, document):
+        step = str(key)
         if document is None:
             return None
         if isinstance(document, dict) and step in document:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from qexp.did_you_mean import suggestion
+from qexp.dotted import keys_of
 from qexp.errors import QexpError, shortened
 from qexp.runs.record.state import LISTED
 
@@ -94,7 +95,7 @@ def field(summary: Summary, path: str) -> Any:
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
     found = summary[first]
-    for step in rest:
+    for step in keys_of(rest, found):
         found = found.get(step) if isinstance(found, dict) else None
     return found
 

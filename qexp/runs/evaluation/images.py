@@ -22,7 +22,7 @@ from qexp.training.loop import Trainer
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
-    write(attempt.directory, trainer.model, trainer.data.test, attempt.tables["quantities"])
+    write(attempt.directory, trainer.model, trainer.data.test, attempt.dataset.quantities)
     return Results({"test": trainer.evaluate(trainer.data.test)})
 
 

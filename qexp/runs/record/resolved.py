@@ -70,6 +70,13 @@ class ExperienceSpec(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSpec(NamedEntry):
+    LEFT_OUT = ("name",)
+
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoiseComponent(NamedEntry):
     LEFT_OUT = ("views",)
 
@@ -79,12 +86,19 @@ class NoiseComponent(NamedEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class Generated(Part):
-    generation_type: str
+    generation_type: str | None = None
+    sources: tuple[SourceSpec, ...] = ()
+    angles: str | None = None
+    views: tuple[Mapping[str, Any], ...] = ()
     size: tuple[int, int]
     fixed: Mapping[str, float]
     varyings: Mapping[str, tuple[tuple[float, float], ...]]
     distributions: Mapping[str, NamedEntry]
     noise_model: NoiseComponent | tuple[NoiseComponent, ...]
+
+    def __post_init__(self) -> None:
+        if (self.generation_type is None) == (not self.sources):
+            raise MisfitError("is missing" if not self.sources else "stands beside sources", "generation_type")
 
 
 @dataclass(frozen=True, kw_only=True)

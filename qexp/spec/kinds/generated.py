@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.quantities import Quantities, quantity
+from qexp.quantities import ANGLES, DEGREES, Quantities, of_dataset, quantity
 from qexp.spec.defaults import defaults_in, long_form
 from qexp.spec.finding import Finding, Where
+from qexp.spec.kinds import views
 from qexp.spec.kinds.kind import Document, SpecKind
 from qexp.tables import Table, Tables
 
@@ -23,13 +24,17 @@ class GeneratedSpecs(SpecKind):
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        fixed, varyings = dataset.get("fixed", {}), dataset["varyings"]
-        for name, value in fixed.items():
-            violation = None if isinstance(value, bool) else quantity(name, quantities).violation(value)
+        quantities = of_dataset(dataset, quantities)
+        varyings = dataset["varyings"]
+        yield from _in_sources(dataset)
+        yield from views.in_views(dataset)
+        for name, (value, where) in views.fixed_values(dataset).items():
+            of = quantity(name, quantities)
+            violation = None if isinstance(dataset.get("fixed", {}).get(name), bool) else of.violation(value)
             if violation:
-                yield ("fixed", name), f"{violation}, but is {value:g}"
-            if name in varyings:
-                yield ("fixed", name), f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
+                yield where, f"{violation}, but is {value:g}{of.in_another_unit}"
+            if name in varyings and where[0] == "fixed":
+                yield where, f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
         for name, intervals in varyings.items():
             yield from _in_intervals(name, intervals)
             if name not in dataset["distributions"]:
@@ -39,14 +44,14 @@ class GeneratedSpecs(SpecKind):
                     'for example {"type": "uniform", "parameters": {"a": 0, "b": 1}}',
                 )
         for name, (low, high) in dataset.get("matrix", {}).get("axes", {}).items():
-            where: Where = ("matrix", "axes", name)
+            where = ("matrix", "axes", name)
             if not low < high:
                 yield where, f"the axis must increase, but goes from {low:g} to {high:g}"
                 continue
             # Matrix values are cell centres, so an end of the axis may lie on a limit that values must not reach.
             of = quantity(name, quantities)
             for violation in {of.violation(low + 1e-9 * (high - low)), of.violation(high)} - {None}:
-                yield where, f"{violation}, but the axis goes from {low:g} to {high:g}"
+                yield where, f"{violation}, but the axis goes from {low:g} to {high:g}{of.in_another_unit}"
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
         fixed, varyings = dataset.get("fixed"), dataset.get("varyings")
@@ -78,22 +83,31 @@ class GeneratedSpecs(SpecKind):
         fixed = {
             name: float(value) if isinstance(value, bool) else value for name, value in dataset.get("fixed", {}).items()
         }
+        fixed |= {name: value for name, (value, _) in views.fixed_values(dataset).items() if name not in fixed}
         distributions = {
             name: long_form(value, tables["distributions"]) for name, value in dataset["distributions"].items()
         }
         noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
         whole = {**dataset, "fixed": fixed, "distributions": distributions, "noise_model": noise_model}
+        if whole.get(ANGLES) != DEGREES:
+            whole.pop(ANGLES, None)
+        if "sources" in whole:
+            generators = tables["generators"]
+            whole["sources"] = [{**source, **long_form(source, generators)} for source in dataset["sources"]]
+        if "views" in whole:
+            whole["views"] = views.with_defaults(dataset["views"], schema["properties"]["views"])
         if "matrix" in whole:
             whole["matrix"] = {**defaults_in(schema["properties"]["matrix"]), **whole["matrix"]}
         return whole
 
     def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+        quantities = of_dataset(dataset, quantities)
         return {name: quantity(name, quantities).unit for name in names}
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
         return {
-            "generator": f"{dataset['generation_type']}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
+            "generator": f"{generator_in_words(dataset)}, {dataset['size'][0]} x {dataset['size'][1]} pixels",
             "varying": ", ".join(dataset["varyings"]),
             "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
         }
@@ -105,6 +119,36 @@ def noise_in_long_form(noise_model: Any, table: Table) -> Any:
         return [noise_in_long_form(component, table) for component in noise_model]
     views = {"views": noise_model["views"]} if isinstance(noise_model, Mapping) and "views" in noise_model else {}
     return {**long_form(noise_model, table), **views}
+
+
+def sources_of(dataset: Document) -> list[tuple[Document, Where]]:
+    """The sources of a dataset, `{"type", "name", "parameters"}` each, and where each is written."""
+    if "sources" in dataset:
+        return [(source, ("sources", index)) for index, source in enumerate(dataset["sources"])]
+    return [({"type": dataset["generation_type"]}, ("generation_type",))]
+
+
+def generator_in_words(dataset: Document) -> str:
+    """`mogi`, or `mogi chamber and okada dike`."""
+    return " and ".join(" ".join([one["type"], one.get("name", "")]).strip() for one, _ in sources_of(dataset))
+
+
+def _in_sources(dataset: Document) -> Iterator[Finding]:
+    if "generation_type" not in dataset and "sources" not in dataset:
+        yield (
+            (),
+            "the key 'generation_type' is missing (the model that makes the images); or give 'sources', "
+            'for example [{"type": "mogi"}]',
+        )
+        return
+    if "generation_type" in dataset and "sources" in dataset:
+        yield ("generation_type",), "the dataset has 'sources', which take its place; leave one of them out"
+    names = [source.get("name") for source in dataset.get("sources", [])]
+    for index, name in enumerate(names):
+        if name is None and len(names) > 1:
+            yield ("sources", index), "each of several sources needs a 'name', the prefix of its variables"
+        elif name is not None and name in names[:index]:
+            yield ("sources", index, "name"), f"source {names.index(name)} is called '{name}', too"
 
 
 def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:

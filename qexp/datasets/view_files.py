@@ -1,0 +1,106 @@
+"""Files of views: masks and elevations on a grid, scattered points, and elevations of points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.rows.values import TableError
+
+Array = NDArray[np.float64]
+
+
+def read_grid(path: Path, size: tuple[int, int], name: str) -> Array:
+    """Values on the grid of an image, (height, width); rows from south to north, columns from west to east.
+
+    size  of the image, which the file must have
+    name  of the variable in a NetCDF file with several
+    An array of numpy has its rows in this order; GeoTIFF and NetCDF files are turned to it by their coordinates.
+    Raises TableError.
+    """
+    values = _read(path, GRIDS, name)
+    if values.shape != size:
+        shown = " x ".join(map(str, values.shape))
+        raise TableError(f"{path} holds {shown} values, but the image has {size[0]} x {size[1]} (height x width)")
+    return values
+
+
+def read_points(path: Path) -> Array:
+    """Columns of scattered points, (point, column). Raises TableError."""
+    values = _read(path, LISTS, "")
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.size:
+        raise TableError(f"{path} must hold a row per point, but has the shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise TableError(f"{path}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} has a missing value")
+    return values
+
+
+def _read(path: Path, readers: Mapping[str, Callable[[Path, str], Array]], name: str) -> Array:
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise TableError(f"{path} has the ending '{path.suffix}'; known: {', '.join(readers)}")
+    try:
+        return np.asarray(reader(path, name), dtype=np.float64)
+    except TableError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise TableError(f"{path} cannot be read: {error}") from None
+
+
+def _from_numpy(path: Path, name: str) -> Array:
+    values: Array = np.load(path, allow_pickle=False)
+    return values
+
+
+def _from_netcdf(path: Path, name: str) -> Array:
+    import xarray
+
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        flat = [one for one in opened.data_vars if opened[one].ndim == 2]
+        if name not in flat and len(flat) != 1:
+            raise TableError(f"{path} must have a variable '{name}' with two dimensions, or only one such variable")
+        variable = opened[name if name in flat else flat[0]]
+        for dimension, coordinate in ((dim, variable.coords.get(dim)) for dim in variable.dims):
+            if coordinate is not None and len(coordinate) > 1 and float(coordinate[0]) > float(coordinate[-1]):
+                variable = variable.isel({dimension: slice(None, None, -1)})
+        values: Array = variable.values
+        return values
+
+
+def _from_geotiff(path: Path, name: str) -> Array:
+    import rasterio
+
+    try:
+        with rasterio.open(path) as opened:
+            values = opened.read(1, masked=True).astype(np.float64).filled(np.nan)
+            return np.flipud(values) if opened.transform.e <= 0 or opened.transform.is_identity else values
+    except rasterio.errors.RasterioError as error:
+        raise TableError(f"{path} cannot be read: {error}") from None
+
+
+def _from_text(path: Path, name: str) -> Array:
+    text = path.read_text(encoding="utf-8-sig")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    separator = "," if lines and "," in lines[0] else None
+    try:
+        list(map(float, lines[0].split(separator)))
+    except (ValueError, IndexError):
+        lines = lines[1:]  # the names of the columns
+    values: Array = np.loadtxt(lines, delimiter=separator, ndmin=2)
+    return values
+
+
+GRIDS: Mapping[str, Callable[[Path, str], Array]] = {
+    ".npy": _from_numpy,
+    ".nc": _from_netcdf,
+    ".tif": _from_geotiff,
+    ".tiff": _from_geotiff,
+}
+"""Ending → reader of values on a grid."""
+
+LISTS: Mapping[str, Callable[[Path, str], Array]] = {".csv": _from_text, ".txt": _from_text, ".npy": _from_numpy}
+"""Ending → reader of points."""
