@@ -113,7 +113,7 @@ def test_quantities_and_types_of_datasets_are_completed(named):
 def test_entries_of_the_workspace_are_completed_without_running_its_code(named):
     (named / "specs/extensions.py").write_text("LOSSES = {'mine': 1}\nQUANTITIES = {'heat': 2}\nopen('trace', 'w')")
     assert completed("qexp tables losses mi") == ["mine"]
-    assert completed("qexp tables quantities he") == ["heat"]
+    assert completed("qexp tables quantities heat") == ["heat"]
     assert not (named / "trace").exists()
     (named / "specs/extensions.py").write_text("LOSSES = {")
     assert completed("qexp tables losses m") == []
