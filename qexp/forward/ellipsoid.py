@@ -11,21 +11,20 @@ is a special one.
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_below_ground, require_positive
+from qexp.forward.quadrature import alike, enough_nodes, gauss_legendre
 
 BLOCK = 32_768
 """Stations or pixels computed at a time, so that intermediate results stay in the processor's cache."""
 
-NODES = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-"""Numbers of nodes; the first stands for the rule of `_short_line`."""
+SHORT = 3
+"""Number of nodes that stands for the rule of `_short_line`."""
 
 SERIES = 0.3
 """Squared eccentricity below which the shape factors are summed as a series of TERMS terms."""
@@ -153,38 +152,28 @@ def _require_spheroids(source: Tensor) -> None:
     require_below_ground(depth, torch.hypot(semi_major * torch.sin(plunge), semi_minor * torch.cos(plunge)))
 
 
-def _blocks(source: Tensor, stations: int, poisson_ratio: float) -> list[tuple[Tensor, _Line]]:
-    """The sources in blocks of equal numbers of nodes: their places in the batch, and their lines."""
-    needed = _node_counts(source)
-    blocks = []
-    for count in needed.unique().tolist():
-        places = (needed == count).nonzero().squeeze(1)
-        for block in places.split(max(1, BLOCK // max(1, stations))):
-            blocks.append((block, _line(source[block], count, poisson_ratio)))
-    return blocks
+def _blocks(source: Tensor, stations: int, poisson_ratio: float) -> Iterator[tuple[Tensor, _Line]]:
+    """Places in the batch of sources that are computed together, and their lines."""
+    for count, places in alike(_node_counts(source), lambda count: BLOCK // max(1, stations)):
+        yield places, _line(source[places], count, poisson_ratio)
 
 
 @torch.no_grad()
 def _node_counts(source: Tensor) -> Tensor:
-    """(batch,) how many nodes make the error of the quadrature about that of rounding."""
+    """(batch,) numbers of nodes, SHORT for `_short_line`."""
     depth, semi_major, semi_minor, _, plunge = source[:, 2:7].double().unbind(-1)
     focus = ((semi_major - semi_minor) * (semi_major + semi_minor)).sqrt()
-    # The confocal spheroid that touches the surface; an ellipse through the nearest point, where R = 0 if complex.
+    # Of the confocal spheroid that touches the surface: complex points of the line at distance 0 lie as far away.
     wide = torch.hypot(depth, focus * torch.cos(plunge))
     narrow = ((depth - focus * torch.sin(plunge)) * (depth + focus * torch.sin(plunge))).sqrt()
-    rate = torch.log((wide + narrow) / focus)
-    exact = source.dtype == torch.float64
-    count = 1 + math.log(2e14 if exact else 5e6) / (2 * rate)
-    choices = torch.tensor(NODES, dtype=torch.float64, device=source.device)
-    chosen = torch.searchsorted(choices[1:], count) + 1
-    if (chosen == len(NODES)).any():
-        worst = int(rate.argmin())
+    counts = enough_nodes(2 * torch.log((wide + narrow) / focus), source.dtype)
+    if not (counts > 0).all():
+        worst = int(counts.argmin())
         raise ValueError(
             f"source {worst} is too slender for how close it comes to the surface; make it wider or deeper: "
             f"semi_minor is {semi_minor[worst]:g} m, semi_major {semi_major[worst]:g} m, depth {depth[worst]:g} m"
         )
-    counts: Tensor = choices[torch.where(focus < _short(source.dtype) * depth, 0, chosen)].long()
-    return counts
+    return torch.where(focus < _short(source.dtype) * depth, SHORT, counts)
 
 
 def _short(dtype: torch.dtype) -> float:
@@ -202,10 +191,10 @@ def _line(source: Tensor, count: int, poisson_ratio: float) -> _Line:
     # Eshelby's equations for the strain of a cavity under pressure, with everything cancelled that can be.
     determinant = tension * (1 - share).square() + 2 * factor * (flat * (1 - share) + 1 + share)
     strength = pressure * semi_major * semi_minor.square() * (1 - poisson_ratio) / (2 * determinant)
-    if count == NODES[0]:
+    if count == SHORT:
         node, parabola, ends = _short_line(eccentricity * semi_major.square(), _short(source.dtype) * depth)
     else:
-        points, weights = (values.to(source.device) for values in _gauss_legendre(count))
+        points, weights = (values.to(source.device) for values in gauss_legendre(count))
         node = (eccentricity.sqrt() * semi_major) * points
         parabola, ends = weights * (1 - points.square()), weights * (1 - 3 * points.square())
     pair = -2 * eccentricity * factor * strength * parabola
@@ -249,9 +238,3 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
     third = torch.where(eccentricity < SERIES, third, closed_third)
     fifth = torch.where(eccentricity < SERIES, fifth, closed_fifth)
     return 1.5 * (third - fifth), (1 - eccentricity) * third
-
-
-@lru_cache
-def _gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    points, weights = np.polynomial.legendre.leggauss(count)
-    return torch.from_numpy(points), torch.from_numpy(weights)
