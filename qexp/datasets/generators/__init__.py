@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from qexp.datasets.generators import requirements
 from qexp.datasets.generators.deformation import DeformationImages, Requirement, Source
-from qexp.forward.point import mogi, mogi_image
+from qexp.datasets.generators.requirements import PROLATE, below_surface
+from qexp.forward.dislocation import cdm, okada
+from qexp.forward.ellipsoid import yang, yang_image
+from qexp.forward.point import mctigue, mogi, mogi_image, pcdm
 from qexp.tables import Entry
 
 __all__ = ["GENERATORS", "DeformationImages", "Requirement", "Source", "half_space"]
@@ -47,7 +51,74 @@ GENERATORS: dict[str, Entry] = {
     "mogi": Entry(
         build=half_space(Source((*PLACE, "delta_volume"), mogi, mogi_image)),
         parameters=POISSON_RATIO,
-        help="Radar images of the deformation by a point source in an elastic half-space (Mogi 1958).",
+        help="Point source of a volume change (Mogi 1958): x, y, depth, delta_volume.",
         example={"type": "mogi"},
+    ),
+    "mctigue": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "radius", "pressure_over_mu"),
+                mctigue,
+                requirements=(below_surface("radius", requirements.of_sphere),),
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Sphere under pressure, large enough to feel the surface (McTigue 1987): x, y, depth, radius, "
+        "pressure_over_mu.",
+        example={"type": "mctigue", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "pcdm": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
+                pcdm,
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Point of three cracks at right angles, the far field of any opening source (Nikkhoo and others 2017): "
+        "x, y, depth, omega_x, omega_y, omega_z, potency_x, potency_y, potency_z.",
+        example={"type": "pcdm", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "yang": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
+                yang,
+                yang_image,
+                (PROLATE, below_surface("the height of the spheroid above its centre", requirements.of_spheroid)),
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Prolate spheroid under pressure, such as a conduit (Yang and others 1988): x, y, depth, semi_major, "
+        "semi_minor, strike, plunge, pressure_over_mu.",
+        example={"type": "yang", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "okada": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
+                okada,
+                requirements=(below_surface("width/2 · sin(dip)", requirements.of_rectangle),),
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Rectangle that slips or opens, such as a fault, dike or sill (Okada 1985): x, y, depth, length, width, "
+        "strike, dip, strike_slip, dip_slip, opening.",
+        example={"type": "okada", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "cdm": Entry(
+        build=half_space(
+            Source(
+                (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
+                cdm,
+                requirements=(
+                    below_surface("the height of its corners above its centre", requirements.of_crossed_rectangles),
+                ),
+            )
+        ),
+        parameters=POISSON_RATIO,
+        help="Three rectangles at right angles that open alike, for chambers of any shape (Nikkhoo and others 2017): "
+        "x, y, depth, omega_x, omega_y, omega_z, a_x, a_y, a_z, opening.",
+        example={"type": "cdm", "parameters": {"poisson_ratio": 0.25}},
     ),
 }
