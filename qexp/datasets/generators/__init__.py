@@ -9,6 +9,7 @@ from functools import partial
 from qexp.datasets.generators import requirements
 from qexp.datasets.generators.deformation import DeformationImages, Requirement, Source
 from qexp.datasets.generators.requirements import PROLATE, below_surface
+from qexp.forward.crack import penny
 from qexp.forward.dislocation import cdm, okada
 from qexp.forward.ellipsoid import yang, yang_image
 from qexp.forward.point import mctigue, mogi, mogi_image, pcdm
@@ -92,6 +93,15 @@ GENERATORS: dict[str, Entry] = {
         help="Prolate spheroid under pressure, such as a conduit (Yang and others 1988): x, y, depth, semi_major, "
         "semi_minor, strike, plunge, pressure_over_mu.",
         example={"type": "yang", "parameters": {"poisson_ratio": 0.25}},
+    ),
+    "penny": Entry(
+        build=half_space(
+            Source((*PLACE, "radius", "pressure_over_mu"), penny, requirements=(requirements.NOT_TOO_WIDE,)),
+        ),
+        parameters=POISSON_RATIO,
+        help="Horizontal circular crack under pressure, a sill (Fialko and others 2001): x, y, depth, radius, "
+        "pressure_over_mu.",
+        example={"type": "penny", "parameters": {"poisson_ratio": 0.25}},
     ),
     "okada": Entry(
         build=half_space(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.datasets.generators.deformation import Requirement
+from qexp.forward.crack import LEAST_DEPTH
 
 Array = NDArray[np.float64]
 Values = Mapping[str, Array]
@@ -52,3 +53,8 @@ def of_crossed_rectangles(values: Values) -> Array:
 
 
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])
+
+NOT_TOO_WIDE = Requirement(
+    f"have a radius of at most {1 / LEAST_DEPTH:g} depths",
+    lambda values: values["depth"] * (1 - MARGIN) > LEAST_DEPTH * values["radius"],
+)
