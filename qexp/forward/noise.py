@@ -30,6 +30,9 @@ LEAST_POWER = 1e-3
 """Powers below this fraction of the largest are zero to a preconditioner: the torus has weaker waves inaccurately."""
 
 
+LEAST_EIGENVALUE = 1e-12
+"""Share of the variance below which a wave of a separable field is left out."""
+
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
 """Fractions of the variance, see `lower_factor`."""
 
@@ -51,16 +54,27 @@ def torus_amplitude(
     in negative eigenvalues; those are cut off and the rest is scaled back to exactly unit variance.
     Dietrich and Newsam (1997), SIAM J. Sci. Comput. 18, 1088-1107; Wood and Chan (1994), J. Comput. Graph. Stat. 3.
     """
-    factor = 2.0
     largest = LARGEST_EMBEDDING if max(len(pixel_width), len(pixel_height)) == 1 else LARGEST_BATCH_EMBEDDING
+    kept, _ = embedded(height, width, pixel_width, pixel_height, correlation, largest)
+    amplitude: Tensor = (kept / kept.sum((-2, -1), keepdim=True)).sqrt().float()
+    return amplitude
+
+
+def embedded(
+    height: int, width: int, pixel_width: Tensor, pixel_height: Tensor, correlation: Correlation, largest: float
+) -> tuple[Tensor, float]:
+    """Eigenvalues on the torus of `torus_amplitude`, without the negative ones, and the share of the variance in those.
+
+    largest  size of the torus, in grids, that it does not grow beyond
+    """
+    factor = 2.0
     while True:
         rows, columns = next_fast_len(int(factor * height)), next_fast_len(int(factor * width))
         eigenvalues = torus_eigenvalues(rows, columns, pixel_width, pixel_height, correlation)
         kept = eigenvalues.clamp(min=0)
         share_lost = ((kept - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
         if share_lost <= COVARIANCE_TOLERANCE or factor * 1.5 > largest:
-            amplitude: Tensor = (kept / kept.sum((-2, -1), keepdim=True)).sqrt().float()
-            return amplitude
+            return kept, share_lost.item()
         factor *= 1.5
 
 
@@ -192,6 +206,30 @@ def filter_on_torus(gain: NDArray[np.float64], height: int, width: int) -> Linea
         return np.asarray(irfft2(spectrum * half, s=torus)[:height, :width]).ravel()
 
     return LinearOperator((height * width, height * width), matvec=filtered, dtype=np.float64)
+
+
+def axis_factors(count: int, spacing: Tensor, correlation: Correlation) -> Tensor:
+    """Factors of the correlation between positions along one axis, for `separable_field`.
+
+    spacing  (batch,)                [m]
+    returns  (batch, count, waves)   float32; waves that no sample shows are left out
+    """
+    steps = torch.arange(count, dtype=torch.float64, device=spacing.device)
+    distance = spacing.double()[:, None, None] * (steps[:, None] - steps).abs()
+    eigenvalues, vectors = torch.linalg.eigh(correlation(distance))
+    shown = int((eigenvalues.amax(0) > LEAST_EIGENVALUE * count).sum())
+    factors: Tensor = (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -shown:].float()
+    return factors
+
+
+def separable_field(count: int, rows: Tensor, columns: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw fields whose covariance is a product of one between rows and one between columns: (count, height, width).
+
+    rows, columns  (1 or count, height, waves) and (1 or count, width, waves), see `axis_factors`
+    """
+    normal = torch.randn(count, rows.shape[-1], columns.shape[-1], generator=generator, device=generator.device)
+    field: Tensor = rows @ normal @ columns.mT
+    return field
 
 
 def lower_factor(correlation: Tensor) -> Tensor:

@@ -182,6 +182,19 @@ def test_the_power_spectrum_along_a_line_is_that_of_the_declared_covariance(desc
         assert slope == pytest.approx(-8 / 3, abs=0.1)
 
 
+@pytest.mark.parametrize("correlation_range", [0.5, 3.0, 30.0])
+@pytest.mark.parametrize(("kind", "tolerance"), [("exponential", 0.04), ("gaussian", 0.15)])
+def test_neighbouring_pixels_differ_as_declared_however_long_the_range(kind, tolerance, correlation_range):
+    grid = Grid(20, 24, metres(100.0), metres(100.0))
+    drawn = noise(kind, range=correlation_range, sill=1.0).draw(1000, grid, seeded()).double()
+    power = {"exponential": 1, "gaussian": 2}[kind]
+    for lag in (1, 5):
+        expected = 1 - math.exp(-((lag * 0.1 / correlation_range) ** power))
+        for axis in (1, 2):
+            moved = drawn.narrow(axis, lag, drawn.shape[axis] - lag) - drawn.narrow(axis, 0, drawn.shape[axis] - lag)
+            assert moved.square().mean().item() / 2 == pytest.approx(expected, rel=tolerance)
+
+
 @pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
 def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the_outer_scale(outer_scale):
     component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)

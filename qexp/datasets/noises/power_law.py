@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from qexp.datasets.noises.correlated import KEPT_LAYOUTS, METRES, CorrelatedNoise, Correlation, grid_key
+from qexp.datasets.noises.correlated import METRES, CorrelatedNoise, Correlation, exactly_on_grid
 from qexp.datasets.noises.layout import Grid, Layout
-from qexp.datasets.noises.noise import Noise
 from qexp.forward.covariance import von_karman, von_karman_sill
-from qexp.forward.self_affine import SelfAffine, self_affine, self_affine_field
 
 KOLMOGOROV = -8 / 3
 
@@ -48,19 +44,5 @@ class PowerLawNoise(CorrelatedNoise):
     def trouble_with(self, layout: Layout) -> str | None:
         return None if layout.same_for_all else "needs pixels of one size, but x_res or y_res varies"
 
-    def correlated(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
-        if not isinstance(layout, Grid):
-            return super().correlated(count, layout, generator)
-        prepared = _prepared(*grid_key(layout, self.correlation, generator.device))
-        return self_affine_field(count, layout.height, layout.width, prepared, generator)
-
-    def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
-        # The torus of the others is too coarse for its differences between pixels.
-        return Noise.without_correlation(self, images, layout)
-
-
-@lru_cache(KEPT_LAYOUTS)
-def _prepared(
-    height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation, device: torch.device
-) -> SelfAffine:
-    return self_affine(height, width, pixel_width, pixel_height, *correlation.parameters).to(device)
+    def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
+        return exactly_on_grid(count, layout, self.correlation, generator)

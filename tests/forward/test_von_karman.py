@@ -1,14 +1,14 @@
-"""Power-law fields: what their factors imply, against the covariance they are made for."""
+"""Von Kármán fields: what their factors imply, against the covariance they are made for."""
 
 import math
 
 import pytest
 import torch
 
-from qexp.forward import self_affine as module
+from qexp.forward import von_karman as module
 from qexp.forward.covariance import von_karman, von_karman_sill
 from qexp.forward.noise import torus_eigenvalues
-from qexp.forward.self_affine import self_affine, self_affine_field
+from qexp.forward.von_karman import von_karman_factors, von_karman_field
 
 GRIDS = pytest.mark.parametrize(
     ("height", "width", "pixel_width", "pixel_height", "outer_scale", "hurst"),
@@ -19,6 +19,7 @@ GRIDS = pytest.mark.parametrize(
         (12, 30, 300.0, 100.0, 5e3, 1 / 3),
         (30, 12, 100.0, 300.0, 5e3, 0.97),
         (1, 20, 100.0, 100.0, 5e3, 5 / 6),
+        (24, 24, 100.0, 100.0, 10.2e3, 1 / 2),
     ],
 )
 
@@ -47,7 +48,7 @@ def implied_covariance(prepared, height, width):
 def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_variance_of_one(
     height, width, pixel_width, pixel_height, outer_scale, hurst
 ):
-    prepared = self_affine(height, width, pixel_width, pixel_height, outer_scale, hurst)
+    prepared = von_karman_factors(height, width, pixel_width, pixel_height, outer_scale, hurst)
     covariance = implied_covariance(prepared, height, width)
     exact = von_karman(distances(height, width, pixel_width, pixel_height), 1.0, outer_scale, hurst)
     assert (covariance - exact).abs().max() < 1e-3
@@ -57,11 +58,11 @@ def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_varianc
 
 
 def test_the_torus_of_images_of_many_rows_gives_the_fields_that_their_rows_would(monkeypatch):
-    monkeypatch.setattr(module, "MOST_ROWS_TO_FACTOR", 0)
+    monkeypatch.setattr(module, "LARGEST_FACTORS", 0)
     monkeypatch.setattr(module, "LARGEST_DRAW", 40_000)
-    prepared = self_affine(20, 24, 100.0, 150.0, 20e3, 5 / 6)
+    prepared = von_karman_factors(20, 24, 100.0, 150.0, 20e3, 5 / 6)
     assert prepared.rows is None
-    drawn = self_affine_field(3000, 20, 24, prepared, torch.Generator().manual_seed(1)).double()
+    drawn = von_karman_field(3000, 20, 24, prepared, torch.Generator().manual_seed(1)).double()
     assert drawn.shape == (3000, 20, 24)
     correlation = von_karman(torch.tensor([100.0, 300.0, 2300.0]), 1.0, 20e3, 5 / 6).double()
     for place, difference in enumerate((drawn[:, :, 1:] - drawn[:, :, :-1], drawn[:, 2:] - drawn[:, :-2])):

@@ -1,12 +1,12 @@
-"""Fields with a power-law spectrum, whose outer scale may be much larger than the image.
+"""Fields on grids with von Kármán's covariance, whose range or outer scale may be much larger than the image.
 
-Their differences between neighbouring pixels are a thousandth of their variance. A torus that cuts off negative
-eigenvalues is exact to a thousandth of the variance, which is too coarse here. The covariance is therefore continued
-beyond the image so that no eigenvalue is negative (Stein 2002, J. Comput. Graph. Stat. 11, 587-599): up to the image's
-diagonal D it is C(r) + a + b r², from there to 3/2 D it is c (3/2 D - r)³ / r, and beyond it is zero; a, b and c make
-it twice differentiable at D. A random plane makes up for b r² in all differences between pixels. What a has changed is
-put right by replacing the generalised mean of the field, which is independent of its differences, by one of the right
-variance.
+A torus that cuts off negative eigenvalues is exact to a thousandth of the variance. That is too coarse where pixels
+differ by less: in fields of a power-law spectrum, or of a range longer than the image. The covariance is therefore
+continued beyond the image so that no eigenvalue is negative (Stein 2002, J. Comput. Graph. Stat. 11, 587-599): up to
+the image's diagonal D it is C(r) + a + b r², from there to 3/2 D it is c (3/2 D - r)³ / r, and beyond it is zero; a,
+b and c make it twice differentiable at D. A random plane makes up for b r² in all differences between pixels. What a
+has changed is put right by replacing the generalised mean of the field, which is independent of its differences, by
+one of the right variance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from torch import Tensor
 
 from qexp.forward.covariance import von_karman
 from qexp.forward.noise import (
-    MOST_ROWS_TO_FACTOR,
     Correlation,
     circle_factors,
     correlated_field,
@@ -35,6 +34,9 @@ from qexp.forward.noise import (
 REACH = 1.5
 """Distance at which the continued covariance ends, in diagonals of the image."""
 
+LARGEST_FACTORS = 2**25
+"""Numbers in the factors of the rows; for images that need more, the whole torus is drawn."""
+
 LARGEST_DRAW = 2**24
 """Numbers of the torus that are drawn at a time."""
 
@@ -44,8 +46,8 @@ MEAN_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class SelfAffine:
-    """What it takes to draw fields of unit variance on a grid, see `self_affine`."""
+class VonKarmanFactors:
+    """What it takes to draw fields of unit variance on a grid, see `von_karman_factors`."""
 
     rows: Tensor | None
     """Factors for `field_of_rows`; None for images of many rows."""
@@ -58,21 +60,21 @@ class SelfAffine:
     mean_deviation: float
     """Standard deviation of the generalised mean."""
 
-    def to(self, device: torch.device) -> SelfAffine:
+    def to(self, device: torch.device) -> VonKarmanFactors:
         rows, torus = (None if one is None else one.to(device) for one in (self.rows, self.torus))
-        return SelfAffine(rows, torus, self.plane.to(device), self.weights.to(device), self.mean_deviation)
+        return VonKarmanFactors(rows, torus, self.plane.to(device), self.weights.to(device), self.mean_deviation)
 
 
-def self_affine(
+def von_karman_factors(
     height: int, width: int, pixel_width: float, pixel_height: float, outer_scale: float, hurst: float
-) -> SelfAffine:
-    """Prepare fields with the correlation `von_karman`; pixel sizes and outer scale in metres."""
+) -> VonKarmanFactors:
+    """Prepare fields with the correlation `covariance.von_karman`; pixel sizes and outer scale in metres."""
     diagonal = float(np.hypot((height - 1) * pixel_height, (width - 1) * pixel_width)) or pixel_width
     continued, curvature = continued_covariance(diagonal, outer_scale, hurst)
     end = REACH * diagonal
     columns = next_fast_len(int(np.ceil(2 * end / pixel_width)) + 1)
     rows = torus = None
-    if height <= MOST_ROWS_TO_FACTOR:
+    if columns * height**2 <= LARGEST_FACTORS:
         rows = circle_factors(height, columns, pixel_width, pixel_height, continued).float()
     else:
         lines = next_fast_len(int(np.ceil(2 * end / pixel_height)) + 1)
@@ -86,23 +88,25 @@ def self_affine(
     )
     plane = (2 * max(curvature, 0.0)) ** 0.5 * torch.stack([east, north])
     weights, variance = _generalised_mean(height, width, pixel_width, pixel_height, outer_scale, hurst)
-    return SelfAffine(rows, torus, plane, weights.float(), variance**0.5)
+    return VonKarmanFactors(rows, torus, plane, weights.float(), variance**0.5)
 
 
-def self_affine_field(count: int, height: int, width: int, prepared: SelfAffine, generator: torch.Generator) -> Tensor:
+def von_karman_field(
+    count: int, height: int, width: int, factors: VonKarmanFactors, generator: torch.Generator
+) -> Tensor:
     """Draw fields: (count, height, width), standard deviation 1 at every pixel."""
     device = generator.device
-    if prepared.rows is not None:
-        field = field_of_rows(count, width, prepared.rows, generator)
+    if factors.rows is not None:
+        field = field_of_rows(count, width, factors.rows, generator)
     else:
-        assert prepared.torus is not None
-        at_a_time = max(1, LARGEST_DRAW // prepared.torus.numel())
+        assert factors.torus is not None
+        at_a_time = max(1, LARGEST_DRAW // factors.torus.numel())
         sizes = [min(at_a_time, count - start) for start in range(0, count, at_a_time)]
-        field = torch.cat([correlated_field(size, height, width, prepared.torus[None], generator) for size in sizes])
+        field = torch.cat([correlated_field(size, height, width, factors.torus[None], generator) for size in sizes])
     normal = torch.randn(count, 3, generator=generator, device=device)
-    field = field + torch.einsum("bk,khw->bhw", normal[:, :2], prepared.plane)
-    mean = field.flatten(1) @ prepared.weights
-    shift: Tensor = prepared.mean_deviation * normal[:, 2] - mean
+    field = field + torch.einsum("bk,khw->bhw", normal[:, :2], factors.plane)
+    mean = field.flatten(1) @ factors.weights
+    shift: Tensor = factors.mean_deviation * normal[:, 2] - mean
     return field.add_(shift[:, None, None])
 
 
@@ -148,5 +152,5 @@ def _generalised_mean(
     ones = np.ones(height * width)
     solution, unfinished = cg(covariance, ones, rtol=MEAN_TOLERANCE, maxiter=5000)
     if unfinished:
-        raise ValueError("the power-law noise is too smooth for an image of so many pixels; use a smaller outer scale")
+        raise ValueError("the noise is too smooth for an image of so many pixels; use a smaller range or outer scale")
     return torch.from_numpy(solution / solution.sum()), float(1 / solution.sum())
