@@ -25,7 +25,7 @@ def observe(
     gnss     files that are read as tables of GNSS stations
     history  how it was made, for the file's attribute of that name
     asked    what the files do not say: crs, columns, unit; and one value, or a list with one for each file: name,
-             error, incidence and heading [degrees], look
+             error, incidence and heading [degrees, or a raster], look, and what `Asked` has for grids and reductions
     returns  the `observation` (m), its `tracks` in numbers, `warnings`, and the `files` that were written
     Raises QexpError before anything is written.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp import api
-from qexp.cli import texts
+from qexp.cli import grid_options, texts
 from qexp.cli.console import JsonOption, message, print_json, result, warning
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ FilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE...",
-        help="Text or CSV files with the points of a satellite track each, tables of GNSS stations, or observation "
-        "files to join.",
+        help="One file for each satellite track: text or CSV with points, GeoTIFF, NetCDF or GMT grids, velocities and "
+        "time series of MintPy, interferograms of LiCSAR; tables of GNSS stations; or observation files to join.",
     ),
 ]
 ToOption = Annotated[Path | None, typer.Option("--to", metavar="OBS.nc", help="The observation file to write.")]
@@ -71,16 +71,16 @@ IncidenceOption = Annotated[
     list[str] | None,
     typer.Option(
         "--incidence",
-        metavar="DEGREES",
-        help="Incidence of files without lines of sight, from the vertical; once, or for each file.",
+        metavar="DEGREES|FILE",
+        help="Incidence of files without lines of sight, from the vertical, or a raster of it; once, or for each file.",
     ),
 ]
 HeadingOption = Annotated[
     list[str] | None,
     typer.Option(
         "--heading",
-        metavar="DEGREES",
-        help="Direction of flight, clockwise from north, such as -10 or 190; once, or for each file.",
+        metavar="DEGREES|FILE",
+        help="Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for each file.",
     ),
 ]
 LookOption = Annotated[
@@ -102,6 +102,22 @@ def observe(
     incidence: IncidenceOption = None,
     heading: HeadingOption = None,
     look: LookOption = None,
+    phase: grid_options.PhaseOption = False,
+    wavelength: grid_options.WavelengthOption = None,
+    sensor: grid_options.SensorOption = None,
+    direction: grid_options.DirectionOption = None,
+    coherence: grid_options.CoherenceOption = None,
+    least_coherence: grid_options.LeastCoherenceOption = None,
+    dem: grid_options.DemOption = None,
+    band: grid_options.BandOption = None,
+    variable: grid_options.VariableOption = None,
+    epochs: grid_options.EpochsOption = None,
+    geometry: grid_options.GeometryOption = None,
+    bounds: grid_options.BoundsOption = None,
+    reduce: grid_options.ReduceOption = None,
+    smallest_cell: grid_options.SmallestCellOption = None,
+    largest_cell: grid_options.LargestCellOption = None,
+    least_share: grid_options.LeastShareOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -116,6 +132,10 @@ def observe(
         columns=texts.columns(columns) if columns else None, unit=unit, error=error, crs=crs,
         incidence=texts.numbers_or_files("--incidence", incidence),
         heading=texts.numbers_or_files("--heading", heading), look=look,
+        phase=phase or None, wavelength=wavelength, sensor=sensor, direction=texts.files("--direction", direction, 3),
+        coherence=coherence, least_coherence=least_coherence, dem=dem, band=band, variable=variable,
+        epochs=epochs.split(",") if epochs else None, geometry=geometry, bounds=texts.numbers("--bounds", bounds),
+        reduce=reduce, smallest_cell=smallest_cell, largest_cell=largest_cell, least_share=least_share,
     )  # fmt: skip
     for text in seen.warnings:
         warning(text)

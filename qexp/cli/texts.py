@@ -295,3 +295,27 @@ def numbers_or_files(option: str, given: Sequence[str] | None) -> list[float | P
             raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
         read.append(number)
     return read
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """`1,2.5` → [1.0, 2.5]; None where there is no text."""
+    if text is None:
+        return None
+    try:
+        read = [float(one) for one in text.split(",")]
+        if not all(math.isfinite(one) for one in read):
+            raise ValueError
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
+    return read
+
+
+def files(option: str, given: Sequence[str] | None, count: int) -> list[tuple[Path, ...]] | None:
+    """`["a.tif,b.tif"]` → the paths of each text; None where nothing is given."""
+    if given is None:
+        return None
+    read = [tuple(Path(one) for one in text.split(",")) for text in given]
+    for text, paths in zip(given, read, strict=True):
+        if len(paths) != count:
+            raise QexpError(f"{option} {shortened(text)}: write {count} files with commas between them")
+    return read

@@ -28,8 +28,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "y": ("m", "northing"),
     "displacement": ("m", "displacement along the direction, positive toward it"),
     "error": ("m", "standard deviation of the noise that is independent from point to point"),
-    "elevation": ("m", "elevation above the level from which depths count"),
 }
+SOME: Mapping[str, tuple[str, str]] = {
+    "elevation": ("m", "elevation above the level from which depths count"),
+    "count": ("1", "number of pixels or points of which the point is the mean"),
+    "spread": ("m", "standard deviation of their positions, east and north"),
+}
+"""What some tracks have and others do not."""
 NOISE_UNITS = {"sill": "m2", "range": "m", "nugget": "m2"}
 
 
@@ -57,12 +62,16 @@ def as_table(observation: Observation) -> xarray.Dataset:
     points: dict[str, Any] = {
         name: ("point", np.concatenate([getattr(track, name) for track in tracks]), {"units": unit, "long_name": words})
         for name, (unit, words) in WORDS.items()
-        if name != "elevation"
     }
-    if any(track.elevation is not None for track in tracks):
-        heights = [np.full(len(track.x), np.nan) if track.elevation is None else track.elevation for track in tracks]
-        unit, words = WORDS["elevation"]
-        points["elevation"] = ("point", np.concatenate(heights), {"units": unit, "long_name": words})
+    for name, (unit, words) in SOME.items():
+        known = [getattr(track, name) for track in tracks]
+        shape, dimensions = ((2,), ("point", "horizontal")) if name == "spread" else ((), ("point",))
+        if any(values is not None for values in known):
+            lines = [
+                np.full((size, *shape), np.nan) if values is None else values
+                for size, values in zip(sizes, known, strict=True)
+            ]
+            points[name] = (dimensions, np.concatenate(lines), {"units": unit, "long_name": words})
     points["direction"] = (
         ("point", "component"),
         np.concatenate([track.direction for track in tracks]),
@@ -142,9 +151,10 @@ def _observation(table: xarray.Dataset) -> Observation:
         if kind not in KINDS:
             raise ValueError(f"the track '{name}' is of the unknown kind '{kind}'")
         own = owner == index
-        arrays = {one: table[one].values[own].astype(np.float64) for one in WORDS if one in table}
-        if "elevation" in arrays and np.isnan(arrays["elevation"]).all():
-            del arrays["elevation"]
+        arrays = {one: table[one].values[own].astype(np.float64) for one in (*WORDS, *SOME) if one in table}
+        for one in SOME:
+            if one in arrays and np.isnan(arrays[one]).all():
+                del arrays[one]
         direction, observed = table["direction"].values[own].astype(np.float64), table["mask"].values[own] == 1
         tracks.append(Track(str(name), kind, **arrays, direction=direction, observed=observed, noise=_of(table, index)))
     crs = table["crs"].attrs["crs_wkt"] if "crs" in table else None

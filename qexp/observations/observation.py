@@ -47,6 +47,9 @@ class Track:
     observed      (point,)    whether the point counts
     elevation     (point,)    above the level from which depths count [m], or None
     noise                     the correlated part of the noise, or None
+    count         (point,)    how many pixels or points each is the mean of, or None for points that are no means
+    spread        (point, 2)  standard deviation of their positions east and north [m]: the mean displacement is, to
+                              the second order, that of the four places at this distance from x and from y; or None
     """
 
     name: str
@@ -59,6 +62,8 @@ class Track:
     observed: NDArray[np.bool_]
     elevation: Array | None = None
     noise: CorrelatedNoise | None = None
+    count: Array | None = None
+    spread: Array | None = None
 
     @property
     def size(self) -> int:
@@ -75,7 +80,7 @@ class Track:
         return self.kept(self.observed)
 
 
-ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation")
+ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "count", "spread")
 
 
 @dataclass(frozen=True)

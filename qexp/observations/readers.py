@@ -9,6 +9,9 @@ from pathlib import Path
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import is_observation, read_observation
 from qexp.observations.gnss import is_gnss, read_gnss
+from qexp.observations.grids.licsar import is_licsar, read_licsar
+from qexp.observations.grids.mintpy import is_mintpy, read_mintpy
+from qexp.observations.grids.reading import is_grid, read_grid
 from qexp.observations.points import read_points
 from qexp.observations.reading import Asked, Reading
 from qexp.observations.text_table import is_text
@@ -23,7 +26,13 @@ class Reader:
     help: str
 
 
+REDUCING = ("reduce", "smallest_cell", "largest_cell", "least_share")
 OF_TABLES = ("name", "crs", "columns", "unit", "error")
+OF_SIGHT = ("incidence", "heading", "look")
+OF_GRIDS = (
+    "name", "crs", "error", "unit", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence", "least_coherence",
+    "dem", "bounds", *REDUCING,
+)  # fmt: skip
 
 
 def _read_again(path: Path, asked: Asked) -> Reading:
@@ -32,11 +41,18 @@ def _read_again(path: Path, asked: Asked) -> Reading:
 
 
 READERS: dict[str, Reader] = {
-    "observation": Reader(is_observation, _read_again, ("crs",), "observation files, to be joined or changed"),
+    "observation": Reader(
+        is_observation, _read_again, ("crs", *REDUCING), "observation files, to be joined or changed"
+    ),
     "gnss": Reader(is_gnss, read_gnss, OF_TABLES, "tables of GNSS stations"),
     "points": Reader(
-        is_text, read_points, (*OF_TABLES, "incidence", "heading", "look"), "text and CSV files of points of a track"
+        is_text, read_points, (*OF_TABLES, *OF_SIGHT, *REDUCING), "text and CSV files of points of a track"
     ),
+    "licsar": Reader(is_licsar, read_licsar, (*OF_GRIDS, "band"), "interferograms of LiCSAR, or a folder with one"),
+    "mintpy": Reader(
+        is_mintpy, read_mintpy, (*OF_GRIDS, "variable", "epochs", "geometry"), "velocities and time series of MintPy"
+    ),
+    "grid": Reader(is_grid, read_grid, (*OF_GRIDS, "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids"),
 }
 """Name → reader; the first that recognises a file reads it."""
 

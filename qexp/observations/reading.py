@@ -10,6 +10,7 @@ import numpy as np
 
 from qexp.errors import QexpError
 from qexp.observations.observation import Array, Track
+from qexp.observations.reduction import Reduction, reduction
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
@@ -27,6 +28,26 @@ class Asked:
     incidence  of the line of sight, from the vertical [degrees], or a raster of it
     heading    direction of flight, clockwise from north [degrees], or a raster of it
     look       to which side of the flight the satellite looks: right or left
+
+    Of grids:
+
+    phase            whether they hold unwrapped phase [radians]; a wavelength or sensor says so, too
+    wavelength       of the radar [m]
+    sensor           the satellite, in place of the wavelength
+    direction        rasters of the components east, north and up of the line of sight
+    coherence        a raster of coherence
+    least_coherence  pixels with less are masked
+    dem              a raster of elevations [m]
+    band             of a file of several, from 1
+    variable         of a file of several
+    epochs           first and last day of a time series, as 20200131
+    geometry         MintPy's file with the angles of the line of sight
+    bounds           least and greatest x, then least and greatest y, in the file's own coordinates
+
+    reduce         criterion by which cells of points are split, such as "quadtree:0.005"; see `reduction`
+    smallest_cell  side of the smallest cells [pixels]
+    largest_cell   side of the largest cells [pixels]
+    least_share    of a cell's pixels that must be observed
     """
 
     name: str | None = None
@@ -37,11 +58,39 @@ class Asked:
     incidence: float | Path | None = None
     heading: float | Path | None = None
     look: str | None = None
+    phase: bool | None = None
+    wavelength: float | None = None
+    sensor: str | None = None
+    direction: Sequence[Path] | None = None
+    coherence: Path | None = None
+    least_coherence: float | None = None
+    dem: Path | None = None
+    band: int | None = None
+    variable: str | None = None
+    epochs: Sequence[str] | None = None
+    geometry: Path | None = None
+    bounds: Sequence[float] | None = None
+    reduce: str | None = None
+    smallest_cell: int | None = None
+    largest_cell: int | None = None
+    least_share: float | None = None
 
     @property
     def metres(self) -> float:
         """The unit of displacements and errors in metres. Raises QexpError for an unknown one."""
         return in_metres(self.unit or "m")
+
+    @property
+    def reduction(self) -> Reduction | None:
+        """How points become fewer; None if they stay. Raises QexpError for a criterion that is not known."""
+        sizes = (self.smallest_cell, self.largest_cell, self.least_share)
+        if self.reduce is not None:
+            return reduction(self.reduce, *sizes)
+        if any(size is not None for size in sizes):
+            raise QexpError(
+                "--smallest-cell, --largest-cell and --least-share need a criterion: --reduce quadtree:0.005"
+            )
+        return None
 
 
 def in_metres(unit: str) -> float:

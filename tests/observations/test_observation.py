@@ -12,17 +12,17 @@ from qexp.observations.file import read_observation, write_observation
 from qexp.observations.observation import CorrelatedNoise, Observation, Track
 
 
-def track(name="ascending", kind="radar", count=6, **changes):
+def track(name="ascending", kind="radar", points=6, **changes):
     random = np.random.default_rng(0)
     made = Track(
         name,
         kind,
-        random.uniform(420e3, 430e3, count),
-        random.uniform(4510e3, 4520e3, count),
-        random.normal(size=count),
-        np.full(count, 0.005),
-        np.tile([-0.6, 0.0, 0.8], (count, 1)),
-        np.ones(count, bool),
+        random.uniform(420e3, 430e3, points),
+        random.uniform(4510e3, 4520e3, points),
+        random.normal(size=points),
+        np.full(points, 0.005),
+        np.tile([-0.6, 0.0, 0.8], (points, 1)),
+        np.ones(points, bool),
     )
     return dataclasses.replace(made, **changes)
 
@@ -34,7 +34,7 @@ def observation():
     return Observation(
         (
             track(noise=noise, elevation=np.arange(6.0)),
-            track("descending", observed=masked, displacement=gaps),
+            track("descending", observed=masked, displacement=gaps, count=np.arange(6.0), spread=np.ones((6, 2))),
             track("stations", "gnss", direction=np.tile(np.eye(3), (2, 1))),
         ),
         'LOCAL_CS["metres"]',

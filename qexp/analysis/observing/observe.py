@@ -12,12 +12,19 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import write_observation
 from qexp.observations.observation import Observation, require_sound
+from qexp.observations.overlap import require_overlap
 from qexp.observations.projection import in_one_system
-from qexp.observations.readers import READERS, Reader, reader_of
+from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
 from qexp.observations.reading import Asked, Reading
+from qexp.observations.reduction import reduced_points
 
-PER_FILE = ("name", "error", "incidence", "heading", "look")
+PER_FILE = (
+    "name", "error", "incidence", "heading", "look", "wavelength", "sensor", "direction", "coherence", "dem",
+    "geometry", "variable",
+)  # fmt: skip
 """What may be asked of each file: one value for all, or one for each in order."""
+PATHS = ("incidence", "heading", "direction", "coherence", "dem", "geometry")
+"""What may be a file."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ def observe(
         readings[str(path)] = reader.read(path, one)
     observation = in_one_system(readings, asked.get("crs"))
     require_sound(observation, _sources(readings))
+    require_overlap(observation)
+    plan = Asked(**{name: asked.get(name) for name in REDUCING}).reduction
+    if plan is not None:
+        placed = plan.placed(observation.crs)
+        observation = replace(observation, tracks=tuple(reduced_points(one, placed) for one in observation.tracks))
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
     files = []
     if to is not None:
@@ -77,7 +89,7 @@ def _chosen(
         raise QexpError("name at least one file")
     given = {name: value for name, value in asked.items() if value is not None}
     for index, path in enumerate(sources):
-        own = {name: _of_file(name, value, index, len(sources)) for name, value in given.items()}
+        own = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in given.items()}
         yield path, reader_of(path), Asked(**own)
     for path in stations:
         if not path.is_file():
@@ -91,11 +103,22 @@ def _chosen(
 def _of_file(name: str, value: Any, index: int, count: int) -> Any:
     if name not in PER_FILE or isinstance(value, str) or not isinstance(value, Sequence):
         return value
+    if name == "direction" and all(isinstance(one, str | Path) for one in value):  # three files for all
+        return value
     if len(value) not in (1, count):
         raise QexpError(f"--{name} is given {len(value)} times; give it once for all {count} files, or once for each")
     if name == "name" and count > 1 and len(value) == 1:
         raise QexpError(f"--name is given once, but there are {count} files; give each a name, in order")
     return value[index % len(value)]
+
+
+def _typed(name: str, value: Any) -> Any:
+    """The names of files as paths."""
+    if name not in PATHS:
+        return value
+    if isinstance(value, str):
+        return Path(value)
+    return tuple(map(Path, value)) if isinstance(value, Sequence) else value
 
 
 def _require_effect(chosen: Sequence[tuple[Path, Reader, Asked]], asked: Mapping[str, Any]) -> None:

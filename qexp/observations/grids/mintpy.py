@@ -1,0 +1,94 @@
+"""Velocities and time series of MintPy, with the angles of its file of geometry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from qexp.errors import QexpError
+from qexp.observations.grids.geometry import Direction, direction_of, from_angles
+from qexp.observations.grids.mintpy_file import HDF5, attributes_of, open_difference, open_mintpy, opened
+from qexp.observations.grids.raster import Raster
+from qexp.observations.grids.reading import in_crs, reading_of, scene_of
+from qexp.observations.reading import Asked, Reading
+
+GEOMETRY = (
+    "geometryGeo.h5", "geo_geometryRadar.h5", "inputs/geometryGeo.h5", "../inputs/geometryGeo.h5",
+    "geo/geo_geometryRadar.h5",
+)  # fmt: skip
+"""Where MintPy puts its file of geometry, from the folder of a result."""
+RATES = ("/year", "/yr")
+
+
+def is_mintpy(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in HDF5
+
+
+def read_mintpy(path: Path, asked: Asked) -> Reading:
+    """Read a velocity, which counts as the displacement of one year, or the difference of two epochs.
+
+    Displacements are toward the satellite [m]. A velocity has its standard deviation as error, unless one is given.
+    """
+    attributes = attributes_of(path)
+    kind, error = attributes.get("FILE_TYPE", ""), None
+    if kind == "timeseries":
+        if asked.epochs is None:
+            raise QexpError(f"{path} is a time series; name the days before and after: --epochs 20200131,20200212")
+        field = open_difference(path, *asked.epochs)
+    elif asked.epochs is not None:
+        raise QexpError(f"{path} holds no time series but '{kind}', so that --epochs does not apply")
+    elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
+        raise QexpError(f"{path} is of MintPy's type '{kind}'; what can be read are velocities and time series")
+    else:
+        field = open_mintpy(path, asked.variable)
+        error = _deviation(path, asked.variable or kind)
+    unit = field.unit.lower()
+    rate = next((ending for ending in RATES if unit.endswith(ending)), None)
+    field = replace(field, unit=unit.removesuffix(rate or ""))
+    scene = scene_of(
+        asked.name or path.stem,
+        in_crs(field, asked),
+        _direction(path, field, attributes, asked),
+        asked,
+        float(attributes["WAVELENGTH"]) if "WAVELENGTH" in attributes else None,
+        error,
+    )
+    reading = reading_of(scene, asked)
+    if rate is None:
+        return reading
+    return replace(reading, warnings=(*reading.warnings, "velocities are read as the displacements of one year"))
+
+
+def _deviation(path: Path, name: str) -> Raster | None:
+    with opened(path) as file:
+        known = f"{name}Std" in file
+    return open_mintpy(path, f"{name}Std") if known else None
+
+
+def _direction(path: Path, field: Raster, attributes: dict[str, str], asked: Asked) -> Direction:
+    """By the command line; else by the angles of the file of geometry.
+
+    There the azimuth is that of the vector to the satellite, counter-clockwise from north.
+    """
+    if asked.direction is not None or asked.incidence is not None:
+        heading = attributes.get("HEADING")
+        if asked.direction is None and asked.heading is None and heading is not None:
+            side = "left" if float(attributes.get("ANTENNA_SIDE", "-1")) > 0 else "right"
+            asked = replace(asked, heading=float(heading), look=asked.look or side)
+        return direction_of(field, asked)
+    found = asked.geometry or next((path.parent / name for name in GEOMETRY if (path.parent / name).is_file()), None)
+    if found is None:
+        raise QexpError(
+            f"{path}: no file of geometry beside it; name MintPy's with --geometry geometryGeo.h5, or give --incidence "
+            "and --heading in degrees"
+        )
+    incidence = open_mintpy(found, "incidenceAngle")
+    with opened(found) as file:
+        known = "azimuthAngle" in file
+    if not known and "HEADING" not in attributes:
+        raise QexpError(f"{found} has no azimuthAngle; give --incidence and --heading in degrees")
+    if not known:
+        side = "left" if float(attributes.get("ANTENNA_SIDE", "-1")) > 0 else "right"
+        return from_angles(field, incidence, float(attributes["HEADING"]), side)
+    azimuth = open_mintpy(found, "azimuthAngle")
+    return from_angles(field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window)))

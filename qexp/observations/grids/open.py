@@ -1,0 +1,44 @@
+"""Files of rasters by their format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from qexp.errors import QexpError
+from qexp.observations.grids.geotiff import open_geotiff
+from qexp.observations.grids.mintpy_file import HDF5, open_mintpy
+from qexp.observations.grids.netcdf import open_netcdf
+from qexp.observations.grids.raster import Raster
+
+GEOTIFF = (".tif", ".tiff", ".vrt")
+NETCDF = (".grd", ".nc", ".nc4")
+
+
+def open_raster(path: Path, band: int | None = None, variable: str | None = None) -> Raster:
+    """Open a raster of any format that is known. Raises QexpError if it cannot be read.
+
+    band      of a GeoTIFF with several, from 1
+    variable  of a NetCDF or HDF5 file with several over a grid
+    """
+    ending = path.suffix.lower()
+    if ending in GEOTIFF:
+        return open_geotiff(path, band)
+    if ending in NETCDF:
+        return open_netcdf(path, variable)
+    if ending in HDF5:
+        return open_mintpy(path, variable)
+    raise QexpError(f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}")
+
+
+def open_coherence(path: Path) -> Raster:
+    """A raster of coherence between 0 and 1, which some programs store as bytes up to 255."""
+    raster = open_raster(path)
+    if raster.type != "uint8":
+        return raster
+    return replace(raster, read=lambda window: raster.read(window) / 255)
+
+
+def open_elevation(path: Path) -> Raster:
+    """A raster of elevations [m], which is the variable `height` in MintPy's files of geometry."""
+    return open_raster(path, variable="height" if path.suffix.lower() in HDF5 else None)

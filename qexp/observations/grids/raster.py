@@ -1,0 +1,164 @@
+"""Rasters: values over a grid of pixels, read in windows, whatever the file's format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError
+
+Array = NDArray[np.float64]
+
+SAME = 1e-3
+"""Largest distance between the corners of grids that count as the same, as a share of a pixel."""
+EARTH_RADIUS = 6_371_008.8
+"""Mean radius [m]."""
+
+
+class Window(NamedTuple):
+    """Part of a grid: rows `top` to `bottom` and columns `left` to `right`, the ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def size(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def pieces(self, side: int) -> Iterator[Window]:
+        """The window in squares of `side` pixels, row by row, from its upper left corner."""
+        for top in range(self.top, self.bottom, side):
+            for left in range(self.left, self.right, side):
+                yield Window(top, min(top + side, self.bottom), left, min(left + side, self.right))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pixels of a grid lie.
+
+    shape      rows and columns
+    transform  a, b, c, d, e, f: the corner of column i and row j lies at x = a i + b j + c, y = d i + e j + f, in the
+               units of the coordinate reference system
+    crs        the system as well-known text, or None if the file names none
+    """
+
+    shape: tuple[int, int]
+    transform: tuple[float, float, float, float, float, float]
+    crs: str | None
+
+    @property
+    def whole(self) -> Window:
+        return Window(0, self.shape[0], 0, self.shape[1])
+
+    def at(self, column: NDArray[np.floating] | float, row: NDArray[np.floating] | float) -> tuple[Array, Array]:
+        """Positions x, y of places in the grid; the centre of its first pixel is at 0.5, 0.5."""
+        a, b, c, d, e, f = self.transform
+        return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
+
+    def positions(self, window: Window) -> tuple[Array, Array]:
+        """The centres of the pixels of a window, row by row: x (pixel,), y (pixel,)."""
+        rows, columns = np.arange(window.top, window.bottom) + 0.5, np.arange(window.left, window.right) + 0.5
+        if self.transform[1] == 0 == self.transform[3]:  # as nearly all grids are
+            x, y = self.at(columns, 0.0)[0], self.at(0.0, rows)[1]
+            return np.tile(x, len(rows)), np.repeat(y, len(columns))
+        return self.at(np.tile(columns, len(rows)), np.repeat(rows, len(columns)))
+
+    @property
+    def corners(self) -> Array:
+        """The four outer corners, (corner, 2)."""
+        height, width = self.shape
+        return np.stack(self.at(np.array([0, width, width, 0.0]), np.array([0, 0, height, height])), axis=-1)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """The least and greatest x, then y."""
+        x, y = self.corners.T
+        return float(x.min()), float(x.max()), float(y.min()), float(y.max())
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Lengths of a pixel's sides, along a row and along a column."""
+        a, b, _, d, e, _ = self.transform
+        return float(np.hypot(a, d)), float(np.hypot(b, e))
+
+    @property
+    def metres(self) -> tuple[float, float]:
+        """The lengths of one unit of x and of y at the middle of the grid [m]; along a sphere, if it is of angles."""
+        import pyproj
+
+        if self.crs is None or not pyproj.CRS.from_user_input(self.crs).is_geographic:
+            return 1.0, 1.0
+        latitude = np.radians(self.corners[:, 1].mean())
+        degree = EARTH_RADIUS * np.pi / 180
+        return float(degree * np.cos(latitude)), float(degree)
+
+    def within(self, bounds: Sequence[float], source: str) -> Window:
+        """The smallest window that holds every pixel centre inside of bounds: x0, x1, y0, y1.
+
+        Raises QexpError if they are swapped, or if no pixel lies inside.
+        """
+        if len(bounds) != 4:
+            raise QexpError(f"{len(bounds)} bounds; write --bounds WEST,EAST,SOUTH,NORTH")
+        x0, x1, y0, y1 = bounds
+        if not (x0 < x1 and y0 < y1):
+            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write --bounds WEST,EAST,SOUTH,NORTH")
+        a, b, c, d, e, f = self.transform
+        x, y = np.array([x0, x1, x1, x0]) - c, np.array([y0, y0, y1, y1]) - f
+        columns, rows = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x, y]))
+        (top, bottom), (left, right) = (
+            (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
+            for low, count in ((rows, self.shape[0]), (columns, self.shape[1]))
+        )
+        if top >= bottom or left >= right:
+            raise QexpError(
+                f"{source}: no pixel lies within the bounds {listed(bounds)}; the grid extends over "
+                f"{listed(self.extent)} in its own coordinates"
+            )
+        return Window(top, bottom, left, right)
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        return f"{height:,} × {width:,} pixels of {self.pixel[0]:g} × {self.pixel[1]:g} over {listed(self.extent)}"
+
+
+def listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" if abs(number) < 1e5 else f"{number:.0f}" for number in numbers)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """One field over a grid.
+
+    source  the file, and what of it is read, as errors name it
+    unit    of the values, as the file tells, or ""
+    read    values of a window, (row, column); NaN where the file has none
+    gaps    whether the file names the value of pixels without data, so that zeros are values like others
+    type    of the stored numbers, such as "float32"
+    """
+
+    source: str
+    layout: Layout
+    unit: str
+    read: Callable[[Window], Array]
+    gaps: bool = False
+    type: str = ""
+
+    def require_same_grid(self, other: Raster) -> None:
+        """Raise QexpError if another raster has other pixels."""
+        ours, theirs = self.layout, other.layout
+        far = SAME * min(ours.pixel)
+        if ours.shape != theirs.shape or np.abs(ours.corners - theirs.corners).max() > far * max(ours.shape):
+            raise QexpError(
+                f"{other.source} has another grid than {self.source}: {theirs}, not {ours}; resample one to the "
+                "other's grid"
+            )

@@ -1,0 +1,363 @@
+"""Every format of grids gives the same observation of the same deformation, and says what is wrong with it."""
+
+import h5py
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+import xarray
+
+import qexp as package
+from qexp.errors import QexpError
+from qexp.observations.grids import scene
+from qexp.observations.grids.open import open_raster
+from qexp.observations.grids.wavelengths import FREQUENCIES, metres_per_radian, wavelength_of
+
+HEIGHT, WIDTH, PIXEL = 24, 30, 200.0
+WEST, TOP = 420e3, 4530e3
+UTM = "EPSG:32633"
+HEADING = -12.5
+X, Y = np.meshgrid(WEST + PIXEL * (np.arange(WIDTH) + 0.5), TOP - PIXEL * (np.arange(HEIGHT) + 0.5))
+INCIDENCE = 33 + 5 * (X - WEST) / (WIDTH * PIXEL)
+SEEN = np.hypot(X - 424e3, Y - 4526.3e3) > 300
+"""All pixels but a few in the middle."""
+LAMBDA = 299_792_458 / 5.405e9
+
+
+def vectors():
+    heading, incidence = np.radians(HEADING), np.radians(INCIDENCE)
+    return np.stack(
+        [-np.cos(heading) * np.sin(incidence), np.sin(heading) * np.sin(incidence), np.cos(incidence)], axis=-1
+    )
+
+
+def los():
+    """A point source at 2 km with 10⁶ m³ (Mogi 1958), (row, column) [m]."""
+    offset = np.stack([X - 423e3, Y - 4527e3, np.full_like(X, 2000.0)], axis=-1)
+    displacement = 0.75 / np.pi * 1e6 * offset / np.linalg.norm(offset, axis=-1, keepdims=True) ** 3
+    return (displacement * vectors()).sum(axis=-1)
+
+
+LOS = los()
+
+
+def tif(path, values, crs=UTM, transform=None, nodata=None, **more):
+    values = np.asarray(values)
+    transform = transform or rasterio.transform.from_origin(WEST, TOP, PIXEL, PIXEL)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=1, dtype=values.dtype, crs=crs,
+        transform=transform, nodata=nodata,
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+        if more:
+            file.scales, file.offsets = (more["scale"],), (more["offset"],)
+    return path
+
+
+def masked(values, fill=np.nan):
+    return np.where(SEEN, values, fill).astype(np.float32)
+
+
+def angles(folder):
+    return {"incidence": tif(folder / "inc.tif", INCIDENCE.astype(np.float32)), "heading": HEADING}
+
+
+def geotiff(folder):
+    return tif(folder / "los.tif", masked(LOS)), angles(folder)
+
+
+def geotiff_in_millimetres(folder):
+    return tif(folder / "los.tif", masked(LOS * 1e3, -9999), nodata=-9999), {**angles(folder), "unit": "mm", "error": 5}
+
+
+def geotiff_of_phase(folder):
+    phase = -4 * np.pi / LAMBDA * LOS
+    return tif(folder / "unw.tif", masked(phase, 0)), {**angles(folder), "phase": True, "sensor": "sentinel-1"}
+
+
+def geotiff_of_scaled_whole_numbers(folder):
+    stored = np.where(SEEN, np.round((LOS - 0.1) / 1e-6), -(2**31)).astype(np.int32)
+    return tif(folder / "los.tif", stored, nodata=-(2**31), scale=1e-6, offset=0.1), angles(folder)
+
+
+def as_dataset(values, name="z"):
+    down = slice(None, None, -1)  # GMT's rows go north
+    field = xarray.DataArray(values[down], {"y": Y[down, 0], "x": X[0]}, ("y", "x"), attrs={"units": "m"})
+    return xarray.Dataset({name: field})
+
+
+def gmt(folder):
+    as_dataset(masked(LOS)).to_netcdf(folder / "los.grd", engine="scipy", format="NETCDF3_CLASSIC")
+    return folder / "los.grd", {**angles_gmt(folder), "crs": UTM}
+
+
+def netcdf_4_with_a_system(folder):
+    table = as_dataset(masked(LOS))
+    table["crs"] = ((), 0, pyproj.CRS(UTM).to_cf())
+    table["z"].attrs["grid_mapping"] = "crs"
+    table.transpose("x", "y").to_netcdf(folder / "los.nc", engine="h5netcdf")
+    return folder / "los.nc", angles_gmt(folder)
+
+
+def angles_gmt(folder):
+    """A raster of the same grid, whose rows go north, too."""
+    transform = rasterio.Affine(PIXEL, 0, WEST, 0, PIXEL, TOP - HEIGHT * PIXEL)
+    return {"incidence": tif(folder / "inc.tif", INCIDENCE[::-1], transform=transform), "heading": HEADING}
+
+
+def old_gmt(folder):
+    """The layout of GMT until version 4: a line of values from the upper left, pixels in between the ranges."""
+    xarray.Dataset(
+        {
+            "x_range": ("side", [WEST, WEST + WIDTH * PIXEL]),
+            "y_range": ("side", [TOP - HEIGHT * PIXEL, TOP]),
+            "spacing": ("side", [PIXEL, PIXEL]),
+            "dimension": ("side", np.array([WIDTH, HEIGHT], np.int32)),
+            "z": ("xysize", masked(LOS * 100).ravel(), {"node_offset": np.int32(1), "units": "cm"}),
+        }
+    ).to_netcdf(folder / "old.grd", engine="scipy", format="NETCDF3_CLASSIC")
+    return folder / "old.grd", {**angles(folder), "crs": UTM}
+
+
+MINTPY = {
+    "X_FIRST": WEST, "Y_FIRST": TOP, "X_STEP": PIXEL, "Y_STEP": -PIXEL, "X_UNIT": "meters", "EPSG": 32633,
+    "LENGTH": HEIGHT, "WIDTH": WIDTH, "WAVELENGTH": LAMBDA, "HEADING": HEADING, "ANTENNA_SIDE": -1,
+}  # fmt: skip
+
+
+def mintpy_file(path, kind, unit, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file[name] = values
+        for name, value in {**MINTPY, "FILE_TYPE": kind, "UNIT": unit}.items():
+            file.attrs[name] = str(value)
+    return path
+
+
+def mintpy_geometry(folder):
+    """The azimuth of the vector to the satellite, counter-clockwise from north."""
+    azimuth = np.degrees(np.arctan2(-vectors()[..., 0], vectors()[..., 1]))
+    height = np.full_like(X, 100, np.float32)
+    return mintpy_file(
+        folder / "geometryGeo.h5", "geometry", "1", incidenceAngle=INCIDENCE, azimuthAngle=azimuth, height=height
+    )
+
+
+def mintpy_velocity(folder):
+    mintpy_geometry(folder)
+    error = np.full_like(X, 0.005, np.float32)
+    path = mintpy_file(folder / "velocity.h5", "velocity", "m/year", velocity=masked(LOS), velocityStd=error)
+    return path, {"error": None}
+
+
+def mintpy_time_series(folder):
+    (folder / "inputs").mkdir()
+    mintpy_geometry(folder / "inputs")
+    steps = np.stack([np.zeros_like(LOS), np.full_like(LOS, 0.2), 0.2 + masked(LOS), 9 + LOS]).astype(np.float64)
+    days = np.array([b"20200101", b"20200113", b"20200125", b"20200206"])
+    path = mintpy_file(folder / "timeseries.h5", "timeseries", "m", timeseries=steps, date=days)
+    return path, {"epochs": ("20200113", "20200125")}
+
+
+def licsar(folder):
+    """A frame as it is served: components in `metadata`, each interferogram in a folder of its own."""
+    (folder / "metadata").mkdir()
+    (folder / "interferograms" / "20200101_20200113").mkdir(parents=True)
+    for name, values in zip("ENU", np.moveaxis(vectors(), -1, 0), strict=True):
+        tif(folder / "metadata" / f"022D_04826_121209.geo.{name}.tif", values.astype(np.float32), nodata=0)
+    pair = folder / "interferograms" / "20200101_20200113"
+    tif(pair / "20200101_20200113.geo.unw.tif", masked(-4 * np.pi / LAMBDA * LOS, 0), nodata=0)
+    tif(pair / "20200101_20200113.geo.cc.tif", np.where(X < 421e3, 50, 200).astype(np.uint8), nodata=0)
+    return pair, {}
+
+
+FORMATS = [
+    geotiff, geotiff_in_millimetres, geotiff_of_phase, geotiff_of_scaled_whole_numbers, gmt, netcdf_4_with_a_system,
+    old_gmt, mintpy_velocity, mintpy_time_series, licsar,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", FORMATS, ids=lambda one: one.__name__)
+def test_every_format_gives_the_same_observation(tmp_path, written):
+    path, asked = written(tmp_path)
+    seen = package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, **asked})
+    (track,) = seen.observation.tracks
+    order = np.lexsort([track.x, -track.y])
+    for found, expected in ((track.x, X), (track.y, Y)):
+        np.testing.assert_allclose(found[order], expected.ravel(), atol=1e-6)
+    np.testing.assert_array_equal(track.observed[order], SEEN.ravel())
+    where = order[SEEN.ravel()]
+    np.testing.assert_allclose(track.displacement[where], LOS[SEEN], atol=2e-6)
+    np.testing.assert_allclose(track.direction[where], vectors()[SEEN], atol=1e-6)
+    np.testing.assert_allclose(track.error[where], 0.005, rtol=1e-6)
+    assert seen.tracks[0].masked == (~SEEN).sum()
+    assert pyproj.CRS(seen.observation.crs) == pyproj.CRS(UTM)
+
+
+def test_a_grid_of_longitude_and_latitude_is_projected_pixel_centre_by_pixel_centre(tmp_path):
+    transform = rasterio.transform.from_origin(14.0, 41.0, 0.01, 0.01)
+    path = tif(tmp_path / "los.tif", np.ones((3, 4)), "EPSG:4326", transform)
+    (track,) = package.observe(path, error=0.01, incidence=35, heading=-10).observation.tracks
+    x, y = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(14.005, 40.995)
+    assert (track.x[0], track.y[0]) == pytest.approx((x, y), abs=1e-6)
+
+
+def test_coherence_masks_elevation_is_added_and_bounds_crop(tmp_path):
+    path, asked = geotiff(tmp_path)
+    coherence = tif(tmp_path / "coh.tif", np.where(X > 422e3, 0.8, 0.2))
+    dem = tif(tmp_path / "dem.tif", (X - WEST).astype(np.float32))
+    bounds = (421e3, 424e3, 4526e3, 4528e3)
+    (track,) = package.observe(
+        path, error=0.01, coherence=coherence, least_coherence=0.5, dem=dem, bounds=bounds, **asked
+    ).observation.tracks
+    assert len(track.x) == 15 * 10
+    assert (track.x.min(), track.x.max(), track.y.min(), track.y.max()) == (421.1e3, 423.9e3, 4526.1e3, 4527.9e3)
+    near = np.hypot(track.x - 424e3, track.y - 4526.3e3) <= 300
+    np.testing.assert_array_equal(track.observed, (track.x > 422e3) & ~near)
+    np.testing.assert_allclose(track.elevation, track.x - WEST)
+
+
+def test_coherence_of_licsar_lies_beside_the_phase_as_bytes(tmp_path):
+    folder, _ = licsar(tmp_path)
+    (track,) = package.observe(folder, error=0.01, least_coherence=0.5).observation.tracks
+    np.testing.assert_array_equal(track.observed, (SEEN & (X > 421e3)).ravel())
+
+
+def test_zeros_are_values_in_files_that_name_another_one_for_missing_data(tmp_path):
+    values = np.where(X < 421e3, 0.0, LOS)
+    asked = {**angles(tmp_path), "error": 0.01}
+    named = package.observe(tif(tmp_path / "a.tif", values, nodata=-1), **asked).observation.tracks[0]
+    silent = package.observe(tif(tmp_path / "b.tif", values), **asked).observation.tracks[0]
+    assert named.observed.all()
+    np.testing.assert_array_equal(silent.observed, (X >= 421e3).ravel())
+
+
+def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
+    assert metres_per_radian(0.0555) * 4 * np.pi == pytest.approx(-0.0555)
+    assert wavelength_of("Sentinel_1") == pytest.approx(0.05546576)
+    bands = {"X": (0.025, 0.0375), "C": (0.0375, 0.075), "L": (0.15, 0.30)}
+    for name in FREQUENCIES:
+        assert any(low < wavelength_of(name) < high for low, high in bands.values()), name
+
+
+def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path):
+    phase = np.angle(np.exp(1j * -4 * np.pi / LAMBDA * LOS))
+    asked = {**angles(tmp_path), "error": 0.01}
+    wrapped = package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **asked)
+    assert "wrapped" in wrapped.warnings[0]
+    large = package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **asked)
+    assert "--unit mm" in large.warnings[0]
+    assert package.observe(tif(tmp_path / "c.tif", LOS), **asked).warnings == []
+
+
+OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phase": True}, "wavelength"),
+        ({"phase": True, "sensor": "sentinel1"}, "did you mean 'sentinel-1'"),
+        ({"wavelength": 5.55}, "none of a radar"),
+        ({"wavelength": 0.0555, "sensor": "ers"}, "leave one out"),
+        ({"wavelength": 0.0555, "unit": "mm"}, "phase is in radians"),
+        ({"incidence": None}, "--incidence is missing"),
+        ({"incidence": 0.6}, "if it is in radians"),
+        ({"incidence": lambda folder: tif(folder / "r.tif", np.radians(INCIDENCE))}, "if it is in radians"),
+        (
+            {"incidence": lambda folder: tif(folder / "o.tif", INCIDENCE, transform=OTHER)},
+            "o.tif has another grid than",
+        ),
+        ({"coherence": lambda folder: tif(folder / "o.tif", LOS[:, :-1])}, "o.tif has another grid than"),
+        ({"dem": lambda folder: folder / "none.tif"}, "there is no such file"),
+        ({"least_coherence": 0.4}, "needs a raster of coherence"),
+        ({"error": None}, "has no errors"),
+        ({"bounds": (424e3, 421e3, 4526e3, 4528e3)}, "swapped"),
+        ({"bounds": (1e3, 2e3, 4526e3, 4528e3)}, "the grid extends over 420000, 426000, 4525200, 4530000"),
+        ({"band": 2}, "has no band 2"),
+        ({"epochs": ("20200101", "20200113")}, "--epochs has no effect"),
+        ({"largest_cell": 8}, "--reduce"),
+    ],
+)
+def test_what_is_wrong_with_a_grid_is_said(tmp_path, changes, message):
+    path, asked = geotiff(tmp_path)
+    made = {name: value(tmp_path) if callable(value) else value for name, value in changes.items()}
+    with pytest.raises(QexpError, match=message):
+        package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, **asked, **made})
+    assert not (tmp_path / "obs.nc").exists()
+
+
+def test_grids_without_a_place_or_a_value_are_refused(tmp_path):
+    asked = {**angles(tmp_path), "error": 0.01}
+    with pytest.raises(QexpError, match="name it, such as --crs EPSG:32633"):
+        package.observe(tif(tmp_path / "a.tif", LOS, crs=None), **asked)
+    with pytest.raises(QexpError, match="none of its 720 pixels is observed"):
+        package.observe(tif(tmp_path / "b.tif", np.full_like(LOS, np.nan)), **asked)
+    with pytest.raises(QexpError, match="no geotransform"):
+        package.observe(tif(tmp_path / "c.tif", LOS, transform=rasterio.Affine.identity()), **asked)
+    (tmp_path / "d.tif").write_bytes(b"II*\0 nothing")
+    with pytest.raises(QexpError, match=r"d.tif cannot be read as a raster"):
+        package.observe(tmp_path / "d.tif", **asked)
+    (tmp_path / "e.grd").write_bytes(b"CDF\1")
+    with pytest.raises(QexpError, match=r"e.grd cannot be read as NetCDF"):
+        package.observe(tmp_path / "e.grd", **asked)
+
+
+def test_files_of_mintpy_say_what_is_missing(tmp_path):
+    path, _ = mintpy_time_series(tmp_path)
+    with pytest.raises(QexpError, match="--epochs"):
+        package.observe(path, error=0.01)
+    with pytest.raises(QexpError, match="no epoch 20200114; did you mean"):
+        package.observe(path, error=0.01, epochs=("20200101", "20200114"))
+    with pytest.raises(QexpError, match="type 'geometry'"):
+        package.observe(tmp_path / "inputs" / "geometryGeo.h5", error=0.01)
+    with h5py.File(path, "a") as file:
+        del file.attrs["X_FIRST"]
+    with pytest.raises(QexpError, match="radar coordinates"):
+        package.observe(path, error=0.01, epochs=("20200101", "20200113"))
+    velocity, asked = mintpy_velocity(tmp_path)
+    (tmp_path / "geometryGeo.h5").unlink()
+    (tmp_path / "inputs" / "geometryGeo.h5").unlink()
+    with pytest.raises(QexpError, match="name MintPy's with --geometry"):
+        package.observe(velocity, **asked)
+    constant = package.observe(velocity, incidence=35).observation.tracks[0]  # the file has the heading
+    np.testing.assert_allclose(constant.direction[0], [-np.cos(np.radians(HEADING)) * np.sin(np.radians(35)),
+        np.sin(np.radians(HEADING)) * np.sin(np.radians(35)), np.cos(np.radians(35))])  # fmt: skip
+
+
+def test_a_folder_of_several_interferograms_asks_for_one(tmp_path):
+    pair, _ = licsar(tmp_path)
+    tif(pair / "20200101_20200125.geo.unw.tif", masked(LOS), nodata=0)
+    with pytest.raises(QexpError, match="2 interferograms: 20200101_20200113"):
+        package.observe(pair, error=0.01)
+    seen = package.observe(pair / "20200101_20200113.geo.unw.tif", error=0.01)
+    assert seen.tracks[0].name == "20200101_20200113"
+
+
+def test_tracks_that_do_not_overlap_are_refused_unless_others_join_them(tmp_path):
+    asked = {"error": 0.01, "incidence": 35, "heading": HEADING}
+    files = []
+    for index, name in enumerate(["west.tif", "middle.tif", "east.tif"]):
+        transform = rasterio.transform.from_origin(WEST + index * 4000, TOP, PIXEL, PIXEL)
+        files.append(tif(tmp_path / name, LOS, transform=transform))
+    with pytest.raises(QexpError, match=r"'east' \(428.1 to 433.9 km east, .* does not overlap with 'west'"):
+        package.observe(files[::2], **asked)
+    assert len(package.observe(files, **asked).observation.tracks) == 3
+
+
+def test_a_window_is_what_the_whole_has_there(tmp_path):
+    for written in (geotiff, gmt, old_gmt, mintpy_velocity):
+        (tmp_path / written.__name__).mkdir()
+        path, _ = written(tmp_path / written.__name__)
+        raster = open_raster(path)
+        window = raster.layout.whole._replace(top=3, bottom=9, left=5, right=20)
+        np.testing.assert_array_equal(raster.read(window), raster.read(raster.layout.whole)[3:9, 5:20])
+
+
+def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkeypatch):
+    path, asked = geotiff(tmp_path)
+    monkeypatch.setattr(scene, "LARGEST_WHOLE", 500)
+    with pytest.raises(QexpError, match=r"24 × 30 pixels.*--reduce quadtree:0.005.*--bounds"):
+        package.observe(path, error=0.01, **asked)
+    (track,) = package.observe(path, error=0.01, reduce="uniform:4", least_share=0, **asked).observation.tracks
+    assert track.count.sum() == SEEN.sum()
