@@ -7,6 +7,7 @@ from qexp.api.acting import act, actions
 from qexp.api.data import make_ice, make_xrf, samples, show_data
 from qexp.api.evaluation import evaluate
 from qexp.api.inversion import export_network, matrix, predict, submit_predictions
+from qexp.api.inverting import invert
 from qexp.api.keeping import (
     PurgedCache,
     doctor,
@@ -78,6 +79,7 @@ __all__ = [
     "import_run",
     "import_weights",
     "init",
+    "invert",
     "is_archive",
     "launch",
     "make_ice",

@@ -113,7 +113,15 @@ def tables(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_offered
 def entries(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    table = ctx.params.get("table")
+    return _entries_of(ctx.params.get("table"), ctx)
+
+
+@_offered
+def sources(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    return _entries_of("generators", ctx)
+
+
+def _entries_of(table: str | None, ctx: typer.Context) -> Iterable[str]:
     built_in = _names()["tables"]
     if table not in built_in:
         return []

@@ -163,14 +163,19 @@ WITHOUT_TIME = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def save(made: Figure, path: Path) -> None:
-    """Write a figure as PNG, PDF or SVG, by the ending of the name; the same figure always gives the same bytes."""
+    """Write a figure as PNG, PDF or SVG, by the ending of the name."""
+    write_bytes(path, encoded(made, path.suffix[1:]))
+
+
+def encoded(made: Figure, ending: str) -> bytes:
+    """A figure as PNG, PDF or SVG; the same figure always gives the same bytes."""
     import matplotlib
 
-    content, ending = io.BytesIO(), path.suffix[1:]
+    content = io.BytesIO()
     # Identifiers in an SVG are random unless there is a salt.
     with matplotlib.rc_context({"svg.hashsalt": "qexp"}), _laid_out(made, ending):
         made.savefig(content, dpi=resolution(), format=ending, metadata=WITHOUT_TIME.get(ending))
-    write_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 @contextmanager

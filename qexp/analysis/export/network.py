@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from qexp import clocks, files
+from qexp import files
 from qexp.analysis.export import document
 from qexp.analysis.export.document import DLE_INPUTS, DLE_OUTPUTS, Document, graph_outputs
 from qexp.analysis.export.formats import FORMATS
 from qexp.analysis.export.graphs import GraphError, Named, takes_any_frame
 from qexp.analysis.prediction.predictor import load_models
-from qexp.analysis.prediction.reuse import STALE_SECONDS
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
 from qexp.models.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.signals import terminable
+from qexp.runs.whole_folders import names_in, write_folder
 
 ABOUT, README = "network.json", "README.md"
 
 OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
 """All possible files of an exported folder."""
-
-NEW, OLD = "new", "old"
-"""Temporary folders beside the target while it is written."""
 
 OF_FILES = {".zip", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
 """Suffixes of archives, which are not accepted for folders."""
@@ -79,7 +70,7 @@ def export_network(
         README: document.readme(about, divided=bool(scales)).encode(),
         **{name: text.encode() for name, text in scales.items()},
     }
-    _place(contents, target)
+    write_folder(target, contents)
     return Exported(target, {name: len(content) for name, content in contents.items()}, about)
 
 
@@ -140,47 +131,9 @@ def _require_room(target: Path, overwrite: bool) -> None:
             f"--to {target}: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
             "of the run ends in .tar.zst, .tar.gz or .tar"
         )
-    try:
-        names = {path.name for path in target.iterdir()} if target.exists() else set()
-    except NotADirectoryError:
-        raise QexpError(f"--to {target}: there is a file of that name; choose another") from None
-    except OSError as error:
-        raise QexpError(f"--to {target}: {error.strerror}") from error
+    names = names_in(target)
     if names and not overwrite:
         raise QexpError(f"--to {target}: the folder is not empty; choose another, or --overwrite an earlier export")
     if names and (ABOUT not in names or names - OURS):
         other = min(names - OURS, default="no " + ABOUT)
         raise QexpError(f"--to {target}: --overwrite replaces nothing but earlier exports, and this has {other}")
-
-
-def _place(contents: Mapping[str, bytes], target: Path) -> None:
-    """Create the folder with all its files, or nothing; an old folder is deleted when the new one is complete."""
-    place = Path(os.path.realpath(target))  # keep a link as a link
-    files.make_folder(place.parent)
-    try:
-        with (
-            terminable(),
-            tempfile.TemporaryDirectory(
-                prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
-            ) as beside,
-        ):
-            draft, before = Path(beside, NEW), Path(beside, OLD)
-            draft.mkdir(mode=0o755)
-            for name, content in contents.items():
-                files.write_bytes(draft / name, content)
-            files.put_folder(draft, place, before)
-    except OSError as error:
-        raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
-    _clear(place)
-
-
-def _clear(place: Path) -> None:
-    """Delete leftovers of killed exports to this folder, which `qexp doctor` might not find."""
-    drafts = re.compile(rf"\.{re.escape(place.name)}\.[a-z0-9_]{{8}}")
-    with suppress(OSError):  # leftovers do no harm
-        for path in place.parent.iterdir():
-            if not drafts.fullmatch(path.name) or not path.is_dir():
-                continue
-            stale = clocks.age(path) > STALE_SECONDS
-            if stale and {inside.name for inside in path.iterdir()} <= {NEW, OLD}:
-                shutil.rmtree(path)

@@ -1,0 +1,47 @@
+"""Information criteria, by which several models of one observation are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qexp.analysis.inversion.result import Inversion
+
+
+def aicc(chi2: float, points: int, unknowns: int) -> float:
+    """Akaike's information criterion with its correction for few points, but for a constant; smaller is better.
+
+    The size of the noise counts as one more unknown, so that errors that were declared too small or too large by a
+    factor do not decide: N ln(χ²/N) + 2K + 2K(K + 1)/(N − K − 1), K = unknowns + 1. Infinite for too few points.
+    Hurvich and Tsai (1989), Biometrika 76, 297-307.
+    """
+    count = unknowns + 1
+    if points <= count + 1:
+        return math.inf
+    return points * math.log(chi2 / points) + 2 * count + 2 * count * (count + 1) / (points - count - 1)
+
+
+def bic(chi2: float, points: int, unknowns: int) -> float:
+    """Schwarz's Bayesian information criterion, with the same unknowns: N ln(χ²/N) + K ln N.
+
+    Schwarz (1978), Ann. Stat. 6, 461-464.
+    """
+    return points * math.log(chi2 / points) + (unknowns + 1) * math.log(points)
+
+
+def compared(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
+    """The criteria of candidates for one observation, the best by AICc first; differences are those to the best."""
+    rows: list[dict[str, Any]] = [
+        {
+            "source": one.source,
+            "unknowns": one.unknowns,
+            "chi2_reduced": one.chi2_reduced,
+            "aicc": aicc(one.chi2, one.observation.size, one.unknowns),
+            "bic": bic(one.chi2, one.observation.size, one.unknowns),
+        }
+        for one in candidates
+    ]
+    best = {name: min(row[name] for row in rows) for name in ("aicc", "bic")}
+    rows = [{**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]} for row in rows]
+    return sorted(rows, key=lambda row: row["aicc"])

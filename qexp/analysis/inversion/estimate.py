@@ -1,0 +1,192 @@
+"""One model estimated from an observation: the problem, its minimum, and the result in users' units."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
+from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
+from qexp.datasets.generators.deformation import Source
+from qexp.errors import QexpError
+from qexp.estimation.deformation import Deformation
+from qexp.estimation.fit import Fit, Nuisances, best, prepared
+from qexp.estimation.parameters import searches
+from qexp.estimation.problem import Problem
+from qexp.estimation.starts import starts
+from qexp.estimation.uncertainty import uncertainty
+from qexp.observations.observation import Observation, Track
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Sources whose parameters are estimated together.
+
+    text   as they were asked for: "mogi+okada"
+    start  column → value in SI units relative to the origin, from a network; None: many starts
+    """
+
+    text: str
+    sources: Sequence[Source]
+    units: Units
+    start: Mapping[str, float] | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return [column for source in self.sources for column in source.columns]
+
+
+def centre_of(observation: Observation) -> tuple[float, float]:
+    """The mean position of the points that count, which keeps the numbers of positions small."""
+    seen = [track.seen() for track in observation.tracks]
+    x, y = (np.concatenate([getattr(track, axis) for track in seen]).mean() for axis in ("x", "y"))
+    return float(x), float(y)
+
+
+def estimated(
+    observation: Observation,
+    candidate: Candidate,
+    asked: Asked,
+    *,
+    known: Sequence[str] = (),
+    network: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+) -> Inversion:
+    """The sources of an observation by least squares, weighted by the covariance of its noise.
+
+    known  parameters of other candidates, which may be fixed or bounded without being an error here
+    Raises QexpError.
+    """
+    units = candidate.units
+    fixed = {
+        column: fixed_in_si(column, asked.fixed[name], units, name)
+        for column, name in in_columns(asked.fixed, candidate.sources, "fix", known).items()
+    }
+    bounds = {
+        column: bounds_in_si(column, asked.bounds[name], units, name)
+        for column, name in in_columns(asked.bounds, candidate.sources, "bounds", known).items()
+    }
+    if fixed.keys() >= set(candidate.columns):
+        raise QexpError("--fix: all parameters of the source are fixed; leave one to be estimated")
+    tracks = [track.seen() for track in observation.tracks]
+    began = time.perf_counter()
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
+    found = searches(candidate.sources, stations, units.quantities, bounds)
+    problem = prepared(
+        tracks, candidate.sources, found, fixed, offsets=asked.offsets == PER_TRACK, ramps=asked.ramps,
+        origin=units.origin,
+    )  # fmt: skip
+    if candidate.start is None:
+        begin = starts(problem, found, asked.starts, asked.seed)
+    else:
+        values = [fixed.get(name, candidate.start[name]) for name in candidate.columns]
+        begin = torch.tensor([values], dtype=torch.float64)
+    fit = best(problem, begin)
+    seconds = time.perf_counter() - began
+    return Inversion(
+        source=candidate.text,
+        observation=observation,
+        parameters=_parameters(fit, units),
+        tracks=_tracks(observation, problem, fit, units),
+        estimated=[shown(fit.names[index]) for index in fit.free],
+        correlations=uncertainty(fit).correlation,
+        chi2=fit.chi2,
+        degrees=fit.degrees,
+        unknowns=len(fit.free) + problem.weighting.nuisances,
+        iterations=fit.iterations,
+        starts=fit.starts,
+        agreeing=fit.agreeing,
+        converged=fit.converged,
+        seconds=seconds,
+        network=network,
+        remarks=[*remarks, *_remarks(fit)],
+    )
+
+
+def _parameters(fit: Fit, units: Units) -> dict[str, Estimate]:
+    errors = uncertainty(fit)
+    places = {index: place for place, index in enumerate(fit.free)}
+    made = {}
+    for index, column in enumerate(fit.names):
+        value, unit = units.from_si(column, float(fit.values[index])), units.of(column)
+        if index not in places:
+            made[shown(column)] = Estimate(value, unit, fixed=True)
+            continue
+        place, factor = places[index], units.factor(column)
+        made[shown(column)] = Estimate(
+            value,
+            unit,
+            float(errors.standard_error[place]) / factor,
+            float(errors.scaled_error[place]) / factor,
+            None,
+            (units.from_si(column, float(errors.low[place])), units.from_si(column, float(errors.high[place]))),
+            at_bound=column in fit.at_bounds,
+        )
+    return made
+
+
+def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) -> dict[str, TrackResult]:
+    made = {}
+    for track, nuisances, residual in zip(observation.tracks, fit.nuisances, fit.residual, strict=True):
+        ramp = tuple(nuisances.amounts[name] for name in RAMP) if RAMP[0] in nuisances.amounts else None
+        whole = np.full(len(track.x), np.nan)
+        whole[track.observed] = residual
+        made[track.name] = TrackResult(
+            rms=float(np.sqrt(np.mean(residual**2))),
+            offset=nuisances.amounts.get("offset", 0.0),
+            n=track.size,
+            offset_error=nuisances.errors.get("offset"),
+            ramp=None if ramp is None else (ramp[0], ramp[1]),
+            ramp_error=None if ramp is None else (nuisances.errors[RAMP[0]], nuisances.errors[RAMP[1]]),
+            model=_modelled(track, problem.model, fit, units),
+            surface=_surface(track, nuisances),
+            residual=whole,
+        )
+    return made
+
+
+RAMP = ("ramp_east", "ramp_north")
+
+
+def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array:
+    """The displacement by the sources at all points of a track whose position is known, (point,)."""
+    known = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
+    if track.elevation is not None:
+        known &= np.isfinite(track.elevation)
+    own = track.kept(known)
+    elsewhere = Deformation(
+        model.sources,
+        torch.from_numpy(np.stack([own.x - units.origin[0], own.y - units.origin[1]], axis=1)),
+        torch.from_numpy(own.direction),
+        None if own.elevation is None else torch.from_numpy(own.elevation),
+    )
+    whole = np.full(len(track.x), np.nan)
+    whole[known] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
+    return whole
+
+
+def _surface(track: Track, nuisances: Nuisances) -> Array:
+    """Offset and ramp of a track, (point,); the ramp is zero at the mean of the points that count."""
+    seen, of = track.seen(), nuisances.amounts
+    east, north = ((along - own.mean()) / 1e3 for along, own in ((track.x, seen.x), (track.y, seen.y)))
+    surface: Array = of.get("offset", 0.0) + of.get(RAMP[0], 0.0) * east + of.get(RAMP[1], 0.0) * north
+    return surface
+
+
+def _remarks(fit: Fit) -> list[str]:
+    said = []
+    if not fit.converged:
+        said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
+    for column in fit.at_bounds:
+        said.append(f"{shown(column)} is at a bound; its error is not meaningful: widen --bounds, or fix it")
+    if not np.isfinite(fit.covariance).all():
+        said.append("the observation does not determine all parameters; fix one with --fix")
+    return said

@@ -1,0 +1,63 @@
+"""An observation inverted: with a network's estimate or without, by one model or several that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qexp.analysis.inversion import output
+from qexp.analysis.inversion.asked import Asked, Units, shown, sources_named
+from qexp.analysis.inversion.criteria import compared
+from qexp.analysis.inversion.estimate import Candidate, centre_of, estimated
+from qexp.analysis.inversion.result import Inversion
+from qexp.errors import QexpError
+from qexp.observations.observation import Observation
+from qexp.quantities import Quantities, in_degrees
+from qexp.tables import Tables
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the files of an inversion are written.
+
+    spacing  of the rasters of scattered points [m]
+    history  how the result was made
+    """
+
+    folder: Path
+    spacing: float | None = None
+    overwrite: bool = False
+    history: str = ""
+
+    def __post_init__(self) -> None:
+        if self.spacing is not None and not self.spacing > 0:
+            raise QexpError(f"--spacing {self.spacing:g}: must be a positive number of metres")
+
+
+def by_least_squares(
+    observation: Observation, sources: Sequence[str], asked: Asked, tables: Tables, degrees: bool = False
+) -> list[Inversion]:
+    """An observation inverted for each of several sources, the best by AICc first.
+
+    sources  such as "mogi", "mogi+okada"
+    degrees  angles are in degrees rather than radians
+    """
+    for name in sources:
+        if list(sources).count(name) > 1:
+            raise QexpError(f"--source {name} is given twice")
+    quantities: Quantities = in_degrees(tables["quantities"]) if degrees else tables["quantities"]
+    units = Units(quantities, centre_of(observation))
+    candidates = [Candidate(text, sources_named(text, tables["generators"]), units) for text in sources]
+    known = [shown(column) for one in candidates for column in one.columns]
+    made = [estimated(observation, one, asked, known=known if len(sources) > 1 else ()) for one in candidates]
+    if len(made) == 1:
+        return made
+    rivals = compared(made)
+    order = {row["source"]: place for place, row in enumerate(rivals)}
+    return [replace(one, rivals=rivals) for one in sorted(made, key=lambda one: order[one.source])]
+
+
+def written(made: Sequence[Inversion], to: Destination) -> list[Path]:
+    """Write the folder of an inversion; its first result is that of the folder. Returns the paths of the files."""
+    return output.write(to.folder, made[0], made[1:], to.spacing, to.overwrite, to.history)

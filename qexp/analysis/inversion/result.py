@@ -1,0 +1,123 @@
+"""The result of an inversion: estimates with their errors, and what the model leaves of each track."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.observations.observation import Observation
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter of a source, in its unit; errors are None for a parameter that was fixed or is a network's estimate.
+
+    standard_error  by the declared noise
+    scaled_error    the same times √χ²_reduced where that is above 1
+    residual_error  by the covariance of the residuals themselves
+    interval95      by the scaled errors
+    """
+
+    value: float
+    unit: str
+    standard_error: float | None = None
+    scaled_error: float | None = None
+    residual_error: float | None = None
+    interval95: tuple[float, float] | None = None
+    fixed: bool = False
+    at_bound: bool = False
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "value": self.value,
+            "unit": self.unit,
+            "standard_error": self.standard_error,
+            "scaled_error": self.scaled_error,
+            "interval95": None if self.interval95 is None else list(self.interval95),
+        }
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """What the inversion says of a track.
+
+    rms       root mean square of the residuals [m]
+    offset    that was estimated [m]; 0 without
+    n         points that count
+    offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
+    model     (point,)  displacement by the sources [m], at all points of the track, also those that do not count
+    surface   (point,)  offset and ramp [m]
+    residual  (point,)  displacement minus model and surface [m]; NaN at points that do not count
+    """
+
+    rms: float
+    offset: float
+    n: int
+    offset_error: float | None
+    ramp: tuple[float, float] | None
+    ramp_error: tuple[float, float] | None
+    model: Array
+    surface: Array
+    residual: Array
+
+    def document(self) -> dict[str, Any]:
+        return {"rms": self.rms, "offset": self.offset, "n": self.n}
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The estimated sources of an observation.
+
+    source         as it was asked for, such as "mogi"
+    parameters     name → estimate
+    tracks         name → what is left of it
+    correlations   (parameter, parameter) of the estimated ones, named by `estimated`
+    chi2, degrees  sum of squared residuals by the declared noise; points minus all that was estimated
+    unknowns       parameters, offsets and ramps that were estimated
+    iterations     of the start that ended in the minimum
+    starts, agreeing  number of starts, and of those that ended in this minimum
+    seconds        that estimating took, once everything was loaded
+    network        what the network said, or None
+    remarks        sentences that a reader of the result should know
+    """
+
+    source: str
+    observation: Observation
+    parameters: Mapping[str, Estimate]
+    tracks: Mapping[str, TrackResult]
+    estimated: Sequence[str]
+    correlations: Array
+    chi2: float
+    degrees: int
+    unknowns: int
+    iterations: int
+    starts: int
+    agreeing: int
+    converged: bool
+    seconds: float
+    network: Mapping[str, Any] | None = None
+    remarks: Sequence[str] = ()
+    rivals: Sequence[Mapping[str, Any]] = field(default=())
+    """Several sources that were compared, by their information criteria; empty for one."""
+
+    @property
+    def chi2_reduced(self) -> float:
+        return self.chi2 / self.degrees
+
+    def document(self) -> dict[str, Any]:
+        """What `qexp invert --json` prints."""
+        made = {
+            "parameters": {name: one.document() for name, one in self.parameters.items()},
+            "tracks": {name: one.document() for name, one in self.tracks.items()},
+            "chi2_reduced": self.chi2_reduced,
+            "iterations": self.iterations,
+            "seconds": self.seconds,
+            "network": None if self.network is None else dict(self.network),
+        }
+        return {**made, "comparison": [dict(one) for one in self.rivals]} if self.rivals else made

@@ -1,0 +1,61 @@
+"""Sources of deformation estimated from real observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qexp.analysis.inversion.result import Inversion
+    from qexp.observations.observation import Observation
+
+
+def invert(
+    observation: Observation | str | Path,
+    *,
+    source: str | Sequence[str] = "mogi",
+    offsets: str = "per-track",
+    ramps: bool = False,
+    fixed: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    starts: int = 32,
+    seed: int = 0,
+    degrees: bool = False,
+    to: str | Path | None = None,
+    spacing: float | None = None,
+    overwrite: bool = False,
+    history: str = "qexp.invert",
+    workspace: str | Path | None = None,
+) -> Inversion:
+    """Estimate the sources of an observation; see `qexp invert`.
+
+    observation  that of `qexp.observe`, or the path of its file
+    source       a name from the table of generators, several joined by "+"; or a list of such, which are compared
+    offsets      "per-track" or "none"
+    fixed        parameter → value: east, north in metres of the coordinate reference system, others in units of specs
+    bounds       parameter → (low, high), infinite where there is none
+    starts       of the search, spread over all parameters
+    degrees      angles are in degrees rather than radians
+    to           a folder for tables, maps and rasters; None: nothing is written
+    spacing      of the rasters of scattered points [m]
+    returns      the `parameters`, `tracks`, `chi2_reduced`, and the `document()` that `--json` prints; of several
+                 sources that with the least AICc, with the criteria of all in `rivals`
+    Raises QexpError before anything is written.
+    """
+    from qexp.analysis.inversion.asked import Asked
+    from qexp.analysis.inversion.invert import Destination, by_least_squares, written
+    from qexp.analysis.inversion.output import require_room
+    from qexp.assemble import tables_here
+    from qexp.observations.file import read_observation
+
+    asked = Asked(offsets, ramps, fixed or {}, bounds or {}, starts, seed)
+    destination = None if to is None else Destination(Path(to), spacing, overwrite, history)
+    if destination is not None:
+        require_room(destination.folder, overwrite)
+    seen = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
+    sources = [source] if isinstance(source, str) else list(source)
+    made = by_least_squares(seen, sources, asked, tables_here(workspace), degrees)
+    if destination is not None:
+        written(made, destination)
+    return made[0]

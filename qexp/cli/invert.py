@@ -1,0 +1,162 @@
+"""qexp invert"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qexp import api
+from qexp.analysis.comparison.rounding import number
+from qexp.cli import completion, texts
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
+
+if TYPE_CHECKING:
+    from qexp.analysis.inversion.result import Inversion, TrackResult
+
+ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="NAME[+NAME]",
+        help="Source to estimate, several joined by '+'; mogi if left out. Repeat to compare several by AICc and BIC.",
+        autocompletion=completion.sources,
+    ),
+]
+OffsetsOption = Annotated[
+    str,
+    typer.Option(metavar="per-track|none", help="Estimate a constant offset for each radar track, too, or for none."),
+]
+RampsOption = Annotated[bool, typer.Option("--ramps", help="Estimate a plane for each radar track, too.")]
+FixOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix",
+        metavar="PARAMETER=VALUE",
+        help="Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000 (m); repeat for "
+        "more.",
+    ),
+]
+BoundsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bounds", metavar="PARAMETER=LOW:HIGH", help="Limits of an estimate, such as depth=0.5:5; repeat for more."
+    ),
+]
+StartsOption = Annotated[
+    int, typer.Option(metavar="N", help="Starts of the search, spread evenly over all parameters.")
+]
+SeedOption = Annotated[int, typer.Option(help="Random seed of the starts.")]
+DegreesOption = Annotated[bool, typer.Option("--degrees", help="Angles in degrees rather than radians.")]
+ToOption = Annotated[
+    Path | None,
+    typer.Option("--to", metavar="DIR", help="A new folder for tables (JSON, CSV, NetCDF), maps (PNG) and GeoTIFF."),
+]
+SpacingOption = Annotated[
+    float | None,
+    typer.Option(
+        "--spacing", metavar="METRES", help="Size of the cells of GeoTIFF files of scattered points, which get none "
+        "without it.",
+    ),
+]  # fmt: skip
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier inversion.")]
+
+
+def invert(
+    observation: ObservationArgument,
+    source: SourceOption = None,
+    offsets: OffsetsOption = "per-track",
+    ramps: RampsOption = False,
+    fix: FixOption = None,
+    bounds: BoundsOption = None,
+    starts: StartsOption = 32,
+    seed: SeedOption = 0,
+    degrees: DegreesOption = False,
+    to: ToOption = None,
+    spacing: SpacingOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Estimate the source of an observed deformation, with standard errors.
+
+    Least squares from many starts, weighted by the full covariance of each track's noise; offsets and ramps are solved
+    with the source. Positions are in metres of the observation's coordinate reference system, all else in the units of
+    specs. Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 %
+    intervals follow from them.
+    """
+    made = api.invert(
+        observation, source=source or "mogi", offsets=offsets, ramps=ramps, fixed=texts.fixed(fix or []),
+        bounds=texts.bounds(bounds or []), starts=starts, seed=seed, degrees=degrees, to=to, spacing=spacing,
+        overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]), workspace=workspace,
+    )  # fmt: skip
+    for text in made.remarks:
+        warning(text)
+    if as_json:
+        print_json(made.document())
+    else:
+        _print(made)
+    if to is not None:
+        message("result, tables and maps:" if not as_json else f"result, tables and maps: {to}")
+        if not as_json:
+            result(str(to))
+
+
+def _print(made: Inversion) -> None:
+    columns = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"]
+    rows = []
+    for name, of in made.parameters.items():
+        errors = [digits(one, one) for one in (of.standard_error, of.scaled_error)]
+        interval = "" if of.interval95 is None else " to ".join(digits(end, of.scaled_error) for end in of.interval95)
+        rows.append(
+            [name, digits(of.value, of.scaled_error), *(["fixed", ""] if of.fixed else errors), interval, of.unit]
+        )
+    print_table(columns, rows, right=columns[1:4])
+    print()
+    columns = ["track", "points", "RMS (m)", "offset (m)"]
+    tracks = [
+        [
+            name,
+            f"{of.n:,}",
+            f"{of.rms:.4g}",
+            "" if of.offset_error is None else f"{of.offset:.4f} ± {of.offset_error:.4f}",
+        ]
+        for name, of in made.tracks.items()
+    ]
+    print_table(columns, tracks, right=columns[1:])
+    if made.rivals:
+        print()
+        columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
+        rows = [
+            [
+                one["source"], str(one["unknowns"]), number(one["chi2_reduced"]), f"{one['delta_aicc']:.1f}",
+                f"{one['delta_bic']:.1f}",
+            ]
+            for one in made.rivals
+        ]  # fmt: skip
+        print_table(columns, rows, right=columns[1:])
+    searched = f"{made.agreeing} of {made.starts} starts ended there, " if made.starts > 1 else ""
+    message(
+        f"{made.source}: reduced χ² {made.chi2_reduced:.3g}, {searched}{made.iterations} iterations, "
+        f"{made.seconds:.2g} s"
+    )
+
+
+def _offset(track: TrackResult) -> str:
+    return "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}"
+
+
+def digits(value: float | None, error: float | None) -> str:
+    """A number with as many decimal places as show two digits of its error."""
+    import math
+
+    if value is None:
+        return ""
+    if error is None or not math.isfinite(error) or error <= 0:
+        return f"{value:.6g}"
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{places}f}" if places < 12 else f"{value:.6g}"

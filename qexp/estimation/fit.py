@@ -1,0 +1,183 @@
+"""Sources estimated from the tracks of an observation: the best of several starts, its errors, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.datasets.generators.deformation import Source
+from qexp.errors import QexpError
+from qexp.estimation.coordinates import Coordinates
+from qexp.estimation.deformation import Deformation
+from qexp.estimation.levenberg_marquardt import Minima
+from qexp.estimation.parameters import Search
+from qexp.estimation.problem import Problem
+from qexp.estimation.weighting import Weighting, track_block
+from qexp.observations.observation import Track
+
+Array = NDArray[np.float64]
+
+SAME_MINIMUM = 1e-6
+"""Starts ended in the same minimum if their costs differ by less than this share."""
+
+
+@dataclass(frozen=True)
+class Nuisances:
+    """Offset and ramp of a track: amounts and standard errors, by the name of the column [m, m per km]."""
+
+    amounts: Mapping[str, float]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best minimum; all in SI units.
+
+    names       (parameter,)       all parameters of the sources
+    values      (parameter,)
+    free        numbers of the estimated ones among them
+    coordinates                    of the free parameters
+    covariance  (free, free)       of the free parameters' coordinates, by the declared noise; not finite where the
+                                   observation does not determine them
+    chi2                           sum of squared residuals in units of their standard deviations
+    degrees                        points minus all that was estimated
+    iterations                     those of the start that ended there
+    converged                      whether it met a test of convergence
+    at_bounds                      names of the parameters that ended at a bound
+    nuisances                      per track
+    model       per track (point,) [m], without nuisances
+    residual    per track (point,) data minus model and nuisances [m]
+    agreeing, starts               number of starts that ended in this minimum, and of all
+    jacobian    (free, point)      derivatives of the model by the coordinates [m]
+    """
+
+    names: tuple[str, ...]
+    values: Array
+    free: tuple[int, ...]
+    coordinates: Coordinates
+    at: Array
+    covariance: Array
+    chi2: float
+    degrees: int
+    iterations: int
+    converged: bool
+    at_bounds: tuple[str, ...]
+    nuisances: tuple[Nuisances, ...]
+    model: tuple[Array, ...]
+    residual: tuple[Array, ...]
+    agreeing: int
+    starts: int
+    jacobian: Tensor
+
+    @property
+    def chi2_reduced(self) -> float:
+        return self.chi2 / self.degrees
+
+
+def prepared(
+    tracks: Sequence[Track],
+    sources: Sequence[Source],
+    searches: Sequence[Search],
+    fixed: Mapping[str, float],
+    *,
+    offsets: bool,
+    ramps: bool,
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Problem:
+    """The problem of estimating sources from tracks whose points all count.
+
+    searches  of each column of the sources, with positions relative to the origin
+    fixed     column → value in SI units, of those that are not estimated
+    origin    east, north of the position (0, 0) of sources [m]
+    Raises QexpError for fewer points than unknowns, and as `Weighting` does.
+    """
+    weighting = Weighting([track_block(track, offsets, ramps) for track in tracks])
+    coordinates = Coordinates([one.parameter for one in searches], dict(fixed))
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
+    heights = None
+    if any(track.elevation is not None for track in tracks):
+        heights = np.concatenate([np.zeros(len(t.x)) if t.elevation is None else t.elevation for t in tracks])
+    model = Deformation(
+        sources,
+        torch.from_numpy(stations),
+        torch.from_numpy(np.concatenate([track.direction for track in tracks])),
+        None if heights is None else torch.from_numpy(heights),
+    )
+    unknown = len(coordinates.free) + weighting.nuisances
+    if model.points <= unknown:
+        raise QexpError(
+            f"{model.points:,} points cannot determine {unknown} unknowns ({len(coordinates.free)} parameters of "
+            f"sources, {weighting.nuisances} offsets and ramps); fix parameters with --fix, or leave out --offsets "
+            "and --ramps"
+        )
+    data = torch.from_numpy(np.concatenate([track.displacement for track in tracks]))
+    return Problem(model, weighting, data[None], coordinates)
+
+
+def best(problem: Problem, starts: Tensor) -> Fit:
+    """The lowest of the minima that starts lead to.
+
+    starts  (start, parameter)  values of all parameters in SI units
+    Raises QexpError if no start is possible.
+    """
+    minima = problem.minimum(starts)
+    chosen = int(minima.cost.argmin())
+    if not torch.isfinite(minima.cost[chosen]):
+        raise QexpError("no start is a possible source: each breaks the surface or lies above it; start deeper")
+    return _fit(problem, minima, chosen)
+
+
+def _fit(problem: Problem, minima: Minima, chosen: int) -> Fit:
+    coordinates, weighting = problem.coordinates, problem.weighting
+    at, cost = minima.coordinates[chosen], float(minima.cost[chosen])
+    model, slopes = problem.derivatives(at[None])
+    covariance = _inverse(minima.information[chosen])
+    left = problem.data[0] - model[0]
+    nuisances, residual = [], left.clone()
+    amounts, variances = weighting.solved(left), weighting.variances(slopes[0], covariance)
+    for block, of_block, their_variances, where in zip(
+        weighting.blocks, amounts, variances, weighting.slices, strict=True
+    ):
+        residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
+        nuisances.append(
+            Nuisances(
+                dict(zip(block.words, of_block.tolist(), strict=True)),
+                dict(zip(block.words, their_variances.sqrt().tolist(), strict=True)),
+            )
+        )
+    at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
+    return Fit(
+        names=tuple(one.name for one in coordinates.parameters),
+        values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
+        free=tuple(coordinates.free),
+        coordinates=coordinates,
+        at=at.numpy(),
+        covariance=covariance.numpy(),
+        chi2=2 * cost,
+        degrees=problem.degrees,
+        iterations=int(minima.iterations[chosen]),
+        converged=bool(minima.converged[chosen]),
+        at_bounds=tuple(name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there),
+        nuisances=tuple(nuisances),
+        model=tuple(model[0, where].numpy() for where in weighting.slices),
+        residual=tuple(residual[where].numpy() for where in weighting.slices),
+        agreeing=int((minima.cost <= cost * (1 + SAME_MINIMUM) + SAME_MINIMUM).sum()),
+        starts=len(minima.cost),
+        jacobian=slopes[0],
+    )
+
+
+def _inverse(information: Tensor) -> Tensor:
+    """(JᵀJ)⁻¹; infinite where a parameter is not determined."""
+    unit = information.diagonal().sqrt()
+    scaled = information / (unit[:, None] * unit[None, :])
+    inverse, failed = torch.linalg.inv_ex(scaled)
+    if failed.item() or not bool((inverse.diagonal() > 0).all()):
+        return torch.full_like(information, torch.inf)
+    made: Tensor = inverse / (unit[:, None] * unit[None, :])
+    return made

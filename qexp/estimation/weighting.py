@@ -1,0 +1,189 @@
+"""Weights by the full covariance of the noise, with the offset and the ramp of each track solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.errors import QexpError
+from qexp.forward import covariance
+from qexp.observations.observation import CorrelatedNoise, Track
+
+MOST_CORRELATED = 6000
+"""Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Points whose noise is independent of that of all others: those of a track.
+
+    name        of the track
+    error       (point,)         standard deviation of the noise that is independent from point to point [m]
+    correlated  (point, point)   covariance of the rest of the noise [m²], or None
+    nuisances   (point, column)  what is added in any amount to the displacement, such as a constant
+    words       name of each column
+    """
+
+    name: str
+    error: Array
+    correlated: Array | None
+    nuisances: Array
+    words: tuple[str, ...] = ()
+
+
+class Weighting:
+    """Residuals of all points → residuals of unit variance, without what nuisances explain.
+
+    C = diag(error²) + correlated per block; with C = L Lᵀ and A the nuisances, a residual r becomes P L⁻¹ r, where P
+    takes away all that the columns of L⁻¹A span. The sum of squares is then that of r − A b with the best b: nuisances
+    need no iteration (Golub and Pereyra 1973, for nuisances that do not depend on other parameters).
+    Raises QexpError for a covariance that is not positive definite, and for nuisances that points cannot tell apart.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = tuple(blocks)
+        self.factors = [_factor(block) for block in blocks]
+        self.bases, self.triangles = [], []
+        for block, factor in zip(self.blocks, self.factors, strict=True):
+            basis, triangle = _basis(block, factor)
+            self.bases.append(basis)
+            self.triangles.append(triangle)
+        sizes = [len(block.error) for block in self.blocks]
+        ends = np.cumsum(sizes)
+        self.slices = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
+
+    @property
+    def points(self) -> int:
+        return sum(len(block.error) for block in self.blocks)
+
+    @property
+    def nuisances(self) -> int:
+        """Number of all columns of nuisances."""
+        return sum(block.nuisances.shape[1] for block in self.blocks)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Weighted values, without nuisances, of (..., point)."""
+        parts = []
+        for factor, basis, where in zip(self.factors, self.bases, self.slices, strict=True):
+            whitened = _whitened(values[..., where], factor)
+            parts.append(whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened)
+        return torch.cat(parts, dim=-1)
+
+    def solved(self, residuals: Tensor) -> list[Tensor]:
+        """The best amounts of each block's nuisances, (..., column), for data minus model, (..., point)."""
+        return [
+            torch.linalg.solve_triangular(
+                triangle, (_whitened(residuals[..., where], factor) @ basis)[..., None], upper=True
+            )[..., 0]
+            for factor, basis, triangle, where in zip(
+                self.factors, self.bases, self.triangles, self.slices, strict=True
+            )
+        ]
+
+    def variances(self, jacobian: Tensor, of_parameters: Tensor) -> list[Tensor]:
+        """Variances of the nuisances' amounts, (column,) per block.
+
+        jacobian       (parameter, point)      derivatives of the model [m per unit]
+        of_parameters  (parameter, parameter)  their covariance
+        """
+        found = []
+        amounts = self.solved(jacobian)
+        for triangle, changes in zip(self.triangles, amounts, strict=True):
+            own = torch.linalg.solve_triangular(triangle, torch.eye(len(triangle), dtype=triangle.dtype), upper=True)
+            through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)
+            found.append(own.square().sum(dim=1) + through)
+        return found
+
+
+def track_block(track: Track, offset: bool, ramp: bool) -> Block:
+    """The block of a track whose points all count; GNSS stations have neither offset nor ramp.
+
+    The ramp is in metres per kilometre east and north of the mean of the points.
+    """
+    columns, words = [], []
+    if offset and track.kind == "radar":
+        columns, words = [np.ones(len(track.x))], ["offset"]
+    if ramp and track.kind == "radar":
+        columns += [(along - along.mean()) / 1e3 for along in (track.x, track.y)]
+        words += ["ramp_east", "ramp_north"]
+    nuisances = np.stack(columns, axis=1) if columns else np.zeros((len(track.x), 0))
+    if track.noise is not None and track.noise.sill > 0 and len(track.x) > MOST_CORRELATED:
+        raise QexpError(
+            f"track '{track.name}' has {len(track.x):,} points with correlated noise; at most {MOST_CORRELATED:,} can "
+            "be weighted by their full covariance: reduce them first with qexp observe --reduce"
+        )
+    return Block(track.name, track.error, _correlated(track, track.noise), nuisances, tuple(words))
+
+
+def _correlated(track: Track, noise: CorrelatedNoise | None) -> Array | None:
+    if noise is None or noise.sill == 0:
+        return None
+    between = covariance_of(noise, track.x, track.y)
+    return between if track.kind == "radar" else between * (track.direction @ track.direction.T)
+
+
+def covariance_of(noise: CorrelatedNoise, x: Array, y: Array) -> Array:
+    """Covariance of correlated noise between points at x, y [m]: (point, point) [m²]. Raises QexpError."""
+    if noise.type not in FUNCTIONS:
+        raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(FUNCTIONS)}")
+    points = torch.from_numpy(np.stack([x, y], axis=1))
+    made: Array = FUNCTIONS[noise.type](_distances(points), noise.sill, noise.range).numpy()
+    return made
+
+
+def _distances(points: Tensor) -> Tensor:
+    # By differences: products would lose most digits of coordinates that are large, such as northings.
+    between: Tensor = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    return between
+
+
+FUNCTIONS = {"exponential": covariance.exponential, "gaussian": covariance.gaussian}
+"""Covariance functions that a track's noise may have."""
+
+
+def _factor(block: Block) -> Tensor:
+    """The errors of a block, (point,), or the lower Cholesky factor of its covariance, (point, point)."""
+    error = torch.from_numpy(block.error).double()
+    if block.correlated is None:
+        return error
+    total = torch.from_numpy(block.correlated).double() + torch.diag(error.square())
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(total)
+    if failed.item():
+        raise QexpError(
+            f"track '{block.name}': the covariance of its noise is not positive definite: point {failed.item()} is "
+            "determined by those before it; give points that lie close together a larger independent error (nugget)"
+        )
+    return factor
+
+
+def _whitened(values: Tensor, factor: Tensor) -> Tensor:
+    """L⁻¹ times (..., point)."""
+    if factor.dim() == 1:
+        return torch.div(values, factor)
+    rows = values.reshape(-1, values.shape[-1])
+    made: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    return made
+
+
+def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """Q, (point, column), and R, (column, column), of the whitened nuisances."""
+    columns = torch.from_numpy(block.nuisances).double()
+    if not columns.shape[1]:
+        return columns, columns.new_zeros(0, 0)
+    basis, triangle = torch.linalg.qr(_whitened(columns.mT, factor).mT)
+    diagonal = triangle.diagonal().abs()
+    lengths = triangle.norm(dim=0)
+    if triangle.shape[0] < triangle.shape[1] or bool((diagonal <= 1e-9 * lengths).any()):
+        raise QexpError(
+            f"track '{block.name}': its {len(columns)} points cannot tell {' and '.join(block.words)} apart; they lie "
+            "on a line or are too few; leave out --ramps or --offsets"
+        )
+    return basis, triangle
