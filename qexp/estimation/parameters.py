@@ -79,9 +79,7 @@ def _length(name: str, extent: float) -> Search:
 def _within(search: Search, bounds: tuple[float, float]) -> Search:
     """The search with other bounds, and starts between those that are finite."""
     one, (low, high) = search.parameter, bounds
-    start = tuple(
-        limit if math.isfinite(limit) else usual
-        for limit, usual in zip(bounds, (min(search.low, high), max(search.high, low)), strict=True)
-    )
-    bounded = Parameter(one.name, low, high, one.scale, one.logarithmic and low > 0, None)
-    return Search(bounded, *start)
+    lowest = 0.0 if one.logarithmic else -math.inf  # a logarithm has no finite start there
+    first = low if low > lowest else min(search.low, high / 2 if one.logarithmic else high)
+    last = high if math.isfinite(high) else max(search.high, 2 * low if one.logarithmic else low)
+    return Search(Parameter(one.name, low, high, one.scale, one.logarithmic), first, last)

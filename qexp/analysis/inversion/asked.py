@@ -137,11 +137,11 @@ def in_columns(
 
 def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds:
     """Raises QexpError for bounds beyond the limits of the quantity."""
-    for value in bounds:
-        if math.isfinite(value) and (violation := units.violation(column, value)) and value != 0:
+    low, high = bounds
+    for value in (low or high, high):  # a depth may have no limit but 0
+        if math.isfinite(value) and (violation := units.violation(column, value)):
             raise QexpError(f"--bounds {name}: {violation}, but a bound is {value:g}")
-    low, high = (units.to_si(column, value) for value in bounds)
-    return low, high
+    return units.to_si(column, low), units.to_si(column, high)
 
 
 def fixed_in_si(column: str, value: float, units: Units, name: str) -> float:
