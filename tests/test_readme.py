@@ -75,7 +75,13 @@ FIRST = "In two minutes"
 WITH_FILES = "Many runs"
 """The section whose reader has weights of other programs."""
 
-BY_THEMSELVES = ["Fields on a grid", "Spectra of cores", "Programs of others", "Your own physics"]
+BY_THEMSELVES = [
+    "Fields on a grid",
+    "Spectra of cores",
+    "Programs of others",
+    "Observed deformation",
+    "Your own physics",
+]
 """Sections, by how their titles begin, that a reader can try in a new workspace; the rest of the page is one walk."""
 
 

@@ -11,7 +11,9 @@ import typer
 
 from qexp import api
 from qexp.cli import grid_options, texts
+from qexp.cli.arguments import StyleOption
 from qexp.cli.console import JsonOption, message, print_json, result, warning
+from qexp.errors import QexpError
 
 if TYPE_CHECKING:
     from qexp.analysis.observing.observe import Observed
@@ -87,48 +89,80 @@ LookOption = Annotated[
     list[str] | None,
     typer.Option("--look", metavar="right|left", help="Side to which the satellite looks; right if left out."),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing observation file.")]
+NoiseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--noise",
+        metavar="estimate|none|TYPE:SILL,RANGE,NUGGET",
+        help="Correlated noise: estimated from the semivariogram of what is not signal, or declared (exponential or "
+        "gaussian; m², m, m²), or none. Errors become the square root of the nugget. Once, or for each track.",
+    ),
+]
+NoiseAreaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--noise-area",
+        metavar="EAST0,EAST1,NORTH0,NORTH1",
+        help="Estimate the noise in this rectangle, which the signal does not reach, in metres. Otherwise the best "
+        "point source is subtracted, and the points that it moves most are left out.",
+    ),
+]
+NoiseMaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--noise-mask", metavar="EAST,NORTH,RADIUS", help="Estimate the noise outside of this circle, in metres."
+    ),
+]
+NoiseRampOption = Annotated[
+    bool, typer.Option("--noise-ramp", help="Subtract a plane before the noise is estimated, such as that of orbits.")
+]
+KeepErrorsOption = Annotated[
+    bool, typer.Option("--keep-errors", help="Keep the errors of the files beside the correlated noise.")
+]
+FigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE.png|pdf|svg",
+        help="Map of the tracks, with NAME_noise for semivariograms; beside the file of --to if left out.",
+    ),
+]
+NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
 def observe(
-    files: FilesArgument = None,
-    to: ToOption = None,
-    gnss: GnssOption = None,
-    name: NameOption = None,
-    columns: ColumnsOption = None,
-    unit: UnitOption = None,
-    error: ErrorOption = None,
-    crs: CrsOption = None,
-    incidence: IncidenceOption = None,
-    heading: HeadingOption = None,
-    look: LookOption = None,
-    phase: grid_options.PhaseOption = False,
-    wavelength: grid_options.WavelengthOption = None,
-    sensor: grid_options.SensorOption = None,
-    direction: grid_options.DirectionOption = None,
-    coherence: grid_options.CoherenceOption = None,
-    least_coherence: grid_options.LeastCoherenceOption = None,
-    dem: grid_options.DemOption = None,
-    band: grid_options.BandOption = None,
-    variable: grid_options.VariableOption = None,
-    epochs: grid_options.EpochsOption = None,
-    geometry: grid_options.GeometryOption = None,
-    bounds: grid_options.BoundsOption = None,
-    reduce: grid_options.ReduceOption = None,
-    smallest_cell: grid_options.SmallestCellOption = None,
-    largest_cell: grid_options.LargestCellOption = None,
-    least_share: grid_options.LeastShareOption = None,
-    overwrite: OverwriteOption = False,
+    files: FilesArgument = None, to: ToOption = None, gnss: GnssOption = None, name: NameOption = None,
+    columns: ColumnsOption = None, unit: UnitOption = None, error: ErrorOption = None, crs: CrsOption = None,
+    incidence: IncidenceOption = None, heading: HeadingOption = None, look: LookOption = None,
+    phase: grid_options.PhaseOption = False, wavelength: grid_options.WavelengthOption = None,
+    sensor: grid_options.SensorOption = None, direction: grid_options.DirectionOption = None,
+    coherence: grid_options.CoherenceOption = None, least_coherence: grid_options.LeastCoherenceOption = None,
+    dem: grid_options.DemOption = None, band: grid_options.BandOption = None,
+    variable: grid_options.VariableOption = None, epochs: grid_options.EpochsOption = None,
+    geometry: grid_options.GeometryOption = None, bounds: grid_options.BoundsOption = None,
+    reduce: grid_options.ReduceOption = None, smallest_cell: grid_options.SmallestCellOption = None,
+    largest_cell: grid_options.LargestCellOption = None, least_share: grid_options.LeastShareOption = None,
+    noise: NoiseOption = None, noise_area: NoiseAreaOption = None, noise_mask: NoiseMaskOption = None,
+    noise_ramp: NoiseRampOption = False, keep_errors: KeepErrorsOption = False, figure: FigureOption = None,
+    no_figure: NoFigureOption = False, style: StyleOption = None, overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Read observed displacements into one observation file, which qexp invert takes.
 
     Each file is a track of its own. Text files without a header have the columns east, north, line-of-sight
     displacement (m, positive toward the satellite), error, and the unit vector east, north, up from the ground to the
-    satellite. Points with missing numbers are masked. Without --to the observation is described only.
+    satellite. Points with missing numbers are masked. Without --to the observation is described only; an observation
+    file can be given again, to look at it or to change its noise.
     """
+    if no_figure and figure is not None:
+        raise QexpError("--figure and --no-figure contradict each other; keep one")
+    beside = to.with_suffix(".png") if to is not None and not no_figure else None
     seen = api.observe(
-        files or [], to, gnss=gnss or [], overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]), name=name,
+        files or [], to, gnss=gnss or [], noise=noise or (), noise_ramp=noise_ramp, keep_errors=keep_errors,
+        noise_area=texts.numbers("--noise-area", noise_area), noise_mask=texts.numbers("--noise-mask", noise_mask),
+        figure=figure or beside, style=style, overwrite=overwrite, name=name,
+        history=shlex.join(["qexp", *sys.argv[1:]]),
         columns=texts.columns(columns) if columns else None, unit=unit, error=error, crs=crs,
         incidence=texts.numbers_or_files("--incidence", incidence),
         heading=texts.numbers_or_files("--heading", heading), look=look,
@@ -140,7 +174,7 @@ def observe(
     for text in seen.warnings:
         warning(text)
     if as_json:
-        print_json({"tracks": [track.document() for track in seen.tracks], "files": [str(path) for path in seen.files]})
+        print_json({"tracks": [track.document() for track in seen.tracks], "files": [*map(str, seen.files)]})
         return
     _print(seen)
 
@@ -148,6 +182,10 @@ def observe(
 def _print(seen: Observed) -> None:
     for track in seen.tracks:
         message(f"{track.name}: {_words(track)}")
+        if track.noise is not None:
+            how = f", from {seen.estimates[track.name].how}" if track.name in seen.estimates else ""
+            error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
+            message(f"{track.name}: noise {track.noise.words}{error}{how}")
     for path in seen.files:
         result(str(path))
 

@@ -34,6 +34,10 @@ class CorrelatedNoise:
     range: float
     nugget: float = 0.0
 
+    @property
+    def words(self) -> str:
+        return f"{self.type}, sill {self.sill:.3g} m², range {self.range / 1000:.3g} km, nugget {self.nugget:.3g} m²"
+
 
 @dataclass(frozen=True)
 class Track:

@@ -189,13 +189,21 @@ def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, q
         written(rows(EAST, NORTH, LOS), "other.txt"),
         written(GNSS, "g.csv"),
     )
-    code, stdout, stderr = qexp("observe", one, "--crs", UTM, "--to", tmp_path / "one.nc")
+    code, stdout, stderr = qexp("observe", one, "--crs", UTM, "--to", tmp_path / "one.nc", "--no-figure")
     assert (code, stdout) == (0, f"{tmp_path / 'one.nc'}\n"), stderr
     assert "one: 4 points, 2 × 2 km, incidence " in stderr
     options = ["--error", "0.01", "--incidence", "34", "--heading", "-10", "--crs", UTM, "--name", "descending"]
-    assert qexp("observe", other, *options, "--to", tmp_path / "other.nc").code == 0
+    assert qexp("observe", other, *options, "--no-figure", "--to", tmp_path / "other.nc").code == 0
     code, stdout, stderr = qexp(
-        "observe", tmp_path / "one.nc", tmp_path / "other.nc", "--gnss", gnss, "--to", tmp_path / "all.nc", "--json"
+        "observe",
+        tmp_path / "one.nc",
+        tmp_path / "other.nc",
+        "--gnss",
+        gnss,
+        "--to",
+        tmp_path / "all.nc",
+        "--json",
+        "--no-figure",
     )
     assert code == 0, stderr
     assert [(track["name"], track["points"], track["masked"]) for track in json.loads(stdout)["tracks"]] == [
@@ -310,8 +318,8 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_refused(written, tmp_p
 def test_an_observation_file_is_replaced_only_if_asked(written, tmp_path, qexp):
     path = written(standard())
     for target, code in (("obs.nc", 0), ("obs.nc", 2), ("obs.txt", 2), ("absent/obs.nc", 3)):
-        assert qexp("observe", path, "--to", tmp_path / target).code == code
-    assert qexp("observe", path, "--to", tmp_path / "obs.nc", "--overwrite").code == 0
+        assert qexp("observe", path, "--no-figure", "--to", tmp_path / target).code == code
+    assert qexp("observe", path, "--no-figure", "--to", tmp_path / "obs.nc", "--overwrite").code == 0
     assert "--columns has no effect on" in qexp("observe", tmp_path / "obs.nc", "--columns", "los=1").stderr
 
 

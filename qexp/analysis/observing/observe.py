@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from qexp.analysis.observing.noise import NoiseAsked, with_noises
+from qexp.analysis.observing.pictures import draw, pictures_of
 from qexp.analysis.observing.summary import TrackSummary, summary_of
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import write_observation
+from qexp.observations.noise import NoiseEstimate
 from qexp.observations.observation import Observation, require_sound
 from qexp.observations.overlap import require_overlap
 from qexp.observations.projection import in_one_system
@@ -36,13 +39,18 @@ class Observed:
     warnings: Sequence[str]
     files: Sequence[Path]
     """What was written."""
+    estimates: Mapping[str, NoiseEstimate] = field(default_factory=dict)
+    """Name of a track → how its noise was estimated."""
 
 
 def observe(
     sources: Sequence[Path],
     stations: Sequence[Path],
     asked: Mapping[str, Any],
+    noise: NoiseAsked,
     to: Path | None = None,
+    figure: Path | None = None,
+    style: Path | None = None,
     overwrite: bool = False,
     history: str = "",
 ) -> Observed:
@@ -50,11 +58,13 @@ def observe(
 
     stations  files that are read as GNSS tables, whatever their header
     asked     fields of `Asked`; those in PER_FILE one value, or a sequence with one for each of `sources`
-    to        the observation file; None: nothing is written
+    noise     what is asked of the noise of satellite tracks
+    to        the observation file; None: it is not written
+    figure    the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
+    style     a matplotlib style file
     Raises QexpError before anything is written.
     """
-    if to is not None:
-        require_target(to, overwrite)
+    require_targets(to, pictures_of(figure), overwrite)
     chosen = list(_chosen(sources, stations, asked))
     _require_effect(chosen, asked)
     readings: dict[str, Reading] = {}
@@ -65,6 +75,8 @@ def observe(
     observation = in_one_system(readings, asked.get("crs"))
     require_sound(observation, _sources(readings))
     require_overlap(observation)
+    # Before points are averaged: the means of cells have another semivariogram.
+    observation, estimates = with_noises(observation, noise)
     plan = Asked(**{name: asked.get(name) for name in REDUCING}).reduction
     if plan is not None:
         placed = plan.placed(observation.crs)
@@ -74,7 +86,17 @@ def observe(
     if to is not None:
         write_observation(observation, to, history)
         files.append(to)
-    return Observed(observation, [summary_of(track) for track in observation.tracks], warnings, files)
+    if figure is not None:
+        files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
+    warnings += [_unbounded(name) for name, estimate in estimates.items() if not estimate.levels_off]
+    return Observed(observation, [summary_of(track) for track in observation.tracks], warnings, files, estimates)
+
+
+def _unbounded(name: str) -> str:
+    return (
+        f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a ramp is "
+        "in the data, --noise-ramp takes it out, or choose a larger part without signal"
+    )
 
 
 def _chosen(
@@ -129,14 +151,15 @@ def _require_effect(chosen: Sequence[tuple[Path, Reader, Asked]], asked: Mapping
             raise QexpError(f"--{name.replace('_', '-')} has no effect on {files}; leave it out")
 
 
-def require_target(to: Path, overwrite: bool) -> None:
-    """Raises QexpError for an observation file that must not be written."""
-    if to.suffix.lower() not in (".nc", ".nc4"):
+def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:
+    """Raises QexpError for files that must not be written."""
+    if to is not None and to.suffix.lower() not in (".nc", ".nc4"):
         raise QexpError(f"--to {to}: an observation file is NetCDF; let its name end in .nc")
-    if to.exists() and not overwrite:
-        raise QexpError(f"{to} exists already; choose another name, or replace it with --overwrite")
-    if not to.absolute().parent.is_dir():
-        raise NotFoundError(f"--to {to}: there is no folder {to.parent}")
+    for path in ([] if to is None else [to]) + [*pictures]:
+        if path.exists() and not overwrite:
+            raise QexpError(f"{path} exists already; choose another name, or replace it with --overwrite")
+        if not path.absolute().parent.is_dir():
+            raise NotFoundError(f"{path}: there is no folder {path.parent}")
 
 
 def _sources(readings: Mapping[str, Reading]) -> str:

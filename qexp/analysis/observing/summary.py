@@ -1,7 +1,8 @@
-"""What a track holds, in numbers: for messages, and as JSON."""
+"""What a track holds, in numbers: for messages and JSON."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ class TrackSummary:
     error: float
     """Median standard deviation of the noise that is independent from point to point."""
     noise: CorrelatedNoise | None
+
+    @property
+    def error_is_nugget(self) -> bool:
+        return self.noise is not None and math.isclose(self.error**2, self.noise.nugget, rel_tol=1e-6)
 
     def document(self) -> dict[str, Any]:
         return asdict(self)

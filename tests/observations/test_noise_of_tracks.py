@@ -1,0 +1,233 @@
+"""The noise of tracks is found again in simulated fields, with and without a source, or taken as declared."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+import qexp as package
+from qexp.errors import QexpError
+from qexp.observations import semivariogram as semivariograms
+from qexp.observations.file import read_observation, write_observation
+from qexp.observations.noise import Area, Outside, declared, estimated, with_noise
+from qexp.observations.observation import CorrelatedNoise, Observation, Track
+from qexp.observations.semivariogram import fit, semivariogram
+
+SILL, RANGE, NUGGET = 2.3e-5, 10.2e3, 3e-6
+SIZE, POINTS, SAMPLES = 100e3, 500, 16
+
+AREA = Area((-np.inf, np.inf), (-np.inf, np.inf))
+
+
+@pytest.fixture(scope="module")
+def places():
+    return np.random.default_rng(4).uniform(0, SIZE, (2, POINTS)) + np.array([[400e3], [4500e3]])
+
+
+@pytest.fixture(scope="module")
+def fields(places):
+    """Samples of the declared noise, (sample, point) [m], by the factor of its covariance matrix."""
+    x, y = places
+    covariance = SILL * np.exp(-np.hypot(x[:, None] - x, y[:, None] - y) / RANGE) + NUGGET * np.eye(POINTS)
+    normal = np.random.default_rng(5).standard_normal((SAMPLES, POINTS))
+    return normal @ np.linalg.cholesky(covariance).T
+
+
+def track_of(places, displacement, name="track"):
+    x, y = places
+    count = len(x)
+    direction = np.tile([-0.6, -0.1, np.sqrt(0.63)], (count, 1))
+    return Track(name, "radar", x, y, displacement, np.full(count, 0.005), direction, np.ones(count, bool))
+
+
+def swell(places, volume_change, depth=4e3):
+    """Displacement along the direction of `track_of` by a point source in the middle (Mogi 1958) [m]."""
+    east, north = places[0] - 400e3 - SIZE / 2, places[1] - 4500e3 - SIZE / 2
+    towards = -0.6 * east - 0.1 * north + np.sqrt(0.63) * depth
+    return 0.75 / np.pi * volume_change * towards / (east**2 + north**2 + depth**2) ** 1.5
+
+
+def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(places, fields):
+    measured = [semivariogram(*places, field) for field in fields]
+    distance, mean = measured[0].distance, np.mean([one.value for one in measured], axis=0)
+    spread = np.std([one.value for one in measured], axis=0) / np.sqrt(SAMPLES)
+    expected = NUGGET + SILL * (1 - np.exp(-distance / RANGE))
+    assert np.interp(10.2e3, distance, expected) == pytest.approx(1.754e-5, rel=0.01)
+    assert (np.abs(mean - expected) < 4 * spread).all()
+
+
+def assert_found(estimates):
+    """Sill, range and nugget are those declared, within four times the error of the median over the samples."""
+    found = np.array([(one.best.sill, one.best.range, one.best.nugget) for one in estimates])
+    low, middle, high = np.percentile(found, (25, 50, 75), axis=0)
+    error = 1.25 * (high - low) / 1.35 / np.sqrt(len(found))
+    assert (np.abs(middle - (SILL, RANGE, NUGGET)) < 4 * error).all(), (middle, error)
+    assert (error < 0.2 * np.array([SILL, RANGE, NUGGET])).all()
+    assert np.mean([one.best.type == "exponential" for one in estimates]) > 0.8
+
+
+def test_sill_range_and_nugget_are_found_again(places, fields):
+    assert_found([estimated([track_of(places, field)], AREA)[0] for field in fields])
+
+
+def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(places, fields):
+    signal = swell(places, 20e6)
+    assert np.abs(signal).max() > 10 * np.sqrt(SILL)
+    ratios = []
+    for field in fields[:10]:
+        (found,), (without,) = estimated([track_of(places, field + signal)]), estimated([track_of(places, field)], AREA)
+        east, north = map(float, re.findall(r"(\d+) (?:east|north)", found.how))
+        assert np.hypot(east - 450e3, north - 4550e3) < 1e3
+        assert found.points < POINTS
+        ratios.append([getattr(found.best, name) / getattr(without.best, name) for name in ("sill", "range", "nugget")])
+    assert np.exp(np.std(np.log(ratios), axis=0)).max() < 1.5
+    np.testing.assert_allclose(np.median(ratios, axis=0), 1, atol=0.15)
+
+
+def test_noise_alone_is_taken_for_no_source(places, fields):
+    estimates = [estimated([track_of(places, field)])[0] for field in fields[:4]]
+    assert sum("no source stands out" in one.how for one in estimates) >= 3
+
+
+def test_tracks_of_one_source_have_their_own_noise(places, fields):
+    signal = swell(places, 20e6)
+    one, other = estimated([track_of(places, signal + fields[0]), track_of(places, signal + 3 * fields[1], "other")])
+    assert 4 < other.best.sill / one.best.sill < 20
+
+
+def test_only_what_lies_where_no_signal_is_counts(places, fields):
+    x, y = places
+    quiet = estimated([track_of(places, fields[0])], Outside(450e3, 4550e3, 30e3))[0]
+    circle = np.hypot(x - 450e3, y - 4550e3) <= 30e3
+    loud = estimated([track_of(places, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0]
+    assert loud.best == quiet.best
+    area = Area((400e3, 440e3), (4500e3, 4600e3))
+    inside = (x <= 440e3).astype(float)
+    assert estimated([track_of(places, fields[0])], area)[0].points == inside.sum()
+
+
+def test_a_plane_is_taken_out_if_asked(places, fields):
+    x, y = places
+    plane = 1e-6 * (x - 400e3) - 2e-6 * (y - 4500e3)
+    bent = estimated([track_of(places, fields[0] + plane)], AREA)[0]
+    even, without = (
+        estimated([track_of(places, values)], AREA, planes=True)[0].best for values in (fields[0] + plane, fields[0])
+    )
+    assert dataclasses.astuple(even)[1:] == pytest.approx(dataclasses.astuple(without)[1:], rel=1e-3)
+    assert not bent.levels_off
+
+
+def test_pairs_drawn_at_random_give_the_semivariogram_of_all_pairs(places, fields, monkeypatch):
+    whole = semivariogram(*places, fields[0])
+    monkeypatch.setattr(semivariograms, "MOST_POINTS", POINTS - 1)
+    drawn = semivariogram(*places, fields[0])
+    assert drawn.pairs.sum() < whole.pairs.sum() * 1.2
+    np.testing.assert_allclose(drawn.value[3:], whole.value[3:], rtol=0.1)
+    np.testing.assert_array_equal(drawn.value, semivariogram(*places, fields[0]).value)
+
+
+@pytest.mark.parametrize(("type", "power"), [("exponential", 1), ("gaussian", 2)])
+def test_a_semivariogram_without_scatter_is_fitted_exactly(places, fields, type, power):
+    measured = semivariogram(*places, fields[0])
+    exact = 3e-6 + 2e-5 * (1 - np.exp(-((measured.distance / 12e3) ** power)))
+    noise, misfit = fit(dataclasses.replace(measured, value=exact), type)
+    assert (noise.sill, noise.range, noise.nugget) == pytest.approx((2e-5, 12e3, 3e-6), rel=1e-4)
+    assert misfit < 1e-10
+
+
+def test_a_declared_noise_gives_the_errors_of_its_nugget_unless_they_are_kept(places, fields):
+    track, noise = track_of(places, fields[0]), declared("exponential:2.3e-5,10200,3e-6")
+    assert noise == CorrelatedNoise("exponential", SILL, RANGE, NUGGET)
+    np.testing.assert_array_equal(with_noise(track, noise, keep_errors=False).error, np.sqrt(NUGGET))
+    np.testing.assert_array_equal(with_noise(track, noise, keep_errors=True).error, 0.005)
+    without = declared("gaussian:1e-5,2000")
+    np.testing.assert_array_equal(with_noise(track, without, keep_errors=False).error, 0.005)
+
+
+@pytest.fixture
+def observed(tmp_path, places, fields):
+    """An observation file of two tracks and a station."""
+    tracks = [track_of(places, swell(places, 20e6) + field, name) for name, field in zip("ab", fields, strict=False)]
+    east, north, moved, error = (np.full(3, one) for one in (450e3, 4550e3, 0.01, 0.002))
+    station = Track("gnss", "gnss", east, north, moved, error, np.eye(3), np.ones(3, bool))
+    write_observation(Observation((*tracks, station)), tmp_path / "obs.nc")
+    return tmp_path / "obs.nc"
+
+
+def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(observed, tmp_path, qexp):
+    target = tmp_path / "noisy.nc"
+    code, stdout, stderr = qexp("observe", observed, "--noise", "estimate", "--to", target, "--json")
+    assert code == 0, stderr
+    said = json.loads(stdout)
+    assert said["files"] == [str(target), str(tmp_path / "noisy.png"), str(tmp_path / "noisy_noise.png")]
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("noisy.png", "noisy_noise.png"))
+    written = read_observation(target)
+    for name, track in zip("ab", said["tracks"], strict=False):
+        assert dataclasses.asdict(written.track(name).noise) == track["noise"]
+        assert written.track(name).error[0] == pytest.approx(np.sqrt(track["noise"]["nugget"]))
+    assert written.track("gnss").noise is None
+    np.testing.assert_array_equal(written.track("gnss").error, 0.002)
+    code, stdout, stderr = qexp(
+        "observe", target, "--noise", "none", "--noise", "gaussian:1e-5,2000,1e-6", "--keep-errors"
+    )
+    assert (code, stdout) == (0, "")
+    assert "b: noise gaussian, sill 1e-05 m², range 2 km, nugget 1e-06 m²\n" in stderr
+    assert "a: noise" not in stderr
+    assert qexp("observe", target, "--figure", tmp_path / "map.svg").code == 0
+    assert (tmp_path / "map.svg").read_text().startswith("<?xml")
+
+
+WRONG = {
+    "an unknown type": (["--noise", "spherical:1,2"], "no noise 'spherical'"),
+    "too few numbers": (["--noise", "exponential:1"], "write TYPE:SILL,RANGE,NUGGET in m², m, m²"),
+    "no numbers": (["--noise", "exponential:a,b"], "write TYPE:SILL,RANGE,NUGGET"),
+    "a negative sill": (["--noise", "exponential:-1e-5,1000"], "the covariance is not positive definite"),
+    "no range": (["--noise", "exponential:1e-5,0"], "the covariance is not positive definite"),
+    "points that are too alike": (["--noise", "gaussian:1e-3,90000,1e-19"], "is not positive definite"),
+    "three noises for two tracks": (["--noise", "none"] * 3, "--noise is given 3 times"),
+    "two areas": (
+        ["--noise", "estimate", "--noise-area", "0,1,0,1", "--noise-mask", "0,0,1"], "both say where no signal is",
+    ),
+    "an area for nothing": (["--noise-area", "0,1,0,1"], "--noise-area has no effect without --noise estimate"),
+    "errors kept for nothing": (["--keep-errors"], "--keep-errors has no effect without a noise"),
+    "an empty area": (["--noise", "estimate", "--noise-area", "0,1,0,1"], "0 of its 500 points are left"),
+    "an area inside out": (["--noise", "estimate", "--noise-area", "1,0,0,1"], "the smaller of two first"),
+    "half an area": (["--noise", "estimate", "--noise-area", "1,0"], "write EAST0,EAST1,NORTH0,NORTH1 in m"),
+    "an area in words": (["--noise", "estimate", "--noise-area", "west"], "write numbers with commas between them"),
+    "a figure of no format": (["--figure", "map.gif"], "no format 'gif'"),
+    "two wishes": (["--figure", "map.png", "--no-figure"], "contradict each other"),
+    "a folder that is not there": (["--figure", "absent/map.png"], "there is no folder absent"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "complaint"), WRONG.values(), ids=WRONG)
+def test_noises_that_cannot_be_are_refused_and_nothing_is_written(observed, tmp_path, qexp, words, complaint):
+    before = sorted(tmp_path.iterdir())
+    code, stdout, stderr = qexp("observe", observed, *words, "--to", tmp_path / "new.nc")
+    assert code in (2, 3)
+    assert stdout == ""
+    assert complaint in stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_figure_that_is_there_already_is_replaced_only_if_asked(observed, tmp_path, qexp):
+    (tmp_path / "new.png").write_text("mine")
+    assert "new.png exists already" in qexp("observe", observed, "--to", tmp_path / "new.nc").stderr
+    assert not (tmp_path / "new.nc").exists()
+    assert qexp("observe", observed, "--to", tmp_path / "new.nc", "--no-figure").code == 0
+    assert (tmp_path / "new.png").read_text() == "mine"
+
+
+def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(places):
+    with pytest.raises(QexpError, match="its points do not differ"):
+        estimated([track_of(places, np.zeros(POINTS))], Outside(0, 0, 1))
+    with pytest.raises(QexpError, match="20 of its 20 points are left to estimate the noise from"):
+        estimated([track_of(places[:, :20], np.arange(20.0))])
+
+
+def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
+    (tmp_path / "g.txt").write_text("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
+    with pytest.raises(QexpError, match="stations have errors of their own"):
+        package.observe(tmp_path / "g.txt", error=0.01, noise="estimate")
