@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.spatial
 import scipy.stats
 import torch
 from numpy.typing import NDArray
@@ -43,17 +42,11 @@ NEGLIGIBLE = 14.0
 """Cells whose logarithm of probability is so far below the largest do not matter."""
 
 
-def covariance_factor(document: dict[str, Any]) -> Array:
+def covariance_factor(dataset: GeneratedDataset) -> Array:
     """Lower Cholesky factor of the covariance of the image's noise [m]."""
-    height, width = document["size"]
-    level, model = document["fixed"]["noise"], document["noise_model"]
-    if model["type"] == "white":
-        return level * np.eye(height * width)
-    rows, columns = np.mgrid[:height, :width]
-    place = np.stack([rows.ravel() * document["fixed"]["y_res"], columns.ravel() * document["fixed"]["x_res"]], -1)
-    distance = scipy.spatial.distance.cdist(place, place)
-    covariance = level**2 * np.exp(-distance / model["parameters"]["range"])
-    return np.asarray(scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True))
+    layout, level = dataset.layouts()["displacement"], dataset.fixed.get("noise", 0.0)
+    covariance = dataset.noise.covariance("displacement", layout, level)
+    return np.asarray(scipy.linalg.cholesky(covariance.numpy(), lower=True, overwrite_a=True))
 
 
 class Posterior:
@@ -64,10 +57,10 @@ class Posterior:
         if any(prior["type"] != "log_normal" for prior in priors):
             raise SystemExit("the limit is worked out for log-normal priors only")
         self.priors = [(prior["parameters"]["mu"], prior["parameters"]["sigma"]) for prior in priors]
-        self.factor = covariance_factor(document)
+        self.factor = covariance_factor(dataset)
         self.knots = np.linspace(-SPAN, SPAN, DEPTHS)
         unit = {"depth": self._value(0, self.knots), "delta_volume": np.ones(DEPTHS)}
-        quiet = dataset.holding({**dataset.fixed, "noise": 0.0})
+        quiet = dataset.without_noise().holding(dataset.fixed)
         images = quiet.observe(unit, torch.Generator())["displacement"].flatten(1).double().numpy()
         self.unit_images = self._whitened(images)
         self.unit_power = np.square(self.unit_images).sum(1)

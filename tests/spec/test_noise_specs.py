@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -111,6 +112,33 @@ def test_views_have_masks_where_something_hides_their_pixels():
     document = declared([WHITE, {**HIDING, "views": [1]}], **second)
     shapes = assemble.dataset_of(document, assemble.BUILT_IN).shapes()
     assert {name: tuple(value.shape[1:]) for name, value in samples.items()} == shapes
+
+
+def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(specs):
+    elevation = np.random.default_rng(2).uniform(0, 2000, (16, 16))
+    (specs.root / "data").mkdir(exist_ok=True)
+    np.save(specs.root / "data/elevation.npy", elevation)
+    places = [[float(x), float(y)] for x, y in np.random.default_rng(3).uniform(-3, 3, (12, 2))]
+    views = [
+        {"elevation": "elevation.npy"},
+        {"name": "descending", "points": places, "azimuth": 1.0, "incidence": 0.4},
+    ]
+    stratified = {"type": "stratified", "parameters": {"slope": 0.01}, "views": [0]}
+    one_range = {"type": "gaussian", "parameters": {"range": 2.0, "sill": 1e-4}, "views": ["descending"]}
+    document = {**SOUND["dataset"], "views": views, "noise_model": [stratified, one_range]}
+    dataset = assemble.dataset_of(document, assemble.BUILT_IN, Workspace(specs.root))
+    values = {"depth": np.full(500, 1.0), "delta_volume": np.full(500, 1.0)}
+    quiet = dataset.without_noise().observe(values, torch.Generator())
+    noisy = dataset.observe(values, torch.Generator().manual_seed(1))
+    layers = (noisy["displacement"] - quiet["displacement"]).double().flatten(1).numpy()
+    above = (elevation - elevation.mean()).ravel() / 1e3
+    slopes = layers @ above / (above @ above)
+    np.testing.assert_allclose(layers, slopes[:, None] * above, atol=1e-6)
+    assert slopes.std() == pytest.approx(0.01, rel=0.15)
+    field = (noisy["displacement_1"] - quiet["displacement_1"]).double()[:, 0, :, 0].numpy()
+    squared = np.square(np.array(places)[:, None] - np.array(places)).sum(-1)
+    np.testing.assert_allclose(np.cov(field.T), 1e-4 * np.exp(-squared / 4), atol=0.3e-4)
+    assert np.std(field) == pytest.approx(0.01, rel=0.1)
 
 
 @pytest.mark.slow

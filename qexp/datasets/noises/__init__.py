@@ -63,6 +63,7 @@ NOISES: dict[str, Entry] = {
                 "outer_scale": _number(
                     "length beyond which the spectrum levels off, so that the variance is finite [km]",
                     exclusiveMinimum=0,
+                    maximum=10_000,
                 ),
                 "spectral_slope": _number(
                     "slope of the power spectrum along a line; that of the two-dimensional one is steeper by 1",
