@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,11 +107,13 @@ class Reading:
     crs       of their x and y, as any text that pyproj takes; if it is geographic, x and y are longitude and
               latitude [degrees] still; None if the file does not say
     warnings  sentences about what the user should look at
+    points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
     """
 
     tracks: tuple[Track, ...]
     crs: str | None = None
     warnings: tuple[str, ...] = ()
+    points: Callable[[], Track] | None = None
 
 
 def masked_where_missing(track: Track) -> Track:

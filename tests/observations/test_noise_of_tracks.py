@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import rasterio
 
 import qexp as package
 from qexp.errors import QexpError
@@ -231,3 +232,39 @@ def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
     (tmp_path / "g.txt").write_text("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
     with pytest.raises(QexpError, match="stations have errors of their own"):
         package.observe(tmp_path / "g.txt", error=0.01, noise="estimate")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A GeoTIFF of 32 × 32 pixels of 500 m, of exponential noise."""
+    north, east = 500.0 * np.mgrid[:32, :32].reshape(2, -1)
+    covariance = 1e-5 * np.exp(-np.hypot(east[:, None] - east, north[:, None] - north) / 2e3) + 2e-6 * np.eye(len(east))
+    field = np.linalg.cholesky(covariance) @ np.random.default_rng(6).standard_normal(len(east))
+    path = tmp_path_factory.mktemp("grid") / "los.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=32, width=32, count=1, dtype="float64", crs="EPSG:32633",
+        transform=rasterio.transform.from_origin(420e3, 4530e3, 500, 500),
+    ) as file:  # fmt: skip
+        file.write(field.reshape(32, 32), 1)
+    return path
+
+
+ON_GRID = {"error": 0.005, "incidence": 34, "heading": -10, "noise": "estimate", "noise_mask": (0, 0, 1)}
+
+
+def test_the_noise_of_means_of_cells_is_that_of_the_points_in_them(grid):
+    points, means = (package.observe(grid, **ON_GRID, reduce=reduce) for reduce in (None, "uniform:2"))
+    (track,), noise = means.observation.tracks, means.estimates["los"].best
+    assert (track.size, points.tracks[0].points) == (256, 1024)
+    assert noise == points.estimates["los"].best == track.noise
+    np.testing.assert_allclose(track.error, np.sqrt(noise.nugget / 4))
+    declared_later = package.observe(
+        grid, **{**ON_GRID, "noise": "exponential:1e-5,2000,2e-6", "noise_mask": None}, reduce="uniform:2"
+    )
+    np.testing.assert_allclose(declared_later.observation.tracks[0].error, np.sqrt(2e-6 / 4))
+
+
+def test_the_noise_of_points_is_not_estimated_from_means_whose_points_are_gone(grid, tmp_path):
+    package.observe(grid, tmp_path / "obs.nc", **{**ON_GRID, "noise": (), "noise_mask": None}, reduce="uniform:2")
+    with pytest.raises(QexpError, match="holds means of cells, from which the noise of points cannot be estimated"):
+        package.observe(tmp_path / "obs.nc", noise="estimate")

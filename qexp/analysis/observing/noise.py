@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qexp.errors import QexpError
@@ -31,13 +31,22 @@ class NoiseAsked:
     keep_errors: bool = False
 
 
-def with_noises(observation: Observation, asked: NoiseAsked) -> tuple[Observation, Mapping[str, NoiseEstimate]]:
-    """The observation with the noises asked for, and those of them that were estimated, by track. Raises QexpError."""
+def with_noises(
+    observation: Observation, asked: NoiseAsked, points: Callable[[], Mapping[str, Track]]
+) -> tuple[Observation, Mapping[str, NoiseEstimate]]:
+    """The observation with the noises asked for, and those of them that were estimated, by track.
+
+    points  gives some points of each track that holds means of cells: means have another semivariogram
+    Raises QexpError.
+    """
     radar = [track for track in observation.tracks if track.kind == "radar"]
     _require_use(asked, radar)
     words = asked.noise if len(asked.noise) != 1 else [*asked.noise] * len(radar)
     wanted = {track.name: word for track, word in zip(radar, words, strict=False)}
-    estimates = _estimates([track for track in radar if wanted.get(track.name) == ESTIMATE], asked)
+    unknown = [track for track in radar if wanted.get(track.name) == ESTIMATE]
+    if any(track.count is not None for track in unknown):
+        unknown = _with_points(unknown, points())
+    estimates = _estimates(unknown, asked)
     tracks = []
     for track in observation.tracks:
         word = wanted.get(track.name)
@@ -49,6 +58,17 @@ def with_noises(observation: Observation, asked: NoiseAsked) -> tuple[Observatio
             noise = estimates[track.name].best if word == ESTIMATE else declared(word)
             tracks.append(with_noise(track, noise, asked.keep_errors))
     return replace(observation, tracks=tuple(tracks)), estimates
+
+
+def _with_points(tracks: Sequence[Track], points: Mapping[str, Track]) -> list[Track]:
+    """The tracks with points in place of means of cells. Raises QexpError if they are not known any more."""
+    for track in tracks:
+        if track.count is not None and track.name not in points:
+            raise QexpError(
+                f"track '{track.name}' holds means of cells, from which the noise of points cannot be estimated; give "
+                "--noise estimate together with --reduce where the files are read, or declare the noise"
+            )
+    return [track if track.count is None else points[track.name] for track in tracks]
 
 
 def _require_use(asked: NoiseAsked, radar: Sequence[Track]) -> None:

@@ -14,7 +14,7 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import write_observation
 from qexp.observations.noise import NoiseEstimate
-from qexp.observations.observation import Observation, require_sound
+from qexp.observations.observation import Observation, Track, require_sound
 from qexp.observations.overlap import require_overlap
 from qexp.observations.projection import in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
@@ -76,7 +76,7 @@ def observe(
     require_sound(observation, _sources(readings))
     require_overlap(observation)
     # Before points are averaged: the means of cells have another semivariogram.
-    observation, estimates = with_noises(observation, noise)
+    observation, estimates = with_noises(observation, noise, lambda: _points(readings, observation))
     plan = Asked(**{name: asked.get(name) for name in REDUCING}).reduction
     if plan is not None:
         placed = plan.placed(observation.crs)
@@ -90,6 +90,13 @@ def observe(
         files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
     warnings += [_unbounded(name) for name, estimate in estimates.items() if not estimate.levels_off]
     return Observed(observation, [summary_of(track) for track in observation.tracks], warnings, files, estimates)
+
+
+def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:
+    """Points of the tracks that their readers have reduced, by name, in the system of the observation."""
+    drawn = {path: replace(one, tracks=(one.points(),)) for path, one in readings.items() if one.points is not None}
+    placed = in_one_system(drawn, observation.crs).tracks if drawn else ()
+    return {track.name: track for track in placed}
 
 
 def _unbounded(name: str) -> str:

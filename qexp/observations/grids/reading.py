@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from qexp.errors import QexpError
 from qexp.observations.grids.geometry import Direction, direction_of
 from qexp.observations.grids.open import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
 from qexp.observations.grids.raster import Raster
-from qexp.observations.grids.scene import Scene
+from qexp.observations.grids.scene import PIECE, Scene
 from qexp.observations.grids.wavelengths import metres_per_radian, wavelength_of
+from qexp.observations.observation import Track
+from qexp.observations.pixels import joined
 from qexp.observations.reading import METRES, Asked, Reading
 from qexp.observations.reduction import reduced
 
@@ -21,6 +25,8 @@ UNITS = {
 """Units as files write them → as here; without those that are a rate."""
 RADIANS = ("rad", "radian", "radians")
 LEAST_COHERENCE = 0.3
+SAMPLED = 50_000
+"""Pixels from which the noise of a grid is estimated that becomes means of cells."""
 
 
 def is_grid(path: Path) -> bool:
@@ -117,5 +123,17 @@ def reading_of(scene: Scene, asked: Asked) -> Reading:
     if largest is None:
         raise QexpError(f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are masked")
     plan = asked.reduction
-    track = scene.whole() if plan is None else reduced(scene, plan.placed(scene.field.layout.crs))
-    return Reading((track,), scene.field.layout.crs, scene.warnings(largest))
+    crs, warnings = scene.field.layout.crs, scene.warnings(largest)
+    if plan is None:
+        return Reading((scene.whole(),), crs, warnings)
+    return Reading((reduced(scene, plan.placed(crs)),), crs, warnings, lambda: _some_points(scene))
+
+
+def _some_points(scene: Scene) -> Track:
+    """Observed pixels, drawn at random with a fixed seed: some SAMPLED where all are observed."""
+    random, share = np.random.default_rng(0), min(SAMPLED / scene.window.size, 1.0)
+    drawn = []
+    for piece in scene.window.pieces(PIECE):
+        track = scene.track(piece)
+        drawn.append(track.kept(track.observed & (random.random(len(track.x)) < share)))
+    return joined(drawn)
