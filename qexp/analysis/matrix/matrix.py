@@ -172,7 +172,13 @@ def held_values(
     held = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in held and name not in on_axes]
     if missing:
-        raise QexpError(f"'{missing[0]}' varies but is not an axis; give it a value: --fix {missing[0]}=0")
+        medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
+        values = " ".join(f"--fix {name}={median + 0.0:.4g}" for name, median in medians.items())
+        which = ", ".join(f"'{name}'" for name in missing)
+        varies = (
+            "varies but is not an axis; give it a value" if len(missing) == 1 else "vary but are no axes; give values"
+        )
+        raise QexpError(f"{which} {varies}, for example the median: {values}")
     cells = int(np.prod([one.cells for one in grid], dtype=np.float64))
     if cells > LARGEST:
         raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")

@@ -42,7 +42,7 @@ def matrix_of(folder: Path) -> Figure:
     middle = {name: cells.sizes[name] // 2 for name in others}
     shown = cells.isel(middle)
     names = outputs_among(cells.data_vars)
-    where = ", ".join(f"{name} {cells[name].values[middle[name]]:.3g}" for name in others)
+    where = ", ".join(f"{name} {cells[name].values[middle[name]]:.3g} {unit(cells, name)}".rstrip() for name in others)
     return matrix_panels(
         {name: _panels(shown, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],

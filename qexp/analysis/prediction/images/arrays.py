@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -24,9 +25,11 @@ class NpyImages(ImageFile):
         self.paths, self._path = [path], path
         try:
             with path.open("rb") as file:
-                shape, _, dtype = _header(file)
-            require_numbers(dtype, str(path))
-            self._values: Values = np.load(path, mmap_mode="r") if 0 not in shape else np.empty(shape)
+                shape, self._fortran, self._dtype = _header(file)
+                self._start = file.tell()
+            require_numbers(self._dtype, str(path))
+            if path.stat().st_size < self._start + self._dtype.itemsize * math.prod(shape):
+                raise ValueError("it ends too early")
         except (OSError, ValueError, EOFError) as error:
             raise QexpError(f"{path} cannot be read as npy: {error}") from None
         self.shapes = {name: shape}
@@ -35,7 +38,14 @@ class NpyImages(ImageFile):
         return str(self._path)
 
     def read(self, name: str, samples: slice | None) -> Values:
-        return np.asarray(self._values if samples is None else self._values[samples])
+        shape = self.shapes[name]
+        if self._fortran:
+            mapped: Values = np.load(self._path, mmap_mode="r")
+            return np.asarray(mapped if samples is None else mapped[samples])
+        # Read, not mapped: what is mapped counts as memory of the process.
+        first, wanted = (0, shape) if samples is None else (samples.start, (samples.stop - samples.start, *shape[1:]))
+        offset = self._start + first * self._dtype.itemsize * math.prod(shape[1:])
+        return np.fromfile(self._path, self._dtype, math.prod(wanted), offset=offset).reshape(wanted)
 
 
 class NpzImages(ImageFile):
@@ -72,7 +82,7 @@ class NpzImages(ImageFile):
                     whole: Values = np.lib.format.read_array(file, allow_pickle=False)
                 return whole if samples is None else whole[samples]
             wanted = (samples.stop - samples.start, *shape[1:])
-            size = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+            size = dtype.itemsize * math.prod(shape[1:])
             stream = self._stream_at(name, samples.start, size)
             content = stream.read(size * wanted[0])
             self._streams[name] = (stream, samples.stop)

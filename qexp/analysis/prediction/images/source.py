@@ -11,23 +11,19 @@ from numpy.typing import NDArray
 
 from qexp.analysis.prediction.images.file import ImageFile, Shape, Values
 from qexp.analysis.prediction.images.opening import open_images
+from qexp.datasets.generated import mask_of
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError, some
-from qexp.quantities import alike, base_name, conversion
+from qexp.quantities import alike, conversion
 
 Array = NDArray[np.float32]
 
-MASK, NAME = "mask", "name"
+NAME = "name"
 
 CLOSE = 0.01
 """Largest relative difference of a pixel's size from the sizes in the training data."""
 
 Range = tuple[float, float]
-
-
-def mask_of(image: str) -> str:
-    """The variable that says which pixels of an image are seen: `mask_1` for `displacement_1`."""
-    return MASK + image[len(base_name(image)) :]
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,8 @@ class ImageLayout:
 
     @property
     def masks(self) -> list[str]:
-        return [name for name in self.inputs if base_name(name) == MASK]
+        of_all = {mask_of(name) for name in self.inputs}
+        return [name for name in self.inputs if name in of_all]
 
     @property
     def images(self) -> list[str]:
