@@ -29,7 +29,8 @@ class Panels:
 
     estimate: Array
     error: Array
-    relative_error: Array
+    relative_error: Array | None
+    """None for a quantity with a period, whose errors are not compared with its values."""
     spread: Array | None = None
 
 
@@ -69,16 +70,23 @@ def _draw_planes(
     words = name.replace("_", " ")
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
     extent = (*x_ends, *y_ends)
-    error_limit, relative_limit = _limit(panels.error), _limit(100 * panels.relative_error)
+    error_limit = _limit(panels.error)
     low, high = _range(panels.estimate)
-    shown: list[tuple[str, str, Array, str, float, float]] = [
+    shown: list[tuple[str, str, Array, str, float, float] | None] = [
         ("estimate", unit, panels.estimate, "viridis", low, high),
         ("error", unit, panels.error, "RdBu_r", -error_limit, error_limit),
-        ("relative error", "%", 100 * panels.relative_error, "RdBu_r", -relative_limit, relative_limit),
+        None,
     ]
+    if panels.relative_error is not None:
+        percent = 100 * panels.relative_error
+        shown[-1] = ("relative error", "%", percent, "RdBu_r", -_limit(percent), _limit(percent))
     if panels.spread is not None:
         shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, _limit(panels.spread)))
-    for axis, (what, of_unit, values, colours, least, most) in zip(row, shown, strict=False):
+    for axis, one in zip(row, shown, strict=False):
+        if one is None:
+            axis.set_axis_off()
+            continue
+        what, of_unit, values, colours, least, most = one
         image = axis.imshow(
             values.T, origin="lower", extent=extent, aspect="auto", cmap=colours, vmin=least, vmax=most,
             interpolation="nearest",
@@ -116,14 +124,17 @@ def _draw_lines(
 ) -> None:
     variable, centres, ends = axis_cells
     words, unit = name.replace("_", " "), units[name]
-    shown = [
+    shown: list[tuple[str, Array | None]] = [
         (f"estimated {label(name, unit)}", panels.estimate),
         (f"error of {words}" + (f" ({unit})" if unit else ""), panels.error),
-        (f"relative error of {words} (%)", 100 * panels.relative_error),
+        (f"relative error of {words} (%)", None if panels.relative_error is None else 100 * panels.relative_error),
     ]
     if panels.spread is not None:
         shown.append((f"standard deviation of {label(name, unit)}", panels.spread))
     for axis, (words_there, values) in zip(row, shown, strict=False):
+        if values is None:
+            axis.set_axis_off()
+            continue
         axis.plot(centres, values, color=COLOURS[0])
         if words_there.startswith("estimated") and variable == name:
             axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
@@ -184,7 +195,7 @@ def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
-        bar.set_label(f"{output.replace('_', ' ')}: relative error (%)")
+        bar.set_label(f"{output.replace('_', ' ')}: {_relative(first, output)}")
     made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made
 
@@ -196,10 +207,15 @@ def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], varia
             axis.plot(table[variable].values, 100 * table[f"{output}_relative_error"].values, color=colour, label=name)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         axis.set_xlabel(f"true {label(variable, _unit(next(iter(tables.values()))[variable]))}")
-        axis.set_ylabel(f"{output.replace('_', ' ')}: relative error (%)")
+        axis.set_ylabel(f"{output.replace('_', ' ')}: {_relative(next(iter(tables.values())), output)}")
         axis.legend(fontsize=sized(8), frameon=False)
     made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made
+
+
+def _relative(table: Any, output: str) -> str:
+    """What the relative errors of an output are, for a label."""
+    return "error (% of half a turn)" if "period" in table[f"{output}_relative_error"].attrs else "relative error (%)"
 
 
 def _unit(values: Any) -> str:

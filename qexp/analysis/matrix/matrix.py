@@ -194,12 +194,15 @@ def estimate_cells(
     seeds: Seeds,
     device: torch.device,
 ) -> dict[str, tuple[Array, Array]]:
-    """output → true values (cell,) and estimates (repeat, cell), cells in the order of the axes, the last fastest."""
+    """output → true values (cell,) and estimates (repeat, cell), cells in the order of the axes, the last fastest.
+
+    Estimates are NaN in cells whose values are together impossible, such as of a source that breaks the surface.
+    """
     shape = tuple(one.cells for one in grid)
     cells = int(np.prod(shape))
     outputs = model.network.outputs
     true = {name: np.empty(cells) for name in outputs}
-    estimates = {name: np.empty((repeats, cells)) for name in outputs}
+    estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
     source = source.holding(held)
     for repeat in range(repeats):
         random = seeds.torch(device, "matrix", repeat)
@@ -207,9 +210,12 @@ def estimate_cells(
             block = slice(start, min(start + BLOCK, cells))
             indices = np.unravel_index(np.arange(block.start, block.stop), shape)
             values = {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}
-            samples = source.observe(values, random)
-            made = model.estimate(samples)
             for name in outputs:
-                estimates[name][repeat, block] = made[name][:, 0].cpu().numpy()
                 true[name][block] = values[name] if name in values else held[name]
+            possible = source.possible(values, block.stop - block.start)
+            if not possible.any():
+                continue
+            made = model.estimate(source.observe({name: of[possible] for name, of in values.items()}, random))
+            for name in outputs:
+                estimates[name][repeat, block][possible] = made[name][:, 0].cpu().numpy()
     return {name: (true[name], estimates[name]) for name in outputs}

@@ -14,6 +14,7 @@ from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.estimates import outputs_among
 from qexp.limits import limits_of
+from qexp.metrics.periodic import nearest
 from qexp.quantities import Quantities, Quantity, quantity
 from qexp.runs.record.directory import RunDirectory
 
@@ -33,7 +34,10 @@ def matrix_table(
     seed: int,
     quantities: Quantities,
 ) -> xarray.Dataset:
-    """One variable per output and kind of value, over the axes."""
+    """One variable per output and kind of value, over the axes.
+
+    Estimates of a quantity with a period, such as a strike, are moved by whole periods to the nearest of the true value.
+    """
     import xarray
 
     limits = limits_of(directory.spec())
@@ -46,28 +50,31 @@ def matrix_table(
     variables: dict[str, Any] = {}
     for name, (truth, made) in estimates.items():
         of = quantity(name, quantities)
-        mean = made.mean(0)
-        errors = made - truth
+        near = nearest(made, truth, of.period)
+        mean, errors = near.mean(0), near - truth
+        scale, of_what = (np.abs(truth), "true value") if of.period is None else (of.period / 2, "half a period")
         with np.errstate(divide="ignore", invalid="ignore"):
             kinds = {
                 "estimate": (mean, "estimate of: ", of.unit),
                 "error": (mean - truth, "estimate minus true value of: ", of.unit),
-                "relative_error": ((mean - truth) / np.abs(truth), "error over true value of: ", "1"),
+                "relative_error": ((mean - truth) / scale, f"error over {of_what} of: ", "1"),
             }
             if repeats > 1:
                 kinds |= {
                     "mean": (mean, "mean over noise realisations of the estimate of: ", of.unit),
                     "bias": (errors.mean(0), "mean error over noise realisations of: ", of.unit),
                     "standard_deviation": (
-                        made.std(0, ddof=1),
+                        near.std(0, ddof=1),
                         "standard deviation over noise realisations of the estimate of: ",
                         of.unit,
                     ),
                 }
         for kind, (values, words, unit) in kinds.items():
-            attributes = {"long_name": words + of.description, "units": unit}
+            attributes: dict[str, Any] = {"long_name": words + of.description, "units": unit}
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
+            if of.period is not None:
+                attributes["period"] = of.period
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",

@@ -62,6 +62,6 @@ def _panels(shown: xarray.Dataset, output: str) -> Panels:
     return Panels(
         shown[estimate_of(output)].values,
         shown[f"{output}_error"].values,
-        shown[f"{output}_relative_error"].values,
+        None if "period" in shown[f"{output}_error"].attrs else shown[f"{output}_relative_error"].values,
         shown[spread].values if spread in shown else None,
     )
