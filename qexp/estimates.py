@@ -10,6 +10,9 @@ SPREAD = "_spread"
 """Standard deviation over the networks of an ensemble."""
 
 
+PERIOD = "period"
+"""Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its period, in its unit."""
+
 SALIENCY = "_saliency"
 """Mean over test samples of input times gradient, and with `MAGNITUDE` of its absolute value."""
 

@@ -7,17 +7,23 @@ from typing import Any
 
 from qexp.did_you_mean import suggestion
 from qexp.metrics.built_in import asked_for
-from qexp.metrics.metric import Metric
+from qexp.metrics.metric import Metric, Metrics
+from qexp.metrics.periodic import with_period
 from qexp.spec.finding import Finding
+from qexp.spec.kinds import kind_of
 from qexp.tables import Tables
 
 Document = dict[str, Any]
 
 
-def metrics_of(spec: Document, tables: Tables) -> dict[str, dict[str, Metric]]:
-    """output → the metrics that are reported of it."""
+def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
+    """output → the metrics that are reported of it; errors of angles are taken by the shorter way round."""
+    periods = kind_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
     return {
-        output: {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))}
+        output: with_period(
+            {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))},
+            periods.get(output),
+        )
         for output in spec["outputs"]
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,10 @@ def matrix(
     record = files.read_json(folder / "record.json")
     rows = [[name, number(error), record["units"][name]] for name, error in record["mean_absolute_error"].items()]
     print_table(["output", "mean |error|", "unit"], rows, right=["mean |error|"])
+    if record.get("left_out"):
+        cells = math.prod(table.sizes[name] for name in record["axes"])
+        why = f": {record['why_left_out']}" if record["why_left_out"] else ""
+        message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
     made = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(made) > 1 else "matrix:")
     for path in made:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.estimates import estimate_of, outputs_among
+from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.canvas import COLOURS, figure, sized
 from qexp.quantities import label
 
@@ -215,7 +215,7 @@ def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], varia
 
 def _relative(table: Any, output: str) -> str:
     """What the relative errors of an output are, for a label."""
-    return "error (% of half a turn)" if "period" in table[f"{output}_relative_error"].attrs else "relative error (%)"
+    return "error (% of half a turn)" if PERIOD in table[f"{output}_relative_error"].attrs else "relative error (%)"
 
 
 def _unit(values: Any) -> str:

@@ -75,6 +75,7 @@ def matrix(
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
         estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
+    left_out = _left_out(estimates, source, grid, held)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
 
     folder = directory.matrices / name
@@ -82,7 +83,7 @@ def matrix(
     files.write_bytes(folder / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
     if npy:
         write_npy(table, folder)
-    record = _record(directory, name, grid, held, repeats, seed)
+    record = {**_record(directory, name, grid, held, repeats, seed), **left_out}
     record["mean_absolute_error"] = {
         output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
     }
@@ -93,6 +94,26 @@ def matrix(
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder
+
+
+def _left_out(
+    estimates: Mapping[str, tuple[Array, Array]],
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+) -> dict[str, Any]:
+    """The number of cells that are impossible, and why, for the record; nothing if there are none.
+
+    Raises QexpError if all are.
+    """
+    _, of_cells = next(iter(estimates.values()))
+    cells = np.flatnonzero(np.isnan(of_cells).all(axis=0))
+    if not len(cells):
+        return {}
+    why = source.holding(held).why_not(_values_at(grid, cells))
+    if len(cells) == of_cells.shape[1]:
+        raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
+    return {"left_out": len(cells), "why_left_out": why}
 
 
 def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
@@ -208,8 +229,7 @@ def estimate_cells(
         random = seeds.torch(device, "matrix", repeat)
         for start in range(0, cells, BLOCK):
             block = slice(start, min(start + BLOCK, cells))
-            indices = np.unravel_index(np.arange(block.start, block.stop), shape)
-            values = {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}
+            values = _values_at(grid, np.arange(block.start, block.stop))
             for name in outputs:
                 true[name][block] = values[name] if name in values else held[name]
             possible = source.possible(values, block.stop - block.start)
@@ -219,3 +239,9 @@ def estimate_cells(
             for name in outputs:
                 estimates[name][repeat, block][possible] = made[name][:, 0].cpu().numpy()
     return {name: (true[name], estimates[name]) for name in outputs}
+
+
+def _values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, Array]:
+    """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
+    indices = np.unravel_index(cells, tuple(one.cells for one in grid))
+    return {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}

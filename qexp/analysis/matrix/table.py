@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
-from qexp.estimates import outputs_among
+from qexp.estimates import PERIOD, outputs_among
 from qexp.limits import limits_of
 from qexp.metrics.periodic import nearest
 from qexp.quantities import Quantities, Quantity, quantity
@@ -36,7 +36,7 @@ def matrix_table(
 ) -> xarray.Dataset:
     """One variable per output and kind of value, over the axes.
 
-    Estimates of a quantity with a period, such as a strike, are moved by whole periods to the nearest of the true value.
+    Estimates of an angle that repeats, such as a strike, are moved by whole periods to the nearest of the true value.
     """
     import xarray
 
@@ -74,7 +74,7 @@ def matrix_table(
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             if of.period is not None:
-                attributes["period"] = of.period
+                attributes[PERIOD] = of.period
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from qexp import files
-from qexp.estimates import estimate_of
+from qexp.estimates import PERIOD, estimate_of
 from qexp.limits import NO_LIMITS
 from qexp.models.inversion import Inversion
 from qexp.quantities import Quantities, quantity
@@ -35,12 +36,13 @@ def write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor],
     for name, values in test.items():
         if values.dim() == 2:
             of = quantity(name, quantities)
-            attributes = {"units": of.unit, "long_name": of.description}
+            attributes: dict[str, Any] = {"units": of.unit, "long_name": of.description}
             variables[name] = ("sample", values[:, 0].cpu().numpy(), attributes)
             if name in estimates:
                 limits, made = model.limits.get(name, NO_LIMITS), estimates[name][:, 0]
                 words = {"long_name": f"estimate of: {of.description}", **described(name, limits, of.unit, [made])}
-                variables[estimate_of(name)] = ("sample", made, {**attributes, **words})
+                turn = {} if of.period is None else {PERIOD: of.period}
+                variables[estimate_of(name)] = ("sample", made, {**attributes, **words, **turn})
     count = len(next(iter(test.values())))
     table = xarray.Dataset(variables, {"sample": np.arange(count)}, {"run": directory.name, "part": directory.part})
     directory.results.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp import files
-from qexp.estimates import estimate_of, outputs_among
+from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.matrix import Panels, matrix_panels
 from qexp.runs.figures.sources import MissingNumbersError, Pictures, missing, table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
@@ -62,6 +62,6 @@ def _panels(shown: xarray.Dataset, output: str) -> Panels:
     return Panels(
         shown[estimate_of(output)].values,
         shown[f"{output}_error"].values,
-        None if "period" in shown[f"{output}_error"].attrs else shown[f"{output}_relative_error"].values,
+        None if PERIOD in shown[f"{output}_error"].attrs else shown[f"{output}_relative_error"].values,
         shown[spread].values if spread in shown else None,
     )

@@ -104,6 +104,10 @@ class GeneratedSpecs(SpecKind):
         quantities = of_dataset(dataset, quantities)
         return {name: quantity(name, quantities).unit for name in names}
 
+    def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
+        periods = {name: quantity(name, of_dataset(dataset, quantities)).period for name in names}
+        return {name: period for name, period in periods.items() if period is not None}
+
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
         return {

@@ -83,6 +83,10 @@ class SpecKind(ABC):
         """Units of variables of a resolved dataset."""
         return {name: dataset["units"].get(name, "") for name in names}
 
+    def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
+        """Variables of a resolved dataset whose values repeat, such as angles → their period, in their unit."""
+        return {}
+
     def trouble_with(self, evaluation: Path) -> str | None:
         """Why the existing file `evaluated_by` cannot be used; None if it can."""
         import h5py

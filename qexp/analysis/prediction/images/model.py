@@ -58,9 +58,15 @@ def image_model(directory: RunDirectory, device: str = "auto") -> ImageModel:
 
 def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
     units = {name: quantity(name, source.quantities).unit for name in network.inputs}
-    layout = ImageLayout(dict(network.inputs), units)
-    made = source.generator.images(source.variables)
-    return ImageLayout(layout.inputs, units, {name: _pixels(source, name) for name in layout.images if name in made})
+    images = [name for name in network.inputs if name in source.generator.images(source.variables)]
+    on_grids = [name for name in images if source.view(name).points is None]
+    masks = {name: source.view(name).mask((source.height, source.width)) for name in images}
+    return ImageLayout(
+        inputs=dict(network.inputs),
+        units=units,
+        pixels={name: _pixels(source, name) for name in on_grids},
+        hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
+    )
 
 
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:

@@ -36,6 +36,8 @@ class ImageLayout:
     """Input → its unit."""
     pixels: Mapping[str, tuple[Range, Range]] = field(default_factory=dict)
     """Image → least and greatest width, and height, of its pixels in the training data [m]."""
+    hidden: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Image → (height, width), which pixels no sample of the training data shows: they are hidden here, too."""
 
     @property
     def masks(self) -> list[str]:
@@ -216,17 +218,18 @@ class ImageSource:
         empty = np.zeros(stop - start, np.bool_)
         for image in self._layout.images:
             values = self._values(image, start, stop)
-            gaps = ~np.isfinite(values)
+            gaps, hidden = ~np.isfinite(values), self._layout.hidden.get(image, np.zeros((1, 1), np.bool_))
             mask = mask_of(image)
             if mask in self._read:
                 gaps |= self._unseen(mask, start, stop)
+            if mask not in self._layout.inputs:
+                unmasked += (gaps & ~hidden).sum(axis=(1, 2, 3))
+            gaps |= hidden
             missing += gaps.sum(axis=(1, 2, 3))
             empty |= gaps.all(axis=(1, 2, 3))
             values[gaps] = 0
             inputs[image] = values
-            if mask not in self._layout.inputs:
-                unmasked += gaps.sum(axis=(1, 2, 3))
-            else:
+            if mask in self._layout.inputs:
                 inputs[mask] = np.asarray(~gaps.any(axis=1, keepdims=True), np.float32)
         for name in self._layout.needed:
             if name not in inputs:
