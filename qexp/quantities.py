@@ -158,9 +158,17 @@ def _in_degrees(angle: Quantity) -> Quantity:
     )
 
 
+_OF_A_SOURCE = re.compile(r"([A-Za-z]\w*)\.([A-Za-z]\w*)")
+
+
+def in_words(variable: str) -> str:
+    """A variable for readers: `delta volume`, and `chamber delta volume` for `chamber.delta_volume`."""
+    return _OF_A_SOURCE.sub(r"\1 \2", variable).replace("_", " ")
+
+
 def label(variable: str, unit: str) -> str:
     """Name and unit for an axis: `depth (km)`."""
-    words = variable.replace("_", " ")
+    words = in_words(variable)
     return f"{words} ({unit})" if unit else words
 
 

@@ -201,7 +201,7 @@ def axes(texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
     """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
     read: dict[str, tuple[float, float, int]] = {}
     for text in texts:
-        match = re.fullmatch(r"(?P<name>[A-Za-z_]\w*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
+        match = re.fullmatch(r"(?P<name>[A-Za-z_][\w.]*)=(?P<low>[^:]+):(?P<high>[^:]+):(?P<cells>\d+)", text)
         try:
             if match is None:
                 raise ValueError

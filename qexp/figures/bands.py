@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
 from qexp.figures.wrapping import wrapped
-from qexp.quantities import typeset
+from qexp.quantities import in_words, typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
             _draw(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
         _describe(axis, list(tables.values()))
         axis.set_ylabel(f"loss ({loss})" if output is None else _error_of(typeset(units.get(output, ""))))
-        axis.set_title(f"{(output or 'loss').replace('_', ' ')}, validation", fontsize=sized(10))
+        axis.set_title(f"{in_words(output or 'loss')}, validation", fontsize=sized(10))
     handles, labels = axes[0][0].get_legend_handles_labels()
     made.legend(
         handles, [wrapped(label, WRAPPED) for label in labels],

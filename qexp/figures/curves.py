@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qexp.figures.canvas import COLOURS, TITLE, legend, marked, panels, plain_numbers, sized, whole_numbers
-from qexp.quantities import typeset
+from qexp.quantities import in_words, typeset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def learning_curves(
     for axis, output in zip(axes[1:], outputs, strict=True):
         unit = typeset(units.get(output, ""))
         axis.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
-        axis.set_title(f"{output.replace('_', ' ')}, validation", fontsize=sized(10), y=TITLE)
+        axis.set_title(f"{in_words(output)}, validation", fontsize=sized(10), y=TITLE)
     for axis in axes:
         axis.set_xlabel("epoch")
         whole_numbers(axis.xaxis)

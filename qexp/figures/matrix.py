@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.canvas import COLOURS, figure, sized
-from qexp.quantities import label
+from qexp.figures.wrapping import wrapped
+from qexp.quantities import DEGREE, in_words, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+
+CHARACTERS = 42
+"""Characters of the title above each column of panels."""
 
 Array = NDArray[np.float64]
 AxisCells = tuple[str, Array, tuple[float, float]]
@@ -40,11 +45,13 @@ def matrix_panels(
     units: Mapping[str, str],
     held_out: Mapping[str, Sequence[tuple[float, float]]],
     title: str,
+    blank: str = "",
 ) -> Figure:
     """A row per output: estimate, error, relative error, and the spread over noise, if given.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
+    blank     why some cells have no values
     """
     columns = 3 + any(panels.spread is not None for panels in outputs.values())
     made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
@@ -54,7 +61,10 @@ def matrix_panels(
         else:
             _draw_lines(row, name, panels, axes[0], units, held_out)
     outlined = any(name in held_out for name, _, _ in axes)
-    made.suptitle(f"{title}{' (outlined: values held out for test)' if outlined else ''}", fontsize=sized(11))
+    marked = "outlined" if len(axes) == 2 else "shaded"
+    notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
+    whole = title + (f" ({'; '.join(notes)})" if notes else "")
+    made.suptitle(wrapped(whole, CHARACTERS * columns), fontsize=sized(11))
     return made
 
 
@@ -67,7 +77,7 @@ def _draw_planes(
     held_out: Mapping[str, Any],
 ) -> None:
     unit = units[name]
-    words = name.replace("_", " ")
+    words = in_words(name)
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
     extent = (*x_ends, *y_ends)
     error_limit = _limit(panels.error)
@@ -98,6 +108,8 @@ def _draw_planes(
         axis.set_xlabel(f"true {label(x_name, units[x_name])}")
         axis.set_ylabel(f"true {label(y_name, units[y_name])}")
         axis.spines[["top", "right"]].set_visible(True)
+        _tick_turns(axis.xaxis, units[x_name])
+        _tick_turns(axis.yaxis, units[y_name])
         _outline(axis, held_out.get(x_name), held_out.get(y_name), x_ends, y_ends)
 
 
@@ -123,7 +135,7 @@ def _draw_lines(
     held_out: Mapping[str, Any],
 ) -> None:
     variable, centres, ends = axis_cells
-    words, unit = name.replace("_", " "), units[name]
+    words, unit = in_words(name), units[name]
     shown: list[tuple[str, Array | None]] = [
         (f"estimated {label(name, unit)}", panels.estimate),
         (f"error of {words}" + (f" ({unit})" if unit else ""), panels.error),
@@ -145,6 +157,15 @@ def _draw_lines(
         axis.set_xlim(*ends)
         axis.set_xlabel(f"true {label(variable, units[variable])}")
         axis.set_ylabel(words_there)
+        _tick_turns(axis.xaxis, units[variable])
+
+
+def _tick_turns(axis: Axis, unit: str) -> None:
+    """Ticks of an axis of degrees, at parts of a turn such as 30 or 90."""
+    if unit == DEGREE:
+        from matplotlib.ticker import MaxNLocator
+
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
 
 
 def _limit(values: Array) -> float:
@@ -195,7 +216,7 @@ def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
-        bar.set_label(f"{output.replace('_', ' ')}: {_relative(first, output)}")
+        bar.set_label(f"{in_words(output)}: {_relative(first, output)}")
     made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made
 
@@ -207,7 +228,7 @@ def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], varia
             axis.plot(table[variable].values, 100 * table[f"{output}_relative_error"].values, color=colour, label=name)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         axis.set_xlabel(f"true {label(variable, _unit(next(iter(tables.values()))[variable]))}")
-        axis.set_ylabel(f"{output.replace('_', ' ')}: {_relative(next(iter(tables.values())), output)}")
+        axis.set_ylabel(f"{in_words(output)}: {_relative(next(iter(tables.values())), output)}")
         axis.legend(fontsize=sized(8), frameon=False)
     made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made

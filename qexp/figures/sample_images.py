@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qexp.figures.canvas import sized, titled
 from qexp.figures.fields import Extent
 from qexp.figures.panel_grid import panel_grid
-from qexp.quantities import base_name, label
+from qexp.quantities import base_name, in_words, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], titl
         for name, axis in zip(names, of_sample, strict=True):
             image = _draw(axis, sample.images[name], sample.extents[name], scale)
             heading = _lines(sample.values) if axis is of_sample[0] else [""] * len(_lines(sample.values))
-            axis.set_title("\n".join([*heading, *([name.replace("_", " ")] * (len(names) > 1))]), fontsize=sized(8))
+            axis.set_title("\n".join([*heading, *([in_words(name)] * (len(names) > 1))]), fontsize=sized(8))
             if axes.index(axis) % columns == 0:
                 axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=sized(8))
         _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))

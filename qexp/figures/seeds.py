@@ -10,7 +10,7 @@ import numpy as np
 
 from qexp.figures.canvas import COLOURS, figure, plain_numbers, sized
 from qexp.figures.wrapping import wrapped
-from qexp.quantities import typeset
+from qexp.quantities import in_words, typeset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +69,7 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         unit = typeset(units.get(output, ""))
         axis.set_xlabel("mean absolute error" + (f" ({unit})" if unit else ""))
-        axis.set_title(f"{output.replace('_', ' ')}, test", fontsize=sized(10))
+        axis.set_title(f"{in_words(output)}, test", fontsize=sized(10))
     for axis in axes[0][1:]:
         axis.set_yticklabels([])
     made.suptitle("dots: seeds; diamond and line: mean and its 95 % interval (Student)", fontsize=sized(9))

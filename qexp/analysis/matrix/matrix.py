@@ -88,7 +88,7 @@ def matrix(
         output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
     }
     record["units"] = {
-        variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates]
+        variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates, *held]
     }
     record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables, workspace))
     files.write_json(folder / MATRIX_RECORD, record)

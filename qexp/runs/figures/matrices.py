@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qexp import files
 from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.matrix import Panels, matrix_panels
+from qexp.quantities import in_words
 from qexp.runs.figures.sources import MissingNumbersError, Pictures, missing, table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
@@ -42,13 +43,18 @@ def matrix_of(folder: Path) -> Figure:
     middle = {name: cells.sizes[name] // 2 for name in others}
     shown = cells.isel(middle)
     names = outputs_among(cells.data_vars)
-    where = ", ".join(f"{name} {cells[name].values[middle[name]]:.3g} {unit(cells, name)}".rstrip() for name in others)
+    held = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
+    held |= {name: cells[name].values[middle[name]] for name in others}
+    where = ", ".join(
+        f"{in_words(name)} {of:.3g} {record['units'].get(name, '')}".rstrip() for name, of in held.items()
+    )
     return matrix_panels(
         {name: _panels(shown, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
         {name: [_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
+        record.get("why_left_out", ""),
     )
 
 
