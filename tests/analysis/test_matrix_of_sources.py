@@ -24,7 +24,7 @@ DATASET = {
         "dike.x": 0, "dike.y": 0, "dike.length": 4, "dike.width": 2, "dike.dip": 90, "dike.strike_slip": 0,
         "dike.dip_slip": 0, "chamber.x": 1, "chamber.y": 0, "chamber.delta_volume": 1, "noise": 0.001,
     },
-    "varyings": dict.fromkeys(("dike.strike", "dike.depth", "dike.opening", "chamber.depth"), [[0.4, 0.5]]),
+    "varyings": {name: [[0.4, 0.5]] for name in ("dike.strike", "dike.depth", "dike.opening", "chamber.depth")},
     "distributions": {
         name: {"type": "uniform", "parameters": {"a": low, "b": high}}
         for name, low, high in (
@@ -52,7 +52,8 @@ def root(root: Path) -> None:
     experience = {
         "model": "dike", "dataset": "dike", "inputs": ["displacement"], "outputs": OUTPUTS, "split": [0.7, 0.3],
         "sizes": [64, 16, 16], "epochs": 1, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-3,
-        "losses": dict.fromkeys(OUTPUTS, "mse"), "transforms": {"dike.strike": {"type": "scale", "parameters": {"typical": 100}}},
+        "losses": dict.fromkeys(OUTPUTS, "mse"),
+        "transforms": {"dike.strike": {"type": "scale", "parameters": {"typical": 100}}},
     }  # fmt: skip
     specs.write("experience", experience, "dike")
     package.run("dike", device="cpu", workspace=root)
@@ -88,7 +89,7 @@ def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counte
     arguments = ["matrix", "--run", "dike_0", "--dataset", "dike", "--workspace", str(root)]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     with drawing():
-        code, stdout, stderr = call(*arguments, "--axis", "dike.strike=0:360:4", "--axis", "dike.depth=0:4:8", *fixed)
+        code, _, stderr = call(*arguments, "--axis", "dike.strike=0:360:4", "--axis", "dike.depth=0:4:8", *fixed)
     assert code == 0, stderr
     # The upper edge of a vertical dike of 2 km lies at the surface at a depth of 1 km.
     assert "8 of 32 cells are left out: the source 'dike' must " in stderr
@@ -102,7 +103,7 @@ def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counte
     assert record["left_out"] == 8
     assert np.isfinite(list(record["mean_absolute_error"].values())).all()
     assert (folder / "matrix.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(QexpError, match="no cell has an estimate: the source 'dike' must .* choose other axes"):
+    with pytest.raises(QexpError, match=r"no cell has an estimate: the source 'dike' must .* choose other axes"):
         package.matrix(
             "dike_0", "dike", axes={"dike.depth": (0.1, 0.9, 3)}, fixed={**FIXED, "dike.strike": 1}, workspace=root
         )

@@ -45,9 +45,8 @@ def matrix_of(folder: Path) -> Figure:
     names = outputs_among(cells.data_vars)
     held = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
     held |= {name: cells[name].values[middle[name]] for name in others}
-    where = ", ".join(
-        f"{in_words(name)} {of:.3g} {record['units'].get(name, '')}".rstrip() for name, of in held.items()
-    )
+    units = record["units"]
+    where = ", ".join(f"{in_words(name)} {of:.3g} {units.get(name, '')}".rstrip() for name, of in held.items())
     return matrix_panels(
         {name: _panels(shown, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
