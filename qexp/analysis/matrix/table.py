@@ -49,32 +49,9 @@ def matrix_table(
     }
     variables: dict[str, Any] = {}
     for name, (truth, made) in estimates.items():
-        of = quantity(name, quantities)
-        near = nearest(made, truth, of.period)
-        mean, errors = near.mean(0), near - truth
-        scale, of_what = (np.abs(truth), "true value") if of.period is None else (of.period / 2, "half a period")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            kinds = {
-                "estimate": (mean, "estimate of: ", of.unit),
-                "error": (mean - truth, "estimate minus true value of: ", of.unit),
-                "relative_error": ((mean - truth) / scale, f"error over {of_what} of: ", "1"),
-            }
-            if repeats > 1:
-                kinds |= {
-                    "mean": (mean, "mean over noise realisations of the estimate of: ", of.unit),
-                    "bias": (errors.mean(0), "mean error over noise realisations of: ", of.unit),
-                    "standard_deviation": (
-                        near.std(0, ddof=1),
-                        "standard deviation over noise realisations of the estimate of: ",
-                        of.unit,
-                    ),
-                }
-        for kind, (values, words, unit) in kinds.items():
-            attributes: dict[str, Any] = {"long_name": words + of.description, "units": unit}
+        for kind, (values, attributes) in _kinds(truth, made, quantity(name, quantities)).items():
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
-            if of.period is not None:
-                attributes[PERIOD] = of.period
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",
@@ -86,6 +63,35 @@ def matrix_table(
         **{f"fixed_{name}": number for name, number in held.items()},
     }
     return xarray.Dataset(variables, coordinates, about)
+
+
+def _kinds(truth: Array, made: Array, of: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
+    """Kind of value → the values of an output in each cell, and its attributes.
+
+    truth  (cell,)
+    made   (repeat, cell) estimates
+    """
+    near = nearest(made, truth, of.period)
+    mean, errors = near.mean(0), near - truth
+    scale, of_what = (np.abs(truth), "true value") if of.period is None else (of.period / 2, "half a period")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kinds = {
+            "estimate": (mean, "estimate of: ", of.unit),
+            "error": (mean - truth, "estimate minus true value of: ", of.unit),
+            "relative_error": ((mean - truth) / scale, f"error over {of_what} of: ", "1"),
+        }
+    if len(made) > 1:
+        over = "over noise realisations"
+        kinds |= {
+            "mean": (mean, f"mean {over} of the estimate of: ", of.unit),
+            "bias": (errors.mean(0), f"mean error {over} of: ", of.unit),
+            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of: ", of.unit),
+        }
+    turn = {} if of.period is None else {PERIOD: of.period}
+    return {
+        kind: (values, {"long_name": words + of.description, "units": unit, **turn})
+        for kind, (values, words, unit) in kinds.items()
+    }
 
 
 def _attributes(of: Quantity, words: str) -> dict[str, str]:
