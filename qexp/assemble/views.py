@@ -105,6 +105,8 @@ def _points(given: str | list[list[float]], files: ViewFiles) -> Tensor:
     places = read_points(files.find(given)) if isinstance(given, str) else np.asarray(given, dtype=np.float64)
     if places.shape[1] != 2:
         raise TableError(f"a point has two columns, x and y in km, but '{given}' has {places.shape[1]}")
+    if not np.isfinite(places).all():
+        raise TableError(f"point {int(np.argmin(np.isfinite(places).all(axis=1)))} is not finite")
     return torch.from_numpy(places * QUANTITIES["x"].si_factor)
 
 

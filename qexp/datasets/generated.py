@@ -170,10 +170,12 @@ class GeneratedDataset:
     def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
         """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.
 
-        `random` draws the noise; the samples are made on its device.
+        `random` draws the noise; the samples are made on its device. Raises DatasetError for impossible values.
         """
         device = random.device
         count = len(next(iter(values.values())))
+        if not self.possible(values, count).all():
+            raise DatasetError([((), f"no such source: {self.why_not(values)}")])
         known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
         known |= {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
         si = {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
@@ -219,13 +221,22 @@ class GeneratedDataset:
         The other varying variables have their medians, the noise too; C is the covariance of the noise between pixels,
         but for a factor.
         """
-        held = {**self.fixed, **{name: float(value[0]) for name, value in self._quantiles(0.5).items()}}
+        held = self._medians(variable)
         level = held.get("noise", 0.0)
-        del held[variable]
         made = self.without_noise().holding(held).observe({variable: values}, torch.Generator())[image]
         si = {name: torch.tensor([self._in_si(name, value)]) for name, value in held.items()}
         filtered = self.noise.without_correlation(image, made[:, 0], self.layout(image, si), level)
         return made, filtered[:, None]
+
+    def trouble_with_templates(self, variable: str, values: np.ndarray) -> str:
+        """Why there are no such `templates`: the requirements that their sources do not meet; empty if they do."""
+        return self.holding(self._medians(variable)).why_not({variable: values})
+
+    def _medians(self, variable: str) -> dict[str, float]:
+        """The fixed values, and the medians of those that vary, without those of one variable."""
+        held = {**self.fixed, **{name: float(value[0]) for name, value in self._quantiles(0.5).items()}}
+        del held[variable]
+        return held
 
     def layouts(self) -> dict[str, Layout]:
         """The layout of every image that noise is added to, in two samples, which differ in all that varies."""

@@ -85,10 +85,12 @@ def _from_geotiff(path: Path, name: str) -> Array:
 def _from_text(path: Path, name: str) -> Array:
     text = path.read_text(encoding="utf-8-sig")
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    separator = "," if lines and "," in lines[0] else None
+    if not lines:
+        raise TableError(f"{path} is empty; it must hold a row per point")
+    separator = "," if "," in lines[0] else None
     try:
         list(map(float, lines[0].split(separator)))
-    except (ValueError, IndexError):
+    except ValueError:
         lines = lines[1:]  # the names of the columns
     values: Array = np.loadtxt(lines, delimiter=separator, ndmin=2)
     return values

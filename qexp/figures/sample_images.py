@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from qexp.quantities import base_name, in_words, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 Array = NDArray[np.floating]
 Scale = tuple[float, float]
@@ -36,18 +36,23 @@ SIGNED = 0.2
 ALIKE = 4.0
 """Factor between the largest and the smallest of the images' extremes up to which they share a colour scale."""
 
+SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
+"""Area of the mark of one of very many scattered points, and what is shared by all of them [point²]."""
+
 CHARACTERS = 36
 """Largest number of characters of a line above a panel."""
 
 
 @dataclass(frozen=True)
 class ImageSample:
-    """The images of one sample: name → (y, x), y ascending."""
+    """The images of one sample: name → (y, x), y ascending; of scattered points (point,), of stations (3, point)."""
 
     values: Sequence[str]
     """What made them, such as `depth 1.2 km`."""
     images: Mapping[str, Array]
     extents: Mapping[str, Extent]
+    positions: Mapping[str, Array] = field(default_factory=dict)
+    """Name of scattered points or of stations → (point, 2), x and y in the unit of the extents."""
 
 
 def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], title: str) -> Figure:
@@ -68,7 +73,9 @@ def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], titl
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, axis in zip(names, of_sample, strict=True):
-            image = _draw(axis, sample.images[name], sample.extents[name], scale)
+            image = _draw(
+                axis, sample.images[name], sample.extents[name], scale, sample.positions.get(name), units[name]
+            )
             heading = _lines(sample.values) if axis is of_sample[0] else [""] * len(_lines(sample.values))
             axis.set_title("\n".join([*heading, *([in_words(name)] * (len(names) > 1))]), fontsize=sized(8))
             if axes.index(axis) % columns == 0:
@@ -102,17 +109,40 @@ def _scales(ends: Sequence[Scale]) -> list[Scale]:
     return list(ends)
 
 
-def _draw(axis: Axes, values: Array, where: Extent, limits: Scale) -> AxesImage:
+def _draw(
+    axis: Axes, values: Array, where: Extent, limits: Scale, positions: Array | None, unit: str
+) -> ScalarMappable:
     axis.tick_params(labelsize=sized(7))
     axis.locator_params(nbins=4)
     axis.spines[["top", "right"]].set_visible(True)
-    return axis.imshow(
-        values, origin="lower", extent=(where.left, where.right, where.bottom, where.top), interpolation="nearest",
-        cmap="RdBu_r" if limits[0] == -limits[1] else "viridis", vmin=limits[0], vmax=limits[1],
-    )  # fmt: skip
+    edges, colours = (where.left, where.right, where.bottom, where.top), _colours(limits)
+    if positions is None:
+        return axis.imshow(values, origin="lower", extent=edges, interpolation="nearest", **colours)
+    axis.set(xlim=edges[:2], ylim=edges[2:], aspect="equal")
+    if values.ndim == 2:
+        _draw_arrows(axis, values, where, positions, unit)
+    marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
+    size = SMALLEST_MARK + LARGEST_MARK / len(positions)
+    x, y = positions.T
+    return axis.scatter(x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours)
 
 
-def _bar(axis: Axes, image: AxesImage, words: str) -> None:
+def _colours(limits: Scale) -> dict[str, Any]:
+    return {"cmap": "RdBu_r" if limits[0] == -limits[1] else "viridis", "vmin": limits[0], "vmax": limits[1]}
+
+
+def _draw_arrows(axis: Axes, values: Array, where: Extent, positions: Array, unit: str) -> None:
+    """Horizontal displacements, the longest of which is a quarter of the panel."""
+    longest = float(np.hypot(values[0], values[1]).max())
+    if longest > 0:
+        scale = longest / (0.25 * (where.right - where.left))
+        x, y = positions.T
+        axis.quiver(x, y, values[0], values[1], angles="xy", scale_units="xy", scale=scale, width=0.012, zorder=2)
+        words = f"longest arrow {longest:.2g} {unit}"
+        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=sized(7))
+
+
+def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     plain = ScalarFormatter(useOffset=False)

@@ -247,6 +247,18 @@ def test_a_source_below_the_sea_must_be_below_the_deepest_ground():
     assert source.possible(values, 2).tolist() == [False, True]
 
 
+def test_a_point_source_must_be_below_the_deepest_ground_too(root):
+    np.save(root / "data/abyss.npy", np.full((8, 12), -1500.0))
+    made = document(views=[{"elevation": "abyss.npy"}])
+    deep = opened(made, root)
+    assert deep.possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
+    with pytest.raises(DatasetError, match="must lie below the lowest ground, -1500 m"):
+        image(made, root, depth=1.4)
+    doubts = assemble.KINDS["generated"].checked_dataset(made, assemble.BUILT_IN, Workspace(root)).warnings
+    # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
+    assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
+
+
 MASKED = {"views": [{"mask": "mask.npy"}]}
 
 WRONG = {

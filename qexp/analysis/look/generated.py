@@ -30,6 +30,9 @@ PIXELS = 4_000_000
 
 MOST_IMAGES = 256
 
+EDGE = 0.3
+"""Width of the space around scattered points, relative to their extent."""
+
 
 class ImagesView(View[GeneratedDataset, Part]):
     """Samples are those of a run with the same seed, without the order in which they are trained on."""
@@ -61,11 +64,6 @@ class ImagesView(View[GeneratedDataset, Part]):
             made[name] = {**({"component": shape[0]} if shape[0] > 1 else {}), **sides}
         return made
 
-    def _grids(self) -> list[str]:
-        """The images on a grid."""
-        names = self.dataset.generator.images(self.dataset.variables)
-        return [name for name in names if self.dataset.view(name).points is None]
-
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         count = min(MOST_IMAGES, max(1, PIXELS // pixels))
@@ -95,18 +93,18 @@ class ImagesView(View[GeneratedDataset, Part]):
         }
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
-        names = self._grids()
+        names = self.dataset.generator.images(self.dataset.variables)
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
         shown = [
             ImageSample(
                 [value_in_words(name, of_all[index], self._unit(name)) for name, of_all in values.items()],
                 {name: self._seen(samples, name, index) for name in names},
                 {name: self._extent(name, values, index) for name in names},
+                {name: at for name in names if (at := self._positions(name)) is not None},
             )
             for index in range(samples.sizes["sample"])
         ]
-        if names:
-            yield "samples", sample_images(shown, {name: self._unit(name) for name in names}, title)
+        yield "samples", sample_images(shown, {name: self._unit(name) for name in names}, title)
         varying = [one for one in variables if one.name in self.dataset.test]
         if varying:
             made = [Histogram(one.name, one.unit, {self.part: one.values}, self._held_out(one.name)) for one in varying]
@@ -139,8 +137,20 @@ class ImagesView(View[GeneratedDataset, Part]):
         mask = mask_of(image)
         return np.where(samples[mask].values[index] > 0, values, np.nan) if mask in samples else values
 
+    def _positions(self, image: str) -> Array | None:
+        """Scattered points or stations of a view, (point, 2) [km]."""
+        points = self.dataset.view(image).points
+        return None if points is None else points.numpy() / 1000
+
     def _extent(self, image: str, values: Mapping[str, Values], index: int) -> Extent:
         """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r - H/2) height)."""
+        points = self._positions(image)
+        if points is not None:
+            (x, y), half = (
+                (points.min(0) + points.max(0)) / 2,
+                (0.5 + EDGE) * float(np.ptp(points, axis=0).max()) or 1.0,
+            )
+            return Extent(x - half, x + half, y - half, y + half, "km")
         sizes = self.dataset.pixel_sizes(image, values)
         width, height = (float(size[index if len(size) > 1 else 0]) / 1000 for size in sizes)
         _, rows, columns = self.dataset.shapes()[image]

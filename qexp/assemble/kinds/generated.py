@@ -211,8 +211,8 @@ def _about_draws(dataset: GeneratedDataset) -> list[str]:
             raise DatasetError([(("varyings",), f"no possible sample in {DRAWS:,} draws of the {part}: {words}")])
         if share > 0:
             said.append(
-                f"{share:.2g} of the draws of the {part} are impossible and drawn again ({words}): the samples do not "
-                "quite follow the distributions"
+                f"{100 * share:.2g} % of the draws of the {part} are impossible and drawn again ({words}): samples do "
+                "not quite follow the distributions"
             )
     return said
 
@@ -278,6 +278,8 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tab
                 )
             elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation
+            elif trouble := dataset.trouble_with_templates(filters.variable, filters.values):
+                yield where, f"with the other variables at their medians, {trouble}; choose another range"
 
 
 def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:

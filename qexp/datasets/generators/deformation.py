@@ -140,10 +140,11 @@ class DeformationImages:
         found = {}
         for source in self.sources:
             own = {name: np.asarray(values[full]) for name, full in zip(source.variables, source.columns, strict=True)}
+            who = f"the source '{source.name}'" if source.name else "the source"
             if lowest:
                 own["depth"] = own["depth"] + lowest
+                found[f"{who} must lie below the lowest ground, {lowest:g} m"] = own["depth"] <= 0
             for one in source.requirements:
-                who = f"the source '{source.name}'" if source.name else "the source"
                 found[f"{who} must {one.words}"] = ~np.asarray(one.holds(own), dtype=bool)
         return found
 
