@@ -29,7 +29,7 @@ POISSON_RATIO = 0.25
 VOLUME_CHANGE = 1e6
 """[m3]"""
 
-FAR = 60_000.0
+FAR = 240_000.0
 """Distance of the far boundaries [m]."""
 
 
@@ -52,7 +52,7 @@ class Cone:
         return float(np.degrees(np.arctan2(self.height, self.radius)))
 
 
-def reference(cone: Cone, depth: float, across: int = 60, down: int = 30) -> tuple[Array, Array, Array]:
+def reference(cone: Cone, depth: float, across: int = 80, down: int = 44) -> tuple[Array, Array, Array]:
     """Distance from the axis [m], outward and upward displacement [m] of the surface, at the nodes of the mesh.
 
     depth         of the source below the plain [m]
@@ -234,7 +234,7 @@ class Errors:
     """Of a flat surface at the height of the plain."""
 
 
-def measure(across: int = 60, down: int = 30) -> list[Errors]:
+def measure(across: int = 80, down: int = 44) -> list[Errors]:
     """The errors for all cones and depths."""
     found = []
     for depth in DEPTHS:
