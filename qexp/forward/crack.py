@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_positive
+from qexp.forward.interpolation import projected, smooth_image
 from qexp.forward.quadrature import alike, enough_nodes, gauss_legendre
 
 BLOCK = 32_768
@@ -46,8 +48,7 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     Fialko, Khazan and Simons (2001), Geophys. J. Int. 146, 181-190: two coupled Fredholm equations of the second kind,
     solved at the nodes of a Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
     """
-    require_positive("depth", source[:, 2], "in metres downwards")
-    require_positive("radius", source[:, 3], "in metres")
+    _require_cracks(source)
     displacement = source.new_empty(len(source), stations.shape[-2], 3)
     for places, crack in _blocks(source, stations.shape[-2]):
         radius, strength = source[places, 3, None], 2 * (1 - poisson_ratio) * source[places, 4, None]
@@ -55,8 +56,29 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
         offset = offset / radius[..., None]
         outward, up = _displacement(offset.square().sum(dim=-1), crack)
         east, north = offset.unbind(-1)
-        displacement[places] = torch.stack([outward * east, outward * north, up], -1) * (strength * radius)[..., None]
+        moved = torch.stack([outward * east, outward * north, up], dim=-1) * (strength * radius)[..., None]
+        displacement.index_copy_(0, places, moved)
     return displacement
+
+
+def penny_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `penny` along a direction, on a grid: each column has one east, each row one north.
+
+    source     (batch, 5)                 as for `penny`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `penny` does.
+    """
+    _require_cracks(source)
+    centre, radius = source.detach()[:, None, :3], source.detach()[:, None, 3:4]
+    ring = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
+    singular = centre + radius * torch.nn.functional.pad(ring, (0, 1)).to(source)
+    return smooth_image(
+        projected(partial(penny, poisson_ratio=poisson_ratio), source, direction), singular, east, north
+    )
 
 
 def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor]:
@@ -97,15 +119,21 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
     return outward, up
 
 
+def _require_cracks(source: Tensor) -> None:
+    depth, radius = source[:, 2], source[:, 3]
+    require_positive("depth", depth, "in metres downwards")
+    require_positive("radius", radius, "in metres")
+    if not (depth >= LEAST_DEPTH * radius).all():
+        worst = int((depth / radius).argmin())
+        raise ValueError(
+            f"source {worst} is too wide for its depth: it is {depth[worst]:g} m deep and its radius is "
+            f"{radius[worst]:g} m; the radius may be at most {1 / LEAST_DEPTH:g} times the depth"
+        )
+
+
 def _blocks(source: Tensor, stations: int) -> Iterator[tuple[Tensor, _Crack]]:
     """Places in the batch of cracks that are computed together, and their openings and slips."""
     depth = source[:, 2].double() / source[:, 3].double()
-    if not (depth >= LEAST_DEPTH).all():
-        worst = int(depth.argmin())
-        raise ValueError(
-            f"source {worst} is too wide for its depth: it is {source[worst, 2]:g} m deep and its radius is "
-            f"{source[worst, 3]:g} m; the radius may be at most {1 / LEAST_DEPTH:g} times the depth"
-        )
 
     def at_most(count: int) -> int:
         return min(BLOCK // max(1, stations), LARGEST_SYSTEM // (2 * count) ** 2)

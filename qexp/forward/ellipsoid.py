@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_below_ground, require_positive
+from qexp.forward.interpolation import smooth_image
 from qexp.forward.quadrature import alike, enough_nodes, gauss_legendre
 
-BLOCK = 32_768
-"""Stations or pixels computed at a time, so that intermediate results stay in the processor's cache."""
+BLOCK = 65_536
+"""Stations times nodes computed at a time, so that intermediate results stay in the processor's cache."""
 
 SHORT = 3
 """Number of nodes that stands for the rule of `_short_line`."""
@@ -32,12 +33,31 @@ SERIES = 0.3
 TERMS = 32
 
 
+class _Spheroids(NamedTuple):
+    """What the nuclei of sources are made from; tensors (batch, 1), with double precision."""
+
+    depth: Tensor
+    focus: Tensor
+    """Distance of the foci from the centre [m]; without a gradient, since it is a root."""
+    squared_focus: Tensor
+    horizontal: Tensor
+    """Of the unit vector along the axis."""
+    downward: Tensor
+    pair: Tensor
+    """Weight of the force pairs along the axis, which are distributed as the parabola 1 - s^2 between the foci."""
+    isotropic: Tensor
+    """Weight of the centres of dilatation that are so distributed."""
+    ends: Tensor
+    """Weight of the centres of dilatation that are distributed as 1 - 3 s^2."""
+    sheared: Tensor
+    """Weight, as of `pair`, of what the surface adds to them."""
+
+
 class _Line(NamedTuple):
     """Sources as nuclei on the lines between the foci; tensors (batch, 1), with nodes (batch, node)."""
 
     depth: Tensor
     horizontal: Tensor
-    """Of the unit vector along the axis."""
     downward: Tensor
     node: Tensor
     """Position along the axis [m]."""
@@ -46,7 +66,6 @@ class _Line(NamedTuple):
     isotropic: Tensor
     """Weight of r / R^3."""
     sheared: Tensor
-    """Weight of what the surface adds to a directed force pair."""
 
 
 def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -65,13 +84,15 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     Yang, Davis and Dieterich (1988), J. Geophys. Res. 93(B5), 4249-4257, with moments for any Poisson's ratio.
     """
     _require_spheroids(source)
-    displacement = source.new_empty(len(source), stations.shape[-2], 3)
-    for block, line in _blocks(source, stations.shape[-2], poisson_ratio):
-        cos, sin = torch.cos(source[block, 5, None]), torch.sin(source[block, 5, None])
-        offset = (stations[block] if stations.ndim == 3 else stations) - source[block, None, :2]
-        east, north = offset.unbind(-1)
-        across, along, up = _displacement(east * cos - north * sin, east * sin + north * cos, line)
-        displacement[block] = torch.stack([across * cos + along * sin, along * cos - across * sin, up], dim=-1)
+    cos, sin = torch.cos(source[:, 5, None]), torch.sin(source[:, 5, None])
+    east, north = (stations - source[:, None, :2]).unbind(-1)
+    x, y = east * cos - north * sin, east * sin + north * cos
+    displacement = torch.empty(len(source), stations.shape[-2], 3, dtype=source.dtype, device=source.device)
+    for places, line in _blocks(_spheroids(source.double(), poisson_ratio), x):
+        across, along, up = _displacement(x[places], y[places], line)
+        to_east, to_north = cos[places], sin[places]
+        moved = torch.stack([across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1)
+        displacement.index_copy_(0, places, moved)
     return displacement
 
 
@@ -84,23 +105,37 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     direction  (batch, 3)                 unit vectors east, north, up
     returns    (batch, height, width)     [m], positive along the direction
 
-    Raises ValueError as `yang` does.
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `yang` does.
     """
     _require_spheroids(source)
-    height, width = north.shape[-1], east.shape[-1]
-    strike = source[:, 5, None]
+    spheroids = _spheroids(source.double(), poisson_ratio)
+    strike = source[:, 5, None, None]
     cos, sin = torch.cos(strike), torch.sin(strike)
-    column, row = east - source[:, :1], north - source[:, 1:2]
-    toward_east, toward_north, toward_up = direction[:, :, None].unbind(1)
-    toward_across, toward_along = toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos
-    image = source.new_empty(len(source), height, width)
-    for block, line in _blocks(source, height * width, poisson_ratio):
-        x = ((column * cos)[block, None, :] - (row * sin)[block, :, None]).flatten(1)
-        y = ((column * sin)[block, None, :] + (row * cos)[block, :, None]).flatten(1)
-        across, along, up = _displacement(x, y, line)
-        seen = toward_across[block] * across + toward_along[block] * along + toward_up[block] * up
-        image[block] = seen.unflatten(1, (height, width))
-    return image
+    toward_east, toward_north, toward_up = direction[:, :, None, None].unbind(1)
+    look = torch.cat([toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos, toward_up], dim=1)
+
+    def seen(places: Tensor, east: Tensor, north: Tensor) -> Tensor:
+        column, row = (east - source[places, :1])[:, None, :], (north - source[places, 1:2])[:, :, None]
+        x = (column * cos[places] - row * sin[places]).flatten(1)
+        y = (column * sin[places] + row * cos[places]).flatten(1)
+        image = torch.empty_like(x)
+        for block, line in _blocks(_Spheroids(*(values[places] for values in spheroids)), x):
+            toward_across, toward_along, toward_up = look[places][block].unbind(1)
+            across, along, up = _displacement(x[block], y[block], line)
+            image.index_copy_(0, block, toward_across * across + toward_along * along + toward_up * up)
+        return image.unflatten(1, (north.shape[1], east.shape[1]))
+
+    return smooth_image(seen, _focal_points(source.detach()), east, north)
+
+
+def _focal_points(source: Tensor) -> Tensor:
+    """(batch, 5, 3) east, north, depth of points from one focus to the other."""
+    semi_major, semi_minor, strike, plunge = source[:, 3:7].unbind(-1)
+    horizontal = torch.cos(plunge)
+    axis = torch.stack([horizontal * torch.sin(strike), horizontal * torch.cos(strike), torch.sin(plunge)], dim=-1)
+    focus = ((semi_major - semi_minor) * (semi_major + semi_minor)).sqrt()
+    along = torch.linspace(-1, 1, 5, dtype=source.dtype, device=source.device)
+    return source[:, None, :3] + (focus[:, None] * along)[..., None] * axis[:, None, :]
 
 
 def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,32 +147,35 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
     1 / (4 pi mu) [3 q^2 r / R^5 - t cos^2(plunge) I + (2 t m - 2 nu) r / R^3], where I are the I1, I3 and I5
     of Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154, equations 10 and 11.
     """
+    horizontal, downward, node = line.horizontal[..., None], line.downward[..., None], line.node[..., None]
+    x, y, depth = x[:, None, :], y[:, None, :], line.depth[..., None] + node * downward
+    foot = y * horizontal - line.depth[..., None] * downward
     beside = x.square()
-    foot = y * line.horizontal - line.depth * line.downward
-    to_axis = beside + (y * line.downward + line.depth * line.horizontal).square()
-    across, along, up = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
-    for index in range(line.node.shape[1]):
-        node, directed, isotropic, sheared = (
-            values[:, index, None] for values in (line.node, line.directed, line.isotropic, line.sheared)
-        )
-        depth = line.depth + node * line.downward
-        square = (foot - node).square()
-        squared = to_axis + square
-        distance = squared.sqrt()
-        inverse = distance.reciprocal()
-        inverse_square = inverse * inverse
-        radial = (isotropic + directed * (square * inverse_square)) * (inverse * inverse_square)
-        below = distance + depth
-        shrink = below.reciprocal()
-        first = sheared * (inverse * (shrink * shrink))
-        second = beside * inverse_square * first
-        outward = first - torch.addcmul(second, second, distance * shrink, value=2)
-        both = radial + outward
-        across = torch.add(across + both, first, alpha=2)
-        along = torch.addcmul(along, both, y - node * line.horizontal)
-        up = torch.addcmul(up + depth * radial, first, below)
-        up = torch.addcmul(up, second, below + distance, value=-1)
-    return across * x, along, up
+    square = (foot - node).square()
+    squared = square + (beside + (y * downward + line.depth[..., None] * horizontal).square())
+    distance = squared.sqrt()
+    inverse = distance.reciprocal()
+    inverse_square = inverse * inverse
+    inverse_cube = inverse_square * inverse
+    below = distance + depth
+    shrink = below.reciprocal()
+    first = inverse * (shrink * shrink)
+    aside = beside * inverse_square
+    turned = first - aside * torch.addcmul(first, first, distance * shrink, value=2)
+    lifted = first * (below - aside * (below + distance))
+    # Sums over the nodes, plain and times their positions.
+    radial = _moments(line.isotropic, line.node) @ inverse_cube
+    radial = radial + _moments(line.directed, line.node) @ (inverse_cube * (square * inverse_square))
+    both = radial + _moments(line.sheared, line.node) @ turned
+    sheared = line.sheared[:, None, :]
+    across = x * (both[:, :1] + 2 * (sheared @ first))
+    along = y * both[:, :1] - horizontal * both[:, 1:]
+    up = line.depth[..., None] * radial[:, :1] + downward * radial[:, 1:] + sheared @ lifted
+    return across.squeeze(1), along.squeeze(1), up.squeeze(1)
+
+
+def _moments(weight: Tensor, node: Tensor) -> Tensor:
+    return torch.stack([weight, weight * node], dim=1)
 
 
 def _require_spheroids(source: Tensor) -> None:
@@ -152,28 +190,33 @@ def _require_spheroids(source: Tensor) -> None:
     require_below_ground(depth, torch.hypot(semi_major * torch.sin(plunge), semi_minor * torch.cos(plunge)))
 
 
-def _blocks(source: Tensor, stations: int, poisson_ratio: float) -> Iterator[tuple[Tensor, _Line]]:
-    """Places in the batch of sources that are computed together, and their lines."""
-    for count, places in alike(_node_counts(source), lambda count: BLOCK // max(1, stations)):
-        yield places, _line(source[places], count, poisson_ratio)
+def _blocks(spheroids: _Spheroids, stations: Tensor) -> Iterator[tuple[Tensor, _Line]]:
+    """Places in the batch of sources that are computed together, and their lines, for stations (batch, n)."""
+    short = _short(stations.dtype)
+
+    def at_most(count: int) -> int:
+        return BLOCK // (count * max(1, stations.shape[1]))
+
+    for count, places in alike(_node_counts(spheroids, stations.dtype), at_most):
+        line = _line(_Spheroids(*(values[places] for values in spheroids)), count, short)
+        yield places, _Line(*(values.to(stations.dtype) for values in line))
 
 
 @torch.no_grad()
-def _node_counts(source: Tensor) -> Tensor:
+def _node_counts(of: _Spheroids, dtype: torch.dtype) -> Tensor:
     """(batch,) numbers of nodes, SHORT for `_short_line`."""
-    depth, semi_major, semi_minor, _, plunge = source[:, 2:7].double().unbind(-1)
-    focus = ((semi_major - semi_minor) * (semi_major + semi_minor)).sqrt()
     # Of the confocal spheroid that touches the surface: complex points of the line at distance 0 lie as far away.
-    wide = torch.hypot(depth, focus * torch.cos(plunge))
-    narrow = ((depth - focus * torch.sin(plunge)) * (depth + focus * torch.sin(plunge))).sqrt()
-    counts = enough_nodes(2 * torch.log((wide + narrow) / focus), source.dtype)
+    wide = torch.hypot(of.depth, of.focus * of.horizontal)
+    narrow = ((of.depth - of.focus * of.downward) * (of.depth + of.focus * of.downward)).sqrt()
+    counts = enough_nodes(2 * torch.log((wide + narrow) / of.focus), dtype)
     if not (counts > 0).all():
         worst = int(counts.argmin())
         raise ValueError(
-            f"source {worst} is too slender for how close it comes to the surface; make it wider or deeper: "
-            f"semi_minor is {semi_minor[worst]:g} m, semi_major {semi_major[worst]:g} m, depth {depth[worst]:g} m"
+            f"source {worst} is too slender for how close it comes to the surface: the depth of its centre is "
+            f"{of.depth[worst, 0]:g} m, and that of its upper focus only "
+            f"{of.depth[worst, 0] - of.focus[worst, 0] * of.downward[worst, 0]:g} m; make it wider or deeper"
         )
-    return torch.where(focus < _short(source.dtype) * depth, SHORT, counts)
+    return torch.where(of.focus < _short(dtype) * of.depth, SHORT, counts).squeeze(1)
 
 
 def _short(dtype: torch.dtype) -> float:
@@ -181,34 +224,46 @@ def _short(dtype: torch.dtype) -> float:
     return 3e-4 if dtype == torch.float64 else 3e-2
 
 
-def _line(source: Tensor, count: int, poisson_ratio: float) -> _Line:
-    """Nodes and weights, computed with double precision."""
-    _, _, depth, semi_major, semi_minor, _, plunge, pressure = source[:, :, None].double().unbind(1)
+def _spheroids(source: Tensor, poisson_ratio: float) -> _Spheroids:
+    _, _, depth, semi_major, semi_minor, _, plunge, pressure = source[:, :, None].unbind(1)
     tension = 1 - 2 * poisson_ratio
     flat = (semi_minor / semi_major).square()
-    eccentricity = (semi_major - semi_minor) * (semi_major + semi_minor) / semi_major.square()
+    squared_focus = (semi_major - semi_minor) * (semi_major + semi_minor)
+    eccentricity = squared_focus / semi_major.square()
     factor, share = _shape_factors(eccentricity, flat)
     # Eshelby's equations for the strain of a cavity under pressure, with everything cancelled that can be.
     determinant = tension * (1 - share).square() + 2 * factor * (flat * (1 - share) + 1 + share)
     strength = pressure * semi_major * semi_minor.square() * (1 - poisson_ratio) / (2 * determinant)
-    if count == SHORT:
-        node, parabola, ends = _short_line(eccentricity * semi_major.square(), _short(source.dtype) * depth)
-    else:
-        points, weights = (values.to(source.device) for values in gauss_legendre(count))
-        node = (eccentricity.sqrt() * semi_major) * points
-        parabola, ends = weights * (1 - points.square()), weights * (1 - 3 * points.square())
-    pair = -2 * eccentricity * factor * strength * parabola
-    horizontal, downward = torch.cos(plunge), torch.sin(plunge)
-    line = _Line(
+    pair, horizontal = -2 * eccentricity * factor * strength, torch.cos(plunge)
+    return _Spheroids(
         depth=depth,
+        focus=squared_focus.detach().sqrt(),
+        squared_focus=squared_focus,
         horizontal=horizontal,
-        downward=downward,
-        node=node,
-        directed=3 * pair,
-        isotropic=strength * ((tension * (1 - share) + 6 * factor) * parabola - 2 * flat * factor * ends),
+        downward=torch.sin(plunge),
+        pair=pair,
+        isotropic=strength * (tension * (1 - share) + 6 * factor),
+        ends=-2 * flat * factor * strength,
         sheared=-tension * horizontal.square() * pair,
     )
-    return _Line(*(values.to(source.dtype) for values in line))
+
+
+def _line(of: _Spheroids, count: int, short: float) -> _Line:
+    if count == SHORT:
+        node, parabola, ends = _short_line(of.squared_focus, short * of.depth)
+    else:
+        points, weights = (values.to(of.depth.device) for values in gauss_legendre(count))
+        node = of.squared_focus.sqrt() * points
+        parabola, ends = weights * (1 - points.square()), weights * (1 - 3 * points.square())
+    return _Line(
+        depth=of.depth,
+        horizontal=of.horizontal,
+        downward=of.downward,
+        node=node,
+        directed=3 * of.pair * parabola,
+        isotropic=of.isotropic * parabola + of.ends * ends,
+        sheared=of.sheared * parabola,
+    )
 
 
 def _short_line(squared_focus: Tensor, reach: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 NODES = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Numbers of nodes to choose from, so that sources that need about as many can be computed together."""
 
-ERROR = {torch.float64: 5e-15, torch.float32: 2e-7}
+ERROR = {torch.float64: 5e-15, torch.float32: 1e-6}
 """Largest power of the rate of convergence that is left; the error of the integral is some ten times as large."""
 
 

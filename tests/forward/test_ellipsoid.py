@@ -7,8 +7,7 @@ from torch.autograd.functional import jacobian
 
 from benchmarks.plain_yang import plain_yang
 from qexp.forward import ellipsoid
-from qexp.forward.ellipsoid import yang, yang_image
-from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
+from qexp.forward.ellipsoid import yang
 from qexp.forward.point import mogi
 from tests.half_space import full_space, greens_function, stress
 
@@ -209,17 +208,6 @@ def test_sources_together_or_with_stations_of_their_own_give_what_each_gives_alo
     torch.testing.assert_close(yang(batch, own), alone, rtol=1e-12, atol=0)
     monkeypatch.setattr(ellipsoid, "BLOCK", 8)
     torch.testing.assert_close(yang(batch, own), alone, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("one_grid", [True, False])
-def test_images_equal_the_projected_displacement(one_grid):
-    batch = random_sources(12)
-    spacing = torch.full((1,), 150.0, dtype=DOUBLE) if one_grid else torch.linspace(90, 200, 12, dtype=DOUBLE)
-    direction = line_of_sight(torch.linspace(-3, 3, 12, dtype=DOUBLE), torch.linspace(0, 0.8, 12, dtype=DOUBLE))
-    east, north = pixel_axis(9, spacing), pixel_axis(6, 1.3 * spacing)
-    projected = project(yang(batch, grid(east, north).expand(12, -1, -1), 0.3), direction).unflatten(1, (6, 9))
-    image = yang_image(batch, east, north, direction, 0.3)
-    torch.testing.assert_close(image, projected, rtol=0, atol=1e-12 * projected.abs().max().item())
 
 
 @pytest.mark.parametrize(
