@@ -32,6 +32,9 @@ SERIES = 0.3
 
 TERMS = 32
 
+LONGEST = 100
+"""Times its width that any spheroid below the surface may be long; longer ones must not come close to the surface."""
+
 
 class _Spheroids(NamedTuple):
     """What the nuclei of sources are made from; tensors (batch, 1), with double precision."""
@@ -80,7 +83,7 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     other axes are equal, and not longer. Any plunge will do, and a sphere: then it is the leading order of `mctigue`.
     The pressure is that on the cavity in an unbounded body, as published: stress that the surface reflects onto it is
     not answered, which matters at depths below two semi-axes or so. Raises ValueError where a spheroid breaks
-    the surface, has an axis that is not positive, or is wider than long.
+    the surface, has an axis that is not positive, is wider than long, or is a needle that comes close to the surface.
     Yang, Davis and Dieterich (1988), J. Geophys. Res. 93(B5), 4249-4257, with moments for any Poisson's ratio.
     """
     _require_spheroids(source)

@@ -8,8 +8,8 @@ from functools import partial
 
 from qexp.datasets.generators import requirements
 from qexp.datasets.generators.deformation import DeformationImages, Requirement, Source
-from qexp.datasets.generators.requirements import PROLATE, below_surface
-from qexp.forward.crack import penny
+from qexp.datasets.generators.requirements import NOT_TOO_SLENDER, PROLATE, below_surface
+from qexp.forward.crack import penny, penny_image
 from qexp.forward.dislocation import cdm, okada
 from qexp.forward.ellipsoid import yang, yang_image
 from qexp.forward.point import mctigue, mogi, mogi_image, pcdm
@@ -86,7 +86,11 @@ GENERATORS: dict[str, Entry] = {
                 (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
                 yang,
                 yang_image,
-                (PROLATE, below_surface("the height of the spheroid above its centre", requirements.of_spheroid)),
+                (
+                    PROLATE,
+                    NOT_TOO_SLENDER,
+                    below_surface("the height of the spheroid above its centre", requirements.of_spheroid),
+                ),
             )
         ),
         parameters=POISSON_RATIO,
@@ -96,7 +100,7 @@ GENERATORS: dict[str, Entry] = {
     ),
     "penny": Entry(
         build=half_space(
-            Source((*PLACE, "radius", "pressure_over_mu"), penny, requirements=(requirements.NOT_TOO_WIDE,)),
+            Source((*PLACE, "radius", "pressure_over_mu"), penny, penny_image, (requirements.NOT_TOO_WIDE,)),
         ),
         parameters=POISSON_RATIO,
         help="Horizontal circular crack under pressure, a sill (Fialko and others 2001): x, y, depth, radius, "

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qexp.datasets.generators.deformation import Requirement
 from qexp.forward.crack import LEAST_DEPTH
+from qexp.forward.ellipsoid import LONGEST
 
 Array = NDArray[np.float64]
 Values = Mapping[str, Array]
@@ -53,6 +54,10 @@ def of_crossed_rectangles(values: Values) -> Array:
 
 
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])
+
+NOT_TOO_SLENDER = Requirement(
+    f"have semi_major ≤ {LONGEST} semi_minor", lambda values: values["semi_major"] <= LONGEST * values["semi_minor"]
+)
 
 NOT_TOO_WIDE = Requirement(
     f"have a radius of at most {1 / LEAST_DEPTH:g} depths",
