@@ -126,7 +126,7 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
             toward_across, toward_along, toward_up = look[places][block].unbind(1)
             across, along, up = _displacement(x[block], y[block], line)
             image.index_copy_(0, block, toward_across * across + toward_along * along + toward_up * up)
-        return image.unflatten(1, (north.shape[1], east.shape[1]))
+        return image.view(len(places), north.shape[1], east.shape[1])
 
     return smooth_image(seen, _focal_points(source.detach()), east, north)
 

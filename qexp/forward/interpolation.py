@@ -67,7 +67,7 @@ def projected(kernel: Callable[[Tensor, Tensor], Tensor], source: Tensor, direct
 
     def seen(places: Tensor, east: Tensor, north: Tensor) -> Tensor:
         moved = project(kernel(source[places], grid(east, north)), direction[places])
-        return moved.unflatten(1, (north.shape[1], east.shape[1]))
+        return moved.view(len(places), north.shape[1], east.shape[1])
 
     return seen
 
