@@ -21,7 +21,7 @@ from qexp.observations.columns import (
 )
 from qexp.observations.observation import Track
 from qexp.observations.points import GEOGRAPHIC
-from qexp.observations.reading import Asked, Reading, masked_where_missing
+from qexp.observations.reading import Asked, Reading, masked_where_missing, suspicions
 from qexp.observations.text_table import is_text, read_text_table
 from qexp.rows.values import is_number
 
@@ -82,4 +82,6 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
         np.ones(count * width, bool),
         np.repeat(table.numbers(columns["elevation"]), width) if "elevation" in columns else None,
     )
-    return Reading((masked_where_missing(track),), GEOGRAPHIC if geographic else None)
+    masked = masked_where_missing(track)
+    largest = np.abs(masked.seen().displacement).max(initial=0)
+    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest)))

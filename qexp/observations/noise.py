@@ -78,6 +78,11 @@ class NoiseEstimate:
         """Whether the semivariogram reaches its sill; if not, only lower limits of sill and range are known."""
         return self.best.range < 0.99 * LARGEST_RANGE * self.measured.longest
 
+    @property
+    def resolved(self) -> bool:
+        """Whether points are close enough to tell what is correlated from the nugget."""
+        return bool(self.best.range > self.measured.distance[0])
+
 
 def declared(text: str) -> CorrelatedNoise:
     """`exponential:2.3e-5,10200,3e-6` → that noise. Raises QexpError for another form, and for impossible numbers."""
@@ -132,6 +137,8 @@ def estimated(
     planes       subtract a plane from what is left of each track, such as that of orbits
     Raises QexpError if a track has too few points.
     """
+    for track in tracks:
+        _require_enough(track, track.observed)
     if signal_free is not None:
         how = "points where no signal is, as given"
         return [_estimate(track, signal_free.holds(track), track.displacement, how, planes) for track in tracks]
@@ -161,24 +168,35 @@ def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
 
 def _estimate(track: Track, where: NDArray[np.bool_], values: Array, how: str, planes: bool) -> NoiseEstimate:
     kept = where & track.observed
-    count = int(kept.sum())
-    if count < LEAST_POINTS:
-        raise QexpError(
-            f"track '{track.name}': {count:,} of its {track.size:,} points are left to estimate the noise from, but "
-            f"{LEAST_POINTS} are needed; choose a larger --noise-area, or declare the noise: --noise {TYPES[0]}:…"
-        )
+    _require_enough(track, kept)
     x, y, left = track.x[kept], track.y[kept], values[kept]
     measured = semivariogram(x, y, _less_plane(x, y, left) if planes else left)
-    if not measured.value.any():
-        raise QexpError(f"track '{track.name}': its points do not differ from each other, so that it has no noise")
     try:
         fitted = {type: fit(measured, type) for type in TYPES}
     except ValueError as error:
         raise QexpError(f"track '{track.name}': no semivariogram can be fitted: {error}") from None
     order = sorted(TYPES, key=lambda type: fitted[type][1])
     return NoiseEstimate(
-        measured, {type: fitted[type][0] for type in order}, {type: fitted[type][1] for type in order}, how, count
+        measured,
+        {type: fitted[type][0] for type in order},
+        {type: fitted[type][1] for type in order},
+        how,
+        int(kept.sum()),
     )
+
+
+def _require_enough(track: Track, kept: NDArray[np.bool_]) -> None:
+    """Raises QexpError if points are too few, too close or too alike for a semivariogram."""
+    count = int(kept.sum())
+    if count < LEAST_POINTS:
+        raise QexpError(
+            f"track '{track.name}': {count:,} of its {track.size:,} points are left to estimate the noise from, but "
+            f"{LEAST_POINTS} are needed; choose a larger --noise-area, or declare the noise: --noise {TYPES[0]}:…"
+        )
+    if not max(np.ptp(track.x[kept]), np.ptp(track.y[kept])) > 0:
+        raise QexpError(f"track '{track.name}': all its points lie at one place, so that its noise has no range")
+    if not np.ptp(track.displacement[kept]) > 0:
+        raise QexpError(f"track '{track.name}': its points do not differ from each other, so that it has no noise")
 
 
 def _less_plane(x: Array, y: Array, values: Array) -> Array:

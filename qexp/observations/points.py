@@ -19,7 +19,14 @@ from qexp.observations.columns import (
     require_one_unit,
 )
 from qexp.observations.observation import Array, Track
-from qexp.observations.reading import Asked, Reading, direction_toward, masked_where_missing, require_degrees
+from qexp.observations.reading import (
+    Asked,
+    Reading,
+    direction_toward,
+    masked_where_missing,
+    require_degrees,
+    suspicions,
+)
 from qexp.observations.text_table import TextTable, read_text_table
 
 GEOGRAPHIC = "EPSG:4326"
@@ -53,7 +60,9 @@ def read_points(path: Path, asked: Asked) -> Reading:
         np.ones(count, bool),
         table.numbers(columns["elevation"]) if "elevation" in columns else None,
     )
-    return Reading((masked_where_missing(track),), GEOGRAPHIC if geographic else None)
+    masked = masked_where_missing(track)
+    largest = np.abs(masked.seen().displacement).max(initial=0)
+    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest)))
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], asked: Asked) -> Array:

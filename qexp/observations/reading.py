@@ -147,6 +147,17 @@ def angles_of(direction: Array) -> tuple[Array, Array]:
     return incidence, np.degrees(np.arctan2(direction[:, 1], -direction[:, 0]))
 
 
+LARGE = 20.0
+"""Displacements beyond these metres are suspected to be in another unit."""
+
+
+def suspicions(largest: float, hint: str = "") -> tuple[str, ...]:
+    """What makes displacements of this largest absolute value [m] suspicious."""
+    if not largest > LARGE:
+        return ()
+    return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: --unit mm{hint}",)
+
+
 LEAST_DEGREES = 2.0
 """No satellite looks down more steeply; a smaller incidence is one in radians."""
 

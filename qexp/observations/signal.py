@@ -73,7 +73,7 @@ def best_point_source(
     x, y = (np.concatenate([getattr(track, name) for track in thin]) for name in "xy")
     diagonal = float(np.hypot(np.ptp(x), np.ptp(y)))
     low = np.array([x.min(), y.min(), np.log(SHALLOWEST * diagonal)])
-    high = np.array([x.max(), y.max(), np.log(DEEPEST * diagonal)])
+    high = np.array([x.max(), y.max(), np.log(DEEPEST * diagonal)]) + 1e-6 * diagonal * np.array([1, 1, 0])
 
     def shapes(places: Array) -> Array:
         """Whitened displacement by 1 m³, (place, point)."""

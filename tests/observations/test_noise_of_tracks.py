@@ -228,6 +228,26 @@ def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(places
         estimated([track_of(places[:, :20], np.arange(20.0))])
 
 
+def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(places):
+    white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
+    with pytest.raises(QexpError, match="all its points lie at one place"):
+        estimated([track_of(np.full((2, POINTS), 4e5), white)])
+    (found,) = estimated([track_of(np.stack([places[0], np.full(POINTS, 4500e3)]), white)])
+    assert found.best.nugget + found.best.sill == pytest.approx(1e-4, rel=0.3)
+
+
+def test_what_the_semivariogram_leaves_open_is_warned_of(places, fields, tmp_path):
+    x, y = places
+    white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
+    for values, warning in (
+        (white, "the noise of 'track' is correlated over less than"),
+        (fields[0] + 1e-6 * (x - y), "the semivariogram of 'track' does not level off"),
+    ):
+        write_observation(Observation((track_of(places, values),)), tmp_path / "obs.nc")
+        seen = package.observe(tmp_path / "obs.nc", noise="estimate", noise_mask=(0, 0, 1))
+        assert [text.startswith(warning) for text in seen.warnings] == [True]
+
+
 def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
     (tmp_path / "g.txt").write_text("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
     with pytest.raises(QexpError, match="stations have errors of their own"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,14 @@ def test_displacements_and_errors_are_in_the_unit_of_the_option_or_of_the_header
     for track in (of_option, of_header):
         np.testing.assert_allclose(track.displacement, LOS, rtol=1e-15)
         np.testing.assert_allclose(track.error, 0.005, rtol=1e-15)
+
+
+def test_displacements_of_many_metres_are_warned_of(written):
+    seen = package.observe(written(standard(los=1e3 * LOS)))
+    assert seen.warnings == [
+        f"{written('')}: displacements of up to 40 m; if they are not in metres, give their unit: --unit mm"
+    ]
+    assert package.observe(written(standard(los=1e3 * LOS)), unit="mm").warnings == []
 
 
 def test_the_line_of_sight_follows_from_incidence_heading_and_look(written):
@@ -332,3 +341,16 @@ def test_the_tracks_of_campi_flegrei_are_read_as_published():
     assert [(track.name, track.points) for track in seen.tracks] == [("obs_sar1", 2713), ("obs_sar2", 2817)]
     assert seen.tracks[0].heading == pytest.approx(-8.5, abs=0.1)  # ascending
     assert abs(seen.tracks[1].heading) > 160  # descending
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt")
+def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
+    seen = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM, noise="estimate")
+    for track in seen.observation.tracks:
+        estimate = seen.estimates[track.name]
+        east, north = map(float, re.findall(r"(\d+) (?:east|north)", estimate.how))
+        assert np.hypot(east - 426.5e3, north - 4519e3) < 1.5e3  # the harbour of Pozzuoli
+        # Millimetres over kilometres, as the atmosphere has; the uplift itself is a decimetre.
+        assert 3e-3 < np.sqrt(track.noise.sill) < 2e-2
+        assert 500 < track.noise.range < 10e3
+        np.testing.assert_allclose(track.error, np.sqrt(track.noise.nugget))

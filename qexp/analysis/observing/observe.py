@@ -88,7 +88,7 @@ def observe(
         files.append(to)
     if figure is not None:
         files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
-    warnings += [_unbounded(name) for name, estimate in estimates.items() if not estimate.levels_off]
+    warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
     return Observed(observation, [summary_of(track) for track in observation.tracks], warnings, files, estimates)
 
 
@@ -99,11 +99,17 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
     return {track.name: track for track in placed}
 
 
-def _unbounded(name: str) -> str:
-    return (
-        f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a ramp is "
-        "in the data, --noise-ramp takes it out, or choose a larger part without signal"
-    )
+def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
+    if not estimate.levels_off:
+        yield (
+            f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a "
+            "ramp is in the data, --noise-ramp takes it out, or choose a larger part without signal"
+        )
+    if not estimate.resolved:
+        yield (
+            f"the noise of '{name}' is correlated over less than the {estimate.measured.distance[0]:.4g} m between its "
+            "nearest points, if at all, so that sill, range and nugget cannot be told apart"
+        )
 
 
 def _chosen(

@@ -11,6 +11,7 @@ from qexp.errors import QexpError
 from qexp.observations.grids.raster import Array, Raster, Window
 from qexp.observations.observation import Track
 from qexp.observations.pixels import Pixels
+from qexp.observations.reading import suspicions
 
 LARGEST_WHOLE = 4_000_000
 """The largest number of pixels that become points one by one."""
@@ -18,8 +19,6 @@ PIECE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
 WRAPPED = 0.95
 """Phase that stays within ±π, and covers more than this share of it, is taken for wrapped phase."""
-LARGE = 20.0
-"""Displacements beyond these metres are suspected to be in another unit."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,4 @@ class Scene:
         """What makes a field of this largest absolute value suspicious."""
         if self.phase and WRAPPED < largest / np.pi <= 1:
             return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
-        if not self.phase and largest * self.scale > LARGE:
-            return (
-                f"displacements of up to {largest * self.scale:,.0f} m; if they are not in metres, give their unit "
-                "with --unit mm, or for phase the wavelength with --wavelength or --sensor",
-            )
-        return ()
+        return () if self.phase else suspicions(largest * self.scale, ", or for phase --wavelength or --sensor")
