@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-NO_ICE = "0.88"
+NO_DATA = "0.88"
 """The grey of cells without values."""
 
 LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.7, 0.62, 0.48
@@ -194,7 +194,7 @@ def _begin(made: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tupl
         drawn.ax.tick_params(labelsize=sized(8))
         drawn.ax.yaxis.label.set_fontsize(sized(9))
     for axis in (truth, estimate, difference):
-        axis.set_facecolor(NO_ICE)
+        axis.set_facecolor(NO_DATA)
     truth.set_title(f"{row.name}: truth", fontsize=sized(9))
     estimate.set_title("estimate", fontsize=sized(9))
     return images, difference.set_title("", fontsize=sized(9))

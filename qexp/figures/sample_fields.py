@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.figures.canvas import sized, titled
-from qexp.figures.fields import NO_ICE, thinned
+from qexp.figures.fields import NO_DATA, thinned
 from qexp.figures.panel_grid import panel_grid
 from qexp.quantities import label, typeset
 
@@ -74,7 +74,7 @@ def _draw(
 ) -> AxesImage:
     from matplotlib.patches import Rectangle
 
-    axis.set_facecolor(NO_ICE)
+    axis.set_facecolor(NO_DATA)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[["top", "right"]].set_visible(True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.figures.canvas import sized, titled
-from qexp.figures.fields import Extent
+from qexp.figures.fields import NO_DATA, Extent
 from qexp.figures.panel_grid import panel_grid
 from qexp.quantities import base_name, in_words, label
 
@@ -45,7 +45,10 @@ CHARACTERS = 36
 
 @dataclass(frozen=True)
 class ImageSample:
-    """The images of one sample: name → (y, x), y ascending; of scattered points (point,), of stations (3, point)."""
+    """The images of one sample: name → (y, x), y ascending; of scattered points (point,), of stations (3, point).
+
+    NaN where nothing is seen, which is grey in images.
+    """
 
     values: Sequence[str]
     """What made them, such as `depth 1.2 km`."""
@@ -69,7 +72,7 @@ def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], titl
     made, axes = panel_grid(
         len(names) * len(samples), columns, SIDE, SIDE, ACROSS, DOWN + above, right=1.0, top=0.42 + above
     )
-    scales = _scales([_ends(list(sample.images.values())) for sample in samples])
+    scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, axis in zip(names, of_sample, strict=True):
@@ -83,8 +86,10 @@ def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], titl
         _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     for axis in axes[-columns:]:
         axis.set_xlabel(f"x ({samples[0].extents[names[0]].unit})", fontsize=sized(8))
-    one_scale = len(set(scales)) == 1
-    titled(made, f"{title}; {'one colour scale' if one_scale else 'each sample has its own colour scale'}")
+    colours = "one colour scale" if len(set(scales)) == 1 else "each sample has its own colour scale"
+    grids = [image for sample in samples for name, image in sample.images.items() if name not in sample.positions]
+    hidden = any(np.isnan(image).any() for image in grids)
+    titled(made, f"{title}; {colours}{'; grey: not seen' if hidden else ''}")
     return made
 
 
@@ -94,8 +99,12 @@ def _lines(values: Sequence[str]) -> list[str]:
     return textwrap.wrap(text, CHARACTERS, break_long_words=False) or [""]
 
 
-def _ends(images: Sequence[Array]) -> Scale:
-    return min(float(np.nanmin(image)) for image in images), max(float(np.nanmax(image)) for image in images)
+def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
+    """The smallest and largest value of each sample; those of another for a sample of which nothing is seen."""
+    seen = [np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples]
+    ends = [(float(values.min()), float(values.max())) if len(values) else None for values in seen]
+    other = next((one for one in ends if one is not None), (0.0, 1.0))
+    return [other if one is None else one for one in ends]
 
 
 def _scales(ends: Sequence[Scale]) -> list[Scale]:
@@ -117,6 +126,7 @@ def _draw(
     axis.spines[["top", "right"]].set_visible(True)
     edges, colours = (where.left, where.right, where.bottom, where.top), _colours(limits)
     if positions is None:
+        axis.set_facecolor(NO_DATA)
         return axis.imshow(values, origin="lower", extent=edges, interpolation="nearest", **colours)
     axis.set(xlim=edges[:2], ylim=edges[2:], aspect="equal")
     if values.ndim == 2:
