@@ -49,15 +49,13 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     solved at the nodes of a Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
     """
     _require_cracks(source)
-    displacement = source.new_empty(len(source), stations.shape[-2], 3)
-    for places, crack in _blocks(source, stations.shape[-2]):
-        radius, strength = source[places, 3, None], 2 * (1 - poisson_ratio) * source[places, 4, None]
-        offset = (stations[places] if stations.ndim == 3 else stations) - source[places, None, :2]
-        offset = offset / radius[..., None]
-        outward, up = _displacement(offset.square().sum(dim=-1), crack)
-        east, north = offset.unbind(-1)
-        moved = torch.stack([outward * east, outward * north, up], dim=-1) * (strength * radius)[..., None]
-        displacement.index_copy_(0, places, moved)
+    radius, strength = source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
+    east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
+    displacement = east.new_empty(*east.shape, 3)
+    for places, crack in _blocks(source, east):
+        outward, up = _displacement(east[places].square() + north[places].square(), crack)
+        moved = torch.stack([outward * east[places], outward * north[places], up], dim=-1)
+        displacement.index_copy_(0, places, moved * (strength * radius)[places, :, None])
     return displacement
 
 
@@ -131,22 +129,22 @@ def _require_cracks(source: Tensor) -> None:
         )
 
 
-def _blocks(source: Tensor, stations: int) -> Iterator[tuple[Tensor, _Crack]]:
-    """Places in the batch of cracks that are computed together, and their openings and slips."""
+def _blocks(source: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
+    """Places in the batch of cracks that are computed together, and the cracks, for stations (batch, n)."""
     depth = source[:, 2].double() / source[:, 3].double()
 
     def at_most(count: int) -> int:
-        return min(BLOCK // max(1, stations), LARGEST_SYSTEM // (2 * count) ** 2)
+        return min(BLOCK // max(1, stations.shape[1]), LARGEST_SYSTEM // (2 * count) ** 2)
 
-    for count, places in alike(enough_nodes(4 * torch.asinh(depth), source.dtype), at_most):
+    for count, places in alike(enough_nodes(4 * torch.asinh(depth), stations.dtype), at_most):
         crack = _crack(depth[places, None], count)
-        yield places, _Crack(*(values.to(source.dtype) for values in crack))
+        yield places, _Crack(*(values.to(stations.dtype) for values in crack))
 
 
 def _crack(depth: Tensor, count: int) -> _Crack:
     """Solve for opening and slip; depth (batch, 1) in radii.
 
-    Equations 14 and 15 of Fialko and others (2001): with x = k h and j(u) = sin(u) / u - cos(u), the tractions
+    After Fialko and others (2001): with x = k h and j(u) = sin(u) / u - cos(u), the tractions
     reflected by the surface make phi and psi differ from 2 / pi t and 0 by the kernels (times 2 / pi)
 
         opening, opening   integral over k of (1 + 2 x + 2 x^2) exp(-2 x) sin(k t) sin(k s)

@@ -90,7 +90,7 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     cos, sin = torch.cos(source[:, 5, None]), torch.sin(source[:, 5, None])
     east, north = (stations - source[:, None, :2]).unbind(-1)
     x, y = east * cos - north * sin, east * sin + north * cos
-    displacement = torch.empty(len(source), stations.shape[-2], 3, dtype=source.dtype, device=source.device)
+    displacement = x.new_empty(*x.shape, 3)
     for places, line in _blocks(_spheroids(source.double(), poisson_ratio), x):
         across, along, up = _displacement(x[places], y[places], line)
         to_east, to_north = cos[places], sin[places]
@@ -150,6 +150,16 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
     1 / (4 pi mu) [3 q^2 r / R^5 - t cos^2(plunge) I + (2 t m - 2 nu) r / R^3], where I are the I1, I3 and I5
     of Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154, equations 10 and 11.
     """
+    some = x.split(max(1, BLOCK // line.node.numel()), dim=1), y.split(max(1, BLOCK // line.node.numel()), dim=1)
+    parts = [_displacement_of_some(*stations, line) for stations in zip(*some, strict=True)]
+    if len(parts) == 1:
+        return parts[0]
+    across, along, up = (torch.cat(components, dim=1) for components in zip(*parts, strict=True))
+    return across, along, up
+
+
+def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for few stations, with arrays (batch, node, station)."""
     horizontal, downward, node = line.horizontal[..., None], line.downward[..., None], line.node[..., None]
     x, y, depth = x[:, None, :], y[:, None, :], line.depth[..., None] + node * downward
     foot = y * horizontal - line.depth[..., None] * downward

@@ -166,6 +166,7 @@ def test_single_precision_is_good_to_some_parts_in_a_million():
     batch = random_sources(40)
     exact, single = penny(batch, STATIONS), penny(batch.float(), STATIONS.float()).double()
     scale = exact.norm(dim=-1, keepdim=True).amax(dim=1, keepdim=True)
+    assert penny(batch.float(), STATIONS).dtype == DOUBLE
     assert ((single - exact) / scale).abs().max() < 2e-5
 
 

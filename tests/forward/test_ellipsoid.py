@@ -205,6 +205,7 @@ def test_single_precision_is_good_to_a_few_parts_in_a_million():
     batch = torch.cat([random_sources(30), varied(semi_minor=1500.0), varied(plunge=math.pi / 2), varied(plunge=0.0)])
     exact, single = yang(batch, STATIONS), yang(batch.float(), STATIONS.float()).double()
     scale = exact.norm(dim=-1, keepdim=True).amax(dim=1, keepdim=True)
+    assert yang(batch.float(), STATIONS).dtype == DOUBLE
     assert ((single - exact) / scale).abs().max() < 5e-6
 
 
