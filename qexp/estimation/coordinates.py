@@ -61,12 +61,16 @@ class Coordinates:
         return [self.parameters[index].name for index in self.free]
 
     def values(self, coordinates: Tensor) -> Tensor:
-        """Values of all parameters, (problem, parameter), of (problem, coordinate); differentiable."""
+        """Values of all parameters, (problem, parameter), of (problem, coordinate)."""
         free = torch.where(
             self.logarithmic, torch.where(self.logarithmic, coordinates, 0.0).exp(), coordinates * self.scale
         )
         whole = self._template.expand(len(coordinates), -1)
         return whole.index_copy(1, torch.tensor(self.free), free)
+
+    def within(self, coordinates: Tensor) -> Tensor:
+        """Whether all coordinates lie within their bounds, (problem,)."""
+        return ((coordinates >= self.low) & (coordinates <= self.high)).all(dim=-1)
 
     def of(self, values: Tensor) -> Tensor:
         """Coordinates, (problem, coordinate), of the values of all parameters, (problem, parameter)."""

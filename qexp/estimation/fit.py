@@ -14,7 +14,7 @@ from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import Deformation
-from qexp.estimation.levenberg_marquardt import Minima
+from qexp.estimation.levenberg_marquardt import REDUCTION_TOLERANCE, Minima
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.weighting import Weighting, track_block
@@ -22,8 +22,10 @@ from qexp.observations.observation import Track
 
 Array = NDArray[np.float64]
 
-SAME_MINIMUM = 1e-6
-"""Starts ended in the same minimum if their costs differ by less than this share."""
+ROUGH = 1e-6
+"""Tolerance of a search from many starts; the best of them is then followed to the minimum."""
+SAME_MINIMUM = 1e-4
+"""Starts of a search ended in the same minimum if their costs differ by less than this share."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +127,21 @@ def best(problem: Problem, starts: Tensor) -> Fit:
     starts  (start, parameter)  values of all parameters in SI units
     Raises QexpError if no start is possible.
     """
-    minima = problem.minimum(starts)
-    chosen = int(minima.cost.argmin())
-    if not torch.isfinite(minima.cost[chosen]):
+    found = problem.minimum(starts, ROUGH if len(starts) > 1 else REDUCTION_TOLERANCE)
+    chosen = int(found.cost.argmin())
+    if not torch.isfinite(found.cost[chosen]):
         raise QexpError("no start is a possible source: each breaks the surface or lies above it; start deeper")
-    return _fit(problem, minima, chosen)
+    best = problem.minimum(problem.coordinates.values(found.coordinates[[chosen]])) if len(starts) > 1 else found
+    agreeing = int((found.cost <= float(best.cost) * (1 + SAME_MINIMUM) + SAME_MINIMUM).sum())
+    iterations = int(found.iterations[chosen]) + (int(best.iterations) if len(starts) > 1 else 0)
+    return _fit(problem, best, iterations, agreeing, len(starts))
 
 
-def _fit(problem: Problem, minima: Minima, chosen: int) -> Fit:
+def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
-    at, cost = minima.coordinates[chosen], float(minima.cost[chosen])
+    at, cost = best.coordinates[0], float(best.cost)
     model, slopes = problem.derivatives(at[None])
-    covariance = _inverse(minima.information[chosen])
+    covariance = _inverse(best.information[0])
     left = problem.data[0] - model[0]
     nuisances, residual = [], left.clone()
     amounts, variances = weighting.solved(left), weighting.variances(slopes[0], covariance)
@@ -160,14 +165,14 @@ def _fit(problem: Problem, minima: Minima, chosen: int) -> Fit:
         covariance=covariance.numpy(),
         chi2=2 * cost,
         degrees=problem.degrees,
-        iterations=int(minima.iterations[chosen]),
-        converged=bool(minima.converged[chosen]),
+        iterations=iterations,
+        converged=bool(best.converged),
         at_bounds=tuple(name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there),
         nuisances=tuple(nuisances),
         model=tuple(model[0, where].numpy() for where in weighting.slices),
         residual=tuple(residual[where].numpy() for where in weighting.slices),
-        agreeing=int((minima.cost <= cost * (1 + SAME_MINIMUM) + SAME_MINIMUM).sum()),
-        starts=len(minima.cost),
+        agreeing=agreeing,
+        starts=starts,
         jacobian=slopes[0],
     )
 

@@ -66,12 +66,13 @@ class _State:
 
 
 def minimised(
-    problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, most_iterations: int = MOST_ITERATIONS
+    problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, tolerance: float = REDUCTION_TOLERANCE
 ) -> Minima:
     """Minimise every problem from its start.
 
     start      (problem, coordinate)
     low, high  (coordinate,)  bounds; starts beyond them are moved to them
+    tolerance  share of the cost by which a step must reduce it; see REDUCTION_TOLERANCE
     Levenberg (1944), Marquardt (1963), with the damping of Nielsen (1999). Coordinates at a bound that the gradient
     pushes outwards are held; steps that cross a bound end at it.
     """
@@ -83,14 +84,14 @@ def minimised(
     state = _State(at, cost, gradient, information, scale, FIRST_DAMPING * ones, 2 * ones)
     iterations, converged = torch.zeros(len(start), dtype=torch.long), torch.zeros(len(start), dtype=torch.bool)
     active = everyone[torch.isfinite(cost)]
-    for _ in range(most_iterations):
+    for _ in range(MOST_ITERATIONS):
         flat = _flat(state, active, low, high)
         converged[active[flat]] = True
         active = active[~flat]
         if not len(active):
             break
         iterations[active] += 1
-        settled, stuck = _step(problems, state, active, low, high)
+        settled, stuck = _step(problems, state, active, low, high, tolerance)
         converged[active[settled]] = True
         active = active[~(settled | stuck)]
     return Minima(state.at, state.cost, state.information, iterations, converged)
@@ -110,7 +111,9 @@ def _flat(state: _State, which: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return (gradient <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)
 
 
-def _step(problems: SumsOfSquares, state: _State, which: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def _step(
+    problems: SumsOfSquares, state: _State, which: Tensor, low: Tensor, high: Tensor, tolerance: float
+) -> tuple[Tensor, Tensor]:
     """Try a step of the problems `which`. Returns which of them have converged, and which cannot go on."""
     at, before, gradient, information = (
         one[which] for one in (state.at, state.cost, state.gradient, state.information)
@@ -135,7 +138,7 @@ def _step(problems: SumsOfSquares, state: _State, which: Tensor, low: Tensor, hi
         )
         diagonal = state.information[moved].diagonal(dim1=-2, dim2=-1)
         state.scale[moved] = torch.maximum(state.scale[moved], diagonal)
-    small = REDUCTION_TOLERANCE * before
+    small = tolerance * before
     settled = (reduced.abs() <= small) & (expected.abs() <= small)
     settled |= step.abs().amax(dim=-1) <= STEP_TOLERANCE
     return settled, state.damping[which] > LARGEST_DAMPING

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import Deformation
-from qexp.estimation.levenberg_marquardt import MOST_ITERATIONS, Minima, blocks, minimised
+from qexp.estimation.levenberg_marquardt import REDUCTION_TOLERANCE, Minima, blocks, minimised
 from qexp.estimation.weighting import Weighting
 
 MOST_NUMBERS = 65536
-"""Residuals of problems that are computed together: more would not fit the processor's caches any better."""
+"""Displacements that are computed together: more would not fit the processor's caches any better."""
+
+STEP = 1e-5
+"""Of a difference of coordinates: about the cube root of the rounding error, which is best for central differences."""
 
 
 class Problem:
@@ -38,7 +40,7 @@ class Problem:
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         made = []
-        for block in self._blocks(which):
+        for block in self._blocks(which, 2 * len(self.coordinates.free) + 1):
             residuals, jacobian = self.linearised(coordinates[block], which[block])
             gradient = (jacobian @ residuals[..., None])[..., 0]
             made.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
@@ -55,29 +57,32 @@ class Problem:
     def derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """The model, (problem, point) [m], and its derivatives by the coordinates, (problem, coordinate, point).
 
-        By forward differentiation, a coordinate at a time for all problems: each problem is a row of a batch, and
-        depends on its own coordinates alone. NaN for problems outside of the model's domain.
+        By central differences of coordinates that are of the order of 1, in double precision: their errors are below
+        1e-9 of a derivative, and all of them are one batch for the kernel, which takes a tenth of the time of automatic
+        differentiation. Where one of the two ends is no possible source, the difference is to the middle. NaN for
+        problems outside of the model's domain.
         """
-        possible = self.model.possible(self.coordinates.values(coordinates))
-        inside, columns = coordinates[possible], []
-        model = coordinates.new_full((len(coordinates), self.model.points), torch.nan)
-        slopes = coordinates.new_full((*coordinates.shape, self.model.points), torch.nan)
-        if not len(inside):
-            return model, slopes
-        with torch.no_grad(), forward_ad.dual_level():
-            for index in range(coordinates.shape[1]):
-                along = torch.zeros_like(inside)
-                along[:, index] = 1.0
-                made = self.model(self.coordinates.values(forward_ad.make_dual(inside, along)))
-                value, slope = forward_ad.unpack_dual(made)
-                columns.append(torch.zeros_like(value) if slope is None else slope)
-        model[possible], slopes[possible] = value, torch.stack(columns, dim=1)
-        return model, slopes
+        count = coordinates.shape[1]
+        steps = STEP * torch.cat([torch.zeros(1, count), torch.eye(count), -torch.eye(count)]).double()
+        around = (coordinates[:, None] + steps).flatten(0, 1)
+        values = self.coordinates.values(around)
+        inside = self.model.possible(values) & self.coordinates.within(around)
+        made = around.new_full((len(around), self.model.points), torch.nan)
+        if inside.any():
+            with torch.no_grad():
+                made[inside] = self.model(values[inside])
+        middle, after, before = made.unflatten(0, (len(coordinates), -1)).split([1, count, count], dim=1)
+        ends = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
+        after, before = (torch.where(torch.isfinite(end), end, middle) for end in (after, before))
+        return middle[:, 0], (after - before) / (STEP * ends.clamp(min=1))
 
-    def minimum(self, start: Tensor, most_iterations: int = MOST_ITERATIONS) -> Minima:
-        """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter)."""
+    def minimum(self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE) -> Minima:
+        """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
+
+        tolerance  see `levenberg_marquardt.minimised`
+        """
         coordinates = self.coordinates
-        return minimised(self, coordinates.of(start), coordinates.low, coordinates.high, most_iterations)
+        return minimised(self, coordinates.of(start), coordinates.low, coordinates.high, tolerance)
 
     def _residuals(self, coordinates: Tensor, which: Tensor) -> Tensor:
         values = self.coordinates.values(coordinates)
@@ -91,5 +96,6 @@ class Problem:
     def _weighted(self, which: Tensor) -> Tensor:
         return self.weighted if len(self.weighted) == 1 else self.weighted[which]
 
-    def _blocks(self, which: Tensor) -> list[slice]:
-        return list(blocks(which, self.model.points, MOST_NUMBERS))
+    def _blocks(self, which: Tensor, models: int = 1) -> list[slice]:
+        """models  number of models of each problem"""
+        return list(blocks(which, models * self.model.points, MOST_NUMBERS))

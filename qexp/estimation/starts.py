@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
 from qexp.errors import QexpError
 from qexp.estimation.parameters import Search
@@ -22,21 +23,20 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
     their search; those that are no possible source are left out. Amplitudes are then the best ones by linear least
     squares. Raises QexpError if the limits leave no possible source.
     """
-    from scipy.stats import qmc  # takes a second to load
-
     coordinates = problem.coordinates
     free = [searches[index] for index in coordinates.free]
     low, high = (
         torch.tensor([one.parameter.coordinate(getattr(one, end)) for one in free], dtype=torch.float64)
         for end in ("low", "high")
     )
-    sequence, found, power = qmc.Sobol(len(free), scramble=True, rng=seed), low.new_empty(0, len(free)), 0
+    sequence = SobolEngine(len(free), scramble=True, seed=seed)
+    found, power = low.new_empty(0, len(free)), 0
     while len(found) < count:
         power = power + 1 if power else max(count - 1, 1).bit_length()
         if 1 << power > MOST_DRAWN:
             raise QexpError("the bounds leave no possible source for a start; widen them, for example to larger depths")
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
-        candidates = low + torch.from_numpy(sequence.random_base2(power)) * (high - low)
+        candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
         found = candidates[problem.model.possible(coordinates.values(candidates))]
     return coordinates.values(_with_best_amplitudes(problem, free, found[:count]))
 

@@ -14,7 +14,7 @@ import xarray
 import qexp
 from qexp.analysis.inversion.criteria import aicc, bic
 from qexp.observations.file import write_observation
-from qexp.observations.observation import Observation
+from qexp.observations.observation import Observation, Track
 from tests.conftest import call, started
 from tests.estimation.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track
 
@@ -180,19 +180,25 @@ def test_ramps_are_estimated_with_the_source():
     assert made.unknowns == 4 + 6
 
 
-def test_several_sources_are_compared_and_the_simplest_that_explains_the_data_is_first(folder, tmp_path):
-    options = ["--source", "mogi+mogi", "--source", "mogi", "--starts", "6", "--to", tmp_path / "both"]
-    said = call("invert", folder / "obs.nc", *options, "--json")
+def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_first(tmp_path):
+    seen = observed(size=10)
+    for one in seen.tracks:
+        second = point_source(one.x, one.y, ORIGIN[0] - 1500, ORIGIN[1] + 1300, 900.0, -1.5e6)
+        one.displacement[:] += (second * one.direction).sum(axis=1)
+    write_observation(seen, tmp_path / "obs.nc")
+    options = ["--source", "mogi", "--source", "mogi+mogi", "--starts", "8", "--to", tmp_path / "both"]
+    said = call("invert", tmp_path / "obs.nc", *options, "--json")
     assert said.code == 0, said.stderr
     document = json.loads(said.stdout)
-    assert list(document["parameters"]) == list(TRUTH)
+    depths = sorted(document["parameters"][f"mogi_{number}.depth"]["value"] for number in (1, 2))
+    assert depths == pytest.approx([0.9, 1.5], rel=0.1)
     first, second = document["comparison"]
-    assert (first["source"], second["source"]) == ("mogi", "mogi+mogi")
+    assert (first["source"], second["source"]) == ("mogi+mogi", "mogi")
     assert first["delta_aicc"] == first["delta_bic"] == 0
-    assert second["delta_bic"] > second["delta_aicc"] > 0
-    assert second["unknowns"] == first["unknowns"] + 4
-    both = json.loads((tmp_path / "both/mogi+mogi/result.json").read_text())
-    assert {"mogi_1.east", "mogi_2.delta_volume"} <= both["parameters"].keys()
+    assert second["delta_aicc"] > second["delta_bic"] > 10
+    assert first["unknowns"] == second["unknowns"] + 4
+    alone = json.loads((tmp_path / "both/mogi/result.json").read_text())
+    assert list(alone["parameters"]) == list(TRUTH)
     assert (tmp_path / "both/comparison.csv").read_text().startswith("source,unknowns")
 
 
@@ -209,10 +215,6 @@ def test_gnss_components_and_a_track_are_explained_together():
     direction = np.repeat(np.eye(3), 8, axis=0)
     places = np.tile(x, 3), np.tile(y, 3)
     moved = (point_source(*places, *SOURCE) * direction).sum(axis=1) + 0.002 * random.normal(size=24)
-    stations = qexp.invert.__globals__  # the api, for the types that it takes
-    assert "invert" in stations
-    from qexp.observations.observation import Track
-
     gnss = Track("stations", "gnss", *places, moved, np.full(24, 0.002), direction, np.ones(24, bool))
     made = qexp.invert(Observation((observed().tracks[0], gnss), CRS), starts=6)
     assert made.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
