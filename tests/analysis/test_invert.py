@@ -149,14 +149,18 @@ def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folde
     assert {path.name for path in tmp_path.iterdir()} == {"other", "thesis.txt"}
 
 
-def test_what_ctrl_c_interrupts_leaves_nothing(folder, tmp_path):
-    command = ["invert", str(folder / "obs.nc"), "--starts", "20000", "--to", str(tmp_path / "never")]
-    running = started(tmp_path, *command, before="export QEXP_FIGURES=no;")
-    time.sleep(4)  # most of which it takes to load torch
+def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_there(folder, inverted, tmp_path):
+    whole, _ = inverted
+    running = started(tmp_path, "invert", str(folder / "obs.nc"), "--starts", "1", "--to", str(tmp_path / "made"))
+    limit = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and time.monotonic() < limit:
+        assert running.poll() is None, running.communicate()
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert list(tmp_path.iterdir()) == []
+    _, stderr = running.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    names = {path.name for path in tmp_path.rglob("*")}
+    complete = {"made", *(path.name for path in whole.iterdir())} - {"maps.png"}
+    assert (running.returncode, names) in [(130, set()), (0, complete), (130, complete)]
 
 
 def test_offsets_count_as_displacement_if_none_are_estimated():
