@@ -72,9 +72,8 @@ def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Itera
                 "[m], in 'fixed' or 'varyings', that scales it",
             )
     if noises and not any(one.of_unit_variance for one in noises) and _has_level(document):
-        group = "fixed" if "noise" in document.get("fixed", {}) else "varyings"
         yield (
-            (group, "noise"),
+            _place_of_level(document),
             "scales nothing, because every component of the noise model has an amplitude of its own; remove it",
         )
 
@@ -82,7 +81,10 @@ def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Itera
 def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
     """Components that cannot be drawn where the pixels or points of their views lie."""
     several = isinstance(document.get("noise_model"), list)
-    for image, layout in dataset.layouts().items():
+    layouts = dataset.layouts()
+    if _has_level(document) and not layouts:
+        yield _place_of_level(document), "scales nothing: stations have 'errors' of their own; remove it"
+    for image, layout in layouts.items():
         for index, component in enumerate(dataset.noise.components):
             if component in dataset.noise.on(image) and (trouble := component.noise.trouble_with(layout)):
                 where: Where = ("noise_model", index) if several else ("noise_model",)
@@ -108,3 +110,7 @@ def _of_stations(view: int, document: Document) -> bool:
 
 def _has_level(document: Document) -> bool:
     return bool(document.get("fixed", {}).get("noise")) or "noise" in document["varyings"]
+
+
+def _place_of_level(document: Document) -> Where:
+    return ("fixed" if "noise" in document.get("fixed", {}) else "varyings"), "noise"

@@ -61,6 +61,13 @@ def test_a_noise_that_scales_nothing_is_refused(specs, problems):
     assert said.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing")
 
 
+def test_a_noise_that_no_view_takes_is_refused(specs, problems):
+    stations = {"type": "gnss", "points": [[0, 0], [1, 2]], "errors": [0.002, 0.002, 0.005]}
+    fixed = {"x": 0.0, "y": 0.0, "noise": 0.01}
+    (said,) = problems(specs.spoil("dataset", ("fixed", fixed), ("views", [stations])))
+    assert said.startswith("specs/datasets/sound.json at $.fixed.noise: scales nothing: stations have 'errors'")
+
+
 def resolved(specs, noise_model, *changes):
     specs.spoil("dataset", ("noise_model", noise_model), *changes)
     return assemble.experience("sound", {}, Workspace(specs.root))
