@@ -217,6 +217,20 @@ def test_coherence_masks_elevation_is_added_and_bounds_crop(tmp_path):
     np.testing.assert_allclose(track.elevation, track.x - WEST)
 
 
+def test_elevations_of_another_grid_and_system_are_interpolated(tmp_path):
+    """A plane in longitude and latitude stays one under linear interpolation."""
+    path, asked = geotiff(tmp_path)
+    transform = rasterio.transform.from_origin(14.0, 41.1, 0.0013, 0.0011)
+    longitude, latitude = np.meshgrid(14 + 0.0013 * (np.arange(200) + 0.5), 41.1 - 0.0011 * (np.arange(300) + 0.5))
+    dem = tif(tmp_path / "dem.tif", 1e4 * (longitude - 14) + 2e4 * (latitude - 40.8), "EPSG:4326", transform)
+    (track,) = package.observe(path, error=0.01, dem=dem, **asked).observation.tracks
+    own = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(X.ravel(), Y.ravel())
+    np.testing.assert_allclose(track.elevation, 1e4 * (own[0] - 14) + 2e4 * (own[1] - 40.8), atol=1e-5)
+    far = tif(tmp_path / "far.tif", np.ones((5, 5)), "EPSG:4326", rasterio.transform.from_origin(20, 41, 0.01, 0.01))
+    with pytest.raises(QexpError, match=r"far.tif does not cover the grid"):
+        package.observe(path, error=0.01, dem=far, **asked)
+
+
 def test_coherence_of_licsar_lies_beside_the_phase_as_bytes(tmp_path):
     folder, _ = licsar(tmp_path)
     (track,) = package.observe(folder, error=0.01, least_coherence=0.5).observation.tracks
@@ -332,6 +346,8 @@ def test_a_folder_of_several_interferograms_asks_for_one(tmp_path):
         package.observe(pair, error=0.01)
     seen = package.observe(pair / "20200101_20200113.geo.unw.tif", error=0.01)
     assert seen.tracks[0].name == "20200101_20200113"
+    (pair / "20200101_20200125.geo.unw.tif").unlink()
+    assert package.observe(tmp_path, error=0.01).tracks[0].points == SEEN.sum()  # a whole frame with one
 
 
 def test_tracks_that_do_not_overlap_are_refused_unless_others_join_them(tmp_path):

@@ -25,7 +25,7 @@ def is_licsar(path: Path) -> bool:
 
 
 def _interferograms(folder: Path) -> list[Path]:
-    return sorted({*folder.glob(f"*{PHASE}"), *folder.glob(f"*/*{PHASE}")})
+    return sorted(path for depth in ("", "*/", "interferograms/*/") for path in folder.glob(f"{depth}*{PHASE}"))
 
 
 def read_licsar(path: Path, asked: Asked) -> Reading:

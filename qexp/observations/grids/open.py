@@ -9,7 +9,8 @@ from qexp.errors import QexpError
 from qexp.observations.grids.geotiff import open_geotiff
 from qexp.observations.grids.mintpy_file import HDF5, open_mintpy
 from qexp.observations.grids.netcdf import open_netcdf
-from qexp.observations.grids.raster import Raster
+from qexp.observations.grids.raster import Layout, Raster
+from qexp.observations.grids.resampling import resampled
 
 GEOTIFF = (".tif", ".tiff", ".vrt")
 NETCDF = (".grd", ".nc", ".nc4")
@@ -39,6 +40,10 @@ def open_coherence(path: Path) -> Raster:
     return replace(raster, read=lambda window: raster.read(window) / 255)
 
 
-def open_elevation(path: Path) -> Raster:
-    """A raster of elevations [m], which is the variable `height` in MintPy's files of geometry."""
-    return open_raster(path, variable="height" if path.suffix.lower() in HDF5 else None)
+def open_elevation(path: Path, layout: Layout) -> Raster:
+    """A raster of elevations [m] at the pixels of a grid, interpolated between its own if these are others.
+
+    In MintPy's files of geometry it is the dataset `height`.
+    """
+    raster = open_raster(path, variable="height" if path.suffix.lower() in HDF5 else None)
+    return raster if raster.layout.same_as(layout) else resampled(raster, layout)

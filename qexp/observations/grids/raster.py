@@ -65,6 +65,12 @@ class Layout:
         a, b, c, d, e, f = self.transform
         return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
 
+    def places(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """The column and row of positions: what `at` makes positions of."""
+        a, b, c, d, e, f = self.transform
+        column, row = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x - c, y - f]))
+        return column, row
+
     def positions(self, window: Window) -> tuple[Array, Array]:
         """The centres of the pixels of a window, row by row: x (pixel,), y (pixel,)."""
         rows, columns = np.arange(window.top, window.bottom) + 0.5, np.arange(window.left, window.right) + 0.5
@@ -108,13 +114,11 @@ class Layout:
         Raises QexpError if they are swapped, or if no pixel lies inside.
         """
         if len(bounds) != 4:
-            raise QexpError(f"{len(bounds)} bounds; write --bounds WEST,EAST,SOUTH,NORTH")
+            raise QexpError(f"--bounds {listed(bounds)}: write WEST,EAST,SOUTH,NORTH")
         x0, x1, y0, y1 = bounds
         if not (x0 < x1 and y0 < y1):
-            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write --bounds WEST,EAST,SOUTH,NORTH")
-        a, b, c, d, e, f = self.transform
-        x, y = np.array([x0, x1, x1, x0]) - c, np.array([y0, y0, y1, y1]) - f
-        columns, rows = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x, y]))
+            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write WEST,EAST,SOUTH,NORTH")
+        columns, rows = self.places(np.array([x0, x1, x1, x0]), np.array([y0, y0, y1, y1]))
         (top, bottom), (left, right) = (
             (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
             for low, count in ((rows, self.shape[0]), (columns, self.shape[1]))
@@ -125,6 +129,11 @@ class Layout:
                 f"{listed(self.extent)} in its own coordinates"
             )
         return Window(top, bottom, left, right)
+
+    def same_as(self, other: Layout) -> bool:
+        """Whether the pixels of another grid are the same."""
+        far = SAME * min(self.pixel)
+        return self.shape == other.shape and bool(np.abs(self.corners - other.corners).max() <= far)
 
     def __str__(self) -> str:
         height, width = self.shape
@@ -155,10 +164,8 @@ class Raster:
 
     def require_same_grid(self, other: Raster) -> None:
         """Raise QexpError if another raster has other pixels."""
-        ours, theirs = self.layout, other.layout
-        far = SAME * min(ours.pixel)
-        if ours.shape != theirs.shape or np.abs(ours.corners - theirs.corners).max() > far * max(ours.shape):
+        if not self.layout.same_as(other.layout):
             raise QexpError(
-                f"{other.source} has another grid than {self.source}: {theirs}, not {ours}; resample one to the "
-                "other's grid"
+                f"{other.source} has another grid than {self.source}: {other.layout}, not {self.layout}; resample one "
+                "to the other's grid"
             )

@@ -83,7 +83,7 @@ def scene_of(
     if least is not None and coherence is None:
         raise QexpError("--least-coherence needs a raster of coherence: --coherence FILE")
     if asked.dem is not None:
-        elevation = open_elevation(asked.dem)
+        elevation = open_elevation(asked.dem, field.layout)
     layout = field.layout
     window = layout.whole if asked.bounds is None else layout.within(asked.bounds, field.source)
     masks = None if coherence is None else (coherence, LEAST_COHERENCE if least is None else least)

@@ -45,9 +45,10 @@ class Scene:
     window: Window
 
     def __post_init__(self) -> None:
-        beside = [one for one in (self.error, self.elevation) if isinstance(one, Raster)]
-        for other in beside + ([self.coherence[0]] if self.coherence else []):
-            self.field.require_same_grid(other)
+        beside = [self.error, self.elevation, self.coherence[0] if self.coherence else None]
+        for other in beside:
+            if isinstance(other, Raster):
+                self.field.require_same_grid(other)
 
     def track(self, window: Window | None = None) -> Track:
         """The pixels of a window, row by row, as points; x and y in the coordinates of the grid.
