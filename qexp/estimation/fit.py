@@ -13,7 +13,7 @@ from torch import Tensor
 from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.coordinates import Coordinates
-from qexp.estimation.deformation import Deformation
+from qexp.estimation.deformation import deformation_of
 from qexp.estimation.levenberg_marquardt import REDUCTION_TOLERANCE, Minima
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
@@ -100,16 +100,7 @@ def prepared(
     """
     weighting = Weighting([track_block(track, offsets, ramps) for track in tracks])
     coordinates = Coordinates([one.parameter for one in searches], dict(fixed))
-    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
-    heights = None
-    if any(track.elevation is not None for track in tracks):
-        heights = np.concatenate([np.zeros(len(t.x)) if t.elevation is None else t.elevation for t in tracks])
-    model = Deformation(
-        sources,
-        torch.from_numpy(stations),
-        torch.from_numpy(np.concatenate([track.direction for track in tracks])),
-        None if heights is None else torch.from_numpy(heights),
-    )
+    model = deformation_of(sources, tracks, origin)
     unknown = len(coordinates.free) + weighting.nuisances
     if model.points <= unknown:
         raise QexpError(

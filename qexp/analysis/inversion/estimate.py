@@ -15,7 +15,7 @@ from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si,
 from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
 from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
-from qexp.estimation.deformation import Deformation
+from qexp.estimation.deformation import Deformation, deformation_of
 from qexp.estimation.fit import Fit, Nuisances, best, prepared
 from qexp.estimation.parameters import searches
 from qexp.estimation.problem import Problem
@@ -162,12 +162,7 @@ def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array
     if track.elevation is not None:
         known &= np.isfinite(track.elevation)
     own = track.kept(known)
-    elsewhere = Deformation(
-        model.sources,
-        torch.from_numpy(np.stack([own.x - units.origin[0], own.y - units.origin[1]], axis=1)),
-        torch.from_numpy(own.direction),
-        None if own.elevation is None else torch.from_numpy(own.elevation),
-    )
+    elsewhere = deformation_of(model.sources, [own], units.origin)
     whole = np.full(len(track.x), np.nan)
     whole[known] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
     return whole
