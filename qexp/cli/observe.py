@@ -192,6 +192,8 @@ def _print(seen: Observed) -> None:
 
 def _words(track: TrackSummary) -> str:
     counted = "points" if track.kind == "radar" else "components of GNSS stations"
+    if track.averaged is not None:
+        counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""
     (west, east), (south, north) = track.east, track.north
     extent = f"{(east - west) / 1000:.4g} × {(north - south) / 1000:.4g} km"

@@ -108,12 +108,14 @@ class Reading:
               latitude [degrees] still; None if the file does not say
     warnings  sentences about what the user should look at
     points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
+    size      how many pixels were read where the track holds means of them
     """
 
     tracks: tuple[Track, ...]
     crs: str | None = None
     warnings: tuple[str, ...] = ()
     points: Callable[[], Track] | None = None
+    size: int | None = None
 
 
 def masked_where_missing(track: Track) -> Track:

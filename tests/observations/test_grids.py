@@ -372,8 +372,40 @@ def test_a_window_is_what_the_whole_has_there(tmp_path):
 
 def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkeypatch):
     path, asked = geotiff(tmp_path)
+    asked |= {"error": 0.01}
     monkeypatch.setattr(scene, "LARGEST_WHOLE", 500)
     with pytest.raises(QexpError, match=r"24 × 30 pixels.*--reduce quadtree:0.005.*--bounds"):
-        package.observe(path, error=0.01, **asked)
-    (track,) = package.observe(path, error=0.01, reduce="uniform:4", least_share=0, **asked).observation.tracks
-    assert track.count.sum() == SEEN.sum()
+        package.observe(path, **asked)
+    seen = package.observe(path, reduce="uniform:4", least_share=0, **asked)
+    assert seen.observation.tracks[0].count.sum() == SEEN.sum()
+    assert (seen.tracks[0].averaged, seen.tracks[0].masked) == (SEEN.sum(), (~SEEN).sum())
+
+
+def test_noise_is_that_of_pixels_and_errors_those_of_their_means(tmp_path):
+    path, asked = geotiff(tmp_path)
+    asked |= {"error": 0.01, "noise": "exponential:1e-5,3000,4e-6"}
+    means = package.observe(path, reduce="uniform:4", **asked).observation.tracks[0]
+    assert means.noise.sill == 1e-5
+    np.testing.assert_allclose(means.error, 0.002 / np.sqrt(means.count))
+    kept = package.observe(path, reduce="uniform:4", keep_errors=True, **asked).observation.tracks[0]
+    np.testing.assert_allclose(kept.error, 0.01 / np.sqrt(kept.count))
+
+
+def test_means_of_a_geographic_grid_are_projected(tmp_path):
+    transform = rasterio.transform.from_origin(14.0, 41.0, 0.001, 0.001)
+    path = tif(tmp_path / "los.tif", LOS, "EPSG:4326", transform)
+    means = package.observe(path, error=0.01, incidence=35, heading=-10, reduce="uniform:2").observation.tracks[0]
+    corner = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(14.001, 40.999)
+    assert (means.x[0], means.y[0]) == pytest.approx(corner, abs=1e-3)
+    # Half a pixel of 0.001 degrees on a sphere of 6,371 km.
+    degree = 6.371e6 * np.pi / 180
+    np.testing.assert_allclose(
+        means.spread, np.tile([0.0005 * degree * np.cos(np.radians(40.988)), 0.0005 * degree], (180, 1)), rtol=1e-4
+    )
+    nearest = package.observe(
+        path, error=0.01, incidence=35, heading=-10, reduce="resolution:0.2,500,14.01,40.99"
+    ).observation.tracks[0]
+    middle = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(14.01, 40.99)
+    smallest = nearest.count == nearest.count.min()
+    distance = np.hypot(nearest.x - middle[0], nearest.y - middle[1])
+    assert distance[smallest].mean() < distance[~smallest].mean()

@@ -77,6 +77,7 @@ def observe(
     require_overlap(observation)
     # Before points are averaged: the means of cells have another semivariogram.
     observation, estimates = with_noises(observation, noise, lambda: _points(readings, observation))
+    sizes = [one.size or len(track.x) for one in readings.values() for track in one.tracks]
     plan = Asked(**{name: asked.get(name) for name in REDUCING}).reduction
     if plan is not None:
         placed = plan.placed(observation.crs)
@@ -89,7 +90,8 @@ def observe(
     if figure is not None:
         files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
-    return Observed(observation, [summary_of(track) for track in observation.tracks], warnings, files, estimates)
+    summaries = [summary_of(track, size) for track, size in zip(observation.tracks, sizes, strict=True)]
+    return Observed(observation, summaries, warnings, files, estimates)
 
 
 def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:

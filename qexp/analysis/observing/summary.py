@@ -20,7 +20,10 @@ class TrackSummary:
     kind: str
     points: int
     """Points that count; of GNSS stations, components."""
+    averaged: int | None
+    """Pixels or points of which these are the means; None if they are not means."""
     masked: int
+    """Points that do not count; of means, pixels or points that are in none of them."""
     east: tuple[float, float]
     north: tuple[float, float]
     incidence: float | None
@@ -41,14 +44,20 @@ class TrackSummary:
         return asdict(self)
 
 
-def summary_of(track: Track) -> TrackSummary:
+def summary_of(track: Track, size: int) -> TrackSummary:
+    """A track in numbers.
+
+    size  number of pixels or points that were read
+    """
     seen = track.seen()
+    averaged = None if seen.count is None else round(float(seen.count.sum()))
     incidence = heading = None
     if track.kind == "radar":
         mean = seen.direction.mean(axis=0, keepdims=True)
         incidence, heading = (float(angle[0]) for angle in angles_of(mean))
     east, north = ((float(values.min()), float(values.max())) for values in (seen.x, seen.y))
     return TrackSummary(
-        track.name, track.kind, seen.size, len(track.x) - seen.size, east, north, incidence, heading,
+        track.name, track.kind, seen.size, averaged, max(size - (averaged or seen.size), 0), east, north, incidence,
+        heading,
         float(np.sqrt(np.mean(seen.displacement**2))), float(np.median(seen.error)), track.noise,
     )  # fmt: skip

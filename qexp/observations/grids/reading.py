@@ -126,7 +126,7 @@ def reading_of(scene: Scene, asked: Asked) -> Reading:
     crs, warnings = scene.field.layout.crs, scene.warnings(largest)
     if plan is None:
         return Reading((scene.whole(),), crs, warnings)
-    return Reading((reduced(scene, plan.placed(crs)),), crs, warnings, lambda: _some_points(scene))
+    return Reading((reduced(scene, plan.placed(crs)),), crs, warnings, lambda: _some_points(scene), scene.window.size)
 
 
 def _some_points(scene: Scene) -> Track:

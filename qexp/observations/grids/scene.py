@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp.errors import QexpError
 from qexp.observations.grids.raster import Array, Raster, Window
 from qexp.observations.observation import Track
 from qexp.observations.pixels import Pixels
-from qexp.observations.reading import suspicions
+from qexp.observations.reading import masked_where_missing, suspicions
+
+Flags = NDArray[np.bool_]
 
 LARGEST_WHOLE = 4_000_000
 """The largest number of pixels that become points one by one."""
@@ -50,33 +53,31 @@ class Scene:
             if isinstance(other, Raster):
                 self.field.require_same_grid(other)
 
-    def track(self, window: Window | None = None) -> Track:
+    def track(self, window: Window) -> Track:
         """The pixels of a window, row by row, as points; x and y in the coordinates of the grid.
 
-        A pixel without data, with the value 0 in a file that does not name another one for these, or of too little
-        coherence is masked.
+        A pixel is masked without data, if its value is 0 in a file that does not name another one for these, or if its
+        coherence is too low.
         """
-        cut = window or self.window
-        values = self.field.read(cut).ravel()
-        observed = np.isfinite(values)
-        if not self.field.gaps:
-            observed &= values != 0
+        values = self.field.read(window).ravel()
+        observed = self._seen(values)
         if self.coherence is not None:
             raster, least = self.coherence
-            observed &= raster.read(cut).ravel() >= least
-        displacement = np.where(observed, values * self.scale, np.nan)
+            observed &= raster.read(window).ravel() >= least
         if isinstance(self.error, Raster):
-            error = self.error.read(cut).ravel() * abs(self.scale)
-            observed &= error > 0
+            error = self.error.read(window).ravel() * abs(self.scale)
         else:
-            error = np.full(cut.size, self.error)
-        elevation = None if self.elevation is None else self.elevation.read(cut).ravel()
-        direction = self.direction(cut)
-        observed &= np.isfinite(direction).all(axis=1)
-        if elevation is not None:
-            observed &= np.isfinite(elevation)
-        x, y = self.field.layout.positions(cut)
-        return Track(self.name, "radar", x, y, displacement, error, direction, observed, elevation)
+            error = np.full(window.size, self.error)
+        elevation = None if self.elevation is None else self.elevation.read(window).ravel()
+        displacement = np.where(observed, values * self.scale, np.nan)
+        x, y = self.field.layout.positions(window)
+        observed &= error > 0
+        track = Track(self.name, "radar", x, y, displacement, error, self.direction(window), observed, elevation)
+        return masked_where_missing(track)
+
+    def _seen(self, values: Array) -> Flags:
+        """Where a field has data."""
+        return np.isfinite(values) if self.field.gaps else np.isfinite(values) & (values != 0)
 
     def whole(self) -> Track:
         """All pixels as points. Raises QexpError if they are too many."""
@@ -86,14 +87,14 @@ class Scene:
                 f"{self.field.source} has {height:,} × {width:,} pixels, of which at most {LARGEST_WHOLE:,} can become "
                 "points; reduce them with --reduce quadtree:0.005, or take a part with --bounds WEST,EAST,SOUTH,NORTH"
             )
-        return self.track()
+        return self.track(self.window)
 
     def largest(self) -> float | None:
         """The largest absolute value of the field; None if it has none."""
         found = []
         for piece in self.window.pieces(PIECE):
             values = self.field.read(piece)
-            seen = np.isfinite(values) if self.field.gaps else np.isfinite(values) & (values != 0)
+            seen = self._seen(values)
             if seen.any():
                 found.append(float(np.abs(values[seen]).max()))
         return max(found, default=None)
