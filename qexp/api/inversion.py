@@ -33,6 +33,7 @@ def matrix(
     seed: int = 0,
     device: str = "auto",
     npy: bool = False,
+    refine: bool = False,
     trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> xarray.Dataset:
@@ -41,6 +42,7 @@ def matrix(
     axes        variable → (low, high, cells); those of the dataset if left out
     fixed       variable → value, of variables that vary and are no axis
     repeats     noise realisations per cell
+    refine      also refine the estimates by least squares: `depth_refined` beside `depth_estimate`
     trust_code  execute the code in `code/extensions.py` of an imported run
     returns     the matrix, which is also kept in the run: `Path(matrix.encoding["source"])`
     """
@@ -52,7 +54,10 @@ def matrix(
     place = workspaces.find(workspace)
     directory = directory_of(run, workspace, trust_code)
     grid = [checked(MatrixAxis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
-    folder = make(directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy)
+    folder = make(
+        directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy,
+        refine=refine,
+    )  # fmt: skip
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
 
 

@@ -15,6 +15,14 @@ from qexp.cli.arguments import DeviceOption, RunOption, TrustCodeOption
 from qexp.cli.console import WorkspaceOption, message, print_table, result
 from qexp.workspace import find
 
+RefineOption = Annotated[
+    bool,
+    typer.Option(
+        "--refine",
+        help="Also refine every estimate by least squares that start at it, with the weights of the dataset's noise.",
+    ),
+]
+
 
 def matrix(
     run: RunOption,
@@ -41,6 +49,7 @@ def matrix(
     repeats: Annotated[int, typer.Option(metavar="N", help="Noise realisations per cell.")] = 1,
     seed: Annotated[int, typer.Option(help="Random seed of the noise.")] = 0,
     npy: Annotated[bool, typer.Option("--npy", help="Also write the .npy arrays of VDI.")] = False,
+    refine: RefineOption = False,
     trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
@@ -48,13 +57,19 @@ def matrix(
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
     grid, fixed = texts.axes(axes or []), texts.fixed(fix or [])
     table = api.matrix(
-        run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, trust_code=trust_code,
-        workspace=workspace,
+        run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, refine=refine,
+        trust_code=trust_code, workspace=workspace,
     )  # fmt: skip
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
-    rows = [[name, number(error), record["units"][name]] for name, error in record["mean_absolute_error"].items()]
-    print_table(["output", "mean |error|", "unit"], rows, right=["mean |error|"])
+    errors = {"mean |error|": record["mean_absolute_error"]}
+    if refine:
+        errors["refined"] = record["refined_mean_absolute_error"]
+    units = record["units"]
+    rows = [
+        [name, *(number(of[name]) for of in errors.values()), units[name]] for name in record["mean_absolute_error"]
+    ]
+    print_table(["output", *errors, "unit"], rows, right=list(errors))
     if record.get("left_out"):
         cells = math.prod(table.sizes[name] for name in record["axes"])
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""

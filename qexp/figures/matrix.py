@@ -37,6 +37,8 @@ class Panels:
     relative_error: Array | None
     """None for a quantity with a period, whose errors are not compared with its values."""
     spread: Array | None = None
+    refined_error: Array | None = None
+    """Of the estimates refined by least squares."""
 
 
 def matrix_panels(
@@ -47,13 +49,15 @@ def matrix_panels(
     title: str,
     blank: str = "",
 ) -> Figure:
-    """A row per output: estimate, error, relative error, and the spread over noise, if given.
+    """A row per output: estimate, error, relative error, and the spread over noise and the refined error, if given.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
     blank     why some cells have no values
     """
-    columns = 3 + any(panels.spread is not None for panels in outputs.values())
+    columns = 3 + sum(
+        any(getattr(panels, name) is not None for panels in outputs.values()) for name in ("spread", "refined_error")
+    )
     made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
         if len(axes) == 2:
@@ -92,6 +96,9 @@ def _draw_planes(
         shown[-1] = ("relative error", "%", percent, "RdBu_r", -_limit(percent), _limit(percent))
     if panels.spread is not None:
         shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, _limit(panels.spread)))
+    if panels.refined_error is not None:
+        limit = _limit(panels.refined_error)
+        shown.append(("refined error", unit, panels.refined_error, "RdBu_r", -limit, limit))
     for axis, one in zip(row, shown, strict=False):
         if one is None:
             axis.set_axis_off()
@@ -143,6 +150,9 @@ def _draw_lines(
     ]
     if panels.spread is not None:
         shown.append((f"standard deviation of {label(name, unit)}", panels.spread))
+    if panels.refined_error is not None:
+        refined = f"refined error of {words}" + (f" ({unit})" if unit else "")
+        shown.append((refined, panels.refined_error))
     for axis, (words_there, values) in zip(row, shown, strict=False):
         if values is None:
             axis.set_axis_off()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from qexp import assemble, files
 from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, checked
-from qexp.analysis.matrix.table import matrix_table, write_npy
+from qexp.analysis.matrix.refinement import Refinement
+from qexp.analysis.matrix.table import REFINED, Estimated, matrix_table, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
@@ -50,12 +51,14 @@ def matrix(
     seed: int = 0,
     device: str = "auto",
     npy: bool = False,
+    refine: bool = False,
 ) -> Path:
     """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
 
     dataset  name or path of the dataset spec for the observations; its `matrix` gives the default axes
     fixed    values of variables that vary in the dataset but are not axes
     repeats  noise realisations per cell
+    refine   also refine the estimates by least squares, see `Refinement`
     Returns the folder `matrices/<dataset>` of the run.
     """
     if repeats < 1:
@@ -73,8 +76,9 @@ def matrix(
     assemble.require_units_of(directory.training_spec(), source, tables)
     grid = list(axes) or matrix_axes(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
+    refinement = Refinement(source, grid, held, list(model.network.outputs)) if refine else None
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
-        estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device)
+        estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device, refinement)
     left_out = _left_out(estimates, source, grid, held)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
 
@@ -84,9 +88,8 @@ def matrix(
     if npy:
         write_npy(table, folder)
     record = {**_record(directory, name, grid, held, repeats, seed), **left_out}
-    record["mean_absolute_error"] = {
-        output: float(np.nanmean(np.abs(table[f"{output}_error"].values))) for output in estimates
-    }
+    for key, end in (("mean_absolute_error", ""), *([("refined_mean_absolute_error", REFINED)] if refine else [])):
+        record[key] = {name: float(np.nanmean(np.abs(table[f"{name}{end}_error"].values))) for name in estimates}
     record["units"] = {
         variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates, *held]
     }
@@ -97,7 +100,7 @@ def matrix(
 
 
 def _left_out(
-    estimates: Mapping[str, tuple[Array, Array]],
+    estimates: Mapping[str, Estimated],
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
     held: Mapping[str, float],
@@ -106,7 +109,7 @@ def _left_out(
 
     Raises QexpError if all are.
     """
-    _, of_cells = next(iter(estimates.values()))
+    of_cells = next(iter(estimates.values())).made
     cells = np.flatnonzero(np.isnan(of_cells).all(axis=0))
     if not len(cells):
         return {}
@@ -214,8 +217,9 @@ def estimate_cells(
     repeats: int,
     seeds: Seeds,
     device: torch.device,
-) -> dict[str, tuple[Array, Array]]:
-    """output → true values (cell,) and estimates (repeat, cell), cells in the order of the axes, the last fastest.
+    refinement: Refinement | None = None,
+) -> dict[str, Estimated]:
+    """Every output in all cells, in the order of the axes, the last fastest.
 
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks the surface.
     """
@@ -224,6 +228,7 @@ def estimate_cells(
     outputs = model.network.outputs
     true = {name: np.empty(cells) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
+    refined = {} if refinement is None else {name: of.copy() for name, of in estimates.items()}
     source = source.holding(held)
     for repeat in range(repeats):
         random = seeds.torch(device, "matrix", repeat)
@@ -235,10 +240,15 @@ def estimate_cells(
             possible = source.possible(values, block.stop - block.start)
             if not possible.any():
                 continue
-            made = model.estimate(source.observe({name: of[possible] for name, of in values.items()}, random))
+            simulated = {name: of[possible] for name, of in values.items()}
+            samples = source.observe(simulated, random)
+            made = {name: of[:, 0].cpu().numpy() for name, of in model.estimate(samples).items()}
             for name in outputs:
-                estimates[name][repeat, block][possible] = made[name][:, 0].cpu().numpy()
-    return {name: (true[name], estimates[name]) for name in outputs}
+                estimates[name][repeat, block][possible] = made[name]
+            if refinement is not None:
+                for name, better in refinement(samples, simulated, made).items():
+                    refined[name][repeat, block][possible] = better
+    return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
 
 
 def _values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, Array]:

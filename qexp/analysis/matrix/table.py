@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,24 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+REFINED = "_refined"
+"""End of the name of an output's estimate by least squares that starts at the network's."""
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An output in all cells."""
+
+    truth: Array
+    """(cell,)"""
+    made: Array
+    """(repeat, cell): the network's estimates; NaN in cells that are not possible."""
+    refined: Array | None = None
+    """(repeat, cell): the same, refined by least squares."""
+
 
 def matrix_table(
-    estimates: Mapping[str, tuple[Array, Array]],
+    estimates: Mapping[str, Estimated],
     grid: Sequence[MatrixAxis],
     held: Mapping[str, float],
     repeats: int,
@@ -48,11 +64,18 @@ def matrix_table(
         for one in grid
     }
     variables: dict[str, Any] = {}
-    for name, (truth, made) in estimates.items():
-        for kind, (values, attributes) in _kinds(truth, made, quantity(name, quantities)).items():
+    for name, one in estimates.items():
+        of = quantity(name, quantities)
+        for kind, (values, attributes) in _kinds(one.truth, one.made, of).items():
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
+        if one.refined is None:
+            continue
+        for kind, (values, attributes) in _kinds(one.truth, one.refined, of).items():
+            attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
+            end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
+            variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",
         "title": f"inference matrix of the run {directory.name} on the dataset {dataset}",

@@ -171,6 +171,11 @@ class DeformationImages:
         elevation = None if view.elevation is None else view.elevation.flatten()
         return _sum(one.displacements(one.of(values, batch), stations, elevation) for one in self.sources)
 
+    def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
+        """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
+        suffix = image.removeprefix(DISPLACEMENT)
+        return self._direction(self.view(image), suffix, values, max(len(value) for value in values.values()))
+
     def _direction(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int) -> Tensor:
         """Unit vectors from the ground to the satellite, (batch, 3)."""
         azimuth = values.get("azimuth" + suffix)

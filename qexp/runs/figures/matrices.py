@@ -63,10 +63,11 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 
 
 def _panels(shown: xarray.Dataset, output: str) -> Panels:
-    spread = f"{output}_standard_deviation"
+    spread, refined = f"{output}_standard_deviation", f"{output}_refined_error"
     return Panels(
         shown[estimate_of(output)].values,
         shown[f"{output}_error"].values,
         None if PERIOD in shown[f"{output}_error"].attrs else shown[f"{output}_relative_error"].values,
         shown[spread].values if spread in shown else None,
+        shown[refined].values if refined in shown else None,
     )

@@ -1,0 +1,150 @@
+"""Least squares in the cells of a matrix: they find the values that made an observation, whatever it is made of."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp as package
+from qexp import assemble
+from qexp.analysis.matrix.axes import MatrixAxis
+from qexp.analysis.matrix.refinement import Refinement
+from qexp.errors import QexpError
+from tests.analysis.test_matrix_of_sources import DATASET, FIXED, root
+from tests.conftest import call
+
+__all__ = ["root"]
+
+STATIONS = [[-3.0, -2.0], [0.5, 2.5], [3.0, -1.0], [2.0, 3.0]]
+VIEWS: dict[str, list[dict[str, Any]]] = {
+    "one image": [{"heading": -12, "incidence": 39, "x_res": 1, "y_res": 1}],
+    "two tracks": [
+        {"heading": -12, "incidence": 39, "x_res": 1, "y_res": 1},
+        {"heading": 192, "incidence": 34, "x_res": 0.8, "y_res": 0.8, "size": [10, 9], "look": "left"},
+    ],
+    "points and stations": [
+        {"heading": -12, "incidence": 39, "points": [[x / 2, y] for x in range(-5, 6) for y in range(-3, 4)]},
+        {"type": "gnss", "points": STATIONS, "errors": [0.002, 0.002, 0.005]},
+    ],
+}
+AXES = [MatrixAxis("dike.strike", 20, 340, 4), MatrixAxis("dike.depth", 2, 4, 3)]
+
+
+def document(views: str = "one image", fixed: dict[str, float] | None = None, **changes: Any) -> dict[str, Any]:
+    of_all = {**DATASET["fixed"], **(fixed or {})}
+    return copy.deepcopy({**DATASET, "views": VIEWS[views], "fixed": of_all, **changes})
+
+
+def refined(
+    described: dict[str, Any], axes: list[MatrixAxis] = AXES, outputs: tuple[str, ...] = ("dike.strike", "dike.depth")
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """True values in all cells, and those that least squares find from starts that are 20° and a fifth off."""
+    source = assemble.generated_of(described, assemble.BUILT_IN)
+    held = {**source.fixed, **{name: of for name, of in FIXED.items() if name not in [one.variable for one in axes]}}
+    meshes = np.meshgrid(*(one.centres for one in axes), indexing="ij")
+    values = {one.variable: mesh.ravel() for one, mesh in zip(axes, meshes, strict=True)}
+    samples = source.holding(held).observe(values, torch.Generator().manual_seed(0))
+    starts = {name: values[name] + 20 if name == "dike.strike" else 1.2 * values[name] for name in outputs}
+    return values, Refinement(source, axes, held, outputs)(samples, values, starts)
+
+
+@pytest.mark.parametrize("views", VIEWS)
+def test_without_noise_the_true_values_are_found(views):
+    described = document(views, fixed={"noise": 0.0})
+    if "points" in views:
+        described["views"][1]["errors"] = [1e-9, 1e-9, 1e-9]
+    values, found = refined(described)
+    np.testing.assert_allclose((found["dike.strike"] - values["dike.strike"] + 180) % 360, 180, atol=1e-2)
+    np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-4)
+
+
+def test_axes_that_are_not_estimated_have_their_true_values_in_every_cell():
+    axes = [MatrixAxis("dike.opening", 0.5, 2, 3), MatrixAxis("dike.depth", 2, 4, 3)]
+    described = document(fixed={"noise": 0.0, "dike.strike": 40.0})
+    values, found = refined(described, axes, ("dike.depth",))
+    np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-4)
+
+
+def test_offsets_and_ramps_of_the_declared_noise_do_not_move_the_estimates():
+    white = {"type": "white", "parameters": {"standard_deviation": 1e-4}}
+    large = [
+        {"type": "offset", "parameters": {"standard_deviation": 0.5}},
+        {"type": "ramp", "parameters": {"slope": 0.05}},
+    ]
+    values, quiet = refined(document(noise_model=[white]))
+    _, moved = refined(document(noise_model=[white, *large]))
+    for found in (quiet, moved):
+        np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=0.02)
+    source = assemble.generated_of(document(noise_model=large), assemble.BUILT_IN)
+    with pytest.raises(QexpError, match="not positive definite"):
+        Refinement(source, AXES, {**source.fixed, **FIXED}, ["dike.depth"])._weighting(0.0)
+
+
+def test_where_the_noise_is_an_axis_every_cell_is_weighted_by_its_own():
+    axes = [MatrixAxis("noise", 0, 2e-4, 2), MatrixAxis("dike.depth", 2, 4, 3)]
+    values, found = refined(document(fixed={"dike.strike": 40.0}), axes, ("dike.depth",))
+    np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "axes", "outputs", "said"),
+    [
+        ({}, [MatrixAxis("incidence", 20, 40, 2)], ["dike.depth"], "the same in all cells, but incidence is an axis"),
+        ({}, AXES, ["dike.depth", "noise"], "noise is no parameter of a source"),
+        (
+            {"noise_model": {"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}}},
+            AXES, ["dike.depth"], "hides other pixels in each cell",
+        ),
+    ],
+)  # fmt: skip
+def test_what_least_squares_cannot_refine_is_told(changes, axes, outputs, said):
+    source = assemble.generated_of(document(**changes), assemble.BUILT_IN)
+    with pytest.raises(QexpError, match=said):
+        Refinement(source, axes, {**source.fixed, **FIXED}, outputs)
+
+
+def test_the_command_prints_and_keeps_both_estimates(root):
+    fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
+    axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
+    code, stdout, stderr = call(
+        "matrix",
+        "--run",
+        "dike_0",
+        "--dataset",
+        "dike",
+        *axes,
+        *fixed,
+        "--refine",
+        "--repeats",
+        "2",
+        "--workspace",
+        root,
+    )
+    assert code == 0, stderr
+    head, *rows = stdout.splitlines()[:3]
+    assert head.split() == ["output", "mean", "|error|", "refined", "unit"]
+    folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
+    table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+    for row, name in zip(rows, ("dike.strike", "dike.depth"), strict=True):
+        errors = [float(abs(table[f"{name}{end}_error"]).mean()) for end in ("", "_refined")]
+        assert row.split()[:3] == [name, *(f"{error:.4g}" for error in errors)]
+        np.testing.assert_allclose(table[f"{name}_refined"] - table[name], table[f"{name}_refined_error"])
+        assert (np.isnan(table[f"{name}_refined"]) == np.isnan(table[f"{name}_estimate"])).all()
+        assert table[f"{name}_refined_standard_deviation"].attrs["long_name"].startswith("refined by least squares: ")
+    assert (abs(table["dike.strike_refined_error"]).fillna(0) <= 180).all()
+
+
+@pytest.mark.slow
+def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
+    axes = {"depth": (0.5, 3.5, 6), "delta_volume": (0.5, 3.5, 4)}
+    quiet = package.matrix(run, "mogi_test", axes=axes, refine=True)
+    for name in axes:
+        assert float(abs(quiet[f"{name}_refined_error"]).max()) < 1e-4 < float(abs(quiet[f"{name}_error"]).mean())
+    noisy = package.matrix(run, "mogi_noisy", axes=axes, refine=True)
+    assert float(abs(noisy["depth_refined_error"]).mean()) < 0.5 * float(abs(noisy["depth_error"]).mean())
+    np.testing.assert_array_equal(package.matrix(run, "mogi_noisy", axes=axes)["depth_error"], noisy["depth_error"])
