@@ -109,8 +109,9 @@ def _coloured(colours: ScalarMappable) -> dict[str, Any]:
 def _draw_cells(axis: Axes, seen: Track, factor: float, colours: ScalarMappable) -> None:
     """The means of cells, which a panel can show."""
     spans = np.array([np.ptp(seen.x), np.ptp(seen.y)])
-    bins = np.maximum((CELLS * spans / spans.max()).astype(int), 1)
-    bins = np.minimum(bins, max(int(np.sqrt(seen.size)), 1))
+    # At least three points to a cell on average: cells narrower than a grid's pixels would leave gaps.
+    cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / seen.size)))
+    bins = np.maximum((spans / cell).astype(int), 1)
     sums, x, y = np.histogram2d(seen.x / 1000, seen.y / 1000, bins, weights=factor * seen.displacement)
     counts, _, _ = np.histogram2d(seen.x / 1000, seen.y / 1000, [x, y])
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
@@ -164,8 +165,11 @@ def _mark_scale(axis: Axes) -> None:
     decade = 10 ** np.floor(np.log10(wanted))
     length = float(max(step * decade for step in (1, 2, 5) if step * decade <= wanted))
     start, low = west + 0.05 * (east - west), south + 0.05 * (north - south)
-    axis.plot([start, start + length], [low, low], color="0.1", linewidth=sized(2.5), solid_capstyle="butt", zorder=4)
-    axis.text(start + length / 2, low, f"{length:g} km", ha="center", va="bottom", fontsize=sized(7.5), zorder=4)
+    axis.plot([start, start + length], [low, low], color="0.1", linewidth=sized(2.5), solid_capstyle="butt", zorder=5)
+    back = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "pad": 1}
+    middle = start + length / 2
+    words = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
+    axis.text(middle, low, words, ha="center", va="bottom", fontsize=sized(7.5), zorder=4, bbox=back)
 
 
 def _label(axis: Axes, left: bool, lowest: bool) -> None:
