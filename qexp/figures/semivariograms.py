@@ -63,5 +63,7 @@ def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
     sill = f"sill {1e6 * best.sill:.3g} mm²\nrange {best.range / 1000:.3g} km"
     words = f"{best.type}:\n{sill if estimate.levels_off else NO_SILL}\nnugget {1e6 * best.nugget:.2g} mm²"
     small = sized(7.5)
-    corner, anchor = ("lower right", (1.0, 0.06)) if estimate.levels_off else ("upper left", (0.0, 1.0))
-    axis.legend(fontsize=small, frameon=False, loc=corner, bbox_to_anchor=anchor, title=words, title_fontsize=small)
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.06)}
+    if not estimate.levels_off:
+        place = {"loc": "upper left"}
+    axis.legend(fontsize=small, frameon=False, title=words, title_fontsize=small, **place)
