@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from qexp.forward.blocks import in_blocks
 from qexp.forward.burial import require_not_above_ground, require_not_negative
 from qexp.forward.rectangle import STEEP, Rectangles, surface_displacement
 from qexp.forward.rotation import clockwise_rotation
+
+TRIFLE = 1e-12
+"""Of its depth, by which a source that touches the surface is lowered."""
 
 
 def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -33,8 +34,9 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     _, _, depth, length, width, _, dip, *_ = source.unbind(-1)
     require_not_negative("length", length)
     require_not_negative("width", width)
-    require_not_above_ground(depth, width / 2 * dip.sin().abs())
-    return in_blocks(partial(_okada, poisson_ratio=poisson_ratio), source, stations)
+    require_not_above_ground(depth, _half_height(source))
+    displacement = _displacement(_planes(source), _columns(stations), _east_north_up(source), poisson_ratio)
+    return displacement.mT.to(source.dtype)
 
 
 def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -56,58 +58,74 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     """
     depth, semi_axes = source[:, 2], source[:, 6:9]
     require_not_negative("semi-axes", semi_axes)
-    reach = semi_axes * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
-    require_not_above_ground(depth, reach.sum(-1) - reach.amin(-1))  # each rectangle spans two of the three axes
-    return in_blocks(partial(_cdm, poisson_ratio=poisson_ratio), source, stations)
-
-
-def _okada(source: Tensor, stations: Tensor, poisson_ratio: float) -> Tensor:
-    rectangles = okada_rectangles(source)
+    require_not_above_ground(depth, _half_height_of_crossed(source))
+    crossed, stations, directions = _crossed(source), _columns(stations), _east_north_up(source)
 
     def displacement(rows: Tensor, *, steep: bool) -> Tensor:
-        chosen = Rectangles(*(part[rows] for part in rectangles))
-        position, directions = _from_centre(source[rows], stations[rows])
-        return surface_displacement(chosen, position, directions, poisson_ratio, steep=steep, level=True)
+        theirs = stations if len(stations) == 1 else stations[rows]
+        one, two, three = (
+            surface_displacement(rectangles[rows], theirs, directions[rows], poisson_ratio, steep=steep and rises)
+            for rectangles, rises in zip(crossed, (False, True, True), strict=True)
+        )
+        return one + two + three
 
-    return _steep_and_others(rectangles.axes[..., 1], displacement).mT
+    return _steep_and_others(crossed[1].axes[..., 1], displacement).mT.to(source.dtype)
 
 
-def okada_rectangles(source: Tensor) -> Rectangles:
+def _displacement(rectangles: Rectangles, stations: Tensor, directions: Tensor, poisson_ratio: float) -> Tensor:
+    """Of sources of `okada`, in double precision, along some directions: (batch, direction, station)."""
+
+    def displacement(rows: Tensor, *, steep: bool) -> Tensor:
+        theirs = stations if len(stations) == 1 else stations[rows]
+        return surface_displacement(rectangles[rows], theirs, directions[rows], poisson_ratio, steep=steep, level=True)
+
+    return _steep_and_others(rectangles.axes[..., 1], displacement)
+
+
+def _planes(source: Tensor) -> Rectangles:
     """The planes of sources of `okada`; first edges are along strike, second ones up the dip."""
-    _, _, depth, length, width, strike, dip, strike_slip, dip_slip, opening = source.unbind(-1)
+    source = source.double()
+    _, _, _, length, width, strike, dip, strike_slip, dip_slip, opening = source.unbind(-1)
     level, sine, cosine = torch.zeros_like(strike), strike.sin(), strike.cos()
     along_strike = torch.stack([sine, cosine, level], -1)
     up_dip = torch.stack([-cosine * dip.cos(), sine * dip.cos(), dip.sin()], -1)
     normal = torch.stack([cosine * dip.sin(), -sine * dip.sin(), dip.cos()], -1)
     return Rectangles(
-        depth,
+        _centre(source, _half_height(source)),
         torch.stack([along_strike, up_dip, normal], -1),
         torch.stack([length, width], -1) / 2,
         torch.stack([strike_slip, dip_slip, opening], -1),
     )
 
 
-def _cdm(source: Tensor, stations: Tensor, poisson_ratio: float) -> Tensor:
+def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
+    """The rectangles of sources of `cdm`: the axis nearest to the vertical is the second edge of the last two."""
+    source = source.double()
     axes, semi_axes = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
-    order = axes[:, 2].abs().argsort()  # the model does not change if axes change their names: the last is the steepest
+    order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
     axes, semi_axes = axes.gather(2, order[:, None].expand_as(axes)), semi_axes.gather(1, order)
     opening = torch.stack([torch.zeros_like(source[:, 9])] * 2 + [source[:, 9]], -1)
+    centre = _centre(source, _half_height_of_crossed(source))
+    one, two, three = (
+        Rectangles(centre, axes[..., names], semi_axes[:, names[:2]], opening)
+        for names in ([0, 1, 2], [0, 2, 1], [1, 2, 0])
+    )
+    return one, two, three
 
-    def displacement(rows: Tensor, *, steep: bool) -> Tensor:
-        position, directions = _from_centre(source[rows], stations[rows])
-        parts = [
-            surface_displacement(
-                Rectangles(source[rows, 2], axes[rows][..., spanned], semi_axes[rows][:, spanned[:2]], opening[rows]),
-                position,
-                directions,
-                poisson_ratio,
-                steep=steep and spanned[1] == 2,
-            )
-            for spanned in ([0, 1, 2], [0, 2, 1], [1, 2, 0])
-        ]
-        return parts[0] + parts[1] + parts[2]
 
-    return _steep_and_others(axes[..., 2], displacement).mT
+def _centre(source: Tensor, half_height: Tensor) -> Tensor:
+    """East, north and depth; what touches the surface lies a trifle below it, where all terms are finite."""
+    east, north, depth = source[:, :3].unbind(-1)
+    return torch.stack([east, north, torch.maximum(depth, half_height * (1 + TRIFLE))], -1)
+
+
+def _half_height(source: Tensor) -> Tensor:
+    return source[:, 4] / 2 * source[:, 6].sin().abs()
+
+
+def _half_height_of_crossed(source: Tensor) -> Tensor:
+    reach = source[:, 6:9] * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
+    return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
 
 
 def _steep_and_others(edge: Tensor, displacement: Callable[..., Tensor]) -> Tensor:
@@ -115,11 +133,13 @@ def _steep_and_others(edge: Tensor, displacement: Callable[..., Tensor]) -> Tens
     steep = edge[:, :2].detach().square().sum(-1).sqrt() < STEEP
     rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
     parts = [displacement(group, steep=kind) for group, kind in zip(rows, (True, False), strict=True) if len(group)]
-    return torch.cat(parts)[torch.cat(rows).argsort()]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.cat(rows).argsort()]
 
 
-def _from_centre(source: Tensor, stations: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions of the stations, (batch, 2, station), and the three directions in which they move, (batch, 3, 3)."""
-    return (stations - source[:, None, :2]).mT, torch.eye(3, dtype=source.dtype, device=source.device).expand(
-        len(source), -1, -1
-    )
+def _east_north_up(source: Tensor) -> Tensor:
+    return torch.eye(3, dtype=torch.float64, device=source.device).expand(len(source), -1, -1)
+
+
+def _columns(stations: Tensor) -> Tensor:
+    """(station, 2) or (batch, station, 2) → (batch or 1, 2, station), in double precision."""
+    return stations.double().mT if stations.dim() == 3 else stations.double().mT[None]

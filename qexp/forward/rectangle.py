@@ -27,9 +27,9 @@ surface. Near the vertical, where T vanishes, powers of κ take the place of wha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,15 +41,15 @@ its square in precision."""
 FEWEST_TERMS, MOST_TERMS = 2, 11
 """Of the series beyond the first: even for exactly vertical edges two, whose coefficients have derivatives."""
 
-SMALLEST_SQUARE = 1e-30
-"""[m2] Keeps what is divided by a distance finite on edges at the surface; its numerator vanishes there."""
+CACHED = 2**17
+"""Size of an intermediate result [bytes] that stays in the processor's cache with some tens of others."""
 
 
 class Rectangles(NamedTuple):
-    """Rectangles below the surface, one per source."""
+    """Rectangles wholly below the surface, one per source."""
 
-    depth: Tensor
-    """Of the centre: (batch,) [m]."""
+    centre: Tensor
+    """East, north, depth: (batch, 3) [m]."""
     axes: Tensor
     """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch, 3, 3)."""
     semi_axes: Tensor
@@ -57,16 +57,19 @@ class Rectangles(NamedTuple):
     burgers: Tensor
     """Along the axes: (batch, 3) [m]."""
 
+    def __getitem__(self, rows: Any) -> Rectangles:  # type: ignore[override]
+        return Rectangles(*(part[rows] for part in tuple.__iter__(self)))
+
     def with_edges_upward(self) -> Rectangles:
         """The same rectangles, their edges turned so that none points down; the normal stays."""
         downward = (self.axes[:, 2] < 0) & torch.tensor([True, True, False], device=self.axes.device)
         sign = torch.where(downward, -1.0, 1.0).to(self.axes)
-        return Rectangles(self.depth, self.axes * sign[:, None], self.semi_axes, self.burgers * sign)
+        return Rectangles(self.centre, self.axes * sign[:, None], self.semi_axes, self.burgers * sign)
 
 
 def surface_displacement(
     rectangles: Rectangles,
-    position: Tensor,
+    stations: Tensor,
     directions: Tensor,
     poisson_ratio: float,
     *,
@@ -75,7 +78,7 @@ def surface_displacement(
 ) -> Tensor:
     """Displacement of the surface along some directions.
 
-    position    (batch, 2, station)          east and north of the stations from the centre [m]
+    stations    (batch or 1, 2, station)     east and north [m]
     directions  (batch, direction, 3)        unit vectors east, north, up
     steep                                    whether the second edges are within STEEP of the vertical, or none is;
                                              first edges never are
@@ -83,266 +86,280 @@ def surface_displacement(
     returns     (batch, direction, station)  [m]
     """
     rectangles = rectangles.with_edges_upward()
-    corners = _Corners.of(rectangles, position)
-    fields, factors = _whole_space(rectangles, corners, directions)
-    turned = _turned(_dot(rectangles.axes, rectangles.burgers))
-    strike = _turned(rectangles.axes[..., 2])
-    for edge in (1,) if level else (1, 0):
-        along, side = rectangles.axes[..., edge], rectangles.axes[..., 1 - edge]
-        strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
-        weights = _Weights.of(along, directions, turned, strength)
-        more, their_factors = (
-            _steep_edge(rectangles, corners, weights) if edge and steep else _edge(rectangles, corners, weights, edge)
-        )
-        fields, factors = fields + more, factors + their_factors
-    displacement: Tensor = torch.stack(factors, -1) @ torch.stack(fields, -2) / (2 * math.pi)
+    terms = _terms(rectangles.axes[..., 1]) if steep else 0
+    factors = _factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)
+    stations = stations.expand(len(factors), -1, -1)
+    size = max(1, CACHED // (max(1, stations.shape[-1]) * stations.element_size()))
+    blocks = [slice(start, start + size) for start in range(0, len(factors), size)]
+    displacement: Tensor = torch.cat(
+        [_sum(factors[rows], _fields(rectangles[rows], stations[rows], terms, level)) for rows in blocks]
+    )
     return displacement
 
 
-@dataclass(frozen=True)
-class _Corners:
-    """Vectors from the corners to the stations: (batch, station), but for what is the same for all stations.
-
-    Four values are those of the corners at the ends ++, +−, −+, −− of the (first, second) edge; terms are added
-    with the signs +, −, −, +. Two are those of both ends of one edge.
-    """
-
-    east: Tensor
-    north: Tensor
-    first: tuple[Tensor, Tensor]
-    second: tuple[Tensor, Tensor]
-    across: Tensor
-    height: tuple[Tensor, ...]
-    """Of the station above the corner: (batch, 1)."""
-    offset: tuple[Tensor, ...]
-    """Of the corner, from it to the centre, east + i north: (batch,)."""
-    distance: tuple[Tensor, ...]
-    beyond_second: tuple[Tensor, ...]
-    """R + l along the second edge."""
-    from_second: list[Tensor]
-    """Squared distances from the lines through the two edges along the second axis."""
-    from_first: list[Tensor]
-
-    @classmethod
-    def of(cls, rectangles: Rectangles, position: Tensor) -> _Corners:
-        axes, (semi_first, semi_second) = rectangles.axes, rectangles.semi_axes[:, :, None].unbind(1)
-        along = axes[:, :2].mT @ position + (axes[:, 2] * rectangles.depth[:, None])[..., None]
-        first, second, across = along.unbind(1)
-        firsts, seconds = (first + semi_first, first - semi_first), (second + semi_second, second - semi_second)
-        square = across.square()
-        first_squares = [one.square() for one in firsts]
-        from_first = [(one.square() + square).clamp(min=SMALLEST_SQUARE) for one in seconds]
-        distance = tuple((one + other).sqrt() for one in first_squares for other in from_first)
-        shifts = [
-            sign_first * semi_first * axes[..., 0] + sign_second * semi_second * axes[..., 1]
-            for sign_first, sign_second in ((1, 1), (1, -1), (-1, 1), (-1, -1))
-        ]
-        return cls(
-            east=position[:, 0],
-            north=position[:, 1],
-            first=firsts,
-            second=seconds,
-            across=across,
-            height=tuple((rectangles.depth[:, None] + shift[:, 2:]).clamp(min=0) for shift in shifts),
-            offset=tuple(torch.complex(shift[:, 0], shift[:, 1]) for shift in shifts),
-            distance=distance,
-            beyond_second=tuple(one + seconds[index % 2] for index, one in enumerate(distance)),
-            from_second=[(one + square).clamp(min=SMALLEST_SQUARE) for one in first_squares],
-            from_first=from_first,
-        )
-
-    def of_edge(self, edge: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """R + l and l at each corner."""
-        if edge:
-            return self.beyond_second, self.second * 2
-        along = (self.first[0],) * 2 + (self.first[1],) * 2
-        smallest = math.sqrt(SMALLEST_SQUARE)  # on the line through an edge at the surface, which must be level
-        beyond = (distance + far for distance, far in zip(self.distance, along, strict=True))
-        return tuple(one.clamp(min=smallest) for one in beyond), along
+def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
+    """Fields (batch, station), times factors (batch, direction, field): (batch, direction, station)."""
+    columns = factors[..., None].unbind(2)
+    total = columns[0] * next(fields)[:, None]
+    for factor, field in zip(columns[1:], fields, strict=True):
+        total = torch.addcmul(total, factor, field[:, None])
+    return total
 
 
-def _whole_space(rectangles: Rectangles, corners: _Corners, directions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Fields, (batch, station), and factors, (batch, direction), of b Ω + h ∇S."""
-    (first, other_first), (second, other_second), across = corners.first, corners.second, corners.across
-    inverse = [1 / distance for distance in corners.distance]
-    # 1/(R (R + l)) is (1 − l/R)/(R² − l²); the 1 cancels between the two ends of an edge.
-    per_first = (second * inverse[0] - other_second * inverse[1]) / corners.from_second[0]
-    other_per_first = (second * inverse[2] - other_second * inverse[3]) / corners.from_second[1]
-    per_second = (first * inverse[0] - other_first * inverse[2]) / corners.from_first[0]
-    other_per_second = (first * inverse[1] - other_first * inverse[3]) / corners.from_first[1]
-    fields = [
-        _half_solid_angle(corners),
-        across * _mixed_difference(inverse),
-        across * (other_first * other_per_first - first * per_first),
-        across.square() * (other_per_first - per_first),
-        across * (other_second * other_per_second - second * per_second),
-        across.square() * (other_per_second - per_second),
-    ]
+def _terms(edge: Tensor) -> int:
+    """How many terms of the series are needed beyond the first: |x| is at most 0.53 |T| below the surface."""
+    steepest = 0.53 * float(edge[:, :2].detach().square().sum(-1).max().sqrt())
+    terms = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
+    return min(max(terms, FEWEST_TERMS), MOST_TERMS)
+
+
+def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, terms: int, level: bool) -> Tensor:
+    """How much of each of `_fields` is in 2π u along the directions: (batch, direction, field)."""
+    axes = rectangles.axes
     slip_first, slip_second, opening = rectangles.burgers[:, None, :].unbind(-1)
-    seen_first, seen_second, seen_across = (directions @ rectangles.axes).unbind(-1)
+    seen_first, seen_second, seen_across = (directions @ axes).unbind(-1)
     factors = [
         2 * (seen_first * slip_first + seen_second * slip_second + seen_across * opening),
-        seen_second * slip_first + seen_first * slip_second,
         seen_first * slip_first - seen_across * opening,
         seen_across * slip_first + seen_first * opening,
+        seen_second * slip_first + seen_first * slip_second,
         seen_second * slip_second - seen_across * opening,
         seen_across * slip_second + seen_second * opening,
     ]
-    return fields, factors
-
-
-def _half_solid_angle(corners: _Corners) -> Tensor:
-    """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product gives it."""
-    across, square = corners.across, corners.across.square()
-    a, b, c, d = (beyond + corners.first[index // 2] for index, beyond in enumerate(corners.beyond_second))
-    along, other_along = a * d - square, b * c - square
-    aside, other_aside = across * (a + d), across * (b + c)
-    return _angle(aside * other_along - along * other_aside, along * other_along + aside * other_aside)
+    turned = _turned((axes @ rectangles.burgers[..., None]).squeeze(-1))
+    strike = _turned(axes[..., 2])
+    for edge in (1,) if level else (1, 0):
+        along, side = axes[..., edge], axes[..., 1 - edge]
+        strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
+        weights = _Weights.of(along, directions, turned, strength)
+        steep = terms and edge
+        factors += _of_steep_edge(weights, axes, terms) if steep else _of_edge(weights, along, rectangles)
+    return torch.stack(factors, -1)
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """Factors of Λ, P and Q in (1 − 2ν) ∇W along some directions; real parts of products, as complex numbers."""
+    """Factors of Λ, P and Q in −(1 − 2ν) ∇W along some directions, (batch, direction); the real part of products."""
 
-    of_logarithm: Tensor
-    of_up: Tensor
-    of_horizontal: Tensor
+    logarithm: Tensor
+    up: Tensor
+    horizontal: Tensor
     tangent: Tensor
-    """T, and C below: (batch, 1)."""
+    """T, T* and C: (batch, 1)."""
+    mirrored: Tensor
     one_and_up: Tensor
 
     @classmethod
     def of(cls, along: Tensor, directions: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
-        """Of v·M·b with M the tensor of integrals: v₃ Re(b* P) + (Re(v* b* Q) − Λ Re(v* b))/2."""
+        """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ Re(v* b))/2."""
         seen = torch.complex(directions[..., 0], -directions[..., 1])
-        mirrored = torch.complex(turned.real, -turned.imag)[:, None]
-        strength = strength[:, None]
+        turned, strength = turned[:, None], strength[:, None]
+        back = torch.complex(turned.real, -turned.imag)
         return cls(
-            of_logarithm=-strength / 2 * (seen * turned[:, None]).real,
-            of_up=strength * directions[..., 2] * mirrored,
-            of_horizontal=strength / 2 * seen * mirrored,
+            logarithm=-strength / 2 * (seen * turned).real,
+            up=strength * directions[..., 2] * back,
+            horizontal=strength / 2 * seen * back,
             tangent=torch.complex(along[:, 0], along[:, 1])[:, None],
+            mirrored=torch.complex(along[:, 0], -along[:, 1])[:, None],
             one_and_up=1 + along[:, 2:],
         )
 
 
-def _edge(rectangles: Rectangles, corners: _Corners, weights: _Weights, edge: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Fields and factors of −(1 − 2ν) ∇W by the edges along one axis, none of them steep."""
-    beyond, along = corners.of_edge(edge)
-    direction, side = rectangles.axes[..., edge], rectangles.axes[..., 1 - edge]
-    past_top = [distance + height for distance, height in zip(corners.distance, corners.height, strict=True)]
-    inverse = [1 / one for one in past_top]
-    depths = _mixed_difference(inverse)
-    tangent, one_and_up = weights.tangent, weights.one_and_up
-    mirrored = torch.complex(tangent.real, -tangent.imag)
-    lean = [
-        distance + (far + height) / one_and_up
-        for distance, height, far in zip(corners.distance, corners.height, along, strict=True)
-    ]
-    sideways = direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0]
-    skew = direction[:, 0] * rectangles.axes[:, 1, 2] - direction[:, 1] * rectangles.axes[:, 0, 2]
-    across = skew[:, None] * corners.across
-    turned = [
-        (sideways[:, None] * one + across) / one_and_up for one in (corners.second if edge == 0 else corners.first)
-    ]
-    pairs = (0, 1, 2, 3) if edge else (0, 2, 1, 3)
-    fields = [
-        _logarithm_of_ratio(beyond),
-        _logarithm_of_ratio(past_top),
-        _tilt(*(lean[index] for index in pairs), *turned),
-        corners.east * depths,
-        corners.north * depths,
-        *inverse,
-    ]
-    level_part = -1 / mirrored + tangent / one_and_up
-    rest = -2 * direction[:, 2:] / mirrored * weights.of_horizontal + weights.of_up
-    position = -2 / mirrored * weights.of_horizontal
-    signed = zip((1, -1, -1, 1), corners.offset, strict=True)
-    factors = [
-        weights.of_logarithm + (rest * level_part + weights.of_horizontal * tangent / mirrored).real,
-        (rest / mirrored).real,
-        2 * (rest / mirrored).imag,
+def _of_edge(weights: _Weights, along: Tensor, rectangles: Rectangles) -> list[Tensor]:
+    tangent, mirrored, one_and_up = weights.tangent, weights.mirrored, weights.one_and_up
+    through = weights.up - 2 * along[:, 2:] / mirrored * weights.horizontal
+    position = -2 / mirrored * weights.horizontal
+    first, second = (rectangles.axes[:, :2, :2] * rectangles.semi_axes[:, None, :]).unbind(-1)
+    corners = (first + second, first - second, second - first, -first - second)
+    offsets = [torch.complex(corner[:, 0], corner[:, 1]) for corner in corners]
+    return [
+        weights.logarithm
+        + (through * (tangent / one_and_up - 1 / mirrored) + weights.horizontal * tangent / mirrored).real,
+        (through / mirrored).real,
+        *(sign * (position * offset[:, None]).real for sign, offset in zip((1, -1, -1, 1), offsets, strict=True)),
         position.real,
         -position.imag,
-        *(sign * (position * offset[:, None]).real for sign, offset in signed),
+        2 * (through / mirrored).imag,
     ]
-    return fields, factors
 
 
-def _steep_edge(rectangles: Rectangles, corners: _Corners, weights: _Weights) -> tuple[list[Tensor], list[Tensor]]:
-    """The same by the edges along the second axis if these are steep: fields are sums of powers of κ."""
-    tangent, one_and_up = weights.tangent, weights.one_and_up
-    mirrored = torch.complex(tangent.real, -tangent.imag)
-    # κ = (m a + m' h)/(C (R + l)) where m and m', unit vectors, are a quarter turn apart.
-    first, normal = (
-        torch.complex(axis[:, :1], axis[:, 1:2]) - tangent * axis[:, 2:] / one_and_up
-        for axis in (rectangles.axes[..., 0], rectangles.axes[..., 2])
-    )
-    handedness = (normal.imag * first.real - normal.real * first.imag).sign()
-    across = handedness * corners.across
-    slope = -mirrored * first
-    steepest = 0.55 * float(slope.detach().abs().max())
-    terms = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
-    terms = min(max(terms, FEWEST_TERMS), MOST_TERMS)
-    powers = _powers(corners, across, one_and_up, terms + 2)
-    fields, factors = (
-        [_logarithm_of_ratio(corners.beyond_second)],
-        [
-            weights.of_logarithm
-            + (weights.of_up * tangent / one_and_up + weights.of_horizontal * (tangent / one_and_up) ** 2).real
-        ],
-    )
-    up = -2 * first * (weights.of_up + 2 * tangent / one_and_up * weights.of_horizontal)
-    horizontal = 4 * first * first * weights.of_horizontal
+def _of_steep_edge(weights: _Weights, axes: Tensor, terms: int) -> list[Tensor]:
+    tilt, first = weights.tangent / weights.one_and_up, _upended(axes, 0)
+    slope = -weights.mirrored * first
+    up = -2 * first * (weights.up + 2 * tilt * weights.horizontal)
+    horizontal = 4 * first * first * weights.horizontal
+    factors = [weights.logarithm + (weights.up * tilt + weights.horizontal * tilt * tilt).real]
     before, now = torch.zeros_like(slope), torch.ones_like(slope)
-    for power, (real, imaginary) in enumerate(powers):
+    for power in range(terms + 2):
         factor = (-1) ** power / (power + 1) * (up * now + power * horizontal * before)
         before, now = now, now * slope
-        fields += [real, imaginary]
         factors += [factor.real, -factor.imag]
-    return fields, factors
+    return factors
 
 
-def _powers(corners: _Corners, across: Tensor, one_and_up: Tensor, highest: int) -> list[tuple[Tensor, Tensor]]:
-    """The powers 1, 2, … of (a + i h)/(C (R + l)), summed over the corners: real and imaginary parts."""
-    at_corners = []
-    for index, beyond in enumerate(corners.beyond_second):
-        inverse = 1 / (one_and_up * beyond)
-        real, imaginary = corners.first[index // 2] * inverse, across * inverse
-        twice, square = 2 * real, real.square() + imaginary.square()
-        reals, imaginaries = [torch.ones_like(real), real], [torch.zeros_like(real), imaginary]
-        for _ in range(highest - 1):  # z² = 2 Re(z) z − |z|²
-            for powers in (reals, imaginaries):
-                powers.append(twice * powers[-1] - square * powers[-2])
-        at_corners.append(list(zip(reals[1:], imaginaries[1:], strict=True)))
-    return [
-        (_mixed_difference([one[0] for one in four]), _mixed_difference([one[1] for one in four]))
-        for four in zip(*at_corners, strict=True)
+def _upended(axes: Tensor, axis: int) -> Tensor:
+    """An axis at right angles to the second edge, turned with that into the vertical: (batch, 1), of modulus 1."""
+    edge, other = axes[..., 1], axes[..., axis]
+    tangent = torch.complex(edge[:, :1], edge[:, 1:2])
+    return torch.complex(other[:, :1], other[:, 1:2]) - tangent * other[:, 2:] / (1 + edge[:, 2:])
+
+
+def _fields(rectangles: Rectangles, stations: Tensor, terms: int, level: bool) -> Iterator[Tensor]:
+    """What depends on the stations, summed over the corners: (batch, station) each."""
+    corners = _Corners.of(rectangles, stations, level)
+    (first, other_first), (second, other_second) = corners.first, corners.second
+    across, square = corners.across, corners.across.square()
+    beyond = [distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)]
+    yield _half_solid_angle([far + corners.first[index // 2] for index, far in enumerate(beyond)], across, square)
+    # The difference of 1/(R (R + l)) at the ends of an edge, for both edges of a direction.
+    products = [distance * far for distance, far in zip(corners.distance, beyond, strict=True)]
+    one, other = ((products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2))
+    yield across * torch.addcmul(first * one, other_first, other, value=-1)
+    yield square * (one - other)
+    # Along the first edges R + l may vanish: 1/(R (R + l)) is (1 − l/R)/(R² − l²), of which the 1 cancels.
+    inverse = [distance.reciprocal() for distance in corners.distance]
+    yield across * _mixed_difference(inverse)
+    one, other = (
+        torch.addcmul(other_first * inverse[k + 2], first, inverse[k], value=-1) / torch.addcmul(square, along, along)
+        for k, along in enumerate(corners.second)
+    )
+    yield across * torch.addcmul(second * one, other_second, other, value=-1)
+    yield square * (one - other)
+    del products, inverse, one, other
+    if terms:
+        yield _logarithm_of_ratio(beyond)
+        yield from _powers(corners, beyond, terms + 2)
+    else:
+        yield from _along_edges(corners, beyond, 1)
+    if not level:
+        beyond = [distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)]
+        yield from _along_edges(corners, beyond, 0)
+
+
+class _Corners(NamedTuple):
+    """From the corners to the stations: (batch, station), or (batch, 1) if the same for all stations.
+
+    Two values are those of the ends + and − of an edge, four those of the ends ++, +−, −+, −− of the first and second
+    edge, whose terms are added with the signs +, −, −, +.
+    """
+
+    axes: Tensor
+    east: Tensor
+    """From the centre, like north and across."""
+    north: Tensor
+    first: list[Tensor]
+    second: list[Tensor]
+    across: Tensor
+    height: list[Tensor]
+    """Of the stations above the corner."""
+    distance: list[Tensor]
+
+    @classmethod
+    def of(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
+        axes, depth = rectangles.axes, rectangles.centre[:, 2:]
+        east, north = (stations - rectangles.centre[:, :2, None]).unbind(1)
+        along_first, along_second, across = (
+            torch.addcmul(torch.addcmul(axis[:, 2:] * depth, axis[:, :1], east), axis[:, 1:2], north)
+            for axis in axes.unbind(-1)
+        )
+        semi_first, semi_second = rectangles.semi_axes[..., None].unbind(1)
+        first = [along_first + semi_first, along_first - semi_first]
+        second = [along_second + semi_second, along_second - semi_second]
+        square = across.square()
+        from_first = [torch.addcmul(square, one, one) for one in second]
+        up_first, up_second = axes[:, 2, :2, None].unbind(1)
+        tops = [depth] * 2 if level else [depth + semi_first * up_first, depth - semi_first * up_first]
+        heights = [top + side * semi_second * up_second for top in tops for side in (1, -1)]
+        return cls(
+            axes=axes,
+            east=east,
+            north=north,
+            first=first,
+            second=second,
+            across=across,
+            height=heights,
+            distance=[torch.addcmul(other, one, one).sqrt() for one in first for other in from_first],
+        )
+
+
+def _half_solid_angle(beyond: list[Tensor], across: Tensor, square: Tensor) -> Tensor:
+    """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product gives it."""
+    a, b, c, d = beyond
+    along, other_along = torch.addcmul(-square, a, d), torch.addcmul(-square, b, c)
+    aside, other_aside = a + d, b + c
+    opposite = across * torch.addcmul(aside * other_along, along, other_aside, value=-1)
+    adjacent = torch.addcmul(along * other_along, square, aside * other_aside)
+    return torch.atan2(opposite, adjacent)
+
+
+def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator[Tensor]:
+    """The parts of Λ, P and Q of edges that are not steep."""
+    yield _logarithm_of_ratio(beyond)
+    past_top = [distance + height for distance, height in zip(corners.distance, corners.height, strict=True)]
+    yield _logarithm_of_ratio(past_top)
+    inverse = [far.reciprocal() for far in past_top]
+    yield from inverse
+    depths = _mixed_difference(inverse)
+    yield corners.east * depths
+    yield corners.north * depths
+    del past_top, inverse, depths
+    direction, side, normal = (corners.axes[..., axis] for axis in (edge, 1 - edge, 2))
+    shrunk = 1 / (1 + direction[:, 2:])
+    sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0])[:, None] * shrunk
+    skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0])[:, None] * shrunk
+    along, beside = (corners.second, corners.first) if edge else (corners.first, corners.second)
+    ends = (0, 1, 2, 3) if edge else (0, 2, 1, 3)
+    lean = [
+        corners.distance[index] + torch.addcmul(corners.height[index] * shrunk, along[end % 2], shrunk)
+        for end, index in enumerate(ends)
     ]
+    across = skew * corners.across
+    yield _tilt(lean, [torch.addcmul(across, one, sideways) for one in beside])
 
 
-def _tilt(a: Tensor, b: Tensor, c: Tensor, d: Tensor, side: Tensor, other_side: Tensor) -> Tensor:
-    """The sum of −arg(1 + x) at the corners, less than π: a and b along an edge at `side`, c and d along the other."""
-    along, aside = a * b + side.square(), side * (b - a)
-    other_along, other_aside = c * d + other_side.square(), other_side * (d - c)
-    return torch.atan2(aside * other_along - along * other_aside, along * other_along + aside * other_aside)
+def _tilt(lean: list[Tensor], turned: list[Tensor]) -> Tensor:
+    """The sum of −arg(1 + x), less than π; two ends of one edge, two of the other."""
+    a, b, c, d = lean
+    one, other = turned
+    along, other_along = torch.addcmul(a * b, one, one), torch.addcmul(c * d, other, other)
+    aside, other_aside = one * (b - a), other * (d - c)
+    return torch.atan2(
+        torch.addcmul(aside * other_along, along, other_aside, value=-1),
+        torch.addcmul(along * other_along, aside, other_aside),
+    )
 
 
-def _angle(opposite: Tensor, adjacent: Tensor) -> Tensor:
-    """atan2, and 0 with a gradient of 0 where both are 0: on an edge at the surface, the mean of its two sides."""
-    return torch.atan2(opposite, torch.where((opposite == 0) & (adjacent == 0), 1, adjacent))
+def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[Tensor]:
+    """The powers 1, 2, … of (a + i h)/(C (R + l)): real and imaginary parts, with h as it is to the left of a."""
+    first, normal = _upended(corners.axes, 0), _upended(corners.axes, 2)
+    handedness = (normal.imag * first.real - normal.real * first.imag).sign()
+    across, one_and_up = handedness * corners.across, 1 + corners.axes[:, 2, 1:2]
+    inverse = [(far * one_and_up).reciprocal() for far in beyond]
+    reals = [corners.first[index // 2] * one for index, one in enumerate(inverse)]
+    imaginaries = [across * one for one in inverse]
+    # z² = 2 Re(z) z − |z|²
+    squares = [torch.addcmul(real.square(), other, other) for real, other in zip(reals, imaginaries, strict=True)]
+    twice = [2 * real for real in reals]
+    parts = [(None, reals), (None, imaginaries)]
+    for power in range(highest):
+        for part, (before, now) in enumerate(parts):
+            yield _mixed_difference(now)
+            if power < highest - 1:
+                later = [one * two for one, two in zip(twice, now, strict=True)]
+                if before is not None:
+                    last = zip(later, squares, before, strict=True)
+                    later = [torch.addcmul(one, two, three, value=-1) for one, two, three in last]
+                elif part == 0:
+                    later = [one - two for one, two in zip(later, squares, strict=True)]
+                parts[part] = (now, later)
 
 
-def _mixed_difference(values: Sequence[Tensor]) -> Tensor:
+def _mixed_difference(values: list[Tensor]) -> Tensor:
     return (values[0] - values[1]) - (values[2] - values[3])
 
 
-def _logarithm_of_ratio(values: Sequence[Tensor]) -> Tensor:
+def _logarithm_of_ratio(values: list[Tensor]) -> Tensor:
     return (values[0] * values[3] / (values[1] * values[2])).log()
-
-
-def _dot(axes: Tensor, components: Tensor) -> Tensor:
-    return (axes @ components[..., None]).squeeze(-1)
 
 
 def _turned(vector: Tensor) -> Tensor:
