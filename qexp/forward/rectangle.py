@@ -29,20 +29,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-STEEP = 0.05
-"""Horizontal part of the unit vector along an edge below which the power series is used: the closed form would lose
-its square in precision."""
+FEWEST_TERMS = 2
+"""Of the series, beyond the first: even for exactly vertical edges two, whose factors have derivatives."""
 
-FEWEST_TERMS, MOST_TERMS = 2, 11
-"""Of the series beyond the first: even for exactly vertical edges two, whose coefficients have derivatives."""
+NOTHING = 1e-150
+"""[m] What R + l is at least, for its logarithm on the line through a level edge at the surface, which does not count."""
 
-CACHED = 2**17
-"""Size of an intermediate result [bytes] that stays in the processor's cache with some tens of others."""
+STATIONS_AT_A_TIME = 2**15
+"""Of all sources of a block together: intermediate results then stay in the processor's cache."""
 
 
 class Rectangles(NamedTuple):
@@ -56,9 +55,6 @@ class Rectangles(NamedTuple):
     """Half the length of both edges: (batch, 2) [m]."""
     burgers: Tensor
     """Along the axes: (batch, 3) [m]."""
-
-    def __getitem__(self, rows: Any) -> Rectangles:  # type: ignore[override]
-        return Rectangles(*(part[rows] for part in tuple.__iter__(self)))
 
     def with_edges_upward(self) -> Rectangles:
         """The same rectangles, their edges turned so that none points down; the normal stays."""
@@ -75,42 +71,45 @@ def surface_displacement(
     *,
     steep: bool,
     level: bool = False,
+    precision: torch.dtype = torch.float64,
 ) -> Tensor:
     """Displacement of the surface along some directions.
 
+    rectangles                               in double precision
     stations    (batch or 1, 2, station)     east and north [m]
     directions  (batch, direction, 3)        unit vectors east, north, up
-    steep                                    whether the second edges are within STEEP of the vertical, or none is;
-                                             first edges never are
+    steep                                    whether the second edges are nearly vertical, or none is; first ones never
     level                                    whether first edges are horizontal: they add nothing to W then
+    precision                                of what is computed for each station; the error is that of Ω, at most
+                                             some last digits of 1, and many more in what is not steep but nearly so
     returns     (batch, direction, station)  [m]
     """
     rectangles = rectangles.with_edges_upward()
-    terms = _terms(rectangles.axes[..., 1]) if steep else 0
-    factors = _factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)
-    stations = stations.expand(len(factors), -1, -1)
-    size = max(1, CACHED // (max(1, stations.shape[-1]) * stations.element_size()))
-    blocks = [slice(start, start + size) for start in range(0, len(factors), size)]
+    terms = _terms(rectangles.axes[..., 1], torch.finfo(precision).eps) if steep else 0
+    factors = (_factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)).to(precision)
+    rectangles = Rectangles(*(part.to(precision) for part in rectangles))
+    stations = stations.to(precision).expand(len(factors), -1, -1)
+    size = max(1, STATIONS_AT_A_TIME // max(1, stations.shape[-1]))
+    blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
     displacement: Tensor = torch.cat(
-        [_sum(factors[rows], _fields(rectangles[rows], stations[rows], terms, level)) for rows in blocks]
+        [_sum(factor, _fields(Rectangles(*block), at, terms, level)) for factor, at, *block in blocks]
     )
     return displacement
 
 
 def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
-    """Fields (batch, station), times factors (batch, direction, field): (batch, direction, station)."""
+    """Fields (batch, 1, station), times factors (batch, direction, field): (batch, direction, station)."""
     columns = factors[..., None].unbind(2)
-    total = columns[0] * next(fields)[:, None]
+    total = columns[0] * next(fields)
     for factor, field in zip(columns[1:], fields, strict=True):
-        total = torch.addcmul(total, factor, field[:, None])
+        total = torch.addcmul(total, factor, field)
     return total
 
 
-def _terms(edge: Tensor) -> int:
+def _terms(edge: Tensor, error: float) -> int:
     """How many terms of the series are needed beyond the first: |x| is at most 0.53 |T| below the surface."""
     steepest = 0.53 * float(edge[:, :2].detach().square().sum(-1).max().sqrt())
-    terms = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
-    return min(max(terms, FEWEST_TERMS), MOST_TERMS)
+    return max(FEWEST_TERMS, math.ceil(math.log(error) / math.log(steepest))) if steepest > 0 else FEWEST_TERMS
 
 
 def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, terms: int, level: bool) -> Tensor:
@@ -205,7 +204,7 @@ def _upended(axes: Tensor, axis: int) -> Tensor:
 
 
 def _fields(rectangles: Rectangles, stations: Tensor, terms: int, level: bool) -> Iterator[Tensor]:
-    """What depends on the stations, summed over the corners: (batch, station) each."""
+    """What depends on the stations, summed over the corners: (batch, 1, station) each."""
     corners = _Corners.of(rectangles, stations, level)
     (first, other_first), (second, other_second) = corners.first, corners.second
     across, square = corners.across, corners.across.square()
@@ -233,17 +232,18 @@ def _fields(rectangles: Rectangles, stations: Tensor, terms: int, level: bool) -
         yield from _along_edges(corners, beyond, 1)
     if not level:
         beyond = [distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)]
-        yield from _along_edges(corners, beyond, 0)
+        yield from _along_edges(corners, [far.clamp(min=NOTHING) for far in beyond], 0)
 
 
 class _Corners(NamedTuple):
-    """From the corners to the stations: (batch, station), or (batch, 1) if the same for all stations.
+    """From the corners to the stations: (batch, 1, station), or (batch, 1, 1) if the same for all stations.
 
     Two values are those of the ends + and − of an edge, four those of the ends ++, +−, −+, −− of the first and second
     edge, whose terms are added with the signs +, −, −, +.
     """
 
     axes: Tensor
+    """As those of the rectangles: (batch, 3, 3, 1, 1)."""
     east: Tensor
     """From the centre, like north and across."""
     north: Tensor
@@ -256,20 +256,21 @@ class _Corners(NamedTuple):
 
     @classmethod
     def of(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
-        axes, depth = rectangles.axes, rectangles.centre[:, 2:]
-        east, north = (stations - rectangles.centre[:, :2, None]).unbind(1)
+        centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
+        east, north = stations[:, :1] - centre_east, stations[:, 1:] - centre_north
+        axes = rectangles.axes[..., None, None]
         along_first, along_second, across = (
-            torch.addcmul(torch.addcmul(axis[:, 2:] * depth, axis[:, :1], east), axis[:, 1:2], north)
-            for axis in axes.unbind(-1)
+            torch.addcmul(torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east), axes[:, 1, axis], north)
+            for axis in range(3)
         )
-        semi_first, semi_second = rectangles.semi_axes[..., None].unbind(1)
+        semi_first, semi_second = rectangles.semi_axes[..., None, None].unbind(1)
         first = [along_first + semi_first, along_first - semi_first]
         second = [along_second + semi_second, along_second - semi_second]
         square = across.square()
         from_first = [torch.addcmul(square, one, one) for one in second]
-        up_first, up_second = axes[:, 2, :2, None].unbind(1)
-        tops = [depth] * 2 if level else [depth + semi_first * up_first, depth - semi_first * up_first]
-        heights = [top + side * semi_second * up_second for top in tops for side in (1, -1)]
+        rise_first, rise_second = semi_first * axes[:, 2, 0], semi_second * axes[:, 2, 1]
+        tops = [depth] * 2 if level else [depth + rise_first, depth - rise_first]
+        heights = [height for top in tops for height in (top + rise_second, top - rise_second)]
         return cls(
             axes=axes,
             east=east,
@@ -303,10 +304,10 @@ def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator
     yield corners.east * depths
     yield corners.north * depths
     del past_top, inverse, depths
-    direction, side, normal = (corners.axes[..., axis] for axis in (edge, 1 - edge, 2))
-    shrunk = 1 / (1 + direction[:, 2:])
-    sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0])[:, None] * shrunk
-    skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0])[:, None] * shrunk
+    direction, side, normal = (corners.axes[:, :, axis] for axis in (edge, 1 - edge, 2))
+    shrunk = 1 / (1 + direction[:, 2])
+    sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0]) * shrunk
+    skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0]) * shrunk
     along, beside = (corners.second, corners.first) if edge else (corners.first, corners.second)
     ends = (0, 1, 2, 3) if edge else (0, 2, 1, 3)
     lean = [
@@ -331,9 +332,10 @@ def _tilt(lean: list[Tensor], turned: list[Tensor]) -> Tensor:
 
 def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[Tensor]:
     """The powers 1, 2, … of (a + i h)/(C (R + l)): real and imaginary parts, with h as it is to the left of a."""
-    first, normal = _upended(corners.axes, 0), _upended(corners.axes, 2)
-    handedness = (normal.imag * first.real - normal.real * first.imag).sign()
-    across, one_and_up = handedness * corners.across, 1 + corners.axes[:, 2, 1:2]
+    axes = corners.axes[..., 0, 0]
+    first, normal = _upended(axes, 0), _upended(axes, 2)
+    handedness = (normal.imag * first.real - normal.real * first.imag).sign()[..., None]
+    across, one_and_up = handedness * corners.across, 1 + corners.axes[:, 2, 1]
     inverse = [(far * one_and_up).reciprocal() for far in beyond]
     reals = [corners.first[index // 2] * one for index, one in enumerate(inverse)]
     imaginaries = [across * one for one in inverse]
