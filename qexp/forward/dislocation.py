@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_not_above_ground, require_not_negative
-from qexp.forward.geometry import grid
+from qexp.forward.interpolation import projected, smooth_image
 from qexp.forward.rectangle import Rectangles, surface_displacement
 from qexp.forward.rotation import clockwise_rotation
 
@@ -19,23 +19,6 @@ TRIFLE = 1e-12
 STEEP = 0.05
 """Horizontal part of the unit vector along an edge below which power series are used: what is in closed form loses
 its square in precision."""
-
-STEEP_IN_SINGLE_PRECISION, VERTICAL = 0.3, 1e-4
-"""The same for images in single precision, and for those in double precision that are needed in single."""
-
-LEAST_SIZE, LEAST_DEPTH = 0.05, 0.1
-"""Of planes that are computed in single precision: area over squared depth, which is what the terms of opposite sign
-leave of each other, and depth over the distance of the farthest pixel."""
-
-
-class Way(NamedTuple):
-    """How sources are computed: whether an edge is so steep that it needs a series, and in what precision."""
-
-    steep: bool
-    precision: torch.dtype
-
-
-WAYS = (Way(False, torch.float64), Way(True, torch.float64), Way(False, torch.float32), Way(True, torch.float32))
 
 
 def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -56,8 +39,13 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     """
     _require_planes(source)
     planes, at, directions = _planes(source), _columns(stations), _east_north_up(source)
-    displacement = _in_groups(_steep(planes, STEEP).long(), _of_planes(planes, at, directions, poisson_ratio))
-    return displacement.mT.to(source.dtype)
+
+    def displacement(rows: Tensor, steep: bool) -> Tensor:
+        return surface_displacement(
+            planes.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep, level=True
+        )
+
+    return _steep_and_others(planes, displacement).mT.to(source.dtype)
 
 
 def okada_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -69,16 +57,11 @@ def okada_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, 
     direction  (batch, 3)                 unit vectors east, north, up
     returns    (batch, height, width)     [m], positive along the direction
 
-    Equal to projecting `okada`: in double precision up to rounding, in single precision up to some 1e-5 of the
-    largest displacement, because what allows it is then computed in single precision.
-    Raises ValueError as `okada` does.
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `okada` does.
     """
     _require_planes(source)
-    planes = _planes(source)
-    at = grid(east, north).double().mT
-    way = _steep(planes, STEEP).long() if source.dtype == torch.float64 else _way_in_single_precision(planes, at)
-    image = _in_groups(way, _of_planes(planes, at, direction.double()[:, None], poisson_ratio))
-    return image.to(source.dtype).squeeze(1).unflatten(-1, (north.shape[-1], east.shape[-1]))
+    seen = projected(partial(okada, poisson_ratio=poisson_ratio), source, direction)
+    return smooth_image(seen, _around(_planes(source.detach())), east, north)
 
 
 def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -98,60 +81,69 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of
     `qexp.forward.rectangle`.
     """
-    depth, semi_axes = source[:, 2], source[:, 6:9]
-    require_not_negative("semi-axes", semi_axes)
-    require_not_above_ground(depth, _half_height_of_crossed(source))
-    crossed, stations, directions = _crossed(source), _columns(stations), _east_north_up(source)
+    _require_crossed(source)
+    crossed, at, directions = _crossed(source), _columns(stations), _east_north_up(source)
 
-    def displacement(rows: Tensor, way: Way) -> Tensor:
-        where = stations if len(stations) == 1 else stations[rows]
+    def displacement(rows: Tensor, steep: bool) -> Tensor:
         one, two, three = (
             surface_displacement(
-                Rectangles(*(part[rows] for part in rectangles)),
-                where,
-                directions[rows],
-                poisson_ratio,
-                steep=way.steep and rises,
+                rectangles.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep and rises
             )
             for rectangles, rises in zip(crossed, (False, True, True), strict=True)
         )
         return one + two + three
 
-    return _in_groups(_steep(crossed[1], STEEP).long(), displacement).mT.to(source.dtype)
+    return _steep_and_others(crossed[1], displacement).mT.to(source.dtype)
 
 
-def _of_planes(
-    planes: Rectangles, at: Tensor, directions: Tensor, poisson_ratio: float
-) -> Callable[[Tensor, Way], Tensor]:
-    """What gives the displacement by some of the planes, their first edge level."""
+def cdm_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north.
 
-    def displacement(rows: Tensor, way: Way) -> Tensor:
-        chosen, where = Rectangles(*(part[rows] for part in planes)), at if len(at) == 1 else at[rows]
-        return surface_displacement(
-            chosen, where, directions[rows], poisson_ratio, steep=way.steep, level=True, precision=way.precision
-        )
+    source     (batch, 10)                as for `cdm`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
 
-    return displacement
-
-
-def _in_groups(way: Tensor, displacement: Callable[[Tensor, Way], Tensor]) -> Tensor:
-    """Displacements in the order of the sources, those of each way together."""
-    rows = [(way == index).nonzero().squeeze(-1) for index in range(len(WAYS))]
-    parts = [displacement(group, WAYS[index]) for index, group in enumerate(rows) if len(group)]
-    if len(parts) == 1:
-        return parts[0]
-    widest = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
-    return torch.cat([part.to(widest) for part in parts])[torch.cat(rows).argsort()]
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `cdm` does.
+    """
+    _require_crossed(source)
+    seen = projected(partial(cdm, poisson_ratio=poisson_ratio), source, direction)
+    return smooth_image(seen, torch.cat([_around(one) for one in _crossed(source.detach())], 1), east, north)
 
 
-def _steep(rectangles: Rectangles, least: float) -> Tensor:
-    return rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < least
+def _around(rectangles: Rectangles) -> Tensor:
+    """Corners, and points of the edges between them: (batch, point, 3) east, north, depth [m]."""
+    middle = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    end = torch.ones_like(middle)
+    first, second = torch.cat([middle, middle, end, -end]), torch.cat([end, -end, middle, middle])
+    along = torch.stack([first, second]).to(rectangles.axes.device)
+    reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ along
+    downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
+    return rectangles.centre[:, None, :] + reached.mT * downward
+
+
+def _steep_and_others(rectangles: Rectangles, displacement: Callable[[Tensor, bool], Tensor]) -> Tensor:
+    """Displacements, in the order of the sources, of those with nearly vertical second edges and of the others."""
+    steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP
+    rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
+    parts = [displacement(group, kind) for group, kind in zip(rows, (True, False), strict=True) if len(group)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.cat(rows).argsort()]
+
+
+def _rows(at: Tensor, rows: Tensor) -> Tensor:
+    return at if len(at) == 1 else at[rows]
 
 
 def _require_planes(source: Tensor) -> None:
     require_not_negative("length", source[:, 3])
     require_not_negative("width", source[:, 4])
     require_not_above_ground(source[:, 2], _half_height(source))
+
+
+def _require_crossed(source: Tensor) -> None:
+    require_not_negative("semi-axes", source[:, 6:9])
+    require_not_above_ground(source[:, 2], _half_height_of_crossed(source))
 
 
 def _planes(source: Tensor) -> Rectangles:
@@ -198,17 +190,6 @@ def _half_height(source: Tensor) -> Tensor:
 def _half_height_of_crossed(source: Tensor) -> Tensor:
     reach = source[:, 6:9] * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
     return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
-
-
-def _way_in_single_precision(planes: Rectangles, at: Tensor) -> Tensor:
-    """How to compute planes so that the error is some 1e-5 of the largest displacement: the index in WAYS."""
-    depth = planes.centre[:, 2]
-    size = (2 * planes.semi_axes / depth[:, None]).clamp(max=1).prod(-1)
-    reach = torch.maximum(*((limit - planes.centre[:, :2]).abs() for limit in (at.amin(-1), at.amax(-1)))).norm(dim=-1)
-    vertical = _steep(planes, VERTICAL)
-    regular = vertical | ~_steep(planes, STEEP_IN_SINGLE_PRECISION)
-    single = (size > LEAST_SIZE) & (depth > LEAST_DEPTH * reach) & regular
-    return vertical + 2 * single
 
 
 def _east_north_up(source: Tensor) -> Tensor:

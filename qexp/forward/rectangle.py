@@ -38,9 +38,9 @@ FEWEST_TERMS = 2
 """Of the series, beyond the first: even for exactly vertical edges two, whose factors have derivatives."""
 
 NOTHING = 1e-150
-"""[m] What R + l is at least, for its logarithm on the line through a level edge at the surface, which does not count."""
+"""[m] Least R + l, so that its logarithm is finite on the line through a level edge at the surface."""
 
-STATIONS_AT_A_TIME = 2**15
+STATIONS_AT_A_TIME = 2**13
 """Of all sources of a block together: intermediate results then stay in the processor's cache."""
 
 
@@ -55,6 +55,9 @@ class Rectangles(NamedTuple):
     """Half the length of both edges: (batch, 2) [m]."""
     burgers: Tensor
     """Along the axes: (batch, 3) [m]."""
+
+    def of(self, rows: Tensor) -> Rectangles:
+        return Rectangles(*(part[rows] for part in self))
 
     def with_edges_upward(self) -> Rectangles:
         """The same rectangles, their edges turned so that none points down; the normal stays."""
@@ -71,24 +74,19 @@ def surface_displacement(
     *,
     steep: bool,
     level: bool = False,
-    precision: torch.dtype = torch.float64,
 ) -> Tensor:
     """Displacement of the surface along some directions.
 
-    rectangles                               in double precision
     stations    (batch or 1, 2, station)     east and north [m]
     directions  (batch, direction, 3)        unit vectors east, north, up
     steep                                    whether the second edges are nearly vertical, or none is; first ones never
     level                                    whether first edges are horizontal: they add nothing to W then
-    precision                                of what is computed for each station; the error is that of Ω, at most
-                                             some last digits of 1, and many more in what is not steep but nearly so
     returns     (batch, direction, station)  [m]
     """
     rectangles = rectangles.with_edges_upward()
-    terms = _terms(rectangles.axes[..., 1], torch.finfo(precision).eps) if steep else 0
-    factors = (_factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)).to(precision)
-    rectangles = Rectangles(*(part.to(precision) for part in rectangles))
-    stations = stations.to(precision).expand(len(factors), -1, -1)
+    terms = _terms(rectangles.axes[..., 1]) if steep else 0
+    factors = _factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)
+    stations = stations.expand(len(factors), -1, -1)
     size = max(1, STATIONS_AT_A_TIME // max(1, stations.shape[-1]))
     blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
     displacement: Tensor = torch.cat(
@@ -106,10 +104,10 @@ def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
     return total
 
 
-def _terms(edge: Tensor, error: float) -> int:
+def _terms(edge: Tensor) -> int:
     """How many terms of the series are needed beyond the first: |x| is at most 0.53 |T| below the surface."""
     steepest = 0.53 * float(edge[:, :2].detach().square().sum(-1).max().sqrt())
-    return max(FEWEST_TERMS, math.ceil(math.log(error) / math.log(steepest))) if steepest > 0 else FEWEST_TERMS
+    return max(FEWEST_TERMS, math.ceil(math.log(1e-16) / math.log(steepest))) if steepest > 0 else FEWEST_TERMS
 
 
 def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, terms: int, level: bool) -> Tensor:
@@ -342,18 +340,16 @@ def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[T
     # z² = 2 Re(z) z − |z|²
     squares = [torch.addcmul(real.square(), other, other) for real, other in zip(reals, imaginaries, strict=True)]
     twice = [2 * real for real in reals]
-    parts = [(None, reals), (None, imaginaries)]
+    before = ([torch.ones_like(real) for real in reals], [torch.zeros_like(real) for real in reals])
+    now = (reals, imaginaries)
     for power in range(highest):
-        for part, (before, now) in enumerate(parts):
-            yield _mixed_difference(now)
-            if power < highest - 1:
-                later = [one * two for one, two in zip(twice, now, strict=True)]
-                if before is not None:
-                    last = zip(later, squares, before, strict=True)
-                    later = [torch.addcmul(one, two, three, value=-1) for one, two, three in last]
-                elif part == 0:
-                    later = [one - two for one, two in zip(later, squares, strict=True)]
-                parts[part] = (now, later)
+        yield from (_mixed_difference(part) for part in now)
+        if power < highest - 1:
+            later = tuple(
+                [torch.addcmul(a * b, c, d, value=-1) for a, b, c, d in zip(twice, part, squares, last, strict=True)]
+                for part, last in zip(now, before, strict=True)
+            )
+            before, now = now, (later[0], later[1])
 
 
 def _mixed_difference(values: list[Tensor]) -> Tensor:

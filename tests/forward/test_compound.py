@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from qexp.forward.dislocation import cdm, okada
+from qexp.forward.dislocation import cdm, cdm_image, okada
+from qexp.forward.geometry import grid, pixel_axis, project
 from qexp.forward.point import mogi, pcdm
 from qexp.forward.rotation import clockwise_rotation
 from tests.forward.test_dislocation import STATIONS, sources, spread_over
@@ -122,6 +123,15 @@ def test_single_precision_is_enough_and_batches_are_their_sources_one_by_one(ker
     single = kernel(batch.float(), own.float())
     assert single.dtype == torch.float32
     assert ((single.double() - together).abs().amax((1, 2)) / together.abs().amax((1, 2))).max() < 1e-5
+
+
+def test_images_are_the_projected_displacement_of_their_pixels():
+    batch = sources(*([*CENTRE, *rotation, 700.0, 90.0, 1500.0, 1.0] for rotation in ROTATIONS))
+    direction = torch.nn.functional.normalize(sources((0.3, 0.1, 0.9)), dim=-1).expand(len(batch), -1)
+    axis = pixel_axis(40, torch.tensor([200.0], dtype=DOUBLE))
+    expected = project(cdm(batch, grid(axis, axis)[0], 0.3), direction).unflatten(-1, (40, 40))
+    image = cdm_image(batch, axis, axis, direction, 0.3)
+    assert (image - expected).abs().max() < 1e-10 * expected.abs().max()
 
 
 def test_rectangles_may_touch_the_surface_but_not_pierce_it():

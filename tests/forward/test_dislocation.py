@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from qexp.forward.dislocation import okada
+from qexp.forward.dislocation import okada, okada_image
+from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
 from tests.half_space import DOUBLE, by_moments, stress
 
 RANDOM = torch.Generator().manual_seed(1)
@@ -200,6 +201,25 @@ def test_small_planes_keep_their_digits_in_single_precision_and_batches_are_thei
     assert ((single.double() - together).abs().amax((1, 2)) / together.abs().amax((1, 2))).max() < 2e-5
 
 
+@pytest.mark.parametrize(("precision", "error"), [(torch.float64, 1e-10), (torch.float32, 3e-5)])
+def test_images_are_the_projected_displacement_of_their_pixels(precision, error):
+    random = torch.Generator().manual_seed(4)
+    low = sources((-2e3, -2e3, 1500, 200, 200, 0, 0, -1, -1, -1))
+    high = sources((2e3, 2e3, 5000, 4000, 2500, 6, math.pi, 1, 1, 1))
+    batch = low + (high - low) * torch.rand(8, 10, dtype=DOUBLE, generator=random)
+    batch[2, 6] = math.pi / 2
+    batch[3, 2] = 1e-3 + batch[3, 4] / 2 * batch[3, 6].sin()  # an edge so near to the surface that all pixels count
+    angles = torch.rand(2, 8, dtype=DOUBLE, generator=random)
+    direction = line_of_sight(6 * angles[0], angles[1])
+    east, north = (pixel_axis(count, torch.tensor([150.0], dtype=DOUBLE)) for count in (36, 30))
+    expected = project(okada(batch, grid(east, north)[0], 0.3), direction).unflatten(-1, (30, 36))
+    image = okada_image(*(one.to(precision) for one in (batch, east, north, direction)), 0.3)
+    assert image.dtype == precision
+    worst = ((image.double() - expected).abs().amax((1, 2)) / expected.abs().amax((1, 2))).tolist()
+    assert max(worst[:3] + worst[4:]) < error
+    assert precision == torch.float32 or worst[3] < error
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -216,3 +236,5 @@ def test_planes_that_cannot_be_are_refused_wherever_they_stand_in_the_batch(chan
         batch[1, column] = value
     with pytest.raises(ValueError, match=message):
         okada(batch, STATIONS)
+    with pytest.raises(ValueError, match=message):
+        okada_image(batch, STATIONS[:1], STATIONS[:1], STATIONS[:, :1].expand(-1, 3)[:2])

@@ -10,7 +10,7 @@ from qexp.datasets.generators import requirements
 from qexp.datasets.generators.deformation import DeformationImages, Requirement, Source
 from qexp.datasets.generators.requirements import NOT_TOO_SLENDER, PROLATE, below_surface
 from qexp.forward.crack import penny, penny_image
-from qexp.forward.dislocation import cdm, okada
+from qexp.forward.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.forward.ellipsoid import yang, yang_image
 from qexp.forward.point import mctigue, mogi, mogi_image, pcdm
 from qexp.tables import Entry
@@ -112,6 +112,7 @@ GENERATORS: dict[str, Entry] = {
             Source(
                 (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
                 okada,
+                okada_image,
                 requirements=(below_surface("width/2 · sin(dip)", requirements.of_rectangle),),
             )
         ),
@@ -125,6 +126,7 @@ GENERATORS: dict[str, Entry] = {
             Source(
                 (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
                 cdm,
+                cdm_image,
                 requirements=(
                     below_surface("the height of its corners above its centre", requirements.of_crossed_rectangles),
                 ),
