@@ -44,6 +44,15 @@ def generator() -> Any:
     return _print_comparisons(measure())
 
 
+def sources() -> Any:
+    from benchmarks.sources import IMAGES, measure
+
+    compared, times = measure()
+    for row in times:
+        print(f"{IMAGES:,} images by {row.name:12s} {1e3 * row.seconds:9.0f} ms")
+    return {"compared": _print_comparisons(compared), "times": [asdict(row) for row in times]}
+
+
 def loops() -> Any:
     import qexp
     from benchmarks.loops import measure
@@ -212,6 +221,7 @@ def _word(holds: bool) -> str:
 
 MEASUREMENTS = {
     "generator": generator,
+    "sources": sources,
     "loops": loops,
     "folds": folds,
     "startup": startup,

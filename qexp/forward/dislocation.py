@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_not_above_ground, require_not_negative
+from qexp.forward.corners import Rectangles
 from qexp.forward.interpolation import projected, smooth_image
-from qexp.forward.rectangle import Rectangles, surface_displacement
+from qexp.forward.rectangle import surface_displacement
 from qexp.forward.rotation import clockwise_rotation
 
 TRIFLE = 1e-12
@@ -31,10 +32,10 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
 
     Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive if left-lateral,
     dip slip if the hanging wall moves up (a thrust). A dip of exactly 90° is as accurate as any other; a negative one
-    dips to the left. Uniform slip over a plane in a uniform half-space; where the upper edge touches the
-    surface, a station on it moves by the mean of both sides, and at the corners the displacement is infinite.
-    Computed in double precision. Raises ValueError if depth is not positive, length or width is negative, or the
-    upper edge lies above the surface.
+    dips to the left, with the signs of Okada's formulas. Uniform slip over a plane in a uniform half-space; where the
+    upper edge touches the surface, a station on it moves by the mean of both sides, and the displacement of its ends
+    has no limit. Computed in double precision. Raises ValueError if depth is not positive, length or width is negative,
+    or the upper edge lies above the surface.
     Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.forward.rectangle`.
     """
     _require_planes(source)
@@ -126,9 +127,11 @@ def _around(rectangles: Rectangles) -> Tensor:
 def _steep_and_others(rectangles: Rectangles, displacement: Callable[[Tensor, bool], Tensor]) -> Tensor:
     """Displacements, in the order of the sources, of those with nearly vertical second edges and of the others."""
     steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP
+    if not steep.any() or steep.all():
+        return displacement(torch.arange(len(steep), device=steep.device), bool(steep.any()))
     rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
-    parts = [displacement(group, kind) for group, kind in zip(rows, (True, False), strict=True) if len(group)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.cat(rows).argsort()]
+    parts = [displacement(group, kind) for group, kind in zip(rows, (True, False), strict=True)]
+    return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
 def _rows(at: Tensor, rows: Tensor) -> Tensor:

@@ -134,6 +134,11 @@ def test_images_are_the_projected_displacement_of_their_pixels():
     assert (image - expected).abs().max() < 1e-10 * expected.abs().max()
 
 
+@pytest.mark.parametrize(("kernel", "columns"), [(cdm, 10), (okada, 10), (pcdm, 9)])
+def test_no_sources_move_nothing(kernel, columns):
+    assert kernel(torch.empty(0, columns), STATIONS.float()).shape == (0, len(STATIONS), 3)
+
+
 def test_rectangles_may_touch_the_surface_but_not_pierce_it():
     touching = sources([0.0, 0.0, 800.0, 0.0, 0.0, 0.3, 600.0, 300.0, 800.0, 1.0])
     assert cdm(touching, sources((0.0, 0.0), (600.0, 0.0), (50.0, 20.0))).isfinite().all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.plain_okada import plain_okada
 from qexp.forward.dislocation import okada, okada_image
 from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
 from tests.half_space import DOUBLE, by_moments, stress
@@ -64,6 +65,14 @@ def test_the_check_list_of_okada_1985_comes_out_to_its_last_digit(lower_edge, di
     source = sources([*centre, length, width, math.pi / 2, angle, *SLIPS[slip]])
     displacement = okada(source, sources(station))[0, 0].tolist()
     assert displacement == pytest.approx(expected, rel=5e-4, abs=1e-15)
+
+
+@pytest.mark.parametrize("dip", [0.0, 0.3, 1.5, math.pi / 2])
+def test_displacement_is_that_of_okadas_formulas_as_they_are_printed(dip):
+    source = (3000.0, 2500.0, 1800.0, 0.7, dip, 1.0, -0.5, 0.7)
+    expected = plain_okada(*STATIONS.T.numpy(), *source, poisson_ratio=0.3)
+    displacement = okada(sources([0.0, 0.0, *source]), STATIONS, 0.3)[0]
+    torch.testing.assert_close(displacement, torch.from_numpy(np.stack(expected, -1)), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
