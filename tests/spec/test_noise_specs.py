@@ -43,6 +43,10 @@ REFUSED = {
         [WHITE, {"type": "stratified", "parameters": {"slope": 0.01}}],
         "$.noise_model[1]: needs the elevation of its view ('displacement')",
     ),
+    "an amplitude beyond all numbers": (
+        [{"type": "power_law", "parameters": {"difference_at_1_km": 1e200}}],
+        "$.noise_model[0].parameters.difference_at_1_km: must be at most 1000000, but is the number 1e+200",
+    ),
     "more than all pixels hidden": (
         [put(HIDING, "parameters.share", 1.5)],
         "$.noise_model[0].parameters.share: must be less than 1, but is the number 1.5",

@@ -11,6 +11,10 @@ from qexp.datasets.noises.power_law import PowerLawNoise
 from qexp.tables import Entry
 
 
+LARGEST = 1_000_000
+"""Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
+
+
 def _number(description: str, **limits: Any) -> dict[str, Any]:
     return {"type": "number", **limits, "description": description}
 
@@ -20,6 +24,7 @@ def _amplitude(description: str) -> dict[str, Any]:
     return {
         "type": ["number", "null"],
         "exclusiveMinimum": 0,
+        "maximum": LARGEST,
         "x-left-out": "default",
         "description": f"{description}; without it, unit variance is scaled by the variable `noise`",
     }
@@ -28,7 +33,9 @@ def _amplitude(description: str) -> dict[str, Any]:
 _RANGE = _number("distance at which the covariance has fallen to 1/e [km]", exclusiveMinimum=0)
 _SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
 _NUGGET = {
-    **_number("variance of a part that is independent from pixel to pixel, beside `sill` [m²]", minimum=0),
+    **_number(
+        "variance of a part that is independent from pixel to pixel, beside `sill` [m²]", minimum=0, maximum=LARGEST
+    ),
     "x-left-out": "default",
 }
 
@@ -80,7 +87,9 @@ NOISES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "slope": _number(
-                    "standard deviation of the slope, in metres per kilometre of elevation", exclusiveMinimum=0
+                    "standard deviation of the slope, in metres per kilometre of elevation",
+                    exclusiveMinimum=0,
+                    maximum=LARGEST,
                 )
             },
             "required": ["slope"],
@@ -93,9 +102,13 @@ NOISES: dict[str, Entry] = {
         parameters={
             "properties": {
                 "slope": _number(
-                    "standard deviation of the slope east and of the slope north [m/km]", exclusiveMinimum=0
+                    "standard deviation of the slope east and of the slope north [m/km]",
+                    exclusiveMinimum=0,
+                    maximum=LARGEST,
                 ),
-                "quadratic": _number("standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0),
+                "quadratic": _number(
+                    "standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0, maximum=LARGEST
+                ),
             },
             "required": ["slope"],
         },
