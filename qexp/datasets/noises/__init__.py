@@ -10,7 +10,6 @@ from qexp.datasets.noises.linear import OffsetNoise, RampNoise, StratifiedNoise
 from qexp.datasets.noises.power_law import PowerLawNoise
 from qexp.tables import Entry
 
-
 LARGEST = 1_000_000
 """Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
 
