@@ -10,13 +10,15 @@ import torch
 from qexp import assemble
 from qexp.datasets.distributions import uniform
 from qexp.datasets.generated import GeneratedDataset
-from qexp.datasets.generators import DeformationImages, Requirement, Source
+from qexp.datasets.generators import GENERATORS, DeformationImages, Requirement, Source
 from qexp.datasets.noises.correlated import WhiteNoise
 from qexp.datasets.noises.model import Component, NoiseModel
 from qexp.datasets.views import View
-from qexp.errors import DatasetError
+from qexp.errors import DatasetError, QexpError
 from qexp.forward.point import mogi
+from qexp.quantities import QUANTITIES, Quantity
 from qexp.seeds import Seeds
+from qexp.tables import Entry
 from qexp.workspace import Workspace
 
 ONE = {
@@ -257,6 +259,41 @@ def test_a_point_source_must_be_below_the_deepest_ground_too(root):
     doubts = assemble.KINDS["generated"].checked_dataset(made, assemble.BUILT_IN, Workspace(root)).warnings
     # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
     assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
+
+
+def test_angles_of_another_unit_than_the_network_was_trained_on_are_refused():
+    spec = {"dataset": document(), "inputs": ["displacement", "incidence"], "outputs": ["depth"]}
+    degrees = opened(document(angles="degrees"))
+    with pytest.raises(QexpError, match="trained on 'incidence' in rad, but the dataset has it in °"):
+        assemble.require_units_of(spec, degrees, assemble.BUILT_IN)
+    assemble.require_units_of({**spec, "inputs": ["displacement"]}, degrees, assemble.BUILT_IN)
+
+
+def test_a_source_of_a_workspace_adds_to_the_others():
+    twice = Source(("x", "y", "depth", "strength"), lambda source, stations: 2 * mogi(source, stations))
+    entry = Entry(lambda: DeformationImages(twice), {}, "Twice a point source.", {"type": "twice"})
+    strength = Quantity("10⁶ m³", 1e6, "of twice a point source")
+    tables = {
+        **assemble.BUILT_IN,
+        "generators": {**GENERATORS, "twice": entry},
+        "quantities": {**QUANTITIES, "strength": strength},
+    }
+    fixed = {"own.x": 0.1, "own.y": -0.2, "own.depth": 2.0, "own.strength": 1.0}
+    sources = [{"type": "mogi", "name": "a"}, {"type": "twice", "name": "own"}]
+    variables = {"a.x": 0.1, "a.y": -0.2, "a.delta_volume": 1}
+    made = without(
+        document(
+            "x", "y", "delta_volume",
+            sources=sources,
+            fixed={**fixed, **variables},
+            varyings={"a.depth": [[0.2, 0.4]]},
+            distributions={"a.depth": ONE["distributions"]["depth"]},
+        ),
+        "generation_type",
+    )  # fmt: skip
+    dataset = assemble.KINDS["generated"].checked_dataset(made, tables, None)
+    sample = dataset.observe({"a.depth": np.array([2.0])}, torch.Generator())["displacement"][0, 0]
+    torch.testing.assert_close(sample, 3 * image(document()), rtol=1e-4, atol=1e-8)
 
 
 MASKED = {"views": [{"mask": "mask.npy"}]}

@@ -90,10 +90,11 @@ def matrix(
     record = {**_record(directory, name, grid, held, repeats, seed), **left_out}
     for key, end in (("mean_absolute_error", ""), *([("refined_mean_absolute_error", REFINED)] if refine else [])):
         record[key] = {name: float(np.nanmean(np.abs(table[f"{name}{end}_error"].values))) for name in estimates}
-    record["units"] = {
-        variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates, *held]
-    }
     record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables, workspace))
+    of_title = [variable for variable in held if variable in record["held_out"]]
+    record["units"] = {
+        variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates, *of_title]
+    }
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder
