@@ -21,7 +21,7 @@ from qexp.forward.burial import require_below_ground, require_positive
 from qexp.forward.interpolation import smooth_image
 from qexp.forward.quadrature import alike, enough_nodes, gauss_legendre
 
-BLOCK = 65_536
+BLOCK = 131_072
 """Stations times nodes computed at a time, so that intermediate results stay in the processor's cache."""
 
 SHORT = 3
@@ -170,12 +170,14 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
     inverse = distance.reciprocal()
     inverse_square = inverse * inverse
     inverse_cube = inverse_square * inverse
-    below = distance + depth
-    shrink = below.reciprocal()
-    first = inverse * (shrink * shrink)
-    aside = beside * inverse_square
-    turned = first - aside * torch.addcmul(first, first, distance * shrink, value=2)
-    lifted = first * (below - aside * (below + distance))
+    # With T = R + depth, K = 1 / (R T^2) and L = K T, the surface adds x (3 K - A), y (K - A) and L - B, where
+    # A = x^2 K (1 / R^2 + 2 / (R T)) and B = x^2 L (1 / R^2 + 1 / (R T)).
+    shrink = (distance + depth).reciprocal()
+    longer = inverse * shrink
+    first = longer * shrink
+    other = beside * longer
+    rest = 1 - beside * (inverse_square + longer)
+    turned, lifted = first * (rest - other), longer * rest
     # Sums over the nodes, plain and times their positions.
     radial = _moments(line.isotropic, line.node) @ inverse_cube
     radial = radial + _moments(line.directed, line.node) @ (inverse_cube * (square * inverse_square))
