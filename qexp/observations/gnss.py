@@ -40,7 +40,7 @@ def is_gnss(path: Path) -> bool:
     except QexpError:
         return False
     if not table.names:
-        return not is_number(table.rows[0][1][0])
+        return not is_number(table.first[0])
     found, along = (columns_of(table, Asked(), *known) for known in ((GNSS, OF_GNSS), (RADAR, OF_RADAR)))
     placed = {"east", "north"} <= found.keys() or {"longitude", "latitude"} <= found.keys()
     return placed and {"displacement_east", "displacement_north"} <= found.keys() and "los" not in along
@@ -59,7 +59,7 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
     roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
     require_one_unit(table, columns, [*roles, "error"], asked)
-    count = len(table.rows)
+    count = table.count
     errors = []
     for name in components:
         role = next((one for one in (f"error_{name}", "error") if one in columns), None)

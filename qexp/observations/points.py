@@ -47,7 +47,7 @@ def read_points(path: Path, asked: Asked) -> Reading:
             f"{path} has no column of errors; give the standard deviation of its displacements, such as --error 0.005 "
             "(in metres, or in the unit of --unit), or say which column holds it: --columns error=NAME"
         )
-    count = len(table.rows)
+    count = table.count
     error = np.full(count, (asked.error or 0.0) * asked.metres)
     track = Track(
         asked.name or path.stem,
@@ -89,6 +89,6 @@ def _direction(table: TextTable, columns: Mapping[str, int], asked: Asked) -> Ar
         elif isinstance(value, Path):
             raise QexpError(f"--{name} {value}: points need a number of degrees, or a column: --columns {name}=NAME")
         else:
-            angles[name] = np.full(len(table.rows), value)
+            angles[name] = np.full(table.count, value)
     require_degrees(angles["incidence"], str(table.path))
     return direction_toward(angles["incidence"], angles["heading"], asked.look or "right")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,19 @@ from qexp.rows.values import SHOWN, TableError, as_number, is_number
 SEPARATORS = ("\t", ";", ",")
 """Looked for in this order; without them cells are separated by spaces."""
 
+AT_A_TIME = 1 << 16
+"""Rows whose cells are in memory as text."""
+
 ENDINGS = ("", ".txt", ".csv", ".dat", ".tsv", ".xy", ".xyz", ".xyd", ".lld", ".asc", ".gnss", ".gps", ".obs", ".llde")
 """Of the names of text files."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a file: their lines, counted from 1, and their columns, as numbers where all cells are numbers."""
+
+    lines: Sequence[int]
+    columns: Sequence[Array | Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -27,31 +38,41 @@ class TextTable:
     """The cells of a text file.
 
     names  of the columns, empty where there is no header
-    rows   line in the file, counted from 1, and cells
+    first  cells of the first row
+    parts  all rows
     """
 
     path: Path
     names: Sequence[str]
-    rows: Sequence[tuple[int, Sequence[str]]]
+    first: Sequence[str]
+    parts: Sequence[Rows]
 
     @property
     def width(self) -> int:
-        return len(self.rows[0][1])
+        return len(self.first)
 
-    def texts(self, column: int) -> list[str]:
-        return [cells[column] for _, cells in self.rows]
+    @property
+    def count(self) -> int:
+        return sum(len(part.lines) for part in self.parts)
 
     def numbers(self, column: int) -> Array:
         """The numbers of a column, NaN where one is missing. Raises TableError that names lines."""
-        values, wrong = np.empty(len(self.rows)), []
-        for index, (line, cells) in enumerate(self.rows):
-            try:
-                values[index] = as_number(cells[column])
-            except ValueError as error:
-                wrong.append(f"{self.path}: line {line}, {self.titled(column)}: '{cells[column][:40]}' {error}")
+        values, wrong = [], []
+        for part in self.parts:
+            cells = part.columns[column]
+            if isinstance(cells, np.ndarray):
+                values.append(cells)
+                continue
+            numbers = np.empty(len(cells))
+            for index, (line, cell) in enumerate(zip(part.lines, cells, strict=True)):
+                try:
+                    numbers[index] = as_number(cell)
+                except ValueError as error:
+                    wrong.append(f"{self.path}: line {line}, {self.titled(column)}: '{cell[:40]}' {error}")
+            values.append(numbers)
         if wrong:
             raise TableError("\n".join(wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN))))
-        return values
+        return np.concatenate(values)
 
     def titled(self, column: int) -> str:
         return f"column '{self.names[column]}'" if self.names else f"column {column + 1}"
@@ -75,23 +96,55 @@ def read_text_table(path: Path, known: Collection[str], most: int | None = None)
     if not path.is_file():
         raise NotFoundError(f"{path}: there is no such file")
     with explained(path), path.open(encoding="utf-8-sig") as file:
-        lines = list(islice(file, most))
-    kept = [(number, text) for number, line in enumerate(lines, 1) if (text := line.split("#")[0].strip(" \r\n"))]
-    kept = [(number, text) for number, text in kept if text.strip()]
-    if not kept:
-        raise TableError(f"{path} has no rows" if lines else f"{path} is empty")
-    separator = next((one for one in SEPARATORS if one in kept[0][1]), None)
-    rows = [(number, _cells(text, separator)) for number, text in kept]
-    names: Sequence[str] = ()
-    first, cells = rows[0]
-    if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):
-        names, rows = cells, rows[1:]
-    elif first > 1 and (above := _header_in_comment(lines[first - 2], separator, len(cells), known)):
-        names = above
-    if not rows:
+        lines = enumerate(islice(file, most), 1)
+        above, number, text = "", 0, ""  # the line above the first row, which may be a header in a comment
+        for number, line in lines:  # noqa: B007 - where the loop ends is the first row
+            if text := _without_comment(line):
+                break
+            above = line
+        if not text:
+            raise TableError(f"{path} has no rows" if above else f"{path} is empty")
+        separator = next((one for one in SEPARATORS if one in text), None)
+        cells, names = _cells(text, separator), list[str]()
+        rest: Iterator[tuple[int, list[str]]] = (
+            (row, _cells(kept, separator)) for row, line in lines if (kept := _without_comment(line))
+        )
+        if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):
+            names = cells
+        else:
+            names = _header_in_comment(above, separator, len(cells), known)
+            rest = chain([(number, cells)], rest)
+        parts = list(_parts(path, rest, len(names)))
+    if not parts:
         raise TableError(f"{path} has a header, but no rows")
-    _require_even(path, len(names) or len(rows[0][1]), rows)
-    return TextTable(path, [name.strip() for name in names], rows)
+    return TextTable(path, [name.strip() for name in names], parts[0][0], [part for _, part in parts])
+
+
+def _without_comment(line: str) -> str:
+    text = line.split("#")[0]
+    return text.strip(" \r\n") if text.strip() else ""
+
+
+def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[tuple[list[str], Rows]]:
+    """Rows in parts, each with the cells of its first row; all of as many cells as the header, or the first row."""
+    rows = iter(rows)
+    while some := list(islice(rows, AT_A_TIME)):
+        width = width or len(some[0][1])
+        _require_even(path, width, some)
+        yield (
+            some[0][1],
+            Rows(
+                [line for line, _ in some],
+                [_as_numbers(one) for one in zip(*(cells for _, cells in some), strict=True)],
+            ),
+        )
+
+
+def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
+    try:
+        return np.array(cells, dtype=np.float64)
+    except ValueError:
+        return cells
 
 
 def _cells(text: str, separator: str | None) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
+from qexp.observations import text_table
 from qexp.observations.file import read_observation
 
 UTM = "EPSG:32633"
@@ -354,3 +355,15 @@ def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
         assert 3e-3 < np.sqrt(track.noise.sill) < 2e-2
         assert 500 < track.noise.range < 10e3
         np.testing.assert_allclose(track.error, np.sqrt(track.noise.nugget))
+
+
+def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, monkeypatch):
+    whole = the_track(written(standard()))
+    monkeypatch.setattr(text_table, "AT_A_TIME", 3)
+    parts = the_track(written(standard()))
+    np.testing.assert_array_equal(parts.displacement, whole.displacement)
+    np.testing.assert_array_equal(parts.x, whole.x)
+    with pytest.raises(QexpError, match="line 5, column 3: 'x' is not a number"):
+        package.observe(written("# above\n" + standard().replace("0.04", "x")))
+    with pytest.raises(QexpError, match="line 5 has 2 cells, but there are 7 columns"):
+        package.observe(written(standard() + "1 2\n"))
