@@ -93,13 +93,38 @@ def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappabl
     size = float(np.clip(width / max(np.sqrt(points), 1), 0.8, 6)) ** 2
     if 0 < len(hidden.x) <= MOST_DOTS:
         axis.scatter(hidden.x / 1000, hidden.y / 1000, size / 2, color=MASKED, linewidths=0)
-    if seen.size > MOST_DOTS:
+    if seen.spread is not None and seen.count is not None:
+        _draw_means(axis, seen, sides_of(seen.spread, seen.count), factor, colours)
+    elif seen.size > MOST_DOTS:
         _draw_cells(axis, seen, factor, colours)
     else:
         axis.scatter(
             seen.x / 1000, seen.y / 1000, size, factor * seen.displacement, linewidths=0, **_coloured(colours)
         )  # fmt: skip
     _mark_flight(axis, seen)
+
+
+def _draw_means(axis: Axes, seen: Track, sides: Array, factor: float, colours: ScalarMappable) -> None:
+    """Means of cells as rectangles, about as large as the cells."""
+    from matplotlib.collections import PolyCollection
+
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    middles = np.stack([seen.x, seen.y], axis=1)
+    cells = list((middles[:, None] + corners * sides[:, None]) / 1000)
+    drawn = PolyCollection(cells, linewidths=0, **_coloured(colours))
+    drawn.set_array(factor * seen.displacement)
+    axis.add_collection(drawn)
+
+
+def sides_of(spread: Array, count: Array) -> Array:
+    """The sides of cells that are filled evenly with pixels, (cell, 2) [m].
+
+    n pixels of width p in a row have the standard deviation √((n² − 1)/12) p.
+    """
+    several = (count > 1) & (spread > 0).all(axis=1)
+    squares = 12 * spread[several].prod(axis=1) / (count[several] - 1)
+    pixel = float(np.median(squares)) if several.any() else 1.0
+    return np.asarray(np.sqrt(12 * spread**2 + pixel))
 
 
 def _coloured(colours: ScalarMappable) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from scipy.optimize import least_squares
 
 import qexp as package
 from qexp.errors import QexpError
+from qexp.figures.track_map import sides_of
 from qexp.observations.criteria import data_resolution
 from qexp.observations.observation import CorrelatedNoise, Track
 from qexp.observations.pixels import Pixels
@@ -176,6 +177,13 @@ def test_cells_with_too_few_observed_pixels_are_split_and_then_dropped(track):
     tree = reduced(Grid(track), reduction("quadtree:1", smallest=1, largest=16, share=1))
     assert tree.count.sum() == track.size  # single pixels are left around the hole
     assert set(tree.count) == {1, 4, 16, 64, 256}
+
+
+def test_cells_are_drawn_as_large_as_they_are(track):
+    whole = dataclasses.replace(track, observed=np.ones(SIDE**2, bool), displacement=along(SOURCE, track.x, track.y))
+    cells = reduced_points(whole, reduction("quadtree:0.002", smallest=1, largest=16))
+    assert {1, 4, 16, 64, 256} <= set(cells.count)
+    np.testing.assert_allclose(sides_of(cells.spread, cells.count), PIXEL * np.sqrt(cells.count)[:, None] * [1, 1])
 
 
 def test_noise_stays_and_stations_and_means_are_left_alone(track):
