@@ -22,7 +22,7 @@ from qexp.analysis.prediction.images.estimates import ImageModel, predict_images
 from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout
 from qexp.errors import NotFoundError, QexpError
-from tests.conftest import call
+from tests.conftest import Specs, call, shared_folder
 
 COUNT, HEIGHT, WIDTH = 9, 4, 6
 IMAGES = np.random.default_rng(2).normal(0, 0.01, (COUNT, HEIGHT, WIDTH)).astype(np.float32)
@@ -480,3 +480,71 @@ def test_a_run_estimates_files_as_it_does_arrays_and_knows_the_range_of_its_trai
     assert [int(row["outside"]) > 0 for row in read(tmp_path / "far.csv")] == [True, True]
     assert made_now.outside == 2
     assert "exists already" in call(*options, "--input", tmp_path / "new.nc").stderr
+
+
+MASKED = {
+    "type": "generated", "generation_type": "mogi", "size": [8, 8], "angles": "degrees",
+    "fixed": {"azimuth": 0, "x_res": 0.5, "y_res": 0.5, "x": 0, "y": 0, "delta_volume": 1},
+    "varyings": {"depth": [[0.4, 0.5]], "incidence": [[0.4, 0.5]]},
+    "distributions": {
+        "depth": {"type": "uniform", "parameters": {"a": 1, "b": 4}},
+        "incidence": {"type": "uniform", "parameters": {"a": 20, "b": 45}},
+    },
+    "noise_model": [{"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}}],
+}  # fmt: skip
+
+
+@shared_folder
+def masked(root: Path) -> None:
+    """A workspace with a run that takes an image, its mask and the incidence."""
+    specs = Specs(root)
+    specs.write("dataset", MASKED, "masked")
+    inputs = {"displacement": {"size": [8, 8, 1]}, "mask": {"size": [8, 8, 1]}, "incidence": {"size": [1]}}
+    model = {
+        "inputs": inputs, "outputs": ["depth"],
+        "operations": {
+            "join": {"module": "concatenate"}, "flat": {"module": "flatten"}, "beside": {"module": "concatenate"},
+            "head": {"module": "denses", "parameters": {"filters": [8, 1]}},
+        },
+        "branches": [
+            {"x_name": ["displacement", "mask"], "y_name": "seen", "operations": ["join", "flat"]},
+            {"x_name": ["seen", "incidence"], "y_name": "depth", "operations": ["beside", "head"]},
+        ],
+    }  # fmt: skip
+    specs.write("model", model, "masked")
+    experience = {
+        "model": "masked", "dataset": "masked", "inputs": list(inputs), "outputs": ["depth"], "split": [0.7, 0.3],
+        "sizes": [64, 16, 16], "epochs": 1, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-3,
+        "losses": {"depth": "mse"},
+    }  # fmt: skip
+    specs.write("experience", experience, "masked")
+    package.run("masked", device="cpu", workspace=root)
+
+
+def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(masked, tmp_path):
+    run = package.open_run("masked_0", workspace=masked)
+    samples = package.samples("masked", "test", count=12, workspace=masked)
+    image, mask, incidence = (samples[name].values for name in ("displacement", "mask", "incidence"))
+    expected = run.predict(displacement=image, mask=mask, incidence=incidence)["depth"]
+    gaps = np.where(mask == 0, np.nan, image)
+    data = xarray.Dataset(
+        {
+            "displacement": (("sample", "y", "x"), 100 * gaps, {"units": "cm"}),
+            "incidence": ("sample", np.radians(incidence), {"units": "radians"}),
+        },
+        {name: (name, 0.5 * np.arange(8), {"units": "km"}) for name in ("x", "y")},
+    )
+    for name, way in (("up", 1), ("down", -1)):
+        data.isel(y=slice(None, None, way)).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+        (made,) = package.predict(run, tmp_path / f"{name}.nc", tmp_path / f"{name}.csv", workspace=masked)
+        np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), expected, rtol=1e-4)
+        assert (made.missing_pixels, made.outside) == (int((mask == 0).sum()), 0)
+        assert column(tmp_path / f"{name}.csv", "missing_pixels") == (mask == 0).sum(axis=(1, 2)).tolist()
+    wide = data.assign_coords(x=("x", 0.6 * np.arange(8), {"units": "km"}))
+    wide.to_netcdf(tmp_path / "wide.nc", engine="h5netcdf")
+    with pytest.raises(QexpError, match=r"its pixels are 600 m wide, but the run was trained on pixels of 500 m"):
+        package.predict(run, tmp_path / "wide.nc", tmp_path / "wide.csv", workspace=masked)
+    steep = data.assign(incidence=("sample", np.full(12, 80.0)))
+    steep.to_netcdf(tmp_path / "steep.nc", engine="h5netcdf")
+    (made,) = package.predict(run, tmp_path / "steep.nc", tmp_path / "steep.csv", workspace=masked)
+    assert made.outside_in["incidence"] == 12
