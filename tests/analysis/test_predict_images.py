@@ -66,9 +66,15 @@ def netcdf(path: Path, images: np.ndarray = IMAGES, unit: str | None = "m", **va
     return path
 
 
-def geotiff(path: Path, images: np.ndarray = IMAGES, crs: str | None = "EPSG:32633", pixel: float = 100.0) -> Path:
+def geotiff(
+    path: Path,
+    images: np.ndarray = IMAGES,
+    crs: str | None = "EPSG:32633",
+    pixel: float = 100.0,
+    origin: tuple[float, float] = (430_000, 4_520_000),
+) -> Path:
     """Rows from the north on, as maps are stored."""
-    transform = from_origin(430_000, 4_520_000, pixel, pixel)
+    transform = from_origin(*origin, pixel, pixel)
     about = {"count": len(images), "height": HEIGHT, "width": WIDTH, "dtype": images.dtype, "nodata": -9999.0}
     with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **about) as file:
         file.write(np.where(np.isfinite(images), images, -9999)[:, ::-1])
@@ -124,6 +130,7 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
     "npz in Fortran order": lambda tmp: archive(tmp / "a.npz", displacement=np.asfortranarray(IMAGES)),
     "folder": lambda tmp: folder(tmp / "a", displacement=IMAGES),
     "geotiff": lambda tmp: geotiff(tmp / "a.tif"),
+    "geotiff without a reference system": lambda tmp: geotiff(tmp / "a.tif", crs=None),
 }
 
 
@@ -305,6 +312,15 @@ def broken(path: Path) -> Path:
     return path
 
 
+def lonlat(path: Path) -> Path:
+    """A degree of longitude at 60° north is half as long as one of latitude, which has 111.195 km."""
+    north, east = 60 + 0.001 * (np.arange(HEIGHT) - 1.5), 14 + 0.001 * np.arange(WIDTH)
+    data = {"displacement": (("sample", "lat", "lon"), IMAGES, {"units": "m"})}
+    places = {"lat": ("lat", north, {"units": "degrees_north"}), "lon": ("lon", east, {"units": "degrees_east"})}
+    xarray.Dataset(data, places).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
 def torn(path: Path) -> Path:
     saved(path)
     path.write_bytes(path.read_bytes()[:-100])
@@ -347,6 +363,8 @@ WRONG: list[tuple[Callable[[Path], Path], str]] = [
     (lambda tmp: netcdf(tmp / "a.nc", mask=(("n", "y", "x"), IMAGES[:4])), "different numbers of samples"),
     (lambda tmp: geotiff(tmp / "a.tif", pixel=30.0), "are 30 m wide, but .* trained on pixels of 90 to 110 m"),
     (lambda tmp: placed(tmp / "a.nc", 0.1, 0.05), "are 50 m high, but .* trained on pixels of 100 m"),
+    (lambda tmp: geotiff(tmp / "a.tif", crs="EPSG:4326", origin=(14, 60.002), pixel=0.001), "are 55.597. m wide"),
+    (lambda tmp: lonlat(tmp / "a.nc"), "are 55.597. m wide"),
     (lambda tmp: placed(tmp / "a.nc", 0.1, 0.1, power=2.0), "'x' is not evenly spaced"),
 ]  # fmt: skip
 

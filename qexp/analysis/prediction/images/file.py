@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,10 @@ from qexp.errors import QexpError
 
 Values = NDArray[Any]
 Shape = tuple[int, ...]
+
+
+DEGREE_OF_LATITUDE = 111_195.0
+"""Length of a degree along a meridian of a sphere of the Earth's mean radius of 6371 km [m]."""
 
 
 class ImageFile(ABC):
@@ -45,6 +50,11 @@ class ImageFile(ABC):
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
         """Some samples of a variable, along its first axis; all of the array for None. Missing values are NaN."""
+
+
+def degrees_in_metres(east: float, north: float, latitude: float) -> tuple[float, float]:
+    """Width and height [m] of a pixel whose sides are degrees of longitude and latitude, at a latitude in degrees."""
+    return east * DEGREE_OF_LATITUDE * math.cos(math.radians(latitude)), north * DEGREE_OF_LATITUDE
 
 
 def require_numbers(dtype: np.dtype[Any], place: str) -> None:

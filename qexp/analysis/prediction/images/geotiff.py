@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qexp.analysis.prediction.images.file import ImageFile, Values, require_numbers
+from qexp.analysis.prediction.images.file import ImageFile, Values, degrees_in_metres, require_numbers
 from qexp.errors import QexpError, some
 
 
@@ -47,10 +47,13 @@ class GeotiffImages(ImageFile):
         return units[0]
 
     def pixel(self, name: str) -> tuple[float, float] | None:
-        if self._data.crs is None or not self._data.crs.is_projected:
+        width, height = self._data.res
+        if self._data.crs is None:
             return None
+        if self._data.crs.is_geographic:
+            return degrees_in_metres(width, height, (self._data.bounds.top + self._data.bounds.bottom) / 2)
         _, factor = self._data.crs.linear_units_factor
-        return abs(self._data.transform.a) * factor, abs(self._data.transform.e) * factor
+        return width * factor, height * factor
 
     def names(self, name: str) -> Sequence[str] | None:
         return [words or str(band) for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)]
@@ -68,4 +71,4 @@ class GeotiffImages(ImageFile):
             if (scale, offset) != (1, 0):
                 values[index] = values[index] * scale + offset
         rows, columns = self._data.transform.e, self._data.transform.a
-        return values[:, :: -1 if self._data.crs and rows < 0 else 1, :: -1 if columns < 0 else 1]
+        return values[:, :: -1 if rows < 0 else 1, :: -1 if columns < 0 else 1]

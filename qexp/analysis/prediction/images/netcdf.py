@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.analysis.prediction.images.file import ImageFile, Values, require_numbers
+from qexp.analysis.prediction.images.file import ImageFile, Values, degrees_in_metres, require_numbers
 from qexp.errors import QexpError
 from qexp.quantities import conversion
 from qexp.rows.netcdf import DAMAGED
@@ -40,20 +40,20 @@ class NetcdfImages(ImageFile):
         return str(self._data.variables[name].attrs.get("units", ""))
 
     def pixel(self, name: str) -> tuple[float, float] | None:
-        sizes = []
-        for dimension in reversed(self._variable(name).dims[-2:]):
-            along = self._along(dimension)
-            factor = None if along is None else conversion(self.unit(str(dimension)), "m")
-            if along is None or factor is None or len(along) < 2:
-                return None
-            steps = np.diff(along)
-            if np.ptp(steps) > UNEVEN * abs(steps.mean()):
-                raise QexpError(
-                    f"{self._path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
-                    f"{abs(steps).max():g}; resample the images to square pixels first"
-                )
-            sizes.append(float(abs(steps.mean())) * factor)
-        return (sizes[0], sizes[1]) if len(sizes) == 2 else None
+        if len(self.shapes[name]) < 2:
+            return None
+        y, x = self._variable(name).dims[-2:]
+        units = [self.unit(str(axis)) if axis in self._data.variables else "" for axis in (x, y)]
+        width, height = self._step(x), self._step(y)
+        if width is None or height is None:
+            return None
+        if all(unit.startswith("degree") for unit in units):
+            middle = self._along(y)
+            return degrees_in_metres(width, height, 0.0 if middle is None else float(middle.mean()))
+        factors = [conversion(unit, "m") for unit in units]
+        if factors[0] is None or factors[1] is None:
+            return None
+        return width * factors[0], height * factors[1]
 
     def names(self, name: str) -> Sequence[str] | None:
         along = self._variable(name).dims[0] if self.shapes[name] else None
@@ -80,6 +80,19 @@ class NetcdfImages(ImageFile):
     def _variable(self, name: str) -> xarray.Variable:
         variable = self._data.variables[name]
         return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
+
+    def _step(self, dimension: Any) -> float | None:
+        """Distance between neighbouring coordinates, or None if there are none. Raises QexpError unless it is even."""
+        along = self._along(dimension)
+        if along is None or len(along) < 2:
+            return None
+        steps = np.diff(along)
+        if np.ptp(steps) > UNEVEN * abs(steps.mean()):
+            raise QexpError(
+                f"{self._path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
+                f"{abs(steps).max():g}; resample the images to square pixels first"
+            )
+        return float(abs(steps.mean()))
 
     def _along(self, dimension: Any) -> NDArray[np.float64] | None:
         """The coordinates along a dimension, or None if there are none."""
