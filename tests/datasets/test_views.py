@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def said(made, root=None):
     """The problems of a document, as `WHERE: MESSAGE`."""
     from qexp.assemble.checks import Parts
 
-    parts = Parts(assemble.BUILT_IN, Workspace(root or "."), 2**33)
+    parts = Parts(assemble.BUILT_IN, Workspace(root or Path()), 2**33)
     return [f"{'.'.join(map(str, where))}: {message}" for where, message in parts.dataset(made)[1]]
 
 
@@ -259,6 +260,23 @@ def test_a_point_source_must_be_below_the_deepest_ground_too(root):
     doubts = assemble.KINDS["generated"].checked_dataset(made, assemble.BUILT_IN, Workspace(root)).warnings
     # The quantiles 0.2 to 0.4 are held out: of the others, those below 0.25 are impossible.
     assert [float(doubt.split(" % of the draws")[0]) for doubt in doubts] == pytest.approx([25, 25], abs=2)
+
+
+@pytest.mark.parametrize(("width", "share"), [((30, 60), "all"), ((5, 60), "9")])
+def test_distributions_of_hardly_any_possible_source_are_refused_before_a_training(width, share):
+    made = document(
+        "delta_volume",
+        generation_type="okada",
+        fixed={"length": 1, "strike": 0, "dip": 1.5, "strike_slip": 0, "dip_slip": 0, "opening": 1},
+        varyings={"depth": [[0.2, 0.4]], "width": [[0.2, 0.4]]},
+        distributions={
+            "depth": ONE["distributions"]["depth"],
+            "width": {"type": "uniform", "parameters": dict(zip("ab", width, strict=True))},
+        },
+    )
+    (found,) = said(made)
+    assert found.startswith(f"varyings: {share}")
+    assert "of 4,096 draws of the training part are impossible: the source must lie below the surface" in found
 
 
 def test_angles_of_another_unit_than_the_network_was_trained_on_are_refused():

@@ -37,6 +37,9 @@ from qexp.workspace import Workspace
 DRAWS = 4096
 """Samples of each part whose values are tried."""
 
+MOST_IMPOSSIBLE = 0.9
+"""Largest share of draws that may be impossible: with more, a training could stop because it finds no possible ones."""
+
 
 def generated_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> GeneratedDataset:
     """The dataset of a document of a generated one. Raises QexpError for other types.
@@ -207,8 +210,10 @@ def _about_draws(dataset: GeneratedDataset) -> list[str]:
     parts = {"training part": {name: intervals.gaps(test) for name, test in dataset.test.items()}}
     for part, of_part in {**parts, "test part": dataset.test}.items():
         share, words = dataset.impossible(of_part, DRAWS, Seeds(0), (part,))
-        if share == 1:
-            raise DatasetError([(("varyings",), f"no possible sample in {DRAWS:,} draws of the {part}: {words}")])
+        if share > MOST_IMPOSSIBLE:
+            much = "all" if share == 1 else f"{100 * share:.3g} %"
+            why = f"{much} of {DRAWS:,} draws of the {part} are impossible: {words}; choose other distributions"
+            raise DatasetError([(("varyings",), why)])
         if share > 0:
             said.append(
                 f"{100 * share:.2g} % of the draws of the {part} are impossible and drawn again ({words}): samples do "
