@@ -77,7 +77,7 @@ class Deformation:
             start += len(source.columns)
             moved.append(source.displacements(own, self.stations[None], self.elevation))
         along = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
-        return along.reshape(len(along), -1, self.points).mean(dim=1)
+        return along.reshape(len(along), len(self.stations) // self.points, self.points).mean(dim=1)
 
     def possible(self, parameters: Tensor) -> Tensor:
         """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""

@@ -46,3 +46,4 @@ def test_tracks_of_means_and_of_points_are_seen_together():
     look = ASCENDING / np.linalg.norm(ASCENDING)
     np.testing.assert_allclose(seen[:64], point_source(points.x, points.y, *SOURCE) @ look, rtol=1e-12)
     np.testing.assert_allclose(seen[64:], cells.displacement, atol=1e-3 * np.abs(cells.displacement).max())
+    assert model(torch.empty(0, 4, dtype=torch.float64)).shape == (0, 128)
