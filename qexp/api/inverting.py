@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qexp.api.run_handle import Run, directory_of
+from qexp.errors import QexpError
+
 if TYPE_CHECKING:
     from qexp.analysis.inversion.result import Inversion
     from qexp.observations.observation import Observation
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
 def invert(
     observation: Observation | str | Path,
     *,
-    source: str | Sequence[str] = "mogi",
+    run: Run | str | None = None,
+    refine: bool = False,
+    centre: tuple[float, float] | None = None,
+    source: str | Sequence[str] | None = None,
     offsets: str = "per-track",
     ramps: bool = False,
     fixed: Mapping[str, float] | None = None,
@@ -26,17 +32,23 @@ def invert(
     spacing: float | None = None,
     overwrite: bool = False,
     history: str = "qexp.invert",
+    trust_code: bool = False,
+    device: str = "auto",
     workspace: str | Path | None = None,
 ) -> Inversion:
     """Estimate the sources of an observation; see `qexp invert`.
 
     observation  that of `qexp.observe`, or the path of its file
-    source       a name from the table of generators, several joined by "+"; or a list of such, which are compared
+    run          a trained run, whose network estimates the sources that it was trained on
+    refine       follow the network's estimate to the minimum of least squares, which gives standard errors
+    centre       east, north of the centre of the network's images [m]; the largest displacement if left out
+    source       without a run: a name from the table of generators ("mogi" if left out), several joined by "+"; or a
+                 list of such, which are compared
     offsets      "per-track" or "none"
     fixed        parameter → value: east, north in metres of the coordinate reference system, others in units of specs
     bounds       parameter → (low, high), infinite where there is none
-    starts       of the search, spread over all parameters
-    degrees      angles are in degrees rather than radians
+    starts       of the search without a run, spread over all parameters
+    degrees      without a run: angles are in degrees rather than radians
     to           a folder for tables, maps and rasters; None: nothing is written
     spacing      of the rasters of scattered points [m]
     returns      the `parameters`, `tracks`, `chi2_reduced`, and the `document()` that `--json` prints; of several
@@ -44,7 +56,7 @@ def invert(
     Raises QexpError before anything is written.
     """
     from qexp.analysis.inversion.asked import Asked
-    from qexp.analysis.inversion.invert import Destination, by_least_squares, written
+    from qexp.analysis.inversion.invert import Destination, by_least_squares, by_network, written
     from qexp.analysis.inversion.output import require_room
     from qexp.assemble import tables_here
     from qexp.observations.file import read_observation
@@ -54,8 +66,16 @@ def invert(
     if destination is not None:
         require_room(destination.folder, overwrite)
     seen = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
-    sources = [source] if isinstance(source, str) else list(source)
-    made = by_least_squares(seen, sources, asked, tables_here(workspace), degrees)
+    if run is not None:
+        if source is not None or degrees:
+            raise QexpError("--source and --degrees do not go with --run: a network knows its sources and their units")
+        directory = directory_of(run, workspace, trust_code)
+        made = by_network(seen, directory, asked, refine=refine, centre=centre, device=device)
+    else:
+        if refine or centre is not None:
+            raise QexpError("--refine and --centre are for a network's estimate; name its run with --run")
+        sources = [source or "mogi"] if source is None or isinstance(source, str) else list(source)
+        made = by_least_squares(seen, sources, asked, tables_here(workspace), degrees)
     if destination is not None:
         written(made, destination)
     return made[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +14,33 @@ import typer
 from qexp import api
 from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion, texts
+from qexp.cli.arguments import DeviceOption, TrustCodeOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
+from qexp.errors import QexpError, shortened
 
 if TYPE_CHECKING:
     from qexp.analysis.inversion.result import Inversion, TrackResult
 
 ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="A finished run, whose network estimates the source: name, unique prefix or path.",
+        autocompletion=completion.runs,
+    ),
+]
+RefineOption = Annotated[
+    bool, typer.Option("--refine", help="Refine the network's estimate by least squares on the original points.")
+]
+CentreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--centre",
+        metavar="EAST,NORTH",
+        help="Centre of the network's images, in metres; the largest displacement if left out.",
+    ),
+]
 SourceOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,6 +91,9 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the 
 
 def invert(
     observation: ObservationArgument,
+    run: RunOption = None,
+    refine: RefineOption = False,
+    centre: CentreOption = None,
     source: SourceOption = None,
     offsets: OffsetsOption = "per-track",
     ramps: RampsOption = False,
@@ -80,19 +106,24 @@ def invert(
     spacing: SpacingOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
+    trust_code: TrustCodeOption = False,
+    device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Estimate the source of an observed deformation, with standard errors.
 
-    Least squares from many starts, weighted by the full covariance of each track's noise; offsets and ramps are solved
-    with the source. Positions are in metres of the observation's coordinate reference system, all else in the units of
-    specs. Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 %
-    intervals follow from them.
+    With --run, a trained network estimates the source within a second, from the data resampled to its own pixels, and
+    --refine follows the estimate to the minimum of least squares. Without --run, that minimum is searched from many
+    starts. Least squares are weighted by the full covariance of each track's noise; offsets and ramps are solved with
+    the source. Positions are in metres of the observation's reference system, all else in the units of specs.
+    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals
+    follow from them.
     """
     made = api.invert(
-        observation, source=source or "mogi", offsets=offsets, ramps=ramps, fixed=texts.fixed(fix or []),
-        bounds=texts.bounds(bounds or []), starts=starts, seed=seed, degrees=degrees, to=to, spacing=spacing,
-        overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]), workspace=workspace,
+        observation, run=run, refine=refine, centre=position_of("--centre", centre), source=source, offsets=offsets,
+        ramps=ramps, fixed=texts.fixed(fix or []), bounds=bounds_of(bounds or []), starts=starts, seed=seed,
+        degrees=degrees, to=to, spacing=spacing, overwrite=overwrite, history=shlex.join(["qexp", *sys.argv[1:]]),
+        trust_code=trust_code, device=device, workspace=workspace,
     )  # fmt: skip
     for text in made.remarks:
         warning(text)
@@ -104,6 +135,41 @@ def invert(
         message("result, tables and maps:" if not as_json else f"result, tables and maps: {to}")
         if not as_json:
             result(str(to))
+
+
+def bounds_of(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
+    read: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        name, equals, ends = text.partition("=")
+        low, colon, high = ends.partition(":")
+        try:
+            if not (equals and colon and name and (low or high)):
+                raise ValueError
+            pair = float(low or "-inf"), float(high or "inf")
+            if not pair[0] < pair[1]:
+                raise ValueError
+        except ValueError:
+            raise QexpError(
+                f"--bounds {shortened(text)}: write parameter=low:high, the smaller first, for example depth=0.5:5"
+            ) from None
+        if name in read:
+            raise QexpError(f"--bounds {name} is given twice; keep one")
+        read[name] = pair
+    return read
+
+
+def position_of(option: str, text: str | None) -> tuple[float, float] | None:
+    """`426000,4519000` → (426000.0, 4519000.0); None where there is no text."""
+    if text is None:
+        return None
+    try:
+        east, north = (float(part) for part in text.split(","))
+        if not (math.isfinite(east) and math.isfinite(north)):
+            raise ValueError
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000") from None
+    return east, north
 
 
 def _print(made: Inversion) -> None:
@@ -152,8 +218,6 @@ def _offset(track: TrackResult) -> str:
 
 def digits(value: float | None, error: float | None) -> str:
     """A number with as many decimal places as show two digits of its error."""
-    import math
-
     if value is None:
         return ""
     if error is None or not math.isfinite(error) or error <= 0:

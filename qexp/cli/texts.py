@@ -233,28 +233,6 @@ def fixed(texts: Sequence[str]) -> dict[str, float]:
     return read
 
 
-def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
-    read: dict[str, tuple[float, float]] = {}
-    for text in texts:
-        name, equals, ends = text.partition("=")
-        low, colon, high = ends.partition(":")
-        try:
-            if not (equals and colon and name and (low or high)):
-                raise ValueError
-            pair = float(low or "-inf"), float(high or "inf")
-            if not pair[0] < pair[1]:
-                raise ValueError
-        except ValueError:
-            raise QexpError(
-                f"--bounds {shortened(text)}: write parameter=low:high, the smaller first, for example depth=0.5:5"
-            ) from None
-        if name in read:
-            raise QexpError(f"--bounds {name} is given twice; keep one")
-        read[name] = pair
-    return read
-
-
 def age(text: str | None) -> timedelta | None:
     """`30d` → 30 days; None where there is no text."""
     if text is None:

@@ -128,6 +128,16 @@ def best(problem: Problem, starts: Tensor) -> Fit:
     return _fit(problem, best, iterations, agreeing, len(starts))
 
 
+def at_values(problem: Problem, values: Tensor) -> Fit:
+    """Given values as if they were a minimum: offsets, ramps and residuals that belong to them.
+
+    values  (1, parameter)  of all parameters in SI units, of possible sources
+    """
+    coordinates, one = problem.coordinates.of(values), torch.zeros(1, dtype=torch.long)
+    cost, _, information = problem.normal_equations(coordinates, one)
+    return _fit(problem, Minima(coordinates, cost, information, one, one == 0), 0, 1, 1)
+
+
 def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)

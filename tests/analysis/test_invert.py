@@ -15,22 +15,11 @@ import qexp
 from qexp.analysis.inversion.criteria import aicc, bic
 from qexp.observations.file import write_observation
 from qexp.observations.observation import Observation, Track
+from tests.analysis.observed import CRS, ORIGIN, SOURCE, observed
 from tests.conftest import call, started
-from tests.estimation.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track
+from tests.estimation.tracks import EXPONENTIAL, point_source
 
-ORIGIN = (426_000.0, 4_519_000.0)
-SOURCE = (ORIGIN[0] + 300.0, ORIGIN[1] - 200.0, 1500.0, 3e6)
-CRS = "EPSG:32633"
 TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
-
-
-def observed(noise=None, offsets=(0.03, -0.02), size=14, **changes):
-    looks = {"ascending": ASCENDING, "descending": DESCENDING}
-    tracks = [
-        track(name, look, SOURCE, noise, seed=seed, added=added, origin=ORIGIN, size=size, spacing=500.0, **changes)
-        for seed, ((name, look), added) in enumerate(zip(looks.items(), offsets, strict=True))
-    ]
-    return Observation(tuple(tracks), CRS)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +144,7 @@ def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_the
     limit = time.monotonic() + 120
     while not list(tmp_path.iterdir()) and time.monotonic() < limit:
         assert running.poll() is None, running.communicate()
+        time.sleep(0.001)
     running.send_signal(signal.SIGINT)
     _, stderr = running.communicate(timeout=60)
     assert "Traceback" not in stderr

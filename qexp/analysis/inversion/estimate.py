@@ -16,7 +16,7 @@ from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
 from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.deformation import Deformation, deformation_of
-from qexp.estimation.fit import Fit, Nuisances, best, prepared
+from qexp.estimation.fit import Fit, Nuisances, at_values, best, prepared
 from qexp.estimation.parameters import searches
 from qexp.estimation.problem import Problem
 from qexp.estimation.starts import starts
@@ -59,10 +59,13 @@ def estimated(
     known: Sequence[str] = (),
     network: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
+    refine: bool = True,
 ) -> Inversion:
     """The sources of an observation by least squares, weighted by the covariance of its noise.
 
-    known  parameters of other candidates, which may be fixed or bounded without being an error here
+    known   parameters of other candidates, which may be fixed or bounded without being an error here
+    refine  whether the start is followed to the minimum; if not, the sources are those of the start, without errors,
+            and only offsets and ramps are estimated
     Raises QexpError.
     """
     units = candidate.units
@@ -89,12 +92,14 @@ def estimated(
     else:
         values = [fixed.get(name, candidate.start[name]) for name in candidate.columns]
         begin = torch.tensor([values], dtype=torch.float64)
-    fit = best(problem, begin)
+        if not bool(problem.model.possible(begin)):
+            raise QexpError("the network's estimate is no possible source: it breaks the surface or lies above it")
+    fit = best(problem, begin) if refine else at_values(problem, begin)
     seconds = time.perf_counter() - began
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, units),
+        parameters=_parameters(fit, units, errors_known=refine),
         tracks=_tracks(observation, problem, fit, units),
         estimated=[shown(fit.names[index]) for index in fit.free],
         correlations=uncertainty(fit).correlation,
@@ -111,14 +116,14 @@ def estimated(
     )
 
 
-def _parameters(fit: Fit, units: Units) -> dict[str, Estimate]:
+def _parameters(fit: Fit, units: Units, errors_known: bool) -> dict[str, Estimate]:
     errors = uncertainty(fit)
     places = {index: place for place, index in enumerate(fit.free)}
     made = {}
     for index, column in enumerate(fit.names):
         value, unit = units.from_si(column, float(fit.values[index])), units.of(column)
-        if index not in places:
-            made[shown(column)] = Estimate(value, unit, fixed=True)
+        if index not in places or not errors_known:
+            made[shown(column)] = Estimate(value, unit, fixed=index not in places)
             continue
         place, factor = places[index], units.factor(column)
         made[shown(column)] = Estimate(

@@ -10,10 +10,12 @@ from qexp.analysis.inversion import output
 from qexp.analysis.inversion.asked import Asked, Units, shown, sources_named
 from qexp.analysis.inversion.criteria import compared
 from qexp.analysis.inversion.estimate import Candidate, centre_of, estimated
+from qexp.analysis.inversion.network import network_estimate
 from qexp.analysis.inversion.result import Inversion
 from qexp.errors import QexpError
 from qexp.observations.observation import Observation
 from qexp.quantities import Quantities, in_degrees
+from qexp.runs.record.directory import RunDirectory
 from qexp.tables import Tables
 
 
@@ -56,6 +58,29 @@ def by_least_squares(
     rivals = compared(made)
     order = {row["source"]: place for place, row in enumerate(rivals)}
     return [replace(one, rivals=rivals) for one in sorted(made, key=lambda one: order[one.source])]
+
+
+def by_network(
+    observation: Observation,
+    directory: RunDirectory,
+    asked: Asked,
+    *,
+    refine: bool,
+    centre: tuple[float, float] | None = None,
+    device: str = "auto",
+) -> list[Inversion]:
+    """An observation inverted by a trained network, and from its estimate by least squares if `refine`.
+
+    centre  position of the origin of the network's images [m]; None: where the displacement is largest
+    """
+    if not refine and (asked.fixed or asked.bounds):
+        raise QexpError("--fix and --bounds are for least squares, and not for a network's estimate; add --refine")
+    said = network_estimate(directory, observation, centre, device)
+    if refine:
+        return [estimated(observation, said.candidate, asked, network=said.document, remarks=said.remarks)]
+    candidate = replace(said.candidate, start=said.values)
+    remarks = [*said.remarks, "the estimate is the network's; --refine gives standard errors"]
+    return [estimated(observation, candidate, asked, network=said.document, remarks=remarks, refine=False)]
 
 
 def written(made: Sequence[Inversion], to: Destination) -> list[Path]:

@@ -1,0 +1,207 @@
+"""The estimate of a trained network for an observation, on the network's own grid: the start of a refinement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qexp import assemble
+from qexp.analysis.inversion.asked import Units, shown
+from qexp.analysis.inversion.estimate import Candidate
+from qexp.analysis.inversion.images import filled, image_of, peak_of, without_edge
+from qexp.analysis.inversion.views import SeenView, tracks_of, typical, views_of
+from qexp.analysis.prediction.images.estimates import Array, ImageModel
+from qexp.analysis.prediction.images.model import image_model
+from qexp.datasets.generated import GeneratedDataset, mask_of
+from qexp.datasets.generators.deformation import DeformationImages, Source
+from qexp.datasets.noises.linear import LinearNoise
+from qexp.errors import QexpError
+from qexp.estimation.parameters import AMPLITUDES
+from qexp.observations.observation import Observation, Track
+from qexp.observations.reading import angles_of
+from qexp.quantities import base_name, quantity
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.trust import tables_of
+
+EDGES = np.array([0.005, 0.995])
+"""Quantiles of a training distribution beyond which an estimate is said to be at its edge."""
+MUCH_FILLED = 0.3
+"""Share of interpolated pixels above which they are remarked on."""
+RECENTRED = 2.0
+"""Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
+
+
+@dataclass(frozen=True)
+class NetworkEstimate:
+    """What a network says of an observation.
+
+    candidate  the sources that it was trained on, which start at its estimate, or at the edge of its training data
+    values     column → its estimate in SI units, relative to the centre of its images
+    document   the part `network` of the result
+    remarks    sentences about what lies outside of its training data, and what was filled
+    """
+
+    candidate: Candidate
+    values: Mapping[str, float]
+    document: Mapping[str, Any]
+    remarks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A run that is ready to estimate, with the geometry of what it was trained on."""
+
+    name: str
+    model: ImageModel
+    dataset: GeneratedDataset
+    sources: Sequence[Source]
+    views: Sequence[SeenView]
+
+
+def network_estimate(
+    directory: RunDirectory, observation: Observation, centre: tuple[float, float] | None, device: str = "auto"
+) -> NetworkEstimate:
+    """The estimate of a run's network for an observation.
+
+    centre  position of the origin of its images [m]; None: the largest displacement, and then, if the network
+            estimates a position, that
+    Raises QexpError for a run whose views or pixels do not fit the observation.
+    """
+    network = _opened(directory, device)
+    tracks = tracks_of(network.views, observation)
+    at = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
+    inputs, made, remarks = _at(network, tracks, at)
+    if centre is None and (position := _position(network, made, at)) is not None:
+        at = position
+        inputs, made, remarks = _at(network, tracks, at)
+    units = Units(network.dataset.quantities, at)
+    values, start, missing = _start(network, made)
+    outside = [*_beyond(network, made), *_unlike(network.model, inputs)]
+    said = [*remarks, *missing, *outside]
+    document = {
+        "run": network.name,
+        "parameters": {shown(name): units.from_si(name, value) for name, value in values.items()},
+        "views": {image: track.name for image, track in tracks.items()},
+        "centre": list(at),
+        "outside": outside,
+    }
+    text = "+".join(source.name or "source" for source in network.sources) if len(network.sources) > 1 else "source"
+    return NetworkEstimate(Candidate(text, network.sources, units, start), values, document, said)
+
+
+def _opened(directory: RunDirectory, device: str) -> _Network:
+    spec = directory.training_spec()
+    dataset = assemble.generated_of(spec["dataset"], tables_of(directory))
+    if not isinstance(dataset.generator, DeformationImages):
+        raise QexpError(
+            f"{directory.name} was trained on images of no deformation source; qexp invert needs one that was"
+        )
+    model = image_model(directory, device)
+    views = views_of(dataset, list(model.layout.inputs))
+    return _Network(directory.name, model, dataset, dataset.generator.sources, views)
+
+
+def _at(
+    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float]
+) -> tuple[dict[str, Array], dict[str, float], list[str]]:
+    """The inputs around a centre, the outputs in their units, and remarks on what was changed in the images."""
+    wanted, inputs, remarks = network.model.layout.inputs, {}, []
+    for view in network.views:
+        track = tracks[view.image]
+        values = image_of(track, view, centre).values
+        gaps = ~np.isfinite(values)
+        if not _trained_with_offsets(network.dataset, view.image):
+            values, offset = without_edge(values)
+            remarks.append(f"{track.name}: the median of its edge, {offset:.3g} m, was taken off for the network")
+        if mask_of(view.image) in wanted:
+            inputs[mask_of(view.image)] = (~gaps).astype(np.float32)[None, None]
+            values = np.where(gaps, 0.0, values)
+        elif gaps.any():
+            values = filled(values)
+            if gaps.mean() > MUCH_FILLED:
+                remarks.append(
+                    f"{track.name}: {gaps.mean():.0%} of the network's pixels have no point and were interpolated; "
+                    "a network with masks as inputs would know"
+                )
+        inputs[view.image] = values.astype(np.float32)[None, None]
+    for name in wanted:
+        if name not in inputs:
+            inputs[name] = np.array([[_scalar(network, name, tracks)]], dtype=np.float32)
+    estimates = network.model.estimate(inputs)[0]
+    made = dict(zip(network.model.outputs, map(float, estimates), strict=True))
+    return inputs, made, remarks
+
+
+def _trained_with_offsets(dataset: GeneratedDataset, image: str) -> bool:
+    return any(isinstance(one.noise, LinearNoise) for one in dataset.noise.on(image))
+
+
+def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
+    """The value of an input that is a number: of the geometry of a view's track, else that of the training data."""
+    base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
+    if base in ("incidence", "azimuth", "heading") and image in tracks:
+        incidence, heading = (float(angle[0]) for angle in angles_of(tracks[image].seen().direction.mean(axis=0)[None]))
+        degrees = {"incidence": incidence, "heading": heading, "azimuth": -heading}[base]
+        return math.radians(degrees) / quantity(base, network.dataset.quantities).si_factor
+    if base == "noise":
+        return float(np.mean([track.seen().error.mean() for track in tracks.values()]))
+    return typical(network.dataset, name)
+
+
+def _position(network: _Network, made: Mapping[str, float], centre: tuple[float, float]) -> tuple[float, float] | None:
+    """The position of the first source, if the network estimates it, off the centre of the images and inside them."""
+    names = network.sources[0].columns[:2]
+    if not all(name in made for name in names):
+        return None
+    east, north = (made[name] * quantity(name, network.dataset.quantities).si_factor for name in names)
+    view = network.views[0]
+    inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
+    if math.hypot(east, north) < RECENTRED * max(view.pixel) or not inside:
+        return None
+    return centre[0] + east, centre[1] + north
+
+
+def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float], list[str]]:
+    """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are not estimated."""
+    values, start, missing = {}, {}, []
+    for name in (name for source in network.sources for name in source.columns):
+        value = made[name] if name in made else typical(network.dataset, name)
+        if name not in made and name not in network.dataset.fixed:
+            missing.append(f"{shown(name)} is not estimated by the network; it starts at the median of its training")
+        factor = quantity(name, network.dataset.quantities).si_factor
+        values[name], start[name] = factor * value, factor * _likely(network, name, value)
+    return values, start, missing
+
+
+def _likely(network: _Network, name: str, value: float) -> float:
+    """The value, moved between the EDGES of its training distribution: beyond, a network's estimate means little."""
+    if name not in network.dataset.test or base_name(name) in AMPLITUDES:
+        return value
+    low, high = network.dataset.distributions[name].quantile(EDGES)
+    return float(np.clip(value, low, high))
+
+
+def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
+    """Remarks on estimates at the edge of the distributions of the training data, or beyond it."""
+    said = []
+    for name, value in made.items():
+        if name not in network.dataset.distributions or name not in network.dataset.test:
+            continue
+        low, high = network.dataset.distributions[name].quantile(EDGES)
+        if not low <= value <= high:
+            unit = network.model.outputs[name]
+            said.append(
+                f"the network's estimate of {name}, {value:.3g} {unit}, lies outside of 99 % of its training data, "
+                f"{low:.3g} to {high:.3g} {unit}"
+            )
+    return said
+
+
+def _unlike(model: ImageModel, inputs: Mapping[str, Array]) -> list[str]:
+    """Remarks on statistics of the images that no training sample had."""
+    beyond = [name for name, outside in model.ranges().outside(inputs).items() if outside[0]]
+    return [f"{name} is beyond that of all training samples of the network" for name in beyond]

@@ -1,0 +1,223 @@
+"""Inversions that start at a network's estimate: its grid, its views, and what lies outside of its training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import qexp
+from qexp.analysis.inversion.images import filled, image_of, peak_of, without_edge
+from qexp.analysis.inversion.views import SeenView
+from qexp.errors import QexpError
+from qexp.observations.file import write_observation
+from qexp.observations.observation import Observation
+from tests.analysis.observed import CRS, ORIGIN, SOURCE, observed
+from tests.conftest import Specs, call
+from tests.estimation.tracks import ASCENDING, track
+
+UNIFORM = {
+    "depth": (0.8, 3.0),
+    "delta_volume": (0.5, 6.0),
+    "x": (-1.5, 1.5),
+    "y": (-1.5, 1.5),
+}
+OUTPUTS = list(UNIFORM)
+VIEWS = {"": (37.7, -10.4), "_1": (33.97, 190.3)}
+"""Suffix → incidence and heading of the tracks of `observed` [degrees]."""
+
+DATASET = {
+    "type": "generated",
+    "generation_type": "mogi",
+    "angles": "degrees",
+    "size": [16, 16],
+    "fixed": {
+        "noise": 0.005,
+        **{f"{name}{view}": 0.5 for view in VIEWS for name in ("x_res", "y_res")},
+        **{
+            f"{name}{view}": angle
+            for view, of in VIEWS.items()
+            for name, angle in zip(("incidence", "heading"), of, strict=True)
+        },
+    },
+    "varyings": {name: [[0.4, 0.6]] for name in UNIFORM},
+    "distributions": {
+        name: {"type": "uniform", "parameters": {"a": low, "b": high}} for name, (low, high) in UNIFORM.items()
+    },
+    "noise_model": [
+        {"type": "white"},
+        {"type": "offset", "parameters": {"standard_deviation": 0.03}},
+        {"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 2.0}, "views": [1]},
+    ],
+}
+MODEL = {
+    "inputs": {name: {"size": [16, 16, 1]} for name in ("displacement", "displacement_1", "mask_1")},
+    "outputs": OUTPUTS,
+    "operations": {
+        "join": {"module": "concatenate"},
+        "look": {"module": "conv", "parameters": {"filters": [4]}},
+        "halve": {"module": "max_pooling"},
+        **{f"to_{name}": {"module": "denses", "parameters": {"filters": [8, 1]}} for name in OUTPUTS},
+    },
+    "branches": [
+        {
+            "x_name": ["displacement", "displacement_1", "mask_1"],
+            "y_name": "seen",
+            "operations": ["join", "look", "halve"],
+        },
+        *({"x_name": "seen", "y_name": name, "operations": [f"to_{name}"]} for name in OUTPUTS),
+    ],
+}
+EXPERIENCE = {
+    "model": "chamber",
+    "dataset": "chamber",
+    "inputs": ["displacement", "displacement_1", "mask_1"],
+    "outputs": OUTPUTS,
+    "split": [0.7, 0.3],
+    "sizes": [256, 32, 32],
+    "epochs": 4,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 3e-3,
+    "losses": dict.fromkeys(OUTPUTS, "mse"),
+    "metrics": {},
+    "transforms": {
+        name: {"type": "scale", "parameters": {"typical": 0.03}} for name in ("displacement", "displacement_1")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A workspace with a run on two views with offsets, of which one has masks, and an observation."""
+    root = tmp_path_factory.mktemp("run")
+    Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}, "chamber")
+    said = call("run", "chamber", "--seed", "0", "--device", "cpu", "--workspace", root)
+    assert said.code == 0, said.stderr
+    write_observation(observed(), root / "obs.nc")
+    return root
+
+
+def invert(place, *options, observation="obs.nc"):
+    return call("invert", place / observation, "--run", "chamber_0", "--workspace", place, *options)
+
+
+def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
+    said = invert(place, "--refine", "--json")
+    assert said.code == 0, said.stderr
+    refined = json.loads(said.stdout)
+    searched = qexp.invert(place / "obs.nc", starts=8).document()
+    for name, of in searched["parameters"].items():
+        assert refined["parameters"][name]["value"] == pytest.approx(of["value"], rel=1e-6)
+        assert refined["parameters"][name]["standard_error"] == pytest.approx(of["standard_error"], rel=1e-4)
+    assert refined["chi2_reduced"] == pytest.approx(searched["chi2_reduced"], rel=1e-9)
+    network = refined["network"]
+    assert network["run"] == "chamber_0"
+    assert network["views"] == {"displacement": "ascending", "displacement_1": "descending"}
+    assert network["parameters"].keys() == searched["parameters"].keys()
+    assert np.hypot(network["centre"][0] - SOURCE[0], network["centre"][1] - SOURCE[1]) < 2000
+
+
+def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place):
+    said = invert(place, "--json")
+    assert said.code == 0, said.stderr
+    assert "--refine gives standard errors" in said.stderr
+    document = json.loads(said.stdout)
+    for name, of in document["parameters"].items():
+        assert of["value"] == pytest.approx(document["network"]["parameters"][name])
+        assert of["standard_error"] is of["scaled_error"] is of["interval95"] is None
+    refined = json.loads(invert(place, "--refine", "--json").stdout)
+    assert document["iterations"] == 0
+    assert document["chi2_reduced"] > refined["chi2_reduced"]
+
+
+def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(place):
+    moved = Observation(tuple(dataclasses.replace(t, x=t.x - 3e4, y=t.y + 5e4) for t in observed().tracks))
+    here, there = (
+        qexp.invert(one, run="chamber_0", workspace=place, centre=centre).parameters
+        for one, centre in ((observed(), ORIGIN), (moved, (ORIGIN[0] - 3e4, ORIGIN[1] + 5e4)))
+    )
+    assert there["east"].value == pytest.approx(here["east"].value - 3e4, abs=1e-3)
+    assert there["depth"].value == pytest.approx(here["depth"].value, rel=1e-6)
+
+
+def test_what_the_network_was_not_trained_on_is_said(place):
+    loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
+    made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
+    assert any("greatest value of displacement is beyond that of all training samples" in one for one in made.remarks)
+    assert made.network["outside"]
+    assert made.parameters["delta_volume"].value == pytest.approx(300, rel=0.1)
+    quiet = qexp.invert(observed(), run="chamber_0", workspace=place, refine=True)
+    assert not any("training samples" in one for one in quiet.remarks)
+
+
+def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
+    seen = observed()
+    one = Observation(seen.tracks[:1], CRS)
+    steep = dataclasses.replace(seen.tracks[1], direction=np.tile([0.1, 0.0, 0.995], (196, 1)))
+    sparse = [
+        track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in zip("ab", LOOKS, strict=True)
+    ]
+    cases = {
+        "takes 2 views": one,
+        "no track is seen from the direction of the run's 'displacement_1'": Observation((seen.tracks[0], steep), CRS),
+        "points of track 'a' are 2000 m apart": Observation(tuple(sparse), CRS),
+    }
+    for words, observation in cases.items():
+        with pytest.raises(QexpError) as refused:
+            qexp.invert(observation, run="chamber_0", workspace=place)
+        assert words in str(refused.value)
+    said = invert(place, "--centre", "0,0")
+    assert (said.code, "give the centre of the deformation with --centre" in said.stderr) == (2, True), said.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--source", "mogi"], 2, "a network knows its sources"),
+        (["--fix", "depth=2"], 2, "add --refine"),
+        (["--centre", "1"], 2, "write EAST,NORTH in metres"),
+    ],
+)
+def test_options_that_a_network_does_not_go_with_are_refused(place, options, code, words):
+    said = invert(place, *options)
+    assert (said.code, words in said.stderr) == (code, True), said.stderr
+
+
+def test_a_run_that_is_not_there_and_options_without_a_run_are_refused(place):
+    assert call("invert", place / "obs.nc", "--run", "nobody_7", "--workspace", place).code == 3
+    said = call("invert", place / "obs.nc", "--refine")
+    assert (said.code, "--run" in said.stderr) == (2, True)
+
+
+LOOKS = tuple(one.direction[0] for one in observed().tracks)
+VIEW = SeenView("displacement", 8, 8, (500.0, 500.0), ASCENDING[None], None)
+
+
+def test_pixels_are_means_of_their_points_around_the_origin_of_the_image():
+    points = track(size=16, spacing=250.0, origin=(125.0, 125.0))
+    points.displacement[:] = points.x + 10 * points.y
+    values = image_of(points, VIEW, (0.0, 0.0)).values
+    columns, rows = np.meshgrid((np.arange(8) - 4) * 500.0, (np.arange(8) - 4) * 500.0)
+    inner = np.s_[1:-1, 1:-1]
+    np.testing.assert_allclose(values[inner], (columns + 10 * rows)[inner], atol=1e-6)
+
+
+def test_gaps_of_a_plane_are_filled_by_the_plane_and_the_edge_by_the_nearest():
+    plane = np.add.outer(np.arange(8.0), 2 * np.arange(8.0))
+    gappy = plane.copy()
+    gappy[3:5, 2:6] = np.nan
+    gappy[0, 0] = np.nan
+    whole = filled(gappy)
+    np.testing.assert_allclose(whole[3:5, 2:6], plane[3:5, 2:6])
+    assert whole[0, 0] in (plane[0, 1], plane[1, 0])
+    level, offset = without_edge(plane + 5)
+    np.testing.assert_allclose(level + offset, plane + 5)
+    assert offset == pytest.approx(np.median(plane) + 5)
+
+
+def test_the_largest_displacement_is_near_the_source():
+    east, north = peak_of(observed().tracks, 500.0)
+    assert np.hypot(east - SOURCE[0], north - SOURCE[1]) < 1500
