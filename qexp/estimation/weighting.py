@@ -76,6 +76,14 @@ class Weighting:
             parts.append(whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened)
         return torch.cat(parts, dim=-1)
 
+    def adjoint(self, weighted: Tensor) -> Tensor:
+        """L⁻ᵀ times weighted values, (..., point): of the weighted Jacobian, how estimates depend on the data."""
+        parts = []
+        for factor, where in zip(self.factors, self.slices, strict=True):
+            own = weighted[..., where]
+            parts.append(own / factor if factor.dim() == 1 else _solved_by_transpose(own, factor))
+        return torch.cat(parts, dim=-1)
+
     def solved(self, residuals: Tensor) -> list[Tensor]:
         """The best amounts of each block's nuisances, (..., column), for data minus model, (..., point)."""
         return [
@@ -170,6 +178,13 @@ def _whitened(values: Tensor, factor: Tensor) -> Tensor:
         return torch.div(values, factor)
     rows = values.reshape(-1, values.shape[-1])
     made: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    return made
+
+
+def _solved_by_transpose(values: Tensor, factor: Tensor) -> Tensor:
+    """L⁻ᵀ times (..., point)."""
+    rows = values.reshape(-1, values.shape[-1])
+    made: Tensor = torch.linalg.solve_triangular(factor.mT, rows.mT, upper=True).mT.reshape(values.shape)
     return made
 
 

@@ -15,6 +15,7 @@ from qexp.estimation.deformation import Deformation
 from qexp.estimation.fit import best, prepared
 from qexp.estimation.parameters import searches
 from qexp.estimation.problem import Problem
+from qexp.estimation.residuals import residual_errors
 from qexp.estimation.starts import starts
 from qexp.estimation.uncertainty import uncertainty
 from qexp.estimation.weighting import Block, Weighting, track_block
@@ -281,3 +282,24 @@ def test_the_damping_does_not_depend_on_the_units_of_parameters():
         counts.append(int(other.minimum(torch.tensor([[0.0, 100.0, 1500.0, 1e6]])).iterations))
     assert abs(counts[0] - counts[1]) <= 3
     assert all(one < 30 for one, _ in itertools.pairwise([*counts, 0]))
+
+
+def test_errors_by_the_residuals_are_those_of_the_estimates_where_correlation_was_not_declared():
+    """Correlated noise, weighted as if it were independent: the formal errors are far too small, these are not."""
+    random, estimates, formal, robust = np.random.default_rng(8), [], [], []
+    clean = track(size=20, error=1e-9)
+    noise = dataclasses.replace(EXPONENTIAL, range=1000.0)
+    factor = np.linalg.cholesky(covariance(clean.x, clean.y, noise) + 1e-6 * np.eye(400))
+    for _ in range(60):
+        seen = dataclasses.replace(
+            clean, displacement=clean.displacement + factor @ random.normal(size=400), error=np.full(400, 0.01)
+        )
+        one, _ = problem([seen], offsets=True)
+        fit = best(one, torch.tensor([TRUTH]))
+        estimates.append(fit.values)
+        formal.append(uncertainty(fit).standard_error)
+        robust.append(residual_errors(fit, one, [seen]))
+    spread = np.std(estimates, axis=0)
+    assert (np.mean(formal, axis=0) < 0.7 * spread).all()
+    ratio = np.mean(robust, axis=0) / spread
+    assert ((ratio > 0.75) & (ratio < 1.25)).all(), ratio

@@ -19,6 +19,7 @@ from qexp.estimation.deformation import Deformation, deformation_of
 from qexp.estimation.fit import Fit, Nuisances, at_values, best, prepared
 from qexp.estimation.parameters import searches
 from qexp.estimation.problem import Problem
+from qexp.estimation.residuals import residual_errors
 from qexp.estimation.starts import starts
 from qexp.estimation.uncertainty import uncertainty
 from qexp.observations.observation import Observation, Track
@@ -99,7 +100,7 @@ def estimated(
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, units, errors_known=refine),
+        parameters=_parameters(fit, units, residual_errors(fit, problem, tracks) if refine else None, refine),
         tracks=_tracks(observation, problem, fit, units),
         estimated=[shown(fit.names[index]) for index in fit.free],
         correlations=uncertainty(fit).correlation,
@@ -116,7 +117,7 @@ def estimated(
     )
 
 
-def _parameters(fit: Fit, units: Units, errors_known: bool) -> dict[str, Estimate]:
+def _parameters(fit: Fit, units: Units, of_residuals: Array | None, errors_known: bool) -> dict[str, Estimate]:
     errors = uncertainty(fit)
     places = {index: place for place, index in enumerate(fit.free)}
     made = {}
@@ -131,7 +132,7 @@ def _parameters(fit: Fit, units: Units, errors_known: bool) -> dict[str, Estimat
             unit,
             float(errors.standard_error[place]) / factor,
             float(errors.scaled_error[place]) / factor,
-            None,
+            None if of_residuals is None else float(of_residuals[place]) / factor,
             (units.from_si(column, float(errors.low[place])), units.from_si(column, float(errors.high[place]))),
             at_bound=column in fit.at_bounds,
         )
