@@ -50,10 +50,11 @@ def uncertainty(fit: Fit) -> Uncertainty:
     quantile = special.ndtri(tail) if scale == 1.0 else special.stdtrit(fit.degrees, tail)
     reach = quantile * scale * spread
     values = fit.values[list(fit.free)]
-    ends = [
-        np.where(fit.coordinates.logarithmic.numpy(), values * np.exp(sign * reach), values + sign * reach * slopes)
-        for sign in (-1.0, 1.0)
-    ]
+    with np.errstate(over="ignore"):  # of a size that is not determined at all
+        ends = [
+            np.where(fit.coordinates.logarithmic.numpy(), values * np.exp(sign * reach), values + sign * reach * slopes)
+            for sign in (-1.0, 1.0)
+        ]
     with np.errstate(invalid="ignore"):
         correlation = fit.covariance / np.outer(spread, spread)
     return Uncertainty(spread * slopes, scale * spread * slopes, ends[0], ends[1], correlation)
