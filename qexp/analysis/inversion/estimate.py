@@ -69,32 +69,10 @@ def estimated(
             and only offsets and ramps are estimated
     Raises QexpError.
     """
-    units = candidate.units
-    fixed = {
-        column: fixed_in_si(column, asked.fixed[name], units, name)
-        for column, name in in_columns(asked.fixed, candidate.sources, "fix", known).items()
-    }
-    bounds = {
-        column: bounds_in_si(column, asked.bounds[name], units, name)
-        for column, name in in_columns(asked.bounds, candidate.sources, "bounds", known).items()
-    }
-    if fixed.keys() >= set(candidate.columns):
-        raise QexpError("--fix: all parameters of the source are fixed; leave one to be estimated")
-    tracks = [track.seen() for track in observation.tracks]
+    units, tracks = candidate.units, [track.seen() for track in observation.tracks]
+    fixed, bounds = _held(candidate, asked, known)
     began = time.perf_counter()
-    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
-    found = searches(candidate.sources, stations, units.quantities, bounds)
-    problem = prepared(
-        tracks, candidate.sources, found, fixed, offsets=asked.offsets == PER_TRACK, ramps=asked.ramps,
-        origin=units.origin,
-    )  # fmt: skip
-    if candidate.start is None:
-        begin = starts(problem, found, asked.starts, asked.seed)
-    else:
-        values = [fixed.get(name, candidate.start[name]) for name in candidate.columns]
-        begin = torch.tensor([values], dtype=torch.float64)
-        if not bool(problem.model.possible(begin)):
-            raise QexpError("the network's estimate is no possible source: it breaks the surface or lies above it")
+    problem, begin = _problem(tracks, candidate, asked, fixed, bounds)
     fit = best(problem, begin) if refine else at_values(problem, begin)
     seconds = time.perf_counter() - began
     return Inversion(
@@ -115,6 +93,46 @@ def estimated(
         network=network,
         remarks=[*remarks, *_remarks(fit)],
     )
+
+
+def _held(
+    candidate: Candidate, asked: Asked, known: Sequence[str]
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Column → value, and column → bounds, in SI units."""
+    units = candidate.units
+    fixed = {
+        column: fixed_in_si(column, asked.fixed[name], units, name)
+        for column, name in in_columns(asked.fixed, candidate.sources, "fix", known).items()
+    }
+    bounds = {
+        column: bounds_in_si(column, asked.bounds[name], units, name)
+        for column, name in in_columns(asked.bounds, candidate.sources, "bounds", known).items()
+    }
+    if fixed.keys() >= set(candidate.columns):
+        raise QexpError("--fix: all parameters of the source are fixed; leave one to be estimated")
+    return fixed, bounds
+
+
+def _problem(
+    tracks: Sequence[Track],
+    candidate: Candidate,
+    asked: Asked,
+    fixed: Mapping[str, float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> tuple[Problem, torch.Tensor]:
+    """The problem, and its starts, (start, parameter)."""
+    origin = candidate.units.origin
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
+    found = searches(candidate.sources, stations, candidate.units.quantities, bounds)
+    offsets = asked.offsets == PER_TRACK
+    problem = prepared(tracks, candidate.sources, found, fixed, offsets=offsets, ramps=asked.ramps, origin=origin)
+    if candidate.start is None:
+        return problem, starts(problem, found, asked.starts, asked.seed)
+    values = [fixed.get(name, candidate.start[name]) for name in candidate.columns]
+    begin = torch.tensor([values], dtype=torch.float64)
+    if not bool(problem.model.possible(begin)):
+        raise QexpError("the network's estimate is no possible source: it breaks the surface or lies above it")
+    return problem, begin
 
 
 def _parameters(fit: Fit, units: Units, of_residuals: Array | None, errors_known: bool) -> dict[str, Estimate]:
