@@ -56,26 +56,30 @@ def invert(
     Raises QexpError before anything is written.
     """
     from qexp.analysis.inversion.asked import Asked
-    from qexp.analysis.inversion.invert import Destination, by_least_squares, by_network, written
-    from qexp.analysis.inversion.output import require_room
+    from qexp.analysis.inversion.invert import Destination, by_least_squares, by_network, opened, written
     from qexp.assemble import tables_here
-    from qexp.observations.file import read_observation
 
     asked = Asked(offsets, ramps, fixed or {}, bounds or {}, starts, seed)
     destination = None if to is None else Destination(Path(to), spacing, overwrite, history)
-    if destination is not None:
-        require_room(destination.folder, overwrite)
-    seen = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
-    if run is not None:
-        if source is not None or degrees:
-            raise QexpError("--source and --degrees do not go with --run: a network knows its sources and their units")
-        directory = directory_of(run, workspace, trust_code)
-        made = by_network(seen, directory, asked, refine=refine, centre=centre, device=device)
-    else:
-        if refine or centre is not None:
-            raise QexpError("--refine and --centre are for a network's estimate; name its run with --run")
+    seen = opened(observation)
+    if run is None:
+        _require_without_run(refine, centre)
         sources = [source or "mogi"] if source is None or isinstance(source, str) else list(source)
         made = by_least_squares(seen, sources, asked, tables_here(workspace), degrees)
+    else:
+        _require_with_run(source, degrees)
+        directory = directory_of(run, workspace, trust_code)
+        made = by_network(seen, directory, asked, refine=refine, centre=centre, device=device)
     if destination is not None:
         written(made, destination)
     return made[0]
+
+
+def _require_without_run(refine: bool, centre: tuple[float, float] | None) -> None:
+    if refine or centre is not None:
+        raise QexpError("--refine and --centre are for a network's estimate; name its run with --run")
+
+
+def _require_with_run(source: str | Sequence[str] | None, degrees: bool) -> None:
+    if source is not None or degrees:
+        raise QexpError("--source and --degrees do not go with --run: a network knows its sources and their units")

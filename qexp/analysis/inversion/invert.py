@@ -13,6 +13,7 @@ from qexp.analysis.inversion.estimate import Candidate, centre_of, estimated
 from qexp.analysis.inversion.network import network_estimate
 from qexp.analysis.inversion.result import Inversion
 from qexp.errors import QexpError
+from qexp.observations.file import read_observation
 from qexp.observations.observation import Observation
 from qexp.quantities import Quantities, in_degrees
 from qexp.runs.record.directory import RunDirectory
@@ -35,6 +36,12 @@ class Destination:
     def __post_init__(self) -> None:
         if self.spacing is not None and not self.spacing > 0:
             raise QexpError(f"--spacing {self.spacing:g}: must be a positive number of metres")
+        output.require_room(self.folder, self.overwrite)
+
+
+def opened(observation: Observation | str | Path) -> Observation:
+    """An observation, or that of a file."""
+    return observation if isinstance(observation, Observation) else read_observation(Path(observation))
 
 
 def by_least_squares(
