@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,12 +87,12 @@ def _drawn(
     longest = max((_longest(track, values) for _, track, values in whole if track.stations), default=0.0)
     for index, (axis, (heading, track, values)) in enumerate(zip(axes, whole, strict=True)):
         axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-        shown = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide)
+        shown = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
         _framed(axis, heading, index, len(panels[0]), len(whole))
         for east, north in sources:
             axis.plot(east, north, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
     _scale_bar(axes[0], wide)
-    _bar(axes[len(panels[0]) - 1], shown, unit, any(not track.stations for _, track, _ in whole))
+    _bar(axes[len(panels[0]) - 1], shown, unit, {track.stations for _, track, _ in whole})
     titled(made, title)
     return made
 
@@ -102,7 +103,9 @@ def _frame(tracks: Sequence[Maps]) -> tuple[float, float, float, float]:
     return float(x.min()) - margin, float(x.max()) + margin, float(y.min()) - margin, float(y.max()) + margin
 
 
-def _points(axis: Axes, track: Maps, values: Array, reach: float, longest: float, inches: float) -> PathCollection:
+def _points(
+    axis: Axes, track: Maps, values: Array, reach: float, longest: float, inches: float, unit: str
+) -> PathCollection:
     """Points in colours; of stations the horizontal components as arrows, the vertical one as the point's colour."""
     if not track.stations:
         side = 72 * inches * spacing(track.x, track.y)
@@ -117,10 +120,14 @@ def _points(axis: Axes, track: Maps, values: Array, reach: float, longest: float
     )  # fmt: skip
     if longest > 0:
         arrow = 0.18 * np.ptp(axis.get_xlim()) / longest
-        axis.quiver(
+        arrows = axis.quiver(
             *places.T, vectors[:, 0], vectors[:, 1], angles="xy", scale_units="xy", scale=1 / arrow, width=0.008,
             color=COLOURS[2], zorder=2,
         )  # fmt: skip
+        length = _round_below(longest)
+        axis.quiverkey(
+            arrows, 0.14, 0.94, length, f"{length:g} {unit}", labelpos="E", fontproperties={"size": sized(7)}
+        )
     return shown
 
 
@@ -163,8 +170,7 @@ def _scale_bar(axis: Axes, wide: float) -> None:
     """A bar of a round length, about a quarter of the panel, in its lower left corner."""
     from matplotlib.patheffects import withStroke
 
-    power = 10.0 ** np.floor(np.log10(wide / 4))
-    length = max(power * digit for digit in ROUND if power * digit <= wide / 4 * 1.0001)
+    length = _round_below(wide / 4)
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     start, level = left + 0.06 * (right - left), bottom + 0.06 * (top - bottom)
     halo = [withStroke(linewidth=sized(3), foreground="white")]
@@ -175,7 +181,14 @@ def _scale_bar(axis: Axes, wide: float) -> None:
     )  # fmt: skip
 
 
-def _bar(axis: Axes, shown: PathCollection, unit: str, radar: bool) -> None:
+def _round_below(length: float) -> float:
+    """The largest round number that is not above a length."""
+    power: float = 10.0 ** math.floor(math.log10(length))
+    return max(power * digit for digit in ROUND if power * digit <= length * 1.0001)
+
+
+def _bar(axis: Axes, shown: PathCollection, unit: str, kinds: set[bool]) -> None:
     bar = axis.figure.colorbar(shown, cax=axis.inset_axes((1.05, 0, 0.05, 1)), extend="both")
-    bar.set_label(f"{'toward the satellite' if radar else 'up'} ({unit})", fontsize=sized(8))
+    words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
+    bar.set_label(f"{words.get(frozenset(kinds), 'toward the satellite, or up')} ({unit})", fontsize=sized(8))
     bar.ax.tick_params(labelsize=sized(7))
