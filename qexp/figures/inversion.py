@@ -126,7 +126,7 @@ def _points(
         )  # fmt: skip
         length = _round_below(longest)
         axis.quiverkey(
-            arrows, 0.14, 0.94, length, f"{length:g} {unit}", labelpos="E", fontproperties={"size": sized(7)}
+            arrows, 0.24, 0.94, length, f"{length:g} {unit}", labelpos="E", fontproperties={"size": sized(7)}
         )
     return shown
 
