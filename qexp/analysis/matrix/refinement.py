@@ -83,7 +83,7 @@ class Refinement:
         values     axis → true values, (cell,)
         estimates  output → the network's estimates, (cell,)
         """
-        data = torch.cat([samples[name].flatten(1) for name in self._images], dim=1).cpu().double()[:, self._seen]
+        data = self.data(samples)
         made = {name: np.array(of, dtype=np.float64) for name, of in estimates.items()}
         given = np.stack([values[name] for name in self._given], axis=1) if self._given else np.zeros((len(data), 0))
         for row in np.unique(given, axis=0):
@@ -94,30 +94,47 @@ class Refinement:
                 made[name][cells] = of
         return made
 
-    def _refined(
-        self, data: Tensor, known: Mapping[str, float], estimates: Mapping[str, Array]
-    ) -> dict[str, NDArray[np.float64]]:
+    def data(self, samples: Mapping[str, Tensor]) -> Tensor:
+        """The numbers of samples that are fitted, (sample, number) [m]."""
+        return torch.cat([samples[name].flatten(1) for name in self._images], dim=1).cpu().double()[:, self._seen]
+
+    def problem(self, data: Tensor, known: Mapping[str, float] | None = None) -> Problem:
+        """The least-squares problems of samples.
+
+        data   (sample, number), see `data`
+        known  variable → value in SI units, which the samples share, of those that are not estimated
+        """
+        known = self._held if known is None else known
         fixed = {name: known[name] for name in self._columns if name not in self._outputs}
-        problem = Problem(
-            self._model, self._weighting(known.get(NOISE, 0.0)), data, Coordinates(self._parameters, fixed)
-        )
-        start = torch.empty(len(data), len(self._columns), dtype=torch.float64)
+        return Problem(self._model, self._weighting(known.get(NOISE, 0.0)), data, Coordinates(self._parameters, fixed))
+
+    def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
+        """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.
+
+        Sources that would break the surface start deeper.
+        """
+        start = problem.data.new_empty(len(problem.data), len(self._columns))
         for column, one in enumerate(self._parameters):
-            if one.name in fixed:
-                start[:, column] = fixed[one.name]
+            if one.name in problem.coordinates.fixed:
+                start[:, column] = problem.coordinates.fixed[one.name]
             else:
                 own = torch.from_numpy(estimates[one.name] * self._unit(one.name)).nan_to_num()
                 start[:, column] = own.clamp(one.low, one.high)
-        minima = problem.minimum(self._possible(start, fixed))
+        return self._possible(start, problem.coordinates.fixed)
+
+    def _refined(
+        self, data: Tensor, known: Mapping[str, float], estimates: Mapping[str, Array]
+    ) -> dict[str, NDArray[np.float64]]:
+        problem = self.problem(data, known)
+        minima = problem.minimum(self.starts(problem, estimates))
         found = problem.coordinates.values(minima.coordinates)
         return {
             one.name: (found[:, column] / self._unit(one.name)).numpy()
             for column, one in enumerate(self._parameters)
-            if one.name not in fixed
+            if one.name not in problem.coordinates.fixed
         }
 
     def _possible(self, start: Tensor, fixed: Mapping[str, float]) -> Tensor:
-        """The starts, those that would break the surface deeper."""
         depths = [index for index, name in enumerate(self._columns) if base_name(name) == "depth" and name not in fixed]
         for _ in range(TIMES):
             wrong = ~self._model.possible(start)
