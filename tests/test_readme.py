@@ -30,6 +30,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "toc_finetune": {"epochs": 1, "baselines": ["mean"]},
     "toc_scratch": {"epochs": 1, "baselines": ["mean"]},
     "half_width": {},
+    "campi_flegrei": {"epochs": 1, "sizes": [128, 32, 32]},
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
