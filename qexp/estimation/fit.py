@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ Array = NDArray[np.float64]
 
 ROUGH = 1e-6
 """Tolerance of a search from many starts; the best of them is then followed to the minimum."""
+FOLLOWED = 4
+"""Minima of a search with some of the points that are followed with all points."""
 SAME_MINIMUM = 1e-4
 """Starts of a search ended in the same minimum if their costs differ by less than this share."""
 
@@ -112,20 +115,47 @@ def prepared(
     return Problem(model, weighting, data[None], coordinates)
 
 
-def best(problem: Problem, starts: Tensor) -> Fit:
+def best(problem: Problem, starts: Tensor, search: Problem | None = None) -> Fit:
     """The lowest of the minima that starts lead to.
 
     starts  (start, parameter)  values of all parameters in SI units
+    search  the same problem with some of the points, in which many starts are followed first; of the different minima
+            found there, the FOLLOWED lowest are then followed with all points. None: all points from the beginning
     Raises QexpError if no start is possible.
     """
-    found = problem.minimum(starts, ROUGH if len(starts) > 1 else REDUCTION_TOLERANCE)
-    chosen = int(found.cost.argmin())
-    if not torch.isfinite(found.cost[chosen]):
+    if len(starts) == 1:
+        alone = problem.minimum(starts, REDUCTION_TOLERANCE)
+        _require_possible(alone)
+        return _fit(problem, alone, int(alone.iterations), 1, 1)
+    found = (search or problem).minimum(starts, ROUGH)
+    _require_possible(found)
+    leads = _different(found.cost)[: FOLLOWED if search else 1]
+    followed = problem.minimum(problem.coordinates.values(found.coordinates[leads]))
+    _require_possible(followed)
+    chosen = int(followed.cost.argmin())
+    ended_there = found.cost[leads][_alike(followed.cost, followed.cost[chosen])]
+    agreeing = int(_alike(found.cost[:, None], ended_there).any(dim=1).sum())
+    iterations = int(found.iterations[leads[chosen]] + followed.iterations[chosen])
+    return _fit(problem, followed.of([chosen]), iterations, agreeing, len(starts))
+
+
+def _require_possible(minima: Minima) -> None:
+    if not bool(torch.isfinite(minima.cost).any()):
         raise QexpError("no start is a possible source: each breaks the surface or lies above it; start deeper")
-    best = problem.minimum(problem.coordinates.values(found.coordinates[[chosen]])) if len(starts) > 1 else found
-    agreeing = int((found.cost <= float(best.cost) * (1 + SAME_MINIMUM) + SAME_MINIMUM).sum())
-    iterations = int(found.iterations[chosen]) + (int(best.iterations) if len(starts) > 1 else 0)
-    return _fit(problem, best, iterations, agreeing, len(starts))
+
+
+def _alike(costs: Tensor, other: Tensor) -> Tensor:
+    """Whether costs are those of one minimum."""
+    return (costs - other).abs() <= SAME_MINIMUM * (1 + other)
+
+
+def _different(costs: Tensor) -> list[int]:
+    """A start for each minimum, the lowest first."""
+    leads: list[int] = []
+    for index in costs.argsort().tolist():
+        if math.isfinite(costs[index]) and not (leads and bool(_alike(costs[index], costs[leads[-1]]))):
+            leads.append(index)
+    return leads
 
 
 def at_values(problem: Problem, values: Tensor) -> Fit:

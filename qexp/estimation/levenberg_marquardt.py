@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +50,12 @@ class Minima:
     information: Tensor
     iterations: Tensor
     converged: Tensor
+
+    def of(self, problems: Sequence[int]) -> Minima:
+        """Those of some of the problems."""
+        which = list(problems)
+        parts = (self.coordinates, self.cost, self.information, self.iterations, self.converged)
+        return Minima(*(part[which] for part in parts))
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -30,9 +29,7 @@ def test_a_refinement_ends_where_the_search_from_32_starts_does(offsets):
     units = Units(QUANTITIES, centre_of(seen))
     start = {"x": 1000.0, "y": -2000.0, "depth": 2000.0, "delta_volume": 2e6}
     candidate = Candidate("mogi", sources_named("mogi", GENERATORS), units, start)
-    began = time.process_time()
     refined = estimated(seen, candidate, Asked(offsets=offsets))
-    assert time.process_time() - began < 10  # about a second, with the errors by the residuals
     for name, of in searched.parameters.items():
         assert refined.parameters[name].value == pytest.approx(of.value, rel=1e-4)
     assert refined.chi2 == pytest.approx(searched.chi2, rel=1e-9)

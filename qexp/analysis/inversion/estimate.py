@@ -17,7 +17,7 @@ from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.deformation import Deformation, deformation_of
 from qexp.estimation.fit import Fit, Nuisances, at_values, best, prepared
-from qexp.estimation.parameters import searches
+from qexp.estimation.parameters import Search, searches
 from qexp.estimation.problem import Problem
 from qexp.estimation.residuals import residual_errors
 from qexp.estimation.starts import starts
@@ -25,6 +25,10 @@ from qexp.estimation.uncertainty import uncertainty
 from qexp.observations.observation import Observation, Track
 
 Array = NDArray[np.float64]
+
+
+MOST_SEARCHED = 400
+"""Points of a track in a search from many starts; what it finds is then followed with all points."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,13 @@ def estimated(
     units, tracks = candidate.units, [track.seen() for track in observation.tracks]
     fixed, bounds = _held(candidate, asked, known)
     began = time.perf_counter()
-    problem, begin = _problem(tracks, candidate, asked, fixed, bounds)
-    fit = best(problem, begin) if refine else at_values(problem, begin)
+    problem, found = _problem(tracks, candidate, asked, fixed, bounds)
+    if candidate.start is None:
+        search = _thinned(problem, tracks, candidate, asked, fixed, bounds)
+        fit = best(problem, starts(search or problem, found, asked.starts, asked.seed), search)
+    else:
+        begin = _start(problem, candidate.start, fixed)
+        fit = best(problem, begin) if refine else at_values(problem, begin)
     seconds = time.perf_counter() - began
     return Inversion(
         source=candidate.text,
@@ -119,20 +128,42 @@ def _problem(
     asked: Asked,
     fixed: Mapping[str, float],
     bounds: Mapping[str, tuple[float, float]],
-) -> tuple[Problem, torch.Tensor]:
-    """The problem, and its starts, (start, parameter)."""
+) -> tuple[Problem, list[Search]]:
+    """The problem, and where starts for each parameter may lie."""
     origin = candidate.units.origin
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
     found = searches(candidate.sources, stations, candidate.units.quantities, bounds)
     offsets = asked.offsets == PER_TRACK
     problem = prepared(tracks, candidate.sources, found, fixed, offsets=offsets, ramps=asked.ramps, origin=origin)
-    if candidate.start is None:
-        return problem, starts(problem, found, asked.starts, asked.seed)
-    values = [fixed.get(name, candidate.start[name]) for name in candidate.columns]
+    return problem, found
+
+
+def _thinned(
+    problem: Problem,
+    tracks: Sequence[Track],
+    candidate: Candidate,
+    asked: Asked,
+    fixed: Mapping[str, float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> Problem | None:
+    """The problem with at most MOST_SEARCHED random points of each track; None if no track has more."""
+    if all(len(track.x) <= MOST_SEARCHED for track in tracks):
+        return None
+    random = np.random.default_rng(asked.seed)
+    chosen = [np.sort(random.permutation(len(track.x))[:MOST_SEARCHED]) for track in tracks]
+    some = [track.kept(points) for track, points in zip(tracks, chosen, strict=True)]
+    search, _ = _problem(some, candidate, asked, fixed, bounds)
+    search.coordinates = problem.coordinates  # with the bounds and scales of all points
+    return search
+
+
+def _start(problem: Problem, start: Mapping[str, float], fixed: Mapping[str, float]) -> torch.Tensor:
+    """Values of all parameters, (1, parameter) in SI units. Raises QexpError if they are no possible source."""
+    values = [fixed.get(one.name, start[one.name]) for one in problem.coordinates.parameters]
     begin = torch.tensor([values], dtype=torch.float64)
     if not bool(problem.model.possible(begin)):
         raise QexpError("the network's estimate is no possible source: it breaks the surface or lies above it")
-    return problem, begin
+    return begin
 
 
 def _parameters(fit: Fit, units: Units, of_residuals: Array | None, errors_known: bool) -> dict[str, Estimate]:
