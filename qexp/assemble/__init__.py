@@ -25,7 +25,7 @@ from qexp.assemble.specs import (
     opened_dataset,
     parts_of,
 )
-from qexp.assemble.tables import BUILT_IN, tables_here, tables_with
+from qexp.assemble.tables import BUILT_IN, tables_here, tables_of_a_run, tables_with
 from qexp.assemble.threads import threads, threads_for, threads_to_predict
 from qexp.spec.experiences import caution, units_of
 
@@ -58,6 +58,7 @@ __all__ = [
     "require_device_name",
     "require_units_of",
     "tables_here",
+    "tables_of_a_run",
     "tables_with",
     "threads",
     "threads_for",

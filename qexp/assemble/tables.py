@@ -45,16 +45,28 @@ BUILT_IN: Tables = {
     "quantities": QUANTITIES,
 }
 
-_KNOWN: dict[bytes, Tables] = {}
-"""Content of an extension → its tables, so that a run's copy of its workspace's file is not executed again."""
+_KNOWN: dict[bytes, Mapping[str, Any]] = {}
+"""Content of an extension → its variables, so that a run's copy of its workspace's file is not executed again."""
+_JOINED: dict[tuple[bytes, bool], Tables] = {}
+"""Content of an extension, and whether it is that of a run → its tables."""
 
 
 def tables_with(extensions: Path) -> Tables:
     """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
 
     The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.tables.Entry`,
-    and `QUANTITIES`, of `qexp.quantities.Quantity`. Only this function executes it, once in a process.
+    and `QUANTITIES`, of `qexp.quantities.Quantity`. It is executed once in a process.
+    Raises QexpError for an entry that has the name of a built-in one.
     """
+    return _tables(extensions, of_a_run=False)
+
+
+def tables_of_a_run(extensions: Path) -> Tables:
+    """The same for the copy in a run, whose entries replace built-in ones of their names, which were added later."""
+    return _tables(extensions, of_a_run=True)
+
+
+def _tables(extensions: Path, *, of_a_run: bool) -> Tables:
     if not extensions.is_file():
         return BUILT_IN
     try:
@@ -62,8 +74,11 @@ def tables_with(extensions: Path) -> Tables:
     except OSError as error:
         raise QexpError(f"{extensions} cannot be read: {error.strerror}") from error
     if content not in _KNOWN:
-        _KNOWN[content] = _joined(_executed(extensions, content), extensions)
-    return _KNOWN[content]
+        _KNOWN[content] = _executed(extensions, content)
+    if (content, of_a_run) not in _JOINED:
+        taken = {name: {} if of_a_run else table for name, table in BUILT_IN.items()}
+        _JOINED[content, of_a_run] = _joined(_KNOWN[content], extensions, taken)
+    return _JOINED[content, of_a_run]
 
 
 def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
@@ -78,12 +93,16 @@ def _executed(extensions: Path, content: bytes) -> dict[str, Any]:
     return vars(module)
 
 
-def _joined(variables: Mapping[str, Any], extensions: Path) -> Tables:
-    """The built-in tables and those among an extension's variables. Raises QexpError for what is no table."""
+def _joined(variables: Mapping[str, Any], extensions: Path, taken: Tables) -> Tables:
+    """The built-in tables and those among an extension's variables.
+
+    taken  table → entries whose names the extension cannot have
+    Raises QexpError for what is no table, or has a name that is taken.
+    """
     tables = dict(BUILT_IN)
     for name, table in BUILT_IN.items():
         kind = Quantity if name == "quantities" else Entry
-        added = _added(variables, name.upper(), table, kind, extensions)
+        added = _added(variables, name.upper(), taken[name], kind, extensions)
         for entry_name, entry in added.items():
             if trouble := _trouble_with(entry, name):
                 raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
@@ -131,6 +150,11 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     return None
 
 
+def _in_the_same_unit(entry: Any, known: Any) -> bool:
+    """Whether both are quantities that can stand for each other: a workspace's has limits and words of its own."""
+    return isinstance(entry, Quantity) and (entry.unit, entry.si_factor) == (known.unit, known.si_factor)
+
+
 def tables_here(named: str | Path | None = None) -> Tables:
     """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
     try:
@@ -151,6 +175,6 @@ def _added(
     for entry_name, entry in added.items():
         if not isinstance(entry_name, str) or not isinstance(entry, kind):
             raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a {kind.__module__}.{kind.__name__}")
-        if entry_name in known:
+        if entry_name in known and not _in_the_same_unit(entry, known[entry_name]):
             raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
     return added

@@ -66,7 +66,9 @@ def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
 def _untrained(document: Document) -> Iterator[Finding]:
     """Outputs for which the experience has no loss, if it has one for others, and what else it says of them."""
     outputs, losses = document.get("outputs"), document.get("losses")
-    if not isinstance(outputs, list) or not isinstance(losses, dict) or not any(name in losses for name in outputs):
+    if not isinstance(outputs, list) or not isinstance(losses, dict):
+        return
+    if not any(isinstance(name, str) and name in losses for name in outputs):
         return
     misspelt = [name for name in losses if name not in outputs]
     for index, name in enumerate(outputs):

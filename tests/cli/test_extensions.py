@@ -21,8 +21,8 @@ from qexp.tables import Entry
 
 def dyke(source, stations):
     """Up over a strip around the centre; a toy, not physics."""
-    depth, opening = source[:, None, :].unbind(-1)
-    up = opening * torch.exp(-(stations[..., 0] / depth) ** 2)
+    depth, aperture = source[:, None, :].unbind(-1)
+    up = aperture * torch.exp(-(stations[..., 0] / depth) ** 2)
     return torch.stack([torch.zeros_like(up), torch.zeros_like(up), up], dim=-1)
 
 
@@ -48,7 +48,7 @@ class Amplify(nn.Module):
 
 GENERATORS = {
     "dyke": Entry(
-        build=lambda: DeformationImages(Source(("depth", "opening"), dyke)),
+        build=lambda: DeformationImages(Source(("depth", "aperture"), dyke)),
         parameters={},
         help="A toy dyke.",
         example={"type": "dyke"},
@@ -78,7 +78,7 @@ MODULES = {
         example={"module": "amplify"},
     ),
 }
-QUANTITIES = {"opening": Quantity("m", 1.0, "opening of the dyke", at_least=0.0)}
+QUANTITIES = {"aperture": Quantity("m", 1.0, "aperture of the dyke", at_least=0.0)}
 '''
 
 TRIANGULAR = {"type": "triangular", "parameters": {"low": 0, "high": 3}}
@@ -93,20 +93,20 @@ def extended(specs):
         ("generation_type", "dyke"),
         ("fixed.x", ...),
         ("fixed.y", ...),
-        ("varyings", {"depth": [[0.2, 0.4]], "opening": [[0.6, 0.7]]}),
-        ("distributions", {"depth": TRIANGULAR, "opening": TRIANGULAR}),
+        ("varyings", {"depth": [[0.2, 0.4]], "aperture": [[0.6, 0.7]]}),
+        ("distributions", {"depth": TRIANGULAR, "aperture": TRIANGULAR}),
         ("matrix", ...),
     )
     specs.spoil(
         "model",
-        ("outputs", ["depth", "opening"]),
+        ("outputs", ["depth", "aperture"]),
         ("operations.look", {"module": "amplify", "parameters": {"factor": 1.5}}),
-        ("branches.2.y_name", "opening"),
+        ("branches.2.y_name", "aperture"),
     )
     specs.spoil(
         "experience",
-        ("outputs", ["depth", "opening"]),
-        ("losses", {"depth": "log_cosh", "opening": "mae"}),
+        ("outputs", ["depth", "aperture"]),
+        ("losses", {"depth": "log_cosh", "aperture": "mae"}),
         ("metrics", ...),
     )
     return specs
@@ -121,7 +121,7 @@ def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
     assert code == 0, stderr
     record = json.loads(qexp("show", "sound_0", "--json").stdout)
     assert record["state"] == "done"
-    assert record["units"] == {"depth": "km", "opening": "m"}
+    assert record["units"] == {"depth": "km", "aperture": "m"}
     assert (extended.root / "runs/sound_0/code/extensions.py").read_text() == EXTENSIONS
 
 
@@ -234,7 +234,7 @@ def test_a_quantity_that_qexp_has_already_is_a_clash_like_any_other(specs, qexp)
 
 
 def test_tables_list_the_quantities_of_a_workspace(extended, qexp):
-    assert "opening" in json.loads(qexp("tables", "quantities", "--json").stdout)
+    assert "aperture" in json.loads(qexp("tables", "quantities", "--json").stdout)
 
 
 def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_path_factory):
@@ -244,11 +244,30 @@ def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_p
     (extended.root / "specs/extensions.py").write_text(text)
     ours = assemble.tables_with(extended.root / "specs/extensions.py")
     dataset = assemble.dataset_of(json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours)
-    values = {"depth": np.array([1.0]), "opening": np.array([50.0])}
+    values = {"depth": np.array([1.0]), "aperture": np.array([50.0])}
     before = dataset.observe(values, torch.Generator())["displacement"]
     other = tmp_path_factory.mktemp("other") / "extensions.py"
-    assert "opening" not in assemble.tables_with(other)["quantities"]
+    assert "aperture" not in assemble.tables_with(other)["quantities"]
     other.write_text(EXTENSIONS)
-    assert assemble.tables_with(other)["quantities"]["opening"].unit == "m"
-    assert ours["quantities"]["opening"].unit == "cm"
+    assert assemble.tables_with(other)["quantities"]["aperture"].unit == "m"
+    assert ours["quantities"]["aperture"].unit == "cm"
     assert torch.equal(dataset.observe(values, torch.Generator())["displacement"], before)
+
+
+ALSO = 'QUANTITIES["opening"] = Quantity("{unit}", {factor}, "opening of the dyke", at_least=0.0)\n'
+
+
+@pytest.mark.parametrize(("unit", "factor", "code"), [("m", 1.0, 0), ("cm", 0.01, 2)])
+def test_a_quantity_may_have_the_name_of_a_built_in_one_only_in_its_unit(extended, qexp, unit, factor, code):
+    (extended.root / "specs/extensions.py").write_text(EXTENSIONS + ALSO.format(unit=unit, factor=factor))
+    answer = qexp("validate")
+    assert answer.code == code, answer.stderr
+    assert ("QUANTITIES has 'opening', which qexp has already; rename it" in answer.stderr) == (code == 2)
+
+
+def test_a_run_keeps_its_own_entries_although_qexp_has_got_some_of_their_names(extended, qexp):
+    assert qexp("run", "sound", "--device", "cpu").code == 0
+    (extended.root / "specs/extensions.py").unlink()
+    own = 'GENERATORS["okada"] = GENERATORS["dyke"]\n' + ALSO.format(unit="cm", factor=0.01)
+    (extended.root / "runs/sound_0/code/extensions.py").write_text(EXTENSIONS + own)
+    assert qexp("export", "sound_0", "--format", "onnx", "--to", "network").code == 0

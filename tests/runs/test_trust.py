@@ -229,7 +229,7 @@ def test_one_function_alone_executes_the_code_of_runs():
     source = Path(package.__file__).parent
     for path in source.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("tables_with"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("tables_with", "tables_of_a_run")):
                 (argument,) = map(ast.unparse, node.args)
                 if argument not in ("workspace.extensions", "find(named).extensions", "Path('no extensions')"):
                     users.add(str(path.relative_to(source)))

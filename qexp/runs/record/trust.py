@@ -29,7 +29,7 @@ def tables_of(directory: RunDirectory) -> Tables:
     from qexp import assemble  # loads torch
 
     require_trust(directory)
-    return assemble.tables_with(directory.extensions)
+    return assemble.tables_of_a_run(directory.extensions)
 
 
 def require_trust(directory: RunDirectory) -> None:
