@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qexp import clocks, files
@@ -37,13 +37,8 @@ def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
     place = Path(os.path.realpath(target))  # keep a link as a link
     files.make_folder(place.parent)
     try:
-        with (
-            terminable(),
-            tempfile.TemporaryDirectory(
-                prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
-            ) as beside,
-        ):
-            draft, before = Path(beside, NEW), Path(beside, OLD)
+        with terminable(), _beside(place) as beside:
+            draft, before = beside / NEW, beside / OLD
             draft.mkdir(mode=0o755)
             for name, content in contents.items():
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +47,21 @@ def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
     _clear(place)
+
+
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A new folder beside another, which is deleted at the end: also if a signal comes just when it is made."""
+    folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _clear(place: Path) -> None:

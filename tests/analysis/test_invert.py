@@ -13,9 +13,12 @@ import xarray
 
 import qexp
 from qexp.analysis.inversion import estimate
+from qexp.analysis.inversion.asked import Asked, Units, sources_named
 from qexp.analysis.inversion.criteria import aicc, bic
+from qexp.datasets.generators import GENERATORS
 from qexp.observations.file import write_observation
 from qexp.observations.observation import Observation, Track
+from qexp.quantities import QUANTITIES
 from tests.analysis.observed import CRS, ORIGIN, SOURCE, observed
 from tests.conftest import call, started
 from tests.estimation.tracks import EXPONENTIAL, point_source
@@ -175,6 +178,17 @@ def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monk
         assert thinned.parameters[name].standard_error == pytest.approx(of.standard_error, rel=1e-5)
     assert thinned.starts == 8
     assert 1 <= thinned.agreeing <= 8
+
+
+def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
+    seen = observed()
+    units = Units(QUANTITIES, estimate.centre_of(seen))
+    begin = {"x": 0.0, "y": 0.0, "depth": 2000.0, "delta_volume": 2e6}
+    candidate = estimate.Candidate("mogi", sources_named("mogi", GENERATORS), units, begin, held=("depth",))
+    held, freed = (estimate.estimated(seen, candidate, asked) for asked in (Asked(), Asked(bounds={"depth": (0.5, 5)})))
+    assert held.parameters["depth"].fixed
+    assert held.parameters["depth"].value == pytest.approx(2.0)
+    assert freed.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
 
 
 def test_ramps_are_estimated_with_the_source():

@@ -37,12 +37,14 @@ class Candidate:
 
     text   as they were asked for: "mogi+okada"
     start  column → value in SI units relative to the origin, from a network; None: many starts
+    held   columns that keep the value of the start unless bounds are given for them
     """
 
     text: str
     sources: Sequence[Source]
     units: Units
     start: Mapping[str, float] | None = None
+    held: Sequence[str] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -117,6 +119,8 @@ def _held(
         column: bounds_in_si(column, asked.bounds[name], units, name)
         for column, name in in_columns(asked.bounds, candidate.sources, "bounds", known).items()
     }
+    if candidate.start is not None:
+        fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
     if fixed.keys() >= set(candidate.columns):
         raise QexpError("--fix: all parameters of the source are fixed; leave one to be estimated")
     return fixed, bounds

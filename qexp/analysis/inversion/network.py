@@ -90,7 +90,9 @@ def network_estimate(
         "outside": outside,
     }
     text = "+".join(source.name or "source" for source in network.sources) if len(network.sources) > 1 else "source"
-    return NetworkEstimate(Candidate(text, network.sources, units, start), values, document, said)
+    # What all training data share belongs to the model, but for the position: theirs is that of the image.
+    held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
+    return NetworkEstimate(Candidate(text, network.sources, units, start, held), values, document, said)
 
 
 def _opened(directory: RunDirectory, device: str) -> _Network:
