@@ -27,6 +27,11 @@ TEMPORARY = re.compile(
 """Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final name."""
 
 
+def stem_of(path: Path) -> str:
+    """What results of a file or folder are named after: its name, of a file without the ending."""
+    return path.absolute().name if path.is_dir() else path.stem
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, if they do not exist."""
     try:

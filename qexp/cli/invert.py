@@ -19,7 +19,7 @@ from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, p
 from qexp.errors import QexpError, shortened
 
 if TYPE_CHECKING:
-    from qexp.analysis.inversion.result import Inversion, TrackResult
+    from qexp.analysis.inversion.result import Inversion
 
 ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
 RunOption = Annotated[
@@ -210,10 +210,6 @@ def _print(made: Inversion) -> None:
         f"{made.source}: reduced χ² {made.chi2_reduced:.3g}, {searched}{made.iterations} iterations, "
         f"{made.seconds:.2g} s"
     )
-
-
-def _offset(track: TrackResult) -> str:
-    return "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}"
 
 
 def digits(value: float | None, error: float | None) -> str:

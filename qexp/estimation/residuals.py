@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from qexp.estimation.fit import Fit
 from qexp.estimation.problem import Problem
-from qexp.estimation.weighting import MOST_CORRELATED, covariance_of
+from qexp.estimation.weighting import MOST_CORRELATED
 from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.semivariogram import covariance_matrix, semivariogram
 from qexp.observations.semivariogram import fit as fitted
-from qexp.observations.semivariogram import semivariogram
 
 Array = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
         noise = _noise_of(track, residual)
         if noise is None:
             return None
-        between = torch.from_numpy(covariance_of(noise, track.x, track.y))
+        between = torch.from_numpy(covariance_matrix(track.x, track.y, noise))
         middle += own @ between @ own.mT + noise.nugget * own @ own.mT
     inverse = torch.from_numpy(fit.covariance)
     variance = (inverse @ middle @ inverse).diagonal().clamp(min=0).numpy()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.errors import QexpError
-from qexp.forward import covariance
 from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.semivariogram import covariance_matrix
 
 MOST_CORRELATED = 6000
 """Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
@@ -133,27 +133,8 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
 def _correlated(track: Track, noise: CorrelatedNoise | None) -> Array | None:
     if noise is None or noise.sill == 0:
         return None
-    between = covariance_of(noise, track.x, track.y)
+    between = covariance_matrix(track.x, track.y, noise)
     return between if track.kind == "radar" else between * (track.direction @ track.direction.T)
-
-
-def covariance_of(noise: CorrelatedNoise, x: Array, y: Array) -> Array:
-    """Covariance of correlated noise between points at x, y [m]: (point, point) [m²]. Raises QexpError."""
-    if noise.type not in FUNCTIONS:
-        raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(FUNCTIONS)}")
-    points = torch.from_numpy(np.stack([x, y], axis=1))
-    made: Array = FUNCTIONS[noise.type](_distances(points), noise.sill, noise.range).numpy()
-    return made
-
-
-def _distances(points: Tensor) -> Tensor:
-    # By differences: products would lose most digits of coordinates that are large, such as northings.
-    between: Tensor = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-    return between
-
-
-FUNCTIONS = {"exponential": covariance.exponential, "gaussian": covariance.gaussian}
-"""Covariance functions that a track's noise may have."""
 
 
 def _factor(block: Block) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, sized, titled
 from qexp.figures.panel_grid import panel_grid
+from qexp.observations.pixels import spacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,16 +130,6 @@ def _points(
             arrows, 0.24, 0.94, length, f"{length:g} {unit}", labelpos="E", fontproperties={"size": sized(7)}
         )
     return shown
-
-
-def spacing(x: Array, y: Array) -> float:
-    """Distance to the nearest other point, of most points."""
-    from scipy.spatial import cKDTree
-
-    points = np.unique(np.stack([x, y], axis=1), axis=0)
-    if len(points) < 2:
-        return 1.0
-    return float(np.percentile(cKDTree(points).query(points, k=2)[0][:, 1], 75))
 
 
 def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:

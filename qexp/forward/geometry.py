@@ -65,3 +65,12 @@ def azimuth_of_heading(heading: Tensor, look: str = RIGHT) -> Tensor:
     and an incidence i; to the left its horizontal part is the opposite.
     """
     return -heading if look == RIGHT else torch.pi - heading
+
+
+def distances(places: Tensor) -> Tensor:
+    """Distance between every two points: (point, point) [m] for places (point, 2) [m].
+
+    By differences: products would lose most digits of coordinates that are large, such as northings.
+    """
+    between: Tensor = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
+    return between

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.observations.observation import Array, CorrelatedNoise, Track
-from qexp.observations.semivariogram import LARGEST_RANGE, TYPES, Semivariogram, covariance, fit, semivariogram
+from qexp.observations.semivariogram import LARGEST_RANGE, TYPES, Semivariogram, covariance_matrix, fit, semivariogram
 from qexp.observations.signal import PointSource, best_point_source, beyond
 
 LEAST_POINTS = 50
@@ -116,9 +116,8 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
     made = replace(track, error=error, noise=noise)
     seen = made.seen()
     seen = seen.kept(np.linspace(0, seen.size - 1, min(seen.size, MOST_CHECKED)).astype(np.int64))
-    apart = np.hypot(seen.x[:, None] - seen.x, seen.y[:, None] - seen.y)
     try:
-        np.linalg.cholesky(covariance(apart, noise) + np.diag(seen.error**2))
+        np.linalg.cholesky(covariance_matrix(seen.x, seen.y, noise) + np.diag(seen.error**2))
     except np.linalg.LinAlgError:
         raise QexpError(
             f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive definite to the "

@@ -79,6 +79,11 @@ class Track:
         of_points = {name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None}
         return Track(self.name, self.kind, **of_points, noise=self.noise)
 
+    def thinned(self, most: int, random: np.random.Generator) -> Track:
+        """The track with at most so many of its points, drawn at random."""
+        count = len(self.x)
+        return self if count <= most else self.kept(np.sort(random.choice(count, most, replace=False)))
+
     def seen(self) -> Track:
         """The track with the points that count."""
         return self.kept(self.observed)

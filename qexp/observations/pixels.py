@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.observations.observation import ARRAYS, Track
+from qexp.observations.observation import ARRAYS, Array, Track
 
 Integers = NDArray[np.int64]
 
@@ -75,3 +75,13 @@ def joined(parts: list[Track]) -> Track:
     known = [name for name in ARRAYS if getattr(first, name) is not None]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in known}
     return Track(first.name, first.kind, **arrays, noise=first.noise)
+
+
+def spacing(x: Array, y: Array) -> float:
+    """Distance to the nearest other point, of three quarters of the points [m]."""
+    from scipy.spatial import cKDTree
+
+    points = np.unique(np.stack([x, y], axis=1), axis=0)
+    if len(points) < 2:
+        return 1.0
+    return float(np.percentile(cKDTree(points).query(points, k=2)[0][:, 1], 75))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.errors import QexpError
 from qexp.observations.observation import Array, CorrelatedNoise
 
 MOST_POINTS = 5000
@@ -17,7 +18,7 @@ LEAST_PAIRS = 30
 """Bins with fewer are left out."""
 
 TYPES = ("exponential", "gaussian")
-"""Covariance functions of `qexp.forward.covariance` that are fitted."""
+"""Covariance functions of `qexp.forward.covariance` that noise of tracks may have."""
 
 LEAST_NUGGET = 1e-4
 """Smallest nugget that is fitted, as a share of the largest semivariance: without one the covariance matrix of dense
@@ -82,13 +83,27 @@ def model(distance: Array, noise: CorrelatedNoise) -> Array:
 
 
 def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
-    """The correlated part of a noise: its covariance at distances [m], of any shape [m²]."""
+    """The correlated part of a noise: its covariance at distances [m], of any shape [m²].
+
+    Raises QexpError for a type that is none of TYPES.
+    """
     import torch  # loaded where it is needed: reading files does without
 
     from qexp.forward import covariance as functions
 
+    if noise.type not in TYPES:
+        raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(TYPES)}")
     made = getattr(functions, noise.type)(torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range)
     return np.asarray(made.numpy())
+
+
+def covariance_matrix(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
+    """The correlated part of a noise between points at x, y [m]: (point, point) [m²]."""
+    import torch
+
+    from qexp.forward.geometry import distances
+
+    return covariance(distances(torch.from_numpy(np.stack([x, y], axis=1))).numpy(), noise)
 
 
 def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:

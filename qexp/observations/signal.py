@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.observations.observation import Array, CorrelatedNoise, Track
-from qexp.observations.semivariogram import covariance
+from qexp.observations.semivariogram import covariance_matrix
 
 MOST_POINTS = 1000
 """Points of a track that take part in the search, drawn at random."""
@@ -67,7 +67,7 @@ def best_point_source(
     from scipy.optimize import least_squares
 
     random = np.random.default_rng(seed)
-    thin = [_thinned(track.seen(), random) for track in tracks]
+    thin = [track.seen().thinned(MOST_POINTS, random) for track in tracks]
     white = [_Whitening(track, None if noises is None else noises[index]) for index, track in enumerate(thin)]
     data = np.concatenate([of(track.displacement[None])[0] for of, track in zip(white, thin, strict=True)])
     x, y = (np.concatenate([getattr(track, name) for track in thin]) for name in "xy")
@@ -108,8 +108,8 @@ class _Whitening:
         self._factor: Array | None = None
         self._error = track.error
         if noise is not None:
-            apart = np.hypot(track.x[:, None] - track.x, track.y[:, None] - track.y)
-            self._factor = np.asarray(np.linalg.cholesky(covariance(apart, noise) + noise.nugget * np.eye(len(apart))))
+            between = covariance_matrix(track.x, track.y, noise)
+            self._factor = np.asarray(np.linalg.cholesky(between + noise.nugget * np.eye(len(between))))
         constant = self._scaled(np.ones((1, len(track.x))))[0]
         self._constant = constant / np.linalg.norm(constant)
 
@@ -130,12 +130,6 @@ def beyond(source: PointSource, track: Track) -> NDArray[np.bool_]:
     """The points of a track that the source hardly moves, (point,); see NEGLIGIBLE."""
     size = np.abs(source.displacement(track))
     return np.asarray(size < NEGLIGIBLE * size[track.observed].max())
-
-
-def _thinned(track: Track, random: np.random.Generator) -> Track:
-    if track.size <= MOST_POINTS:
-        return track
-    return track.kept(np.sort(random.choice(track.size, MOST_POINTS, replace=False)))
 
 
 def _unit_displacement(places: Array, track: Track) -> Array:

@@ -111,8 +111,7 @@ def _asked(
     """What is asked for, and the usual name of the data."""
     on, tables, spec = assemble.device_of(device), tables_of(directory), directory.training_spec()
     if source is not None:
-        stem = source.absolute().name if source.is_dir() else source.stem
-        return Asked(directory, spec, tables, workspace, None, source, part, seed, on), stem
+        return Asked(directory, spec, tables, workspace, None, source, part, seed, on), files.stem_of(source)
     if dataset is None:
         return Asked(directory, spec, tables, workspace, spec["dataset"], None, part, seed, on), _own_name(directory)
     known_as, document = assemble.dataset_document(dataset, workspace, tables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from qexp.estimation.parameters import Search, searches
 from qexp.estimation.problem import Problem
 from qexp.estimation.residuals import residual_errors
 from qexp.estimation.starts import starts
-from qexp.estimation.uncertainty import uncertainty
+from qexp.estimation.uncertainty import Uncertainty, uncertainty
 from qexp.observations.observation import Observation, Track
 
 Array = NDArray[np.float64]
@@ -78,21 +79,27 @@ def estimated(
     units, tracks = candidate.units, [track.seen() for track in observation.tracks]
     fixed, bounds = _held(candidate, asked, known)
     began = time.perf_counter()
-    problem, found = _problem(tracks, candidate, asked, fixed, bounds)
+    stated = partial(_problem, candidate=candidate, asked=asked, fixed=fixed, bounds=bounds)
+    problem, found = stated(tracks)
     if candidate.start is None:
-        search = _thinned(problem, tracks, candidate, asked, fixed, bounds)
+        search = None
+        if any(len(track.x) > MOST_SEARCHED for track in tracks):
+            random = np.random.default_rng(asked.seed)
+            search, _ = stated([track.thinned(MOST_SEARCHED, random) for track in tracks])
+            search.coordinates = problem.coordinates  # with the bounds and scales of all points
         fit = best(problem, starts(search or problem, found, asked.starts, asked.seed), search)
     else:
         begin = _start(problem, candidate.start, fixed)
         fit = best(problem, begin) if refine else at_values(problem, begin)
     seconds = time.perf_counter() - began
+    errors = uncertainty(fit)
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, units, residual_errors(fit, problem, tracks) if refine else None, refine),
+        parameters=_parameters(fit, units, errors, residual_errors(fit, problem, tracks) if refine else None, refine),
         tracks=_tracks(observation, problem, fit, units),
         estimated=[shown(fit.names[index]) for index in fit.free],
-        correlations=uncertainty(fit).correlation,
+        correlations=errors.correlation,
         chi2=fit.chi2,
         degrees=fit.degrees,
         unknowns=len(fit.free) + problem.weighting.nuisances,
@@ -142,25 +149,6 @@ def _problem(
     return problem, found
 
 
-def _thinned(
-    problem: Problem,
-    tracks: Sequence[Track],
-    candidate: Candidate,
-    asked: Asked,
-    fixed: Mapping[str, float],
-    bounds: Mapping[str, tuple[float, float]],
-) -> Problem | None:
-    """The problem with at most MOST_SEARCHED random points of each track; None if no track has more."""
-    if all(len(track.x) <= MOST_SEARCHED for track in tracks):
-        return None
-    random = np.random.default_rng(asked.seed)
-    chosen = [np.sort(random.permutation(len(track.x))[:MOST_SEARCHED]) for track in tracks]
-    some = [track.kept(points) for track, points in zip(tracks, chosen, strict=True)]
-    search, _ = _problem(some, candidate, asked, fixed, bounds)
-    search.coordinates = problem.coordinates  # with the bounds and scales of all points
-    return search
-
-
 def _start(problem: Problem, start: Mapping[str, float], fixed: Mapping[str, float]) -> torch.Tensor:
     """Values of all parameters, (1, parameter) in SI units. Raises QexpError if they are no possible source."""
     values = [fixed.get(one.name, start[one.name]) for one in problem.coordinates.parameters]
@@ -170,8 +158,9 @@ def _start(problem: Problem, start: Mapping[str, float], fixed: Mapping[str, flo
     return begin
 
 
-def _parameters(fit: Fit, units: Units, of_residuals: Array | None, errors_known: bool) -> dict[str, Estimate]:
-    errors = uncertainty(fit)
+def _parameters(
+    fit: Fit, units: Units, errors: Uncertainty, of_residuals: Array | None, errors_known: bool
+) -> dict[str, Estimate]:
     places = {index: place for place, index in enumerate(fit.free)}
     made = {}
     for index, column in enumerate(fit.names):

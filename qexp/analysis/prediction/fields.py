@@ -93,7 +93,7 @@ def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if below := _folders_of_fields(source):
         return _targets_in(source, target, below)
     if target.is_dir():
-        target = target / f"{source.absolute().name if source.is_dir() else source.stem}.nc"
+        target = target / f"{files.stem_of(source)}.nc"
     if target.suffix.lower() != ".nc":
         raise QexpError(f"{target}: estimates of fields are written as NetCDF; let its name end in .nc")
     return [(source, target)]

@@ -100,7 +100,7 @@ def targets(source: Path, target: Path) -> list[tuple[Path, Path]]:
         raise NotFoundError(f"{source}: there is no such file or folder")
     if target.is_dir():
         ending = source.suffix if source.is_file() else ".csv"
-        target = target / f"{source.absolute().name if source.is_dir() else source.stem}{ending}"
+        target = target / f"{files.stem_of(source)}{ending}"
     format_of(target)
     if source.is_file():
         format_of(source)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
+from qexp.forward import geometry
 from qexp.forward.geometry import grid, pixel_axis
 
 
@@ -78,5 +78,4 @@ Layout = Grid | Points
 
 def distances(layout: Layout) -> Tensor:
     """Distance between every two pixels or points of a layout that is the same for all samples [m]: (n, n), float64."""
-    positions = layout.positions()[0]
-    return torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")
+    return geometry.distances(layout.positions()[0])

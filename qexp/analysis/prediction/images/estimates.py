@@ -123,7 +123,7 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
         if not source.is_dir():
             _require_images(source)
         if target.is_dir():
-            target = target / f"{source.absolute().name if source.is_dir() else source.stem}.nc"
+            target = target / f"{files.stem_of(source)}.nc"
         pairs = [(source, target)]
     else:
         pairs = _targets_in(source, target, inputs)
@@ -158,7 +158,7 @@ def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple
         raise QexpError(f"{target}: the estimates would lie among the images; give another --output")
     taken: dict[str, Path] = {}
     for path in found:
-        stem = path.name if path.is_dir() else path.stem
+        stem = files.stem_of(path)
         if (first := taken.setdefault(stem, path)) is not path:
             raise QexpError(f"{first} and {path} would both be written to {target / stem}.nc; rename one of them")
     return [(path, target / f"{stem}.nc") for stem, path in taken.items()]
