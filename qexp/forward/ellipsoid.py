@@ -21,10 +21,10 @@ from qexp.forward.burial import require_below_ground, require_positive
 from qexp.forward.interpolation import smooth_image
 from qexp.forward.quadrature import alike, enough_nodes, gauss_legendre
 
-BLOCK = 131_072
-"""Stations times nodes computed at a time, so that intermediate results stay in the processor's cache."""
+BLOCK = 65_536
+"""Stations computed at a time, so that intermediate results stay in the processor's cache."""
 
-SHORT = 3
+SHORT = 0
 """Number of nodes that stands for the rule of `_short_line`."""
 
 SERIES = 0.3
@@ -150,8 +150,9 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
     1 / (4 pi mu) [3 q^2 r / R^5 - t cos^2(plunge) I + (2 t m - 2 nu) r / R^3], where I are the I1, I3 and I5
     of Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154, equations 10 and 11.
     """
-    some = x.split(max(1, BLOCK // line.node.numel()), dim=1), y.split(max(1, BLOCK // line.node.numel()), dim=1)
-    parts = [_displacement_of_some(*stations, line) for stations in zip(*some, strict=True)]
+    parts = [
+        _displacement_of_some(*stations, line) for stations in zip(x.split(BLOCK, 1), y.split(BLOCK, 1), strict=True)
+    ]
     if len(parts) == 1:
         return parts[0]
     across, along, up = (torch.cat(components, dim=1) for components in zip(*parts, strict=True))
@@ -159,38 +160,37 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
 
 
 def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for few stations, with arrays (batch, node, station)."""
-    horizontal, downward, node = line.horizontal[..., None], line.downward[..., None], line.node[..., None]
-    x, y, depth = x[:, None, :], y[:, None, :], line.depth[..., None] + node * downward
-    foot = y * horizontal - line.depth[..., None] * downward
+    """The same for at most BLOCK stations."""
+    horizontal, downward = line.horizontal, line.downward
     beside = x.square()
-    square = (foot - node).square()
-    squared = square + (beside + (y * downward + line.depth[..., None] * horizontal).square())
-    distance = squared.sqrt()
-    inverse = distance.reciprocal()
-    inverse_square = inverse * inverse
-    inverse_cube = inverse_square * inverse
-    # With T = R + depth, K = 1 / (R T^2) and L = K T, the surface adds x (3 K - A), y (K - A) and L - B, where
-    # A = x^2 K (1 / R^2 + 2 / (R T)) and B = x^2 L (1 / R^2 + 1 / (R T)).
-    shrink = (distance + depth).reciprocal()
-    longer = inverse * shrink
-    first = longer * shrink
-    other = beside * longer
-    rest = 1 - beside * (inverse_square + longer)
-    turned, lifted = first * (rest - other), longer * rest
-    # Sums over the nodes, plain and times their positions.
-    radial = _moments(line.isotropic, line.node) @ inverse_cube
-    radial = radial + _moments(line.directed, line.node) @ (inverse_cube * (square * inverse_square))
-    both = radial + _moments(line.sheared, line.node) @ turned
-    sheared = line.sheared[:, None, :]
-    across = x * (both[:, :1] + 2 * (sheared @ first))
-    along = y * both[:, :1] - horizontal * both[:, 1:]
-    up = line.depth[..., None] * radial[:, :1] + downward * radial[:, 1:] + sheared @ lifted
-    return across.squeeze(1), along.squeeze(1), up.squeeze(1)
-
-
-def _moments(weight: Tensor, node: Tensor) -> Tensor:
-    return torch.stack([weight, weight * node], dim=1)
+    foot = y * horizontal - line.depth * downward
+    off_axis = y * downward + line.depth * horizontal
+    off_axis = torch.addcmul(beside, off_axis, off_axis)
+    across = both = turning = up = torch.zeros_like(x)
+    for index in range(line.node.shape[1]):
+        node, directed, isotropic, sheared = (
+            values[:, index, None] for values in (line.node, line.directed, line.isotropic, line.sheared)
+        )
+        depth = line.depth + node * downward
+        ahead = foot - node
+        square = ahead.square()
+        squared_distance = square + off_axis
+        inverse = squared_distance.rsqrt()
+        inverse_square = inverse.square()
+        radial = torch.addcmul(isotropic, directed, square * inverse_square) * (inverse * inverse_square)
+        # With T = R + depth, K = 1 / (R T^2) and L = K T, the surface adds x (3 K - A), y (K - A) and L - B, where
+        # A = x^2 K (1 / R^2 + 2 / (R T)) and B = x^2 L (1 / R^2 + 1 / (R T)).
+        shrink = torch.addcmul(depth, squared_distance, inverse).reciprocal()
+        longer = inverse * shrink
+        other = beside * longer
+        rest = 1 - torch.addcmul(other, beside, inverse_square)
+        first = sheared * longer * shrink
+        sideways = torch.addcmul(radial, first, rest - other)
+        both = both + sideways
+        turning = torch.addcmul(turning, node, sideways)
+        across = torch.add(across + sideways, first, alpha=2)
+        up = torch.addcmul(torch.addcmul(up, depth, radial), sheared * longer, rest)
+    return x * across, y * both - horizontal * turning, up
 
 
 def _require_spheroids(source: Tensor) -> None:
@@ -210,7 +210,7 @@ def _blocks(spheroids: _Spheroids, stations: Tensor) -> Iterator[tuple[Tensor, _
     short = _short(stations.dtype)
 
     def at_most(count: int) -> int:
-        return BLOCK // (count * max(1, stations.shape[1]))
+        return BLOCK // max(1, stations.shape[1])
 
     for count, places in alike(_node_counts(spheroids, stations.dtype), at_most):
         line = _line(_Spheroids(*(values[places] for values in spheroids)), count, short)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qexp.forward.geometry import grid, project
 
-COUNTS = (8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 80, 96, 128)
+COUNTS = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
 """Points along an axis to choose from; where none is enough, or there are no more pixels, each pixel is computed."""
 
 ERROR = {torch.float64: 1e-16, torch.float32: 5e-7}
@@ -29,12 +29,13 @@ Seen = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Places in the batch (n,), and east (n, width) and north (n, height) of their grids -> images (n, height, width)."""
 
 
-def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor) -> Tensor:
+def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor, order: int = 0) -> Tensor:
     """Images on a grid, to the rounding errors of its type of numbers, from `seen` on a grid of fewer points.
 
     singular   (batch, point, 3)        east, north, depth of the outermost points of each source [m]
     east       (batch or 1, width)      [m]
     north      (batch or 1, height)     [m]
+    order      power of the number of points by which errors are larger: for singularities sharper than those of 1 / R^2
     returns    (batch, height, width)
     """
     batch, height, width = len(singular), north.shape[-1], east.shape[-1]
@@ -42,17 +43,20 @@ def smooth_image(seen: Seen, singular: Tensor, east: Tensor, north: Tensor) -> T
     across, along = (
         _stretching(positions, singular[..., axis], singular[..., 2]) for axis, positions in enumerate((east, north))
     )
-    counts = _counts(torch.minimum(across.rate, along.rate), east.dtype)
+    counts = _counts(torch.minimum(across.rate, along.rate), east.dtype, order)
     image = east.new_empty(batch, height, width)
     for count in counts.unique().tolist():
         places = (counts == count).nonzero().squeeze(1)
         columns, to_columns = _points(east[places], across.of(places), count)
         rows, to_rows = _points(north[places], along.of(places), count)
         values = seen(places, columns, rows)
+        analysis = _analysis(values, count)
         if to_columns is not None:
-            values = values @ _analysis(values, count) @ to_columns
+            values = values @ analysis
         if to_rows is not None:
-            values = to_rows.mT @ (_analysis(values, count).mT @ values)
+            values = to_rows.mT @ (analysis.mT @ values)
+        if to_columns is not None:
+            values = values @ to_columns
         image.index_copy_(0, places, values)
     return image
 
@@ -99,9 +103,11 @@ def _stretching(positions: Tensor, real: Tensor, depth: Tensor) -> _Stretching:
     return _Stretching(centre, scale, rate)
 
 
-def _counts(rate: Tensor, dtype: torch.dtype) -> Tensor:
+def _counts(rate: Tensor, dtype: torch.dtype, order: int) -> Tensor:
     """(batch,) numbers of points; that which follows all of COUNTS where none of them is enough."""
-    wanted = 1 - math.log(ERROR.get(dtype, ERROR[torch.float32])) / rate.squeeze(1)
+    rate = rate.squeeze(1)
+    wanted = 1 - math.log(ERROR.get(dtype, ERROR[torch.float32])) / rate
+    wanted = wanted + order * wanted.log() / rate
     choices = torch.tensor((*COUNTS, 2 * COUNTS[-1]), device=rate.device)
     return choices[torch.searchsorted(choices[:-1].double(), wanted)]
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from qexp.forward.burial import require_below_ground, require_positive
+from qexp.forward.interpolation import projected, smooth_image
 from qexp.forward.rotation import clockwise_rotation
 
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
+
+ORDER = 2
+"""Sharpness of point sources, see `smooth_image`: they fall as 1 / R^5, which others smooth over their extent."""
 
 
 def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -75,8 +81,7 @@ def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Te
     Deviations are of the order (a/d)^8. Raises ValueError if a sphere breaks the surface or its radius is not positive.
     McTigue (1987), J. Geophys. Res. 92(B12), 12931-12940, equations 52 and 53 in closed form.
     """
-    require_positive("radius", source[:, 3], "in metres")
-    require_below_ground(source[:, 2], source[:, 3])
+    _require_spheres(source)
     east, north, depth, radius, pressure = source[:, None, :].unbind(-1)
     along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
@@ -86,6 +91,24 @@ def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Te
     )
     strength = (1 - poisson_ratio) * pressure * radius**3 / squared_distance**1.5
     return (strength * (1 + (radius / depth) ** 3 * reflected))[..., None] * offset
+
+
+def mctigue_image(
+    source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25
+) -> Tensor:
+    """The displacement of `mctigue` along a direction, on a grid: each column has one east, each row one north.
+
+    source     (batch, 5)                 as for `mctigue`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `mctigue` does.
+    """
+    _require_spheres(source)
+    seen = projected(partial(mctigue, poisson_ratio=poisson_ratio), source, direction)
+    return smooth_image(seen, source.detach()[:, None, :3], east, north, order=ORDER)
 
 
 def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -125,3 +148,24 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     upward = (trace - squared * (2 * distance + depth) / (squared_distance * beyond)) / (distance * beyond)
     surface = torch.cat([sideways - outward[..., None] * horizontal, upward[..., None]], -1)
     return (whole_space - (1 - 2 * poisson_ratio) * surface) / (2 * torch.pi)
+
+
+def pcdm_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
+    """The displacement of `pcdm` along a direction, on a grid: each column has one east, each row one north.
+
+    source     (batch, 9)                 as for `pcdm`
+    east       (batch or 1, width)        [m]
+    north      (batch or 1, height)       [m]
+    direction  (batch, 3)                 unit vectors east, north, up
+    returns    (batch, height, width)     [m], positive along the direction
+
+    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `pcdm` does.
+    """
+    require_positive("depth", source[:, 2], "in metres downwards")
+    seen = projected(partial(pcdm, poisson_ratio=poisson_ratio), source, direction)
+    return smooth_image(seen, source.detach()[:, None, :3], east, north, order=ORDER)
+
+
+def _require_spheres(source: Tensor) -> None:
+    require_positive("radius", source[:, 3], "in metres")
+    require_below_ground(source[:, 2], source[:, 3])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from operator import neg
 
 import torch
 from scipy.special import roots_legendre
@@ -12,6 +14,9 @@ from torch import Tensor
 
 NODES = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 """Numbers of nodes to choose from, so that sources that need about as many can be computed together."""
+
+SPARED = 0.75
+"""Sources that need fewer nodes than this share of another's are not computed together with it."""
 
 ERROR = {torch.float64: 5e-15, torch.float32: 1e-6}
 """Largest power of the rate of convergence that is left; the error of the integral is some ten times as large."""
@@ -36,11 +41,17 @@ def enough_nodes(rate: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def alike(counts: Tensor, at_most: Callable[[int], int]) -> Iterator[tuple[int, Tensor]]:
-    """The batch in blocks of sources with equal numbers of nodes, and no more of them than `at_most` of this number.
+    """The batch in blocks of sources that need about as many nodes, and no more of them than `at_most` of this number.
 
     counts  (batch,)
-    yields  a number of nodes, and the places in the batch
+    yields  the largest number of nodes that a source of the block needs, and the places of these in the batch
     """
-    for count in counts.unique().tolist():
-        for places in (counts == count).nonzero().squeeze(1).split(max(1, at_most(count))):
-            yield count, places
+    order = counts.argsort(descending=True, stable=True)
+    needed = counts[order].tolist()
+    start = 0
+    while start < len(needed):
+        count = needed[start]
+        fewest = bisect_right(needed, -SPARED * count, start, key=neg)
+        end = min(fewest, start + max(1, at_most(count)))
+        yield count, order[start:end]
+        start = end

@@ -5,6 +5,7 @@ from qexp.forward import interpolation
 from qexp.forward.crack import penny, penny_image
 from qexp.forward.ellipsoid import yang, yang_image
 from qexp.forward.geometry import grid, line_of_sight, pixel_axis, project
+from qexp.forward.point import mctigue, mctigue_image, pcdm, pcdm_image
 
 DOUBLE = torch.float64
 
@@ -22,8 +23,17 @@ SPHEROIDS = torch.cat(
     ]
 )
 CRACKS = uniform([-5e3, -5e3, 400, 300, -0.01], [5e3, 5e3, 6e3, 3000, 0.01], 30, seed=2)
+SPHERES = uniform([-5e3, -5e3, 1300, 300, -0.01], [5e3, 5e3, 6e3, 1200, 0.01], 30, seed=3)
+COMPOUNDS = uniform([-5e3, -5e3, 500] + 3 * [-3] + 3 * [-1e6], [5e3, 5e3, 6e3] + 3 * [3] + 3 * [2e6], 30, seed=4)
 CASES = pytest.mark.parametrize(
-    ("image", "kernel", "sources"), [(yang_image, yang, SPHEROIDS), (penny_image, penny, CRACKS)], ids=["yang", "penny"]
+    ("image", "kernel", "sources"),
+    [
+        (yang_image, yang, SPHEROIDS),
+        (penny_image, penny, CRACKS),
+        (mctigue_image, mctigue, SPHERES),
+        (pcdm_image, pcdm, COMPOUNDS),
+    ],
+    ids=["yang", "penny", "mctigue", "pcdm"],
 )
 DIRECTION = line_of_sight(torch.linspace(-3, 3, 32, dtype=DOUBLE), torch.linspace(0, 0.8, 32, dtype=DOUBLE))
 

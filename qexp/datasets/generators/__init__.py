@@ -12,7 +12,7 @@ from qexp.datasets.generators.requirements import NOT_TOO_SLENDER, PROLATE, belo
 from qexp.forward.crack import penny, penny_image
 from qexp.forward.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.forward.ellipsoid import yang, yang_image
-from qexp.forward.point import mctigue, mogi, mogi_image, pcdm
+from qexp.forward.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
 from qexp.tables import Entry
 
 __all__ = ["GENERATORS", "DeformationImages", "Requirement", "Source", "half_space"]
@@ -60,6 +60,7 @@ GENERATORS: dict[str, Entry] = {
             Source(
                 (*PLACE, "radius", "pressure_over_mu"),
                 mctigue,
+                mctigue_image,
                 requirements=(below_surface("radius", requirements.of_sphere),),
             )
         ),
@@ -73,6 +74,7 @@ GENERATORS: dict[str, Entry] = {
             Source(
                 (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
                 pcdm,
+                pcdm_image,
             )
         ),
         parameters=POISSON_RATIO,
