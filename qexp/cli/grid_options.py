@@ -54,14 +54,19 @@ VariableOption = Annotated[
 ]
 EpochsOption = Annotated[
     str | None,
-    typer.Option("--epochs", metavar="FIRST,LAST", help="Two days of MintPy's time series, such as 20200131,20200212."),
+    typer.Option(
+        "--epochs",
+        metavar="FIRST,LAST",
+        help="Two days of a time series of MintPy or LiCSBAS, such as 20200131,20200212.",
+    ),
 ]
 GeometryOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--geometry",
         metavar="FILE",
-        help="MintPy's file with the angles of the line of sight; geometryGeo.h5 beside the file if left out.",
+        help="Where pixels lie and from where they are seen, if that file is not where MintPy or LiCSBAS puts it: "
+        "geometryGeo.h5, geometryRadar.h5 for files in radar coordinates, or EQA.dem_par for binaries of LiCSBAS.",
     ),
 ]
 BoundsOption = Annotated[

@@ -24,7 +24,8 @@ FilesArgument = Annotated[
     typer.Argument(
         metavar="FILE...",
         help="One file for each satellite track: text or CSV with points, GeoTIFF, NetCDF or GMT grids, velocities and "
-        "time series of MintPy, interferograms of LiCSAR; tables of GNSS stations; or observation files to join.",
+        "time series of MintPy and LiCSBAS, interferograms of LiCSAR; tables of GNSS stations; or observation files to "
+        "join.",
     ),
 ]
 ToOption = Annotated[Path | None, typer.Option("--to", metavar="OBS.nc", help="The observation file to write.")]

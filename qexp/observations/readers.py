@@ -10,6 +10,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import is_observation, read_observation
 from qexp.observations.gnss import is_gnss, read_gnss
 from qexp.observations.grids.licsar import is_licsar, read_licsar
+from qexp.observations.grids.licsbas import is_licsbas, read_licsbas
 from qexp.observations.grids.mintpy import is_mintpy, read_mintpy
 from qexp.observations.grids.reading import is_grid, read_grid
 from qexp.observations.points import read_points
@@ -43,6 +44,12 @@ def _read_again(path: Path, asked: Asked) -> Reading:
 READERS: dict[str, Reader] = {
     "observation": Reader(
         is_observation, _read_again, ("crs", *REDUCING), "observation files, to be joined or changed"
+    ),
+    "licsbas": Reader(
+        is_licsbas,
+        read_licsbas,
+        (*OF_GRIDS, "phase", "variable", "epochs", "geometry"),
+        "velocities, displacements and time series of LiCSBAS",
     ),
     "gnss": Reader(is_gnss, read_gnss, OF_TABLES, "tables of GNSS stations"),
     "points": Reader(

@@ -41,7 +41,8 @@ class Asked:
     band             of a file of several, from 1
     variable         of a file of several
     epochs           first and last day of a time series, as 20200131
-    geometry         MintPy's file with the angles of the line of sight
+    geometry         MintPy's file with the angles of the line of sight, and places of pixels in radar coordinates; or
+                     LiCSBAS's file with the grid of its binaries
     bounds           least and greatest x, then least and greatest y, in the file's own coordinates
 
     reduce         criterion by which cells of points are split, such as "quadtree:0.005"; see `reduction`

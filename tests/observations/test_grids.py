@@ -326,7 +326,7 @@ def test_files_of_mintpy_say_what_is_missing(tmp_path):
     with pytest.raises(QexpError, match="type 'geometry'"):
         package.observe(tmp_path / "inputs" / "geometryGeo.h5", error=0.01)
     with h5py.File(path, "a") as file:
-        del file.attrs["X_FIRST"]
+        del file.attrs["X_FIRST"], file.attrs["Y_FIRST"]
     with pytest.raises(QexpError, match="radar coordinates"):
         package.observe(path, error=0.01, epochs=("20200101", "20200113"))
     velocity, asked = mintpy_velocity(tmp_path)

@@ -17,6 +17,11 @@ Direction = Callable[[Window], Array]
 """Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
 
 
+def is_given(asked: Asked) -> bool:
+    """Whether the command line gives a line of sight."""
+    return any(one is not None for one in (asked.direction, asked.incidence, asked.heading))
+
+
 def direction_of(field: Raster, asked: Asked) -> Direction:
     """The lines of sight that the command line gives.
 

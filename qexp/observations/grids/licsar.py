@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qexp.errors import QexpError
-from qexp.observations.grids.geometry import direction_of, from_components
+from qexp.observations.grids.geometry import direction_of, from_components, is_given
 from qexp.observations.grids.geotiff import open_geotiff
 from qexp.observations.grids.open import open_coherence
 from qexp.observations.grids.raster import Raster
@@ -41,8 +41,7 @@ def read_licsar(path: Path, asked: Asked) -> Reading:
     (file,) = found
     name = file.name.removesuffix(PHASE)
     field = in_crs(replace(open_geotiff(file, asked.band), unit="rad"), asked)
-    given = asked.direction is not None or asked.incidence is not None or asked.heading is not None
-    direction = direction_of(field, asked) if given else from_components(field, *_components(file))
+    direction = direction_of(field, asked) if is_given(asked) else from_components(field, *_components(file))
     beside = file.with_name(f"{name}{COHERENCE}")
     wanted = asked.least_coherence is not None and asked.coherence is None and beside.is_file()
     scene = scene_of(

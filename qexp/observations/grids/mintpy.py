@@ -7,17 +7,19 @@ from pathlib import Path
 
 from qexp.errors import QexpError
 from qexp.observations.grids.geometry import Direction, direction_of, from_angles
-from qexp.observations.grids.mintpy_file import HDF5, attributes_of, open_difference, open_mintpy, opened
+from qexp.observations.grids.hdf5 import HDF5, opened
+from qexp.observations.grids.mintpy_file import attributes_of, open_difference, open_mintpy, placed
 from qexp.observations.grids.raster import Raster
-from qexp.observations.grids.reading import in_crs, reading_of, scene_of
+from qexp.observations.grids.reading import in_crs, in_one_year, reading_of, scene_of
+from qexp.observations.grids.swath import Swath
 from qexp.observations.reading import Asked, Reading
 
-GEOMETRY = (
+GEOCODED = (
     "geometryGeo.h5", "geo_geometryRadar.h5", "inputs/geometryGeo.h5", "../inputs/geometryGeo.h5",
     "geo/geo_geometryRadar.h5",
 )  # fmt: skip
-"""Where MintPy puts its file of geometry, from the folder of a result."""
-RATES = ("/year", "/yr")
+RADAR = ("geometryRadar.h5", "inputs/geometryRadar.h5", "../inputs/geometryRadar.h5")
+"""Where MintPy puts its file of geometry, from the folder of a result; the latter of results in radar coordinates."""
 
 
 def is_mintpy(path: Path) -> bool:
@@ -34,7 +36,7 @@ def read_mintpy(path: Path, asked: Asked) -> Reading:
     if kind == "timeseries":
         if asked.epochs is None:
             raise QexpError(f"{path} is a time series; name the days before and after: --epochs 20200131,20200212")
-        field = open_difference(path, *asked.epochs)
+        field = open_difference(path, asked.epochs)
     elif asked.epochs is not None:
         raise QexpError(f"{path} holds no time series but '{kind}', so that --epochs does not apply")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
@@ -42,21 +44,25 @@ def read_mintpy(path: Path, asked: Asked) -> Reading:
     else:
         field = open_mintpy(path, asked.variable)
         error = _deviation(path, asked.variable or kind)
-    unit = field.unit.lower()
-    rate = next((ending for ending in RATES if unit.endswith(ending)), None)
-    field = replace(field, unit=unit.removesuffix(rate or ""))
+    field, warnings = in_one_year(field)
+    geometry = _geometry(path, field, asked)
+    if isinstance(field.layout, Swath):
+        if geometry is None:
+            raise QexpError(
+                f"{path} is in radar coordinates, and no file of geometry with longitude and latitude is beside it; "
+                "name MintPy's with --geometry geometryRadar.h5, or geocode it first (MintPy: geocode.py)"
+            )
+        field = placed(field, geometry)
     scene = scene_of(
         asked.name or path.stem,
         in_crs(field, asked),
-        _direction(path, field, attributes, asked),
+        _direction(path, field, geometry, attributes, asked),
         asked,
         float(attributes["WAVELENGTH"]) if "WAVELENGTH" in attributes else None,
         error,
     )
     reading = reading_of(scene, asked)
-    if rate is None:
-        return reading
-    return replace(reading, warnings=(*reading.warnings, "velocities are read as the displacements of one year"))
+    return replace(reading, warnings=(*reading.warnings, *warnings))
 
 
 def _deviation(path: Path, name: str) -> Raster | None:
@@ -65,7 +71,13 @@ def _deviation(path: Path, name: str) -> Raster | None:
     return open_mintpy(path, f"{name}Std") if known else None
 
 
-def _direction(path: Path, field: Raster, attributes: dict[str, str], asked: Asked) -> Direction:
+def _geometry(path: Path, field: Raster, asked: Asked) -> Path | None:
+    """The file of geometry that is given, or that is where MintPy puts it."""
+    usual = RADAR if isinstance(field.layout, Swath) else GEOCODED
+    return asked.geometry or next((path.parent / name for name in usual if (path.parent / name).is_file()), None)
+
+
+def _direction(path: Path, field: Raster, geometry: Path | None, attributes: dict[str, str], asked: Asked) -> Direction:
     """By the command line; else by the angles of the file of geometry.
 
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
@@ -76,19 +88,18 @@ def _direction(path: Path, field: Raster, attributes: dict[str, str], asked: Ask
             side = "left" if float(attributes.get("ANTENNA_SIDE", "-1")) > 0 else "right"
             asked = replace(asked, heading=float(heading), look=asked.look or side)
         return direction_of(field, asked)
-    found = asked.geometry or next((path.parent / name for name in GEOMETRY if (path.parent / name).is_file()), None)
-    if found is None:
+    if geometry is None:
         raise QexpError(
             f"{path}: no file of geometry beside it; name MintPy's with --geometry geometryGeo.h5, or give --incidence "
             "and --heading in degrees"
         )
-    incidence = open_mintpy(found, "incidenceAngle")
-    with opened(found) as file:
+    incidence = open_mintpy(geometry, "incidenceAngle")
+    with opened(geometry) as file:
         known = "azimuthAngle" in file
     if not known and "HEADING" not in attributes:
-        raise QexpError(f"{found} has no azimuthAngle; give --incidence and --heading in degrees")
+        raise QexpError(f"{geometry} has no azimuthAngle; give --incidence and --heading in degrees")
     if not known:
         side = "left" if float(attributes.get("ANTENNA_SIDE", "-1")) > 0 else "right"
         return from_angles(field, incidence, float(attributes["HEADING"]), side)
-    azimuth = open_mintpy(found, "azimuthAngle")
+    azimuth = open_mintpy(geometry, "azimuthAngle")
     return from_angles(field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,18 @@ import numpy as np
 
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
+from qexp.observations.grids.hdf5 import as_text, difference, opened
 from qexp.observations.grids.raster import Array, Layout, Raster, Window
+from qexp.observations.grids.swath import Swath
 
-HDF5 = (".h5", ".he5", ".hdf5")
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    import h5py
-
-    if not path.is_file():
-        raise QexpError(f"{path}: there is no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        raise QexpError(f"{path} cannot be read as HDF5: {error}") from None
+PLACES = ("longitude", "latitude")
+"""Datasets of a file of geometry in radar coordinates [degrees]."""
 
 
 def attributes_of(path: Path) -> dict[str, str]:
     """All attributes of the file as texts."""
     with opened(path) as file:
-        return {name: _text(value) for name, value in file.attrs.items()}
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        return {name: as_text(value) for name, value in file.attrs.items()}
 
 
 def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
@@ -66,33 +53,17 @@ def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
     return Raster(f"{path}, dataset '{name}'", layout_of(path, attributes, shape), unit, read, gaps, kind)
 
 
-def open_difference(path: Path, first: str, last: str) -> Raster:
+def open_difference(path: Path, epochs: Sequence[str]) -> Raster:
     """The displacement between two days of a time series, written as in the file: 20200131. Raises QexpError."""
     attributes = attributes_of(path)
     with opened(path) as file:
         if "timeseries" not in file or "date" not in file:
             raise QexpError(f"{path} holds no time series, so that --epochs does not apply")
-        days = [_text(one) for one in file["date"][()]]
-        for day in (first, last):
-            if day not in days:
-                raise QexpError(
-                    f"{path} has no epoch {day}; {suggestion(day, days)} There are {len(days)}, from {days[0]} to "
-                    f"{days[-1]}"
-                )
-        before, after = days.index(first), days.index(last)
-        shape = file["timeseries"].shape[1:]
-    if before == after:
-        raise QexpError(f"--epochs {first},{last}: the displacement of one day is zero; name two")
-
-    def read(window: Window) -> Array:
-        cut = slice(*window[:2]), slice(*window[2:])
-        with opened(path) as file:
-            from_, to = (without_data(file["timeseries"][(index, *cut)], attributes) for index in (before, after))
-        return to - from_
-
-    source = f"{path}, {first} to {last}"
-    unit = attributes.get("UNIT", "m")
-    return Raster(source, layout_of(path, attributes, shape), unit, read, "NO_DATA_VALUE" in attributes)
+        layout = layout_of(path, attributes, file["timeseries"].shape[1:])
+    return difference(
+        path, "timeseries", "date", epochs, layout, attributes.get("UNIT", "m"),
+        lambda values: without_data(values, attributes), "NO_DATA_VALUE" in attributes,
+    )  # fmt: skip
 
 
 def without_data(values: Any, attributes: dict[str, str]) -> Array:
@@ -103,14 +74,33 @@ def without_data(values: Any, attributes: dict[str, str]) -> Array:
 
 
 def layout_of(path: Path, attributes: dict[str, str], shape: tuple[int, int]) -> Layout:
-    """Where the pixels lie: X_FIRST and Y_FIRST are the outer corner of the first one."""
+    """Where the pixels lie: X_FIRST and Y_FIRST are the outer corner of the first one. Without them nowhere yet."""
+    if "X_FIRST" not in attributes and "Y_FIRST" not in attributes:
+        return Swath.unplaced((int(shape[0]), int(shape[1])))
     try:
         x, across, y, down = (float(attributes[name]) for name in ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP"))
-    except KeyError:
-        raise QexpError(f"{path} is in radar coordinates; geocode it first (MintPy: geocode.py)") from None
+    except KeyError as error:
+        raise QexpError(f"{path} has no attribute {error}, so that its pixels lie nowhere") from None
     except ValueError as error:
         raise QexpError(f"{path}: its X_FIRST, X_STEP, Y_FIRST and Y_STEP are no numbers: {error}") from None
     return Layout((int(shape[0]), int(shape[1])), (across, 0.0, x, 0.0, down, y), _crs(attributes))
+
+
+def placed(field: Raster, geometry: Path) -> Raster:
+    """A field in radar coordinates where MintPy's file of geometry says that its pixels lie.
+
+    Raises QexpError if the file has no longitude and latitude of each pixel, or of another number of pixels.
+    """
+    with opened(geometry) as file:
+        known = {*PLACES} <= set(file)
+    if not known:
+        raise QexpError(
+            f"{field.source} is in radar coordinates, and {geometry} has no datasets {' and '.join(PLACES)} that say "
+            "where its pixels lie; geocode it first (MintPy: geocode.py), or let lookup_geo2radar.py write them"
+        )
+    longitude, latitude = (open_mintpy(geometry, name) for name in PLACES)
+    field.require_same_grid(longitude)
+    return replace(field, layout=Swath.placed(field.layout.shape, longitude.read, latitude.read))
 
 
 def _crs(attributes: dict[str, str]) -> str | None:

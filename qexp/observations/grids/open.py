@@ -7,7 +7,9 @@ from pathlib import Path
 
 from qexp.errors import QexpError
 from qexp.observations.grids.geotiff import open_geotiff
-from qexp.observations.grids.mintpy_file import HDF5, open_mintpy
+from qexp.observations.grids.hdf5 import HDF5
+from qexp.observations.grids.licsbas_file import PARAMETERS, is_binary, is_series, open_binary, open_dataset
+from qexp.observations.grids.mintpy_file import open_mintpy
 from qexp.observations.grids.netcdf import open_netcdf
 from qexp.observations.grids.raster import Layout, Raster
 from qexp.observations.grids.resampling import resampled
@@ -28,8 +30,13 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
     if ending in NETCDF:
         return open_netcdf(path, variable)
     if ending in HDF5:
-        return open_mintpy(path, variable)
-    raise QexpError(f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}")
+        return open_dataset(path, variable or "") if is_series(path) else open_mintpy(path, variable)
+    if is_binary(path):
+        return open_binary(path)
+    raise QexpError(
+        f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}, or are binaries with LiCSBAS's {PARAMETERS} "
+        "beside them"
+    )
 
 
 def open_coherence(path: Path) -> Raster:
@@ -43,7 +50,8 @@ def open_coherence(path: Path) -> Raster:
 def open_elevation(path: Path, layout: Layout) -> Raster:
     """A raster of elevations [m] at the pixels of a grid, interpolated between its own if these are others.
 
-    In MintPy's files of geometry it is the dataset `height`.
+    In MintPy's files of geometry it is the dataset `height`, in LiCSBAS's time series `hgt`.
     """
-    raster = open_raster(path, variable="height" if path.suffix.lower() in HDF5 else None)
+    variable = ("hgt" if is_series(path) else "height") if path.suffix.lower() in HDF5 else None
+    raster = open_raster(path, variable=variable)
     return raster if raster.layout.same_as(layout) else resampled(raster, layout)

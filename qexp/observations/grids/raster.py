@@ -113,11 +113,7 @@ class Layout:
 
         Raises QexpError if they are swapped, or if no pixel lies inside.
         """
-        if len(bounds) != 4:
-            raise QexpError(f"--bounds {listed(bounds)}: write WEST,EAST,SOUTH,NORTH")
-        x0, x1, y0, y1 = bounds
-        if not (x0 < x1 and y0 < y1):
-            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write WEST,EAST,SOUTH,NORTH")
+        x0, x1, y0, y1 = self.checked(bounds)
         columns, rows = self.places(np.array([x0, x1, x1, x0]), np.array([y0, y0, y1, y1]))
         (top, bottom), (left, right) = (
             (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
@@ -130,10 +126,21 @@ class Layout:
             )
         return Window(top, bottom, left, right)
 
+    @staticmethod
+    def checked(bounds: Sequence[float]) -> tuple[float, float, float, float]:
+        """The bounds themselves: west, east, south, north. Raises QexpError if they are others."""
+        if len(bounds) != 4:
+            raise QexpError(f"--bounds {listed(bounds)}: write WEST,EAST,SOUTH,NORTH")
+        west, east, south, north = bounds
+        if not (west < east and south < north):
+            raise QexpError(f"--bounds {listed(bounds)}: swapped or empty; write WEST,EAST,SOUTH,NORTH")
+        return west, east, south, north
+
     def same_as(self, other: Layout) -> bool:
         """Whether the pixels of another grid are the same."""
         far = SAME * min(self.pixel)
-        return self.shape == other.shape and bool(np.abs(self.corners - other.corners).max() <= far)
+        same = type(other) is Layout and self.shape == other.shape
+        return same and bool(np.abs(self.corners - other.corners).max() <= far)
 
     def __str__(self) -> str:
         height, width = self.shape

@@ -23,6 +23,7 @@ UNITS = {
     "centimetres": "cm", "millimetre": "mm", "millimeters": "mm", "millimetres": "mm",
 }  # fmt: skip
 """Units as files write them → as here; without those that are a rate."""
+RATES = ("/year", "/yr")
 RADIANS = ("rad", "radian", "radians")
 LEAST_COHERENCE = 0.3
 SAMPLED = 50_000
@@ -88,6 +89,15 @@ def scene_of(
     window = layout.whole if asked.bounds is None else layout.within(asked.bounds, field.source)
     masks = None if coherence is None else (coherence, LEAST_COHERENCE if least is None else least)
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
+
+
+def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
+    """A velocity as the displacement of one year, and what to tell of it; other fields as they are."""
+    unit = field.unit.lower()
+    rate = next((ending for ending in RATES if unit.endswith(ending)), None)
+    if rate is None:
+        return field, ()
+    return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
 
 
 def displacement_of(field: Raster, asked: Asked, wavelength: float | None) -> tuple[float, bool]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from qexp.errors import QexpError
 from qexp.observations.grids.raster import Array, Layout, Raster, Window
+from qexp.observations.grids.swath import Swath
 
 
 def resampled(raster: Raster, layout: Layout) -> Raster:
@@ -16,6 +17,8 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
     NaN beyond its pixel centres, and beside its gaps. Both grids may be of different coordinate reference systems; a
     raster without one is taken to be in that of the grid. Raises QexpError if the grids have no pixel in common.
     """
+    if isinstance(raster.layout, Swath):
+        raise QexpError(f"{raster.source} is in radar coordinates, but the grid is {layout}; geocode it first")
     x, y = _own(raster, layout, *layout.corners.T)
     west, east, south, north = raster.layout.extent
     if x.max() < west or x.min() > east or y.max() < south or y.min() > north:
