@@ -142,7 +142,9 @@ def _factor(block: Block) -> Tensor:
     error = torch.from_numpy(block.error).double()
     if block.correlated is None:
         return error
-    total = torch.from_numpy(block.correlated).double() + torch.diag(error.square())
+    total = torch.from_numpy(block.correlated).double()
+    if bool((error != 0).any()):
+        total = total + torch.diag(error.square())
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(total)
     if failed.item():

@@ -14,6 +14,7 @@ import qexp as package
 from qexp import assemble
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.analysis.matrix.refinement import Refinement
+from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
 from tests.analysis.test_matrix_of_sources import DATASET, FIXED, root
 from tests.conftest import call
@@ -80,9 +81,8 @@ def test_offsets_and_ramps_of_the_declared_noise_do_not_move_the_estimates():
     _, moved = refined(document(noise_model=[white, *large]))
     for found in (quiet, moved):
         np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=0.02)
-    source = assemble.generated_of(document(noise_model=large), assemble.BUILT_IN)
     with pytest.raises(QexpError, match="not positive definite"):
-        Refinement(source, AXES, {**source.fixed, **FIXED}, ["dike.depth"])._weighting(0.0)
+        refined(document(noise_model=large))
 
 
 def test_where_the_noise_is_an_axis_every_cell_is_weighted_by_its_own():
@@ -91,21 +91,74 @@ def test_where_the_noise_is_an_axis_every_cell_is_weighted_by_its_own():
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-2)
 
 
-@pytest.mark.parametrize(
-    ("changes", "axes", "outputs", "said"),
-    [
-        ({}, [MatrixAxis("incidence", 20, 40, 2)], ["dike.depth"], "the same in all cells, but incidence is an axis"),
-        ({}, AXES, ["dike.depth", "noise"], "noise is no parameter of a source"),
-        (
-            {"noise_model": {"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}}},
-            AXES, ["dike.depth"], "hides other pixels in each cell",
-        ),
-    ],
-)  # fmt: skip
-def test_what_least_squares_cannot_refine_is_told(changes, axes, outputs, said):
-    source = assemble.generated_of(document(**changes), assemble.BUILT_IN)
-    with pytest.raises(QexpError, match=said):
-        Refinement(source, axes, {**source.fixed, **FIXED}, outputs)
+@pytest.mark.parametrize("axis", [("heading", -20, 200), ("incidence", 20, 50), ("x_res", 0.8, 1.2)])
+def test_where_the_geometry_is_an_axis_every_cell_is_seen_by_its_own(axis):
+    axes = [MatrixAxis("dike.depth", 2, 4, 3), MatrixAxis(*axis, 2)]
+    values, found = refined(document(fixed={"noise": 0.0, "dike.strike": 40.0}), axes, ("dike.depth",))
+    np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-4)
+
+
+PATCHES = {"type": "decorrelation", "parameters": {"share": 0.3, "patch_size": 3}}
+ATMOSPHERE = {"type": "exponential", "parameters": {"range": 2.5, "sill": 1e-8, "nugget": 1e-9}}
+HIDDEN = [ATMOSPHERE, {"type": "offset", "parameters": {"standard_deviation": 3e-4}}, PATCHES]
+
+
+def samples_of(source: GeneratedDataset, depths: list[float]) -> dict[str, torch.Tensor]:
+    fixed = {**source.fixed, **FIXED, "dike.strike": 40.0}
+    return source.holding(fixed).observe({"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3))
+
+
+def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
+    source = assemble.generated_of(document("two tracks", noise_model=HIDDEN), assemble.BUILT_IN)
+    refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
+    samples = samples_of(source, [2.0, 3.0])
+    places = []
+    for (height, width), size in (((8, 8), 1e3), ((10, 9), 800.0)):
+        rows, columns = np.mgrid[:height, :width]
+        places.append(np.stack([columns.ravel(), rows.ravel()], axis=1) * size)
+    cells = list(refinement.alike(samples, {}))
+    assert sorted(int(of) for own, _, _ in cells for of in own) == [0, 1]
+    for own, known, _ in cells:
+        squares = 0.0
+        for end, at in zip(("", "_1"), places, strict=True):
+            seen = samples[f"mask{end}"][own[0]].numpy().ravel() > 0
+            assert 0 < seen.sum() < len(seen)
+            distance = np.linalg.norm(at[seen][:, None] - at[seen], axis=-1)
+            covariance = 1e-8 * np.exp(-distance / 2.5e3) + 1e-9 * np.eye(seen.sum()) + 3e-4**2
+            shown = samples[f"displacement{end}"][own[0]].double().numpy().ravel()[seen]
+            squares += shown @ np.linalg.solve(covariance, shown)
+        problem = refinement.problem(refinement.data(samples)[own], known, refinement.seen(samples)[own[0]])
+        assert float(problem.weighted.square().sum()) == pytest.approx(squares, rel=1e-9)
+
+
+def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_estimate():
+    source = assemble.generated_of(document("two tracks", noise_model=HIDDEN), assemble.BUILT_IN)
+    refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
+    depths = [2.0, 2.5, 3.0]
+    samples = samples_of(source, depths)
+    samples["mask"][1:] = samples["mask_1"][2] = 0.0
+    found = refinement(samples, {}, {"dike.depth": np.full(3, 2.4)})["dike.depth"]
+    np.testing.assert_allclose(found[:2], depths[:2], rtol=0.05)
+    assert np.isnan(found[2])
+    for end in ("", "_1"):
+        samples[f"displacement{end}"] += 7.0 * (samples[f"mask{end}"] == 0)
+    np.testing.assert_array_equal(refinement(samples, {}, {"dike.depth": np.full(3, 2.4)})["dike.depth"], found)
+
+
+def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
+    described = document(noise_model={"type": "exponential", "parameters": {"range": 2.0}}, fixed={"dike.strike": 40.0})
+    axes = [MatrixAxis("noise", 1e-5, 3e-5, 5), MatrixAxis("dike.depth", 2, 4, 2)]
+    source = assemble.generated_of(described, assemble.BUILT_IN)
+    refinement = Refinement(source, axes, {**source.fixed, **FIXED}, ["dike.depth"])
+    weights = {id(refinement.problem(torch.zeros(1, 64), {**refinement._held, "noise": level}).weighting)
+               for level in axes[0].centres}  # fmt: skip
+    assert len(weights) == 1
+
+
+def test_what_is_no_parameter_of_a_source_cannot_be_refined():
+    source = assemble.generated_of(document(), assemble.BUILT_IN)
+    with pytest.raises(QexpError, match="noise is no parameter of a source"):
+        Refinement(source, AXES, {**source.fixed, **FIXED}, ["dike.depth", "noise"])
 
 
 def test_the_command_prints_and_keeps_both_estimates(root):

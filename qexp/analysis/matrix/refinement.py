@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,36 +12,51 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.analysis.matrix.axes import MatrixAxis
-from qexp.datasets.generated import GeneratedDataset
+from qexp.analysis.matrix.weights import NOISE, Seen, Weights
+from qexp.datasets.generated import GeneratedDataset, mask_of
 from qexp.datasets.generators import DeformationImages
-from qexp.datasets.noises.correlated import WhiteNoise
-from qexp.datasets.views import GNSS
+from qexp.datasets.views import GNSS, SIZED
 from qexp.errors import QexpError, some
 from qexp.estimation.coordinates import Coordinates, Parameter
 from qexp.estimation.deformation import Deformation
 from qexp.estimation.parameters import searches
 from qexp.estimation.problem import Problem
-from qexp.estimation.weighting import MOST_CORRELATED, Block, Weighting
 from qexp.quantities import base_name, quantity
 
 Array = NDArray[np.float64]
 
-QUIET = 1e-4
-"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
 DEEPER, TIMES = 1.25, 12
 """Factor by which, and how often, the depths of a start are increased that would break the surface."""
-NOISE = "noise"
+KEPT_SCENES = 256
+"""Geometries whose stations and directions are kept: more than the cells of one axis."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What cells of the same geometry share.
+
+    stations    (number, 2)  east, north of each number that is fitted [m]
+    direction   (number, 3)  along which it is measured
+    elevation   (number,)    [m], or None
+    parameters  those of the sources with their bounds, which depend on the extent of the stations
+    """
+
+    stations: Tensor
+    direction: Tensor
+    elevation: Tensor | None
+    parameters: Sequence[Parameter]
 
 
 class Refinement:
     """Estimates of a network, refined by least squares with weights from the full covariance of the dataset's noise.
 
-    Parameters of sources that are not among the outputs have their true values.
+    Cells of the same geometry, noise and hidden pixels are solved together. Parameters of sources that are not among
+    the outputs have their true values.
 
     source   the dataset of the matrix
     held     variable → value of those that are no axes
     outputs  the estimated variables
-    Raises QexpError unless all outputs are parameters of sources, and geometry and hidden pixels the same in all cells.
+    Raises QexpError unless all outputs are parameters of sources.
     """
 
     def __init__(
@@ -50,63 +65,88 @@ class Refinement:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
             raise QexpError("--refine: the dataset's generator says nothing of its sources; leave it out")
-        self._source, self._outputs, self._generator = source, list(outputs), generator
-        self._sources = generator.sources
-        self._columns = [name for one in self._sources for name in one.columns]
-        self._images = generator.images(source.variables)
+        self._source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
+        self._columns = [name for one in generator.sources for name in one.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(f"--refine: {some(others)} is no parameter of a source; leave --refine out")
-        on_axes = [one.variable for one in grid]
-        if others := [name for name in on_axes if name not in (*self._columns, NOISE)]:
-            raise QexpError(f"--refine: the geometry must be the same in all cells, but {some(others)} is an axis")
-        if hidden := [name for name in self._images if source.noise.hides(name)]:
-            raise QexpError(f"--refine: the noise of {some(hidden)} hides other pixels in each cell; leave it out")
-        self._given = [name for name in on_axes if name not in outputs]
+        given = [one.variable for one in grid if one.variable not in outputs]
+        self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
         self._held = {name: value * self._unit(name) for name, value in held.items()}
-        geometry = {name: torch.tensor([value], dtype=torch.float64) for name, value in self._held.items()}
-        self._layouts = {name: source.layout(name, geometry) for name in self._images}
+        self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
+        self._images = generator.images(source.variables)
         self._shown = {name: self._pixels(name) for name in self._images}
-        self._seen = torch.cat(list(self._shown.values()))
-        parts = [self._stations(name, geometry) for name in self._images]
-        stations, direction, elevation = (torch.cat(of)[self._seen] for of in zip(*parts, strict=True))
-        heights = elevation if bool((elevation != 0).any()) else None
-        self._model = Deformation(self._sources, stations, direction, heights)
-        self._parameters = self._bounded(stations.numpy(), grid)
-        self._weighting = cache(self._weights)
+        self._numbers = torch.cat(list(self._shown.values()))
+        self._weights = Weights(source, {name: shown.numpy() for name, shown in self._shown.items()})
+        self._scenes = lru_cache(KEPT_SCENES)(self._scene)
 
     def __call__(
         self, samples: Mapping[str, Tensor], values: Mapping[str, Array], estimates: Mapping[str, Array]
     ) -> dict[str, Array]:
-        """Refined estimates, output → (cell,).
+        """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are unknowns.
 
         samples    the observations of some cells, as the dataset makes them
         values     axis → true values, (cell,)
         estimates  output → the network's estimates, (cell,)
         """
         data = self.data(samples)
-        made = {name: np.array(of, dtype=np.float64) for name, of in estimates.items()}
-        given = np.stack([values[name] for name in self._given], axis=1) if self._given else np.zeros((len(data), 0))
-        for row in np.unique(given, axis=0):
-            cells = np.flatnonzero((given == row).all(axis=1))
-            known = {name: value * self._unit(name) for name, value in zip(self._given, row.tolist(), strict=True)}
-            refined = self._refined(data[cells], {**self._held, **known}, {n: of[cells] for n, of in made.items()})
-            for name, of in refined.items():
-                made[name][cells] = of
+        made = {name: np.full(len(data), np.nan) for name in estimates}
+        for cells, known, seen in self.alike(samples, values):
+            if seen.sum() < len(self._outputs):
+                continue
+            problem = self.problem(data[cells], known, seen)
+            found = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
+            refined = problem.coordinates.values(found.coordinates)
+            for column, name in enumerate(self._columns):
+                if name in made:
+                    made[name][cells] = (refined[:, column] / self._unit(name)).numpy()
         return made
+
+    def alike(
+        self, samples: Mapping[str, Tensor], values: Mapping[str, Array]
+    ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Seen]]:
+        """Cells that share all but the estimated parameters: their numbers, what they share, and what is seen of them.
+
+        samples, values  as for a call
+        Yields (cell,), variable → value in SI units, and (number,) of the numbers of `data`.
+        """
+        seen = self.seen(samples)
+        given = np.stack([values[name] for name in self._given], axis=1) if self._given else np.zeros((len(seen), 0))
+        groups: dict[tuple[tuple[float, ...], bytes], list[int]] = {}
+        for cell, (row, mask) in enumerate(zip(given.tolist(), np.packbits(seen, axis=1), strict=True)):
+            groups.setdefault((tuple(row), mask.tobytes()), []).append(cell)
+        for (row, _), cells in sorted(groups.items()):
+            known = {name: value * self._unit(name) for name, value in zip(self._given, row, strict=True)}
+            yield np.array(cells), {**self._held, **known}, seen[cells[0]]
 
     def data(self, samples: Mapping[str, Tensor]) -> Tensor:
         """The numbers of samples that are fitted, (sample, number) [m]."""
-        return torch.cat([samples[name].flatten(1) for name in self._images], dim=1).cpu().double()[:, self._seen]
+        return torch.cat([samples[name].flatten(1) for name in self._images], dim=1).cpu().double()[:, self._numbers]
 
-    def problem(self, data: Tensor, known: Mapping[str, float] | None = None) -> Problem:
+    def seen(self, samples: Mapping[str, Tensor]) -> Seen:
+        """Which of the numbers that are fitted each sample shows, (sample, number)."""
+        parts = []
+        for name in self._images:
+            image, mask = samples[name], samples.get(mask_of(name))
+            everywhere = torch.ones(image.shape, dtype=torch.bool)
+            parts.append((everywhere if mask is None else (mask.cpu() > 0).expand(image.shape)).flatten(1))
+        seen: Seen = torch.cat(parts, dim=1)[:, self._numbers].numpy()
+        return seen
+
+    def problem(self, data: Tensor, known: Mapping[str, float] | None = None, seen: Seen | None = None) -> Problem:
         """The least-squares problems of samples.
 
         data   (sample, number), see `data`
         known  variable → value in SI units, which the samples share, of those that are not estimated
+        seen   (number,), False for pixels that are hidden in all of these samples; None if there are none
         """
         known = self._held if known is None else known
         fixed = {name: known[name] for name in self._columns if name not in self._outputs}
-        return Problem(self._model, self._weighting(known.get(NOISE, 0.0)), data, Coordinates(self._parameters, fixed))
+        scene = self._scenes(tuple(known[name] for name in self._geometry))
+        seen = np.ones(data.shape[1], dtype=np.bool_) if seen is None else seen
+        where = torch.from_numpy(seen)
+        heights = None if scene.elevation is None else scene.elevation[where]
+        model = Deformation(self._generator.sources, scene.stations[where], scene.direction[where], heights)
+        return Problem(model, self._weights(known, seen), data[:, where], Coordinates(scene.parameters, fixed))
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.
@@ -114,45 +154,45 @@ class Refinement:
         Sources that would break the surface start deeper.
         """
         start = problem.data.new_empty(len(problem.data), len(self._columns))
-        for column, one in enumerate(self._parameters):
+        for column, one in enumerate(problem.coordinates.parameters):
             if one.name in problem.coordinates.fixed:
                 start[:, column] = problem.coordinates.fixed[one.name]
             else:
                 own = torch.from_numpy(estimates[one.name] * self._unit(one.name)).nan_to_num()
                 start[:, column] = own.clamp(one.low, one.high)
-        return self._possible(start, problem.coordinates.fixed)
+        return self._possible(start, problem)
 
-    def _refined(
-        self, data: Tensor, known: Mapping[str, float], estimates: Mapping[str, Array]
-    ) -> dict[str, NDArray[np.float64]]:
-        problem = self.problem(data, known)
-        minima = problem.minimum(self.starts(problem, estimates))
-        found = problem.coordinates.values(minima.coordinates)
-        return {
-            one.name: (found[:, column] / self._unit(one.name)).numpy()
-            for column, one in enumerate(self._parameters)
-            if one.name not in problem.coordinates.fixed
-        }
-
-    def _possible(self, start: Tensor, fixed: Mapping[str, float]) -> Tensor:
+    def _possible(self, start: Tensor, problem: Problem) -> Tensor:
+        fixed = problem.coordinates.fixed
         depths = [index for index, name in enumerate(self._columns) if base_name(name) == "depth" and name not in fixed]
         for _ in range(TIMES):
-            wrong = ~self._model.possible(start)
+            wrong = ~problem.model.possible(start)
             if not wrong.any():
                 break
             start[wrong[:, None] & torch.isin(torch.arange(start.shape[1]), torch.tensor(depths))] *= DEEPER
         return start
 
-    def _bounded(self, stations: Array, grid: Sequence[MatrixAxis]) -> list[Parameter]:
+    def _scene(self, values: tuple[float, ...]) -> Scene:
+        """The scene of the values of the geometry's variables, in SI units."""
+        geometry = {
+            name: torch.tensor([value], dtype=torch.float64) for name, value in zip(self._geometry, values, strict=True)
+        }
+        parts = [self._stations(name, geometry) for name in self._images]
+        stations, direction, elevation = (torch.cat(of)[self._numbers] for of in zip(*parts, strict=True))
+        heights = elevation if bool((elevation != 0).any()) else None
+        return Scene(stations, direction, heights, self._bounded(stations.numpy()))
+
+    def _bounded(self, stations: Array) -> list[Parameter]:
         """The parameters with their bounds, which are wider than usual where an axis is."""
-        usual = [one.parameter for one in searches(self._sources, stations, self._source.quantities, {})]
+        sources, quantities = self._generator.sources, self._source.quantities
+        usual = [one.parameter for one in searches(sources, stations, quantities, {})]
         wider = {}
         for one in usual:
-            for axis in (axis for axis in grid if axis.variable == one.name):
+            for axis in (axis for axis in self._grid if axis.variable == one.name):
                 ends = [float(axis.centres[index]) * self._unit(one.name) for index in (0, -1)]
                 if ends[0] < one.low or ends[1] > one.high:
                     wider[one.name] = (min(one.low, ends[0] / 2), max(one.high, 2 * ends[1]))
-        return [one.parameter for one in searches(self._sources, stations, self._source.quantities, wider)]
+        return [one.parameter for one in searches(sources, stations, quantities, wider)]
 
     def _pixels(self, image: str) -> Tensor:
         """Whether there are data, for each number of an image."""
@@ -165,38 +205,13 @@ class Refinement:
 
     def _stations(self, image: str, geometry: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and (number,)."""
-        positions, view = self._layouts[image].positions()[0], self._source.view(image)
+        positions, view = self._source.layout(image, geometry).positions()[0], self._source.view(image)
         heights = torch.zeros(len(positions)) if view.elevation is None else view.elevation.flatten()
         if view.measures != GNSS:
             direction = self._generator.direction(image, geometry)
             return positions, direction.expand(len(positions), -1), heights.double()
         axes = torch.eye(3, dtype=torch.float64).repeat_interleave(len(positions), dim=0)
         return positions.repeat(3, 1), axes, heights.double().repeat(3)
-
-    def _weights(self, level: float) -> Weighting:
-        """Weights for a value of the dataset's `noise` [m]."""
-        return Weighting([self._block(name, seen.numpy(), level) for name, seen in self._shown.items()])
-
-    def _block(self, image: str, seen: NDArray[np.bool_], level: float) -> Block:
-        count, view = int(seen.sum()), self._source.view(image)
-        error, correlated = np.full(count, QUIET), None
-        if view.measures == GNSS:
-            error = error if view.errors is None else view.errors.T.flatten().double().numpy()[seen]
-        else:
-            added = [one.noise for one in self._source.noise.on(image) if level or not one.noise.of_unit_variance]
-            white = [one for one in added if isinstance(one, WhiteNoise)]
-            if added and len(white) == len(added):
-                amplitudes = [level if one.of_unit_variance else one.deviation for one in white]
-                error = np.full(count, math.hypot(*amplitudes))
-            elif added:
-                if len(seen) > MOST_CORRELATED:
-                    raise QexpError(
-                        f"--refine: {image} has {len(seen):,} pixels with correlated noise; their full covariance is "
-                        f"used up to {MOST_CORRELATED:,}: take smaller images, or white noise"
-                    )
-                whole = self._source.noise.covariance(image, self._layouts[image], level).numpy()
-                correlated, error = whole[np.ix_(seen, seen)], np.zeros(count)
-        return Block(image, error, correlated, np.zeros((count, 0)))
 
     def _unit(self, name: str) -> float:
         """The SI factor of a variable."""

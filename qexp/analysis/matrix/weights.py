@@ -1,0 +1,107 @@
+"""Weights by the covariance of a dataset's noise, between the pixels that a sample shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.noises.correlated import WhiteNoise
+from qexp.datasets.noises.noise import Noise
+from qexp.datasets.views import GNSS, SIZED
+from qexp.errors import QexpError
+from qexp.estimation.weighting import MOST_CORRELATED, Block, Weighting
+from qexp.quantities import base_name
+
+QUIET = 1e-4
+"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
+MOST_KEPT = 1_000_000_000
+"""Bytes of factored covariances that are kept, because other cells may have the same."""
+NOISE = "noise"
+
+Seen = NDArray[np.bool_]
+
+
+class Weights:
+    """The weights of samples of a dataset; those that were used last are kept.
+
+    shown  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
+    Raises QexpError for an image whose full covariance would be too large.
+    """
+
+    def __init__(self, source: GeneratedDataset, shown: Mapping[str, Seen]) -> None:
+        self._source, self._shown = source, dict(shown)
+        self._sizes = [name for name in source.variables if base_name(name) in SIZED]
+        added = {image: self._added(image, 1.0) for image in shown}
+        self._proportional = all(of and all(one.of_unit_variance for one in of) for of in added.values())
+        correlated = [image for image, of in added.items() if not all(isinstance(one, WhiteNoise) for one in of)]
+        for image in correlated:
+            if len(shown[image]) > MOST_CORRELATED:
+                raise QexpError(
+                    f"--refine: {image} has {len(shown[image]):,} pixels with correlated noise; their full covariance "
+                    f"is used up to {MOST_CORRELATED:,}: take smaller images, or white noise"
+                )
+        size = sum(8 * len(shown[image]) ** 2 for image in correlated)
+        kept = MOST_KEPT // max(size, 1) or 1
+        self._kept = lru_cache(min(kept, 1024))(self._weighting)
+        self._covariances = lru_cache(min(kept, 1024) * max(len(correlated), 1))(self._covariance)
+
+    def __call__(self, known: Mapping[str, float], seen: Seen) -> Weighting:
+        """The weights of samples.
+
+        known  variable → value in SI units
+        seen   (number,), which of the numbers that are shown the samples have
+        """
+        level = known.get(NOISE, 0.0)
+        if level and self._proportional:
+            level = 1.0  # the minimum is the same for every level, and so the factors can be
+        return self._kept(tuple(known[name] for name in self._sizes), level, seen.tobytes())
+
+    def _weighting(self, sizes: tuple[float, ...], level: float, seen: bytes) -> Weighting:
+        blocks, start = [], 0
+        for image, shown in self._shown.items():
+            numbers = int(shown.sum())
+            of_image = np.frombuffer(seen, dtype=np.bool_)[start : start + numbers]
+            start += numbers
+            if of_image.any():
+                blocks.append(self._block(image, sizes, level, of_image))
+        return Weighting(blocks)
+
+    def _block(self, image: str, sizes: tuple[float, ...], level: float, seen: Seen) -> Block:
+        count, view = int(seen.sum()), self._source.view(image)
+        error, correlated = np.full(count, QUIET), None
+        added = self._added(image, level)
+        white = [one for one in added if isinstance(one, WhiteNoise)]
+        if view.measures == GNSS:
+            if view.errors is not None:
+                error = view.errors.T.flatten().double().numpy()[self._shown[image]][seen]
+        elif added and len(white) == len(added):
+            amplitudes = [level if one.of_unit_variance else one.deviation for one in white]
+            error = np.full(count, math.hypot(*amplitudes))
+        elif added:
+            between = self._covariances(image, sizes, level)
+            where = np.flatnonzero(seen)
+            correlated, error = between.numpy()[np.ix_(where, where)], np.zeros(count)
+        return Block(image, error, correlated, np.zeros((count, 0)))
+
+    def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
+        """Between all numbers of an image that are shown, (number, number) [m²]."""
+        geometry = {
+            name: torch.tensor([size], dtype=torch.float64) for name, size in zip(self._sizes, sizes, strict=True)
+        }
+        whole = self._source.noise.covariance(image, self._source.layout(image, geometry), level)
+        where = torch.from_numpy(np.flatnonzero(self._shown[image]))
+        return whole if len(where) == len(whole) else whole[where][:, where]
+
+    def _added(self, image: str, level: float) -> list[Noise]:
+        """What is added to an image; nothing to stations, which have errors of their own."""
+        if self._source.view(image).measures == GNSS:
+            return []
+        of_image = [one.noise for one in self._source.noise.on(image) if not one.noise.hides]
+        return [one for one in of_image if level or not one.of_unit_variance]
