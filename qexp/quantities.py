@@ -138,6 +138,12 @@ def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities
     return in_degrees(quantities) if dataset.get(ANGLES) == DEGREES else quantities
 
 
+def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:
+    """The quantities with those of some variables repeating after a period, in their unit; variable → period."""
+    repeating = {name: replace(quantity(name, quantities), period=period) for name, period in periods.items()}
+    return {**quantities, **repeating} if repeating else quantities
+
+
 def in_degrees(quantities: Quantities) -> Quantities:
     """The quantities with all angles in degrees."""
     return {name: _in_degrees(of) if of.unit == RADIAN else of for name, of in quantities.items()}

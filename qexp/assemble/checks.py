@@ -13,6 +13,7 @@ import torch
 from qexp.assemble import memory
 from qexp.assemble.kinds import Dataset, Kind, kind_of
 from qexp.assemble.networks import network_of
+from qexp.assemble.transforms import built_transforms, of_several_numbers
 from qexp.did_you_mean import suggestion
 from qexp.errors import DatasetError, Problem
 from qexp.models.network import BranchError, Network, layers_above
@@ -200,17 +201,23 @@ def _in_whole(
         elif name not in model["outputs"]:
             fitting = False
             yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
+    transforms, _ = built_transforms(document, tables)
+    yield from of_several_numbers(document, transforms, kind.several_numbers)
     if fitting:
         network = network_of(model, model["inputs"], document["outputs"], tables)
         for index, name in enumerate(document["outputs"]):
-            if network.shapes[name] != shapes[name]:
-                yield (
-                    ("outputs", index),
-                    (
-                        f"the model makes {written(network.shapes[name])} for '{name}', but its values are "
-                        f"{written(shapes[name])}; end the branch with that shape"
-                    ),
-                )
+            if name in document.get("transforms", {}) and name not in transforms:
+                continue  # its transform cannot be built, which is reported
+            numbers = transforms[name].numbers if name in transforms else 1
+            wanted = (numbers * shapes[name][0], *shapes[name][1:])
+            if network.shapes[name] != wanted:
+                why = f"its values are {written(wanted)}; end the branch with that shape"
+                if numbers > 1:
+                    why = (
+                        f"its transform makes {numbers} numbers of each value, {written(wanted)}; give it a branch of "
+                        "its own that ends with that shape"
+                    )
+                yield ("outputs", index), f"the model makes {written(network.shapes[name])} for '{name}', but {why}"
     yield from kind.findings(document, dataset, tables, network, available)
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):

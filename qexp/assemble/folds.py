@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.assemble.networks import model_of, transforms_of
+from qexp.assemble.networks import model_of
 from qexp.assemble.objects import recipe_of
 from qexp.assemble.specs import candidates
+from qexp.assemble.transforms import transforms_of
 from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms.transform import Transform

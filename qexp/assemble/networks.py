@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from qexp.assemble.transforms import transforms_of
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import DamagedError
 from qexp.limits import limits_of
@@ -17,7 +18,7 @@ from qexp.models.modules.matched_filters import MatchedFilters
 from qexp.models.network import Branch, Network, Operation, initialise
 from qexp.models.shapes import Shape, from_spec, written
 from qexp.seeds import Seeds
-from qexp.tables import Table, Tables, built
+from qexp.tables import Table, Tables
 from qexp.training import checkpoint
 
 Document = dict[str, Any]
@@ -59,27 +60,24 @@ def model_of(spec: Document, tables: Tables) -> Inversion:
     return Inversion(network, transforms_of(spec, tables), limits_of(spec))
 
 
-def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
-    """Variable → its transform, not fitted yet."""
-    return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
-
-
 def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Inversion:
     """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong to it."""
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
     checkpoint.load(model, weights, file)
     for name, transform in model.transforms.items():
+        assert isinstance(transform, Transform)
         shape = model.network.inputs.get(name) or model.network.shapes[name]
-        if not _keeps(transform, shape):  # fitted values may have any number of channels
+        if not _makes(transform, shape):  # fitted values may have any number of channels
             raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
     return model.eval()
 
 
-def _keeps(transform: torch.nn.Module, shape: Shape) -> bool:
-    """Whether values of a shape keep that shape when they are transformed."""
+def _makes(transform: Transform, shape: Shape) -> bool:
+    """Whether transformed values have a shape."""
+    before = (shape[0] // transform.numbers, *shape[1:])
     try:
-        return tuple(transform(torch.ones(1, *shape)).shape[1:]) == tuple(shape)
+        return tuple(transform(torch.ones(1, *before)).shape[1:]) == tuple(shape)
     except RuntimeError:
         return False
 

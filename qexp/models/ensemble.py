@@ -44,15 +44,15 @@ class Ensemble:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
 
         The mean is taken of transformed values, as the losses are: of logarithms where a logarithm is learned; it lies
-        within the output's limits. The standard deviation is that of the estimates before they are limited; NaN if
-        there is only one network.
+        within the output's limits. The standard deviation is that of the estimates before they are limited, of an
+        angle by the shorter way round; NaN if there is only one network.
         """
         made: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in self._batches(samples):
             each = [model(batch) for model in self.models]
             for name, parts in made.items():
                 values = torch.stack([one[name] for one in each])
-                parts.append((mean(self.models[0], name, values), spread(values)))
+                parts.append((mean(self.models[0], name, values), spread(self.models[0], name, values)))
         return {
             name: (torch.cat([middle for middle, _ in parts]), torch.cat([apart for _, apart in parts]))
             for name, parts in made.items()
@@ -84,10 +84,15 @@ def _mean(model: Inversion, output: str, values: Tensor) -> Tensor:
     return transform.inverse(seen.mean(dim=0))
 
 
-def spread(values: Tensor) -> Tensor:
-    """The sample standard deviation over the first dimension; NaN if its length is 1."""
+def spread(model: Inversion, output: str, values: Tensor) -> Tensor:
+    """The sample standard deviation over the first dimension, of estimates as in `mean`; NaN if its length is 1.
+
+    Values that repeat are moved by whole periods to within half a period of their mean.
+    """
     if len(values) == 1:
         return torch.full_like(values[0], torch.nan)
+    if (period := model.periods.get(output)) is not None:
+        values = values - period * ((values - _mean(model, output, values)) / period).round()
     # torch.std over a first dimension takes several times as long as the sums.
     return ((values - values.mean(dim=0)).square_().sum(dim=0) / (len(values) - 1)).sqrt_()
 

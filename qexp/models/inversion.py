@@ -56,6 +56,12 @@ class Inversion(nn.Module):
         self.transforms = OfVariables(transforms)
         self.limits = dict(limits or {})
 
+    @property
+    def periods(self) -> dict[str, float]:
+        """Output → the period after which its values repeat, in its own unit, where its transform has one."""
+        transforms = [(name, one) for name, one in self.transforms.items() if name in self.network.outputs]
+        return {name: one.period for name, one in transforms if isinstance(one, Transform) and one.period is not None}
+
     def transformed(self, name: str, values: Tensor) -> Tensor:
         """Transformed values of an input or output, as the network sees them."""
         return self.transforms[name](values) if name in self.transforms else values

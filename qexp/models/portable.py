@@ -172,9 +172,9 @@ class MeanAndSpread(nn.Module):
         self.model = [model]
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        each = [group(samples) for group in self.groups]
+        model, each = self.model[0], [group(samples) for group in self.groups]
         made = {}
-        for name in self.model[0].network.outputs:
+        for name in model.network.outputs:
             values = torch.cat([one[name] for one in each])
-            made[name], made[spread_of(name)] = mean(self.model[0], name, values), spread(values)
+            made[name], made[spread_of(name)] = mean(model, name, values), spread(model, name, values)
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -146,11 +147,16 @@ def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(p
 def test_what_the_network_was_not_trained_on_is_said(place):
     loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
     made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
-    assert any("greatest value of displacement is beyond that of all training samples" in one for one in made.remarks)
-    assert made.network["outside"]
+    outside = [one for one in made.network["outside"] if "lies outside of the network's training data" in one]
+    assert [one.partition(" lies ")[0] for one in outside] == [one.name for one in loud.tracks]
+    for one in outside:
+        numbers = re.fullmatch(r".*greatest value (\S+) m \(in training (\S+) to (\S+) m\), standard deviation .*", one)
+        value, low, high = map(float, numbers.groups())
+        assert low < high < value
+        assert one in made.remarks
     assert made.parameters["delta_volume"].value == pytest.approx(300, rel=0.1)
     quiet = qexp.invert(observed(), run="chamber_0", workspace=place, refine=True)
-    assert not any("training samples" in one for one in quiet.remarks)
+    assert not any("training data" in one for one in quiet.remarks)
 
 
 def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):

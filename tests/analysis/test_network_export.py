@@ -267,14 +267,18 @@ class OtherwiseWhenWide(nn.Module):
 def test_every_transform_is_inside_a_physical_network(said, tmp_path):
     inputs = {f"x_{name}": (3,) for name in TRANSFORMS}
     outputs = [f"y_{name}" for name in TRANSFORMS]
-    operations = {name: Operation(lambda shape: nn.Linear(shape[0], 3)) for name in TRANSFORMS}
+    transforms = {f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example) for name in TRANSFORMS for side in "xy"}
+    operations = {
+        name: Operation(lambda shape, numbers=transforms[f"y_{name}"].numbers: nn.Linear(shape[0], 3 * numbers))
+        for name in TRANSFORMS
+    }
     branches = [Branch((f"x_{name}",), (f"y_{name}",), (name,)) for name in TRANSFORMS]
     network = Network(inputs, outputs, operations, branches)
     initialise(network, Seeds(1))
     positive = np.exp(numbers(40, 3) / 3)
-    transforms = {f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example) for name in TRANSFORMS for side in "xy"}
     for variable, transform in list(transforms.items()):
-        if variable in outputs and transform.needs_own:  # which `y`, being no input, does not have
+        of_inputs_alone, of_outputs_alone = transform.needs_own, transform.numbers > 1
+        if of_outputs_alone if variable in inputs else of_inputs_alone:
             del transforms[variable]
         else:
             transform.fit(torch.from_numpy(positive))

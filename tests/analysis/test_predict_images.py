@@ -19,7 +19,7 @@ from rasterio.transform import from_origin
 
 import qexp as package
 from qexp.analysis.prediction.images.estimates import ImageModel, predict_images, targets
-from qexp.analysis.prediction.images.ranges import InputRanges, ranges_over, statistics
+from qexp.analysis.prediction.images.ranges import SEEN, InputRanges, Statistic, ranges_over, statistics
 from qexp.analysis.prediction.images.source import ImageLayout
 from qexp.errors import NotFoundError, QexpError
 from tests.conftest import Specs, call, shared_folder
@@ -299,9 +299,9 @@ def test_what_a_mask_hides_does_not_count():
     for name, values in of_rest.items():
         np.testing.assert_allclose(hidden[name], values)
         assert plain[name].shape == (COUNT,)
-    np.testing.assert_allclose(hidden["share of seen pixels in mask"], 1 - 1 / HEIGHT)
+    np.testing.assert_allclose(hidden[Statistic("displacement", SEEN)], 1 - 1 / HEIGHT)
     nothing = statistics({"displacement": images[:1], "mask": 0 * mask[:1]})
-    assert np.isnan(nothing["standard deviation of displacement"]).all()
+    assert np.isnan(nothing[Statistic("displacement", "standard deviation")]).all()
 
 
 # What is wrong

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qexp.datasets.transforms import Chain
+from qexp.datasets.transforms.angle import Angle
 from qexp.datasets.transforms.elementwise import Anscombe, Asinh, Log, Log1p, Scale
 from qexp.datasets.transforms.fitted import MinMax, Standardize
 from qexp.datasets.transforms.transform import Transform
@@ -213,3 +214,41 @@ def test_one_deviation_for_all_channels_leaves_them_as_different_as_they_were():
     assert made.var(0).mean().item() == pytest.approx(1, rel=1e-4)
     assert (made[:, 1].std() / made[:, 0].std()).item() == pytest.approx(numbers[:, 1].std() / numbers[:, 0].std())
     torch.testing.assert_close(transform.inverse(made), numbers, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("period", [360.0, 180.0, 2 * math.pi, 24.0])
+@pytest.mark.parametrize("shape", [(50, 1), (50, 3), (6, 2, 5, 7)])
+def test_an_angle_is_two_numbers_of_each_value_from_which_it_comes_back_between_zero_and_its_period(period, shape):
+    numbers = (values(*shape) * period).double()
+    learned = Angle(period)(numbers)
+    assert learned.shape == (shape[0], 2 * shape[1], *shape[2:])
+    back = Angle(period).inverse(learned)
+    assert ((back >= 0) & (back < period)).all()
+    turns = (back - numbers) / period
+    torch.testing.assert_close(turns, turns.round(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(Angle(period).inverse(0.01 * learned), back)
+
+
+def test_angles_on_both_sides_of_north_are_neighbours_and_opposite_lines_are_the_same():
+    west, east, south = Angle(360.0)(torch.tensor([[359.0], [1.0], [180.0]], dtype=torch.float64))
+    assert torch.dist(west, east).item() == pytest.approx(2 * math.sin(math.radians(1)))
+    assert torch.dist(west, south).item() > 1.99
+    one, opposite = Angle(180.0)(torch.tensor([[37.0], [217.0]], dtype=torch.float64))
+    torch.testing.assert_close(one, opposite)
+
+
+def test_an_angle_a_rounding_error_below_zero_is_zero_and_one_that_is_not_a_number_stays_so():
+    back = Angle(360.0).inverse(torch.tensor([[1.0, -1e-12], [math.nan, 1.0]])).flatten()
+    assert back[0].item() == 0.0
+    assert back[1].isnan()
+
+
+def test_an_angle_in_a_chain_comes_first():
+    angle = {"type": "angle", "parameters": {"period": 360}}
+    chain = Chain([angle, "standardize"])
+    numbers = values(50, 1) * 100
+    chain.fit(numbers)
+    assert (chain.numbers, chain.period, chain(numbers).shape) == (2, 360, (50, 2))
+    torch.testing.assert_close(chain.inverse(chain(numbers)), numbers.remainder(360), atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match="must come first"):
+        Chain(["standardize", angle])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from qexp.datasets.transforms.angle import Angle
 from qexp.datasets.transforms.elementwise import Log
 from qexp.datasets.transforms.fitted import Standardize
 from qexp.models.ensemble import CACHED, Ensemble, batch_for
@@ -61,3 +62,23 @@ def test_one_network_has_no_spread():
 @pytest.mark.parametrize(("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED, 64)])
 def test_the_wider_the_network_the_smaller_its_batches(width, batch):
     assert batch_for(network(0, width)) == batch
+
+
+def pointing(strike):
+    """A network whose estimate is always one direction [degrees]."""
+    head = Operation(lambda shape: MODULES["denses"].build(shape, filters=[2], bias=True))
+    made = Network({"seen": (4,)}, ["strike"], {"head": head}, [Branch(("seen",), ("strike",), ("head",))])
+    initialise(made, Seeds(0))
+    weight, bias = made.parameters()
+    with torch.no_grad():
+        weight.zero_()
+        bias.copy_(Angle(360.0)(torch.tensor([[strike]]))[0])
+    return Inversion(made, {"strike": Angle(360.0)})
+
+
+def test_the_mean_of_angles_lies_between_them_and_their_spread_is_by_the_shorter_way_round():
+    together = Ensemble([pointing(strike) for strike in (354.0, 357.0, 1.0, 4.0, 5.0)])
+    mean, spread = together.mean_and_spread({"seen": SEEN[:3]})["strike"]
+    around = torch.tensor([-6.0, -3.0, 1.0, 4.0, 5.0])
+    torch.testing.assert_close(mean, around.mean().expand(3, 1), atol=0.02, rtol=0)
+    torch.testing.assert_close(spread, around.std().expand(3, 1), atol=1e-3, rtol=0)

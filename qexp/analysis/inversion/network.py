@@ -16,14 +16,16 @@ from qexp.analysis.inversion.images import filled, image_of, peak_of, without_ed
 from qexp.analysis.inversion.views import SeenView, tracks_of, typical, views_of
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.model import image_model
+from qexp.analysis.prediction.images.ranges import SEEN, statistics
 from qexp.datasets.generated import GeneratedDataset, mask_of
 from qexp.datasets.generators.deformation import DeformationImages, Source
 from qexp.datasets.noises.linear import LinearNoise
 from qexp.errors import QexpError
 from qexp.estimation.parameters import AMPLITUDES
+from qexp.metrics.periodic import nearest
 from qexp.observations.observation import Observation, Track
 from qexp.observations.reading import angles_of
-from qexp.quantities import base_name, quantity
+from qexp.quantities import Quantities, base_name, quantity, with_periods
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
 
@@ -58,8 +60,24 @@ class _Network:
     name: str
     model: ImageModel
     dataset: GeneratedDataset
+    quantities: Quantities
+    """Those of the dataset, with the periods of what the network learns as angles."""
     sources: Sequence[Source]
     views: Sequence[SeenView]
+
+    def trained(self, name: str, value: float) -> tuple[float, float, float] | None:
+        """An estimate, and the EDGES of its training distribution; None for a variable that did not vary.
+
+        One that repeats is moved by whole periods to within half a period of their middle, and has no edges where
+        the training data have it in all directions.
+        """
+        if name not in self.dataset.distributions or name not in self.dataset.test:
+            return None
+        low, high = map(float, self.dataset.distributions[name].quantile(EDGES))
+        period = quantity(name, self.quantities).period
+        if period is not None and high - low >= (EDGES[1] - EDGES[0]) * period * (1 - 1e-6):
+            return value, -math.inf, math.inf
+        return float(nearest(value, (low + high) / 2, period)), low, high
 
 
 def network_estimate(
@@ -80,7 +98,7 @@ def network_estimate(
         inputs, made, remarks = _at(network, tracks, at)
     units = Units(network.dataset.quantities, at)
     values, start, missing = _start(network, made)
-    outside = [*_beyond(network, made), *_unlike(network.model, inputs)]
+    outside = [*_beyond(network, made), *_unlike(network.model, inputs, tracks)]
     said = [*remarks, *missing, *outside]
     document = {
         "run": network.name,
@@ -104,7 +122,8 @@ def _opened(directory: RunDirectory, device: str) -> _Network:
         )
     model = image_model(directory, device)
     views = views_of(dataset, list(model.layout.inputs))
-    return _Network(directory.name, model, dataset, dataset.generator.sources, views)
+    quantities = with_periods(dataset.quantities, model.periods)
+    return _Network(directory.name, model, dataset, quantities, dataset.generator.sources, views)
 
 
 def _at(
@@ -181,19 +200,18 @@ def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, floa
 
 def _likely(network: _Network, name: str, value: float) -> float:
     """The value, moved between the EDGES of its training distribution: beyond, a network's estimate means little."""
-    if name not in network.dataset.test or base_name(name) in AMPLITUDES:
+    if base_name(name) in AMPLITUDES or (trained := network.trained(name, value)) is None:
         return value
-    low, high = network.dataset.distributions[name].quantile(EDGES)
-    return float(np.clip(value, low, high))
+    return float(np.clip(*trained))
 
 
 def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
     """Remarks on estimates at the edge of the distributions of the training data, or beyond it."""
     said = []
-    for name, value in made.items():
-        if name not in network.dataset.distributions or name not in network.dataset.test:
+    for name, estimate in made.items():
+        if (trained := network.trained(name, estimate)) is None:
             continue
-        low, high = network.dataset.distributions[name].quantile(EDGES)
+        value, low, high = trained
         if not low <= value <= high:
             unit = network.model.outputs[name]
             said.append(
@@ -203,7 +221,18 @@ def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
     return said
 
 
-def _unlike(model: ImageModel, inputs: Mapping[str, Array]) -> list[str]:
-    """Remarks on statistics of the images that no training sample had."""
-    beyond = [name for name, outside in model.ranges().outside(inputs).items() if outside[0]]
-    return [f"{name} is beyond that of all training samples of the network" for name in beyond]
+def _unlike(model: ImageModel, inputs: Mapping[str, Array], tracks: Mapping[str, Track]) -> list[str]:
+    """A sentence for each input with statistics that no training sample had: these numbers, and the training's."""
+    ranges, values = model.ranges(), statistics(inputs)
+    beyond: dict[str, list[str]] = {}
+    for one, outside in ranges.outside(inputs).items():
+        if outside[0]:
+            unit = "" if one.kind == SEEN else f" {model.layout.units[one.input]}".rstrip()
+            low, high = ranges.of[one]
+            number = f"{values[one][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
+            beyond.setdefault(one.input, []).append(f"{one.kind} {number}".strip())
+    return [
+        f"{tracks[name].name if name in tracks else name} lies outside of the network's training data: "
+        + ", ".join(numbers)
+        for name, numbers in beyond.items()
+    ]

@@ -18,7 +18,7 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.models.shapes import written
-from qexp.quantities import quantity
+from qexp.quantities import quantity, with_periods
 from qexp.runs.figures import draw_matrix, drawn_at_once
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.runs.record.names import now, require_name
@@ -80,7 +80,8 @@ def matrix(
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
         estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device, refinement)
     left_out = _left_out(estimates, source, grid, held)
-    table = matrix_table(estimates, grid, held, repeats, directory, name, seed, source.quantities)
+    quantities = with_periods(source.quantities, model.periods)
+    table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities)
 
     folder = directory.matrices / name
     files.make_folder(folder)

@@ -12,7 +12,7 @@ from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_training_mean
 from qexp.assemble.noise import in_layouts, in_noise, noise_of
-from qexp.assemble.transforms import built_transforms
+from qexp.assemble.transforms import built_transforms, in_periods
 from qexp.assemble.views import pinned, views_of
 from qexp.datasets import intervals
 from qexp.datasets.distributions import Distribution
@@ -65,6 +65,7 @@ def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) 
 
 class GeneratedKind(Kind[GeneratedDataset]):
     makes = "makes"
+    several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
         generator, fixed = _generator(document, tables, views_of(document, workspace)), fixed_values(document)
@@ -297,6 +298,8 @@ def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables
             low, high = dataset.distributions[name].support()
         else:
             low, high = -math.inf, math.inf
+        if name in document["outputs"]:
+            yield from in_periods(name, transform, quantity(name, dataset.quantities), (low, high))
         trouble = transform.domain_error(low, high)
         if trouble:
             yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"

@@ -55,6 +55,8 @@ class Kind(ABC, Generic[D]):
     """Whether a run can start from the weights of another run."""
     several_networks: bool = False
     """Whether several networks are trained, or several chunks of a file estimated, at a time, with one thread each."""
+    several_numbers: bool = False
+    """Whether outputs may have transforms that make several numbers of each value."""
     whole: ClassVar[Mapping[str, str]] = {}
     """Key of an experience for the number of training samples → its value for all of them."""
 

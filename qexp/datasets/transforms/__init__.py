@@ -5,11 +5,13 @@ The table, and the chain, which builds its steps from it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from qexp.datasets.transforms.angle import Angle
 from qexp.datasets.transforms.elementwise import Anscombe, Asinh, Log, Log1p, Scale
 from qexp.datasets.transforms.fitted import MinMax, Standardize
 from qexp.datasets.transforms.transform import Transform
@@ -28,6 +30,10 @@ class Chain(Transform):
         super().__init__()
         self.steps = nn.ModuleList([_named(one) for one in of])
         self.needs_own = any(step.needs_own for step in self._transforms())
+        self.numbers = math.prod(step.numbers for step in self._transforms())
+        self.period = next((step.period for step in self._transforms()), None)
+        if any(step.numbers > 1 for step in self._transforms()[1:]):
+            raise ValueError("a transform that makes several numbers of each value, as 'angle' does, must come first")
 
     def fit(self, values: Tensor) -> None:
         for step in self._transforms():
@@ -152,6 +158,21 @@ TRANSFORMS: dict[str, Entry] = {
         },
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},
+    ),
+    "angle": Entry(
+        build=Angle,
+        parameters={
+            "properties": {
+                "period": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "difference after which values mean the same, in the variable's unit: "
+                    "360 for degrees, 180 for lines without a direction",
+                }
+            }
+        },
+        help="Cosine and sine of a value that repeats, such as a strike: two numbers; for outputs.",
+        example={"type": "angle", "parameters": {"period": 360}},
     ),
     "minmax": Entry(
         build=MinMax,

@@ -16,11 +16,20 @@ class Transform(nn.Module):
     needs_own: bool = False
     """Whether the inverse needs `own`, so that an output with this transform must also be an input."""
 
+    numbers: int = 1
+    """How many numbers a network learns for each value; an output's channels are that many times those of its values.
+    """
+    period: float | None = None
+    """The difference after which values mean the same, in the variable's unit, if the transform knows one."""
+
     def fit(self, values: Tensor) -> None:
         """Fit to training values, (sample, ...); most transforms have nothing to fit. Raises ValueError."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values in the variable's unit, (batch, ...) → transformed values in the same shape."""
+        """Values in the variable's unit, (batch, ...) → transformed values in the same shape.
+
+        With several `numbers` for each value there are that many times as many channels.
+        """
         return values
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from qexp import files
 from qexp.estimates import PERIOD, estimate_of
 from qexp.limits import NO_LIMITS
 from qexp.models.inversion import Inversion
-from qexp.quantities import Quantities, quantity
+from qexp.quantities import Quantities, quantity, with_periods
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
@@ -31,6 +31,7 @@ def write(directory: RunDirectory, model: Inversion, test: Mapping[str, Tensor],
     """Write the samples' true values and estimates."""
     import xarray
 
+    quantities = with_periods(quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
     variables = {}
     for name, values in test.items():

@@ -16,7 +16,7 @@ from qexp.analysis.prediction import reuse
 from qexp.analysis.prediction.carried import new_names
 from qexp.analysis.prediction.chunk import require_chunk
 from qexp.analysis.prediction.images.opening import SUFFIXES, variables_in
-from qexp.analysis.prediction.images.ranges import InputRanges
+from qexp.analysis.prediction.images.ranges import InputRanges, Statistic
 from qexp.analysis.prediction.images.source import NAME, ImageLayout, ImagePiece, ImageSource
 from qexp.analysis.prediction.progress import OnProgress, no_progress
 from qexp.analysis.prediction.read_ahead import read_ahead
@@ -57,6 +57,8 @@ class ImageModel:
     """Returns the range of the inputs in the training data, which takes a moment."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Output → limits of its estimates, if it has some."""
+    periods: Mapping[str, float] = field(default_factory=dict)
+    """Output → the period after which its values repeat, in its unit, where its transform has one."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution."""
 
@@ -264,7 +266,7 @@ def _type(values: NDArray[Any]) -> pa.DataType:
 def _table(
     piece: ImagePiece,
     estimates: Array,
-    outside: Mapping[str, NDArray[np.bool_]],
+    outside: Mapping[Statistic, NDArray[np.bool_]],
     schema: pa.Schema,
     carried: Mapping[str, str],
 ) -> pa.Table:
@@ -295,14 +297,14 @@ class _Tally:
         self._at_limits = dict.fromkeys(model.limits, 0)
         """Output with limits → number of estimates that lie at them."""
 
-    def add(self, piece: ImagePiece, estimates: Array, outside: Mapping[str, NDArray[np.bool_]]) -> None:
+    def add(self, piece: ImagePiece, estimates: Array, outside: Mapping[Statistic, NDArray[np.bool_]]) -> None:
         self.images += len(piece.names)
         self._missing_pixels += int(piece.missing.sum())
         missing = np.flatnonzero(piece.empty)
         self._missing += [piece.names[index] for index in missing[: max(NAMED - len(self._missing), 0)]]
         self.missing_count += len(missing)
-        for name, beyond in outside.items():
-            self._outside_in[name] = self._outside_in.get(name, 0) + int(beyond.sum())
+        for one, beyond in outside.items():
+            self._outside_in[str(one)] = self._outside_in.get(str(one), 0) + int(beyond.sum())
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
         for name, values in zip(self._model.outputs, estimates.T, strict=True):
             if name in self._at_limits:

@@ -52,6 +52,7 @@ def image_model(directory: RunDirectory, device: str = "auto") -> ImageModel:
         estimate=estimate,
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         limits=limits_of(spec),
+        periods=model.periods,
         origin={"run": directory.name, "digest": record.digest, "caution": record.caution},
     )
 

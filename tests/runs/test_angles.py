@@ -1,0 +1,175 @@
+"""Networks that learn an angle across its period: small images of a dike that opens, its strike in all directions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp
+from qexp import assemble
+from qexp.errors import SpecError
+from qexp.estimates import PERIOD
+from qexp.metrics.periodic import nearest
+from qexp.observations.observation import Observation, Track
+from qexp.runs.record.trust import tables_of
+from qexp.seeds import Seeds
+from qexp.training.loop import Trainer
+from tests.conftest import call, shared_folder
+
+DATASET = {
+    "type": "generated",
+    "generation_type": "okada",
+    "angles": "degrees",
+    "size": [12, 12],
+    "fixed": {
+        **{"azimuth": 0.0, "incidence": 0.0, "x_res": 0.7, "y_res": 0.7, "x": 0.0, "y": 0.0, "noise": 0.001},
+        **{"depth": 2.0, "length": 2.0, "width": 1.0, "dip": 45.0, "strike_slip": 0.0, "dip_slip": 0.0, "opening": 1.0},
+    },
+    "varyings": {"strike": [[0.0, 0.05], [0.5, 0.55], [0.95, 1.0]]},
+    "distributions": {"strike": {"type": "uniform", "parameters": {"a": 0, "b": 360}}},
+}
+MODEL = {
+    "inputs": {"displacement": {"size": [12, 12, 1]}},
+    "outputs": ["strike"],
+    "operations": {
+        "halve": {"module": "average_pooling", "parameters": {"pool_size": 2}},
+        "dense": {"module": "denses", "parameters": {"filters": [24, 2]}},
+    },
+    "branches": [{"x_name": "displacement", "y_name": "strike", "operations": ["halve", "dense"]}],
+}
+ANGLE = {"type": "angle", "parameters": {"period": 360}}
+EXPERIENCE = {
+    "model": "dike",
+    "dataset": "dike",
+    "inputs": ["displacement"],
+    "outputs": ["strike"],
+    "split": [0.7, 0.3],
+    "sizes": [384, 32, 200],
+    "epochs": 12,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 0.005,
+    "losses": {"strike": "mse"},
+    "transforms": {"displacement": {"type": "scale", "parameters": {"typical": 0.05}}, "strike": ANGLE},
+}
+
+
+@shared_folder
+def dikes(root: Path) -> None:
+    """A workspace with the specs above, and one trained run."""
+    for folder, document in (("datasets", DATASET), ("models", MODEL), ("experiences", EXPERIENCE)):
+        (root / "specs" / folder).mkdir(parents=True)
+        (root / "specs" / folder / "dike.json").write_text(json.dumps(document))
+    qexp.run("dike", seed=0, device="cpu", workspace=root)
+
+
+@pytest.fixture
+def run(dikes: Path) -> Any:
+    return qexp.open_run("dike_0", workspace=dikes)
+
+
+def test_strikes_on_both_sides_of_north_are_estimated_as_well_as_those_around_south(run):
+    with xarray.open_dataset(run.path / "results/test_predictions.nc") as table:
+        truth, estimate = table["strike"].values, table["strike_estimate"].values
+        assert table["strike_estimate"].attrs[PERIOD] == 360
+    assert ((estimate >= 0) & (estimate < 360)).all()
+    error = np.abs(nearest(estimate, truth, 360) - truth)
+    for part in (truth < 18, (truth > 170) & (truth < 200), truth > 342):
+        assert part.sum() > 20
+        assert error[part].mean() < 5  # by chance it is 90
+    assert run.record["results"]["test"]["strike"]["mae"] == pytest.approx(error.mean(), rel=1e-4)
+
+
+def test_predictions_of_the_stored_run_are_those_of_its_evaluation_and_lie_within_a_turn(run, dikes):
+    samples = qexp.samples("dike", "test", count=40, workspace=dikes)
+    made = run.predict(displacement=samples["displacement"].values)["strike"]
+    assert ((made >= 0) & (made < 360)).all()
+    truth = samples["strike"].values
+    assert np.abs(nearest(made, truth, 360) - truth).mean() < 5
+
+
+def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_cell(dikes):
+    said = call("matrix", "--run", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes)
+    assert said.code == 0, said.stderr
+    with xarray.open_dataset(dikes / "runs/dike_0/matrices/dike/matrix.nc") as table:
+        assert np.abs(table["strike_error"].values).max() < 15
+        np.testing.assert_allclose(table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6)
+
+
+def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, dikes, tmp_path):
+    spec, tables, seeds = run.spec, tables_of(run.directory), Seeds(0)
+    dataset = assemble.dataset_of(spec["dataset"], tables)
+
+    def trainer() -> Trainer:
+        model, cpu = assemble.initial_model(spec, tables, seeds), torch.device("cpu")
+        data = assemble.data_of(spec, dataset, tables, seeds, cpu)
+        return Trainer(model, data, assemble.recipe_of(spec, tables), seeds, cpu, tmp_path)
+
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: None
+
+    asked = iter([False] * 20 + [True])
+    assert not trainer().run(Silent(), lambda: next(asked))
+    again = trainer()
+    assert again.resume() == 1
+    assert again.run(Silent(), lambda: False)
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (tmp_path / name).read_bytes() == (run.path / "checkpoints" / name).read_bytes()
+
+
+def problem_of(dikes: Path, **overrides: Any) -> str:
+    changes = {name.replace("__", "."): value for name, value in overrides.items()}
+    with pytest.raises(SpecError) as refused:
+        qexp.run("dike", seed=1, name="refused", device="cpu", workspace=dikes, overrides=changes)
+    assert not (dikes / "runs/refused").exists()
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"transforms__strike": "angle"}, 'repeats after 360 °; set "period" to 360.0, or to 180.0'),
+        ({"transforms__displacement": "angle"}, "which only outputs can have"),
+        ({"model__operations__dense__parameters__filters": [24, 1]}, "makes 2 numbers of each value, [2]; give it a"),
+    ],
+)
+def test_an_angle_that_does_not_fit_is_refused(dikes, overrides, words):
+    assert words in problem_of(dikes, **overrides)
+
+
+def test_a_quantity_that_is_not_known_to_repeat_lies_within_one_period(dikes):
+    vary = {
+        "dataset": {
+            **DATASET,
+            "fixed": {**{name: value for name, value in DATASET["fixed"].items() if name != "dip"}, "strike": 0.0},
+            "varyings": {"dip": [[0.4, 0.6]]},
+            "distributions": {"dip": {"type": "uniform", "parameters": {"a": 10, "b": 80}}},
+        },
+        "model": {**MODEL, "outputs": ["dip"], "branches": [{**MODEL["branches"][0], "y_name": "dip"}]},
+        "outputs": ["dip"],
+        "losses": {"dip": "mse"},
+    }
+    said = problem_of(dikes, **vary, transforms={"dip": "angle"})
+    assert "values from 10 to 80 ° span more than one period of 6.283185307" in said
+
+
+def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was_trained(run, dikes):
+    spec, tables = run.spec, tables_of(run.directory)
+    source = assemble.dataset_of(spec["dataset"], tables)
+    image = source.observe({"strike": np.array([0.4])}, Seeds(0).torch("cpu", "seen"))["displacement"]
+    axis = (np.arange(12) - 6) * 700.0
+    x, y = (one.ravel() for one in np.meshgrid(axis, axis))
+    up = np.tile([0.0, 0.0, 1.0], (x.size, 1))
+    seen = Track(
+        "from above", "radar", x, y, image.double().numpy().ravel(), np.full(x.size, 0.001), up, np.ones(x.size, bool)
+    )
+    made = qexp.invert(Observation((seen,)), run="dike_0", workspace=dikes, centre=(0.0, 0.0))
+    assert np.abs(nearest(made.parameters["strike"].value, 0.4, 360) - 0.4) < 6
+    assert not any("strike" in one for one in made.network["outside"])
