@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qexp.datasets.transforms.transform import Transform
 from qexp.limits import NO_LIMITS, Limits
 from qexp.models.network import Network
+from qexp.models.tensor_names import module_name
 
 BATCH = 128
 """Samples estimated at a time, so that activations stay in the processor's cache."""
@@ -23,13 +24,13 @@ class OfVariables(nn.ModuleDict):
         self._names = list(modules)
 
     def __setitem__(self, variable: str, module: nn.Module) -> None:
-        super().__setitem__(variable.replace(".", ":"), module)
+        super().__setitem__(module_name(variable), module)
 
     def __getitem__(self, variable: str) -> nn.Module:
-        return super().__getitem__(variable.replace(".", ":"))
+        return super().__getitem__(module_name(variable))
 
     def __contains__(self, variable: str) -> bool:
-        return super().__contains__(variable.replace(".", ":"))
+        return super().__contains__(module_name(variable))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -429,6 +429,43 @@ def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     assert run.record["foreign_weights"]["rules"] == "mine"
 
 
+def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on(specs: Specs):
+    dotted = {"depth": "chamber.depth", "delta_volume": "chamber.delta_volume"}
+    dataset = {**SOUND["dataset"], "size": [4, 4], "sources": [{"type": "mogi", "name": "chamber"}]}
+    del dataset["generation_type"], dataset["matrix"]
+    dataset["fixed"] = {
+        {"x": "chamber.x", "y": "chamber.y"}.get(name, name): of for name, of in dataset["fixed"].items()
+    }
+    dataset |= {key: {dotted[name]: of for name, of in dataset[key].items()} for key in ("varyings", "distributions")}
+    specs.write("dataset", dataset)
+    model = {"inputs": {"displacement": {"size": [4, 4, 1]}}, "outputs": ["chamber.depth"]}
+    model |= {"operations": {"dense": {"module": "denses", "parameters": {"filters": [1]}}}}
+    branch = {"x_name": "displacement", "y_name": "chamber.depth", "operations": ["dense"]}
+    specs.write("model", {**model, "branches": [branch]})
+    depth = {"transforms": {"chamber.depth": "standardize"}, "losses": {"chamber.depth": "mae"}, "metrics": {}}
+    specs.write("experience", {**SOUND["experience"], "outputs": ["chamber.depth"], **depth})
+    weight = RANDOM.normal(size=(1, 16)).astype(np.float32)
+    numbers = {"weight": weight, "middle": np.float32([2.5]), "width": np.float32([0.5])}
+    save_file({name: torch.from_numpy(array) for name, array in numbers.items()}, "theirs.safetensors")
+    scaler = [
+        {"from": "middle", "variable": "chamber.depth", "to": "mean"},
+        {"from": "width", "variable": "chamber.depth", "to": "deviation"},
+    ]
+    rules = [{"from": "weight", "module": "denses", "to": "{last}.weight"}, *scaler]
+    Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": rules}))
+    save_file({name: torch.from_numpy(numbers[name]) for name in ("weight", "middle")}, "half.safetensors")
+    assert "although other numbers" in refused("half.safetensors", "--model", "sound", "--map", "mine.json")
+    run = imported("theirs.safetensors", "--model", "sound", "--map", "mine.json")
+    images = RANDOM.normal(size=(5, 4, 4)).astype(np.float32)
+    expected = 2.5 + 0.5 * images.reshape(5, 16) @ weight[0]
+    np.testing.assert_allclose(run.predict(displacement=images)["chamber.depth"], expected, rtol=1e-5)
+    assert run.record["foreign_weights"]["transforms"] == {"chamber.depth": "from the files"}
+    said = call("run", "sound", "--pretrain", "old", "--seed", "4", "--name", "grown", "--device", "cpu")
+    assert said.code == 0, said.stderr
+    grown = load_file(qexp.open_run("grown").directory.best_weights)
+    assert grown["transforms.chamber:depth.mean"].item() == 2.5
+
+
 def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: Path):
     names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     tensors = [{"from": f"(?P<operation>norm)/{there}", "to": here} for there, here in names.items()]

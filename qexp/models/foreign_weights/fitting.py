@@ -14,6 +14,7 @@ from qexp.models.foreign_weights.rules import PLACE, RANKED, Rule, Rules
 from qexp.models.foreign_weights.stored import Stored
 from qexp.models.inversion import Inversion
 from qexp.models.shapes import Shape
+from qexp.models.tensor_names import of_transform, transformed_by
 
 CLOSE = 1e-3
 """Largest difference of a tensor that must be equal to a constant of the network, which is computed in other ways."""
@@ -122,7 +123,7 @@ def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
     if rule.variable is not None:
         outputs = target.model.network.outputs
         variable = outputs[0] if rule.variable == "$output" and len(outputs) == 1 else rule.variable
-        return f"transforms.{variable}" if variable in target.model.transforms else None
+        return of_transform(variable) if variable in target.model.transforms else None
     named = match.groupdict().get("operation")
     operations = [
         name
@@ -165,7 +166,7 @@ def _number(match: re.Match[str]) -> int:
 def _check_shape(
     name: str, source: str, steps: Steps, shape: Shape, account: Account, target: Target, wanted: Mapping[str, Shape]
 ) -> None:
-    if name.startswith("transforms."):
+    if transformed_by(name) is not None:
         if name not in dict(target.model.named_buffers()):
             account.problems.append(f"left over: {source}, since the experience has no {name}")
         return
@@ -239,7 +240,7 @@ def values(account: Account, tensors: Mapping[str, Stored], target: Target) -> d
     made = {}
     for name, (source, steps) in account.taken.items():
         tensor = tensors[source].read()
-        if name.startswith("transforms."):
+        if transformed_by(name) is not None:
             made[name] = tensor.flatten().float()
         else:
             made[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()

@@ -16,6 +16,7 @@ from qexp.models.foreign_weights.fitting import Account, Target
 from qexp.models.foreign_weights.rules import Rules
 from qexp.models.foreign_weights.stored import Contents
 from qexp.models.inversion import Inversion
+from qexp.models.tensor_names import transformed_by
 from qexp.runs.foreign_weights.accounting import not_fitting
 from qexp.runs.foreign_weights.order import WeightsOrder
 from qexp.seeds import Seeds
@@ -43,7 +44,8 @@ def with_values(
         raise QexpError(not_fitting(order.file, account.rules, problems))
     origins = _fit_transforms(order, account.rules, values, model, experience, spec)
     state = model.state_dict() | {
-        name: _per_channel(name, one, model) if name.startswith("transforms.") else one for name, one in values.items()
+        name: _per_channel(name, one, model) if transformed_by(name) is not None else one
+        for name, one in values.items()
     }
     checkpoint.load(model, state, order.file)
     return model, origins
@@ -52,7 +54,7 @@ def with_values(
 def _incomplete_transforms(values: Mapping[str, Tensor], model: Inversion) -> Iterator[str]:
     """Problems of transforms some of whose numbers are in the files, but not all."""
     for variable in _given(values):
-        needed = {name for name, _ in model.named_buffers() if name.startswith(f"transforms.{variable}.")}
+        needed = {name for name, _ in model.named_buffers() if transformed_by(name) == variable}
         for name in sorted(needed - values.keys()):
             yield f"missing: {name}, although other numbers of this transform are given"
         shape = model.network.inputs.get(variable) or model.network.shapes[variable]
@@ -63,12 +65,13 @@ def _incomplete_transforms(values: Mapping[str, Tensor], model: Inversion) -> It
 
 def _given(values: Mapping[str, Tensor]) -> list[str]:
     """Variables whose fitted transforms are in the files."""
-    return list(dict.fromkeys(name.split(".")[1] for name in values if name.startswith("transforms.")))
+    return list(dict.fromkeys(one for name in values if (one := transformed_by(name)) is not None))
 
 
 def _per_channel(name: str, values: Tensor, model: Inversion) -> Tensor:
     """Fitted numbers in the shape in which transforms keep them, (1, channel, 1, ...)."""
-    variable = name.split(".")[1]
+    variable = transformed_by(name)
+    assert variable is not None
     shape = model.network.inputs.get(variable) or model.network.shapes[variable]
     return values.reshape(1, -1, *[1] * (len(shape) - 1))
 

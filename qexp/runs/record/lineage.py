@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qexp.errors import DamagedError, NotFoundError
+from qexp.models.tensor_names import of_transform
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.record import Ancestor, Fingerprint
 
@@ -62,7 +63,7 @@ def of_operations(tensors: Mapping[str, T], operations: Sequence[str] | None) ->
 
 def of_transforms(tensors: Mapping[str, T], variables: Sequence[str]) -> dict[str, T]:
     """The entries for the transforms of some variables, of a mapping by tensor name."""
-    return _beginning_with([f"transforms.{name}." for name in variables], tensors)
+    return _beginning_with([f"{of_transform(name)}." for name in variables], tensors)
 
 
 def _beginning_with(beginnings: Sequence[str], tensors: Mapping[str, T]) -> dict[str, T]:
