@@ -90,6 +90,15 @@ LookOption = Annotated[
     list[str] | None,
     typer.Option("--look", metavar="right|left", help="Side to which the satellite looks; right if left out."),
 ]
+NorthOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--north",
+        metavar="true|grid",
+        help="North to which lines of sight and components of stations refer in the file: true, or grid, that of its "
+        "projected coordinates; true if left out. They are turned to that of the observation. Once, or for each file.",
+    ),
+]
 NoiseOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -136,6 +145,7 @@ def observe(
     files: FilesArgument = None, to: ToOption = None, gnss: GnssOption = None, name: NameOption = None,
     columns: ColumnsOption = None, unit: UnitOption = None, error: ErrorOption = None, crs: CrsOption = None,
     incidence: IncidenceOption = None, heading: HeadingOption = None, look: LookOption = None,
+    north: NorthOption = None,
     phase: grid_options.PhaseOption = False, wavelength: grid_options.WavelengthOption = None,
     sensor: grid_options.SensorOption = None, direction: grid_options.DirectionOption = None,
     coherence: grid_options.CoherenceOption = None, least_coherence: grid_options.LeastCoherenceOption = None,
@@ -166,7 +176,7 @@ def observe(
         history=shlex.join(["qexp", *sys.argv[1:]]),
         columns=texts.columns(columns) if columns else None, unit=unit, error=error, crs=crs,
         incidence=texts.numbers_or_files("--incidence", incidence),
-        heading=texts.numbers_or_files("--heading", heading), look=look,
+        heading=texts.numbers_or_files("--heading", heading), look=look, north=north,
         phase=phase or None, wavelength=wavelength, sensor=sensor, direction=texts.files("--direction", direction, 3),
         coherence=coherence, least_coherence=least_coherence, dem=dem, band=band, variable=variable,
         epochs=epochs.split(",") if epochs else None, geometry=geometry, bounds=texts.numbers("--bounds", bounds),

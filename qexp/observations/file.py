@@ -75,7 +75,10 @@ def as_table(observation: Observation) -> xarray.Dataset:
     points["direction"] = (
         ("point", "component"),
         np.concatenate([track.direction for track in tracks]),
-        {"units": "1", "long_name": "unit vector from the ground toward the satellite, or a component of a station"},
+        {
+            "units": "1",
+            "long_name": "unit vector along x, y and up: from the ground to the satellite, or a station's component",
+        },
     )
     points["mask"] = (
         "point",

@@ -46,8 +46,8 @@ class Track:
     x, y          (point,)    position east and north in the observation's coordinate reference system [m]
     displacement  (point,)    along the direction, positive toward it [m]; not finite where it is not observed
     error         (point,)    standard deviation of the noise that is independent from point to point [m]
-    direction     (point, 3)  unit vector east, north, up: from the ground toward the satellite, or a component of a
-                              GNSS station
+    direction     (point, 3)  unit vector along x, along y and up: from the ground toward the satellite, or a component
+                              of a GNSS station
     observed      (point,)    whether the point counts
     elevation     (point,)    above the level from which depths count [m], or None
     noise                     the correlated part of the noise, or None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qexp.errors import QexpError
+from qexp.observations.north import convergence, turned
 from qexp.observations.observation import Array, Observation, Track
 from qexp.observations.reading import Reading
 
@@ -41,6 +42,8 @@ def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observa
     asked     the system to use; also that of coordinates whose file names none, which may be a geographic one
     Without it: the first file's, or for geographic coordinates the UTM zone of their centre. Files that name no system
     and none asked: plain metres.
+    Directions refer to true north in what was read, unless it says otherwise, and to the north of the grid in what is
+    returned, as x and y do.
     Raises QexpError.
     """
     given = None if asked is None else crs_of(asked)
@@ -54,8 +57,11 @@ def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observa
     moved: list[Track] = []
     for source, reading in readings.items():
         crs = own[source]
-        same = crs is None or target is None or crs.equals(target, ignore_axis_order=True)
-        moved += reading.tracks if same else _moved(source, reading.tracks, crs, target)
+        placed = _moved(source, reading.tracks, crs, target)
+        own_north = crs if reading.north == "grid" else None
+        moved += (
+            _along_grid(track, before, own_north, target) for track, before in zip(placed, reading.tracks, strict=True)
+        )
     return Observation(tuple(moved), None if target is None else target.to_wkt())
 
 
@@ -101,9 +107,24 @@ def utm_zone(tracks: Sequence[Track]) -> pyproj.CRS:
     return pyproj.CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
+def _along_grid(track: Track, before: Track, own: pyproj.CRS | None, target: pyproj.CRS | None) -> Track:
+    """A track whose directions refer to the north of the grid.
+
+    before  the track at its own x and y
+    own     the system to whose north the directions refer; None: to true north
+    """
+    if own is not None and target is not None and own.equals(target, ignore_axis_order=True):
+        return track
+    angle = convergence(target, track.x, track.y) - convergence(own, before.x, before.y)
+    return replace(track, direction=turned(track.direction, angle)) if angle.any() else track
+
+
 def _moved(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target: pyproj.CRS | None) -> Iterator[Track]:
     import pyproj
 
+    if crs is None or target is None or crs.equals(target, ignore_axis_order=True):
+        yield from tracks
+        return
     transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
     for track in tracks:
         x, y = (np.asarray(values, np.float64) for values in transformer.transform(track.x, track.y))
@@ -111,7 +132,7 @@ def _moved(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target:
         if lost.any():
             raise QexpError(
                 f"{source}: {lost.sum():,} points of '{track.name}' cannot be projected; are they in another system "
-                f"than '{crs.name if crs else ''}'?"
+                f"than '{crs.name}'?"
             )
         yield replace(track, x=x, y=y)
 

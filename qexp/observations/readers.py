@@ -28,17 +28,17 @@ class Reader:
 
 
 REDUCING = ("reduce", "smallest_cell", "largest_cell", "least_share")
-OF_TABLES = ("name", "crs", "columns", "unit", "error")
+OF_TABLES = ("name", "crs", "columns", "unit", "error", "north")
 OF_SIGHT = ("incidence", "heading", "look")
 OF_GRIDS = (
-    "name", "crs", "error", "unit", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence", "least_coherence",
-    "dem", "bounds", *REDUCING,
+    "name", "crs", "error", "unit", "north", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence",
+    "least_coherence", "dem", "bounds", *REDUCING,
 )  # fmt: skip
 
 
 def _read_again(path: Path, asked: Asked) -> Reading:
     observation = read_observation(path)
-    return Reading(observation.tracks, observation.crs)
+    return Reading(observation.tracks, observation.crs, north="grid")
 
 
 READERS: dict[str, Reader] = {

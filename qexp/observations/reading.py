@@ -29,6 +29,8 @@ class Asked:
     heading    direction of flight, clockwise from north [degrees], or a raster of it
     look       to which side of the flight the satellite looks: right or left
 
+    north      to which north lines of sight and components of stations refer: true or grid, that of the coordinates
+
     Of grids:
 
     phase            whether they hold unwrapped phase [radians]; a wavelength or sensor says so, too
@@ -59,6 +61,7 @@ class Asked:
     incidence: float | Path | None = None
     heading: float | Path | None = None
     look: str | None = None
+    north: str | None = None
     phase: bool | None = None
     wavelength: float | None = None
     sensor: str | None = None
@@ -108,6 +111,7 @@ class Reading:
     crs       of their x and y, as any text that pyproj takes; if it is geographic, x and y are longitude and
               latitude [degrees] still; None if the file does not say
     warnings  sentences about what the user should look at
+    north     to which north their directions refer: true or grid, that of x and y
     points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
     size      how many pixels were read where the track holds means of them
     """
@@ -115,6 +119,7 @@ class Reading:
     tracks: tuple[Track, ...]
     crs: str | None = None
     warnings: tuple[str, ...] = ()
+    north: str = "true"
     points: Callable[[], Track] | None = None
     size: int | None = None
 

@@ -180,7 +180,7 @@ FORMATS = [
 @pytest.mark.parametrize("written", FORMATS, ids=lambda one: one.__name__)
 def test_every_format_gives_the_same_observation(tmp_path, written):
     path, asked = written(tmp_path)
-    seen = package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, **asked})
+    seen = package.observe(path, tmp_path / "obs.nc", **{"error": 0.005, "north": "grid", **asked})
     (track,) = seen.observation.tracks
     order = np.lexsort([track.x, -track.y])
     for found, expected in ((track.x, X), (track.y, Y)):
@@ -334,7 +334,7 @@ def test_files_of_mintpy_say_what_is_missing(tmp_path):
     (tmp_path / "inputs" / "geometryGeo.h5").unlink()
     with pytest.raises(QexpError, match="name MintPy's with --geometry"):
         package.observe(velocity, **asked)
-    constant = package.observe(velocity, incidence=35).observation.tracks[0]  # the file has the heading
+    constant = package.observe(velocity, incidence=35, north="grid").observation.tracks[0]  # the file has the heading
     np.testing.assert_allclose(constant.direction[0], [-np.cos(np.radians(HEADING)) * np.sin(np.radians(35)),
         np.sin(np.radians(HEADING)) * np.sin(np.radians(35)), np.cos(np.radians(35))])  # fmt: skip
 

@@ -14,6 +14,7 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import write_observation
 from qexp.observations.noise import NoiseEstimate
+from qexp.observations.north import NORTHS
 from qexp.observations.observation import Observation, Track, require_sound
 from qexp.observations.overlap import require_overlap
 from qexp.observations.projection import in_one_system
@@ -22,7 +23,7 @@ from qexp.observations.reading import Asked, Reading
 from qexp.observations.reduction import reduced_points
 
 PER_FILE = (
-    "name", "error", "incidence", "heading", "look", "wavelength", "sensor", "direction", "coherence", "dem",
+    "name", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence", "dem",
     "geometry", "variable",
 )  # fmt: skip
 """What may be asked of each file: one value for all, or one for each in order."""
@@ -71,7 +72,10 @@ def observe(
     for path, reader, one in chosen:
         if str(path) in readings:
             raise QexpError(f"{path} is given twice")
-        readings[str(path)] = reader.read(path, one)
+        reading = reader.read(path, one)
+        if one.north is not None and "north" in reader.takes:
+            reading = replace(reading, north=_north(one.north))
+        readings[str(path)] = reading
     observation = in_one_system(readings, asked.get("crs"))
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -90,8 +94,16 @@ def observe(
     if figure is not None:
         files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
-    summaries = [summary_of(track, size) for track, size in zip(observation.tracks, sizes, strict=True)]
+    summaries = [
+        summary_of(track, size, observation.crs) for track, size in zip(observation.tracks, sizes, strict=True)
+    ]
     return Observed(observation, summaries, warnings, files, estimates)
+
+
+def _north(name: str) -> str:
+    if name not in NORTHS:
+        raise QexpError(f"--north {name}: directions refer to {' or '.join(NORTHS)} north")
+    return name
 
 
 def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:

@@ -136,7 +136,8 @@ def reading_of(scene: Scene, asked: Asked) -> Reading:
     crs, warnings = scene.field.layout.crs, scene.warnings(largest)
     if plan is None:
         return Reading((scene.whole(),), crs, warnings)
-    return Reading((reduced(scene, plan.placed(crs)),), crs, warnings, lambda: _some_points(scene), scene.window.size)
+    means, size = reduced(scene, plan.placed(crs)), scene.window.size
+    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size)
 
 
 def _some_points(scene: Scene) -> Track:
