@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.rows.geotiff import northwards, open_raster, read_bands
 from qexp.rows.values import TableError
 
 Array = NDArray[np.float64]
@@ -18,7 +19,8 @@ def read_grid(path: Path, size: tuple[int, int], name: str) -> Array:
 
     size  of the image, which the file must have
     name  of the variable in a NetCDF file with several
-    An array of numpy has its rows in this order; GeoTIFF and NetCDF files are turned to it by their coordinates.
+    An array of numpy has its rows in this order, and so has a NetCDF file without coordinates; with them, NetCDF and
+    GeoTIFF files are turned to it. The first row of a GeoTIFF without coordinates is the northern one.
     Raises TableError.
     """
     values = _read(path, GRIDS, name)
@@ -72,14 +74,9 @@ def _from_netcdf(path: Path, name: str) -> Array:
 
 
 def _from_geotiff(path: Path, name: str) -> Array:
-    import rasterio
-
-    try:
-        with rasterio.open(path) as opened:
-            values = opened.read(1, masked=True).astype(np.float64).filled(np.nan)
-            return np.flipud(values) if opened.transform.e <= 0 or opened.transform.is_identity else values
-    except rasterio.errors.RasterioError as error:
-        raise TableError(f"{path} cannot be read: {error}") from None
+    with open_raster(path) as opened:
+        values: Array = read_bands(opened, [1])[0]
+        return values[northwards(opened)]
 
 
 def _from_text(path: Path, name: str) -> Array:

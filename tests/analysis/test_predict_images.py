@@ -141,11 +141,11 @@ def test_every_format_gives_the_estimates_of_the_same_images(tmp_path, name):
     assert (made.images, made.outside, made.missing_count, made.remarks) == (COUNT, 0, 0, ["9 samples"])
 
 
-def test_a_tiff_without_coordinates_is_taken_as_it_is(tmp_path):
+def test_the_first_row_of_a_tiff_without_coordinates_is_the_northern_one(tmp_path):
     with rasterio.open(
         tmp_path / "a.tif", "w", driver="GTiff", count=COUNT, height=HEIGHT, width=WIDTH, dtype="float32"
     ) as file:
-        file.write(IMAGES)
+        file.write(IMAGES[:, ::-1])
     predict_images(tmp_path / "a.tif", tmp_path / "made.csv", model_of())
     np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-6)
 
@@ -354,7 +354,7 @@ WRONG: list[tuple[Callable[[Path], Path], str]] = [
     (lambda tmp: torn(tmp / "a.npy"), r"a\.npy cannot be read as npy: it ends too early"),
     (lambda tmp: broken(tmp / "a.npz"), r"a\.npz cannot be read as npz"),
     (lambda tmp: broken(tmp / "a.nc"), r"a\.nc cannot be read as NetCDF"),
-    (lambda tmp: broken(tmp / "a.tif"), r"a\.tif cannot be read as GeoTIFF"),
+    (lambda tmp: broken(tmp / "a.tif"), r"a\.tif cannot be read as a raster"),
     (lambda tmp: cut(tmp / "a.npz"), r"a\.npz cannot be read as npz: Bad CRC"),
     (lambda tmp: archive(tmp / "a.npz", dispalcement=IMAGES, mask=IMAGES), "has no variable 'displacement'; did"),
     (lambda tmp: netcdf(tmp / "a.nc", unit="rad"), "its unit is 'rad', but 'displacement' is in m;"),

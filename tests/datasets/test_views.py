@@ -181,9 +181,14 @@ def test_masks_of_files_with_coordinates_are_turned_to_rows_from_south_to_north(
     place = rasterio.transform.from_origin(0, 1000, 100, 100)
     with rasterio.open(root / "data/sea.tif", "w", **north_up, transform=place) as file:
         file.write(mask[::-1].astype("uint8"), 1)
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(root / "data/picture.tif", "w", **north_up) as file,
+    ):
+        file.write(mask[::-1].astype("uint8"), 1)
     falling = xarray.DataArray(mask[::-1], {"y": np.arange(8.0)[::-1], "x": np.arange(12.0)}, ["y", "x"], "mask")
     falling.to_netcdf(root / "data/sea.nc", engine="h5netcdf")
-    for name in ("sea.tif", "sea.nc"):
+    for name in ("sea.tif", "picture.tif", "sea.nc"):
         assert (seen(document(views=[{"mask": name}]), root)["mask"][0, 0].numpy() == mask).all()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from qexp.errors import QexpError
 from qexp.observations.grids.raster import Array, Layout, Raster, Window
+from qexp.rows.geotiff import is_placed, open_raster, read_bands
 
 
 def open_geotiff(path: Path, band: int | None = None) -> Raster:
@@ -22,45 +20,23 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
     """
     import rasterio
 
-    with _reading(path) as opened:
+    with open_raster(path) as opened:
         number = _band(opened, path, band)
-        transform = tuple(float(one) for one in opened.transform)[:6]
-        if opened.transform.is_identity:
+        if not is_placed(opened):
             raise QexpError(f"{path} does not say where its pixels lie (no geotransform); georeference it first")
+        transform = tuple(float(one) for one in opened.transform)[:6]
         crs = opened.crs.to_wkt() if opened.crs else None
         layout = Layout((opened.height, opened.width), transform, crs)  # type: ignore[arg-type]
         unit, named = opened.units[number - 1] or "", opened.count > 1
         gaps, kind = opened.nodatavals[number - 1] is not None, opened.dtypes[number - 1]
-        scale = float(opened.scales[number - 1]), float(opened.offsets[number - 1])
-        masked = rasterio.enums.MaskFlags.all_valid not in opened.mask_flag_enums[number - 1]
 
     def read(window: Window) -> Array:
-        cut = rasterio.windows.Window.from_slices(window[:2], window[2:])
-        with _reading(path) as opened:
-            try:
-                stored = opened.read(number, window=cut)
-                seen = opened.read_masks(number, window=cut) if masked else True
-            except rasterio.errors.RasterioError as error:
-                raise QexpError(f"{path} cannot be read: {error}") from None
-        values = stored.astype(np.float64)
-        if scale != (1.0, 0.0):
-            values = values * scale[0] + scale[1]
-        return np.where(seen, values, np.nan) if masked else values
+        part = rasterio.windows.Window.from_slices(window[:2], window[2:])
+        with open_raster(path) as opened:
+            values: Array = read_bands(opened, [number], part)[0]
+        return values
 
     return Raster(f"{path}, band {number}" if named else str(path), layout, unit, read, gaps, kind)
-
-
-def _reading(path: Path) -> Any:
-    import rasterio
-
-    if not path.is_file():
-        raise QexpError(f"{path}: there is no such file")
-    try:
-        with warnings.catch_warnings():  # that a file places no pixels is said as an error
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(path)
-    except rasterio.errors.RasterioError as error:
-        raise QexpError(f"{path} cannot be read as a raster: {error}") from None
 
 
 def _band(opened: Any, path: Path, band: int | None) -> int:

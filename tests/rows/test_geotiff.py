@@ -1,0 +1,86 @@
+"""The first row of a raster is the northern one, unless it says otherwise: for masks, images and observations."""
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio import Affine
+
+import qexp
+from qexp.analysis.prediction.images.geotiff import GeotiffImages
+from qexp.datasets.view_files import read_grid
+from qexp.rows.geotiff import open_raster, read_bands
+from qexp.rows.values import TableError
+
+NORTHWARDS = np.arange(12.0).reshape(3, 4) + 1
+"""Rows from south to north, columns from west to east."""
+PLACE = {"crs": "EPSG:32633", "x": 430e3, "y": 4520e3, "step": 100.0}
+SOUTH_UP = Affine(100, 0, 430e3, 0, 100, 4520e3)
+NORTH_UP = Affine(100, 0, 430e3, 0, -100, 4520e3 + 300)
+EAST_TO_WEST = Affine(-100, 0, 430e3 + 400, 0, -100, 4520e3 + 300)
+TURNED = Affine(100, 20, 430e3, 20, -100, 4520e3)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(values, transform=None, **more):
+        about = {"height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": values.dtype}
+        if transform is not None:
+            about |= {"transform": transform, "crs": "EPSG:32633"}
+        with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **about, **more) as file:
+            file.write(values, 1)
+        return tmp_path / "a.tif"
+
+    return write
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("transform", "stored"),
+    [
+        (None, NORTHWARDS[::-1]),
+        (NORTH_UP, NORTHWARDS[::-1]),
+        (SOUTH_UP, NORTHWARDS),
+        (EAST_TO_WEST, NORTHWARDS[::-1, ::-1]),
+    ],
+    ids=["without a place", "north up", "south up", "from east to west"],
+)
+def test_masks_images_and_observations_have_the_same_pixels_in_the_north(written, transform, stored):
+    path = written(np.ascontiguousarray(stored), transform)
+    np.testing.assert_array_equal(read_grid(path, (3, 4), "mask"), NORTHWARDS)
+    np.testing.assert_array_equal(GeotiffImages(path, "displacement").read("displacement", None)[0], NORTHWARDS)
+    if transform is not None:
+        (track,) = qexp.observe(path, error=0.01, incidence=30, heading=10).observation.tracks
+        column, row = ((values - first - 50) / 100 for values, first in ((track.x, 430e3), (track.y, 4520e3)))
+        np.testing.assert_allclose(
+            track.displacement, NORTHWARDS[np.rint(row).astype(int), np.rint(column).astype(int)]
+        )
+
+
+def test_rows_that_run_obliquely_are_refused_where_they_cannot_be_kept(written):
+    path = written(NORTHWARDS, TURNED)
+    for read in (lambda: read_grid(path, (3, 4), "mask"), lambda: GeotiffImages(path, "displacement")):
+        with pytest.raises(TableError, match="warp it to a north-up grid"):
+            read()
+    (track,) = qexp.observe(path, error=0.01, incidence=30, heading=10).observation.tracks
+    assert (track.x[0], track.y[0]) == (430e3 + 60, 4520e3 - 40)
+
+
+def test_whole_numbers_are_scaled_and_gaps_are_missing(written):
+    path = written(np.array([[10, -999], [30, 40]], np.int16), NORTH_UP, nodata=-999)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (0.5,), (1.0,)
+    expected = np.array([[16.0, 21.0], [6.0, np.nan]])
+    np.testing.assert_array_equal(read_grid(path, (2, 2), "elevation"), expected)
+    np.testing.assert_array_equal(GeotiffImages(path, "displacement").read("displacement", slice(0, 1))[0], expected)
+
+
+def test_what_is_no_raster_of_numbers_is_said(written, tmp_path):
+    path = written(np.ones((64, 64), np.complex64), NORTH_UP)
+    with pytest.raises(TableError, match=r"a\.tif holds complex64, not real numbers"):
+        open_raster(path)
+    whole = written(np.random.default_rng(0).random((64, 64)), NORTH_UP, compress="deflate").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(TableError, match=r"cut\.tif"), open_raster(tmp_path / "cut.tif") as opened:
+        read_bands(opened, [1])
+    with pytest.raises(TableError, match="there is no such file"):
+        open_raster(tmp_path / "absent.tif")
