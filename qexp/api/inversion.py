@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import xarray
 
     from qexp.analysis.export.network import Exported
+    from qexp.analysis.matrix.matrix import OnRefined
     from qexp.analysis.prediction.files import Prediction
     from qexp.analysis.prediction.job_array import Submitted
     from qexp.analysis.prediction.progress import OnProgress
@@ -34,6 +35,7 @@ def matrix(
     device: str = "auto",
     npy: bool = False,
     refine: bool = False,
+    on_refined: OnRefined | None = None,
     trust_code: bool = False,
     workspace: str | Path | None = None,
 ) -> xarray.Dataset:
@@ -43,6 +45,7 @@ def matrix(
     fixed       variable → value, of variables that vary and are no axis
     repeats     noise realisations per cell
     refine      also refine the estimates by least squares: `depth_refined` beside `depth_estimate`
+    on_refined  called while that goes on, with the number of cells that are refined, and of all
     trust_code  execute the code in `code/extensions.py` of an imported run
     returns     the matrix, which is also kept in the run: `Path(matrix.encoding["source"])`
     """
@@ -56,7 +59,7 @@ def matrix(
     grid = [checked(MatrixAxis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
     folder = make(
         directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy,
-        refine=refine,
+        refine=refine, on_refined=on_refined or (lambda done, cells: None),
     )  # fmt: skip
     return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
 

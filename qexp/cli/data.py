@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import typer
 from qexp import api
 from qexp.cli import completion, texts
 from qexp.cli.arguments import CheckedGroup, FormatsOption, StyleOption
+from qexp.cli.bar import bar
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
 from qexp.workspace import find
 
@@ -214,17 +213,5 @@ def xrf(
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda name, share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda name, share: bar.update(task, completed=share, description=name)
+    with bar(name) as show:
+        yield lambda name, share: show(share, f"{100 * share:3.0f} %", name)

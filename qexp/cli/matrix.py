@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,8 +15,12 @@ from qexp import api, files
 from qexp.analysis.comparison.rounding import number
 from qexp.cli import completion, texts
 from qexp.cli.arguments import DeviceOption, RunOption, TrustCodeOption
+from qexp.cli.bar import bar, on_a_terminal
 from qexp.cli.console import WorkspaceOption, message, print_table, result
 from qexp.workspace import find
+
+SOON = 10.0
+"""Seconds after which a command says how long it will take."""
 
 RefineOption = Annotated[
     bool,
@@ -56,25 +63,58 @@ def matrix(
 ) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
     grid, fixed = texts.axes(axes or []), texts.fixed(fix or [])
-    table = api.matrix(
-        run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, refine=refine,
-        trust_code=trust_code, workspace=workspace,
-    )  # fmt: skip
+    with _progress() as on_refined:
+        table = api.matrix(
+            run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, refine=refine,
+            on_refined=on_refined, trust_code=trust_code, workspace=workspace,
+        )  # fmt: skip
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
-    errors = {"mean |error|": record["mean_absolute_error"]}
-    if refine:
-        errors["refined"] = record["refined_mean_absolute_error"]
-    units = record["units"]
-    rows = [
-        [name, *(number(of[name]) for of in errors.values()), units[name]] for name in record["mean_absolute_error"]
-    ]
-    print_table(["output", *errors, "unit"], rows, right=list(errors))
+    _print_errors(record)
+    cells = math.prod(table.sizes[name] for name in record["axes"])
+    if record.get("not_refined"):
+        message(f"{record['not_refined']:,} of {cells:,} cells are not refined: they show fewer pixels than outputs")
     if record.get("left_out"):
-        cells = math.prod(table.sizes[name] for name in record["axes"])
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
     made = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(made) > 1 else "matrix:")
     for path in made:
         result(find(workspace).shown(path))
+
+
+def _print_errors(record: dict[str, Any]) -> None:
+    errors = [("mean |error|", "mean_absolute_error")]
+    if "refined_mean_absolute_error" in record:
+        errors += [
+            ("refined", "refined_mean_absolute_error"),
+            ("median |error|", "median_absolute_error"),
+            ("refined", "refined_median_absolute_error"),
+        ]
+    rows = [
+        [name, *(number(record[key][name]) for _, key in errors), record["units"][name]]
+        for name in record["mean_absolute_error"]
+    ]
+    columns = [words for words, _ in errors]
+    print_table(["output", *columns, "unit"], rows, right=columns)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Shows how many cells are refined: a bar on a terminal; elsewhere, once, how long it will take if that is long."""
+    said, first, began = on_a_terminal(), 0, 0.0
+    with bar("refining") as show:
+
+        def refined(done: int, cells: int) -> None:
+            nonlocal said, first, began
+            show(done / cells, f"{done:,} of {cells:,} cells")
+            if not first:
+                first, began = done, time.monotonic()
+            seconds = time.monotonic() - began
+            if not said and seconds > SOON and done < cells:
+                said = True
+                left = seconds / (done - first) * (cells - done)
+                how_long = "less than a minute" if left < 60 else f"about {left / 60:.0f} min"
+                message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
+
+        yield refined

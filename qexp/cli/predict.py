@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from qexp.cli.arguments import (
     RunOption,
     TrustCodeOption,
 )
+from qexp.cli.bar import bar
 from qexp.cli.console import WorkspaceOption, error, message, result, warning
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.runs.schedulers import LOCAL
@@ -122,17 +121,5 @@ def _print_outcome(one: Prediction | QexpError) -> None:
 
 @contextmanager
 def _bar(counted: str, path: Path) -> Iterator[Callable[[int, float], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda count, share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn(f"{{task.fields[count]:,}} {counted}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(path.name, total=1.0, count=0)
-        yield lambda count, share: bar.update(task, completed=share, count=count)
+    with bar(path.name) as show:
+        yield lambda count, share: show(share, f"{count:,} {counted}")

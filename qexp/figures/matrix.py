@@ -35,7 +35,7 @@ class Panels:
     estimate: Array
     error: Array
     relative_error: Array | None
-    """None for a quantity with a period, whose errors are not compared with its values."""
+    """None for a quantity with a period, whose errors are not compared with its values, and where no cell has one."""
     spread: Array | None = None
     refined_error: Array | None = None
     """Of the estimates refined by least squares."""
@@ -49,7 +49,7 @@ def matrix_panels(
     title: str,
     blank: str = "",
 ) -> Figure:
-    """A row per output: estimate, error, relative error, and the spread over noise and the refined error, if given.
+    """A row per output: estimate, error, refined error if given, on the same scale, relative error, spread over noise.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
@@ -89,16 +89,16 @@ def _draw_planes(
     shown: list[tuple[str, str, Array, str, float, float] | None] = [
         ("estimate", unit, panels.estimate, "viridis", low, high),
         ("error", unit, panels.error, "RdBu_r", -error_limit, error_limit),
-        None,
     ]
-    if panels.relative_error is not None:
+    if panels.refined_error is not None:
+        shown.append(("refined error", unit, panels.refined_error, "RdBu_r", -error_limit, error_limit))
+    if panels.relative_error is None:
+        shown.append(None)
+    else:
         percent = 100 * panels.relative_error
-        shown[-1] = ("relative error", "%", percent, "RdBu_r", -_limit(percent), _limit(percent))
+        shown.append(("relative error", "%", percent, "RdBu_r", -_limit(percent), _limit(percent)))
     if panels.spread is not None:
         shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, _limit(panels.spread)))
-    if panels.refined_error is not None:
-        limit = _limit(panels.refined_error)
-        shown.append(("refined error", unit, panels.refined_error, "RdBu_r", -limit, limit))
     for axis, one in zip(row, shown, strict=False):
         if one is None:
             axis.set_axis_off()
@@ -143,16 +143,14 @@ def _draw_lines(
 ) -> None:
     variable, centres, ends = axis_cells
     words, unit = in_words(name), units[name]
-    shown: list[tuple[str, Array | None]] = [
-        (f"estimated {label(name, unit)}", panels.estimate),
-        (f"error of {words}" + (f" ({unit})" if unit else ""), panels.error),
-        (f"relative error of {words} (%)", None if panels.relative_error is None else 100 * panels.relative_error),
-    ]
+    error = f"error of {words}" + (f" ({unit})" if unit else "")
+    shown: list[tuple[str, Array | None]] = [(f"estimated {label(name, unit)}", panels.estimate), (error, panels.error)]
+    if panels.refined_error is not None:
+        shown.append((f"refined {error}", panels.refined_error))
+    relative = None if panels.relative_error is None else 100 * panels.relative_error
+    shown.append((f"relative error of {words} (%)", relative))
     if panels.spread is not None:
         shown.append((f"standard deviation of {label(name, unit)}", panels.spread))
-    if panels.refined_error is not None:
-        refined = f"refined error of {words}" + (f" ({unit})" if unit else "")
-        shown.append((refined, panels.refined_error))
     for axis, (words_there, values) in zip(row, shown, strict=False):
         if values is None:
             axis.set_axis_off()
@@ -160,7 +158,7 @@ def _draw_lines(
         axis.plot(centres, values, color=COLOURS[0])
         if words_there.startswith("estimated") and variable == name:
             axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-        elif words_there.startswith(("error", "relative")):
+        elif words_there.startswith(("error", "refined", "relative")):
             axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         for left, right in held_out.get(variable, ()):
             axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
@@ -168,6 +166,10 @@ def _draw_lines(
         axis.set_xlabel(f"true {label(variable, units[variable])}")
         axis.set_ylabel(words_there)
         _tick_turns(axis.xaxis, units[variable])
+    if panels.refined_error is not None:
+        lowest, highest = zip(*(axis.get_ylim() for axis in row[1:3]), strict=True)
+        for axis in row[1:3]:
+            axis.set_ylim(min(lowest), max(highest))
 
 
 def _tick_turns(axis: Axis, unit: str) -> None:

@@ -16,6 +16,7 @@ from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.analysis.matrix.refinement import Refinement
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
+from qexp.runs.figures.matrices import matrix_of
 from tests.analysis.test_matrix_of_sources import DATASET, FIXED, root
 from tests.conftest import call
 
@@ -180,12 +181,13 @@ def test_the_command_prints_and_keeps_both_estimates(root):
     )
     assert code == 0, stderr
     head, *rows = stdout.splitlines()[:3]
-    assert head.split() == ["output", "mean", "|error|", "refined", "unit"]
+    assert head.split() == ["output", "mean", "|error|", "refined", "median", "|error|", "refined", "unit"]
     folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
     table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
     for row, name in zip(rows, ("dike.strike", "dike.depth"), strict=True):
-        errors = [float(abs(table[f"{name}{end}_error"]).mean()) for end in ("", "_refined")]
-        assert row.split()[:3] == [name, *(f"{error:.4g}" for error in errors)]
+        errors = [abs(table[f"{name}{end}_error"]) for end in ("", "_refined")]
+        averages = [float(of) for of in (*(one.mean() for one in errors), *(one.median() for one in errors))]
+        assert row.split()[:5] == [name, *(f"{average:.4g}" for average in averages)]
         np.testing.assert_allclose(table[f"{name}_refined"] - table[name], table[f"{name}_refined_error"])
         assert (np.isnan(table[f"{name}_refined"]) == np.isnan(table[f"{name}_estimate"])).all()
         assert table[f"{name}_refined_standard_deviation"].attrs["long_name"].startswith("refined by least squares: ")
@@ -201,3 +203,22 @@ def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
     noisy = package.matrix(run, "mogi_noisy", axes=axes, refine=True)
     assert float(abs(noisy["depth_refined_error"]).mean()) < 0.5 * float(abs(noisy["depth_error"]).mean())
     np.testing.assert_array_equal(package.matrix(run, "mogi_noisy", axes=axes)["depth_error"], noisy["depth_error"])
+
+
+def test_a_picture_has_errors_before_and_after_on_one_scale_and_no_panel_without_a_value(root):
+    fixed = {**FIXED, "dike.strike": 40.0}
+    package.matrix("dike_0", "dike", axes={"chamber.depth": (3.0, 6.0, 3), "dike.depth": (2.0, 4.0, 3)},
+                   fixed={name: of for name, of in fixed.items() if name != "chamber.depth"}, refine=True,
+                   workspace=root)  # fmt: skip
+    folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
+    table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+    table["dike.depth_relative_error"][:] = np.nan
+    table.to_netcdf(folder / "matrix.nc", engine="h5netcdf")
+    panels = [axis for axis in matrix_of(folder).axes if axis.get_title() and axis.axison]
+    assert [axis.get_title() for axis in panels] == [
+        f"{name}: {what} ({unit})"
+        for name, unit in (("dike strike", "°"), ("dike depth", "km"))
+        for what in ("estimate", "error", "refined error")
+    ]
+    for error, refined_error in (panels[1:3], panels[4:6]):
+        assert error.images[0].get_clim() == refined_error.images[0].get_clim()

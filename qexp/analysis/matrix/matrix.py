@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
+    import xarray
 
     from qexp.models.inversion import Inversion
 
@@ -38,6 +39,9 @@ VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
 
 Array = NDArray[np.float64]
+
+OnRefined = Callable[[int, int], None]
+"""Takes the number of cells that are refined, and of all; each realisation of the noise counts."""
 
 
 def matrix(
@@ -52,13 +56,14 @@ def matrix(
     device: str = "auto",
     npy: bool = False,
     refine: bool = False,
+    on_refined: OnRefined = lambda done, cells: None,
 ) -> Path:
     """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
 
     dataset  name or path of the dataset spec for the observations; its `matrix` gives the default axes
     fixed    values of variables that vary in the dataset but are not axes
     repeats  noise realisations per cell
-    refine   also refine the estimates by least squares, see `Refinement`
+    refine   also refine the estimates by least squares, see `Refinement`; `on_refined` is told how far that is
     Returns the folder `matrices/<dataset>` of the run.
     """
     if repeats < 1:
@@ -78,8 +83,10 @@ def matrix(
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     refinement = Refinement(source, grid, held, list(model.network.outputs)) if refine else None
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
-        estimates = estimate_cells(model, source, grid, held, repeats, Seeds(seed), torch_device, refinement)
-    left_out = _left_out(estimates, source, grid, held)
+        estimates = estimate_cells(
+            model, source, grid, held, repeats, Seeds(seed), torch_device, refinement, on_refined
+        )
+    left_out, not_refined = _left_out(estimates, source, grid, held), _not_refined(estimates)
     quantities = with_periods(source.quantities, model.periods)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities)
 
@@ -88,9 +95,8 @@ def matrix(
     files.write_bytes(folder / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
     if npy:
         write_npy(table, folder)
-    record = {**_record(directory, name, grid, held, repeats, seed), **left_out}
-    for key, end in (("mean_absolute_error", ""), *([("refined_mean_absolute_error", REFINED)] if refine else [])):
-        record[key] = {name: float(np.nanmean(np.abs(table[f"{name}{end}_error"].values))) for name in estimates}
+    record = {**_record(directory, name, grid, held, repeats, seed), **left_out, **not_refined}
+    record |= _absolute_errors(table, list(estimates), ["", REFINED] if refine else [""])
     record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables, workspace))
     of_title = [variable for variable in held if variable in record["held_out"]]
     record["units"] = {
@@ -99,6 +105,17 @@ def matrix(
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder
+
+
+def _absolute_errors(table: xarray.Dataset, outputs: Sequence[str], ends: Sequence[str]) -> dict[str, Any]:
+    """Mean and median of the absolute errors of each output, by the record's keys; of refined ones, too, by `ends`."""
+    found = {}
+    for end in ends:
+        errors = {name: np.abs(table[f"{name}{end}_error"].values) for name in outputs}
+        for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
+            key = f"{end}_{word}_absolute_error".removeprefix("_")
+            found[key] = {name: float(average(of)) for name, of in errors.items()}
+    return found
 
 
 def _left_out(
@@ -119,6 +136,20 @@ def _left_out(
     if len(cells) == of_cells.shape[1]:
         raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
     return {"left_out": len(cells), "why_left_out": why}
+
+
+def _not_refined(estimates: Mapping[str, Estimated]) -> dict[str, int]:
+    """The number of cells that show too little to be refined, for the record; nothing if there are none.
+
+    Raises QexpError if no cell could be refined.
+    """
+    one = next(iter(estimates.values()))
+    if one.refined is None:
+        return {}
+    lacking = np.isfinite(one.made) & np.isnan(one.refined)
+    if np.isnan(one.refined).all():
+        raise QexpError("no cell shows as many pixels as there are outputs; leave --refine out, or hide fewer pixels")
+    return {"not_refined": int(lacking.any(axis=0).sum())} if lacking.any() else {}
 
 
 def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
@@ -220,6 +251,7 @@ def estimate_cells(
     seeds: Seeds,
     device: torch.device,
     refinement: Refinement | None = None,
+    on_refined: OnRefined = lambda done, cells: None,
 ) -> dict[str, Estimated]:
     """Every output in all cells, in the order of the axes, the last fastest.
 
@@ -232,6 +264,13 @@ def estimate_cells(
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
     refined = {} if refinement is None else {name: of.copy() for name, of in estimates.items()}
     source = source.holding(held)
+    done = 0
+
+    def refined_cells(count: int) -> None:
+        nonlocal done
+        done += count
+        on_refined(done, repeats * cells)
+
     for repeat in range(repeats):
         random = seeds.torch(device, "matrix", repeat)
         for start in range(0, cells, BLOCK):
@@ -240,6 +279,7 @@ def estimate_cells(
             for name in outputs:
                 true[name][block] = values[name] if name in values else held[name]
             possible = source.possible(values, block.stop - block.start)
+            done += int((~possible).sum())
             if not possible.any():
                 continue
             simulated = {name: of[possible] for name, of in values.items()}
@@ -248,7 +288,7 @@ def estimate_cells(
             for name in outputs:
                 estimates[name][repeat, block][possible] = made[name]
             if refinement is not None:
-                for name, better in refinement(samples, simulated, made).items():
+                for name, better in refinement(samples, simulated, made, refined_cells).items():
                     refined[name][repeat, block][possible] = better
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
 

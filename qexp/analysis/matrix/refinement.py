@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -80,25 +80,30 @@ class Refinement:
         self._scenes = lru_cache(KEPT_SCENES)(self._scene)
 
     def __call__(
-        self, samples: Mapping[str, Tensor], values: Mapping[str, Array], estimates: Mapping[str, Array]
+        self,
+        samples: Mapping[str, Tensor],
+        values: Mapping[str, Array],
+        estimates: Mapping[str, Array],
+        refined: Callable[[int], None] = lambda count: None,
     ) -> dict[str, Array]:
         """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are unknowns.
 
         samples    the observations of some cells, as the dataset makes them
         values     axis → true values, (cell,)
         estimates  output → the network's estimates, (cell,)
+        refined    called with a number of cells after they are refined
         """
         data = self.data(samples)
         made = {name: np.full(len(data), np.nan) for name in estimates}
         for cells, known, seen in self.alike(samples, values):
-            if seen.sum() < len(self._outputs):
-                continue
-            problem = self.problem(data[cells], known, seen)
-            found = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
-            refined = problem.coordinates.values(found.coordinates)
-            for column, name in enumerate(self._columns):
-                if name in made:
-                    made[name][cells] = (refined[:, column] / self._unit(name)).numpy()
+            if seen.sum() >= len(self._outputs):
+                problem = self.problem(data[cells], known, seen)
+                minima = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
+                found = problem.coordinates.values(minima.coordinates)
+                for column, name in enumerate(self._columns):
+                    if name in made:
+                        made[name][cells] = (found[:, column] / self._unit(name)).numpy()
+            refined(len(cells))
         return made
 
     def alike(

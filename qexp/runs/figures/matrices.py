@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qexp import files
 from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.matrix import Panels, matrix_panels
@@ -64,10 +66,12 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 
 def _panels(shown: xarray.Dataset, output: str) -> Panels:
     spread, refined = f"{output}_standard_deviation", f"{output}_refined_error"
+    relative = shown[f"{output}_relative_error"].values
+    compared = PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any()
     return Panels(
         shown[estimate_of(output)].values,
         shown[f"{output}_error"].values,
-        None if PERIOD in shown[f"{output}_error"].attrs else shown[f"{output}_relative_error"].values,
+        relative if compared else None,
         shown[spread].values if spread in shown else None,
         shown[refined].values if refined in shown else None,
     )
