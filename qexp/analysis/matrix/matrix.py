@@ -83,10 +83,9 @@ def matrix(
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     refinement = Refinement(source, grid, held, list(model.network.outputs)) if refine else None
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
-        estimates = estimate_cells(
-            model, source, grid, held, repeats, Seeds(seed), torch_device, refinement, on_refined
-        )
-    left_out, not_refined = _left_out(estimates, source, grid, held), _not_refined(estimates)
+        seeds = Seeds(seed)
+        estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
+    missing = _left_out(estimates, source, grid, held) | _not_refined(estimates)
     quantities = with_periods(source.quantities, model.periods)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities)
 
@@ -95,7 +94,7 @@ def matrix(
     files.write_bytes(folder / MATRIX, bytes(table.to_netcdf(engine="h5netcdf")))
     if npy:
         write_npy(table, folder)
-    record = {**_record(directory, name, grid, held, repeats, seed), **left_out, **not_refined}
+    record = {**_record(directory, name, grid, held, repeats, seed), **missing}
     record |= _absolute_errors(table, list(estimates), ["", REFINED] if refine else [""])
     record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables, workspace))
     of_title = [variable for variable in held if variable in record["held_out"]]
