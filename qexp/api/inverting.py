@@ -25,7 +25,7 @@ def invert(
     ramps: bool = False,
     fixed: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
-    starts: int = 32,
+    starts: int | None = None,
     seed: int = 0,
     degrees: bool = False,
     to: str | Path | None = None,
@@ -47,7 +47,8 @@ def invert(
     offsets      "per-track" or "none"
     fixed        parameter → value: east, north in metres of the coordinate reference system, others in units of specs
     bounds       parameter → (low, high), infinite where there is none
-    starts       of the search without a run, spread over all parameters
+    starts       without a run: 32 if left out, spread over all parameters; with one: 8, the network's estimate and what
+                 the truth may be by the errors of the network's test samples
     degrees      without a run: angles are in degrees rather than radians
     to           a folder for tables, maps and rasters; None: nothing is written
     spacing      of the rasters of scattered points [m]

@@ -71,7 +71,12 @@ BoundsOption = Annotated[
     ),
 ]
 StartsOption = Annotated[
-    int, typer.Option(metavar="N", help="Starts of the search, spread evenly over all parameters.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Starts of the search: 32 spread evenly over all parameters; with --run 8, near the network's estimate.",
+        show_default=False,
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed of the starts.")]
 DegreesOption = Annotated[bool, typer.Option("--degrees", help="Angles in degrees rather than radians.")]
@@ -99,7 +104,7 @@ def invert(
     ramps: RampsOption = False,
     fix: FixOption = None,
     bounds: BoundsOption = None,
-    starts: StartsOption = 32,
+    starts: StartsOption = None,
     seed: SeedOption = 0,
     degrees: DegreesOption = False,
     to: ToOption = None,
@@ -113,9 +118,10 @@ def invert(
     """Estimate the source of an observed deformation, with standard errors.
 
     With --run, a trained network estimates the source within a second, from the data resampled to its own pixels, and
-    --refine follows the estimate to the minimum of least squares. Without --run, that minimum is searched from many
-    starts. Least squares are weighted by the full covariance of each track's noise; offsets and ramps are solved with
-    the source. Positions are in metres of the observation's reference system, all else in the units of specs.
+    --refine follows the estimate to the minimum of least squares, with some more starts where the truth may be by the
+    errors of the network's test samples. Without --run, the minimum is searched from many starts. Least squares are
+    weighted by the full covariance of each track's noise; offsets and ramps are solved with the source. Positions are
+    in metres of the observation's reference system, all else in the units of specs.
     Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals
     follow from them.
     """

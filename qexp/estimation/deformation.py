@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -68,6 +69,16 @@ class Deformation:
             self.elevation = None if elevation is None else elevation.repeat(len(corners))
         self.names = [name for source in sources for name in source.columns]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
+
+    def at(self, places: Tensor) -> Deformation:
+        """The same at some of the points."""
+        some = copy(self)
+        corners = len(self.stations) // self.points
+        rows = (places + self.points * torch.arange(corners)[:, None]).flatten()
+        some.points = len(places)
+        some.stations, some.direction = self.stations[rows], self.direction[rows]
+        some.elevation = None if self.elevation is None else self.elevation[rows]
+        return some
 
     def __call__(self, parameters: Tensor) -> Tensor:
         """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem, parameter), SI units."""

@@ -15,7 +15,7 @@ from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import deformation_of
-from qexp.estimation.levenberg_marquardt import REDUCTION_TOLERANCE, Minima
+from qexp.estimation.levenberg_marquardt import Minima
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.weighting import Weighting, track_block
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 ROUGH = 1e-6
 """Tolerance of a search from many starts; the best of them is then followed to the minimum."""
 FOLLOWED = 4
-"""Minima of a search with some of the points that are followed with all points."""
+"""Minima of a search that are followed with all points."""
 SAME_MINIMUM = 1e-4
 """Starts of a search ended in the same minimum if their costs differ by less than this share."""
 
@@ -115,21 +115,17 @@ def prepared(
     return Problem(model, weighting, data[None], coordinates)
 
 
-def best(problem: Problem, starts: Tensor, search: Problem | None = None) -> Fit:
+def best(problem: Problem, starts: Tensor, seed: int = 0) -> Fit:
     """The lowest of the minima that starts lead to.
 
     starts  (start, parameter)  values of all parameters in SI units
-    search  the same problem with some of the points, in which many starts are followed first; of the different minima
-            found there, the FOLLOWED lowest are then followed with all points. None: all points from the beginning
+    seed    of the points with which the starts are followed first, see `Problem.to_search`; of the different minima
+            found there, the FOLLOWED lowest are then followed with all points
     Raises QexpError if no start is possible.
     """
-    if len(starts) == 1:
-        alone = problem.minimum(starts, REDUCTION_TOLERANCE)
-        _require_possible(alone)
-        return _fit(problem, alone, int(alone.iterations), 1, 1)
-    found = (search or problem).minimum(starts, ROUGH)
+    found = problem.to_search(seed).minimum(starts, ROUGH)
     _require_possible(found)
-    leads = _different(found.cost)[: FOLLOWED if search else 1]
+    leads = _different(found.cost)[:FOLLOWED]
     followed = problem.minimum(problem.coordinates.values(found.coordinates[leads]))
     _require_possible(followed)
     chosen = int(followed.cost.argmin())

@@ -12,7 +12,7 @@ from torch import Tensor
 MOST_ITERATIONS = 300
 STEP_TOLERANCE = 1e-10
 """A problem has converged if no coordinate moves by more than this; coordinates are of the order of 1."""
-REDUCTION_TOLERANCE = 1e-12
+REDUCTION_TOLERANCE = 1e-10
 """A problem has converged if a step reduces the cost by less than this share, and is not expected to reduce it more."""
 GRADIENT_TOLERANCE = 1e-9
 """A problem has converged if the cosine between the residuals and each column of the Jacobian is below this."""

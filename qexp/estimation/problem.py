@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,16 +17,28 @@ MOST_NUMBERS = 65536
 STEP = 1e-5
 """Of a difference of coordinates: about the cube root of the rounding error, which is best for central differences."""
 
+MOST_SEARCHED = 400
+"""Points of a block in a search; what it finds is then followed with all points."""
+
 
 class Problem:
     """The data of problems that share model, points and weights; nuisances are solved with the parameters.
 
-    data  (problem, point) [m]; or (1, point), which all starts share
+    data       (problem, point) [m]; or (1, point), which all starts share
+    one_sided  derivatives are differences to one side, which take half of the time and are good enough for a search
     Implements `levenberg_marquardt.SumsOfSquares`.
     """
 
-    def __init__(self, model: Deformation, weighting: Weighting, data: Tensor, coordinates: Coordinates) -> None:
-        self.model, self.weighting, self.coordinates = model, weighting, coordinates
+    def __init__(
+        self,
+        model: Deformation,
+        weighting: Weighting,
+        data: Tensor,
+        coordinates: Coordinates,
+        *,
+        one_sided: bool = False,
+    ) -> None:
+        self.model, self.weighting, self.coordinates, self.one_sided = model, weighting, coordinates, one_sided
         self.data = data.double()
         self.weighted = weighting(self.data)
 
@@ -33,6 +46,21 @@ class Problem:
     def degrees(self) -> int:
         """Degrees of freedom of χ²."""
         return self.model.points - self.weighting.nuisances - len(self.coordinates.free)
+
+    def to_search(self, seed: int) -> Problem:
+        """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random."""
+        random = np.random.default_rng(seed)
+        chosen = [
+            np.sort(random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False))
+            if where.stop - where.start > MOST_SEARCHED
+            else np.arange(where.start, where.stop)
+            for where in self.weighting.slices
+        ]
+        weighting = self.weighting.of(
+            [points - where.start for points, where in zip(chosen, self.weighting.slices, strict=True)]
+        )
+        points = torch.from_numpy(np.concatenate(chosen))
+        return Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
 
     def costs(self, coordinates: Tensor, which: Tensor) -> Tensor:
         found = [self._residuals(coordinates[block], which[block]) for block in self._blocks(which)]
@@ -62,19 +90,15 @@ class Problem:
         differentiation. Where one of the two ends is no possible source, the difference is to the middle. NaN for
         problems outside of the model's domain.
         """
-        count = coordinates.shape[1]
-        steps = STEP * torch.cat([torch.zeros(1, count), torch.eye(count), -torch.eye(count)]).double()
-        around = (coordinates[:, None] + steps).flatten(0, 1)
-        values = self.coordinates.values(around)
-        inside = self.model.possible(values) & self.coordinates.within(around)
-        made = around.new_full((len(around), self.model.points), torch.nan)
-        if inside.any():
-            with torch.no_grad():
-                made[inside] = self.model(values[inside])
-        middle, after, before = made.unflatten(0, (len(coordinates), -1)).split([1, count, count], dim=1)
+        steps = STEP * torch.eye(coordinates.shape[1], dtype=torch.float64)
+        middle = self._displacements(coordinates)
+        after = self._displacements(coordinates[:, None] + steps)
+        before = torch.full_like(after, torch.nan)
+        needed = torch.isnan(after[..., 0]) if self.one_sided else torch.full(after.shape[:2], True)
+        before[needed] = self._displacements((coordinates[:, None] - steps)[needed])
         ends = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
-        after, before = (torch.where(torch.isfinite(end), end, middle) for end in (after, before))
-        return middle[:, 0], (after - before) / (STEP * ends.clamp(min=1))
+        after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
+        return middle, (after - before) / (STEP * ends.clamp(min=1))
 
     def minimum(self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE) -> Minima:
         """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
@@ -83,6 +107,17 @@ class Problem:
         """
         coordinates = self.coordinates
         return minimised(self, coordinates.of(start), coordinates.low, coordinates.high, tolerance)
+
+    def _displacements(self, coordinates: Tensor) -> Tensor:
+        """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""
+        rows = coordinates.flatten(0, -2)
+        values = self.coordinates.values(rows)
+        inside = self.model.possible(values) & self.coordinates.within(rows)
+        made = rows.new_full((len(rows), self.model.points), torch.nan)
+        if inside.any():
+            with torch.no_grad():
+                made[inside] = self.model(values[inside])
+        return made.view(*coordinates.shape[:-1], self.model.points)
 
     def _residuals(self, coordinates: Tensor, which: Tensor) -> Tensor:
         values = self.coordinates.values(coordinates)

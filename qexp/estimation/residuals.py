@@ -10,7 +10,7 @@ from qexp.estimation.fit import Fit
 from qexp.estimation.problem import Problem
 from qexp.estimation.weighting import MOST_CORRELATED
 from qexp.observations.observation import CorrelatedNoise, Track
-from qexp.observations.semivariogram import covariance_matrix, semivariogram
+from qexp.observations.semivariogram import covariance_rows, semivariogram
 from qexp.observations.semivariogram import fit as fitted
 
 Array = NDArray[np.float64]
@@ -37,8 +37,9 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
         noise = _noise_of(track, residual)
         if noise is None:
             return None
-        between = torch.from_numpy(covariance_matrix(track.x, track.y, noise))
-        middle += own @ between @ own.mT + noise.nugget * own @ own.mT
+        for rows, between in covariance_rows(track.x, track.y, noise):
+            middle += own[:, rows] @ (torch.from_numpy(between) @ own.mT)
+        middle += noise.nugget * own @ own.mT
     inverse = torch.from_numpy(fit.covariance)
     variance = (inverse @ middle @ inverse).diagonal().clamp(min=0).numpy()
     slopes = fit.coordinates.slopes(torch.from_numpy(fit.at)).numpy()

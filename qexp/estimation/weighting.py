@@ -37,6 +37,16 @@ class Block:
     nuisances: Array
     words: tuple[str, ...] = ()
 
+    def of(self, places: NDArray[np.int64]) -> Block:
+        """Some of the points."""
+        return Block(
+            self.name,
+            self.error[places],
+            None if self.correlated is None else self.correlated[np.ix_(places, places)],
+            self.nuisances[places],
+            self.words,
+        )
+
 
 class Weighting:
     """Residuals of all points → residuals of unit variance, without what nuisances explain.
@@ -67,6 +77,10 @@ class Weighting:
     def nuisances(self) -> int:
         """Number of all columns of nuisances."""
         return sum(block.nuisances.shape[1] for block in self.blocks)
+
+    def of(self, places: Sequence[NDArray[np.int64]]) -> Weighting:
+        """That of some points of each block."""
+        return Weighting([block.of(some) for block, some in zip(self.blocks, places, strict=True)])
 
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
@@ -142,9 +156,8 @@ def _factor(block: Block) -> Tensor:
     error = torch.from_numpy(block.error).double()
     if block.correlated is None:
         return error
-    total = torch.from_numpy(block.correlated).double()
-    if bool((error != 0).any()):
-        total = total + torch.diag(error.square())
+    total = torch.from_numpy(block.correlated).double().clone()
+    total.diagonal().add_(error.square())
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(total)
     if failed.item():

@@ -67,10 +67,10 @@ def azimuth_of_heading(heading: Tensor, look: str = RIGHT) -> Tensor:
     return -heading if look == RIGHT else torch.pi - heading
 
 
-def distances(places: Tensor) -> Tensor:
-    """Distance between every two points: (point, point) [m] for places (point, 2) [m].
+def distances(places: Tensor, others: Tensor) -> Tensor:
+    """Distance of every place from every other: (point, other) [m], for (point, 2) and (other, 2) [m].
 
     By differences: products would lose most digits of coordinates that are large, such as northings.
     """
-    between: Tensor = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
+    between: Tensor = torch.cdist(places, others, compute_mode="donot_use_mm_for_euclid_dist")
     return between

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ MOST_POINTS = 5000
 BINS = 25
 LEAST_PAIRS = 30
 """Bins with fewer are left out."""
+
+ROWS = 128
+"""Of a covariance matrix, computed at a time."""
 
 TYPES = ("exponential", "gaussian")
 """Covariance functions of `qexp.forward.covariance` that noise of tracks may have."""
@@ -55,10 +59,9 @@ def semivariogram(x: Array, y: Array, values: Array, longest: float | None = Non
     Matheron (1963), Econ. Geol. 58, 1246-1266.
     """
     limit = float(np.hypot(np.ptp(x), np.ptp(y)) / 3) if longest is None else longest
-    one, other = _pairs(len(x), seed)
-    distance = np.hypot(x[one] - x[other], y[one] - y[other])
+    distance, squared = _pairs(x, y, values, seed)
     near = (distance < limit) & (distance > 0)
-    distance, squared = distance[near], (values[one][near] - values[other][near]) ** 2
+    distance, squared = distance[near], squared[near]
     index = (distance / limit * BINS).astype(np.int64)
     pairs = np.bincount(index, minlength=BINS)
     kept = pairs >= LEAST_PAIRS
@@ -68,13 +71,15 @@ def semivariogram(x: Array, y: Array, values: Array, longest: float | None = Non
     return Semivariogram(means, halves, pairs[kept], limit)
 
 
-def _pairs(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if count <= MOST_POINTS:
-        one, other = np.triu_indices(count, 1)
-        return one, other
+def _pairs(x: Array, y: Array, values: Array, seed: int) -> tuple[Array, Array]:
+    """Distance and squared difference of each pair."""
+    if len(x) <= MOST_POINTS:
+        from scipy.spatial.distance import pdist
+
+        return pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
     random, most = np.random.default_rng(seed), MOST_POINTS * (MOST_POINTS - 1) // 2
-    one, other = random.integers(0, count, (2, most))
-    return one, other
+    one, other = random.integers(0, len(x), (2, most))
+    return np.hypot(x[one] - x[other], y[one] - y[other]), (values[one] - values[other]) ** 2
 
 
 def model(distance: Array, noise: CorrelatedNoise) -> Array:
@@ -97,13 +102,24 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
     return np.asarray(made.numpy())
 
 
-def covariance_matrix(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
-    """The correlated part of a noise between points at x, y [m]: (point, point) [m²]."""
+def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
+    """Rows of `covariance_matrix`, as many as a processor's cache holds: which, and (row, point) [m²]."""
     import torch
 
     from qexp.forward.geometry import distances
 
-    return covariance(distances(torch.from_numpy(np.stack([x, y], axis=1))).numpy(), noise)
+    places = torch.from_numpy(np.stack([x, y], axis=1))
+    for start in range(0, len(places), ROWS):
+        rows = slice(start, min(start + ROWS, len(places)))
+        yield rows, covariance(distances(places[rows], places).numpy(), noise)
+
+
+def covariance_matrix(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
+    """The correlated part of a noise between points at x, y [m]: (point, point) [m²]."""
+    between = np.empty((len(x), len(x)))
+    for rows, values in covariance_rows(x, y, noise):
+        between[rows] = values
+    return between
 
 
 def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:

@@ -8,9 +8,11 @@ import re
 
 import numpy as np
 import pytest
+import xarray
 
 import qexp
 from qexp.analysis.inversion.images import filled, image_of, peak_of, without_edge
+from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.inversion.views import SeenView
 from qexp.errors import QexpError
 from qexp.observations.file import write_observation
@@ -103,6 +105,21 @@ def place(tmp_path_factory):
 
 def invert(place, *options, observation="obs.nc"):
     return call("invert", place / observation, "--run", "chamber_0", "--workspace", place, *options)
+
+
+def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_samples(place):
+    directory = qexp.open_run("chamber_0", workspace=place).directory
+    with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
+        estimates = {name: float(table[f"{name}_estimate"][5]) for name in OUTPUTS}
+        truth = {name: float(table[name][5]) for name in OUTPUTS}
+        count = table.sizes["sample"]
+    near = nearby(directory, estimates, count, seed=0)
+    assert len(near) == count
+    assert any(all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near)
+    assert nearby(directory, estimates, 4, seed=3) == nearby(directory, estimates, 4, seed=3)
+    assert nearby(directory, estimates, 0, seed=3) == []
+    said = invert(place, "--refine", "--starts", "5")
+    assert "5 starts ended there" in said.stderr
 
 
 def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):

@@ -29,7 +29,7 @@ class Asked:
     ramps    whether a plane is estimated for each radar track
     fixed    parameter → value, of those that are not estimated
     bounds   parameter → lowest and highest estimate
-    starts   number of starts of a search without a network
+    starts   number of starts: spread over all parameters, or near a network's estimate; None: the usual number
     seed     of the starts
     """
 
@@ -37,13 +37,13 @@ class Asked:
     ramps: bool = False
     fixed: Mapping[str, float] = field(default_factory=dict)
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
-    starts: int = 32
+    starts: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.offsets not in OFFSETS:
             raise QexpError(f"--offsets {self.offsets}: choose from {' and '.join(OFFSETS)}")
-        if self.starts < 1:
+        if self.starts is not None and self.starts < 1:
             raise QexpError(f"--starts {self.starts}: at least one")
         if self.seed < 0:
             raise QexpError(f"--seed {self.seed}: a seed is a whole number from 0 on")

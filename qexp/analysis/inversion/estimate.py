@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,8 @@ from qexp.observations.observation import Observation, Track
 Array = NDArray[np.float64]
 
 
-MOST_SEARCHED = 400
-"""Points of a track in a search from many starts; what it finds is then followed with all points."""
+STARTS = 32
+"""Of a search, unless another number is asked for."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Candidate:
 
     text   as they were asked for: "mogi+okada"
     start  column → value in SI units relative to the origin, from a network; None: many starts
+    near   more such starts, around it
     held   columns that keep the value of the start unless bounds are given for them
     """
 
@@ -45,6 +45,7 @@ class Candidate:
     sources: Sequence[Source]
     units: Units
     start: Mapping[str, float] | None = None
+    near: Sequence[Mapping[str, float]] = ()
     held: Sequence[str] = ()
 
     @property
@@ -79,18 +80,12 @@ def estimated(
     units, tracks = candidate.units, [track.seen() for track in observation.tracks]
     fixed, bounds = _held(candidate, asked, known)
     began = time.perf_counter()
-    stated = partial(_problem, candidate=candidate, asked=asked, fixed=fixed, bounds=bounds)
-    problem, found = stated(tracks)
+    problem, found = _problem(tracks, candidate, asked, fixed, bounds)
     if candidate.start is None:
-        search = None
-        if any(len(track.x) > MOST_SEARCHED for track in tracks):
-            random = np.random.default_rng(asked.seed)
-            search, _ = stated([track.thinned(MOST_SEARCHED, random) for track in tracks])
-            search.coordinates = problem.coordinates  # with the bounds and scales of all points
-        fit = best(problem, starts(search or problem, found, asked.starts, asked.seed), search)
+        begin = starts(problem.to_search(asked.seed), found, asked.starts or STARTS, asked.seed)
     else:
-        begin = _start(problem, candidate.start, fixed)
-        fit = best(problem, begin) if refine else at_values(problem, begin)
+        begin = _begin(problem, [candidate.start, *candidate.near] if refine else [candidate.start], fixed)
+    fit = best(problem, begin, asked.seed) if refine else at_values(problem, begin)
     seconds = time.perf_counter() - began
     errors = uncertainty(fit)
     return Inversion(
@@ -149,13 +144,17 @@ def _problem(
     return problem, found
 
 
-def _start(problem: Problem, start: Mapping[str, float], fixed: Mapping[str, float]) -> torch.Tensor:
-    """Values of all parameters, (1, parameter) in SI units. Raises QexpError if they are no possible source."""
-    values = [fixed.get(one.name, start[one.name]) for one in problem.coordinates.parameters]
-    begin = torch.tensor([values], dtype=torch.float64)
-    if not bool(problem.model.possible(begin)):
+def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]) -> torch.Tensor:
+    """Values of all parameters, (start, parameter) in SI units, of those that are possible sources.
+
+    Raises QexpError if none is.
+    """
+    names = [one.name for one in problem.coordinates.parameters]
+    begin = torch.tensor([[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64)
+    possible = problem.model.possible(begin)
+    if not bool(possible.any()):
         raise QexpError("the network's estimate is no possible source: it breaks the surface or lies above it")
-    return begin
+    return begin[possible]
 
 
 def _parameters(

@@ -19,6 +19,9 @@ from qexp.quantities import Quantities, in_degrees
 from qexp.runs.record.directory import RunDirectory
 from qexp.tables import Tables
 
+STARTS_NEAR = 8
+"""Of a refinement: the network's estimate and others near it, unless another number is asked for."""
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -82,7 +85,8 @@ def by_network(
     """
     if not refine and (asked.fixed or asked.bounds):
         raise QexpError("--fix and --bounds are for least squares, and not for a network's estimate; add --refine")
-    said = network_estimate(directory, observation, centre, device)
+    others = (asked.starts or STARTS_NEAR) - 1 if refine else 0
+    said = network_estimate(directory, observation, centre, device, others, asked.seed)
     if refine:
         return [estimated(observation, said.candidate, asked, network=said.document, remarks=said.remarks)]
     candidate = replace(said.candidate, start=said.values)

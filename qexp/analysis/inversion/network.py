@@ -13,6 +13,7 @@ from qexp import assemble
 from qexp.analysis.inversion.asked import Units, shown
 from qexp.analysis.inversion.estimate import Candidate
 from qexp.analysis.inversion.images import filled, image_of, peak_of, without_edge
+from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.inversion.views import SeenView, tracks_of, typical, views_of
 from qexp.analysis.prediction.images.estimates import Array, ImageModel
 from qexp.analysis.prediction.images.model import image_model
@@ -81,12 +82,18 @@ class _Network:
 
 
 def network_estimate(
-    directory: RunDirectory, observation: Observation, centre: tuple[float, float] | None, device: str = "auto"
+    directory: RunDirectory,
+    observation: Observation,
+    centre: tuple[float, float] | None,
+    device: str = "auto",
+    others: int = 0,
+    seed: int = 0,
 ) -> NetworkEstimate:
     """The estimate of a run's network for an observation.
 
     centre  position of the origin of its images [m]; None: the largest displacement, and then, if the network
             estimates a position, that
+    others  number of further starts near the estimate, drawn with the seed; see `nearby`
     Raises QexpError for a run whose views or pixels do not fit the observation.
     """
     network = _opened(directory, device)
@@ -110,7 +117,8 @@ def network_estimate(
     text = "+".join(source.name or "source" for source in network.sources) if len(network.sources) > 1 else "source"
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
     held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
-    return NetworkEstimate(Candidate(text, network.sources, units, start, held), values, document, said)
+    near = [_start(network, one)[1] for one in nearby(directory, made, others, seed)]
+    return NetworkEstimate(Candidate(text, network.sources, units, start, near, held), values, document, said)
 
 
 def _opened(directory: RunDirectory, device: str) -> _Network:

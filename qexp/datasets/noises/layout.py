@@ -78,4 +78,5 @@ Layout = Grid | Points
 
 def distances(layout: Layout) -> Tensor:
     """Distance between every two pixels or points of a layout that is the same for all samples [m]: (n, n), float64."""
-    return geometry.distances(layout.positions()[0])
+    places = layout.positions()[0]
+    return geometry.distances(places, places)
