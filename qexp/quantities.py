@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,14 +167,34 @@ def _in_degrees(angle: Quantity) -> Quantity:
 _OF_A_SOURCE = re.compile(r"([A-Za-z]\w*)\.([A-Za-z]\w*)")
 
 
-def in_words(variable: str) -> str:
-    """A variable for readers: `delta volume`, and `chamber delta volume` for `chamber.delta_volume`."""
+OF_VIEWS = frozenset(("azimuth", "heading", "incidence", "x_res", "y_res", "displacement", "mask"))
+"""Quantities of which each view has its own."""
+
+
+def in_words(variable: str, views: Sequence[str] = ()) -> str:
+    """A variable for readers: `delta volume`, and `chamber delta volume` for `chamber.delta_volume`.
+
+    views  names of the views in their order, empty for one without a name: `descending displacement` for
+           `displacement_1`
+    """
+    if view := name_of_view(variable, views):
+        return f"{view} {base_name(variable).replace('_', ' ')}"
     return _OF_A_SOURCE.sub(r"\1 \2", variable).replace("_", " ")
 
 
-def label(variable: str, unit: str) -> str:
-    """Name and unit for an axis: `depth (km)`."""
-    words = in_words(variable)
+def name_of_view(variable: str, views: Sequence[str]) -> str:
+    """The name of the view that a variable belongs to; empty if that has none, or if the variable is not of a view.
+
+    views  names of the views in their order, empty for one without a name
+    """
+    number = _VIEW_SUFFIX.search(variable)
+    index = int(number[0][1:]) if number else 0
+    return views[index] if base_name(variable) in OF_VIEWS and index < len(views) else ""
+
+
+def label(variable: str, unit: str, views: Sequence[str] = ()) -> str:
+    """Name and unit for an axis: `depth (km)`; `views` as in `in_words`."""
+    words = in_words(variable, views)
     return f"{words} ({unit})" if unit else words
 
 

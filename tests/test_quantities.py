@@ -3,7 +3,7 @@ import math
 import pytest
 
 from qexp.datasets.generators import GENERATORS
-from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, label, quantity, typeset
+from qexp.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, in_words, label, quantity, typeset
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,18 @@ def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():
         assert declared.description, name
         assert declared.si_factor > 0
         assert (declared.at_least or 0) < (declared.at_most or math.inf)
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("displacement_1", "track_44 displacement"),
+        ("x_res_1", "track_44 x res"),
+        ("incidence", "incidence"),
+        ("displacement_2", "displacement 2"),
+        ("chamber.delta_volume", "chamber delta volume"),
+        ("depth_1", "depth 1"),
+    ],
+)
+def test_a_variable_of_a_view_with_a_name_is_called_by_it(variable, words):
+    assert in_words(variable, ["", "track_44"]) == words

@@ -93,6 +93,11 @@ class GeneratedDataset:
         """The view of an image; those of generators that have no views fill the dataset's size."""
         return self.generator.view(image) if isinstance(self.generator, Viewing) else View()
 
+    @property
+    def view_names(self) -> list[str]:
+        """The names of the views in their order, empty for one without a name."""
+        return [self.view(image).name for image in self.generator.images(self.variables)]
+
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         """Divide the quantiles outside the test intervals between training and validation."""
         divided = {name: intervals.divide(test, shares, seeds.numpy("split", name)) for name, test in self.test.items()}

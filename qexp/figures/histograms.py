@@ -37,6 +37,7 @@ class Histogram:
     """The values of one variable."""
 
     name: str
+    """The variable, or its words by `quantities.in_words`."""
     unit: str
     values: Mapping[str, Array]
     """Part → its values, (value,) each; NaN is left out."""

@@ -48,12 +48,14 @@ def matrix_panels(
     held_out: Mapping[str, Sequence[tuple[float, float]]],
     title: str,
     blank: str = "",
+    views: Sequence[str] = (),
 ) -> Figure:
     """A row per output: estimate, error, refined error if given, on the same scale, relative error, spread over noise.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
     blank     why some cells have no values
+    views     names of the views, as in `quantities.in_words`
     """
     columns = 3 + sum(
         any(getattr(panels, name) is not None for panels in outputs.values()) for name in ("spread", "refined_error")
@@ -61,9 +63,9 @@ def matrix_panels(
     made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
         if len(axes) == 2:
-            _draw_planes(row, name, panels, axes, units, held_out)
+            _draw_planes(row, name, panels, axes, units, held_out, views)
         else:
-            _draw_lines(row, name, panels, axes[0], units, held_out)
+            _draw_lines(row, name, panels, axes[0], units, held_out, views)
     outlined = any(name in held_out for name, _, _ in axes)
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
@@ -79,6 +81,7 @@ def _draw_planes(
     axes: Sequence[AxisCells],
     units: Mapping[str, str],
     held_out: Mapping[str, Any],
+    views: Sequence[str],
 ) -> None:
     unit = units[name]
     words = in_words(name)
@@ -112,8 +115,8 @@ def _draw_planes(
         bar = axis.figure.colorbar(image, ax=axis, extend=beyond)
         bar.ax.tick_params(labelsize=sized(8))
         axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=sized(10))
-        axis.set_xlabel(f"true {label(x_name, units[x_name])}")
-        axis.set_ylabel(f"true {label(y_name, units[y_name])}")
+        axis.set_xlabel(f"true {label(x_name, units[x_name], views)}")
+        axis.set_ylabel(f"true {label(y_name, units[y_name], views)}")
         axis.spines[["top", "right"]].set_visible(True)
         _tick_turns(axis.xaxis, units[x_name])
         _tick_turns(axis.yaxis, units[y_name])
@@ -140,6 +143,7 @@ def _draw_lines(
     axis_cells: AxisCells,
     units: Mapping[str, str],
     held_out: Mapping[str, Any],
+    views: Sequence[str],
 ) -> None:
     variable, centres, ends = axis_cells
     words, unit = in_words(name), units[name]
@@ -163,7 +167,7 @@ def _draw_lines(
         for left, right in held_out.get(variable, ()):
             axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
         axis.set_xlim(*ends)
-        axis.set_xlabel(f"true {label(variable, units[variable])}")
+        axis.set_xlabel(f"true {label(variable, units[variable], views)}")
         axis.set_ylabel(words_there)
         _tick_turns(axis.xaxis, units[variable])
     if panels.refined_error is not None:

@@ -58,16 +58,20 @@ class ImageSample:
     """Name of scattered points or of stations → (point, 2), x and y in the unit of the extents."""
 
 
-def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], title: str) -> Figure:
+def sample_images(
+    samples: Sequence[ImageSample], units: Mapping[str, str], title: str, views: Sequence[str] = ()
+) -> Figure:
     """A panel per image, the images of a sample side by side on one colour scale.
 
     All samples share that scale if their extremes are alike; it is centred at zero if values have both signs.
 
     units  image → unit
+    views  names of the views, as in `quantities.in_words`, which stand above their images
     """
     names = list(samples[0].images)
+    each = len(names) > 1 or any(views)
     columns = len(names) * max(1, round(IN_A_ROW / len(names)))
-    lines = max(len(_lines(sample.values)) for sample in samples) + (len(names) > 1)
+    lines = max(len(_lines(sample.values)) for sample in samples) + each
     above = 0.14 * lines
     made, axes = panel_grid(
         len(names) * len(samples), columns, SIDE, SIDE, ACROSS, DOWN + above, right=1.0, top=0.42 + above
@@ -80,7 +84,7 @@ def sample_images(samples: Sequence[ImageSample], units: Mapping[str, str], titl
                 axis, sample.images[name], sample.extents[name], scale, sample.positions.get(name), units[name]
             )
             heading = _lines(sample.values) if axis is of_sample[0] else [""] * len(_lines(sample.values))
-            axis.set_title("\n".join([*heading, *([in_words(name)] * (len(names) > 1))]), fontsize=sized(8))
+            axis.set_title("\n".join([*heading, *([in_words(name, views)] * each)]), fontsize=sized(8))
             if axes.index(axis) % columns == 0:
                 axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=sized(8))
         _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))

@@ -257,6 +257,17 @@ def test_every_entry_of_a_table_is_listed_and_described(qexp, table):
         assert json.loads(last.removeprefix("example: ")) == of_entry["example"]
 
 
+def test_the_keys_of_objects_are_described_like_parameters(qexp):
+    described = json.loads(qexp("tables", "datasets", "generated", "--json").stdout)["generated"]["parameters"]
+    rows = [line.split() for line in qexp("tables", "datasets", "generated").stdout.splitlines() if line]
+    names = [row[0] for row in rows]
+    of_views = described["properties"]["views"]["items"]["properties"]
+    start = names.index("views") + 1
+    assert names[start : start + len(of_views)] == [f"views[].{name}" for name in of_views]
+    assert all(len(row) > 4 for row in rows[start : start + len(of_views)])  # each has a meaning
+    assert rows[names.index("matrix.axes")][2] == "required"
+
+
 @pytest.mark.parametrize(("kind", "types"), [("dataset", KINDS), ("experience", TYPES)])
 def test_types_of_specs_are_described_like_a_table_by_the_keys_of_their_specs(qexp, kind, types):
     assert [line.split()[0] for line in qexp("tables", f"{kind}s").stdout.splitlines()[1:]] == list(types)

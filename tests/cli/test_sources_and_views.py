@@ -1,10 +1,12 @@
 """A network for two sources in several views: names with dots, degrees, a mask as an input."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from qexp.runs.figures.matrices import matrix_of
 from tests.conftest import SOUND, Specs, call
 
 UNIFORM = {"type": "uniform", "parameters": {"a": 1.0, "b": 3.0}}
@@ -108,11 +110,22 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
     assert "--fix incidence: must be at most 90 °" in refused.stderr
 
 
+def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside, qexp):
+    axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
+    made = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, "--fix", "chamber.delta_volume=2",
+                "--fix", "lens.depth=2")  # fmt: skip
+    assert made.code == 0, made.stderr
+    figure = matrix_of(inside / "runs/volcano_0/matrices/volcano")
+    assert figure.axes[0].get_ylabel() == "true up heading (°)"
+
+
 def test_the_look_shows_images_points_and_stations_in_their_units(inside, qexp, drawn):
     shown = qexp("data", "show", "volcano", "--out", "figures", "--count", "2")
     assert shown.code == 0, shown.stderr
-    assert "heading -12 °" in shown.stdout + shown.stderr
-    assert "displacement_1" in shown.stdout
+    assert "up heading -12 °" in shown.stdout + shown.stderr
+    assert re.search(r"displacement +up .*\ndisplacement_1 +stations ", shown.stdout)
+    listed = json.loads(qexp("data", "show", "volcano", "--count", "2", "--json").stdout)["variables"]
+    assert [one["view"] for one in listed] == ["", "", "", "up", "stations"]
     assert (inside / "figures/train_samples.png").is_file()
 
 

@@ -10,6 +10,7 @@ import xarray
 from qexp.analysis.look.view import Pictures, Variable, View, value_in_words
 from qexp.figures.fields import extent
 from qexp.figures.sample_images import ImageSample, sample_images
+from qexp.quantities import in_words
 from tests.fifth_kind.objects import ImageDataset
 
 
@@ -30,7 +31,7 @@ class LabelledImages(View[ImageDataset, np.ndarray]):
         shown = [
             ImageSample(
                 [
-                    value_in_words(name, float(samples[name][index]), "")
+                    value_in_words(in_words(name), float(samples[name][index]), "")
                     for name in samples.data_vars
                     if name != "image"
                 ],

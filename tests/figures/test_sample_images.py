@@ -31,3 +31,17 @@ def test_what_is_not_seen_is_grey_and_has_no_part_in_the_colour_scale(hidden):
 
 def test_samples_of_which_nothing_is_seen_at_all_are_drawn():
     assert np.isfinite(limits(drawn(np.full((4, 4), np.nan)))).all()
+
+
+def test_the_names_of_views_stand_above_their_images():
+    image = np.eye(4)
+    images, extents = (
+        {"displacement": image, "displacement_1": image},
+        {"displacement": EXTENT, "displacement_1": EXTENT},
+    )
+    units, sample = dict.fromkeys(images, "m"), ImageSample(["depth 1 km"], images, extents)
+    above = [
+        [axis.get_title().splitlines()[-1] for axis in sample_images([sample], units, "two", views).axes[:2]]
+        for views in ([], ["", "track_44"])
+    ]
+    assert above == [["displacement", "displacement 1"], ["displacement", "track_44 displacement"]]

@@ -42,7 +42,7 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Track
     apart = spacing(seen.x, seen.y)
     if apart > LARGEST_SPACING * max(view.pixel):
         raise QexpError(
-            f"the pixels of the run's '{view.image}' are {view.pixel[0]:g} × {view.pixel[1]:g} m, but the points of "
+            f"the pixels of the run's {view.called} are {view.pixel[0]:g} × {view.pixel[1]:g} m, but the points of "
             f"track '{track.name}' are {apart:.4g} m apart; use a run with larger pixels, or reduce the data less"
         )
     column, row = (
@@ -61,7 +61,7 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Track
     if np.isfinite(values).mean() < LEAST_SEEN:
         raise QexpError(
             f"track '{track.name}' has points in {np.isfinite(values).mean():.1%} of the pixels of the run's "
-            f"'{view.image}', {view.width} × {view.height} of {view.pixel[0]:g} × {view.pixel[1]:g} m around "
+            f"{view.called}, {view.width} × {view.height} of {view.pixel[0]:g} × {view.pixel[1]:g} m around "
             f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with --centre"
         )
     return TrackImage(values)

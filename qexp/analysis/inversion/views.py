@@ -35,6 +35,7 @@ class SeenView:
     pixel         width and height of a pixel [m]
     directions    (direction, 3)  unit vectors to the satellite that occur in its training data
     seen          (height, width)  False where the training data never have a value; None: everywhere
+    name          of the view in its dataset; empty if it has none
     """
 
     image: str
@@ -43,11 +44,17 @@ class SeenView:
     pixel: tuple[float, float]
     directions: Array
     seen: NDArray[np.bool_] | None
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """The input and the view's name, if it has one, for messages: `'displacement_1' (descending)`."""
+        return f"'{self.image}'" + (f" ({self.name})" if self.name else "")
 
     @property
     def words(self) -> str:
-        incidence, heading = angles_of(self.directions.mean(axis=0, keepdims=True))
-        return f"'{self.image}' (incidence {incidence[0]:.1f}°, heading {heading[0]:.1f}°)"
+        name = f"{self.name}; " if self.name else ""
+        return f"'{self.image}' ({name}{_seen_from(self.directions.mean(axis=0))})"
 
 
 def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]:
@@ -66,7 +73,8 @@ def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]
         suffix = image.removeprefix(DISPLACEMENT)
         pixel = tuple(1.0 * typical(dataset, name + suffix) * _factor(dataset, name) for name in ("x_res", "y_res"))
         seen = None if view.seen is None else view.seen.reshape(height, width).numpy()
-        found.append(SeenView(image, height, width, (pixel[0], pixel[1]), _directions(dataset, suffix), seen))
+        directions = _directions(dataset, suffix)
+        found.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, seen, view.name))
     if not found:
         raise QexpError("the run takes no image of displacement; qexp invert needs one that does")
     return found

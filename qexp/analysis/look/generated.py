@@ -16,7 +16,7 @@ from qexp.datasets.views import DISPLACEMENT
 from qexp.figures.fields import Extent
 from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.sample_images import ImageSample, sample_images
-from qexp.quantities import base_name, quantity
+from qexp.quantities import base_name, in_words, name_of_view, quantity
 from qexp.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -68,14 +68,20 @@ class ImagesView(View[GeneratedDataset, Part]):
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         count = min(MOST_IMAGES, max(1, PIXELS // pixels))
         drawn = self._drawn(count)
-        images = [
-            Variable(name, self._unit(name), drawn[name].numpy().ravel())
-            for name in self.dataset.generator.images(self.dataset.variables)
-        ]
-        return [*(Variable(name, self._unit(name), values) for name, values in self._values.items()), *images]
+        names = self.dataset.generator.images(self.dataset.variables)
+        values = {**self._values, **{name: drawn[name].numpy().ravel() for name in names}}
+        return [Variable(name, self._unit(name), of, view=self._view_of(name)) for name, of in values.items()]
+
+    def _view_of(self, name: str) -> str | None:
+        """The name of a variable's view, empty for one that is of no named view; None if no view has a name."""
+        views = self.dataset.view_names
+        return name_of_view(name, views) if any(views) else None
+
+    def _value_in_words(self, name: str, value: float) -> str:
+        return value_in_words(in_words(name, self.dataset.view_names), value, self._unit(name))
 
     def remarks(self) -> list[str]:
-        fixed = [value_in_words(name, value, self._unit(name)) for name, value in self.dataset.fixed.items()]
+        fixed = [self._value_in_words(name, value) for name, value in self.dataset.fixed.items()]
         again = self.dataset.redrawn
         return [
             *([f"fixed: {', '.join(fixed)}"] if fixed else []),
@@ -97,17 +103,21 @@ class ImagesView(View[GeneratedDataset, Part]):
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
         shown = [
             ImageSample(
-                [value_in_words(name, of_all[index], self._unit(name)) for name, of_all in values.items()],
+                [self._value_in_words(name, of_all[index]) for name, of_all in values.items()],
                 {name: self._seen(samples, name, index) for name in names},
                 {name: self._extent(name, values, index) for name in names},
                 {name: at for name in names if (at := self._positions(name)) is not None},
             )
             for index in range(samples.sizes["sample"])
         ]
-        yield "samples", sample_images(shown, {name: self._unit(name) for name in names}, title)
+        units, views = {name: self._unit(name) for name in names}, self.dataset.view_names
+        yield "samples", sample_images(shown, units, title, views)
         varying = [one for one in variables if one.name in self.dataset.test]
         if varying:
-            made = [Histogram(one.name, one.unit, {self.part: one.values}, self._held_out(one.name)) for one in varying]
+            made = [
+                Histogram(in_words(one.name, views), one.unit, {self.part: one.values}, self._held_out(one.name))
+                for one in varying
+            ]
             yield "histograms", histograms(made, title, self.counted)
 
     @cached_property

@@ -14,6 +14,7 @@ from qexp.datasets.splits import Rows
 from qexp.figures.by_group import values_by_group
 from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.spectra import energies, sample_spectra
+from qexp.quantities import in_words
 
 if TYPE_CHECKING:
     import xarray
@@ -83,7 +84,7 @@ class SpectraView(View[SpectraDataset, Rows]):
         words = [str(samples["core"].values[index])]
         for name in (DEPTH, self.dataset.target):
             if name is not None and np.isfinite(value := float(samples[name].values[index])):
-                words.append(value_in_words(name, value, samples[name].attrs["units"]))
+                words.append(value_in_words(in_words(name), value, samples[name].attrs["units"]))
         return ", ".join(words)
 
     def _by_core(self, title: str) -> Pictures:

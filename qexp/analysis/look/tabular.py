@@ -14,6 +14,7 @@ from qexp.datasets.tabular import TabularDataset
 from qexp.figures.by_group import values_by_group
 from qexp.figures.histograms import Histogram, histograms
 from qexp.figures.sample_rows import RowSample, sample_rows
+from qexp.quantities import in_words
 
 if TYPE_CHECKING:
     import xarray
@@ -87,7 +88,7 @@ class RowsView(View[TabularDataset, Rows]):
         """What a row is called, and its outputs."""
         names = [str(samples[name].values[index]) for name in self.dataset.identifiers if name in samples.coords]
         values = [
-            value_in_words(name, float(samples[name].values[index]), self.dataset.units[name])
+            value_in_words(in_words(name), float(samples[name].values[index]), self.dataset.units[name])
             for name in self.dataset.outputs
             if samples[name].ndim == 1
         ]

@@ -35,9 +35,11 @@ class Variable:
     """(value,); NaN where one is missing."""
     missing: int = 0
     """Missing values besides those that are NaN, such as of rows that were left out."""
+    view: str | None = None
+    """The view whose image or number it is, by its name; None for variables of datasets whose views have no names."""
 
     def summary(self) -> dict[str, Any]:
-        """Name, unit, number of values, minimum, percentiles, maximum, largest absolute value, and missing values."""
+        """Name, view, unit, number of values, minimum, percentiles, maximum, largest size, and missing values."""
         finite = self.values[np.isfinite(self.values)].astype(np.float64)
         ends = [math.nan] * 5
         if len(finite):
@@ -46,7 +48,8 @@ class Variable:
         numbers = dict(zip(keys, ends, strict=True))
         numbers["max |value|"] = max(abs(ends[0]), abs(ends[-1]))
         missing = self.missing + len(self.values) - len(finite)
-        return {"variable": self.name, "unit": self.unit, "n": len(finite), **numbers, "missing": missing}
+        named = {} if self.view is None else {"view": self.view}
+        return {"variable": self.name, **named, "unit": self.unit, "n": len(finite), **numbers, "missing": missing}
 
     def typical(self) -> float:
         """A round number near the 99th percentile of the sizes, by which values can be divided; 1 if all are 0."""
@@ -107,7 +110,10 @@ class View(ABC, Generic[D, P]):
         return np.sort(self.random().permutation(rows)[:count])
 
 
-def value_in_words(name: str, value: float, unit: str) -> str:
-    """`depth 1.23 km`, `delta volume 1.23 × 10⁶ m³`."""
+def value_in_words(words: str, value: float, unit: str) -> str:
+    """`depth 1.23 km`, `delta volume 1.23 × 10⁶ m³`.
+
+    words  of the variable, by `quantities.in_words`
+    """
     times = "× " if unit[:1].isdigit() else ""
-    return f"{name.replace('_', ' ')} {value:.3g} {times}{unit}".rstrip()
+    return f"{words} {value:.3g} {times}{unit}".rstrip()

@@ -101,6 +101,8 @@ def matrix(
     record["units"] = {
         variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates, *of_title]
     }
+    if any(source.view_names):
+        record["views"] = source.view_names
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder

@@ -47,8 +47,8 @@ def matrix_of(folder: Path) -> Figure:
     names = outputs_among(cells.data_vars)
     held = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
     held |= {name: cells[name].values[middle[name]] for name in others}
-    units = record["units"]
-    where = ", ".join(f"{in_words(name)} {of:.3g} {units.get(name, '')}".rstrip() for name, of in held.items())
+    units, views = record["units"], record.get("views", ())
+    where = ", ".join(f"{in_words(name, views)} {of:.3g} {units.get(name, '')}".rstrip() for name, of in held.items())
     return matrix_panels(
         {name: _panels(shown, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
@@ -56,6 +56,7 @@ def matrix_of(folder: Path) -> Figure:
         {name: [_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
         record.get("why_left_out", ""),
+        views,
     )
 
 
