@@ -96,13 +96,8 @@ def matrix(
         write_npy(table, folder)
     record = {**_record(directory, name, grid, held, repeats, seed), **missing}
     record |= _absolute_errors(table, list(estimates), ["", REFINED] if refine else [""])
-    record["held_out"] = _held_out(assemble.generated_of(directory.training_spec()["dataset"], tables, workspace))
-    of_title = [variable for variable in held if variable in record["held_out"]]
-    record["units"] = {
-        variable: quantity(variable, source.quantities).unit for variable in [*record["axes"], *estimates, *of_title]
-    }
-    if any(source.view_names):
-        record["views"] = source.view_names
+    trained = assemble.generated_of(directory.training_spec()["dataset"], tables, workspace)
+    record |= _for_figure(source, trained, [*record["axes"], *estimates], held)
     files.write_json(folder / MATRIX_RECORD, record)
     draw_matrix(folder)
     return folder
@@ -151,6 +146,17 @@ def _not_refined(estimates: Mapping[str, Estimated]) -> dict[str, int]:
     if np.isnan(one.refined).all():
         raise QexpError("no cell shows as many pixels as there are outputs; leave --refine out, or hide fewer pixels")
     return {"not_refined": int(lacking.any(axis=0).sum())} if lacking.any() else {}
+
+
+def _for_figure(
+    source: GeneratedDataset, trained: GeneratedDataset, shown: Sequence[str], held: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the figure of a matrix needs besides the table: held-out intervals, units, and names of views, if any."""
+    held_out = _held_out(trained)
+    named = [*shown, *(variable for variable in held if variable in held_out)]
+    units = {variable: quantity(variable, source.quantities).unit for variable in named}
+    views = {"views": source.view_names} if any(source.view_names) else {}
+    return {"held_out": held_out, "units": units, **views}
 
 
 def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
