@@ -13,7 +13,7 @@ from qexp import api
 from qexp.cli import grid_options, texts
 from qexp.cli.arguments import StyleOption
 from qexp.cli.console import JsonOption, message, print_json, result, warning
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 
 if TYPE_CHECKING:
     from qexp.analysis.observing.observe import Observed
@@ -202,7 +202,8 @@ def _print(seen: Observed) -> None:
 
 
 def _words(track: TrackSummary) -> str:
-    counted = "points" if track.kind == "radar" else "components of GNSS stations"
+    named = "" if track.stations is None else f" {some(track.stations, 8)}"
+    counted = "points" if track.kind == "radar" else f"components of GNSS stations{named}"
     if track.averaged is not None:
         counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""

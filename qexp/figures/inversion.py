@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qexp.figures.canvas import COLOURS, sized, titled
 from qexp.figures.panel_grid import panel_grid
+from qexp.figures.stations import name_stations, stations_of
 from qexp.observations.pixels import spacing
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Maps:
     model      (point,)    [m]
     direction  (point, 3)  east, north, up
     stations   whether they are components of GNSS stations, which are drawn as arrows
+    names      (point,)    of the stations, or None
     """
 
     name: str
@@ -52,6 +54,7 @@ class Maps:
     model: Array
     direction: Array
     stations: bool
+    names: NDArray[np.str_] | None = None
 
     @property
     def residual(self) -> Array:
@@ -89,6 +92,8 @@ def _drawn(
     for index, (axis, (heading, track, values)) in enumerate(zip(axes, whole, strict=True)):
         axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         shown = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
+        if track.stations and index % len(panels[0]) == 0:
+            name_stations(axis, stations_of(track.x, track.y, track.direction, values, track.names))
         _framed(axis, heading, index, len(panels[0]), len(whole))
         for east, north in sources:
             axis.plot(east, north, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
@@ -134,10 +139,8 @@ def _points(
 
 def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:
     """Positions of stations, (station, 2), and their components, (station, 3); 0 where one is not observed."""
-    places, own = np.unique(np.stack([track.x, track.y], axis=1), axis=0, return_inverse=True)
-    vectors = np.zeros((len(places), 3))
-    np.add.at(vectors, own.ravel(), track.direction * values[:, None])
-    return places, vectors
+    stations = stations_of(track.x, track.y, track.direction, values, None)
+    return stations.places, np.nan_to_num(stations.vectors)
 
 
 def _longest(track: Maps, values: Array) -> float:

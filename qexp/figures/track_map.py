@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.figures.canvas import figure, sized
+from qexp.figures.stations import name_stations, stations_of
 from qexp.observations.observation import Array, Observation, Track
 from qexp.observations.reading import angles_of
 
@@ -146,13 +147,11 @@ def _draw_cells(axis: Axes, seen: Track, factor: float, colours: ScalarMappable)
 def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
     """Arrows of the horizontal displacements, and dots coloured by the vertical ones."""
     seen = track.seen()
-    places, index = np.unique(np.column_stack([seen.x, seen.y]) / 1000, axis=0, return_inverse=True)
-    vectors = np.full((len(places), 3), np.nan)
-    component = np.argmax(seen.direction, axis=1)
-    vectors[index.ravel(), component] = factor * seen.displacement
+    stations = stations_of(seen.x / 1000, seen.y / 1000, seen.direction, factor * seen.displacement, seen.station)
+    vectors = stations.vectors
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     longest = max(float(np.hypot(*vectors[moved, :2].T).max(initial=0)), 1e-9)
-    east, north = places.T
+    east, north = stations.places.T
     outlined: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.6, "zorder": 3}
     axis.scatter(east, north, 16, "white", **outlined)
     up = np.isfinite(vectors[:, 2])
@@ -164,6 +163,7 @@ def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappa
     )  # fmt: skip
     unit = next(unit for unit, one, _ in UNITS if one == factor)
     axis.quiverkey(arrows, 0.86, 0.93, step, f"{step:g} {unit}", labelpos="S", fontproperties={"size": sized(7.5)})
+    name_stations(axis, stations)
 
 
 def _mark_flight(axis: Axes, seen: Track) -> None:

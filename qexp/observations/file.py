@@ -47,10 +47,15 @@ def write_observation(observation: Observation, path: Path, history: str = "") -
     table = as_table(observation)
     if history:
         table.attrs["history"] = history
+    files.write_bytes(path, encoded(table))
+
+
+def encoded(table: xarray.Dataset) -> bytes:
+    """The content of a NetCDF file with numbers along `point` compressed."""
     content = io.BytesIO()
-    encoding = {str(name): {"zlib": True} for name in table.data_vars if table[name].dims[:1] == ("point",)}
-    table.to_netcdf(content, engine="h5netcdf", encoding=encoding)
-    files.write_bytes(path, content.getvalue())
+    numbers = [name for name, one in table.data_vars.items() if one.dims[:1] == ("point",) and one.dtype.kind != "O"]
+    table.to_netcdf(content, engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers})
+    return content.getvalue()
 
 
 def as_table(observation: Observation) -> xarray.Dataset:
@@ -72,6 +77,13 @@ def as_table(observation: Observation) -> xarray.Dataset:
                 for size, values in zip(sizes, known, strict=True)
             ]
             points[name] = (dimensions, np.concatenate(lines), {"units": unit, "long_name": words})
+    if any(track.station is not None for track in tracks):
+        lines = [
+            np.full(size, "") if track.station is None else track.station
+            for size, track in zip(sizes, tracks, strict=True)
+        ]
+        about_names = {"long_name": "name of the GNSS station"}
+        points["station"] = ("point", np.concatenate(lines).astype(object), about_names)
     points["direction"] = (
         ("point", "component"),
         np.concatenate([track.direction for track in tracks]),
@@ -159,7 +171,13 @@ def _observation(table: xarray.Dataset) -> Observation:
             if one in arrays and np.isnan(arrays[one]).all():
                 del arrays[one]
         direction, observed = table["direction"].values[own].astype(np.float64), table["mask"].values[own] == 1
-        tracks.append(Track(str(name), kind, **arrays, direction=direction, observed=observed, noise=_of(table, index)))
+        station = table["station"].values[own].astype(np.str_) if "station" in table else np.zeros(0, np.str_)
+        tracks.append(
+            Track(
+                str(name), kind, **arrays, direction=direction, observed=observed, noise=_of(table, index),
+                station=station if (station != "").any() else None,
+            )
+        )  # fmt: skip
     crs = table["crs"].attrs["crs_wkt"] if "crs" in table else None
     return Observation(tuple(tracks), crs)
 

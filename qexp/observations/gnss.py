@@ -81,6 +81,7 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
         np.repeat(table.numbers(columns["elevation"]), width) if "elevation" in columns else None,
+        station=np.repeat(table.texts(columns["station"]), width) if "station" in columns else None,
     )
     masked = masked_where_missing(track)
     largest = np.abs(masked.seen().displacement).max(initial=0)

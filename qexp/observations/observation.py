@@ -51,6 +51,7 @@ class Track:
     observed      (point,)    whether the point counts
     elevation     (point,)    above the level from which depths count [m], or None
     noise                     the correlated part of the noise, or None
+    station       (point,)    names of GNSS stations, or None
     count         (point,)    how many pixels or points each is the mean of, or None for points that are no means
     spread        (point, 2)  standard deviation of their positions east and north [m]: the mean displacement is, to
                               the second order, that of the four places at this distance from x and from y; or None
@@ -66,6 +67,7 @@ class Track:
     observed: NDArray[np.bool_]
     elevation: Array | None = None
     noise: CorrelatedNoise | None = None
+    station: NDArray[np.str_] | None = None
     count: Array | None = None
     spread: Array | None = None
 
@@ -89,7 +91,7 @@ class Track:
         return self.kept(self.observed)
 
 
-ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "count", "spread")
+ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "station", "count", "spread")
 
 
 @dataclass(frozen=True)

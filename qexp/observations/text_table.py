@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp.errors import NotFoundError
 from qexp.observations.observation import Array
@@ -73,6 +74,11 @@ class TextTable:
         if wrong:
             raise TableError("\n".join(wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN))))
         return np.concatenate(values)
+
+    def texts(self, column: int) -> NDArray[np.str_]:
+        """The texts of a column; numbers as short as they can be written."""
+        cells = chain.from_iterable(part.columns[column] for part in self.parts)
+        return np.array([cell if isinstance(cell, str) else f"{cell:.17g}" for cell in cells], dtype=np.str_)
 
     def titled(self, column: int) -> str:
         return f"column '{self.names[column]}'" if self.names else f"column {column + 1}"

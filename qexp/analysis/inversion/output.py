@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,25 @@ from qexp import files
 from qexp.analysis.inversion.rasters import geotiff
 from qexp.analysis.inversion.result import Inversion
 from qexp.errors import QexpError
-from qexp.figures.canvas import encoded
+from qexp.figures.canvas import encoded as drawn
 from qexp.figures.inversion import Maps, inversion_maps, residual_maps
-from qexp.observations.file import as_table
+from qexp.observations.file import as_table, encoded
 from qexp.runs.figures import drawn_at_once
 from qexp.runs.whole_folders import names_in, write_folder
 
 RESULT, PARAMETERS, TABLE, MAPS, COMPARISON, RESIDUALS = (
     "result.json", "parameters.csv", "result.nc", "maps.png", "comparison.csv", "residuals.png",
 )  # fmt: skip
+STATIONS = "stations.csv"
 
 FORMAT = "qexp inversion 1"
 
 COLUMNS = (
     "parameter", "value", "unit", "standard_error", "scaled_error", "residual_error", "low95", "high95", "fixed",
 )  # fmt: skip
+
+OF_STATIONS = ("track", "station", "x", "y", "along_x", "along_y", "up", "displacement", "error", "model", "residual")
+"""Lengths in m; the components' directions along the axes of x and y, and up."""
 
 
 def require_room(target: Path, overwrite: bool) -> None:
@@ -70,7 +73,7 @@ def write(
         if drawn_at_once():
             title = f"Residuals of {', '.join(one.source for one in (best, *others))}"
             maps = [(one.source, _maps(one)) for one in (best, *others)]
-            contents[RESIDUALS] = encoded(residual_maps(maps, title), "png")
+            contents[RESIDUALS] = drawn(residual_maps(maps, title), "png")
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted([RESULT, *contents])}
     contents[RESULT] = files.json_bytes(document)
     write_folder(target, contents)
@@ -84,7 +87,9 @@ def _contents(one: Inversion, spacing: float | None, history: str) -> dict[str, 
         TABLE: _netcdf(one, history),
     }
     if drawn_at_once():
-        contents[MAPS] = encoded(inversion_maps(_maps(one), _centres(one), _title(one)), "png")
+        contents[MAPS] = drawn(inversion_maps(_maps(one), _centres(one), _title(one)), "png")
+    if any(track.kind == "gnss" for track in one.observation.tracks):
+        contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(one))).encode()
     for track in one.observation.tracks:
         raster = geotiff(track, one.tracks[track.name], one.observation.crs, spacing)
         if raster is not None:
@@ -134,6 +139,18 @@ def _rows(one: Inversion) -> list[list[Any]]:
     ]  # fmt: skip
 
 
+def _of_stations(one: Inversion) -> Iterator[list[Any]]:
+    """The components of all stations that are observed."""
+    for track in one.observation.tracks:
+        if track.kind == "gnss":
+            own, of, where = track.seen(), one.tracks[track.name], track.observed
+            names = [""] * own.size if own.station is None else own.station.tolist()
+            modelled = of.model[where], of.residual[where]
+            numbers = (own.x, own.y, *own.direction.T, own.displacement, own.error, *modelled)
+            for name, *row in zip(names, *(values.tolist() for values in numbers), strict=True):
+                yield [track.name, name, *row]
+
+
 def _netcdf(one: Inversion, history: str) -> bytes:
     """The observation with the model, offset and ramp, and the residual of each point."""
     table = as_table(one.observation)
@@ -154,12 +171,7 @@ def _netcdf(one: Inversion, history: str) -> bytes:
     about = {"title": f"estimated sources: {one.source}", "source": "qexp invert", "chi2_reduced": one.chi2_reduced}
     table.attrs |= about | ({"history": history} if history else {})
     table.attrs["qexp_format"] = FORMAT
-    content = io.BytesIO()
-    encoding: Mapping[str, Any] = {
-        str(name): {"zlib": True} for name in table.data_vars if table[name].dims[:1] == ("point",)
-    }
-    table.to_netcdf(content, engine="h5netcdf", encoding=encoding)
-    return content.getvalue()
+    return encoded(table)
 
 
 def _maps(one: Inversion) -> list[Maps]:
@@ -167,7 +179,9 @@ def _maps(one: Inversion) -> list[Maps]:
     for track in one.observation.tracks:
         own, of, where = track.seen(), one.tracks[track.name], track.observed
         data, model = own.displacement - of.surface[where], of.model[where]
-        made.append(Maps(track.name, own.x / 1e3, own.y / 1e3, data, model, own.direction, track.kind == "gnss"))
+        made.append(
+            Maps(track.name, own.x / 1e3, own.y / 1e3, data, model, own.direction, track.kind == "gnss", own.station)
+        )
     return made
 
 

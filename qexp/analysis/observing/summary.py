@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,6 +38,8 @@ class TrackSummary:
     error: float
     """Median standard deviation of the noise that is independent from point to point."""
     noise: CorrelatedNoise | None
+    stations: Sequence[str] | None = None
+    """Names of the GNSS stations that have an observed component; None if they have no names."""
 
     @property
     def error_is_nugget(self) -> bool:
@@ -65,4 +68,5 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         track.name, track.kind, seen.size, averaged, max(size - (averaged or seen.size), 0), east, north, incidence,
         heading,
         float(np.sqrt(np.mean(seen.displacement**2))), float(np.median(seen.error)), track.noise,
+        None if seen.station is None else list(dict.fromkeys(seen.station.tolist())),
     )  # fmt: skip

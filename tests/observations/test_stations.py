@@ -1,0 +1,94 @@
+"""Names of GNSS stations go along: into the file, what is printed, maps, and the residuals of an inversion."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp as package
+from qexp.figures.stations import stations_of
+from qexp.figures.track_map import draw_tracks
+from qexp.forward.point import mogi
+from qexp.observations.file import read_observation, write_observation
+from qexp.observations.observation import Observation, Track
+
+SOURCE = torch.tensor([[426e3, 4519e3, 2500.0, 4e6]], dtype=torch.float64)
+NAMES = ["ACAE", "RITE", "STRZ", "IPPO", "0042"]
+PLACES = np.array([[425e3, 4519.5e3], [427e3, 4520e3], [428e3, 4517e3], [424e3, 4517.5e3], [426.3e3, 4521.5e3]])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Stations above a point source, in a system of metres; the last one has no vertical component."""
+    moved = mogi(SOURCE, torch.from_numpy(PLACES))[0].numpy()
+    lines = ["station,east,north,dE,dN,dU,error"]
+    for name, place, vector in zip(NAMES, PLACES, moved, strict=True):
+        up = "" if name == "0042" else f"{vector[2]:.9f}"
+        lines.append(f"{name},{place[0]},{place[1]},{vector[0]:.9f},{vector[1]:.9f},{up},0.002")
+    path = tmp_path_factory.mktemp("gnss") / "network.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_names_are_kept_with_each_component_and_through_files(table, tmp_path):
+    seen = package.observe([], tmp_path / "g.nc", gnss=[table])
+    (track,) = seen.observation.tracks
+    assert track.station.tolist() == list(np.repeat(NAMES, 3))
+    assert seen.tracks[0].stations == NAMES
+    again = read_observation(tmp_path / "g.nc").tracks[0]
+    assert again.station.tolist() == track.station.tolist()
+    assert again.seen().station.tolist() == [*np.repeat(NAMES[:4], 3), "0042", "0042"]
+    with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as opened:
+        assert opened["station"].dims == ("point",)
+
+
+def test_names_are_printed(table, qexp):
+    code, stdout, stderr = qexp("observe", "--gnss", table, "--json")
+    assert (code, json.loads(stdout)["tracks"][0]["stations"]) == (0, NAMES), stderr
+    assert (
+        "14 components of GNSS stations ACAE, RITE, STRZ, IPPO, 0042, 1 masked"
+        in qexp("observe", "--gnss", table).stderr
+    )
+
+
+def test_files_whose_stations_have_no_names_are_as_before(tmp_path):
+    ones = np.ones(3)
+    track = Track("g", "gnss", 4e5 * ones, 4.5e6 * ones, 0.01 * ones, 0.001 * ones, np.eye(3), np.ones(3, bool))
+    radar = Track("r", "radar", 4e5 * ones, 4.5e6 * ones, ones, ones, np.eye(3)[[2, 2, 2]], np.ones(3, bool))
+    write_observation(Observation((radar, track)), tmp_path / "g.nc")
+    with xarray.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as opened:
+        assert "station" not in opened
+    assert [one.station for one in read_observation(tmp_path / "g.nc").tracks] == [None, None]
+    assert package.observe(tmp_path / "g.nc").tracks[1].stations is None
+
+
+def test_vectors_of_stations_are_put_together_along_any_axes():
+    """Polar coordinates: true east lies 60° to the left of x."""
+    turn = np.radians(60)
+    axes = np.array([[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    x, y, moved = np.array([1.0, 1, 1, 5, 5]), np.zeros(5), np.array([0.03, -0.01, 0.02, 0.03, 0.02])
+    made = stations_of(x, y, axes[[0, 1, 2, 0, 2]], moved, np.array(["A", "A", "A", "B", "B"]))
+    np.testing.assert_allclose(made.vectors[0], axes.T @ moved[:3])
+    np.testing.assert_allclose(made.vectors[1], [np.nan, np.nan, 0.02])
+    assert made.names == ["A", "B"]
+
+
+def test_names_are_on_maps(table):
+    drawn = draw_tracks(package.observe([], gnss=[table]).observation, "stations")
+    assert set(NAMES) <= {text.get_text() for text in drawn.axes[0].texts}
+
+
+def test_an_inversion_has_the_residuals_of_each_station(table, tmp_path, qexp):
+    assert qexp("observe", "--gnss", table, "--to", tmp_path / "g.nc", "--no-figure").code == 0
+    code, _, stderr = qexp("invert", tmp_path / "g.nc", "--starts", "6", "--to", tmp_path / "made")
+    assert code == 0, stderr
+    with (tmp_path / "made" / "stations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["station"] for row in rows] == [*np.repeat(NAMES[:4], 3), "0042", "0042"]
+    for row in rows:
+        assert float(row["displacement"]) - float(row["model"]) == pytest.approx(float(row["residual"]), abs=1e-9)
+        assert abs(float(row["residual"])) < 1e-6
+    assert json.loads((tmp_path / "made" / "result.json").read_text())["files"].count("stations.csv") == 1
