@@ -32,6 +32,9 @@ BAR = 0.95
 ROUND = (1.0, 2.0, 5.0)
 """First digits of the length of a scale bar."""
 
+ARROW = 0.18
+"""Length of the longest arrow, as a share of the panel's width."""
+
 SYMBOLS = {"data": "observed", "model": "model", "residual": "residual"}
 
 
@@ -93,7 +96,9 @@ def _drawn(
         axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         shown = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
         if track.stations and index % len(panels[0]) == 0:
-            name_stations(axis, stations_of(track.x, track.y, track.direction, values, track.names))
+            stations = stations_of(track.x, track.y, track.direction, values, track.names)
+            arrow = ARROW * wide / max(longest, 1e-9)
+            name_stations(axis, stations, stations.places + arrow * stations.vectors[:, :2], sources)
         _framed(axis, heading, index, len(panels[0]), len(whole))
         for east, north in sources:
             axis.plot(east, north, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
@@ -125,7 +130,7 @@ def _points(
         zorder=3, cmap="RdBu_r", vmin=-reach, vmax=reach,
     )  # fmt: skip
     if longest > 0:
-        arrow = 0.18 * np.ptp(axis.get_xlim()) / longest
+        arrow = ARROW * np.ptp(axis.get_xlim()) / longest
         arrows = axis.quiver(
             *places.T, vectors[:, 0], vectors[:, 1], angles="xy", scale_units="xy", scale=1 / arrow, width=0.008,
             color=COLOURS[2], zorder=2,

@@ -52,10 +52,10 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     colours = ScalarMappable(Normalize(-reach, reach), COLOURS)
     for index, (axis, track) in enumerate(zip(axes, tracks, strict=False)):
         draw = _draw_points if track.kind == "radar" else _draw_stations
-        draw(axis, track, factor, colours)
-        axis.set_title(track.name, fontsize=sized(9))
         axis.set_xlim(west, east)
         axis.set_ylim(south, north)
+        draw(axis, track, factor, colours)
+        axis.set_title(track.name, fontsize=sized(9))
         axis.set_aspect("equal")
         _label(axis, left=index % columns == 0, lowest=index + columns >= len(tracks))
         _mark_scale(axis)
@@ -163,7 +163,8 @@ def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappa
     )  # fmt: skip
     unit = next(unit for unit, one, _ in UNITS if one == factor)
     axis.quiverkey(arrows, 0.86, 0.93, step, f"{step:g} {unit}", labelpos="S", fontproperties={"size": sized(7.5)})
-    name_stations(axis, stations)
+    tips = stations.places + vectors[:, :2] / (5 * longest) * float(np.ptp(axis.get_xlim()))
+    name_stations(axis, stations, tips)
 
 
 def _mark_flight(axis: Axes, seen: Track) -> None:
