@@ -23,14 +23,10 @@ LARGEST_DAMPING = 1e16
 class SumsOfSquares(Protocol):
     """Problems of the same parameters, each of which minimises half of its sum of squared residuals."""
 
-    def costs(self, coordinates: Tensor, which: Tensor) -> Tensor:
-        """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate); inf outside of the
-        domain of the model.
-        """
-        ...
-
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same; the gradient Jᵀr, (problem, coordinate); and JᵀJ, (problem, coordinate, coordinate)."""
+        """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate); inf outside of the
+        domain of the model. The gradient Jᵀr, (problem, coordinate); and JᵀJ, (problem, coordinate, coordinate).
+        """
         ...
 
 
@@ -128,7 +124,8 @@ def _step(
     trial = (at + _damped_step(gradient, information, state.scale[which], state.damping[which], held)).clamp(low, high)
     step = trial - at
     expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum("bi,bij,bj->b", step, information, step)
-    after = problems.costs(trial, which)
+    # Most steps succeed and need the derivatives, too, which cost little once the residuals are weighted.
+    after, new_gradient, new_information = problems.normal_equations(trial, which)
     reduced = before - after
     ratio = torch.nan_to_num(reduced / expected.clamp(min=torch.finfo(step.dtype).tiny), nan=-1.0, neginf=-1.0)
     better = reduced > 0
@@ -139,9 +136,8 @@ def _step(
     moved = which[better]
     if len(moved):
         state.at[moved] = trial[better]
-        state.cost[moved], state.gradient[moved], state.information[moved] = problems.normal_equations(
-            state.at[moved], moved
-        )
+        state.cost[moved], state.gradient[moved] = after[better], new_gradient[better]
+        state.information[moved] = new_information[better]
         diagonal = state.information[moved].diagonal(dim1=-2, dim2=-1)
         state.scale[moved] = torch.maximum(state.scale[moved], diagonal)
     small = tolerance * before

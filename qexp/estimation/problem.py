@@ -62,13 +62,9 @@ class Problem:
         points = torch.from_numpy(np.concatenate(chosen))
         return Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
 
-    def costs(self, coordinates: Tensor, which: Tensor) -> Tensor:
-        found = [self._residuals(coordinates[block], which[block]) for block in self._blocks(which)]
-        return 0.5 * torch.cat([residuals.square().sum(dim=-1) for residuals in found])
-
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         made = []
-        for block in self._blocks(which, 2 * len(self.coordinates.free) + 1):
+        for block in self._blocks(which):
             residuals, jacobian = self.linearised(coordinates[block], which[block])
             gradient = (jacobian @ residuals[..., None])[..., 0]
             made.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
@@ -80,7 +76,8 @@ class Problem:
     def linearised(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted residuals model − data, (problem, point), and their Jacobian, (problem, coordinate, point)."""
         model, slopes = self.derivatives(coordinates)
-        return self.weighting(model) - self._weighted(which), self.weighting(slopes)
+        weighted = self.weighting(torch.cat([model[:, None], slopes], dim=1))
+        return weighted[:, 0] - self._weighted(which), weighted[:, 1:]
 
     def derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """The model, (problem, point) [m], and its derivatives by the coordinates, (problem, coordinate, point).
@@ -119,18 +116,9 @@ class Problem:
                 made[inside] = self.model(values[inside])
         return made.view(*coordinates.shape[:-1], self.model.points)
 
-    def _residuals(self, coordinates: Tensor, which: Tensor) -> Tensor:
-        values = self.coordinates.values(coordinates)
-        possible = self.model.possible(values)
-        residuals = coordinates.new_full((len(coordinates), self.model.points), torch.inf)
-        if possible.any():
-            with torch.no_grad():
-                residuals[possible] = self.weighting(self.model(values[possible])) - self._weighted(which[possible])
-        return residuals
-
     def _weighted(self, which: Tensor) -> Tensor:
         return self.weighted if len(self.weighted) == 1 else self.weighted[which]
 
-    def _blocks(self, which: Tensor, models: int = 1) -> list[slice]:
-        """models  number of models of each problem"""
+    def _blocks(self, which: Tensor) -> list[slice]:
+        models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
         return list(blocks(which, models * self.model.points, MOST_NUMBERS))
