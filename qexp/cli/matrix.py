@@ -72,8 +72,10 @@ def matrix(
     record = files.read_json(folder / "record.json")
     _print_errors(record)
     cells = math.prod(table.sizes[name] for name in record["axes"])
+    for image, size in record.get("averaged", {}).items():
+        message(f"refined are means of {size} × {size} pixels of {image}, which has too many for a full covariance")
     if record.get("not_refined"):
-        message(f"{record['not_refined']:,} of {cells:,} cells are not refined: they show fewer pixels than outputs")
+        message(f"{record['not_refined']:,} of {cells:,} cells are not refined: they show too few pixels")
     if record.get("left_out"):
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
@@ -110,8 +112,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
             show(done / cells, f"{done:,} of {cells:,} cells")
             if not first:
                 first, began = done, time.monotonic()
-            seconds = time.monotonic() - began
-            if not said and seconds > SOON and done < cells:
+            elif not said and (seconds := time.monotonic() - began) > SOON and done < cells:
                 said = True
                 left = seconds / (done - first) * (cells - done)
                 how_long = "less than a minute" if left < 60 else f"about {left / 60:.0f} min"

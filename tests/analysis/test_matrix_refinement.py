@@ -18,7 +18,7 @@ from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
 from qexp.runs.figures.matrices import matrix_of
 from tests.analysis.test_matrix_of_sources import DATASET, FIXED, root
-from tests.conftest import call
+from tests.conftest import Specs, call
 
 __all__ = ["root"]
 
@@ -146,6 +146,34 @@ def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_e
     np.testing.assert_array_equal(refinement(samples, {}, {"dike.depth": np.full(3, 2.4)})["dike.depth"], found)
 
 
+def test_of_an_image_with_too_many_pixels_means_of_whole_blocks_are_fitted_that_show_all_of_theirs():
+    described = document("two tracks", noise_model=HIDDEN, fixed={"dike.strike": 40.0})
+    described["views"][0] |= {"size": [81, 79], "x_res": 0.1, "y_res": 0.1}
+    source = assemble.generated_of(described, assemble.BUILT_IN)
+    refinement = Refinement(source, [], {**source.fixed, **FIXED}, ["dike.depth"])
+    samples = samples_of(source, [2.0, 3.0])
+    problem = refinement.problem(refinement.data(samples)[:1], seen=refinement.seen(samples)[0])
+    seen, image = samples["mask"][0, 0].numpy() > 0, samples["displacement"][0, 0].double().numpy()
+    blocks = [(slice(row, row + 2), slice(column, column + 2)) for row in range(0, 81, 2) for column in range(0, 79, 2)]
+    expected = [image[block].mean() for block in blocks if seen[block].all()]
+    assert 100 < len(expected) < len(blocks)
+    second = samples["displacement_1"][0][samples["mask_1"][0] > 0].double().numpy()
+    np.testing.assert_allclose(problem.data[0], [*expected, *second], rtol=1e-12)
+    start = refinement.starts(problem, {"dike.depth": np.array([2.5])})
+    some = torch.tensor([0, 7, len(expected) - 1, len(expected) + 3])
+    torch.testing.assert_close(problem.model.at(some)(start), problem.model(start)[:, some])
+    found = refinement(samples, {}, {"dike.depth": np.full(2, 2.4)})["dike.depth"]
+    np.testing.assert_allclose(found, [2.0, 3.0], rtol=0.01)
+
+
+def test_too_many_scattered_points_with_correlated_noise_are_refused():
+    points = [[x / 20, y / 20] for x in range(80) for y in range(80)]
+    views = [{"heading": -12, "incidence": 39, "points": points}]
+    source = assemble.generated_of({**document(noise_model=[ATMOSPHERE]), "views": views}, assemble.BUILT_IN)
+    with pytest.raises(QexpError, match="displacement has 6,400 points with correlated noise"):
+        Refinement(source, AXES, {**source.fixed, **FIXED}, ["dike.depth"])
+
+
 def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
     described = document(noise_model={"type": "exponential", "parameters": {"range": 2.0}}, fixed={"dike.strike": 40.0})
     axes = [MatrixAxis("noise", 1e-5, 3e-5, 5), MatrixAxis("dike.depth", 2, 4, 2)]
@@ -192,6 +220,38 @@ def test_the_command_prints_and_keeps_both_estimates(root):
         assert (np.isnan(table[f"{name}_refined"]) == np.isnan(table[f"{name}_estimate"])).all()
         assert table[f"{name}_refined_standard_deviation"].attrs["long_name"].startswith("refined by least squares: ")
     assert (abs(table["dike.strike_refined_error"]).fillna(0) <= 180).all()
+
+
+def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(tmp_path, monkeypatch):
+    monkeypatch.setattr("qexp.cli.matrix.SOON", 0.0)
+    (name,) = outputs = ["dike.depth"]
+    noise = [ATMOSPHERE, {"type": "decorrelation", "parameters": {"share": 0.7, "patch_size": 2000}}]
+    described = document(size=[78, 78], noise_model=noise, fixed={"dike.strike": 40.0})
+    described["varyings"] = {name: of for name, of in described["varyings"].items() if name != "dike.strike"}
+    del described["fixed"]["noise"]
+    specs = Specs(tmp_path)
+    specs.write("dataset", described, "dike")
+    specs.write("model", {
+        "inputs": {"displacement": {"size": [78, 78, 1]}}, "outputs": outputs,
+        "operations": {"flat": {"module": "flatten"}, "head": {"module": "denses", "parameters": {"filters": [1]}}},
+        "branches": [{"x_name": "displacement", "y_name": name, "operations": ["flat", "head"]}],
+    }, "dike")  # fmt: skip
+    specs.write("experience", {
+        "model": "dike", "dataset": "dike", "inputs": ["displacement"], "outputs": outputs, "split": [0.7, 0.3],
+        "sizes": [16, 8, 8], "epochs": 1, "batch_size": 8, "optimizer": "adam", "learning_rate": 1e-3,
+        "losses": {name: "mse"},
+    }, "dike")  # fmt: skip
+    package.run("dike", device="cpu", workspace=tmp_path)
+    command = ["matrix", "--run", "dike_0", "--dataset", "dike", "--axis", f"{name}=2:4:12", "--refine"]
+    fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
+    code, _, stderr = call(*command, *fixed, "--workspace", tmp_path)
+    assert code == 0, stderr
+    assert "refined are means of 2 × 2 pixels of displacement" in stderr
+    folder = package.open_run("dike_0", workspace=tmp_path).path / "matrices/dike"
+    lacking = int(np.isnan(xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")[f"{name}_refined"]).sum())
+    assert 0 < lacking < 12
+    assert f"{lacking} of 12 cells are not refined: they show too few pixels" in stderr
+    assert "of 12 cells are refined; the others take less than a minute" in stderr
 
 
 @pytest.mark.slow

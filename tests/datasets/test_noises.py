@@ -8,8 +8,10 @@ import torch
 from scipy.integrate import quad
 
 from qexp.datasets.noises import NOISES
+from qexp.datasets.noises.blocks import Blocks
 from qexp.datasets.noises.layout import Grid, Points
 from qexp.datasets.noises.model import BLOCK, Component, NoiseModel
+from qexp.datasets.noises.noise import Noise
 from qexp.tables import built
 
 DRAWS = 6000
@@ -126,6 +128,18 @@ def test_the_covariance_is_the_declared_one_and_that_of_the_samples(description,
     # Five standard errors of a covariance of normal numbers, which is at most sqrt(2 / 6000) of the variances.
     assert np.abs((sampled - expected) / scale).max() < 5 * math.sqrt(2 / DRAWS)
     assert np.abs(drawn.flatten(1).double().numpy().mean(0) / np.sqrt(np.diag(scale))).max() < 5 / math.sqrt(DRAWS)
+
+
+@pytest.mark.parametrize("description", DECLARED, ids=described)
+def test_the_covariance_between_means_of_blocks_is_the_mean_covariance_of_their_pixels(description):
+    component, blocks = built(NOISES, description), Blocks(*GRID.shape, 3)
+    rows, columns = np.mgrid[: GRID.height, : GRID.width] // 3
+    of_pixel = (rows * (columns.max() + 1) + columns).ravel()
+    mean = (of_pixel == np.arange(of_pixel.max() + 1)[:, None]).astype(float)
+    mean /= mean.sum(axis=1, keepdims=True)
+    expected = mean @ expected_covariance(description, GRID) @ mean.T
+    for found in (component.covariance_of_means(GRID, blocks), Noise.covariance_of_means(component, GRID, blocks)):
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-9 * expected.max())
 
 
 @LAYOUTS

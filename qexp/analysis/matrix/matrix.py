@@ -85,7 +85,7 @@ def matrix(
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
         seeds = Seeds(seed)
         estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
-    missing = _left_out(estimates, source, grid, held) | _not_refined(estimates)
+    missing = _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities)
 
@@ -134,18 +134,22 @@ def _left_out(
     return {"left_out": len(cells), "why_left_out": why}
 
 
-def _not_refined(estimates: Mapping[str, Estimated]) -> dict[str, int]:
-    """The number of cells that show too little to be refined, for the record; nothing if there are none.
+def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estimated]) -> dict[str, Any]:
+    """For the record: images of which means of blocks were refined, and how many cells show too little for it.
 
     Raises QexpError if no cell could be refined.
     """
     one = next(iter(estimates.values()))
-    if one.refined is None:
+    if refinement is None or one.refined is None:
         return {}
-    lacking = np.isfinite(one.made) & np.isnan(one.refined)
+    found: dict[str, Any] = {}
+    if refinement.blocks:
+        found["averaged"] = {image: blocks.size for image, blocks in refinement.blocks.items()}
     if np.isnan(one.refined).all():
-        raise QexpError("no cell shows as many pixels as there are outputs; leave --refine out, or hide fewer pixels")
-    return {"not_refined": int(lacking.any(axis=0).sum())} if lacking.any() else {}
+        raise QexpError("no cell shows enough pixels to be refined; leave --refine out, or hide fewer pixels")
+    if (lacking := np.isfinite(one.made) & np.isnan(one.refined)).any():
+        found["not_refined"] = int(lacking.any(axis=0).sum())
+    return found
 
 
 def _for_figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.analysis.matrix.averages import Averages, blocks_of
 from qexp.analysis.matrix.axes import MatrixAxis
 from qexp.analysis.matrix.weights import NOISE, Seen, Weights
 from qexp.datasets.generated import GeneratedDataset, mask_of
@@ -19,6 +21,7 @@ from qexp.datasets.views import GNSS, SIZED
 from qexp.errors import QexpError, some
 from qexp.estimation.coordinates import Coordinates, Parameter
 from qexp.estimation.deformation import Deformation
+from qexp.estimation.means import DeformationOfMeans, means
 from qexp.estimation.parameters import searches
 from qexp.estimation.problem import Problem
 from qexp.quantities import base_name, quantity
@@ -50,8 +53,9 @@ class Scene:
 class Refinement:
     """Estimates of a network, refined by least squares with weights from the full covariance of the dataset's noise.
 
-    Cells of the same geometry, noise and hidden pixels are solved together. Parameters of sources that are not among
-    the outputs have their true values.
+    Cells of the same geometry, noise and hidden pixels are solved together. Of images with too many pixels for a full
+    covariance, means of blocks are fitted that show all of their pixels, with the covariance of these means.
+    Parameters of sources that are not among the outputs have their true values.
 
     source   the dataset of the matrix
     held     variable → value of those that are no axes
@@ -76,7 +80,15 @@ class Refinement:
         self._images = generator.images(source.variables)
         self._shown = {name: self._pixels(name) for name in self._images}
         self._numbers = torch.cat(list(self._shown.values()))
-        self._weights = Weights(source, {name: shown.numpy() for name, shown in self._shown.items()})
+        blocks = {name: blocks_of(name, source) for name in self._images}
+        self.blocks = {name: of for name, of in blocks.items() if of is not None}
+        """Image → blocks of pixels whose means are fitted, of those that have too many pixels with correlated noise."""
+        self._averages = Averages(self._shown, self.blocks) if self.blocks else None
+        weighted = {
+            name: np.ones(math.prod(self.blocks[name].shape), np.bool_) if name in self.blocks else shown.numpy()
+            for name, shown in self._shown.items()
+        }
+        self._weights = Weights(source, weighted, self.blocks)
         self._scenes = lru_cache(KEPT_SCENES)(self._scene)
 
     def __call__(
@@ -96,7 +108,7 @@ class Refinement:
         data = self.data(samples)
         made = {name: np.full(len(data), np.nan) for name in estimates}
         for cells, known, seen in self.alike(samples, values):
-            if seen.sum() >= len(self._outputs):
+            if self.enough(seen):
                 problem = self.problem(data[cells], known, seen)
                 minima = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
                 found = problem.coordinates.values(minima.coordinates)
@@ -137,6 +149,11 @@ class Refinement:
         seen: Seen = torch.cat(parts, dim=1)[:, self._numbers].numpy()
         return seen
 
+    def enough(self, seen: Seen) -> bool:
+        """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
+        fitted = seen if self._averages is None else self._averages.complete(seen)[1]
+        return int(fitted.sum()) >= len(self._outputs)
+
     def problem(self, data: Tensor, known: Mapping[str, float] | None = None, seen: Seen | None = None) -> Problem:
         """The least-squares problems of samples.
 
@@ -148,10 +165,15 @@ class Refinement:
         fixed = {name: known[name] for name in self._columns if name not in self._outputs}
         scene = self._scenes(tuple(known[name] for name in self._geometry))
         seen = np.ones(data.shape[1], dtype=np.bool_) if seen is None else seen
-        where = torch.from_numpy(seen)
+        used, complete = (seen, seen) if self._averages is None else self._averages.complete(seen)
+        where = torch.from_numpy(used)
         heights = None if scene.elevation is None else scene.elevation[where]
-        model = Deformation(self._generator.sources, scene.stations[where], scene.direction[where], heights)
-        return Problem(model, self._weights(known, seen), data[:, where], Coordinates(scene.parameters, fixed))
+        of_points = self._generator.sources, scene.stations[where], scene.direction[where], heights
+        data, model = data[:, where], Deformation(*of_points)
+        if self._averages is not None:
+            group = self._averages.groups(used)
+            data, model = means(data, group), DeformationOfMeans(*of_points, group)
+        return Problem(model, self._weights(known, complete), data, Coordinates(scene.parameters, fixed))
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.

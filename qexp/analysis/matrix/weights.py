@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.noises.blocks import Blocks
 from qexp.datasets.noises.correlated import WhiteNoise
+from qexp.datasets.noises.layout import Grid
 from qexp.datasets.noises.noise import Noise
 from qexp.datasets.views import GNSS, SIZED
-from qexp.errors import QexpError
-from qexp.estimation.weighting import MOST_CORRELATED, Block, Weighting
+from qexp.estimation.weighting import Block, Weighting
 from qexp.quantities import base_name
 
 QUIET = 1e-4
@@ -32,21 +33,16 @@ class Weights:
     """The weights of samples of a dataset; those that were used last are kept.
 
     shown  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
-    Raises QexpError for an image whose full covariance would be too large.
+    blocks image → the blocks whose means its numbers are, where they are not its pixels
+    Raises QexpError where the full covariance would be too large.
     """
 
-    def __init__(self, source: GeneratedDataset, shown: Mapping[str, Seen]) -> None:
-        self._source, self._shown = source, dict(shown)
+    def __init__(self, source: GeneratedDataset, shown: Mapping[str, Seen], blocks: Mapping[str, Blocks]) -> None:
+        self._source, self._shown, self._blocks = source, dict(shown), dict(blocks)
         self._sizes = [name for name in source.variables if base_name(name) in SIZED]
-        added = {image: self._added(image, 1.0) for image in shown}
+        added = {image: added_to(image, source) for image in shown}
         self._proportional = all(of and all(one.of_unit_variance for one in of) for of in added.values())
         correlated = [image for image, of in added.items() if not all(isinstance(one, WhiteNoise) for one in of)]
-        for image in correlated:
-            if len(shown[image]) > MOST_CORRELATED:
-                raise QexpError(
-                    f"--refine: {image} has {len(shown[image]):,} pixels with correlated noise; their full covariance "
-                    f"is used up to {MOST_CORRELATED:,}: take smaller images, or white noise"
-                )
         size = sum(8 * len(shown[image]) ** 2 for image in correlated)
         kept = MOST_KEPT // max(size, 1) or 1
         self._kept = lru_cache(min(kept, 1024))(self._weighting)
@@ -74,34 +70,39 @@ class Weights:
         return Weighting(blocks)
 
     def _block(self, image: str, sizes: tuple[float, ...], level: float, seen: Seen) -> Block:
-        count, view = int(seen.sum()), self._source.view(image)
-        error, correlated = np.full(count, QUIET), None
-        added = self._added(image, level)
+        numbers, view = int(seen.sum()), self._source.view(image)
+        error, correlated = np.full(numbers, QUIET), None
+        added = [one for one in added_to(image, self._source) if level or not one.of_unit_variance]
         white = [one for one in added if isinstance(one, WhiteNoise)]
         if view.measures == GNSS:
             if view.errors is not None:
                 error = view.errors.T.flatten().double().numpy()[self._shown[image]][seen]
         elif added and len(white) == len(added):
             amplitudes = [level if one.of_unit_variance else one.deviation for one in white]
-            error = np.full(count, math.hypot(*amplitudes))
+            error = np.full(numbers, math.hypot(*amplitudes))
         elif added:
             between = self._covariances(image, sizes, level)
             where = np.flatnonzero(seen)
-            correlated, error = between.numpy()[np.ix_(where, where)], np.zeros(count)
-        return Block(image, error, correlated, np.zeros((count, 0)))
+            correlated, error = between.numpy()[np.ix_(where, where)], np.zeros(numbers)
+        return Block(image, error, correlated, np.zeros((numbers, 0)))
 
     def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
         """Between all numbers of an image that are shown, (number, number) [m²]."""
         geometry = {
             name: torch.tensor([size], dtype=torch.float64) for name, size in zip(self._sizes, sizes, strict=True)
         }
-        whole = self._source.noise.covariance(image, self._source.layout(image, geometry), level)
+        layout, noise = self._source.layout(image, geometry), self._source.noise
+        if image in self._blocks:
+            assert isinstance(layout, Grid)
+            whole = noise.covariance_of_means(image, layout, level, self._blocks[image])
+        else:
+            whole = noise.covariance(image, layout, level)
         where = torch.from_numpy(np.flatnonzero(self._shown[image]))
         return whole if len(where) == len(whole) else whole[where][:, where]
 
-    def _added(self, image: str, level: float) -> list[Noise]:
-        """What is added to an image; nothing to stations, which have errors of their own."""
-        if self._source.view(image).measures == GNSS:
-            return []
-        of_image = [one.noise for one in self._source.noise.on(image) if not one.noise.hides]
-        return [one for one in of_image if level or not one.of_unit_variance]
+
+def added_to(image: str, source: GeneratedDataset) -> list[Noise]:
+    """What the noise adds to an image; nothing to stations, which have errors of their own."""
+    if source.view(image).measures == GNSS:
+        return []
+    return [one.noise for one in source.noise.on(image) if not one.noise.hides]

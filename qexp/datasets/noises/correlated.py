@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from qexp.datasets.noises.blocks import Blocks
 from qexp.datasets.noises.layout import Grid, Layout, Points, distances
 from qexp.datasets.noises.noise import Noise
 from qexp.forward import covariance, noise
@@ -61,6 +62,9 @@ class WhiteNoise(Noise):
     def covariance(self, layout: Layout) -> Tensor:
         return self.deviation**2 * torch.eye(math.prod(layout.shape), dtype=torch.float64)
 
+    def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor:
+        return torch.diag(self.deviation**2 / blocks.counts().double())
+
     def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
         return images / self.deviation**2
 
@@ -104,6 +108,15 @@ class CorrelatedNoise(Noise):
     def covariance(self, layout: Layout) -> Tensor:
         between = self.sill * self.correlation(distances(layout))
         between.diagonal().add_(self.nugget)
+        return between
+
+    def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor:
+        lags = (torch.arange(count, dtype=torch.float64) for count in (layout.height, layout.width))
+        north, east = (
+            lag * size.double() for lag, size in zip(lags, (layout.pixel_height, layout.pixel_width), strict=True)
+        )
+        between = blocks.of_lags(self.sill * self.correlation(torch.hypot(north[:, None], east)))
+        between.diagonal().add_(self.nugget / blocks.counts())
         return between
 
 

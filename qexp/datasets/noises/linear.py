@@ -7,8 +7,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from qexp.datasets.noises.blocks import Blocks
 from qexp.datasets.noises.correlated import METRES
-from qexp.datasets.noises.layout import Layout
+from qexp.datasets.noises.layout import Grid, Layout
 from qexp.datasets.noises.noise import Noise
 
 
@@ -32,7 +33,12 @@ class LinearNoise(Noise):
         return fields.float().view(count, *layout.shape)
 
     def covariance(self, layout: Layout) -> Tensor:
-        columns = self.columns(layout)[0]
+        return self._covariance(self.columns(layout)[0])
+
+    def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor:
+        return self._covariance(blocks.means(self.columns(layout)[0]))
+
+    def _covariance(self, columns: Tensor) -> Tensor:
         scaled = columns * torch.tensor(self.deviations, dtype=torch.float64, device=columns.device)
         return scaled @ scaled.T
 

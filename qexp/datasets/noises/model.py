@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from qexp.datasets.noises.layout import Layout
+from qexp.datasets.noises.blocks import Blocks
+from qexp.datasets.noises.layout import Grid, Layout
 from qexp.datasets.noises.noise import MOST_TO_FACTOR, Noise, solved
 from qexp.seeds import Seeds
 
@@ -77,10 +79,20 @@ class NoiseModel:
 
     def covariance(self, image: str, layout: Layout, level: float) -> Tensor:
         """Covariance between the pixels of an image, for a value of `noise` [m]: (n, n) [m2], float64."""
-        count = torch.Size(layout.shape).numel()
+        return self._total(image, torch.Size(layout.shape).numel(), level, lambda noise: noise.covariance(layout))
+
+    def covariance_of_means(self, image: str, layout: Grid, level: float, blocks: Blocks) -> Tensor:
+        """The same between the means of blocks of pixels, (block, block) [m2].
+
+        Raises ValueError where it cannot be had for so many pixels.
+        """
+        count = math.prod(blocks.shape)
+        return self._total(image, count, level, lambda noise: noise.covariance_of_means(layout, blocks))
+
+    def _total(self, image: str, count: int, level: float, of: Callable[[Noise], Tensor | None]) -> Tensor:
         total = torch.zeros(count, count, dtype=torch.float64)
         for one in self.on(image):
-            if (part := one.noise.covariance(layout)) is not None:
+            if (part := of(one.noise)) is not None:
                 total.add_(part, alpha=level**2 if one.noise.of_unit_variance else 1.0)
         return total
 

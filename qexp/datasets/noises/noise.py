@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from qexp.datasets.noises.layout import Layout
+from qexp.datasets.noises.blocks import Blocks
+from qexp.datasets.noises.layout import Grid, Layout
 
 MOST_TO_FACTOR = 10_000
 """Pixels or points for which a covariance matrix is formed and factored: 800 MB of it."""
@@ -43,6 +44,17 @@ class Noise(ABC):
 
         None if it hides pixels.
         """
+
+    def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor | None:
+        """Covariance between the means of blocks of pixels, (block, block), float64; None if it hides pixels.
+
+        Raises ValueError for too many pixels, where it can only be had from the covariance between all of them.
+        """
+        pixels = layout.height * layout.width
+        if not self.hides and pixels > MOST_TO_FACTOR:
+            raise ValueError(f"the covariance between {pixels:,} pixels is too large; {MOST_TO_FACTOR:,} are possible")
+        covariance = self.covariance(layout)
+        return None if covariance is None else blocks.means(blocks.means(covariance).T)
 
     def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
         """C⁻¹ times each image, C the covariance: (count, *layout.shape). Raises ValueError where C has no inverse."""
