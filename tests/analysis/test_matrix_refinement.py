@@ -225,7 +225,7 @@ def test_the_command_prints_and_keeps_both_estimates(root):
 def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(tmp_path, monkeypatch):
     monkeypatch.setattr("qexp.cli.matrix.SOON", 0.0)
     (name,) = outputs = ["dike.depth"]
-    noise = [ATMOSPHERE, {"type": "decorrelation", "parameters": {"share": 0.7, "patch_size": 2000}}]
+    noise = [ATMOSPHERE, {"type": "decorrelation", "parameters": {"share": 0.7, "patch_size": 200}}]
     described = document(size=[78, 78], noise_model=noise, fixed={"dike.strike": 40.0})
     described["varyings"] = {name: of for name, of in described["varyings"].items() if name != "dike.strike"}
     del described["fixed"]["noise"]
