@@ -1,8 +1,8 @@
-"""The noise of tracks: as declared, or estimated from the semivariogram of what is not signal."""
+"""The noise of tracks: as declared, or fitted to the semivariogram of points that hold noise alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +12,9 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
 from qexp.observations.observation import Array, CorrelatedNoise, Track
 from qexp.observations.semivariogram import LARGEST_RANGE, TYPES, Semivariogram, covariance_matrix, fit, semivariogram
-from qexp.observations.signal import PointSource, best_point_source, beyond
 
 LEAST_POINTS = 50
 """Points of a track from which its noise can be estimated."""
-
-LEAST_SHARE = 0.25
-"""If the source moves more of the points than the rest, all points less the source's displacement are taken."""
 
 MOST_CHECKED = 1000
 """Points whose covariance matrix is factored to see whether it can be."""
@@ -126,48 +122,17 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
     return made
 
 
-def estimated(
-    tracks: Sequence[Track], signal_free: SignalFree | None = None, planes: bool = False
-) -> list[NoiseEstimate]:
-    """The noise of each radar track, from what is not signal.
+def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str, planes: bool) -> NoiseEstimate:
+    """The noise of a track from its semivariogram.
 
-    signal_free  where only noise is observed. Without it the best-fitting point source of all tracks is subtracted, and
-                 the points that it moves most are left out; a source that noise alone could imitate is none
-    planes       subtract a plane from what is left of each track, such as that of orbits
-    Raises QexpError if a track has too few points.
+    where   (point,)  which points hold noise alone
+    values  (point,)  what is taken for noise [m]
+    how     the same in words
+    planes  subtract a plane first
+    Raises QexpError for too few points, and for points that have no semivariogram.
     """
-    for track in tracks:
-        _require_enough(track, track.observed)
-    if signal_free is not None:
-        how = "points where no signal is, as given"
-        return [_estimate(track, signal_free.holds(track), track.displacement, how, planes) for track in tracks]
-    source = best_point_source(tracks)
-    first = [_without(source, track, planes).best for track in tracks]
-    source = best_point_source(tracks, first)
-    if source.significant:
-        return [_without(source, track, planes) for track in tracks]
-    everywhere, how = (np.ones(len(track.x), bool) for track in tracks), "all points, as no source stands out"
-    return [
-        _estimate(track, where, track.displacement, how, planes)
-        for track, where in zip(tracks, everywhere, strict=True)
-    ]
-
-
-def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
-    """The noise from points that a source hardly moves, or from all if they are too few, less its displacement."""
-    far = beyond(source, track)
-    enough = int((far & track.observed).sum()) >= max(LEAST_SHARE * track.size, LEAST_POINTS)
-    place = f"a point source at {source.east:.0f} east, {source.north:.0f} north, {source.depth / 1000:.2g} km deep"
-    how = (
-        f"points far from {place}, less its displacement" if enough else f"all points less the displacement of {place}"
-    )
-    kept = far if enough else np.ones(len(track.x), bool)
-    return _estimate(track, kept, track.displacement - source.displacement(track), how, planes)
-
-
-def _estimate(track: Track, where: NDArray[np.bool_], values: Array, how: str, planes: bool) -> NoiseEstimate:
     kept = where & track.observed
-    _require_enough(track, kept)
+    require_enough(track, kept)
     x, y, left = track.x[kept], track.y[kept], values[kept]
     measured = semivariogram(x, y, _less_plane(x, y, left) if planes else left)
     try:
@@ -184,7 +149,7 @@ def _estimate(track: Track, where: NDArray[np.bool_], values: Array, how: str, p
     )
 
 
-def _require_enough(track: Track, kept: NDArray[np.bool_]) -> None:
+def require_enough(track: Track, kept: NDArray[np.bool_]) -> None:
     """Raises QexpError if points are too few, too close or too alike for a semivariogram."""
     count = int(kept.sum())
     if count < LEAST_POINTS:

@@ -9,10 +9,11 @@ import pytest
 import rasterio
 
 import qexp as package
+from qexp.analysis.observing.signal import estimated
 from qexp.errors import QexpError
 from qexp.observations import semivariogram as semivariograms
 from qexp.observations.file import read_observation, write_observation
-from qexp.observations.noise import Area, Outside, declared, estimated, with_noise
+from qexp.observations.noise import Area, Outside, declared, with_noise
 from qexp.observations.observation import CorrelatedNoise, Observation, Track
 from qexp.observations.semivariogram import fit, semivariogram
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qexp.errors import QexpError
-from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, estimated, with_noise
+from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
 from qexp.observations.observation import Observation, Track
 
 ESTIMATE, NONE = "estimate", "none"
@@ -93,6 +93,8 @@ def _require_use(asked: NoiseAsked, radar: Sequence[Track]) -> None:
 def _estimates(tracks: Sequence[Track], asked: NoiseAsked) -> Mapping[str, NoiseEstimate]:
     if not tracks:
         return {}
+    from qexp.analysis.observing.signal import estimated  # loads torch, without which files are read
+
     signal_free: Area | Outside | None = None
     if asked.area is not None:
         west, east, south, north = _numbers("--noise-area", asked.area, "EAST0,EAST1,NORTH0,NORTH1")
