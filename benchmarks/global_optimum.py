@@ -21,6 +21,7 @@ from torch import Tensor
 
 import qexp
 from qexp import assemble
+from qexp.analysis.inversion.criteria import bic
 from qexp.analysis.inversion.invert import STARTS_NEAR
 from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.matrix.refinement import Refinement
@@ -34,8 +35,6 @@ from qexp.seeds import Seeds
 Array = NDArray[np.float64]
 
 SEED = 20
-SEEN = 50.0
-"""A source is seen if it explains more than this of the sum of squares; weaker ones hardly differ from noise."""
 STARTS = "network and near it", "network alone", "truth and elsewhere"
 
 
@@ -45,10 +44,14 @@ class Fits:
 
     minima   words for the starts → those of the best minimum that they lead to
     nothing  without a source
+    points   numbers that are fitted
+    free     number of parameters
     """
 
     minima: Mapping[str, Array]
     nothing: Array
+    points: NDArray[np.int64]
+    free: int
 
     @property
     def lowest(self) -> Array:
@@ -56,7 +59,9 @@ class Fits:
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        return self.nothing - self.lowest > SEEN
+        """Whether BIC prefers the source to none; weaker ones hardly differ from noise."""
+        both = zip(self.lowest, self.nothing, self.points.tolist(), strict=True)
+        return np.array([bic(low, count, self.free) < bic(nothing, count, 0) for low, nothing, count in both])
 
     def reached(self, starts: str) -> NDArray[np.bool_]:
         """Whether minima are the lowest ones."""
@@ -85,10 +90,11 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     data, seen = refinement.data(samples), refinement.seen(samples)
     estimates = {name: made[:, 0].double().numpy() for name, made in model.estimate(samples).items()}
     minima: dict[str, list[float]] = {starts: [] for starts in STARTS}
-    nothing, seconds = [], 0.0
+    nothing, points, seconds = [], [], 0.0
     for index in range(first, first + count):
         problem = refinement.problem(data[[index]], seen=seen[index])
         nothing.append(float(problem.weighted.square().sum()))
+        points.append(problem.model.points)
         own = {name: float(of[index]) for name, of in estimates.items()}
         elsewhere = [{name: values[name][index - shift] for name in outputs} for shift in range(others + 1)]
         began = time.perf_counter()
@@ -100,7 +106,8 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
             minima[starts].append(best(problem, begin).chi2)
             if starts == STARTS[0]:
                 seconds += time.perf_counter() - began
-    return Fits({starts: np.array(found) for starts, found in minima.items()}, np.array(nothing)), seconds
+    found = {starts: np.array(of) for starts, of in minima.items()}
+    return Fits(found, np.array(nothing), np.array(points), len(outputs)), seconds
 
 
 def main() -> None:

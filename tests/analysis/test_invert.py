@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,13 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     assert held.parameters["depth"].fixed
     assert held.parameters["depth"].value == pytest.approx(2.0)
     assert freed.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
+
+
+def test_noise_without_a_source_is_said_to_show_none():
+    seen, random = observed(), np.random.default_rng(1)
+    noise = [replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks]
+    said = [qexp.invert(one, starts=4).remarks for one in (Observation(tuple(noise), seen.crs), seen)]
+    assert [any("by BIC the observation shows no source" in text for text in texts) for texts in said] == [True, False]
 
 
 def test_ramps_are_estimated_with_the_source():

@@ -19,7 +19,7 @@ def aicc(chi2: float, points: int, unknowns: int) -> float:
     count = unknowns + 1
     if points <= count + 1:
         return math.inf
-    return points * math.log(chi2 / points) + 2 * count + 2 * count * (count + 1) / (points - count - 1)
+    return _misfit(chi2, points) + 2 * count + 2 * count * (count + 1) / (points - count - 1)
 
 
 def bic(chi2: float, points: int, unknowns: int) -> float:
@@ -27,7 +27,11 @@ def bic(chi2: float, points: int, unknowns: int) -> float:
 
     Schwarz (1978), Ann. Stat. 6, 461-464.
     """
-    return points * math.log(chi2 / points) + (unknowns + 1) * math.log(points)
+    return _misfit(chi2, points) + (unknowns + 1) * math.log(points)
+
+
+def _misfit(chi2: float, points: int) -> float:
+    return points * math.log(chi2 / points) if chi2 > 0 else -math.inf
 
 
 def compared(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:

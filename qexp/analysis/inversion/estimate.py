@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
+from qexp.analysis.inversion.criteria import bic
 from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
 from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
@@ -104,7 +105,7 @@ def estimated(
         converged=fit.converged,
         seconds=seconds,
         network=network,
-        remarks=[*remarks, *_remarks(fit)],
+        remarks=[*remarks, *_remarks(fit, problem)],
     )
 
 
@@ -223,8 +224,15 @@ def _surface(track: Track, nuisances: Nuisances) -> Array:
     return surface
 
 
-def _remarks(fit: Fit) -> list[str]:
+def _remarks(fit: Fit, problem: Problem) -> list[str]:
     said = []
+    without, nuisances = float(problem.weighted.square().sum()), problem.weighting.nuisances
+    if bic(without, problem.model.points, nuisances) <= bic(fit.chi2, problem.model.points, nuisances + len(fit.free)):
+        left = without / (problem.model.points - nuisances)
+        said.append(
+            f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
+            f"{left:.4g} without; its parameters mean little"
+        )
     if not fit.converged:
         said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
     for column in fit.at_bounds:
