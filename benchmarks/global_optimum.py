@@ -1,8 +1,8 @@
 """How often least squares that start at a network's estimate end in the global minimum.
 
 Observations are drawn from all of the run's own prior, with its noise and its hidden pixels. Each is fitted from the
-network's estimate and the starts near it, as by `qexp invert --refine`; from the estimate alone; and, to find the
-global minimum, from the truth and from other places of the prior. The lowest of all these minima counts as the global.
+network's estimate and the starts near it, as by `qexp invert --refine`, and, to find the global minimum, from the truth
+and from other places of the prior. The lowest of these minima counts as the global one.
 
 Run: python -m benchmarks.global_optimum RUN [--observations 1000] [--others 8] [--first 0]
 """
@@ -35,7 +35,7 @@ from qexp.seeds import Seeds
 Array = NDArray[np.float64]
 
 SEED = 20
-STARTS = "network and near it", "network alone", "truth and elsewhere"
+STARTS = "network", "truth and elsewhere"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
         elsewhere = [{name: values[name][index - shift] for name in outputs} for shift in range(others + 1)]
         began = time.perf_counter()
         near = nearby(directory, own, STARTS_NEAR - 1, seed=0)
-        for starts, places in zip(STARTS, ([own, *near], [own], elsewhere), strict=True):
+        for starts, places in zip(STARTS, ([own, *near], elsewhere), strict=True):
             begin = torch.cat(
                 [refinement.starts(problem, {name: np.array([value]) for name, value in one.items()}) for one in places]
             )

@@ -23,10 +23,12 @@ from qexp.observations.observation import Track
 
 Array = NDArray[np.float64]
 
-ROUGH = 1e-6
-"""Tolerance of a search from many starts; the best of them is then followed to the minimum."""
+ROUGH, BRIEF = 1e-6, 60
+"""Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""
 FOLLOWED = 4
 """Minima of a search that are followed with all points."""
+UNLIKELY = 10.0
+"""Minima of a search are not followed if their costs are higher than the lowest by this, times the reduced χ² there."""
 SAME_MINIMUM = 1e-4
 """Starts of a search ended in the same minimum if their costs differ by less than this share."""
 
@@ -123,9 +125,12 @@ def best(problem: Problem, starts: Tensor, seed: int = 0) -> Fit:
             found there, the FOLLOWED lowest are then followed with all points
     Raises QexpError if no start is possible.
     """
-    found = problem.to_search(seed).minimum(starts, ROUGH)
+    search = problem.to_search(seed)
+    found = search.minimum(starts, ROUGH, BRIEF)
     _require_possible(found)
-    leads = _different(found.cost)[:FOLLOWED]
+    lowest = found.cost.min()
+    likely = found.cost <= lowest + UNLIKELY * max(1.0, 2 * float(lowest) / search.model.points)
+    leads = [lead for lead in _different(found.cost)[:FOLLOWED] if likely[lead]]
     followed = problem.minimum(problem.coordinates.values(found.coordinates[leads]))
     _require_possible(followed)
     chosen = int(followed.cost.argmin())

@@ -68,7 +68,12 @@ class _State:
 
 
 def minimised(
-    problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, tolerance: float = REDUCTION_TOLERANCE
+    problems: SumsOfSquares,
+    start: Tensor,
+    low: Tensor,
+    high: Tensor,
+    tolerance: float = REDUCTION_TOLERANCE,
+    most_iterations: int = MOST_ITERATIONS,
 ) -> Minima:
     """Minimise every problem from its start.
 
@@ -86,7 +91,7 @@ def minimised(
     state = _State(at, cost, gradient, information, scale, FIRST_DAMPING * ones, 2 * ones)
     iterations, converged = torch.zeros(len(start), dtype=torch.long), torch.zeros(len(start), dtype=torch.bool)
     active = everyone[torch.isfinite(cost)]
-    for _ in range(MOST_ITERATIONS):
+    for _ in range(most_iterations):
         flat = _flat(state, active, low, high)
         converged[active[flat]] = True
         active = active[~flat]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import Deformation
-from qexp.estimation.levenberg_marquardt import REDUCTION_TOLERANCE, Minima, blocks, minimised
+from qexp.estimation.levenberg_marquardt import MOST_ITERATIONS, REDUCTION_TOLERANCE, Minima, blocks, minimised
 from qexp.estimation.weighting import Weighting
 
 MOST_NUMBERS = 65536
@@ -97,13 +97,15 @@ class Problem:
         after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
         return middle, (after - before) / (STEP * ends.clamp(min=1))
 
-    def minimum(self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE) -> Minima:
+    def minimum(
+        self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE, most_iterations: int = MOST_ITERATIONS
+    ) -> Minima:
         """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
 
-        tolerance  see `levenberg_marquardt.minimised`
+        tolerance, most_iterations  see `levenberg_marquardt.minimised`
         """
-        coordinates = self.coordinates
-        return minimised(self, coordinates.of(start), coordinates.low, coordinates.high, tolerance)
+        low, high = self.coordinates.low, self.coordinates.high
+        return minimised(self, self.coordinates.of(start), low, high, tolerance, most_iterations)
 
     def _displacements(self, coordinates: Tensor) -> Tensor:
         """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""
