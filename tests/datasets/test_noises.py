@@ -176,14 +176,22 @@ def test_the_semivariogram_of_exponential_noise_is_nugget_plus_partial_sill():
     assert semivariogram(30) == pytest.approx(3e-6 + 2.3e-5 * (1 - math.exp(-5)), rel=0.03)
 
 
+KOLMOGOROV = {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}}
+
+
 @pytest.mark.parametrize(
-    "description",
-    [DECLARED[3], DECLARED[5], {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}}],
-    ids=described,
+    ("description", "widths"),
+    [
+        (DECLARED[3], (250.0,)),
+        (DECLARED[5], (250.0,)),
+        (KOLMOGOROV, (250.0,)),
+        (KOLMOGOROV, (250.0, 700.0)),
+    ],
+    ids=["exponential", "gaussian", "power law", "power law with pixels of two sizes"],
 )
-def test_the_power_spectrum_along_a_line_is_that_of_the_declared_covariance(description):
-    line = Grid(3, 64, metres(250.0), metres(2000.0))
-    drawn = built(NOISES, description).draw(2000, line, seeded()).double().numpy()
+def test_the_power_spectrum_along_a_line_is_that_of_the_declared_covariance(description, widths):
+    line = Grid(9, 64, metres(*widths).repeat_interleave(500 if len(widths) > 1 else 1), metres(4000.0))
+    drawn = built(NOISES, description).draw(500 * len(widths), line, seeded()).double().numpy()[:500]
     window = np.hanning(64)
     spectrum = np.square(np.abs(np.fft.rfft(drawn * window))).mean((0, 1))
     alone = expected_covariance(description, Grid(1, 64, metres(250.0), metres(250.0)))
@@ -221,13 +229,23 @@ def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the
     assert apart == pytest.approx(0.005, rel=0.02)
 
 
+@pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
+def test_they_do_so_in_each_sample_where_pixels_differ_in_width_and_height(outer_scale):
+    component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)
+    widths, heights = metres(100.0, 250.0).repeat_interleave(1000), metres(200.0, 500.0).repeat_interleave(1000)
+    drawn = component.draw(2000, Grid(24, 30, widths, heights), seeded()).double()
+    for few, east, north in ((drawn[:1000], 10, 5), (drawn[1000:], 4, 2)):
+        assert (few[:, :, east:] - few[:, :, :-east]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
+        assert (few[:, north:] - few[:, :-north]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
+
+
 def test_noise_of_varying_pixel_sizes_is_each_samples_own():
     east = torch.linspace(100, 900, 40).repeat_interleave(100)
     grid = Grid(5, 6, east, metres(300.0))
     for description in DECLARED:
         component = built(NOISES, description)
         if component.trouble_with(grid):
-            assert description["type"] in ("stratified", "power_law")
+            assert description["type"] == "stratified"
             continue
         drawn = component.draw(len(east), grid, seeded()).double()
         for size in (east[0], east[-1]):
@@ -382,11 +400,6 @@ def test_stratified_noise_says_that_it_needs_an_elevation():
     flat = Grid(4, 4, metres(100.0), metres(100.0))
     assert noise("stratified", slope=0.01).trouble_with(flat) == "needs the elevation of its view"
     assert noise("stratified", slope=0.01).trouble_with(GRID) is None
-
-
-def test_power_law_noise_says_that_it_needs_pixels_of_one_size():
-    varying = Grid(4, 4, metres(100.0, 200.0), metres(100.0))
-    assert noise("power_law").trouble_with(varying) == "needs pixels of one size, but x_res or y_res varies"
 
 
 def test_a_nugget_without_a_sill_is_refused():

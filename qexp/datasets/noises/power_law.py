@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from qexp.datasets.noises.correlated import METRES, CorrelatedNoise, Correlation, exactly_on_grid
-from qexp.datasets.noises.layout import Grid, Layout
+from qexp.datasets.noises.layout import Grid
 from qexp.forward.covariance import von_karman, von_karman_sill
+from qexp.forward.scale_mixture import mixture_field
 
 KOLMOGOROV = -8 / 3
 
@@ -41,8 +42,8 @@ class PowerLawNoise(CorrelatedNoise):
             sill = von_karman_sill(difference_at_1_km, METRES, scale, hurst)
         super().__init__(Correlation(von_karman, (scale, hurst)), sill)
 
-    def trouble_with(self, layout: Layout) -> str | None:
-        return None if layout.same_for_all else "needs pixels of one size, but x_res or y_res varies"
-
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
-        return exactly_on_grid(count, layout, self.correlation, generator)
+        if layout.same_for_all:
+            return exactly_on_grid(count, layout, self.correlation, generator)
+        sizes = layout.pixel_width, layout.pixel_height
+        return mixture_field(count, layout.height, layout.width, *sizes, *self.correlation.parameters, generator)
