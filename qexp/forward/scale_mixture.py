@@ -64,7 +64,7 @@ def mixture_field(
     device = generator.device
     smallest = UNRESOLVED * min(pixel_width.min().item(), pixel_height.min().item())
     ranges, shares, rest = gaussian_mixture(outer_scale, hurst, smallest)
-    field = torch.randn(count, height, width, generator=generator, device=device) * rest**0.5
+    field: Tensor = torch.randn(count, height, width, generator=generator, device=device) * rest**0.5
     for of_range, share in zip(ranges.tolist(), shares.tolist(), strict=True):
         rows, columns = (
             factors_along(size, spacing.to(device), of_range)
@@ -92,5 +92,6 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
     of_lags = gaussian(scaled - scaled[:, :1], 1.0, 1.0)
     between = of_lags[:, (steps[:, None] - steps).abs().long()]
     between.diagonal(dim1=1, dim2=2).add_(JITTER)
-    factors = torch.linalg.cholesky(between).float()
-    return factors.where(factors.abs() > NOTHING, 0.0)
+    lower = torch.linalg.cholesky(between).float()
+    factors: Tensor = lower.where(lower.abs() > NOTHING, 0.0)
+    return factors

@@ -45,5 +45,14 @@ class PowerLawNoise(CorrelatedNoise):
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
         if layout.same_for_all:
             return exactly_on_grid(count, layout, self.correlation, generator)
-        sizes = layout.pixel_width, layout.pixel_height
-        return mixture_field(count, layout.height, layout.width, *sizes, *self.correlation.parameters, generator)
+        outer_scale, hurst = self.correlation.parameters
+        return mixture_field(
+            count,
+            layout.height,
+            layout.width,
+            layout.pixel_width,
+            layout.pixel_height,
+            outer_scale,
+            hurst,
+            generator,
+        )
