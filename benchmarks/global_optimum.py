@@ -21,13 +21,14 @@ from torch import Tensor
 
 import qexp
 from qexp import assemble
-from qexp.analysis.inversion.criteria import bic
 from qexp.analysis.inversion.invert import STARTS_NEAR
 from qexp.analysis.inversion.nearby import nearby
 from qexp.analysis.matrix.refinement import Refinement
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
+from qexp.estimation.criteria import bic
 from qexp.estimation.fit import SAME_MINIMUM, best
+from qexp.estimation.refined import refined
 from qexp.models.inversion import Inversion
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
@@ -103,9 +104,11 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
             begin = torch.cat(
                 [refinement.starts(problem, {name: np.array([value]) for name, value in one.items()}) for one in places]
             )
-            minima[starts].append(best(problem, begin).chi2)
             if starts == STARTS[0]:
+                minima[starts].append(refined(problem, begin, refinement.searches(), seed=0).chi2)
                 seconds += time.perf_counter() - began
+            else:
+                minima[starts].append(best(problem, begin).chi2)
     found = {starts: np.array(of) for starts, of in minima.items()}
     return Fits(found, np.array(nothing), np.array(points), len(outputs)), seconds
 

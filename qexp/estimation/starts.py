@@ -12,6 +12,8 @@ from qexp.errors import QexpError
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 
+STARTS = 32
+"""Of a search, unless another number is asked for."""
 MOST_DRAWN = 1 << 16
 """Points drawn at most for starts that a model can have."""
 

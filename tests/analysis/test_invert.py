@@ -15,9 +15,9 @@ import xarray
 import qexp
 from qexp.analysis.inversion import estimate
 from qexp.analysis.inversion.asked import Asked, Units, sources_named
-from qexp.analysis.inversion.criteria import aicc, bic
 from qexp.datasets.generators import GENERATORS
 from qexp.estimation import problem
+from qexp.estimation.criteria import aicc, bic
 from qexp.observations.file import write_observation
 from qexp.observations.observation import Observation, Track
 from qexp.quantities import QUANTITIES

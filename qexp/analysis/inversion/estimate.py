@@ -12,24 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.analysis.inversion.asked import PER_TRACK, Asked, Units, bounds_in_si, fixed_in_si, in_columns, shown
-from qexp.analysis.inversion.criteria import bic
 from qexp.analysis.inversion.result import Estimate, Inversion, TrackResult
 from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
+from qexp.estimation.criteria import shows_source
 from qexp.estimation.deformation import Deformation, deformation_of
 from qexp.estimation.fit import Fit, Nuisances, at_values, best, prepared
 from qexp.estimation.parameters import Search, searches
 from qexp.estimation.problem import Problem
+from qexp.estimation.refined import refined
 from qexp.estimation.residuals import residual_errors
-from qexp.estimation.starts import starts
+from qexp.estimation.starts import STARTS, starts
 from qexp.estimation.uncertainty import Uncertainty, uncertainty
 from qexp.observations.observation import Observation, Track
 
 Array = NDArray[np.float64]
-
-
-STARTS = 32
-"""Of a search, unless another number is asked for."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,11 @@ def estimated(
     problem, found = _problem(tracks, candidate, asked, fixed, bounds)
     if candidate.start is None:
         begin = starts(problem.to_search(asked.seed), found, asked.starts or STARTS, asked.seed)
+        fit = best(problem, begin, asked.seed)
+    elif refine:
+        fit = refined(problem, _begin(problem, [candidate.start, *candidate.near], fixed), found, asked.seed)
     else:
-        begin = _begin(problem, [candidate.start, *candidate.near] if refine else [candidate.start], fixed)
-    fit = best(problem, begin, asked.seed) if refine else at_values(problem, begin)
+        fit = at_values(problem, _begin(problem, [candidate.start], fixed))
     seconds = time.perf_counter() - began
     errors = uncertainty(fit)
     return Inversion(
@@ -226,12 +225,11 @@ def _surface(track: Track, nuisances: Nuisances) -> Array:
 
 def _remarks(fit: Fit, problem: Problem) -> list[str]:
     said = []
-    without, nuisances = float(problem.weighted.square().sum()), problem.weighting.nuisances
-    if bic(without, problem.model.points, nuisances) <= bic(fit.chi2, problem.model.points, nuisances + len(fit.free)):
-        left = without / (problem.model.points - nuisances)
+    if not shows_source(problem, fit):
+        without = float(problem.weighted.square().sum()) / (problem.model.points - problem.weighting.nuisances)
         said.append(
             f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
-            f"{left:.4g} without; its parameters mean little"
+            f"{without:.4g} without; its parameters mean little"
         )
     if not fit.converged:
         said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from qexp.analysis.inversion import output
 from qexp.analysis.inversion.asked import Asked, Units, shown, sources_named
-from qexp.analysis.inversion.criteria import compared
 from qexp.analysis.inversion.estimate import Candidate, centre_of, estimated
 from qexp.analysis.inversion.network import network_estimate
 from qexp.analysis.inversion.result import Inversion
+from qexp.analysis.inversion.rivals import compared
 from qexp.errors import QexpError
 from qexp.observations.file import read_observation
 from qexp.observations.observation import Observation

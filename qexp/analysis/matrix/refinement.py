@@ -19,10 +19,10 @@ from qexp.datasets.generated import GeneratedDataset, mask_of
 from qexp.datasets.generators import DeformationImages
 from qexp.datasets.views import GNSS, SIZED
 from qexp.errors import QexpError, some
-from qexp.estimation.coordinates import Coordinates, Parameter
+from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import Deformation
 from qexp.estimation.means import DeformationOfMeans, means
-from qexp.estimation.parameters import searches
+from qexp.estimation.parameters import Search, searches
 from qexp.estimation.problem import Problem
 from qexp.quantities import base_name, quantity
 
@@ -41,13 +41,13 @@ class Scene:
     stations    (number, 2)  east, north of each number that is fitted [m]
     direction   (number, 3)  along which it is measured
     elevation   (number,)    [m], or None
-    parameters  those of the sources with their bounds, which depend on the extent of the stations
+    searches    of the parameters of the sources, with bounds that depend on the extent of the stations
     """
 
     stations: Tensor
     direction: Tensor
     elevation: Tensor | None
-    parameters: Sequence[Parameter]
+    searches: Sequence[Search]
 
 
 class Refinement:
@@ -173,7 +173,13 @@ class Refinement:
         if self._averages is not None:
             group = self._averages.groups(used)
             data, model = means(data, group), DeformationOfMeans(*of_points, group)
-        return Problem(model, self._weights(known, complete), data, Coordinates(scene.parameters, fixed))
+        return Problem(
+            model, self._weights(known, complete), data, Coordinates([one.parameter for one in scene.searches], fixed)
+        )
+
+    def searches(self) -> Sequence[Search]:
+        """Those of the parameters of the sources, in the geometry of the values that are held."""
+        return self._scenes(tuple(self._held[name] for name in self._geometry)).searches
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.
@@ -209,8 +215,8 @@ class Refinement:
         heights = elevation if bool((elevation != 0).any()) else None
         return Scene(stations, direction, heights, self._bounded(stations.numpy()))
 
-    def _bounded(self, stations: Array) -> list[Parameter]:
-        """The parameters with their bounds, which are wider than usual where an axis is."""
+    def _bounded(self, stations: Array) -> list[Search]:
+        """Those of the parameters, with bounds that are wider than usual where an axis is."""
         sources, quantities = self._generator.sources, self._source.quantities
         usual = [one.parameter for one in searches(sources, stations, quantities, {})]
         wider = {}
@@ -219,7 +225,7 @@ class Refinement:
                 ends = [float(axis.centres[index]) * self._unit(one.name) for index in (0, -1)]
                 if ends[0] < one.low or ends[1] > one.high:
                     wider[one.name] = (min(one.low, ends[0] / 2), max(one.high, 2 * ends[1]))
-        return [one.parameter for one in searches(sources, stations, quantities, wider)]
+        return searches(sources, stations, quantities, wider)
 
     def _pixels(self, image: str) -> Tensor:
         """Whether there are data, for each number of an image."""

@@ -1,12 +1,11 @@
-"""Information criteria, by which several models of one observation are compared."""
+"""Information criteria: whether more parameters explain data better than chance would."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from qexp.analysis.inversion.result import Inversion
+from qexp.estimation.fit import Fit
+from qexp.estimation.problem import Problem
 
 
 def aicc(chi2: float, points: int, unknowns: int) -> float:
@@ -34,18 +33,8 @@ def _misfit(chi2: float, points: int) -> float:
     return points * math.log(chi2 / points) if chi2 > 0 else -math.inf
 
 
-def compared(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
-    """The criteria of candidates for one observation, the best by AICc first; differences are those to the best."""
-    rows: list[dict[str, Any]] = [
-        {
-            "source": one.source,
-            "unknowns": one.unknowns,
-            "chi2_reduced": one.chi2_reduced,
-            "aicc": aicc(one.chi2, one.observation.size, one.unknowns),
-            "bic": bic(one.chi2, one.observation.size, one.unknowns),
-        }
-        for one in candidates
-    ]
-    best = {name: min(row[name] for row in rows) for name in ("aicc", "bic")}
-    rows = [{**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]} for row in rows]
-    return sorted(rows, key=lambda row: row["aicc"])
+def shows_source(problem: Problem, fit: Fit) -> bool:
+    """Whether BIC prefers the source to none."""
+    points, nuisances = problem.model.points, problem.weighting.nuisances
+    without = float(problem.weighted.square().sum())
+    return bic(fit.chi2, points, nuisances + len(fit.free)) < bic(without, points, nuisances)
