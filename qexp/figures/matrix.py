@@ -57,8 +57,9 @@ def matrix_panels(
     blank     why some cells have no values
     views     names of the views, as in `quantities.in_words`
     """
-    columns = 3 + sum(
-        any(getattr(panels, name) is not None for panels in outputs.values()) for name in ("spread", "refined_error")
+    columns = 2 + sum(
+        any(getattr(panels, name) is not None for panels in outputs.values())
+        for name in ("refined_error", "relative_error", "spread")
     )
     made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
@@ -102,7 +103,9 @@ def _draw_planes(
         shown.append(("relative error", "%", percent, "RdBu_r", -_limit(percent), _limit(percent)))
     if panels.spread is not None:
         shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, _limit(panels.spread)))
-    for axis, one in zip(row, shown, strict=False):
+    if len(row) < len(shown):  # no output has relative errors
+        shown.remove(None)
+    for axis, one in zip(row, shown, strict=True):
         if one is None:
             axis.set_axis_off()
             continue
@@ -152,10 +155,11 @@ def _draw_lines(
     if panels.refined_error is not None:
         shown.append((f"refined {error}", panels.refined_error))
     relative = None if panels.relative_error is None else 100 * panels.relative_error
-    shown.append((f"relative error of {words} (%)", relative))
+    if len(row) > len(shown) + (panels.spread is not None):  # some output has relative errors
+        shown.append((f"relative error of {words} (%)", relative))
     if panels.spread is not None:
         shown.append((f"standard deviation of {label(name, unit)}", panels.spread))
-    for axis, (words_there, values) in zip(row, shown, strict=False):
+    for axis, (words_there, values) in zip(row, shown, strict=True):
         if values is None:
             axis.set_axis_off()
             continue

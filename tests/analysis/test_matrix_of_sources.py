@@ -132,3 +132,16 @@ def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_
     ]  # fmt: skip
     assert [tick for tick in figure.axes[0].get_xticks() if 0 <= tick <= 360] == [0, 90, 180, 270, 360]
     assert figure.axes[0].get_xlabel() == "true dike strike (°)"
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("spread", [False, True])
+def test_a_picture_of_angles_alone_has_no_empty_panels(axes, spread):
+    cells = [("strike", np.array([60.0, 180.0, 300.0]), (0.0, 360.0)), ("depth", np.arange(4.0), (0.0, 4.0))][:axes]
+    values = np.linspace(-1, 1, 12).reshape(3, 4)[:, 0] if axes == 1 else np.linspace(-1, 1, 12).reshape(3, 4)
+    panels = {"strike": Panels(values, values, None, values if spread else None)}
+    figure = matrix_panels(panels, cells, {"strike": "°", "depth": "km"}, {}, "run on dike")
+    drawn = [axis for axis in figure.axes if axis.get_xlabel()]
+    assert len(drawn) == 2 + spread
+    assert all(axis.axison for axis in figure.axes)
+    assert "standard deviation" in (drawn[-1].get_ylabel() + drawn[-1].get_title()) or not spread
