@@ -93,7 +93,8 @@ def _by_name(table: TextTable, roles: Roles) -> dict[str, int]:
     plain = [plain_name(name)[0] for name in table.names]
     found: dict[str, int] = {}
     for role, words in roles.items():
-        index = next((plain.index(word) for word in (role, *words) if word in plain), None)
+        # A name that two columns have tells nothing.
+        index = next((plain.index(word) for word in (role, *words) if plain.count(word) == 1), None)
         if index is not None and index not in found.values():
             found[role] = index
     return found

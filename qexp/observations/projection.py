@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 LARGEST_IN_DEGREES = 10.0
 """Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed off as metres."""
 
+MOST_STRETCHED = 0.02
+"""By how much a projected system may make lengths longer or shorter, as a share; national systems and zones of UTM do
+by less than 0.002 where they are used."""
+
 
 def crs_of(text: str, source: str = "--crs") -> pyproj.CRS:
     """Raises QexpError for a text that names no horizontal coordinate reference system."""
@@ -40,7 +44,8 @@ def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observa
 
     readings  file → what was read from it
     asked     the system to use; also that of coordinates whose file names none, which may be a geographic one
-    Without it: the first file's, or for geographic coordinates the UTM zone of their centre. Files that name no system
+    Without it: the first file's that is projected. Geographic coordinates go to the UTM zone of their centre, and so do
+    those in a system that makes lengths longer or shorter there by more than MOST_STRETCHED. Files that name no system
     and none asked: plain metres.
     Directions refer to true north in what was read, unless it says otherwise, and to the north of the grid in what is
     returned, as x and y do.
@@ -72,13 +77,60 @@ def _own(reading: Reading, given: pyproj.CRS | None, source: str) -> pyproj.CRS 
 def _target(
     given: pyproj.CRS | None, readings: Mapping[str, Reading], own: Mapping[str, pyproj.CRS | None]
 ) -> pyproj.CRS | None:
-    if given is not None and not given.is_geographic:
-        return _in_metres(given)
-    first = next((crs for crs in own.values() if crs is not None and not crs.is_geographic), None)
-    if first is not None:
-        return _in_metres(first)
-    known = [(readings[source].tracks, crs) for source, crs in own.items() if crs is not None]
-    return utm_zone([track for tracks, _ in known for track in tracks]) if known else None
+    known = {source: crs for source, crs in own.items() if crs is not None}
+    if not known:
+        return None
+    wanted = given if given is not None and not given.is_geographic else None
+    first = wanted or next((crs for crs in known.values() if not crs.is_geographic), None)
+    if first is not None and not _in_metres(first).is_projected:
+        return first
+    centre = _centre([(track, known[source]) for source in known for track in readings[source].tracks])
+    return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
+
+
+def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]]) -> tuple[float, float]:
+    """Longitude and latitude of the middle of the observed points of tracks in their systems [degrees]."""
+    import pyproj
+
+    longitudes, latitudes = [], []
+    for track, crs in tracks:
+        seen = track.seen()
+        moved = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(seen.x, seen.y)
+        longitudes.append(np.asarray(moved[0]))
+        latitudes.append(np.asarray(moved[1]))
+    x, y = (np.concatenate(values) for values in (longitudes, latitudes))
+    x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
+    if not len(x):
+        raise QexpError("none of the points is observed; all are masked, missing, or outside of the system they are in")
+    around = np.radians(x)
+    longitude = np.degrees(np.arctan2(np.sin(around).mean(), np.cos(around).mean()))  # also across 180°
+    return float(longitude), float(y.min() + y.max()) / 2
+
+
+def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
+    """Whether a projected system is true to scale at a place, as Web Mercator is not but at the equator.
+
+    Raises QexpError if it is not, and not meant for the place either.
+    """
+    import pyproj
+
+    scales = pyproj.Proj(crs).get_factors(longitude, latitude)
+    if all(abs(one - 1) <= MOST_STRETCHED for one in (scales.meridional_scale, scales.parallel_scale)):
+        return True
+    if not _is_made_for(crs, longitude, latitude):
+        raise QexpError(
+            f"the points lie around {longitude:.4g}° east, {latitude:.4g}° north, if their coordinate reference system "
+            f"is '{crs.name}', which is not made for that place; is it theirs?"
+        )
+    return False
+
+
+def _is_made_for(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
+    area = crs.area_of_use
+    if area is None:
+        return True
+    wide = (area.east - area.west) % 360 or 360.0
+    return bool(area.south <= latitude <= area.north and (longitude - area.west) % 360 <= wide)
 
 
 def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
@@ -91,16 +143,10 @@ def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
     return crs
 
 
-def utm_zone(tracks: Sequence[Track]) -> pyproj.CRS:
-    """The zone of the centre of points in longitude and latitude [degrees]."""
+def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:
+    """The zone of a place [degrees]."""
     import pyproj
 
-    x, y = (np.concatenate([getattr(track, name)[track.observed] for track in tracks]) for name in "xy")
-    if not len(x):
-        raise QexpError("none of the points is observed; all are masked or missing")
-    middle = np.radians(x)
-    longitude = np.degrees(np.arctan2(np.sin(middle).mean(), np.cos(middle).mean()))  # also across 180°
-    latitude = (y.min() + y.max()) / 2
     if abs(latitude) > 84:
         raise QexpError(f"no UTM zone at the latitude {latitude:g}°; choose a system with --crs, such as EPSG:3413")
     zone = int((longitude + 180) // 6) % 60 + 1

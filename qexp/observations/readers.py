@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,9 @@ class Reader:
     """The fields of `Asked` that have an effect on such a file; those that have none are refused."""
     help: str
 
+
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""First bytes of texts of that encoding, which some programs write without being asked."""
 
 REDUCING = ("reduce", "smallest_cell", "largest_cell", "least_share")
 OF_TABLES = ("name", "crs", "columns", "unit", "error", "north")
@@ -69,7 +72,14 @@ def reader_of(path: Path) -> Reader:
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file")
     found = next((reader for reader in READERS.values() if reader.recognises(path)), None)
+    if found is None and path.is_file() and _begins_with(path, UTF_16):
+        raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
     if found is None:
         known = "; ".join(reader.help for reader in READERS.values())
         raise QexpError(f"{path} is of no kind that can be read; known are {known}")
     return found
+
+
+def _begins_with(path: Path, marks: Sequence[bytes]) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in marks

@@ -60,7 +60,9 @@ def read_bands(opened: rasterio.DatasetReader, bands: Sequence[int], window: Win
         stored = opened.read(list(bands), window=window, masked=True)
     except rasterio.errors.RasterioError as error:
         listed = f"{bands[0]} to {bands[-1]}" if len(bands) > 1 else f"{bands[0]}"
-        raise TableError(f"{opened.name}, band {listed}, cannot be read: {error}") from None
+        raise TableError(
+            f"{opened.name}, band {listed}, cannot be read; is it whole? {error.__cause__ or error}"
+        ) from None
     values: Array = stored.astype(np.float64).filled(np.nan)
     for index, band in enumerate(bands):
         scale, offset = opened.scales[band - 1], opened.offsets[band - 1]

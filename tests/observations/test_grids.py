@@ -409,3 +409,26 @@ def test_means_of_a_geographic_grid_are_projected(tmp_path):
     smallest = nearest.count == nearest.count.min()
     distance = np.hypot(nearest.x - middle[0], nearest.y - middle[1])
     assert distance[smallest].mean() < distance[~smallest].mean()
+
+
+@pytest.mark.parametrize("first", [179.98, -180.02])
+def test_grids_on_both_sides_of_180_degrees_stay_together(tmp_path, first):
+    longitude = (first + 0.001 * np.arange(WIDTH * 2) + 180) % 360 - 180
+    axes = {"lat": -15 - 0.001 * np.arange(HEIGHT), "lon": longitude}
+    xarray.Dataset({"z": (("lat", "lon"), np.full((HEIGHT, WIDTH * 2), 0.01))}, axes).to_netcdf(tmp_path / "los.nc")
+    observation = package.observe(tmp_path / "los.nc", error=0.01, incidence=35, heading=-10).observation
+    assert np.ptp(observation.tracks[0].x) == pytest.approx(0.059 * 107.55e3, rel=0.01)
+
+
+def test_attributes_of_mintpy_that_are_no_numbers_are_named(tmp_path):
+    path, _ = mintpy_velocity(tmp_path)
+    for name, text, said in (("HEADING", "north", "is 'north', which is no number"), ("X_STEP", None, "is missing")):
+        with h5py.File(path, "a") as file:
+            before = file.attrs[name]
+            del file.attrs[name]
+            if text is not None:
+                file.attrs[name] = text
+        with pytest.raises(QexpError, match=f"its attribute {name} {said}"):
+            package.observe(path, incidence=35)
+        with h5py.File(path, "a") as file:
+            file.attrs[name] = before

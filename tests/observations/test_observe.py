@@ -367,3 +367,31 @@ def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, mo
         package.observe(written("# above\n" + standard().replace("0.04", "x")))
     with pytest.raises(QexpError, match="line 5 has 2 cells, but there are 7 columns"):
         package.observe(written(standard() + "1 2\n"))
+
+
+def test_coordinates_in_a_system_that_stretches_lengths_go_to_the_utm_zone(written):
+    """A degree of latitude at 40.8° north is 111 km long, but 147 km on a map in Web Mercator."""
+    x, y = pyproj.Transformer.from_crs(UTM, "EPSG:3857", always_xy=True).transform(EAST, NORTH)
+    seen = package.observe(written(standard(x, y)), crs="EPSG:3857")
+    np.testing.assert_allclose(seen.observation.tracks[0].x, EAST, atol=1e-5)
+    np.testing.assert_allclose(seen.observation.tracks[0].y, NORTH, atol=1e-5)
+    assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() == 32633
+    with pytest.raises(
+        QexpError, match=r"lie around .* if their coordinate reference system is 'RGF93 v1 / Lambert-93'"
+    ):
+        package.observe(written(standard()), crs="EPSG:2154")
+
+
+def test_texts_as_other_programs_write_them_are_read_or_what_is_wrong_is_said(written, tmp_path, qexp):
+    header = "east;north;los;error;e;n;u\r\n"
+    (tmp_path / "sheet.csv").write_bytes(
+        ("\ufeff" + header + standard(separator=";").replace("\n", "\r\n")).encode("utf-8")
+    )
+    np.testing.assert_array_equal(the_track(tmp_path / "sheet.csv").x, EAST)
+    (tmp_path / "wide.csv").write_bytes(standard(separator=",").encode("utf-16"))
+    code, _, stderr = qexp("observe", tmp_path / "wide.csv")
+    assert (code, "save it as UTF-8" in stderr) == (2, True)
+    twice = written(
+        "east,east,north,los,error,e,n,u\n" + rows(EAST, EAST, NORTH, LOS, LOS, LOS, LOS, LOS, separator=",")
+    )
+    assert "no column is known to hold east" in qexp("observe", twice).stderr

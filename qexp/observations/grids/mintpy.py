@@ -8,7 +8,7 @@ from pathlib import Path
 from qexp.errors import QexpError
 from qexp.observations.grids.geometry import Direction, direction_of, from_angles
 from qexp.observations.grids.hdf5 import HDF5, opened
-from qexp.observations.grids.mintpy_file import attributes_of, open_difference, open_mintpy, placed
+from qexp.observations.grids.mintpy_file import attributes_of, number_of, open_difference, open_mintpy, placed
 from qexp.observations.grids.raster import Raster
 from qexp.observations.grids.reading import in_crs, in_one_year, reading_of, scene_of
 from qexp.observations.grids.swath import Swath
@@ -58,7 +58,7 @@ def read_mintpy(path: Path, asked: Asked) -> Reading:
         in_crs(field, asked),
         _direction(path, field, geometry, attributes, asked),
         asked,
-        float(attributes["WAVELENGTH"]) if "WAVELENGTH" in attributes else None,
+        number_of(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None,
         error,
     )
     reading = reading_of(scene, asked)
@@ -83,10 +83,9 @@ def _direction(path: Path, field: Raster, geometry: Path | None, attributes: dic
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
     """
     if asked.direction is not None or asked.incidence is not None:
-        heading = attributes.get("HEADING")
-        if asked.direction is None and asked.heading is None and heading is not None:
-            side = "left" if float(attributes.get("ANTENNA_SIDE", "-1")) > 0 else "right"
-            asked = replace(asked, heading=float(heading), look=asked.look or side)
+        if asked.direction is None and asked.heading is None and "HEADING" in attributes:
+            heading = number_of(path, attributes, "HEADING")
+            asked = replace(asked, heading=heading, look=asked.look or _side(path, attributes))
         return direction_of(field, asked)
     if geometry is None:
         raise QexpError(
@@ -99,7 +98,11 @@ def _direction(path: Path, field: Raster, geometry: Path | None, attributes: dic
     if not known and "HEADING" not in attributes:
         raise QexpError(f"{geometry} has no azimuthAngle; give --incidence and --heading in degrees")
     if not known:
-        side = "left" if float(attributes.get("ANTENNA_SIDE", "-1")) > 0 else "right"
-        return from_angles(field, incidence, float(attributes["HEADING"]), side)
+        heading = number_of(path, attributes, "HEADING")
+        return from_angles(field, incidence, heading, _side(path, attributes))
     azimuth = open_mintpy(geometry, "azimuthAngle")
     return from_angles(field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window)))
+
+
+def _side(path: Path, attributes: dict[str, str]) -> str:
+    return "left" if number_of(path, attributes, "ANTENNA_SIDE", "-1") > 0 else "right"

@@ -58,12 +58,26 @@ def open_difference(path: Path, epochs: Sequence[str]) -> Raster:
     attributes = attributes_of(path)
     with opened(path) as file:
         if "timeseries" not in file or "date" not in file:
-            raise QexpError(f"{path} holds no time series, so that --epochs does not apply")
+            raise QexpError(f"{path} has no datasets 'timeseries' and 'date', as time series of MintPy have")
         layout = layout_of(path, attributes, file["timeseries"].shape[1:])
     return difference(
         path, "timeseries", "date", epochs, layout, attributes.get("UNIT", "m"),
         lambda values: without_data(values, attributes), "NO_DATA_VALUE" in attributes,
     )  # fmt: skip
+
+
+def number_of(path: Path, attributes: dict[str, str], name: str, missing: str | None = None) -> float:
+    """An attribute as a number.
+
+    missing  what it is where the file does not have it
+    Raises QexpError for one that is no number, or not there.
+    """
+    text = attributes.get(name, missing)
+    try:
+        return float("" if text is None else text)
+    except ValueError:
+        said = "is missing" if text is None else f"is '{text[:40]}', which is no number"
+        raise QexpError(f"{path}: its attribute {name} {said}") from None
 
 
 def without_data(values: Any, attributes: dict[str, str]) -> Array:
@@ -77,12 +91,7 @@ def layout_of(path: Path, attributes: dict[str, str], shape: tuple[int, int]) ->
     """Where the pixels lie: X_FIRST and Y_FIRST are the outer corner of the first one. Without them nowhere yet."""
     if "X_FIRST" not in attributes and "Y_FIRST" not in attributes:
         return Swath.unplaced((int(shape[0]), int(shape[1])))
-    try:
-        x, across, y, down = (float(attributes[name]) for name in ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP"))
-    except KeyError as error:
-        raise QexpError(f"{path} has no attribute {error}, so that its pixels lie nowhere") from None
-    except ValueError as error:
-        raise QexpError(f"{path}: its X_FIRST, X_STEP, Y_FIRST and Y_STEP are no numbers: {error}") from None
+    x, across, y, down = (number_of(path, attributes, name) for name in ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP"))
     return Layout((int(shape[0]), int(shape[1])), (across, 0.0, x, 0.0, down, y), _crs(attributes))
 
 

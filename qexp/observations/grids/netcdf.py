@@ -19,6 +19,7 @@ EVEN = 1e-3
 """Largest deviation of the steps of an axis from their mean, as a share of it, times the number of steps."""
 EAST = ("x", "lon", "longitude", "easting", "east")
 """Names of axes along which x grows."""
+LONGITUDES = ("lon", "long", "longitude")
 OLD = ("x_range", "y_range", "dimension", "z")
 """Variables of the format in which GMT wrote until version 4, and GMTSAR with it."""
 
@@ -116,8 +117,11 @@ class _Axis:
 def _coordinate(path: Path, table: xarray.Dataset, name: str) -> _Axis:
     if name not in table.coords:
         raise QexpError(f"{path}: the dimension '{name}' has no coordinate, so that its pixels lie nowhere")
+    values = np.asarray(table[name].values, dtype=np.float64)
+    if name.lower() in LONGITUDES:  # those on both sides of 180°
+        values = np.unwrap(values, period=360.0)
     try:
-        return _Axis(np.asarray(table[name].values, dtype=np.float64), name)
+        return _Axis(values, name)
     except QexpError as error:
         raise QexpError(f"{path}: {error}") from None
 

@@ -47,7 +47,7 @@ def in_crs(field: Raster, asked: Asked) -> Raster:
     if asked.crs is None:
         raise QexpError(
             f"{field.source} does not say in which coordinate reference system it is; name it, such as --crs "
-            f"EPSG:32633, or EPSG:4326 for longitude and latitude (it extends over {field.layout})"
+            f"EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
         )
     return replace(field, layout=replace(field.layout, crs=asked.crs))
 
@@ -131,7 +131,9 @@ def reading_of(scene: Scene, asked: Asked) -> Reading:
     """The points of a scene, or the means of its cells where a reduction is asked for."""
     largest = scene.largest()
     if largest is None:
-        raise QexpError(f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are masked")
+        raise QexpError(
+            f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
+        )
     plan = asked.reduction
     crs, warnings = scene.field.layout.crs, scene.warnings(largest)
     if plan is None:
