@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp import files
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, require_sound
 from qexp.rows.netcdf import DAMAGED
 
@@ -51,9 +51,9 @@ def write_observation(observation: Observation, path: Path, history: str = "") -
 
 
 def encoded(table: xarray.Dataset) -> bytes:
-    """The content of a NetCDF file with numbers along `point` compressed."""
+    """The content of a NetCDF file with numbers along `point` compressed, by which damage is found, too."""
     content = io.BytesIO()
-    numbers = [name for name, one in table.data_vars.items() if one.dims[:1] == ("point",) and one.dtype.kind != "O"]
+    numbers = [name for name, one in table.variables.items() if one.dims[:1] == ("point",) and one.dtype.kind != "O"]
     table.to_netcdf(content, engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers})
     return content.getvalue()
 
@@ -139,11 +139,11 @@ def is_observation(path: Path) -> bool:
 
 
 def read_observation(path: Path) -> Observation:
-    """Read an observation file. Raises QexpError for anything else, and for one that is not sound."""
+    """Read an observation file. Raises NotFoundError, and QexpError for any other file or one that is not sound."""
     import xarray
 
     if not path.is_file():
-        raise QexpError(f"{path}: there is no such file")
+        raise NotFoundError(f"{path}: there is no such file")
     try:
         with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
             table = opened.load()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -84,12 +84,15 @@ def _target(
     first = wanted or next((crs for crs in known.values() if not crs.is_geographic), None)
     if first is not None and not _in_metres(first).is_projected:
         return first
-    centre = _centre([(track, known[source]) for source in known for track in readings[source].tracks])
+    centre = _centre([(track, known[source]) for source in known for track in readings[source].tracks], known)
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
 
-def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]]) -> tuple[float, float]:
-    """Longitude and latitude of the middle of the observed points of tracks in their systems [degrees]."""
+def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) -> tuple[float, float]:
+    """Longitude and latitude of the middle of the observed points of tracks in their systems [degrees].
+
+    files  from which they were read
+    """
     import pyproj
 
     longitudes, latitudes = [], []
@@ -101,7 +104,10 @@ def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]]) -> tuple[float, float]:
     x, y = (np.concatenate(values) for values in (longitudes, latitudes))
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     if not len(x):
-        raise QexpError("none of the points is observed; all are masked, missing, or outside of the system they are in")
+        raise QexpError(
+            f"{', '.join(files)}: none of the points is observed; all are masked, missing, or outside of their "
+            "coordinate reference system"
+        )
     around = np.radians(x)
     longitude = np.degrees(np.arctan2(np.sin(around).mean(), np.cos(around).mean()))  # also across 180°
     return float(longitude), float(y.min() + y.max()) / 2

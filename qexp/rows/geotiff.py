@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.errors import NotFoundError
 from qexp.rows.values import TableError
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ Array = NDArray[np.float64]
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a file with rasterio. Raises TableError if it cannot be read, or holds no real numbers."""
+    """Open a file with rasterio. Raises NotFoundError, and TableError if it cannot be read or holds no real numbers."""
     import rasterio
 
     if not path.is_file():
-        raise TableError(f"{path}: there is no such file")
+        raise NotFoundError(f"{path}: there is no such file")
     try:
         with warnings.catch_warnings():  # what follows from pixels that are not placed is said where it matters
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

@@ -8,6 +8,7 @@ from rasterio import Affine
 import qexp
 from qexp.analysis.prediction.images.geotiff import GeotiffImages
 from qexp.datasets.view_files import read_grid
+from qexp.errors import NotFoundError
 from qexp.rows.geotiff import open_raster, read_bands
 from qexp.rows.values import TableError
 
@@ -82,5 +83,5 @@ def test_what_is_no_raster_of_numbers_is_said(written, tmp_path):
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) * 3 // 4])
     with pytest.raises(TableError, match=r"cut\.tif"), open_raster(tmp_path / "cut.tif") as opened:
         read_bands(opened, [1])
-    with pytest.raises(TableError, match="there is no such file"):
+    with pytest.raises(NotFoundError, match="there is no such file"):
         open_raster(tmp_path / "absent.tif")

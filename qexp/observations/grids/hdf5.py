@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError
 from qexp.observations.grids.raster import Array, Layout, Raster, Window
 
 HDF5 = (".h5", ".he5", ".hdf5")
@@ -19,7 +19,7 @@ def opened(path: Path) -> Iterator[Any]:
     import h5py
 
     if not path.is_file():
-        raise QexpError(f"{path}: there is no such file")
+        raise NotFoundError(f"{path}: there is no such file")
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError
 from qexp.observations.grids.raster import Array, Layout, Raster, Window
 from qexp.rows.netcdf import DAMAGED, NETCDF_3
 
@@ -61,7 +61,7 @@ def _opened(path: Path) -> xarray.Dataset:
     import xarray
 
     if not path.is_file():
-        raise QexpError(f"{path}: there is no such file")
+        raise NotFoundError(f"{path}: there is no such file")
     with path.open("rb") as file:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:
