@@ -231,6 +231,16 @@ def test_elevations_of_another_grid_and_system_are_interpolated(tmp_path):
         package.observe(path, error=0.01, dem=far, **asked)
 
 
+@pytest.mark.parametrize(("grid", "dem"), [(-14.0, 345.9), (345.99, -14.1), (179.99, -180.1), (-180.005, 179.9)])
+def test_elevations_are_found_however_longitudes_are_counted(tmp_path, grid, dem):
+    path = tif(tmp_path / "los.tif", LOS, "EPSG:4326", rasterio.transform.from_origin(grid, 28.5, 0.001, 0.001))
+    slope = 10.0 * np.arange(300)[None] + np.zeros((100, 1))
+    dem = tif(tmp_path / "dem.tif", slope, "EPSG:4326", rasterio.transform.from_origin(dem, 28.52, 0.001, 0.001))
+    (track,) = package.observe(path, error=0.01, incidence=35, heading=-10, dem=dem).observation.tracks
+    assert track.observed.all()
+    np.testing.assert_allclose(np.diff(track.elevation.reshape(LOS.shape), axis=1), 10, atol=1e-3)
+
+
 def test_coherence_of_licsar_lies_beside_the_phase_as_bytes(tmp_path):
     folder, _ = licsar(tmp_path)
     (track,) = package.observe(folder, error=0.01, least_coherence=0.5).observation.tracks

@@ -46,14 +46,17 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
 
 
 def _own(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[Array, Array]:
-    """Positions of a grid in the raster's coordinate reference system."""
+    """Positions of a grid in the raster's coordinate reference system; longitudes counted as the raster's are."""
     import pyproj
 
-    if raster.layout.crs is None or layout.crs is None:
-        return x, y
-    transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
-    moved_x, moved_y = transformer.transform(x, y)
-    return np.asarray(moved_x), np.asarray(moved_y)
+    own = raster.layout.crs or layout.crs
+    if raster.layout.crs is not None and layout.crs is not None:
+        transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
+        x, y = (np.asarray(values) for values in transformer.transform(x, y))
+    if own is not None and pyproj.CRS.from_user_input(own).is_geographic:
+        west, east, _, _ = raster.layout.extent
+        x = x + 360 * np.round(((west + east) / 2 - x) / 360)
+    return x, y
 
 
 def _range(places: Array, count: int) -> tuple[int, int]:
