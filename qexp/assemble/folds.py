@@ -16,7 +16,7 @@ import torch
 from qexp.assemble.networks import model_of
 from qexp.assemble.objects import recipe_of
 from qexp.assemble.specs import candidates
-from qexp.assemble.transforms import transforms_of
+from qexp.assemble.transforms import periods_of, transforms_of
 from qexp.datasets.splits import Fold, Rows, Split
 from qexp.datasets.tabular import TabularDataset
 from qexp.datasets.transforms.transform import Transform
@@ -73,6 +73,11 @@ class Folds:
         """The group of each row, (row,), if the split is by groups."""
         by = self.spec["split"]["parameters"].get("by")
         return None if by is None else self.dataset.column(by)
+
+    @property
+    def periods(self) -> dict[str, float]:
+        """Output → the period after which its values repeat, where its transform has one."""
+        return periods_of(transforms_of(self.spec, self.tables))
 
     def recipe(self, candidate: Candidate) -> Recipe:
         return recipe_of(candidate.spec, self.tables)

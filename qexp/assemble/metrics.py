@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qexp.assemble.transforms import transforms_of
+from qexp.assemble.transforms import periods_of, transforms_of
 from qexp.did_you_mean import suggestion
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.metric import Metric, Metrics
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
     """output → the metrics that are reported of it; errors of angles are taken by the shorter way round."""
     periods = kind_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
-    periods |= {name: one.period for name, one in transforms_of(spec, tables).items() if one.period is not None}
+    periods |= periods_of(transforms_of(spec, tables))
     return {
         output: with_period(
             {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))},

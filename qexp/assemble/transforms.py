@@ -22,6 +22,11 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
     return {name: built(tables["transforms"], value) for name, value in spec["transforms"].items()}
 
 
+def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
+    """Variable → the period after which its values repeat, in its own unit, where its transform has one."""
+    return {name: one.period for name, one in transforms.items() if one.period is not None}
+
+
 def built_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
     """The transforms of an experience that can be built, and the problems of the parameters of the others."""
     made: dict[str, Transform] = {}
@@ -47,7 +52,8 @@ def of_several_numbers(document: Document, transforms: Mapping[str, Transform], 
         elif not allowed:
             yield (
                 ("transforms", name),
-                f"makes {transform.numbers} numbers of each value, which only networks on generated datasets can learn",
+                f"makes {transform.numbers} numbers of each value, which only networks on generated and tabular "
+                "datasets can learn",
             )
 
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.metrics.bootstrap import difference, interval
 from qexp.metrics.built_in import METRICS
-from qexp.metrics.metric import Metric, evaluate
+from qexp.metrics.metric import Metric, Metrics, evaluate
+from qexp.metrics.periodic import with_period
 
 Array = NDArray[np.float64]
 
@@ -27,6 +28,7 @@ def compared(
     seed: int,
     groups: ArrayLike | None = None,
     notes: Mapping[str, str] | None = None,
+    periods: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """A row per output and estimator, of plain values that go into a JSON file.
 
@@ -35,6 +37,7 @@ def compared(
     units       output → unit, in the order of the columns
     groups      (row,) the group of each row, such as a sample that was measured several times
     notes       name → a remark that is shown with the estimator's numbers: "selected on the test data"
+    periods     output → the period after which its values repeat, for those whose values do
 
     Keys: `output`, `unit`, `estimator`, `note`, `n` (rows), `groups` (their number, None where rows are drawn); `rmse`,
     `mae`, `r2`, `bias`, each with `…_interval`; `difference`, the RMSE less that of the network, and
@@ -51,7 +54,8 @@ def compared(
             )
     if NETWORK not in estimated:
         raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
-    return list(_rows(estimated, true, units, seed, None if groups is None else np.asarray(groups), notes or {}))
+    of_rows = None if groups is None else np.asarray(groups)
+    return list(_rows(estimated, true, units, seed, of_rows, notes or {}, periods or {}))
 
 
 def _rows(
@@ -61,10 +65,12 @@ def _rows(
     seed: int,
     groups: NDArray[Any] | None,
     notes: Mapping[str, str],
+    periods: Mapping[str, float],
 ) -> Iterator[dict[str, Any]]:
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
     of_rows = None if groups is None else groups[held_out]
     for column, (output, unit) in enumerate(units.items()):
+        metrics = with_period({metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output))
         truth = true[held_out, column]
         network = estimated[NETWORK][held_out, column]
         for name, values in estimated.items():
@@ -74,15 +80,14 @@ def _rows(
             against = None if name == NETWORK else network
             yield {
                 **head,
-                **_numbers(estimate, truth, seed, of_rows),
-                **_against(against, estimate, truth, seed, of_rows),
+                **_numbers(metrics, estimate, truth, seed, of_rows),
+                **_against(metrics["rmse"], against, estimate, truth, seed, of_rows),
             }
 
 
-def _numbers(estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None) -> dict[str, Any]:
+def _numbers(metrics: Metrics, estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None) -> dict[str, Any]:
     if not _usable(estimate, truth):
         return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
-    metrics: dict[str, Metric] = {metric: METRICS[metric].build() for metric in SHOWN}
     numbers: dict[str, Any] = {}
     for metric, value in evaluate(metrics, estimate, truth).items():
         ends = interval(metrics[metric], estimate, truth, seed, groups)
@@ -92,11 +97,11 @@ def _numbers(estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | No
 
 
 def _against(
-    network: Array | None, estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None
+    rmse: Metric, network: Array | None, estimate: Array, truth: Array, seed: int, groups: NDArray[Any] | None
 ) -> dict[str, Any]:
     if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
         return {"difference": None, "difference_interval": None}
-    of = difference(METRICS["rmse"].build(), estimate, network, truth, seed, groups)
+    of = difference(rmse, estimate, network, truth, seed, groups)
     return {"difference": of.value, "difference_interval": list(of.interval) if of.interval else None}
 
 

@@ -17,6 +17,7 @@ from qexp.errors import SpecError
 from qexp.estimates import PERIOD
 from qexp.metrics.periodic import nearest
 from qexp.observations.observation import Observation, Track
+from qexp.runs.figures.tabular import held_out
 from qexp.runs.record.trust import tables_of
 from qexp.seeds import Seeds
 from qexp.training.loop import Trainer
@@ -173,3 +174,76 @@ def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was
     made = qexp.invert(Observation((seen,)), run="dike_0", workspace=dikes, centre=(0.0, 0.0))
     assert np.abs(nearest(made.parameters["strike"].value, 0.4, 360) - 0.4) < 6
     assert not any("strike" in one for one in made.network["outside"])
+
+
+SLOPES = {
+    "type": "tabular",
+    "path": "slopes.csv",
+    "inputs": {"gradient": ["east", "north"]},
+    "outputs": {"aspect": "aspect"},
+    "units": {"aspect": "°"},
+}
+ASPECTS = {
+    "model": "slopes",
+    "dataset": "slopes",
+    "inputs": ["gradient"],
+    "outputs": ["aspect"],
+    "split": {"type": "k_fold", "parameters": {"folds": 3, "repeats": 2}},
+    "inner": {"type": "k_fold", "parameters": {"folds": 2}},
+    "epochs": 40,
+    "batch_size": 16,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "transforms": {"gradient": "standardize", "aspect": ANGLE},
+    "losses": {"aspect": "mse"},
+}
+
+
+@shared_folder
+def slopes(root: Path) -> None:
+    """A workspace with a table of slopes and the directions that they face, and a run with networks of folds."""
+    random = np.random.default_rng(4)
+    facing, steep = random.uniform(0, 360, 120), random.uniform(0.8, 1.2, 120)
+    radians = np.radians(facing) + random.normal(0, 0.03, 120)
+    lines = [f"{e},{n},{a}" for e, n, a in zip(steep * np.sin(radians), steep * np.cos(radians), facing, strict=True)]
+    (root / "data").mkdir()
+    (root / "data/slopes.csv").write_text("\n".join(["east,north,aspect", *lines]))
+    network = {"module": "mlp", "parameters": {"units": [12], "outputs": 2, "activation": "tanh"}}
+    model = {
+        "inputs": {"gradient": {"size": [2]}},
+        "outputs": ["aspect"],
+        "operations": {"network": network},
+        "branches": [{"x_name": "gradient", "y_name": "aspect", "operations": ["network"]}],
+    }
+    for folder, document in (("datasets", SLOPES), ("models", model), ("experiences", ASPECTS)):
+        (root / "specs" / folder).mkdir(parents=True)
+        (root / "specs" / folder / "slopes.json").write_text(json.dumps(document))
+    qexp.run("slopes", seed=0, device="cpu", workspace=root)
+
+
+def test_means_over_folds_and_repeats_of_rows_that_face_north_point_north(slopes):
+    run = qexp.open_run("slopes_0", workspace=slopes)
+    with xarray.open_dataset(run.path / "results/test_predictions.nc") as table:
+        truth, estimate = table["aspect"].values, table["aspect_estimate"].values
+        spread = table["aspect_spread"].values
+    assert ((estimate >= 0) & (estimate < 360)).all()
+    error = nearest(estimate, truth, 360) - truth
+    assert ((truth < 10) | (truth > 350)).sum() > 3
+    assert np.abs(error).max() < 25  # one mean by the longer way round would be off by up to 180
+    assert spread.max() < 30
+    rmse = np.sqrt(np.mean(error**2))
+    assert run.record["results"]["test"]["aspect"]["rmse"] == pytest.approx(rmse, rel=1e-6)
+    assert run.record["comparison"][0]["rmse"] == pytest.approx(rmse, rel=1e-6)
+    _, figure = next(held_out(run.directory))
+    points = np.concatenate([one.get_offsets() for one in figure.axes[0].collections if len(one.get_offsets()) > 100])
+    assert np.abs(points[:, 1] - points[:, 0]).max() == pytest.approx(np.abs(error).max(), rel=1e-6)
+
+
+def test_what_cannot_be_done_with_rows_whose_angle_is_learned_is_refused(slopes):
+    for overrides, words in (
+        ({"baselines": ["mean"]}, "'aspect' is learned as two"),
+        ({"transforms.aspect": "angle"}, "span more than one period of 6.283185307"),
+    ):
+        with pytest.raises(SpecError) as refused:
+            qexp.run("slopes", name="refused", device="cpu", workspace=slopes, overrides=overrides)
+        assert words in str(refused.value)

@@ -17,7 +17,7 @@ from qexp.analysis.evaluation.asked import ALL, TEST, TRAIN, Asked, Independence
 from qexp.datasets.splits import Fold, Rows, Split, SplitError
 from qexp.datasets.tabular import FORMATS, TabularDataset
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
-from qexp.estimates import estimate_of, spread_of
+from qexp.estimates import PERIOD, estimate_of, spread_of
 from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import Metrics, needs_training_mean, with_training_mean
@@ -218,9 +218,10 @@ def _evaluated(
             errors += of_groups(tables.by, groups, output, metrics[output], estimate, truth, mean)
         unit = units.get(output, "")
         of_limits = described(output, limits_of(attempt.spec).get(output, NO_LIMITS), unit, [estimate])
+        turn = {PERIOD: period} if (period := ensemble.models[0].periods.get(output)) is not None else {}
         for name, values, words, more in (
             (output, truth, "measured", {}),
-            (estimate_of(output), estimate, "estimate", of_limits),
+            (estimate_of(output), estimate, "estimate", {**of_limits, **turn}),
             (spread_of(output), spread, "standard deviation over the networks of the run", {}),
         ):
             columns[name] = (values, {"units": unit, "long_name": f"{output}: {words}", **more})

@@ -10,8 +10,9 @@ import torch
 
 from qexp.assemble import memory, places
 from qexp.assemble.kinds.kind import Document, Kind
+from qexp.assemble.metrics import of_training_mean
 from qexp.assemble.networks import network_of
-from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms
+from qexp.assemble.transforms import ANOTHER_TRANSFORM, built_transforms, in_periods, periods_of
 from qexp.baselines.comparison import NETWORK
 from qexp.baselines.names import repeated
 from qexp.datasets.splits import Fold, Rows, Split, SplitError
@@ -20,6 +21,7 @@ from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
 from qexp.estimates import estimate_of, spread_of
 from qexp.models.network import Network
+from qexp.quantities import Quantity
 from qexp.rows.values import TableError
 from qexp.seeds import Seeds
 from qexp.spec import defaults, resolve, validate
@@ -39,6 +41,7 @@ ALL = "all"
 class TabularKind(Kind[TabularDataset]):
     pretrainable = False  # the networks of folds are initialised at random
     several_networks = True
+    several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
         found = places.data_file(document, workspace)
@@ -81,6 +84,7 @@ class TabularKind(Kind[TabularDataset]):
                 inner += parts
         trained = [*inner, *folds] if document.get("keep", "best") == "last" else inner or folds
         yield from _in_transforms(document, dataset, tables, trained)
+        yield from _in_angles(document, dataset, tables)
         if network is not None:
             yield from _in_batches(document, network, trained)
         if (optimizer := defaults.long_form(document["optimizer"], tables["optimizers"])["type"]) in OF_MATRICES:
@@ -195,6 +199,18 @@ def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, 
         trouble = trouble or _first_that_is_constant(transform, dataset, name, folds)
         if trouble:
             yield ("transforms", name), trouble
+
+
+def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
+    """Problems of outputs that are learned as angles: their periods, and what needs a mean of their values."""
+    transforms, _ = built_transforms(document, tables)
+    angles = [name for name in periods_of(transforms) if name in document["outputs"] and name in dataset.values]
+    for name in angles:
+        values, unit = dataset.values[name], Quantity(dataset.units.get(name, ""), 1.0, name)
+        yield from in_periods(name, transforms[name], unit, (float(values.min()), float(values.max())))
+    if angles and document.get("baselines"):
+        yield ("baselines",), f"learn one number of each value, and '{angles[0]}' is learned as two; leave them out"
+    yield from of_training_mean(document, angles, "the values of an angle have no mean that would do", tables)
 
 
 def _first_that_is_constant(

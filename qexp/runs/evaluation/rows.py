@@ -16,11 +16,12 @@ from qexp.baselines import comparison, cross_validation
 from qexp.baselines.names import names
 from qexp.datasets.splits import Fold, Rows
 from qexp.datasets.transforms.transform import Transform
-from qexp.estimates import estimate_of, spread_of
+from qexp.estimates import PERIOD, estimate_of, spread_of
 from qexp.limits import NO_LIMITS, limits_of
 from qexp.metrics import bootstrap
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.metrics.metric import with_training_mean
+from qexp.metrics.periodic import nearest
 from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
@@ -102,19 +103,29 @@ def _lines(fold: RunDirectory) -> list[dict[str, str]]:
 def _gathered(lines: Mapping[str, Sequence[Mapping[str, str]]], plan: Folds) -> tuple[Array, Array, Rows]:
     """Estimates and spreads, (row, output), NaN for rows that no fold holds out; and the rows that are held out.
 
-    Of a row that several repeats hold out they are means over the repeats.
+    Of a row that several repeats hold out they are means over the repeats, of angles by the shorter way round.
 
     lines  fold → its held-out rows
     """
     shape = (len(plan.dataset), len(plan.spec["outputs"]))
     totals, times = np.zeros((2, *shape)), np.zeros(shape[0], dtype=np.int64)
+    periods = plan.periods
     for fold in plan.folds:
         for column, output in enumerate(plan.spec["outputs"]):
-            for which, name in enumerate((estimate_of(output), spread_of(output))):
-                totals[which, fold.test, column] += [float(line[name]) for line in lines[fold.name]]
+            estimated, apart = (
+                np.array([float(line[name]) for line in lines[fold.name]])
+                for name in (estimate_of(output), spread_of(output))
+            )
+            with np.errstate(invalid="ignore"):
+                so_far = np.where(times[fold.test] > 0, totals[0, fold.test, column] / times[fold.test], estimated)
+            totals[0, fold.test, column] += nearest(estimated, so_far, periods.get(output))
+            totals[1, fold.test, column] += apart
         times[fold.test] += 1
     with np.errstate(invalid="ignore"):
         estimates, spreads = totals / times[:, None]
+    for column, output in enumerate(plan.spec["outputs"]):
+        if output in periods:
+            estimates[:, column] %= periods[output]
     return estimates, spreads, np.flatnonzero(times)
 
 
@@ -155,7 +166,7 @@ def _compared(
         estimators[name] = made.values
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     notes = {**dict.fromkeys(estimators, caution_of_data(plan.spec)), comparison.NETWORK: plan.caution}
-    compared = comparison.compared(estimators, truth, units, seed, groups, notes)
+    compared = comparison.compared(estimators, truth, units, seed, groups, notes, plan.periods)
     return tuple(map(ComparisonRow.from_document, compared))
 
 
@@ -204,9 +215,10 @@ def _write_table(
         unit = dataset.units[output]
         limits = limits_of(plan.spec).get(output, NO_LIMITS)
         of_limits = described(output, limits, unit, [estimates[rows, column]])
+        turn = {PERIOD: plan.periods[output]} if output in plan.periods else {}
         for name, values, words, more in (
             (output, truth, "measured", {}),
-            (estimate_of(output), estimates, "estimate of a row that was held out", of_limits),
+            (estimate_of(output), estimates, "estimate of a row that was held out", {**of_limits, **turn}),
             (spread_of(output), spreads, "standard deviation over the networks of its fold", {}),
         ):
             attributes = {"units": unit, "long_name": f"{output}: {words}", **more}

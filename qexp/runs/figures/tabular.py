@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.estimates import estimate_of, spread_of
+from qexp.estimates import PERIOD, estimate_of, spread_of
 from qexp.figures.fold_curves import FoldCurve
 from qexp.figures.fold_curves import fold_curves as curves_of_folds
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
+from qexp.metrics.periodic import nearest
 from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, missing, outputs, table, texts, unit
 from qexp.runs.record.directory import RunDirectory
@@ -51,7 +52,8 @@ def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in known)
     made = {}
     for name in known:
-        truth, estimate, spread = (rows[of].values for of in (name, estimate_of(name), spread_of(name)))
+        truth, spread = rows[name].values, rows[spread_of(name)].values
+        estimate = nearest(rows[estimate_of(name)].values, truth, rows[estimate_of(name)].attrs.get(PERIOD))
         ends = (estimate - spread, estimate + spread) if several else None
         made[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
     return made
