@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,6 +31,8 @@ Array = NDArray[np.float64]
 
 DEEPER, TIMES = 1.25, 12
 """Factor by which, and how often, the depths of a start are increased that would break the surface."""
+TOGETHER = 16
+"""Cells that are solved together at most; each core takes some at a time."""
 KEPT_SCENES = 256
 """Geometries whose stations and directions are kept: more than the cells of one axis."""
 
@@ -89,6 +92,7 @@ class Refinement:
             for name, shown in self._shown.items()
         }
         self._weights = Weights(source, weighted, self.blocks)
+        self._workers = torch.get_num_threads()
         self._scenes = lru_cache(KEPT_SCENES)(self._scene)
 
     def __call__(
@@ -107,15 +111,31 @@ class Refinement:
         """
         data = self.data(samples)
         made = {name: np.full(len(data), np.nan) for name in estimates}
-        for cells, known, seen in self.alike(samples, values):
-            if self.enough(seen):
-                problem = self.problem(data[cells], known, seen)
-                minima = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
-                found = problem.coordinates.values(minima.coordinates)
-                for column, name in enumerate(self._columns):
-                    if name in made:
-                        made[name][cells] = (found[:, column] / self._unit(name)).numpy()
-            refined(len(cells))
+
+        def part(cells: NDArray[np.intp], known: Mapping[str, float], seen: Seen) -> int:
+            problem = self.problem(data[cells], known, seen)
+            minima = problem.minimum(self.starts(problem, {name: of[cells] for name, of in estimates.items()}))
+            found = problem.coordinates.values(minima.coordinates)
+            for column, name in enumerate(self._columns):
+                if name in made:
+                    made[name][cells] = (found[:, column] / self._unit(name)).numpy()
+            return len(cells)
+
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(self._workers, "refining", torch.set_num_threads, (1,))
+        try:
+            waiting = []
+            for alike, known, seen in self.alike(samples, values):
+                if self.enough(seen):
+                    parts = np.split(alike, range(TOGETHER, len(alike), TOGETHER))
+                    waiting += [pool.submit(part, cells, known, seen) for cells in parts]
+                else:
+                    refined(len(alike))
+            for one in as_completed(waiting):
+                refined(one.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # the workers' setting also applies to later threads
         return made
 
     def alike(

@@ -17,6 +17,7 @@ from qexp.datasets.noises.correlated import WhiteNoise
 from qexp.datasets.noises.layout import Grid
 from qexp.datasets.noises.noise import Noise
 from qexp.datasets.views import GNSS, SIZED
+from qexp.errors import QexpError
 from qexp.estimation.weighting import Block, Weighting
 from qexp.quantities import base_name
 
@@ -94,7 +95,10 @@ class Weights:
         layout, noise = self._source.layout(image, geometry), self._source.noise
         if image in self._blocks:
             assert isinstance(layout, Grid)
-            whole = noise.covariance_of_means(image, layout, level, self._blocks[image])
+            try:
+                whole = noise.covariance_of_means(image, layout, level, self._blocks[image])
+            except ValueError as error:  # of noise from a workspace, which knows no way for many pixels
+                raise QexpError(f"--refine: {image}: {error}") from error
         else:
             whole = noise.covariance(image, layout, level)
         where = torch.from_numpy(np.flatnonzero(self._shown[image]))
