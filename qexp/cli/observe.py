@@ -203,7 +203,8 @@ def _print(seen: Observed) -> None:
 
 def _words(track: TrackSummary) -> str:
     named = "" if track.stations is None else f" {some(track.stations, 8)}"
-    counted = "points" if track.kind == "radar" else f"components of GNSS stations{named}"
+    one = track.points == 1
+    counted = ("point" if one else "points") if track.kind == "radar" else f"components of GNSS stations{named}"
     if track.averaged is not None:
         counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""

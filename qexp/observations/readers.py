@@ -74,6 +74,8 @@ def reader_of(path: Path) -> Reader:
     found = next((reader for reader in READERS.values() if reader.recognises(path)), None)
     if found is None and path.is_file() and _begins_with(path, UTF_16):
         raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
+    if found is None and path.is_dir():
+        raise QexpError(f"{path} is a folder without interferograms of LiCSAR (*.geo.unw.tif); name the file to read")
     if found is None:
         known = "; ".join(reader.help for reader in READERS.values())
         raise QexpError(f"{path} is of no kind that can be read; known are {known}")

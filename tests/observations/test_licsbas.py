@@ -137,13 +137,16 @@ def test_binaries_of_either_byte_order_are_read_whole_and_in_windows(frame):
         (lambda made: parameters(made / "info" / "EQA.dem_par", DEM_projection="UTM"), {}, "the projection is UTM"),
         (lambda made: (made.parent / "GEOCml1" / "U.geo").unlink(), {}, "the line of sight is not known"),
         (lambda made: None, {"epochs": DAYS[:2]}, "--epochs has no effect"),
-        (lambda made: None, {"geometry": "absent.dem_par"}, "cannot be read as a parameter file"),
+        (lambda made: binary(made / "results/hgt", MASK[:9]), {"dem": "TS_GEOCml1/results/hgt"}, "hgt has 936 bytes"),
+        (lambda made: None, {"geometry": "absent.dem_par"}, "absent.dem_par: there is no such file"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_binary_is_said(frame, change, asked, message):
     change(frame)
     if asked == {} and "--geometry" in message:
         (frame.parent / "GEOCml1" / "EQA.dem_par").unlink()
+    if "dem" in asked:
+        asked = {"dem": frame.parent / asked["dem"]}
     with pytest.raises(QexpError, match=message):
         package.observe(frame / "results" / "vel", frame / "obs.nc", **asked)
     assert not (frame / "obs.nc").exists()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qexp.did_you_mean import suggestion
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError
 from qexp.observations.grids.hdf5 import HDF5, difference, opened
 from qexp.observations.grids.raster import Array, Layout, Raster, Window
 
@@ -74,7 +74,9 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def values_of(path: Path) -> Mapping[str, str]:
-    """The entries of a parameter file of GAMMA. Raises QexpError."""
+    """The entries of a parameter file of GAMMA. Raises NotFoundError, and QexpError for a file that is not text."""
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError
 from qexp.observations.grids.geotiff import open_geotiff
 from qexp.observations.grids.hdf5 import HDF5
-from qexp.observations.grids.licsbas_file import PARAMETERS, is_binary, is_series, open_binary, open_dataset
+from qexp.observations.grids.licsbas_file import ENDINGS, PARAMETERS, beside, is_series, open_binary, open_dataset
 from qexp.observations.grids.mintpy_file import open_mintpy
 from qexp.observations.grids.netcdf import open_netcdf
 from qexp.observations.grids.raster import Layout, Raster
@@ -19,7 +19,7 @@ NETCDF = (".grd", ".nc", ".nc4")
 
 
 def open_raster(path: Path, band: int | None = None, variable: str | None = None) -> Raster:
-    """Open a raster of any format that is known. Raises QexpError if it cannot be read.
+    """Open a raster of any format that is known. Raises NotFoundError, and QexpError if it cannot be read.
 
     band      of a GeoTIFF with several, from 1
     variable  of a NetCDF or HDF5 file with several over a grid
@@ -31,7 +31,9 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
         return open_netcdf(path, variable)
     if ending in HDF5:
         return open_dataset(path, variable or "") if is_series(path) else open_mintpy(path, variable)
-    if is_binary(path):
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
+    if ending in ENDINGS and beside(path, PARAMETERS) is not None:
         return open_binary(path)
     raise QexpError(
         f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}, or are binaries with LiCSBAS's {PARAMETERS} "
