@@ -10,6 +10,7 @@ from qexp.api.run_handle import Run, directory_of
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:
+    from qexp.analysis.inversion.invert import Destination
     from qexp.analysis.inversion.result import Inversion
     from qexp.observations.observation import Observation
 
@@ -57,11 +58,11 @@ def invert(
     Raises QexpError before anything is written.
     """
     from qexp.analysis.inversion.asked import Asked
-    from qexp.analysis.inversion.invert import Destination, by_least_squares, by_network, opened, written
+    from qexp.analysis.inversion.invert import by_least_squares, by_network, opened, written
     from qexp.assemble import tables_here
 
     asked = Asked(offsets, ramps, fixed or {}, bounds or {}, starts, seed)
-    destination = None if to is None else Destination(Path(to), spacing, overwrite, history)
+    destination = _destination(to, spacing, overwrite, history)
     seen = opened(observation)
     if run is None:
         _require_without_run(refine, centre)
@@ -74,6 +75,16 @@ def invert(
     if destination is not None:
         written(made, destination)
     return made[0]
+
+
+def _destination(to: str | Path | None, spacing: float | None, overwrite: bool, history: str) -> Destination | None:
+    from qexp.analysis.inversion.invert import Destination
+
+    if to is not None:
+        return Destination(Path(to), spacing, overwrite, history)
+    if spacing is not None or overwrite:
+        raise QexpError("--spacing and --overwrite are for the files of --to; name their folder, or leave them out")
+    return None
 
 
 def _require_without_run(refine: bool, centre: tuple[float, float] | None) -> None:

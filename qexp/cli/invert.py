@@ -93,6 +93,9 @@ SpacingOption = Annotated[
 ]  # fmt: skip
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier inversion.")]
 
+UNDETERMINED = 1e9
+"""Values and errors from here on are of what the data hardly determine; all of their digits would fill the table."""
+
 
 def invert(
     observation: ObservationArgument,
@@ -222,7 +225,7 @@ def digits(value: float | None, error: float | None) -> str:
     """A number with as many decimal places as show two digits of its error."""
     if value is None:
         return ""
-    if error is None or not math.isfinite(error) or error <= 0:
-        return f"{value:.6g}"
+    if error is None or not math.isfinite(error) or error <= 0 or max(abs(value), error) >= UNDETERMINED:
+        return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
     places = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:,.{places}f}" if places < 12 else f"{value:.6g}"

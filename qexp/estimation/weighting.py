@@ -17,6 +17,9 @@ from qexp.observations.semivariogram import covariance_matrix
 MOST_CORRELATED = 6000
 """Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
 
+LEAST_INDEPENDENT = 10 * np.finfo(np.float64).eps
+"""Share, per point of a track, of a point's variance that those before it must leave; rounding errors are as large."""
+
 Array = NDArray[np.float64]
 
 
@@ -160,9 +163,12 @@ def _factor(block: Block) -> Tensor:
     total.diagonal().add_(error.square())
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(total)
-    if failed.item():
+    left = factor.diagonal().square() / total.diagonal()
+    # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which all would be divided.
+    worst = int(failed) or (int(left.argmin()) + 1 if left.min() < LEAST_INDEPENDENT * len(left) else 0)
+    if worst:
         raise QexpError(
-            f"track '{block.name}': the covariance of its noise is not positive definite: point {failed.item()} is "
+            f"track '{block.name}': the covariance of its noise is not positive definite: point {worst} is "
             "determined by those before it; give points that lie close together a larger independent error (nugget)"
         )
     return factor

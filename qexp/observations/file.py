@@ -148,7 +148,9 @@ def read_observation(path: Path) -> Observation:
         with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
             table = opened.load()
     except DAMAGED as error:
-        raise QexpError(f"{path} cannot be read as NetCDF: {error}") from None
+        raise QexpError(
+            f"{path} is no observation file, or a damaged one: {error}; make one with: qexp observe FILE --to OBS.nc"
+        ) from None
     if table.attrs.get("qexp_format") != FORMAT:
         raise QexpError(f"{path} is no observation file; make one with: qexp observe {path} --to OBS.nc")
     try:

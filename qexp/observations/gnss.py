@@ -22,7 +22,7 @@ from qexp.observations.columns import (
 from qexp.observations.observation import Track
 from qexp.observations.points import GEOGRAPHIC
 from qexp.observations.reading import Asked, Reading, masked_where_missing, suspicions
-from qexp.observations.text_table import is_text, read_text_table
+from qexp.observations.text_table import TextTable, is_text, read_text_table
 from qexp.rows.values import is_number
 
 COMPONENTS = ("east", "north", "up")
@@ -41,7 +41,7 @@ def is_gnss(path: Path) -> bool:
         return False
     if not table.names:
         return not is_number(table.first[0])
-    found, along = (columns_of(table, Asked(), *known) for known in ((GNSS, OF_GNSS), (RADAR, OF_RADAR)))
+    found, along = _columns(table, Asked()), columns_of(table, Asked(), RADAR, OF_RADAR)
     placed = {"east", "north"} <= found.keys() or {"longitude", "latitude"} <= found.keys()
     return placed and {"displacement_east", "displacement_north"} <= found.keys() and "los" not in along
 
@@ -53,7 +53,7 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
     may be missing.
     """
     table = read_text_table(path, names_of(GNSS))
-    columns = columns_of(table, asked, GNSS, OF_GNSS)
+    columns = _columns(table, asked)
     (x, y), geographic = position_columns(table, columns)
     require_columns(table, columns, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
@@ -86,3 +86,13 @@ def read_gnss(path: Path, asked: Asked) -> Reading:
     masked = masked_where_missing(track)
     largest = np.abs(masked.seen().displacement).max(initial=0)
     return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest)))
+
+
+def _columns(table: TextTable, asked: Asked) -> dict[str, int]:
+    """What columns hold; beside longitude, latitude and `up`, those named east and north are displacements."""
+    columns = columns_of(table, asked, GNSS, OF_GNSS)
+    if {"longitude", "latitude", "east", "north", "displacement_up"} <= columns.keys() and not (
+        {"displacement_east", "displacement_north"} & columns.keys()
+    ):
+        columns |= {f"displacement_{name}": columns.pop(name) for name in ("east", "north")}
+    return columns

@@ -128,13 +128,15 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
     Bins have the weight pairs / distance²: those of far points vary together from sample to sample and say little,
     those of near points fix the nugget and the type (Pebesma 2004, Comput. Geosci. 30, 683-691). The misfit is the
     weighted root mean square of the residuals [m²]. Sill, range and nugget are kept positive; see
-    LEAST_NUGGET and LARGEST_RANGE. Raises ValueError if there are too few bins.
+    LEAST_NUGGET and LARGEST_RANGE. Raises ValueError if there are too few bins, or no noise.
     """
     from scipy.optimize import curve_fit
 
     if len(measured.distance) < 5:
         raise ValueError(f"a semivariogram of {len(measured.distance)} bins; at least 5 are needed")
     top, far = float(measured.value.max()), measured.longest
+    if not top > 0:
+        raise ValueError("a semivariogram that is 0 at all distances, which is that of no noise")
     near = float(measured.distance[0])
 
     def scaled(distance: Array, sill: float, reach: float, nugget: float) -> Array:

@@ -245,6 +245,10 @@ def test_angles_with_a_period_are_wrapped_unless_they_are_fixed():
         ({"noise": dataclasses.replace(EXPONENTIAL, type="spherical")}, {}, "no covariance function 'spherical'"),
         ({"noise": dataclasses.replace(EXPONENTIAL, type="gaussian", range=1e7), "error": np.full(256, 1e-12)}, {},
          "not positive definite"),
+        # Points at the same places, without independent errors: rounding leaves pivots that are not exactly 0.
+        ({"noise": EXPONENTIAL, "error": np.full(256, 1e-12)}
+         | {axis: np.repeat(getattr(track(), axis)[::2], 2) for axis in ("x", "y")}, {},
+         "not positive definite"),
     ],
 )  # fmt: skip
 def test_noise_and_nuisances_that_cannot_be_used_are_refused(change, options, words):

@@ -158,6 +158,15 @@ def test_stations_may_have_horizontal_components_only(written):
     np.testing.assert_array_equal(track.error, [0.003, 0.003])
 
 
+def test_beside_longitude_and_latitude_the_columns_east_north_and_up_of_stations_are_displacements(written):
+    moved = GNSS.replace("de,dn,du", "east,north,up")
+    for given, option in (("stations.csv", "files"), ("others.csv", "gnss")):
+        path = written(moved, given)
+        track = the_track(path) if option == "files" else the_track([], gnss=[path])
+        np.testing.assert_array_equal(track.displacement, [0.01, 0.02, 0.03, -0.01, 0.0, np.nan])
+        assert track.x[0] > 100_000
+
+
 def geographic(crs=UTM):
     return pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(EAST, NORTH)
 

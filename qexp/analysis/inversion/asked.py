@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from qexp.datasets.generators.deformation import DeformationImages, Source
 from qexp.did_you_mean import suggestion
 from qexp.errors import QexpError
-from qexp.quantities import Quantities, Quantity, base_name, quantity
+from qexp.quantities import RADIAN, Quantities, Quantity, base_name, quantity
 from qexp.tables import Table
 
 POSITIONS = {"x": "east", "y": "north"}
@@ -87,6 +87,10 @@ class Units:
     def violation(self, column: str, value: float) -> str | None:
         return None if base_name(column) in POSITIONS else self._quantity(column).violation(value)
 
+    def hint(self, column: str) -> str:
+        """The end of an error on a value beyond the limits of an angle in radians."""
+        return "; if it is in degrees, add --degrees" if self.of(column) == RADIAN else ""
+
     def _zero(self, column: str) -> float:
         name = base_name(column)
         return self.origin[list(POSITIONS).index(name)] if name in POSITIONS else 0.0
@@ -140,11 +144,11 @@ def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds
     low, high = bounds
     for value in (low or high, high):  # a depth may have no limit but 0
         if math.isfinite(value) and (violation := units.violation(column, value)):
-            raise QexpError(f"--bounds {name}: {violation}, but a bound is {value:g}")
+            raise QexpError(f"--bounds {name}: {violation}, but a bound is {value:g}{units.hint(column)}")
     return units.to_si(column, low), units.to_si(column, high)
 
 
 def fixed_in_si(column: str, value: float, units: Units, name: str) -> float:
     if violation := units.violation(column, value):
-        raise QexpError(f"--fix {name}: {violation}, but is {value:g}")
+        raise QexpError(f"--fix {name}: {violation}, but is {value:g}{units.hint(column)}")
     return units.to_si(column, value)

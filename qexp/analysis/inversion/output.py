@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qexp import files
+from qexp.analysis.comparison.rounding import measured
 from qexp.analysis.inversion.rasters import geotiff
 from qexp.analysis.inversion.result import Inversion
 from qexp.errors import QexpError
@@ -194,12 +195,8 @@ def _centres(one: Inversion) -> list[tuple[float, float]]:
 def _title(one: Inversion) -> str:
     """The source with its depth, and how well it explains the data."""
     depths = [
-        f"{name.replace('_', ' ')} {of.value:.3g}{_plus_minus(of.scaled_error)} {of.unit}"
+        f"{name.replace('_', ' ')} {measured(of.value, of.scaled_error)} {of.unit}"
         for name, of in one.parameters.items()
         if name.rpartition(".")[2] in ("depth", "delta_volume")
     ]
     return " · ".join([one.source, *depths, f"reduced χ² {one.chi2_reduced:.3g}"])
-
-
-def _plus_minus(error: float | None) -> str:
-    return "" if error is None else f" ± {error:.2g}"
