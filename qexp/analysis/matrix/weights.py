@@ -24,7 +24,7 @@ from qexp.quantities import base_name
 QUIET = 1e-4
 """Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
 MOST_KEPT = 1_000_000_000
-"""Bytes of factored covariances that are kept, because other cells may have the same."""
+"""Bytes of covariances and their factors that are kept, because other cells may have the same."""
 NOISE = "noise"
 
 Seen = NDArray[np.bool_]
@@ -45,9 +45,10 @@ class Weights:
         self._proportional = all(of and all(one.of_unit_variance for one in of) for of in added.values())
         correlated = [image for image, of in added.items() if not all(isinstance(one, WhiteNoise) for one in of)]
         size = sum(8 * len(shown[image]) ** 2 for image in correlated)
-        kept = MOST_KEPT // max(size, 1) or 1
-        self._kept = lru_cache(min(kept, 1024))(self._weighting)
-        self._covariances = lru_cache(min(kept, 1024) * max(len(correlated), 1))(self._covariance)
+        kept = min(MOST_KEPT // max(3 * size, 1) or 1, 1024)  # a covariance, and what was taken from it, and its factor
+        own = any(source.noise.hides(image) for image in shown)
+        self._kept = lru_cache(1 if own else kept)(self._weighting)  # other cells hardly show the same pixels
+        self._covariances = lru_cache(kept * max(len(correlated), 1))(self._covariance)
 
     def __call__(self, known: Mapping[str, float], seen: Seen) -> Weighting:
         """The weights of samples.
