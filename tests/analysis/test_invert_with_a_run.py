@@ -120,6 +120,7 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
     assert nearby(directory, estimates, 0, seed=3) == []
     said = invert(place, "--refine", "--starts", "5")
     assert "5 starts ended there" in said.stderr
+    assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with
 
 
 def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):

@@ -29,6 +29,7 @@ from qexp.observations.reading import angles_of
 from qexp.quantities import Quantities, base_name, quantity, with_periods
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.trust import tables_of
+from qexp.spec.kinds.generated import generator_in_words
 
 EDGES = np.array([0.005, 0.995])
 """Quantiles of a training distribution beyond which an estimate is said to be at its edge."""
@@ -64,6 +65,8 @@ class _Network:
     quantities: Quantities
     """Those of the dataset, with the periods of what the network learns as angles."""
     sources: Sequence[Source]
+    words: str
+    """What its sources are: `mogi`, or `mogi chamber and okada dike`."""
     views: Sequence[SeenView]
 
     def trained(self, name: str, value: float) -> tuple[float, float, float] | None:
@@ -114,11 +117,10 @@ def network_estimate(
         "centre": list(at),
         "outside": outside,
     }
-    text = "+".join(source.name or "source" for source in network.sources) if len(network.sources) > 1 else "source"
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
     held = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
     near = [_start(network, one)[1] for one in nearby(directory, made, others, seed)]
-    return NetworkEstimate(Candidate(text, network.sources, units, start, near, held), values, document, said)
+    return NetworkEstimate(Candidate(network.words, network.sources, units, start, near, held), values, document, said)
 
 
 def _opened(directory: RunDirectory, device: str) -> _Network:
@@ -131,7 +133,8 @@ def _opened(directory: RunDirectory, device: str) -> _Network:
     model = image_model(directory, device)
     views = views_of(dataset, list(model.layout.inputs))
     quantities = with_periods(dataset.quantities, model.periods)
-    return _Network(directory.name, model, dataset, quantities, dataset.generator.sources, views)
+    words = generator_in_words(spec["dataset"])
+    return _Network(directory.name, model, dataset, quantities, dataset.generator.sources, words, views)
 
 
 def _at(
