@@ -131,9 +131,11 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
     missing = [role for role in roles if role not in columns]
     if missing:
         known = f"; its columns are {', '.join(table.names)}" if table.names else ""
+        free = next((index for index in range(table.width) if index not in columns.values()), table.width - 1)
+        named = table.names and table.names.count(table.names[free]) == 1
         raise QexpError(
             f"{table.path}: no column is known to hold {' or '.join(missing)}{known}; say which one does, such as "
-            f"--columns {missing[0]}={table.names[-1] if table.names else 1}{hint}"
+            f"--columns {missing[0]}={table.names[free] if named else free + 1}{hint}"
         )
 
 

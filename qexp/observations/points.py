@@ -32,6 +32,9 @@ from qexp.observations.text_table import TextTable, read_text_table
 GEOGRAPHIC = "EPSG:4326"
 VECTOR = ("los_east", "los_north", "los_up")
 
+NARROW = 100.0
+"""Extent of points [m] below which their coordinates are likely in km."""
+
 
 def read_points(path: Path, asked: Asked) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
@@ -62,7 +65,20 @@ def read_points(path: Path, asked: Asked) -> Reading:
     )
     masked = masked_where_missing(track)
     largest = np.abs(masked.seen().displacement).max(initial=0)
-    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest)))
+    doubts = suspicions(float(largest)) + (() if geographic else _suspicious_extent(masked))
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
+
+
+def _suspicious_extent(track: Track) -> tuple[str, ...]:
+    """What makes coordinates look like kilometres; degrees are refused elsewhere, once the system is known."""
+    seen = track.seen()
+    if len(seen.x) < 2:
+        return ()
+    extent = float(max(np.ptp(seen.x), np.ptp(seen.y)))
+    degrees = bool((np.abs(seen.x) <= 360).all() and (np.abs(seen.y) <= 90).all())
+    if degrees or not 0 < extent < NARROW:
+        return ()
+    return (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], asked: Asked) -> Array:

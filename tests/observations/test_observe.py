@@ -103,6 +103,15 @@ def test_displacements_of_many_metres_are_warned_of(written):
     assert package.observe(written(standard(los=1e3 * LOS)), unit="mm").warnings == []
 
 
+def test_coordinates_that_look_like_kilometres_are_remarked_on(written):
+    assert "if their coordinates are in km" in package.observe(written(standard(EAST / 1e3, NORTH / 1e3))).warnings[0]
+
+
+def test_a_missing_column_is_asked_for_by_one_that_holds_nothing_else_yet(written):
+    with pytest.raises(QexpError, match="such as --columns los=moved"):
+        package.observe(written("east north moved error incidence heading\n430000 4520000 0.01 0.001 34 -12\n"))
+
+
 def test_the_line_of_sight_follows_from_incidence_heading_and_look(written):
     """A descending satellite flies to the south and looks to the west if right-looking: it stands in the east."""
     path = written(rows(EAST, NORTH, LOS))
