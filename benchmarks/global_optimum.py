@@ -97,7 +97,9 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
         nothing.append(float(problem.weighted.square().sum()))
         points.append(problem.model.points)
         own = {name: float(of[index]) for name, of in estimates.items()}
-        elsewhere = [{name: values[name][index - shift] for name in outputs} for shift in range(others + 1)]
+        elsewhere = [
+            {name: values[name][(index - shift) % len(values[name])] for name in outputs} for shift in range(others + 1)
+        ]
         began = time.perf_counter()
         near = nearby(directory, own, STARTS_NEAR - 1, seed=0)
         for starts, places in zip(STARTS, ([own, *near], elsewhere), strict=True):
