@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 ROUGH, BRIEF = 1e-6, 60
 """Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""
 FOLLOWED = 4
-"""Minima of a search that are followed with all points."""
+"""Minima of a search that are followed with all points, unless another number is asked for."""
 UNLIKELY = 10.0
 """Minima of a search are not followed if their costs are higher than the lowest by this, times the reduced χ² there."""
 SAME_MINIMUM = 1e-4
@@ -117,12 +117,12 @@ def prepared(
     return Problem(model, weighting, data[None], coordinates)
 
 
-def best(problem: Problem, starts: Tensor, seed: int = 0) -> Fit:
+def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED) -> Fit:
     """The lowest of the minima that starts lead to.
 
-    starts  (start, parameter)  values of all parameters in SI units
-    seed    of the points with which the starts are followed first, see `Problem.to_search`; of the different minima
-            found there, the FOLLOWED lowest are then followed with all points
+    starts    (start, parameter)  values of all parameters in SI units
+    seed      of the points with which the starts are followed first, see `Problem.to_search`
+    followed  number of the lowest minima found there that are then followed with all points
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
@@ -130,14 +130,14 @@ def best(problem: Problem, starts: Tensor, seed: int = 0) -> Fit:
     _require_possible(found)
     lowest = found.cost.min()
     likely = found.cost <= lowest + UNLIKELY * max(1.0, 2 * float(lowest) / search.model.points)
-    leads = [lead for lead in _different(found.cost)[:FOLLOWED] if likely[lead]]
-    followed = problem.minimum(problem.coordinates.values(found.coordinates[leads]))
-    _require_possible(followed)
-    chosen = int(followed.cost.argmin())
-    ended_there = found.cost[leads][_alike(followed.cost, followed.cost[chosen])]
+    leads = [lead for lead in _different(found.cost)[:followed] if likely[lead]]
+    minima = problem.minimum(problem.coordinates.values(found.coordinates[leads]))
+    _require_possible(minima)
+    chosen = int(minima.cost.argmin())
+    ended_there = found.cost[leads][_alike(minima.cost, minima.cost[chosen])]
     agreeing = int(_alike(found.cost[:, None], ended_there).any(dim=1).sum())
-    iterations = int(found.iterations[leads[chosen]] + followed.iterations[chosen])
-    return _fit(problem, followed.of([chosen]), iterations, agreeing, len(starts))
+    iterations = int(found.iterations[leads[chosen]] + minima.iterations[chosen])
+    return _fit(problem, minima.of([chosen]), iterations, agreeing, len(starts))
 
 
 def _require_possible(minima: Minima) -> None:

@@ -13,6 +13,9 @@ from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.starts import STARTS, starts
 
+MANY = 16
+"""Minima that are followed with all points where many have about the same cost."""
+
 
 def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
     """The lowest of the minima that an estimate and others near it lead to.
@@ -27,4 +30,5 @@ def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: in
     fit = best(problem, near, seed)
     if shows_source(problem, fit):
         return fit
-    return best(problem, torch.cat([near, starts(problem.to_search(seed), searches, STARTS, seed)]), seed)
+    everywhere = starts(problem.to_search(seed), searches, STARTS, seed)
+    return best(problem, torch.cat([near, everywhere]), seed, followed=MANY)
