@@ -95,8 +95,8 @@ NorthOption = Annotated[
     typer.Option(
         "--north",
         metavar="true|grid",
-        help="North to which lines of sight and components of stations refer in the file: true, or grid, that of its "
-        "projected coordinates; true if left out. They are turned to that of the observation. Once, or for each file.",
+        help="North to which lines of sight and components of stations refer in a file of projected coordinates: grid, "
+        "that of these (the default), or true. They are turned to that of the observation. Once, or for each file.",
     ),
 ]
 NoiseOption = Annotated[

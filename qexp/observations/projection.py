@@ -47,8 +47,8 @@ def in_one_system(readings: Mapping[str, Reading], asked: str | None) -> Observa
     Without it: the first file's that is projected. Geographic coordinates go to the UTM zone of their centre, and so do
     those in a system that makes lengths longer or shorter there by more than MOST_STRETCHED. Files that name no system
     and none asked: plain metres.
-    Directions refer to true north in what was read, unless it says otherwise, and to the north of the grid in what is
-    returned, as x and y do.
+    Directions refer to the north of their own coordinates in what was read, unless it says otherwise, and to that of
+    x and y in what is returned.
     Raises QexpError.
     """
     given = None if asked is None else crs_of(asked)

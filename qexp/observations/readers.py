@@ -41,7 +41,7 @@ OF_GRIDS = (
 
 def _read_again(path: Path, asked: Asked) -> Reading:
     observation = read_observation(path)
-    return Reading(observation.tracks, observation.crs, north="grid")
+    return Reading(observation.tracks, observation.crs)
 
 
 READERS: dict[str, Reader] = {

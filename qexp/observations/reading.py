@@ -29,7 +29,8 @@ class Asked:
     heading    direction of flight, clockwise from north [degrees], or a raster of it
     look       to which side of the flight the satellite looks: right or left
 
-    north      to which north lines of sight and components of stations refer: true or grid, that of the coordinates
+    north      to which north lines of sight and components of stations refer: true or grid, that of the coordinates;
+               that of the coordinates if left out
 
     Of grids:
 
@@ -111,7 +112,8 @@ class Reading:
     crs       of their x and y, as any text that pyproj takes; if it is geographic, x and y are longitude and
               latitude [degrees] still; None if the file does not say
     warnings  sentences about what the user should look at
-    north     to which north their directions refer: true or grid, that of x and y
+    north     to which north their directions refer: true or grid, that of x and y; for longitude and latitude it is the
+              same
     points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
     size      how many pixels were read where the track holds means of them
     """
@@ -119,7 +121,7 @@ class Reading:
     tracks: tuple[Track, ...]
     crs: str | None = None
     warnings: tuple[str, ...] = ()
-    north: str = "true"
+    north: str = "grid"
     points: Callable[[], Track] | None = None
     size: int | None = None
 

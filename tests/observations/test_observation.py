@@ -95,7 +95,7 @@ def test_other_files_are_refused(tmp_path):
     xarray.Dataset({"x": ("point", np.zeros(3))}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     with pytest.raises(QexpError, match="no such file"):
         read_observation(tmp_path / "none.nc")
-    with pytest.raises(QexpError, match="cannot be read as NetCDF"):
+    with pytest.raises(QexpError, match="is no observation file, or a damaged one"):
         read_observation(tmp_path / "text.nc")
     with pytest.raises(QexpError, match="no observation file; make one with: qexp observe"):
         read_observation(tmp_path / "other.nc")

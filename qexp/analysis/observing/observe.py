@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qexp.analysis.observing.noise import NoiseAsked, with_noises
 from qexp.analysis.observing.pictures import draw, pictures_of
 from qexp.analysis.observing.summary import TrackSummary, summary_of
@@ -14,13 +16,16 @@ from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations.file import write_observation
 from qexp.observations.noise import NoiseEstimate
-from qexp.observations.north import NORTHS
+from qexp.observations.north import NORTHS, convergence
 from qexp.observations.observation import Observation, Track, require_sound
 from qexp.observations.overlap import require_overlap
-from qexp.observations.projection import in_one_system
+from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
 from qexp.observations.reading import Asked, Reading
 from qexp.observations.reduction import reduced_points
+
+LARGE_TURN = 1.0
+"""Angle [°] between the north of coordinates and true north from which it matters to which directions refer."""
 
 PER_FILE = (
     "name", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence", "dem",
@@ -73,8 +78,8 @@ def observe(
         if str(path) in readings:
             raise QexpError(f"{path} is given twice")
         reading = reader.read(path, one)
-        if one.north is not None and "north" in reader.takes:
-            reading = replace(reading, north=_north(one.north))
+        if "north" in reader.takes:
+            reading = _by_north(reading, one.north, asked.get("crs"))
         readings[str(path)] = reading
     observation = in_one_system(readings, asked.get("crs"))
     require_sound(observation, _sources(readings))
@@ -94,16 +99,30 @@ def observe(
     if figure is not None:
         files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), style)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
-    summaries = [
-        summary_of(track, size, observation.crs) for track, size in zip(observation.tracks, sizes, strict=True)
-    ]
+    summaries = [summary_of(track, size) for track, size in zip(observation.tracks, sizes, strict=True)]
     return Observed(observation, summaries, warnings, files, estimates)
 
 
-def _north(name: str) -> str:
-    if name not in NORTHS:
-        raise QexpError(f"--north {name}: directions refer to {' or '.join(NORTHS)} north")
-    return name
+def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
+    """A reading whose directions refer to the north that was asked for; None: to that of its coordinates.
+
+    crs  of coordinates that name none themselves
+    """
+    if north is not None:
+        if north not in NORTHS:
+            raise QexpError(f"--north {north}: directions refer to {' or '.join(NORTHS)} north")
+        return replace(reading, north=north)
+    own = reading.crs or crs
+    if own is None:
+        return reading
+    turns = [np.degrees(np.abs(convergence(crs_of(own), track.x, track.y))).max() for track in reading.tracks]
+    if max(turns) < LARGE_TURN:
+        return reading
+    doubt = (
+        f"lines of sight are taken to refer to the north of the coordinates, which is up to {max(turns):.1f}° off true "
+        "north here; say --north true if they refer to that, or --north grid"
+    )
+    return replace(reading, warnings=(*reading.warnings, doubt))
 
 
 def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qexp.observations.north import convergence, turned
 from qexp.observations.observation import CorrelatedNoise, Track
-from qexp.observations.projection import crs_of
 from qexp.observations.reading import angles_of
 
 
@@ -32,7 +30,7 @@ class TrackSummary:
     incidence: float | None
     """Mean over the points; None for GNSS."""
     heading: float | None
-    """Mean over the points, of a right-looking satellite, clockwise from true north; None for GNSS."""
+    """Mean over the points, of a right-looking satellite, from the north of the coordinates; None for GNSS."""
     rms: float
     """Root mean square of the displacements."""
     error: float
@@ -49,20 +47,16 @@ class TrackSummary:
         return asdict(self)
 
 
-def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
+def summary_of(track: Track, size: int) -> TrackSummary:
     """A track in numbers.
 
     size  number of pixels or points that were read
-    crs   the coordinate reference system of its x and y
     """
     seen = track.seen()
     averaged = None if seen.count is None else round(float(seen.count.sum()))
     incidence = heading = None
     if track.kind == "radar":
-        middle = seen.x.mean(keepdims=True), seen.y.mean(keepdims=True)
-        angle = convergence(None if crs is None else crs_of(crs), *middle)
-        mean = turned(seen.direction.mean(axis=0, keepdims=True), -angle)
-        incidence, heading = (float(angle[0]) for angle in angles_of(mean))
+        incidence, heading = (float(angle[0]) for angle in angles_of(seen.direction.mean(axis=0, keepdims=True)))
     east, north = ((float(values.min()), float(values.max())) for values in (seen.x, seen.y))
     return TrackSummary(
         track.name, track.kind, seen.size, averaged, max(size - (averaged or seen.size), 0), east, north, incidence,
