@@ -10,6 +10,7 @@ Run: python -m benchmarks.global_optimum RUN [--observations 1000] [--others 8] 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from qexp.seeds import Seeds
 Array = NDArray[np.float64]
 
 SEED = 20
+EVERY = 25
+"""Observations after which progress is said."""
 STARTS = "network", "truth and elsewhere"
 
 
@@ -111,6 +114,8 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
                 seconds += time.perf_counter() - began
             else:
                 minima[starts].append(best(problem, begin).chi2)
+        if (done := index + 1 - first) % EVERY == 0:
+            print(f"{done:,} of {count:,} observations", file=sys.stderr, flush=True)
     found = {starts: np.array(of) for starts, of in minima.items()}
     return Fits(found, np.array(nothing), np.array(points), len(outputs)), seconds
 
