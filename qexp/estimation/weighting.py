@@ -29,14 +29,14 @@ class Block:
 
     name        of the track
     error       (point,)         standard deviation of the noise that is independent from point to point [m]
-    correlated  (point, point)   covariance of the rest of the noise [m²], or None
+    covariance  (point, point)   of all noise, where it is correlated [m²]; None: that of the independent noise alone
     nuisances   (point, column)  what is added in any amount to the displacement, such as a constant
     words       name of each column
     """
 
     name: str
     error: Array
-    correlated: Array | None
+    covariance: Array | None
     nuisances: Array
     words: tuple[str, ...] = ()
 
@@ -45,7 +45,7 @@ class Block:
         return Block(
             self.name,
             self.error[places],
-            None if self.correlated is None else self.correlated[np.ix_(places, places)],
+            None if self.covariance is None else self.covariance[np.ix_(places, places)],
             self.nuisances[places],
             self.words,
         )
@@ -54,9 +54,9 @@ class Block:
 class Weighting:
     """Residuals of all points → residuals of unit variance, without what nuisances explain.
 
-    C = diag(error²) + correlated per block; with C = L Lᵀ and A the nuisances, a residual r becomes P L⁻¹ r, where P
-    takes away all that the columns of L⁻¹A span. The sum of squares is then that of r − A b with the best b: nuisances
-    need no iteration (Golub and Pereyra 1973, for nuisances that do not depend on other parameters).
+    With C = L Lᵀ the covariance of a block and A its nuisances, a residual r becomes P L⁻¹ r, where P takes away all
+    that the columns of L⁻¹A span. The sum of squares is then that of r − A b with the best b: nuisances need no
+    iteration (Golub and Pereyra 1973, for nuisances that do not depend on other parameters).
     Raises QexpError for a covariance that is not positive definite, and for nuisances that points cannot tell apart.
     """
 
@@ -144,25 +144,27 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
             f"track '{track.name}' has {len(track.x):,} points with correlated noise; at most {MOST_CORRELATED:,} can "
             "be weighted by their full covariance: reduce them first with qexp observe --reduce"
         )
-    return Block(track.name, track.error, _correlated(track, track.noise), nuisances, tuple(words))
+    return Block(track.name, track.error, _covariance(track, track.noise), nuisances, tuple(words))
 
 
-def _correlated(track: Track, noise: CorrelatedNoise | None) -> Array | None:
+def _covariance(track: Track, noise: CorrelatedNoise | None) -> Array | None:
     if noise is None or noise.sill == 0:
         return None
     between = covariance_matrix(track.x, track.y, noise)
-    return between if track.kind == "radar" else between * (track.direction @ track.direction.T)
+    if track.kind != "radar":
+        between *= track.direction @ track.direction.T
+    between[np.diag_indices_from(between)] += track.error**2
+    return between
 
 
 def _factor(block: Block) -> Tensor:
     """The errors of a block, (point,), or the lower Cholesky factor of its covariance, (point, point)."""
-    error = torch.from_numpy(block.error).double()
-    if block.correlated is None:
-        return error
-    total = torch.from_numpy(block.correlated).double().clone()
-    total.diagonal().add_(error.square())
-    factor: Tensor
-    factor, failed = torch.linalg.cholesky_ex(total)
+    if block.covariance is None:
+        return torch.from_numpy(block.error).double()
+    total = torch.from_numpy(block.covariance).double()
+    # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands of points.
+    factor, failed = torch.from_numpy(np.empty(total.shape)).mT, torch.zeros((), dtype=torch.int32)
+    torch.linalg.cholesky_ex(total, out=(factor, failed))
     left = factor.diagonal().square() / total.diagonal()
     # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which all would be divided.
     worst = int(failed) or (int(left.argmin()) + 1 if left.min() < LEAST_INDEPENDENT * len(left) else 0)

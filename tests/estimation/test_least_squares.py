@@ -127,11 +127,10 @@ def test_errors_are_as_small_as_the_noise_allows_and_as_large_as_they_are_said_t
     count, size = 1000, 16
     clean = track(size=size, error=1e-12, source=TRUTH)
     error = np.full(size**2, 0.01)
-    correlated = None if noise is None else covariance(clean.x, clean.y, noise)
-    total = np.diag(error**2) + (0 if noise is None else correlated)
+    total = np.diag(error**2) + (0 if noise is None else covariance(clean.x, clean.y, noise))
     random = np.random.default_rng(3).normal(size=(count, size**2))
     data = torch.from_numpy(clean.displacement + random @ np.linalg.cholesky(total).T)
-    weighting = Weighting([Block("one", error, correlated, np.zeros((size**2, 0)))])
+    weighting = Weighting([Block("one", error, None if noise is None else total, np.zeros((size**2, 0)))])
     found = searches(MOGI, np.stack([clean.x, clean.y], axis=1), QUANTITIES, {})
     coordinates = Coordinates([one.parameter for one in found], {})
     model = Deformation(MOGI, torch.from_numpy(np.stack([clean.x, clean.y], axis=1)), torch.from_numpy(clean.direction))

@@ -73,7 +73,7 @@ class Weights:
 
     def _block(self, image: str, sizes: tuple[float, ...], level: float, seen: Seen) -> Block:
         numbers, view = int(seen.sum()), self._source.view(image)
-        error, correlated = np.full(numbers, QUIET), None
+        error, covariance = np.full(numbers, QUIET), None
         added = [one for one in added_to(image, self._source) if level or not one.of_unit_variance]
         white = [one for one in added if isinstance(one, WhiteNoise)]
         if view.measures == GNSS:
@@ -85,8 +85,8 @@ class Weights:
         elif added:
             between = self._covariances(image, sizes, level)
             where = np.flatnonzero(seen)
-            correlated, error = between.numpy()[np.ix_(where, where)], np.zeros(numbers)
-        return Block(image, error, correlated, np.zeros((numbers, 0)))
+            covariance = between.numpy()[np.ix_(where, where)]
+        return Block(image, error, covariance, np.zeros((numbers, 0)))
 
     def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
         """Between all numbers of an image that are shown, (number, number) [m²]."""
