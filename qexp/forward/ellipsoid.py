@@ -166,7 +166,7 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
     foot = y * horizontal - line.depth * downward
     off_axis = y * downward + line.depth * horizontal
     off_axis = torch.addcmul(beside, off_axis, off_axis)
-    across = both = turning = up = torch.zeros_like(x)
+    both = firsts = turning = up = torch.zeros_like(x)
     for index in range(line.node.shape[1]):
         node, directed, isotropic, sheared = (
             values[:, index, None] for values in (line.node, line.directed, line.isotropic, line.sheared)
@@ -184,13 +184,13 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
         longer = inverse * shrink
         other = beside * longer
         rest = 1 - torch.addcmul(other, beside, inverse_square)
-        first = sheared * longer * shrink
+        pull = sheared * longer
+        first = pull * shrink
         sideways = torch.addcmul(radial, first, rest - other)
-        both = both + sideways
+        both, firsts = both + sideways, firsts + first
         turning = torch.addcmul(turning, node, sideways)
-        across = torch.add(across + sideways, first, alpha=2)
-        up = torch.addcmul(torch.addcmul(up, depth, radial), sheared * longer, rest)
-    return x * across, y * both - horizontal * turning, up
+        up = torch.addcmul(torch.addcmul(up, depth, radial), pull, rest)
+    return x * (both + 2 * firsts), y * both - horizontal * turning, up
 
 
 def _require_spheroids(source: Tensor) -> None:
