@@ -91,7 +91,7 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     east, north = (stations - source[:, None, :2]).unbind(-1)
     x, y = east * cos - north * sin, east * sin + north * cos
     displacement = x.new_empty(*x.shape, 3)
-    for places, line in _blocks(_spheroids(source.double(), poisson_ratio), x):
+    for places, line in _blocks(_spheroids(source.double(), poisson_ratio), x.dtype, x.shape[1]):
         across, along, up = _displacement(x[places], y[places], line)
         to_east, to_north = cos[places], sin[places]
         moved = torch.stack([across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1)
@@ -118,26 +118,30 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     look = torch.cat([toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos, toward_up], dim=1)
 
     def seen(places: Tensor, east: Tensor, north: Tensor) -> Tensor:
-        column, row = (east - source[places, :1])[:, None, :], (north - source[places, 1:2])[:, :, None]
-        x = (column * cos[places] - row * sin[places]).flatten(1)
-        y = (column * sin[places] + row * cos[places]).flatten(1)
-        image = torch.empty_like(x)
-        for block, line in _blocks(_Spheroids(*(values[places] for values in spheroids)), x):
-            toward_across, toward_along, toward_up = look[places][block].unbind(1)
-            across, along, up = _displacement(x[block], y[block], line)
-            image.index_copy_(0, block, toward_across * across + toward_along * along + toward_up * up)
+        image = east.new_empty(len(places), north.shape[1] * east.shape[1])
+        some = _Spheroids(*(values[places] for values in spheroids))
+        for block, line in _blocks(some, east.dtype, image.shape[1]):
+            own = places[block]
+            column = (east[block] - source[own, :1])[:, None, :]
+            row = (north[block] - source[own, 1:2])[:, :, None]
+            x = (column * cos[own] - row * sin[own]).flatten(1)
+            y = (column * sin[own] + row * cos[own]).flatten(1)
+            toward_across, toward_along, toward_up = look[own].unbind(1)
+            across, along, up = _displacement(x, y, line)
+            made = torch.addcmul(torch.addcmul(toward_across * across, toward_along, along), toward_up, up)
+            image = image.index_copy_(0, block, made)
         return image.view(len(places), north.shape[1], east.shape[1])
 
     return smooth_image(seen, _focal_points(source.detach()), east, north)
 
 
 def _focal_points(source: Tensor) -> Tensor:
-    """(batch, 5, 3) east, north, depth of points from one focus to the other."""
+    """(batch, 3, 3) east, north, depth of the foci and the point between them."""
     semi_major, semi_minor, strike, plunge = source[:, 3:7].unbind(-1)
     horizontal = torch.cos(plunge)
     axis = torch.stack([horizontal * torch.sin(strike), horizontal * torch.cos(strike), torch.sin(plunge)], dim=-1)
     focus = ((semi_major - semi_minor) * (semi_major + semi_minor)).sqrt()
-    along = torch.linspace(-1, 1, 5, dtype=source.dtype, device=source.device)
+    along = torch.linspace(-1, 1, 3, dtype=source.dtype, device=source.device)
     return source[:, None, :3] + (focus[:, None] * along)[..., None] * axis[:, None, :]
 
 
@@ -205,16 +209,16 @@ def _require_spheroids(source: Tensor) -> None:
     require_below_ground(depth, torch.hypot(semi_major * torch.sin(plunge), semi_minor * torch.cos(plunge)))
 
 
-def _blocks(spheroids: _Spheroids, stations: Tensor) -> Iterator[tuple[Tensor, _Line]]:
+def _blocks(spheroids: _Spheroids, dtype: torch.dtype, stations: int) -> Iterator[tuple[Tensor, _Line]]:
     """Places in the batch of sources that are computed together, and their lines, for stations (batch, n)."""
-    short = _short(stations.dtype)
+    short = _short(dtype)
 
     def at_most(count: int) -> int:
-        return BLOCK // max(1, stations.shape[1])
+        return BLOCK // max(1, stations)
 
-    for count, places in alike(_node_counts(spheroids, stations.dtype), at_most):
+    for count, places in alike(_node_counts(spheroids, dtype), at_most):
         line = _line(_Spheroids(*(values[places] for values in spheroids)), count, short)
-        yield places, _Line(*(values.to(stations.dtype) for values in line))
+        yield places, _Line(*(values.to(dtype) for values in line))
 
 
 @torch.no_grad()
