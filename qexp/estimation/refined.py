@@ -13,22 +13,28 @@ from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.starts import STARTS, starts
 
+SOME = 8
+"""Starts that are spread over all parameters where one is an angle: estimates of these may be wrong by half a turn."""
 MANY = 16
 """Minima that are followed with all points where many have about the same cost."""
 
 
 def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
-    """The lowest of the minima that an estimate and others near it lead to.
+    """The lowest of the minima that an estimate, others near it, and a few starts elsewhere, if need be, lead to.
 
     Where no source is seen in the data, there are many minima of about the same cost, and an estimate tells little of
-    the lowest: then the search goes on from starts that are spread over all parameters.
+    the lowest: then the search goes on from more starts everywhere.
 
     near      (start, parameter)  values of all parameters in SI units
     searches  of each parameter
     Raises QexpError if no start is possible.
     """
-    fit = best(problem, near, seed)
+
+    def with_more(count: int) -> Tensor:
+        return torch.cat([near, starts(problem.to_search(seed), searches, count, seed)])
+
+    turning = any(problem.coordinates.parameters[index].period is not None for index in problem.coordinates.free)
+    fit = best(problem, with_more(SOME) if turning else near, seed)
     if shows_source(problem, fit):
         return fit
-    everywhere = starts(problem.to_search(seed), searches, STARTS, seed)
-    return best(problem, torch.cat([near, everywhere]), seed, followed=MANY)
+    return best(problem, with_more(STARTS), seed, followed=MANY)
