@@ -34,7 +34,7 @@ def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: in
         return torch.cat([near, starts(problem.to_search(seed), searches, count, seed)])
 
     turning = any(problem.coordinates.parameters[index].period is not None for index in problem.coordinates.free)
-    fit = best(problem, with_more(SOME) if turning else near, seed)
+    fit = best(problem, with_more(SOME), seed, followed=MANY) if turning else best(problem, near, seed)
     if shows_source(problem, fit):
         return fit
     return best(problem, with_more(STARTS), seed, followed=MANY)
