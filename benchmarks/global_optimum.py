@@ -97,7 +97,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     nothing, points, seconds = [], [], 0.0
     for index in range(first, first + count):
         problem = refinement.problem(data[[index]], seen=seen[index])
-        nothing.append(float(problem.weighted.square().sum()))
+        nothing.append(problem.chi2_without_source)
         points.append(problem.model.points)
         own = {name: float(of[index]) for name, of in estimates.items()}
         elsewhere = [

@@ -36,5 +36,5 @@ def _misfit(chi2: float, points: int) -> float:
 def shows_source(problem: Problem, fit: Fit) -> bool:
     """Whether BIC prefers the source to none."""
     points, nuisances = problem.model.points, problem.weighting.nuisances
-    without = float(problem.weighted.square().sum())
-    return bic(fit.chi2, points, nuisances + len(fit.free)) < bic(without, points, nuisances)
+    without = bic(problem.chi2_without_source, points, nuisances)
+    return bic(fit.chi2, points, nuisances + len(fit.free)) < without

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,14 +43,31 @@ class Problem:
         self.model, self.weighting, self.coordinates, self.one_sided = model, weighting, coordinates, one_sided
         self.data = data.double()
         self.weighted = weighting(self.data)
+        self._searches: dict[int, Problem] = {}
 
     @property
     def degrees(self) -> int:
         """Degrees of freedom of χ²."""
         return self.model.points - self.weighting.nuisances - len(self.coordinates.free)
 
+    @property
+    def chi2_without_source(self) -> float:
+        """χ² of the nuisances alone, of a problem with data of its own."""
+        return float(self.weighted.square().sum())
+
+    def quick(self) -> Problem:
+        """The same with one-sided differences."""
+        quick = copy(self)
+        quick.one_sided = True
+        return quick
+
     def to_search(self, seed: int) -> Problem:
         """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random."""
+        if seed not in self._searches:
+            self._searches[seed] = self._with_fewer_points(seed)
+        return self._searches[seed]
+
+    def _with_fewer_points(self, seed: int) -> Problem:
         random = np.random.default_rng(seed)
         chosen = [
             np.sort(random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False))

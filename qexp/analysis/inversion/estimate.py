@@ -226,7 +226,7 @@ def _surface(track: Track, nuisances: Nuisances) -> Array:
 def _remarks(fit: Fit, problem: Problem) -> list[str]:
     said = []
     if not shows_source(problem, fit):
-        without = float(problem.weighted.square().sum()) / (problem.model.points - problem.weighting.nuisances)
+        without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
         said.append(
             f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
             f"{without:.4g} without; its parameters mean little"

@@ -40,7 +40,7 @@ def nearby(directory: RunDirectory, made: Mapping[str, float], count: int, seed:
         positive = period is None and value > 0 and bool((truth > 0).all() and (estimate > 0).all())
         if positive:  # errors of a depth or a size are shares of it
             truth, estimate, value = np.log(truth), np.log(estimate), float(np.log(value))
-        unlike = unlike + ((nearest(estimate, np.full_like(estimate, value), period) - value) / truth.std()) ** 2
+        unlike = unlike + ((nearest(estimate, value, period) - value) / truth.std()) ** 2
         around = value + truth - estimate
         values[name] = np.exp(around) if positive else around
     alike = np.argsort(unlike)[:ALIKE]

@@ -88,7 +88,7 @@ def best_point_source(tracks: Sequence[Track], seed: int = 0) -> PointSource:
     wanted = searches(sources, places, QUANTITIES, bounds)
     problem = prepared(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
     found = best(problem, starts(problem, wanted, STARTS, seed), seed)
-    gain = float(problem.weighted.square().sum()) - found.chi2
+    gain = problem.chi2_without_source - found.chi2
     return PointSource(problem.model, torch.from_numpy(found.values)[None], origin, gain)
 
 
