@@ -205,16 +205,17 @@ def _beyond(values: Array, least: float, most: float) -> str:
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
 
 
-def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
+def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] = ()) -> Figure:
     """Relative errors of several runs on one scale, logarithmic above 1 %: a row per output, a column per run.
 
     tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
+    views   names of the views, as in `quantities.in_words`
     """
     first = next(iter(tables.values()))
     outputs = outputs_among(first.data_vars)
     axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
     if len(axes) < 2:
-        return _lines_side_by_side(tables, outputs, axes[0], dataset)
+        return _lines_side_by_side(tables, outputs, axes[0], dataset, views)
     from matplotlib.colors import SymLogNorm
 
     made, grid = figure(len(outputs), len(tables), 4.0, 3.6)
@@ -231,8 +232,8 @@ def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
                 norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
             )  # fmt: skip
             axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=sized(9))
-            axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]))}")
-            axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]))}")
+            axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]), views)}")
+            axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]), views)}")
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
@@ -241,14 +242,17 @@ def side_by_side(tables: Mapping[str, Any], dataset: str) -> Figure:
     return made
 
 
-def _lines_side_by_side(tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str) -> Figure:
+def _lines_side_by_side(
+    tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, views: Sequence[str]
+) -> Figure:
     made, grid = figure(1, len(outputs), 4.2, 3.4)
+    first = next(iter(tables.values()))
     for axis, output in zip(grid[0], outputs, strict=True):
         for (name, table), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
             axis.plot(table[variable].values, 100 * table[f"{output}_relative_error"].values, color=colour, label=name)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        axis.set_xlabel(f"true {label(variable, _unit(next(iter(tables.values()))[variable]))}")
-        axis.set_ylabel(f"{in_words(output)}: {_relative(next(iter(tables.values())), output)}")
+        axis.set_xlabel(f"true {label(variable, _unit(first[variable]), views)}")
+        axis.set_ylabel(f"{in_words(output)}: {_relative(first, output)}")
         axis.legend(fontsize=sized(8), frameon=False)
     made.suptitle(f"matrices on {dataset}", fontsize=sized(11))
     return made

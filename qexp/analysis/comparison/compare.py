@@ -11,11 +11,11 @@ from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_acr
 from qexp.analysis.comparison.seed_groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.analysis.comparison.spec_diff import differences
 from qexp.errors import QexpError
-from qexp.files import make_folder
+from qexp.files import make_folder, read_json
 from qexp.metrics.meaning import Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.catalog.catalog import Catalog
-from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.runs.record.evaluations import EvaluationDirectory, find
 from qexp.runs.record.record import Record
 from qexp.workspace import Workspace
@@ -133,10 +133,11 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
         save(learning_curves(curves, units), drawn[-1])
     shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
     for matrix in sorted(shared):
-        tables = {names[directory]: _load(directory.matrices / matrix / "matrix.nc") for directory in directories}
+        tables = {names[directory]: _load(directory.matrices / matrix / MATRIX) for directory in directories}
         if len({tuple(table.sizes.items()) for table in tables.values()}) == 1:
             drawn.append(folder / f"matrix_{matrix}.png")
-            save(side_by_side(tables, matrix), drawn[-1])
+            views = read_json(directories[0].matrices / matrix / MATRIX_RECORD).get("views", ())
+            save(side_by_side(tables, matrix, views), drawn[-1])
     return drawn
 
 
