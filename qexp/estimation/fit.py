@@ -23,12 +23,13 @@ from qexp.observations.observation import Track
 
 Array = NDArray[np.float64]
 
-ROUGH, BRIEF = 1e-6, 60
+ROUGH, BRIEF = 1e-5, 60
 """Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""
 FOLLOWED = 4
 """Minima of a search that are followed with all points, unless another number is asked for."""
-UNLIKELY = 10.0
-"""Minima of a search are not followed if their costs are higher than the lowest by this, times the reduced χ² there."""
+UNLIKELY, HIGHER = 10.0, 0.5
+"""Minima of a search are not followed with all points if their costs are higher than the lowest by the first of these,
+times the reduced χ² there; and not to the end if they are then higher by the second."""
 SAME_MINIMUM = 1e-4
 """Starts of a search ended in the same minimum if their costs differ by less than this share."""
 
@@ -128,16 +129,24 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     search = problem.to_search(seed)
     found = search.minimum(starts, ROUGH, BRIEF)
     _require_possible(found)
-    lowest = found.cost.min()
-    likely = found.cost <= lowest + UNLIKELY * max(1.0, 2 * float(lowest) / search.model.points)
-    leads = [lead for lead in _different(found.cost)[:followed] if likely[lead]]
-    minima = problem.minimum(problem.coordinates.values(found.coordinates[leads]))
+    leads = _likely(found, _different(found.cost)[:followed], UNLIKELY, search)
+    with_all = problem.quick().minimum(problem.coordinates.values(found.coordinates[leads]), ROUGH, BRIEF)
+    _require_possible(with_all)
+    kept = _likely(with_all, _different(with_all.cost), HIGHER, problem)
+    minima = problem.minimum(problem.coordinates.values(with_all.coordinates[kept]))
     _require_possible(minima)
-    chosen = int(minima.cost.argmin())
-    ended_there = found.cost[leads][_alike(minima.cost, minima.cost[chosen])]
+    lowest = int(minima.cost.argmin())
+    lead = kept[lowest]
+    iterations = found.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
+    ended_there = found.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
     agreeing = int(_alike(found.cost[:, None], ended_there).any(dim=1).sum())
-    iterations = int(found.iterations[leads[chosen]] + minima.iterations[chosen])
-    return _fit(problem, minima.of([chosen]), iterations, agreeing, len(starts))
+    return _fit(problem, minima.of([lowest]), int(iterations), agreeing, len(starts))
+
+
+def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
+    """Those whose costs are not higher than the lowest by more than this, times the reduced χ² there."""
+    lowest = float(minima.cost.min())
+    return [one for one in which if minima.cost[one] <= lowest + higher * max(1.0, 2 * lowest / problem.model.points)]
 
 
 def _require_possible(minima: Minima) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class Search:
     @property
     def amplitude(self) -> bool:
         return base_name(self.parameter.name) in AMPLITUDES
+
+    def held_at(self, value: float) -> Search:
+        """The search whose starts all have this value; from there it goes on freely."""
+        return replace(self, low=value, high=value)
 
 
 def searches(

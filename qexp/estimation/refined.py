@@ -11,10 +11,16 @@ from qexp.estimation.criteria import shows_source
 from qexp.estimation.fit import Fit, best
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
-from qexp.estimation.starts import STARTS, starts
+from qexp.estimation.starts import starts
+from qexp.quantities import base_name
 
-SOME = 8
-"""Starts that are spread over all parameters where one is an angle: estimates of these may be wrong by half a turn."""
+SOME = 16
+"""Starts at the estimate's place that are spread over all other parameters where one is an angle: estimates of these
+may be wrong by half a turn."""
+ELSEWHERE = 64
+"""Starts that are spread over all parameters where an estimate tells little."""
+POOR = 2.0
+"""Reduced χ² above which the source that was found hardly explains the data, and another may."""
 MANY = 16
 """Minima that are followed with all points where many have about the same cost."""
 
@@ -23,18 +29,33 @@ def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: in
     """The lowest of the minima that an estimate, others near it, and a few starts elsewhere, if need be, lead to.
 
     Where no source is seen in the data, there are many minima of about the same cost, and an estimate tells little of
-    the lowest: then the search goes on from more starts everywhere.
+    the lowest: then the search goes on from more starts everywhere. So it does where the best minimum is a poor fit.
 
     near      (start, parameter)  values of all parameters in SI units
     searches  of each parameter
     Raises QexpError if no start is possible.
     """
-
-    def with_more(count: int) -> Tensor:
-        return torch.cat([near, starts(problem.to_search(seed), searches, count, seed)])
-
-    turning = any(problem.coordinates.parameters[index].period is not None for index in problem.coordinates.free)
-    fit = best(problem, with_more(SOME), seed, followed=MANY) if turning else best(problem, near, seed)
-    if shows_source(problem, fit):
+    search = problem.to_search(seed)
+    if _turns(problem):
+        around = starts(search, _in_place(searches, near[0]), SOME, seed)
+        fit = best(problem, torch.cat([near, around]), seed, followed=MANY)
+    else:
+        fit = best(problem, near, seed)
+    if shows_source(problem, fit) and fit.chi2_reduced <= POOR:
         return fit
-    return best(problem, with_more(STARTS), seed, followed=MANY)
+    found = torch.from_numpy(fit.values)[None]
+    return best(problem, torch.cat([found, starts(search, searches, ELSEWHERE, seed)]), seed, followed=MANY)
+
+
+def _turns(problem: Problem) -> bool:
+    """Whether a free parameter goes all around."""
+    coordinates = problem.coordinates
+    return any(coordinates.parameters[index].period is not None for index in coordinates.free)
+
+
+def _in_place(searches: Sequence[Search], at: Tensor) -> list[Search]:
+    """Searches whose starts lie at the same east and north."""
+    return [
+        one.held_at(value) if base_name(one.parameter.name) in ("x", "y") else one
+        for one, value in zip(searches, at.tolist(), strict=True)
+    ]
