@@ -9,13 +9,15 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from qexp.analysis.comparison.typesetting import Table
 
 WorkspaceOption = Annotated[
     str | None,
@@ -102,6 +104,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
             style = BOLD if index == 0 else STATE_STYLES.get(cell)
             cells.append(f"\x1b[{style}m{padded}\x1b[0m" if styled and style else padded)
         print("  ".join(cells).rstrip())
+
+
+def print_parts(parts: Iterable[Table | str], apart: bool = False) -> None:
+    """Tables with their titles, and sentences, as `analysis.comparison.result_tables` gives them.
+
+    apart  an empty line before each table
+    """
+    for part in parts:
+        if isinstance(part, str):
+            result(part)
+            continue
+        if apart:
+            result("")
+        if part.title:
+            result(part.title)
+        print_table(part.columns, part.rows, right=list(part.right))
 
 
 class TrainingDisplay:

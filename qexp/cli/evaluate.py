@@ -12,7 +12,6 @@ from qexp.cli import completion
 from qexp.cli.arguments import DeviceOption, RunArgument, TrustCodeOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, result, warning
 from qexp.cli.evaluations import print_evaluation
-from qexp.cli.show import print_field_errors, print_group_errors
 from qexp.workspace import find
 
 DatasetOption = Annotated[
@@ -79,7 +78,5 @@ def evaluate(
     for text in record.warnings:
         warning(text)
     print_evaluation(record, doubted=warning)
-    print_field_errors(record)
-    print_group_errors(record)
     message("tables and figures:" if made.made else "it exists already; tables and figures:")
     result(place.shown(made.directory.results))

@@ -12,7 +12,7 @@ import typer
 
 from qexp import api
 from qexp.cli import arguments, completion, texts
-from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, result, warning
+from qexp.cli.console import TrainingDisplay, WorkspaceOption, message, print_parts, result, warning
 from qexp.errors import QexpError
 from qexp.runs.schedulers import LOCAL
 from qexp.workspace import find
@@ -107,13 +107,13 @@ def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
 
 def print_trained(trained: api.Run, workspace: str | None) -> None:
     """Add a run to the catalog, and print its results."""
-    from qexp.cli.show import print_estimators, print_field_errors, print_results
+    from qexp.analysis.comparison.result_tables import estimators, field_errors, results
 
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
-    print_results(record)
-    print_estimators(record)
-    print_field_errors(record)
+    print_parts(results(record))
+    print_parts(estimators(record), apart=True)
+    print_parts(field_errors(record), apart=True)
     work = "of training, " if record.epochs.of else ""
     message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
 

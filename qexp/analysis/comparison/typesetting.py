@@ -13,7 +13,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
-    """Indices of columns that are aligned to the right."""
+    """Columns that are aligned to the right."""
     strong: frozenset[tuple[int, int]] = frozenset()
     """Row and column of highlighted cells."""
 

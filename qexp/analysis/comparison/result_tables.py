@@ -1,0 +1,110 @@
+"""The results of a run or an evaluation for readers: tables, and sentences that belong to them, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from qexp.analysis.comparison.rounding import NONE, number
+from qexp.analysis.comparison.typesetting import Table
+from qexp.metrics.recorded import meaning_of
+
+if TYPE_CHECKING:
+    from qexp.runs.record.evaluations import EvaluationRecord
+    from qexp.runs.record.record import Record
+
+Parts = Iterator[Table | str]
+
+GROUPS = 40
+"""Most lines of errors by group."""
+
+
+def results(record: Record) -> Parts:
+    """A row per part and output, a column per metric; then the caution."""
+    columns = list(
+        dict.fromkeys(name for outputs in record.results.values() for metrics in outputs.values() for name in metrics)
+    )
+    rows = []
+    for part, outputs in record.results.items():
+        for output, metrics in outputs.items():
+            cells = _cells(metrics, record.units.get(output, ""), record)
+            rows.append([part, output, *(cells.get(name, NONE) for name in columns)])
+    yield _table("", ["part", "output", *columns], rows, words=2)
+    if record.caution:
+        yield record.caution
+
+
+def estimators(record: Record) -> Parts:
+    """The network among its baselines, on the rows that were held out."""
+    if not record.comparison:
+        return
+    from qexp.analysis.comparison.estimator_tables import estimator_tables, remarks
+
+    rows = [row.document() for row in record.comparison]
+    yield from estimator_tables(rows)
+    yield from remarks(rows)
+
+
+def metrics_of_evaluation(record: EvaluationRecord) -> Parts:
+    """A row per output and metric, with the 95 % interval where there is one."""
+    rows = []
+    for part, outputs in record.results.items():
+        for output, metrics in outputs.items():
+            intervals = record.intervals.get(part, {}).get(output, {})
+            for metric, value in metrics.items():
+                of, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
+                between = NONE if ends is None else f"[{number(ends[0], of)}, {number(ends[1], of)}]"
+                rows.append([output, metric, number(value, of), between, of.in_unit(record.units.get(output, ""))])
+    columns = ["output", "metric", "value", "95 % interval", "unit"]
+    yield Table("", columns, rows, frozenset(columns[2:4]))
+    if record.caution:
+        yield record.caution
+
+
+def field_errors(record: Record | EvaluationRecord) -> Parts:
+    """Errors of vectors on whole test frames, and how long the network takes for one."""
+    errors = record.errors
+    if errors is None:
+        return
+    rows = []
+    for vector, values in errors.vectors.items():
+        unit = record.units.get(vector.partition(", ")[0], "")
+        lengths = [f"{number(value)} {unit}".strip() for value in (values.mean_error, values.mean_speed)]
+        rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
+    if rows:
+        yield _table("", ["vector", "mean error", "mean speed", "error / speed"], rows, words=1)
+    height, width = errors.frame
+    threads = f", {errors.threads} thread{'s' if errors.threads != 1 else ''}" if errors.device == "cpu" else ""
+    milliseconds = number(1000 * errors.seconds_per_frame)
+    yield (
+        f"test frames whole, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "
+        f"{height} x {width} cells ({errors.device}{threads})"
+    )
+
+
+def group_errors(record: Record | EvaluationRecord) -> Parts:
+    """Errors by core, folder or group of rows, a line for each."""
+    for of in dict.fromkeys(one.of for one in record.groups):
+        groups = [one for one in record.groups if one.of == of]
+        metrics = list(dict.fromkeys(name for one in groups for name in one.metrics))
+        rows = []
+        for one in groups[:GROUPS]:
+            cells = _cells(one.metrics, record.units.get(one.output, ""), record)
+            rows.append([one.name, one.output, f"{one.n:,}", *(cells.get(name, NONE) for name in metrics)])
+        yield _table("", [of, "output", "n", *metrics], rows, words=2)
+        if len(groups) > GROUPS:
+            yield f"and {len(groups) - GROUPS:,} more in results/errors.csv"
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]], words: int) -> Table:
+    """A table whose columns after the first `words` are numbers."""
+    return Table(title, columns, rows, frozenset(columns[words:]))
+
+
+def _cells(metrics: Mapping[str, float | None], unit: str, record: Record | EvaluationRecord) -> dict[str, str]:
+    """Metric → its value with its unit."""
+    cells = {}
+    for metric, value in metrics.items():
+        of = meaning_of(metric, [record.metrics])
+        cells[metric] = NONE if value is None else f"{number(value, of)} {of.in_unit(unit)}".strip()
+    return cells

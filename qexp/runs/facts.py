@@ -1,0 +1,134 @@
+"""A run in words: what it is, where it came from, how far it got. For `qexp show` and for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from qexp.errors import DamagedError
+from qexp.runs.actions.acting import states_of
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.evaluations import of_run
+from qexp.runs.record.lineage import lineage_text
+from qexp.runs.record.record import CodeState, Epochs, FoldCount, Imported, Record
+
+
+def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[str], None]) -> list[tuple[str, str]]:
+    """Key → text, in the order in which they are shown; what a run does not have is left out.
+
+    warn  receives a line if the environment cannot be read
+    """
+    before, actions = lineage_text(record.lineage), states_of(directory)
+    environment = _environment(directory, warn)
+    found = [
+        ("run", record.name),
+        ("state", state),
+        ("error", record.error),
+        ("experience", f"{record.experience}, seed {record.seed}"),
+        ("dataset", record.dataset),
+        ("model", record.model),
+        ("caution", record.caution),
+        ("folds", _folds(record.folds)),
+        ("epochs", _epochs(record.epochs)),
+        ("stopped", record.stopped),
+        ("created", record.created),
+        ("ended", record.ended),
+        (_of_time(record), f"{record.seconds:.1f} s" if record.foreign_weights is None else "none here"),
+        ("attempts", _attempts(record)),
+        ("code", _code(record.code)),
+        ("software", _software(environment)),
+        ("machine", _machine(environment)),
+        ("settings", " ".join(f"{name}={value}" for name, value in (environment.get("variables") or {}).items())),
+        ("digest", record.digest[:16]),
+        ("pretrained", f"from {before}" if before else ""),
+        ("rerun of", record.rerun_of),
+        ("imported", _imported(record.imported)),
+        *_foreign_weights(record),
+        ("matrices", ", ".join(directory.matrix_names())),
+        ("evaluations", ", ".join(one.name for one in of_run(directory))),
+        ("actions", ", ".join(name if said == "done" else f"{name} ({said})" for name, said in actions.items())),
+        ("tags", ", ".join(record.tags)),
+        ("note", record.note),
+        ("path", str(directory.path)),
+    ]
+    return [(key, str(text)) for key, text in found if text]
+
+
+def _environment(directory: RunDirectory, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What the last attempt wrote of its environment; nothing if that is damaged."""
+    try:
+        return directory.environment()
+    except DamagedError as damage:
+        warn(str(damage))
+        return {}
+
+
+def _of_time(record: Record) -> str:
+    """What the time of a run's attempts was spent on: programs may do anything."""
+    return "training" if record.epochs.of or record.foreign_weights is not None else "time"
+
+
+def _attempts(record: Record) -> str:
+    if record.attempts:
+        return f"{len(record.attempts)}, the last on {record.attempts[-1].process.host}"
+    return "none yet" if record.foreign_weights is None else ""
+
+
+def _epochs(epochs: Epochs) -> str:
+    if not epochs.of:
+        return ""
+    return f"{epochs.done} of {epochs.of}" + (f", best {epochs.best}" if epochs.best else "")
+
+
+def _folds(folds: FoldCount | None) -> str:
+    if folds is None:
+        return ""
+    return f"{folds.done} of {folds.of}" + (f", failed: {', '.join(folds.failed)}" if folds.failed else "")
+
+
+def _imported(imported: Imported | None) -> str:
+    if imported is None:
+        return ""
+    of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted", None: ""}
+    return f"from {imported.archive}, {imported.time}{of_code[imported.code_trusted]}"
+
+
+def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:
+    """The origin of weights that another program trained."""
+    origin = record.foreign_weights
+    if origin is None:
+        return
+    yield "kind", record.kind
+    hashed = f"sha256 {origin.file.sha256[:16]}"
+    yield "weights", f"from {origin.file.path} ({origin.format}, {hashed}), {origin.taken} tensors"
+    for name, file in origin.also.items():
+        yield "with", f"{name} from {file.path} (sha256 {file.sha256[:16]})"
+    left_out = "".join(f"; left out: {count}, {why}" for why, count in origin.left_out.items())
+    yield "rules", f"{origin.rules}{left_out}"
+    for variable, from_where in origin.transforms.items():
+        yield "transform", f"of {variable}: {from_where}"
+
+
+def _software(environment: dict[str, Any]) -> str:
+    packages = environment.get("packages") or {}
+    commit = (environment.get("qexp") or {}).get("commit")
+    words = [f"qexp {packages.get('qexp', '')}" + (f" at {commit[:12]}" if commit else "")] if packages else []
+    words += [f"Python {environment['python'].partition(' ')[0]}"] if environment.get("python") else []
+    words += [f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages]
+    return ", ".join(words)
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    device, threads, cores = (environment.get(key) for key in ("device", "threads", "cores"))
+    words = [environment.get("processor") or environment.get("machine")]
+    words += [f"{cores} cores" if cores else None, device if device != "cpu" else None]
+    words += [f"{threads} thread{'s' if threads != 1 else ''}" if threads else None]
+    return ", ".join(word for word in words if word)
+
+
+def _code(code: CodeState) -> str:
+    if code.commit is None:
+        return "not in a git repository"
+    left_out = len(code.untracked_left_out or ())
+    without = f" without {left_out} large files" if left_out else ""
+    return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
