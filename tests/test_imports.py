@@ -17,6 +17,7 @@ PACKAGE = Path(qexp.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"api", "__init__"},
+    {"pages"},
     {"analysis"},
     {"runs"},
     {"assemble"},
@@ -173,13 +174,13 @@ names for completion. None is called from Python."""
 PRINTING = {
     "analysis.comparison.compare": "the two types of comparison, which are printed differently",
     "analysis.comparison.comparison_tables": "tables and remarks of a comparison, as texts",
-    "analysis.comparison.estimator_tables": "tables of a run's estimators, as texts",
+    "analysis.comparison.result_tables": "results of a run or an evaluation, as texts",
     "analysis.comparison.rounding": "numbers as texts",
     "analysis.comparison.typesetting": "tables as Markdown and LaTeX",
     "did_you_mean": "near names, for errors",
     "errors": "what is raised, and the exit codes",
     "files": "JSON, CSV and sizes as texts",
-    "metrics.recorded": "units and roundings of metrics",
+    "runs.facts": "what a run is and where it came from, as texts",
     "runs.record.state": "the states and their words",
     "runs.schedulers": "the names of launchers, for help texts",
     "runs.signals": "signals reach the process of the command",

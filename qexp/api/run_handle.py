@@ -234,6 +234,15 @@ class Run:
         directory = self.directory if evaluation is None else find(self.directory, evaluation)
         return draw(directory, formats, None if style is None else Path(style), only, left_out=warn)
 
+    def report(self, to: str | Path | None = None) -> Path:
+        """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.
+
+        Returns its path. Raises QexpError if it cannot be written there.
+        """
+        from qexp.pages.report import report
+
+        return report(self.directory, Path(f"{self.name}.html") if to is None else Path(to))
+
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive: .tar.zst, .tar.gz or .tar."""
         from qexp.runs.upkeep import archive

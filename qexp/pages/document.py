@@ -1,0 +1,70 @@
+"""One HTML file that holds its own scripts and styles, and lets nothing else run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files as resources
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SCRIPTS = ("uplot/uPlot.iife.min.js", "colours.js", "frame.js", "matrix.js", "curves.js", "points.js", "tables.js")
+STYLES = ("uplot/uPlot.min.css", "page.css")
+
+
+def document(template: str, context: Mapping[str, Any]) -> str:
+    """A page of a template. All text in it is escaped; only the page's own scripts and styles may run."""
+    scripts, styles = _inlined(SCRIPTS), _inlined(STYLES)
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_hash(scripts)}",
+            f"style-src {_hash(styles)}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    page = _environment().get_template(template)
+    return page.render(**context, policy=policy, scripts=Markup(scripts), styles=Markup(styles))
+
+
+def data(value: Any) -> Markup:
+    """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _inlined(names: Sequence[str]) -> str:
+    return "\n".join(_static(name) for name in names)
+
+
+@cache
+def _static(name: str) -> str:
+    return resources("qexp.pages").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """The source of a script or style, for a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("qexp.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters["data"] = data
+    return made

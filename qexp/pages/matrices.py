@@ -1,0 +1,104 @@
+"""The matrices of a run, as maps that a reader can explore: the numbers of `matrix.nc`, and how to read them."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.analysis.look.view import value_in_words
+from qexp.estimates import PERIOD, estimate_of, outputs_among
+from qexp.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
+from qexp.runs.figures.sources import table, unit
+from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = NDArray[np.float64]
+
+MOST_CELLS = 1 << 18
+"""Cells of a matrix with more than two axes that are embedded whole; of larger ones the middle plane is shown."""
+
+LAYERS = {
+    "estimate": ("estimate", "sequential"),
+    "error": ("error", "diverging"),
+    "refined_error": ("refined error", "diverging"),
+    "relative_error": ("relative error", "diverging"),
+    "standard_deviation": ("standard deviation over noise", "sequential"),
+}
+"""Kind of value → words for it, and the colours that suit it."""
+
+
+def matrices(directory: RunDirectory) -> list[dict[str, Any]]:
+    """What the page needs to draw each matrix of a run, in the order of their names."""
+    names = directory.matrix_names()
+    if not names:
+        return []
+    quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
+    return [_matrix(directory.matrices / name, name, quantities) for name in names]
+
+
+def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:
+    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    views = record.get("views", ())
+    axes = list(record["axes"])
+    if len(axes) > 2 and cells[estimate_of(outputs_among(cells.data_vars)[0])].size > MOST_CELLS:
+        cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
+    return {
+        "name": name,
+        "axes": [_axis(cells, axis, record, views) for axis in axes],
+        "outputs": [_output(cells, output) for output in outputs_among(cells.data_vars)],
+        "fixed": [
+            value_in_words(in_words(key, views), value, quantity(key, quantities).unit)
+            for key, value in record["fixed"].items()
+        ],
+        "blank": record.get("why_left_out", ""),
+    }
+
+
+def _axis(cells: xarray.Dataset, name: str, record: dict[str, Any], views: tuple[str, ...]) -> dict[str, Any]:
+    low, high = record["axes"][name][:2]
+    return {
+        "words": in_words(name, views),
+        "unit": unit(cells, name),
+        "centres": cells[name].values.astype(np.float64).tolist(),
+        "ends": [low, high],
+        "held_out": record.get("held_out", {}).get(name, []),
+        "turn": unit(cells, name) == DEGREE,
+    }
+
+
+def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
+    layers: list[dict[str, Any]] = []
+    for kind, (words, colours) in LAYERS.items():
+        variable = f"{output}_{kind}"
+        if variable not in cells:
+            continue
+        values = cells[variable].values.astype("<f8")
+        if kind == "relative_error":
+            if PERIOD in cells[variable].attrs or not np.isfinite(values).any():
+                continue
+            values = 100 * values
+        own = "%" if kind == "relative_error" else unit(cells, variable)
+        # Errors before and after refinement are compared on one scale.
+        shown = layers[-1]["limits"] if kind == "refined_error" else _limits(values, colours)
+        layers.append({"words": words, "colours": colours, "unit": own, "limits": shown})
+        layers[-1]["values"] = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+    return {"words": in_words(output), "layers": layers}
+
+
+def _limits(values: Array, colours: str) -> list[float]:
+    """The ends of a colour scale; the few largest values may lie beyond them."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return [0.0, 1.0]
+    if colours == "diverging":
+        half = float(np.percentile(np.abs(finite), 98)) or 1e-12
+        return [-half, half]
+    low, high = (float(end) for end in np.percentile(finite, (0.5, 99.5)))
+    return [low, high if high > low else low + 1e-12]

@@ -1,0 +1,28 @@
+"use strict";
+// Colour maps as 17 colours at equal distances; those of matplotlib (viridis, magma: Smith and van der Walt 2015;
+// cividis: Nuñez et al. 2018; RdBu, PuOr: Brewer).
+const COLOUR_MAPS = {
+  sequential: {
+    viridis: "44015448186a472d7b4240863b528b33638d2c728e26828e21918c1fa08828ae803fbc735ec96284d44baddc30d8e219fde725",
+    magma: "0000040a08221d114736106b51127c6a1c818326819c2e7fb73779d0416fe75263f56b5cfc8961fea772fec488fde2a3fcfdbf",
+    cividis: "00224e002e6a1a386f32436d434e6c535a6d61656f6f70737d7c788c88789b9476aba072bcae6ccdbb63dec958f0d846fee838",
+  },
+  diverging: {
+    "blue to red": "0530611752902a71b23f8ec06bacd19bc9e0c2ddece0ecf3f7f6f6fbe5d8fbccb4f5aa89e48066d05548ba2832930e2667001f",
+    "purple to orange": "2d004b4518715f3a917b6aa89990bfb7b1d5cfcfe5e4e5f0f7f7f6fce8cdfed59ffdbc6bee9b39d97b12bd61099e4c077f3b08",
+  },
+};
+const BLANK = [0x9a, 0x9a, 0x9a];
+
+/** Red, green and blue, 0 to 255, of a share of the way through a map; values beyond its ends have the ends' colours. */
+function colourOf(map, share) {
+  if (!Number.isFinite(share)) return BLANK;
+  const last = map.length / 6 - 1;
+  const place = Math.min(Math.max(share, 0), 1) * last;
+  const below = Math.min(Math.floor(place), last - 1);
+  const part = place - below;
+  return [0, 2, 4].map((offset) => {
+    const [first, second] = [below, below + 1].map((stop) => parseInt(map.substr(6 * stop + offset, 2), 16));
+    return Math.round(first + part * (second - first));
+  });
+}

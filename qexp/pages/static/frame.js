@@ -1,0 +1,84 @@
+"use strict";
+// What drawings share: elements, numbers in words, and axes with ticks at round numbers.
+const SVG = "http://www.w3.org/2000/svg";
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "text") made.textContent = value;
+    else if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function drawn(name, attributes, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** A number with four significant digits, as the tables of qexp write it. */
+function digits(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "none";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text = size < 1e-4 || size >= 1e6 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
+  return text.replace("-", "−");
+}
+
+function measured(value, unit) {
+  const times = /^[0-9]/.test(unit) ? " ×" : "";
+  return Number.isFinite(value) && unit ? `${digits(value)}${times} ${unit}` : digits(value);
+}
+
+/** Round numbers between two ends; of angles in degrees, parts of a turn. */
+function ticks(low, high, count, turn = false) {
+  const rough = (high - low) / Math.max(count, 1);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const steps = turn && rough >= 10 ? [15, 30, 45, 90, 180] : [1, 2, 2.5, 5, 10].map((one) => one * power);
+  const step = steps.find((one) => one >= rough) || steps[steps.length - 1];
+  const found = [];
+  for (let index = Math.ceil(low / step - 1e-9); index * step <= high + 1e-9 * step; index += 1) {
+    found.push(Number((index * step).toPrecision(12)));
+  }
+  return found;
+}
+
+/** Axes around a box of `width` × `height`, with functions from values to places in the box. */
+function frame(axes, width, height, margin) {
+  const whole = drawn("svg", {
+    viewBox: `0 0 ${width + margin.left + margin.right} ${height + margin.top + margin.bottom}`, class: "frame",
+    "aria-hidden": "true",
+  });
+  const box = drawn("g", { transform: `translate(${margin.left} ${margin.top})` });
+  const [x, y] = axes;
+  const across = (value) => (width * (value - x.ends[0])) / (x.ends[1] - x.ends[0]);
+  const up = (value) => height - (height * (value - y.ends[0])) / (y.ends[1] - y.ends[0]);
+  for (const value of ticks(...x.ends, width / 60, x.turn)) {
+    box.append(drawn("path", { d: `M${across(value)} ${height}v4`, class: "tick" }));
+    box.append(drawn("text", { x: across(value), y: height + 16, class: "tick-words middle" }, digits(value)));
+  }
+  for (const value of ticks(...y.ends, height / 45, y.turn)) {
+    box.append(drawn("path", { d: `M0 ${up(value)}h-4`, class: "tick" }));
+    box.append(drawn("text", { x: -7, y: up(value) + 4, class: "tick-words end" }, digits(value)));
+  }
+  const middle = `translate(${-margin.left + 12} ${height / 2}) rotate(-90)`;
+  box.append(drawn("text", { x: width / 2, y: height + 34, class: "axis-words middle" }, x.label));
+  box.append(drawn("text", { transform: middle, class: "axis-words middle" }, y.label));
+  box.append(drawn("rect", { width, height, class: "box" }));
+  whole.append(box);
+  return { whole, box, across, up };
+}
+
+function label(words, unit) {
+  return unit ? `${words} (${unit})` : words;
+}
+
+function everyOne(kind, draw) {
+  for (const place of document.querySelectorAll(`[data-draw="${kind}"]`)) {
+    draw(place, JSON.parse(place.querySelector('script[type="application/json"]').textContent));
+  }
+}

@@ -1,0 +1,186 @@
+"use strict";
+// Maps of a matrix: the same cell under the mouse in all of them, its numbers in words, colour scales to change.
+const SIDE = 240;
+const MARGIN = { left: 56, right: 8, top: 6, bottom: 42 };
+
+function drawMatrix(place, matrix) {
+  const axes = matrix.axes.slice(0, 2).map((axis) => ({ ...axis, label: `true ${label(axis.words, axis.unit)}` }));
+  if (axes.length < 2) return drawLines(place, matrix);
+  const counts = matrix.axes.map((axis) => axis.centres.length);
+  const layers = matrix.outputs.flatMap((output) => output.layers.map((layer) => ({ ...layer, output: output.words })));
+  for (const layer of layers) layer.numbers = numbersOf(layer.values);
+  const at = counts.map((count) => Math.floor(count / 2));
+  const readout = element("div", { class: "readout", role: "status", "aria-live": "polite" });
+  const grid = element("div", { class: "maps" });
+  const maps = [];
+  const show = () => {
+    for (const map of maps) map.mark(at);
+    readout.replaceChildren(...wordsOfCell(matrix, layers, counts, at));
+  };
+  const move = (cell) => {
+    cell.forEach((index, axis) => { at[axis] = Math.min(Math.max(index, 0), counts[axis] - 1); });
+    show();
+  };
+  for (const output of matrix.outputs) {
+    const row = element("div", { class: "maps-row" });
+    for (const layer of layers.filter((one) => one.output === output.words)) {
+      const map = mapOf(layer, axes, counts, at, move);
+      maps.push(map);
+      row.append(map.figure);
+    }
+    grid.append(row);
+  }
+  place.append(...slidersOf(matrix, counts, at, () => { for (const map of maps) map.paint(); show(); }), grid, readout);
+  show();
+}
+
+/** The numbers of a layer, in the order of the axes, the last one fastest. */
+function numbersOf(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Float64Array(bytes.buffer);
+}
+
+function numberIn(counts, at) {
+  return at.reduce((number, index, axis) => number * counts[axis] + index, 0);
+}
+
+function slidersOf(matrix, counts, at, changed) {
+  return matrix.axes.slice(2).map((axis, index) => {
+    const value = element("output", { text: measured(axis.centres[at[index + 2]], axis.unit) });
+    const slider = element("input", {
+      type: "range", min: 0, max: counts[index + 2] - 1, value: at[index + 2],
+      oninput: (event) => {
+        at[index + 2] = Number(event.target.value);
+        value.textContent = measured(axis.centres[at[index + 2]], axis.unit);
+        changed();
+      },
+    });
+    return element("label", { class: "slider" }, axis.words, slider, value);
+  });
+}
+
+function mapOf(layer, axes, counts, at, move) {
+  const [columns, rows] = counts;
+  const canvas = element("canvas", { width: columns, height: rows });
+  const { whole, box, across, up } = frame(axes, SIDE, SIDE, MARGIN);
+  for (const rectangle of heldOut(axes, across, up)) box.append(rectangle);
+  const cross = drawn("path", { class: "cross" });
+  box.append(cross);
+  const scale = scaleOf(layer, () => paint());
+  const paint = () => {
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(columns, rows);
+    const [low, high] = scale.limits();
+    for (let column = 0; column < columns; column += 1) {
+      for (let row = 0; row < rows; row += 1) {
+        const value = layer.numbers[numberIn(counts, [column, row, ...at.slice(2)])];
+        const colour = colourOf(scale.map(), (value - low) / (high - low));
+        image.data.set([...colour, 255], 4 * ((rows - 1 - row) * columns + column));
+      }
+    }
+    context.putImageData(image, 0, 0);
+  };
+  const over = element("div", {
+    class: "map", tabindex: 0, role: "group",
+    "aria-label": `${layer.output}, ${layer.words}: arrow keys move over the cells`,
+    onpointermove: (event) => move(cellAt(event, canvas, counts)),
+    onpointerdown: (event) => move(cellAt(event, canvas, counts)),
+    onkeydown: (event) => {
+      const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const far = event.shiftKey ? 10 : 1;
+      move([at[0] + far * step[0], at[1] + far * step[1]]);
+    },
+  }, canvas, whole);
+  const title = element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` });
+  paint();
+  return {
+    figure: element("figure", {}, title, over, scale.controls),
+    paint,
+    mark: () => {
+      const [x, y] = [across(edge(axes[0], columns, at[0])), up(edge(axes[1], rows, at[1]))];
+      cross.setAttribute("d", `M${x} 0V${SIDE}M0 ${y}H${SIDE}`);
+    },
+  };
+}
+
+/** The middle of a cell on an axis, whose ends are those of its outermost cells. */
+function edge(axis, count, index) {
+  return axis.ends[0] + ((index + 0.5) * (axis.ends[1] - axis.ends[0])) / count;
+}
+
+function cellAt(event, canvas, counts) {
+  const seen = canvas.getBoundingClientRect();
+  const [across, down] = [(event.clientX - seen.left) / seen.width, (event.clientY - seen.top) / seen.height];
+  return [Math.floor(across * counts[0]), Math.floor((1 - down) * counts[1])];
+}
+
+function heldOut(axes, across, up) {
+  const [x, y] = axes.map((axis) => (axis.held_out.length ? axis.held_out : null));
+  if (!x && !y) return [];
+  const inside = (axis, [low, high]) => [low ?? axis.ends[0], high ?? axis.ends[1]]
+    .map((end) => Math.min(Math.max(end, axis.ends[0]), axis.ends[1]));
+  const made = [];
+  for (const one of x || [axes[0].ends]) {
+    for (const other of y || [axes[1].ends]) {
+      const [left, right] = inside(axes[0], one).map(across);
+      const [bottom, top] = inside(axes[1], other).map(up);
+      const size = { x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0) };
+      made.push(drawn("rect", { ...size, class: "held-out around" }), drawn("rect", { ...size, class: "held-out" }));
+    }
+  }
+  return made;
+}
+
+/** A bar of colours with its ends, which a reader can change. */
+function scaleOf(layer, changed) {
+  const maps = COLOUR_MAPS[layer.colours];
+  const choice = element("select", { "aria-label": `colours of ${layer.words}` },
+    ...Object.keys(maps).map((name) => element("option", { text: name, value: name })));
+  const ends = layer.limits.map((end, index) => element("input", {
+    type: "number", step: "any", value: Number(end.toPrecision(3)), "aria-label": index ? "highest" : "lowest",
+  }));
+  const bar = element("canvas", { width: 128, height: 1, class: "bar", "aria-hidden": "true" });
+  const limits = () => {
+    const [low, high] = ends.map((end) => Number(end.value));
+    return high > low ? [low, high] : layer.limits;
+  };
+  const paint = () => {
+    const context = bar.getContext("2d");
+    const image = context.createImageData(128, 1);
+    for (let index = 0; index < 128; index += 1) image.data.set([...colourOf(maps[choice.value], index / 127), 255], 4 * index);
+    context.putImageData(image, 0, 0);
+  };
+  for (const input of [choice, ...ends]) input.addEventListener("change", () => { paint(); changed(); });
+  paint();
+  const controls = element("div", { class: "scale" }, ends[0], bar, ends[1], choice);
+  return { controls, limits, map: () => maps[choice.value] };
+}
+
+function wordsOfCell(matrix, layers, counts, at) {
+  const where = matrix.axes.map((axis, index) => `true ${axis.words} ${measured(axis.centres[at[index]], axis.unit)}`);
+  const number = numberIn(counts, at);
+  const lines = matrix.outputs.map((output) => {
+    const own = layers.filter((layer) => layer.output === output.words);
+    const values = own.map((layer) => `${layer.words} ${measured(layer.numbers[number], layer.unit)}`);
+    return element("p", {}, element("b", { text: output.words }), `: ${values.join(", ")}`);
+  });
+  return [element("p", { text: `${where.join(", ")} (cell ${at.join(", ")})` }), ...lines];
+}
+
+/** A matrix over one axis: lines, by uPlot. */
+function drawLines(place, matrix) {
+  const [axis] = matrix.axes;
+  for (const output of matrix.outputs) {
+    for (const layer of output.layers) {
+      const title = element("figcaption", { text: `${output.words}: ${label(layer.words, layer.unit)}` });
+      const figure = element("figure", {}, title);
+      place.append(figure);
+      const series = [{ words: layer.words, values: Array.from(numbersOf(layer.values)) }];
+      lines(figure, { x: axis.centres, words: label(`true ${axis.words}`, axis.unit), unit: layer.unit, series });
+    }
+  }
+}
+
+everyOne("matrix", drawMatrix);

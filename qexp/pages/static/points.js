@@ -1,0 +1,61 @@
+"use strict";
+// Estimates against true values: the sample under the mouse, or under the arrow keys, in words.
+const POINTS_SIDE = 320;
+const NEAR = 12;
+
+function drawPoints(place, panels) {
+  for (const panel of panels) place.append(pointsOf(panel));
+}
+
+function pointsOf(panel) {
+  const all = [...panel.truth, ...panel.estimate].filter(Number.isFinite);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const room = 0.03 * (high - low || 1);
+  const ends = [low - room, high + room];
+  const axes = ["true", "estimated"].map((words) => ({ ends, label: label(`${words} ${panel.words}`, panel.unit) }));
+  const { whole, box, across, up } = frame(axes, POINTS_SIDE, POINTS_SIDE, MARGIN);
+  box.prepend(drawn("path", { d: `M0 ${POINTS_SIDE}L${POINTS_SIDE} 0`, class: "equal" }));
+  const places = panel.truth.map((value, index) => [across(value), up(panel.estimate[index])]);
+  const path = places.filter((one) => one.every(Number.isFinite)).map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`);
+  box.append(drawn("path", { d: path.join(""), class: "points" }));
+  const mark = drawn("circle", { r: 5, class: "mark", visibility: "hidden" });
+  box.append(mark);
+  const readout = element("div", { class: "readout", role: "status", "aria-live": "polite" });
+  const order = places.map((_, index) => index).sort((one, other) => panel.truth[one] - panel.truth[other]);
+  let shown = -1;
+  const show = (index) => {
+    shown = index;
+    const [x, y] = places[index];
+    mark.setAttribute("cx", x);
+    mark.setAttribute("cy", y);
+    mark.setAttribute("visibility", "visible");
+    const error = panel.estimate[index] - panel.truth[index];
+    readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `
+      + `${measured(panel.estimate[index], panel.unit)}, error ${measured(error, panel.unit)}`;
+  };
+  const nearest = (event) => {
+    const seen = whole.getBoundingClientRect();
+    const scale = (POINTS_SIDE + MARGIN.left + MARGIN.right) / seen.width;
+    const [x, y] = [(event.clientX - seen.left) * scale - MARGIN.left, (event.clientY - seen.top) * scale - MARGIN.top];
+    let [found, least] = [-1, NEAR ** 2];
+    places.forEach(([px, py], index) => {
+      const distance = (px - x) ** 2 + (py - y) ** 2;
+      if (distance < least) [found, least] = [index, distance];
+    });
+    if (found >= 0) show(found);
+  };
+  const step = (event) => {
+    const far = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!far) return;
+    event.preventDefault();
+    const now = order.indexOf(shown);
+    show(order[Math.min(Math.max(now + far, 0), order.length - 1)]);
+  };
+  const over = element("div", {
+    class: "scatter", tabindex: 0, role: "group", onpointermove: nearest, onkeydown: step,
+    "aria-label": `${panel.words}: left and right arrow keys go through the samples`,
+  }, whole);
+  return element("figure", {}, element("figcaption", { text: panel.title }), over, readout);
+}
+
+everyOne("points", drawPoints);

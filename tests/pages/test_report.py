@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp as package
+
+HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)> javascript:alert(1) \x1b[31mred"
+
+
+@pytest.fixture
+def page(workspace, opened):
+    return opened(package.open_run("mogi_quick_1").report())
+
+
+def numbers(text: str) -> list[float]:
+    return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
+
+
+def test_the_command_writes_one_file_and_names_it(workspace, qexp):
+    done = qexp("report", "mogi_quick_1", "--to", "sent.html")
+    assert (done.code, done.stdout.strip()) == (0, "sent.html")
+    assert (workspace / "sent.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_what_cannot_be_written_is_an_error_and_leaves_nothing(workspace, qexp):
+    done = qexp("report", "mogi_quick_1", "--to", "nowhere/sent.html")
+    assert done.code == 2
+    assert "there is no folder nowhere" in done.stderr
+    assert qexp("report", "no_such_run").code == 3
+    assert list(workspace.glob("*.html")) == []
+
+
+def test_results_are_those_of_the_run(page):
+    run = package.open_run("mogi_quick_1")
+    rows = page.locator("table").first.locator("tbody tr")
+    depth = next(row for row in (rows.nth(index).inner_text() for index in range(rows.count())) if "test\tdepth" in row)
+    assert numbers(depth)[0] == pytest.approx(run.results["test"]["depth"]["mae"], rel=1e-3)
+
+
+def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(page):
+    table = package.open_run("mogi_quick_1").matrix("mogi_test")
+    page.locator(".map").first.scroll_into_view_if_needed()
+    box = page.locator(".map canvas").first.bounding_box()
+    for column, row in ((0, 0), (7, 2), (11, 9)):
+        page.mouse.move(
+            box["x"] + (column + 0.5) / 12 * box["width"], box["y"] + (1 - (row + 0.5) / 10) * box["height"]
+        )
+        said = page.locator(".matrix-drawing .readout p").all_inner_texts()
+        assert f"(cell {column}, {row})" in said[0]
+        assert numbers(said[0])[:1] == pytest.approx([float(table["depth"][column])], rel=1e-3)
+        for line, name in zip(said[1:], ("depth", "delta_volume"), strict=True):
+            kinds = ("estimate", "error", "relative_error")
+            factors = (1, 1, 100)
+            words = [part.rsplit(" km", 1)[0] for part in line.partition(": ")[2].split(", ")]
+            shown = [numbers(part)[0] for part in words]
+            expected = [
+                factor * float(table[f"{name}_{kind}"][column, row])
+                for kind, factor in zip(kinds, factors, strict=True)
+            ]
+            np.testing.assert_allclose(shown, expected, rtol=1e-3)
+
+
+def test_arrow_keys_move_over_the_cells_of_all_maps(page):
+    page.locator(".map").first.focus()
+    for key in ("ArrowLeft", "ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    assert "(cell 5, 7)" in page.locator(".matrix-drawing .readout p").first.inner_text()
+    crosses = page.locator(".map .cross").evaluate_all("all => all.map((one) => one.getAttribute('d'))")
+    assert len(set(crosses)) == 1
+
+
+def test_the_colour_scale_can_be_changed(page):
+    picture = "canvas => canvas.toDataURL()"
+    canvas = page.locator(".map canvas").first
+    before = canvas.evaluate(picture)
+    page.locator(".scale input").nth(1).fill("100")
+    page.locator(".scale input").nth(1).blur()
+    assert canvas.evaluate(picture) != before
+
+
+def test_columns_sort(page):
+    title = page.locator("th button", has_text="mae").first
+    column = title.evaluate("button => button.parentElement.cellIndex")
+    title.click()
+    cells = (
+        page.locator("table")
+        .first.locator("tbody tr")
+        .evaluate_all(f"rows => rows.map((row) => row.cells[{column}].textContent)")
+    )
+    assert len(cells) == 4
+    assert page.locator("th[aria-sort]").count() == 1
+
+
+def test_texts_of_others_stay_texts(workspace, opened, tmp_path):
+    run = package.open_run("mogi_quick_1")
+    run.note(HOSTILE)
+    page = opened(run.report(tmp_path / "hostile.html"))
+    assert page.title() == "mogi_quick_1 · qexp"
+    assert "<script>document.title" in page.locator("header").inner_text()
+    assert page.locator("header img, header script").count() == 0
+
+
+def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(workspace, opened, qexp, tmp_path):
+    command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
+    document = {"type": "command", "command": command, "dataset": "d", "model": "m"}
+    (workspace / "specs/experiences/broken.json").write_text(json.dumps(document))
+    assert qexp("run", "broken").code == 1
+    page = opened(package.open_run("broken_0").report(tmp_path / "failed.html"))
+    assert "7" in page.locator(".notice.failed").inner_text()
+    assert HOSTILE.partition("\x1b")[0] in page.locator("details[open] pre").inner_text()
+    assert page.title() == "broken_0 · qexp"
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_every_matrix_value_is_in_the_file(workspace, page):
+    table = xarray.load_dataset(workspace / "runs/mogi_quick_1/matrices/mogi_test/matrix.nc", engine="h5netcdf")
+    payload = json.loads(page.locator('[data-draw="matrix"] script').text_content())
+    decoded = page.evaluate(
+        "text => Array.from(new Float64Array(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer))",
+        payload["outputs"][0]["layers"][0]["values"],
+    )
+    np.testing.assert_array_equal(np.reshape(decoded, (12, 10)), table["depth_estimate"].values)
