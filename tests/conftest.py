@@ -72,6 +72,14 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     return made
 
 
+def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a workspace that is for reading only, which is the current directory."""
+    root = tmp_path / "workspace"
+    shutil.copytree(made, root)
+    monkeypatch.chdir(root)
+    return root
+
+
 def shared_folder(make: Callable[[Path], object]) -> Any:
     """A fixture of the function's name: a folder that it fills, once for all of pytest's workers; for reading only."""
 

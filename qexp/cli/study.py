@@ -10,7 +10,7 @@ import typer
 
 from qexp import api
 from qexp.cli import arguments, completion, texts
-from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_parts, result, warning
 from qexp.errors import QexpError
 from qexp.runs.schedulers import LOCAL
 from qexp.workspace import find
@@ -154,8 +154,7 @@ def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
 
 def _print_made(made: Study, workspace: str | None) -> None:
     for table in (made.results(), *made.differences()):
-        result(table.title)
-        print_table(table.columns, table.rows, right=list(table.right))
+        print_parts([table])
         result("")
     for text in made.remarks():
         result(text)

@@ -23,7 +23,7 @@ def learning_curves(
     units  output → its unit
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
-    outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in _outputs(line)))
+    outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
     made, axes = panels(1 + len(outputs), 4.2, 3.4)
     marker = "." if max(map(len, runs.values()), default=0) == 1 else None
     for (name, lines), colour in zip(runs.items(), _cycled(len(runs)), strict=True):
@@ -65,7 +65,7 @@ def learning_curves(
     return made
 
 
-def _outputs(line: Mapping[str, Any]) -> list[str]:
+def outputs_of(line: Mapping[str, Any]) -> list[str]:
     return [name for name in line["validation"] if name not in ("loss", "losses")]
 
 

@@ -88,8 +88,8 @@ def _draw_planes(
     words = in_words(name)
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
     extent = (*x_ends, *y_ends)
-    error_limit = _limit(panels.error)
-    low, high = _range(panels.estimate)
+    error_limit = half_width(panels.error)
+    low, high = span(panels.estimate)
     shown: list[tuple[str, str, Array, str, float, float] | None] = [
         ("estimate", unit, panels.estimate, "viridis", low, high),
         ("error", unit, panels.error, "RdBu_r", -error_limit, error_limit),
@@ -100,9 +100,9 @@ def _draw_planes(
         shown.append(None)
     else:
         percent = 100 * panels.relative_error
-        shown.append(("relative error", "%", percent, "RdBu_r", -_limit(percent), _limit(percent)))
+        shown.append(("relative error", "%", percent, "RdBu_r", -half_width(percent), half_width(percent)))
     if panels.spread is not None:
-        shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, _limit(panels.spread)))
+        shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, half_width(panels.spread)))
     if len(row) < len(shown):  # no output has relative errors
         shown.remove(None)
     for axis, one in zip(row, shown, strict=True):
@@ -188,13 +188,14 @@ def _tick_turns(axis: Axis, unit: str) -> None:
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
 
 
-def _limit(values: Array) -> float:
+def half_width(values: Array) -> float:
     """Half-width of a colour scale around zero; the few largest values may exceed it."""
     finite = np.abs(values[np.isfinite(values)])
     return float(np.percentile(finite, 98)) or 1e-12 if len(finite) else 1.0
 
 
-def _range(values: Array) -> tuple[float, float]:
+def span(values: Array) -> tuple[float, float]:
+    """The ends of a colour scale; the few smallest and largest values may lie beyond them."""
     finite = values[np.isfinite(values)]
     return tuple(np.percentile(finite, (0.5, 99.5))) if len(finite) else (0.0, 1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from qexp import files
 from qexp.analysis.look.view import value_in_words
 from qexp.estimates import PERIOD, estimate_of, outputs_among
+from qexp.figures.matrix import half_width, span
 from qexp.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
 from qexp.runs.figures.sources import table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
@@ -34,12 +36,15 @@ LAYERS = {
 """Kind of value → words for it, and the colours that suit it."""
 
 
-def matrices(directory: RunDirectory) -> list[dict[str, Any]]:
-    """What the page needs to draw each matrix of a run, in the order of their names."""
+def matrices(directory: RunDirectory, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the page needs to draw each matrix of a run, in the order of their names.
+
+    spec  the resolved spec of the run
+    """
     names = directory.matrix_names()
     if not names:
         return []
-    quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
+    quantities = of_dataset(spec["dataset"], QUANTITIES)
     return [_matrix(directory.matrices / name, name, quantities) for name in names]
 
 
@@ -93,12 +98,9 @@ def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
 
 
 def _limits(values: Array, colours: str) -> list[float]:
-    """The ends of a colour scale; the few largest values may lie beyond them."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return [0.0, 1.0]
+    """The ends of a colour scale, as in the figures of matrices."""
     if colours == "diverging":
-        half = float(np.percentile(np.abs(finite), 98)) or 1e-12
+        half = half_width(values)
         return [-half, half]
-    low, high = (float(end) for end in np.percentile(finite, (0.5, 99.5)))
+    low, high = map(float, span(values))
     return [low, high if high > low else low + 1e-12]

@@ -19,12 +19,12 @@ from qexp.analysis.comparison.result_tables import (
     results,
 )
 from qexp.analysis.comparison.typesetting import Table
-from qexp.estimates import PERIOD, estimate_of
-from qexp.metrics.periodic import nearest
+from qexp.errors import NotFoundError
+from qexp.figures.curves import outputs_of
 from qexp.pages.matrices import matrices
 from qexp.quantities import in_words
 from qexp.runs.facts import facts
-from qexp.runs.figures.sources import MissingNumbersError, outputs, table, unit
+from qexp.runs.figures.sources import MissingNumbersError, outputs, table, truth_and_estimate, unit
 from qexp.runs.record.evaluations import of_run
 from qexp.runs.state import logs
 from qexp.runs.state.waiting import Watch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from qexp.runs.record.record import Record
 
 LOG_LINES = 60
-"""Last lines of the log of a run that did not succeed."""
+"""Last lines of the log that are shown."""
 
 MOST_POINTS = 4000
 """Samples that are drawn at most, evenly over the file."""
@@ -77,20 +77,14 @@ def run_page(directory: RunDirectory) -> dict[str, Any]:
         "evaluations": [Section(one.name, list(_evaluation(one))) for one in of_run(directory)],
         "curves": _curves(directory, record),
         "estimates": _estimates(directory),
-        "matrices": matrices(directory),
+        "matrices": matrices(directory, spec),
         "log": _log(directory),
-        "again": _again(record),
+        "again": shlex.join(record.command),
     }
 
 
 def _evaluation(record: Any) -> Parts:
     return chain(metrics_of_evaluation(record), field_errors(record), group_errors(record))
-
-
-def _again(record: Record) -> str:
-    """The command that makes the run again."""
-    overrides = chain.from_iterable(("--set", one) for one in record.overrides)
-    return shlex.join(["qexp", "run", record.experience, "--seed", str(record.seed), *overrides])
 
 
 def _curves(directory: RunDirectory, record: Record) -> list[dict[str, Any]]:
@@ -121,7 +115,7 @@ def _curves(directory: RunDirectory, record: Record) -> list[dict[str, Any]]:
         }
     ]
     first = next(iter(of_runs.values()))[0]
-    for output in (name for name in first["validation"] if name not in ("loss", "losses")):
+    for output in outputs_of(first):
         series = [
             {
                 "words": name or "validation",
@@ -151,10 +145,9 @@ def _estimates(directory: RunDirectory) -> list[dict[str, Any]]:
         return []
     made = []
     for output in outputs(found):
-        truth, estimate = found[output], found[estimate_of(output)]
-        if truth.ndim != 1:
+        if found[output].ndim != 1:
             continue
-        values = nearest(estimate.values, truth.values, estimate.attrs.get(PERIOD))
+        truth, estimate = truth_and_estimate(found, output)
         each = max(1, -(-len(truth) // MOST_POINTS))
         note = f", {len(truth[::each]):,} of {len(truth):,} samples" if each > 1 else ""
         made.append(
@@ -162,8 +155,8 @@ def _estimates(directory: RunDirectory) -> list[dict[str, Any]]:
                 "title": f"{in_words(output)}: {directory.part} part{note}",
                 "words": in_words(output),
                 "unit": unit(found, output),
-                "truth": truth.values[::each].astype(float).tolist(),
-                "estimate": values[::each].astype(float).tolist(),
+                "truth": truth[::each].astype(float).tolist(),
+                "estimate": estimate[::each].astype(float).tolist(),
                 "samples": [f"sample {number}" for number in range(0, len(truth), each)],
             }
         )
@@ -172,8 +165,6 @@ def _estimates(directory: RunDirectory) -> list[dict[str, Any]]:
 
 def _log(directory: RunDirectory) -> str:
     """The end of the last attempt's log."""
-    from qexp.errors import NotFoundError
-
     try:
         text = "".join(logs.read(directory))
     except NotFoundError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 import qexp
 from qexp import Run
-from tests.conftest import call, shared_folder
+from tests.conftest import call, copied, shared_folder
 
 
 @shared_folder
@@ -29,10 +28,7 @@ def trained(root: Path) -> None:
 @pytest.fixture
 def workspace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, which is the current directory."""
-    root = tmp_path / "workspace"
-    shutil.copytree(trained, root)
-    monkeypatch.chdir(root)
-    return root
+    return copied(trained, tmp_path, monkeypatch)
 
 
 @pytest.fixture

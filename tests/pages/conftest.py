@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import qexp as package
-from tests.conftest import call, shared_folder
+from tests.conftest import call, copied, shared_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CELLS = {"depth": (0.0, 4.0, 12), "delta_volume": (0.0, 2.0, 10)}
@@ -30,10 +30,7 @@ def reported(root: Path) -> None:
 @pytest.fixture
 def workspace(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, which is the current directory."""
-    root = tmp_path / "workspace"
-    shutil.copytree(reported, root)
-    monkeypatch.chdir(root)
-    return root
+    return copied(reported, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")

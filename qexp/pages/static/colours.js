@@ -14,15 +14,17 @@ const COLOUR_MAPS = {
 };
 const BLANK = [0x9a, 0x9a, 0x9a];
 
+/** The colours of a map, [red, green, blue] from 0 to 255 each. */
+function colours(map) {
+  return map.match(/.{6}/g).map((one) => one.match(/../g).map((number) => parseInt(number, 16)));
+}
+
 /** Red, green and blue, 0 to 255, of a share of the way through a map; values beyond its ends have the ends' colours. */
 function colourOf(map, share) {
   if (!Number.isFinite(share)) return BLANK;
-  const last = map.length / 6 - 1;
+  const last = map.length - 1;
   const place = Math.min(Math.max(share, 0), 1) * last;
   const below = Math.min(Math.floor(place), last - 1);
   const part = place - below;
-  return [0, 2, 4].map((offset) => {
-    const [first, second] = [below, below + 1].map((stop) => parseInt(map.substr(6 * stop + offset, 2), 16));
-    return Math.round(first + part * (second - first));
-  });
+  return [0, 1, 2].map((index) => Math.round(map[below][index] + part * (map[below + 1][index] - map[below][index])));
 }

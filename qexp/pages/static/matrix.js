@@ -14,7 +14,7 @@ function drawMatrix(place, matrix) {
   const grid = element("div", { class: "maps" });
   const maps = [];
   const show = () => {
-    for (const map of maps) map.mark(at);
+    for (const map of maps) map.mark();
     readout.replaceChildren(...wordsOfCell(matrix, layers, counts, at));
   };
   const move = (cell) => {
@@ -71,10 +71,11 @@ function mapOf(layer, axes, counts, at, move) {
     const context = canvas.getContext("2d");
     const image = context.createImageData(columns, rows);
     const [low, high] = scale.limits();
+    const map = scale.map();
     for (let column = 0; column < columns; column += 1) {
       for (let row = 0; row < rows; row += 1) {
         const value = layer.numbers[numberIn(counts, [column, row, ...at.slice(2)])];
-        const colour = colourOf(scale.map(), (value - low) / (high - low));
+        const colour = colourOf(map, (value - low) / (high - low));
         image.data.set([...colour, 255], 4 * ((rows - 1 - row) * columns + column));
       }
     }
@@ -146,16 +147,18 @@ function scaleOf(layer, changed) {
     const [low, high] = ends.map((end) => Number(end.value));
     return high > low ? [low, high] : layer.limits;
   };
+  const chosen = () => colours(maps[choice.value]);
   const paint = () => {
     const context = bar.getContext("2d");
     const image = context.createImageData(128, 1);
-    for (let index = 0; index < 128; index += 1) image.data.set([...colourOf(maps[choice.value], index / 127), 255], 4 * index);
+    const map = chosen();
+    for (let index = 0; index < 128; index += 1) image.data.set([...colourOf(map, index / 127), 255], 4 * index);
     context.putImageData(image, 0, 0);
   };
   for (const input of [choice, ...ends]) input.addEventListener("change", () => { paint(); changed(); });
   paint();
   const controls = element("div", { class: "scale" }, ends[0], bar, ends[1], choice);
-  return { controls, limits, map: () => maps[choice.value] };
+  return { controls, limits, map: chosen };
 }
 
 function wordsOfCell(matrix, layers, counts, at) {

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from qexp.estimates import PERIOD, estimate_of
 from qexp.figures.scatter import estimates_against_truth
-from qexp.metrics.periodic import nearest
 from qexp.runs.figures import matrices
 from qexp.runs.figures.sources import (
     FIGURES_FOLDER,
@@ -18,15 +13,11 @@ from qexp.runs.figures.sources import (
     learning_curve,
     outputs,
     table,
+    truth_and_estimate,
     unit,
 )
 from qexp.runs.record.directory import RunDirectory, with_caution
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
-
-if TYPE_CHECKING:
-    import xarray
-
-Array = NDArray[Any]
 
 
 def estimates(directory: RunDirectory) -> Pictures:
@@ -34,17 +25,11 @@ def estimates(directory: RunDirectory) -> Pictures:
     predictions = table(directory.results / TEST_PREDICTIONS)
     known = outputs(predictions)
     made = estimates_against_truth(
-        {name: _truth_and_estimate(predictions, name) for name in known},
+        {name: truth_and_estimate(predictions, name) for name in known},
         {name: unit(predictions, name) for name in known},
         f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
     )
     yield FIGURES_FOLDER / "test_estimates", made
-
-
-def _truth_and_estimate(predictions: xarray.Dataset, output: str) -> tuple[Array, Array]:
-    """True values and estimates of an output, (sample,); those of angles in the turn of the true value."""
-    truth, estimate = predictions[output].values, predictions[estimate_of(output)]
-    return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

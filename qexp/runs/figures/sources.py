@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.errors import DamagedError, QexpError
-from qexp.estimates import outputs_among
+from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.figures.curves import learning_curves
+from qexp.metrics.periodic import nearest
 from qexp.runs.record.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ def outputs(of: xarray.Dataset) -> list[str]:
 
 def unit(of: xarray.Dataset, name: str) -> str:
     return str(of[name].attrs.get("units", ""))
+
+
+def truth_and_estimate(of: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """True values and estimates of an output; those of angles in the turn of the true value."""
+    truth, estimate = of[output].values, of[estimate_of(output)]
+    return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
 
 
 def texts(of: xarray.Dataset, name: str) -> list[str]:

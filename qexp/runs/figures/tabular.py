@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.estimates import PERIOD, estimate_of, spread_of
+from qexp.estimates import spread_of
 from qexp.figures.fold_curves import FoldCurve
 from qexp.figures.fold_curves import fold_curves as curves_of_folds
 from qexp.figures.predicted_vs_measured import HeldOut, estimates_against_measured, residuals_by_group
-from qexp.metrics.periodic import nearest
 from qexp.runs.evaluation.groups import grouped_by
-from qexp.runs.figures.sources import FIGURES_FOLDER, FigureOfRun, Pictures, missing, outputs, table, texts, unit
+from qexp.runs.figures.sources import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    missing,
+    outputs,
+    table,
+    texts,
+    truth_and_estimate,
+    unit,
+)
 from qexp.runs.record.directory import RunDirectory
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
@@ -52,8 +61,7 @@ def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in known)
     made = {}
     for name in known:
-        truth, spread = rows[name].values, rows[spread_of(name)].values
-        estimate = nearest(rows[estimate_of(name)].values, truth, rows[estimate_of(name)].attrs.get(PERIOD))
+        (truth, estimate), spread = truth_and_estimate(rows, name), rows[spread_of(name)].values
         ends = (estimate - spread, estimate + spread) if several else None
         made[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
     return made

@@ -327,6 +327,12 @@ class Record(Part):
             raise MisfitError("is not the name of a launch", "launch")
 
     @property
+    def command(self) -> list[str]:
+        """The words of the command that makes such a run, under its usual name."""
+        overrides = [word for override in self.overrides for word in ("--set", override)]
+        return ["qexp", "run", self.experience, "--seed", str(self.seed), *overrides]
+
+    @property
     def open_attempt(self) -> AttemptRecord | None:
         """The last attempt if its process has not recorded its end, else None."""
         return self.attempts[-1] if self.attempts and self.attempts[-1].ended is None else None

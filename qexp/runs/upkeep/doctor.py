@@ -134,9 +134,7 @@ def _inside(directory: RunDirectory) -> Iterator[Finding]:
 
 
 def _resume_command(directory: RunDirectory, record: Record) -> str:
-    words = ["qexp", "run", record.experience, "--seed", str(record.seed)]
-    for override in record.overrides:
-        words += ["--set", override]
+    words = record.command
     if directory.name != f"{record.experience}_{record.seed}":
         words += ["--name", directory.name]
     return shlex.join([*words, "--resume"])
