@@ -25,7 +25,7 @@ LAYERS = [
     {"figures", "training", "models", "datasets", "observations", "synthetic", "spec"},
     {"forward"},
     {"rows"},
-    {"metrics"},
+    {"metrics", "fragments"},
     {
         "machine",
         "seeds",
@@ -225,6 +225,7 @@ HEAVY = [
     "tensorboard",
     "h5netcdf",
     "xraydb",
+    "jinja2",
 ]
 
 READING = [

@@ -7,13 +7,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files as resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import orjson
 from markupsafe import Markup
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from qexp.fragments.render import environment
 
 SCRIPTS = ("uplot/uPlot.iife.min.js", "colours.js", "frame.js", "matrix.js", "curves.js", "points.js", "tables.js")
 STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -32,16 +30,8 @@ def document(template: str, context: Mapping[str, Any]) -> str:
             "form-action 'none'",
         ]
     )
-    page = _environment().get_template(template)
+    page = environment("qexp.pages").get_template(template)
     return page.render(**context, policy=policy, scripts=Markup(scripts), styles=Markup(styles))
-
-
-def data(value: Any) -> Markup:
-    """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
-    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def _inlined(names: Sequence[str]) -> str:
@@ -56,15 +46,3 @@ def _static(name: str) -> str:
 def _hash(text: str) -> str:
     """The source of a script or style, for a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("qexp.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    made.filters["data"] = data
-    return made

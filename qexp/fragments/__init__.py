@@ -1,0 +1,1 @@
+"""Pieces of HTML for pages and notebooks: tables, lists, notices and small drawings. They know nothing of runs."""
