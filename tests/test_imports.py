@@ -177,6 +177,7 @@ PRINTING = {
     "analysis.comparison.result_tables": "results of a run or an evaluation, as texts",
     "analysis.comparison.rounding": "numbers as texts",
     "analysis.comparison.typesetting": "tables as Markdown and LaTeX",
+    "analysis.listing": "cells of listings, as texts",
     "did_you_mean": "near names, for errors",
     "errors": "what is raised, and the exit codes",
     "files": "JSON, CSV and sizes as texts",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qexp import api
-from qexp.analysis.comparison.rounding import NONE, number
+from qexp.analysis.listing import cell, error_title, in_csv, is_number, units_of, usual_columns
 from qexp.cli.console import message, print_csv, print_json, print_table, result, warning
 from qexp.files import in_bytes
 
@@ -67,28 +67,14 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
 
 def _table_of(runs: list[Run], size: bool) -> tuple[list[str], list[list[str]], list[str]]:
     """The usual columns, a row per run that begins with its name, and the columns that are aligned to the right."""
-    errors = list(dict.fromkeys(output for one in runs for output in one["results"].get("test", {})))
-    units = _units(runs)
-    columns = ["name", "state", "seed", "epochs", *(_error_title(output, units) for output in errors), "created"]
-    optional = [key for key in ("overrides", "tags", "caution") if any(one[key] for one in runs)]
-    sizes = [in_bytes(bytes_) for (bytes_,) in rows_of(runs, ["size"])] if size else []
-    rows = [
-        [
-            one["name"],
-            one["state"],
-            NONE if one["seed"] is None else str(one["seed"]),
-            _progress(one),
-            *(number(_metric(one, f"test.{output}.mae")) for output in errors),
-            _time(one["created"]),
-            *(one[key] if key == "caution" else " ".join(one[key]) for key in optional),
-        ]
-        for one in runs
-    ]
-    columns += ["set" if key == "overrides" else key for key in optional]
+    columns = usual_columns(runs)
+    titles = [one.title for one in columns]
+    rows = [[one.text(run) for one in columns] for run in runs]
     if size:
-        columns.append("size")
-        rows = [[*row, of_run] for row, of_run in zip(rows, sizes, strict=True)]
-    return columns, rows, ["seed", "epochs", *columns[4 : 4 + len(errors)], "size"]
+        titles.append("size")
+        sizes = rows_of(runs, ["size"])
+        rows = [[*row, in_bytes(bytes_)] for row, (bytes_,) in zip(rows, sizes, strict=True)]
+    return titles, rows, [*(one.title for one in columns if one.numeric), "size"]
 
 
 def with_cautions(columns: list[str], runs: list[Run]) -> list[str]:
@@ -103,9 +89,9 @@ def print_columns(runs: list[Run], columns: list[str]) -> None:
     numeric = [
         title
         for title, values in zip(titles, zip(*rows, strict=True), strict=True)
-        if all(value is None or _is_number(value) for value in values)
+        if all(value is None or is_number(value) for value in values)
     ]
-    cells = [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    cells = [[cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
     print_table(titles, cells, right=numeric)
 
 
@@ -121,7 +107,7 @@ def print_groups(runs: list[Run], field: str, limit: int | None, *, size: bool, 
     elif as_csv:
         _print_groups_as_csv(found, field, size)
     elif found:
-        _print_groups_as_table(found, field, size, _units(runs))
+        _print_groups_as_table(found, field, size, units_of(runs))
         for caution in dict.fromkeys(one["caution"] for one in runs if one["caution"]):
             result(f"{caution}: {', '.join(one['name'] for one in runs if one['caution'] == caution)}")
     else:
@@ -148,10 +134,10 @@ def _print_groups_as_csv(groups: list[Run], field: str, size: bool) -> None:
 
 def _print_groups_as_table(groups: list[Run], field: str, size: bool, units: dict[str, str]) -> None:
     outputs = _outputs(groups)
-    titles = [_error_title(output, units) for output in outputs]
+    titles = [error_title(output, units) for output in outputs]
     rows = [
         [
-            _cell(field, one["value"]),
+            cell(field, one["value"]),
             str(one["n"]),
             ", ".join(f"{count} {state}" for state, count in one["states"].items()),
             *(_mean_and_deviation(_error(one, output)) for output in outputs),
@@ -178,58 +164,6 @@ def _mean_and_deviation(error: dict[str, Any] | None) -> str:
     return "-" if error is None else measured(error["mean"], error["std"])
 
 
-def _units(runs: list[Run]) -> dict[str, str]:
-    return {output: unit for one in runs for output, unit in one["units"].items()}
-
-
-def _error_title(output: str, units: dict[str, str]) -> str:
-    unit = units.get(output)
-    return f"{output} mae" + (f" ({unit})" if unit else "")
-
-
-def _cell(column: str, value: Any) -> str:
-    """A value as a reader wants it, in one line."""
-    if value is None:
-        return "-"
-    if column in ("created", "started", "ended"):
-        return _time(value)
-    if column == "epochs":
-        return _epochs(value)
-    if column == "size":
-        return in_bytes(value)
-    if _is_number(value):
-        return number(value)
-    return value if isinstance(value, str) else str(in_csv(value))
-
-
-def in_csv(value: Any) -> Any:
-    """Numbers and texts as they are; lists of words as words; all else as JSON."""
-    if value is None or isinstance(value, str) or _is_number(value):
-        return value
-    if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        return " ".join(value)
-    import json
-
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _time(stamp: str | None) -> str:
-    return (stamp or "")[:16].replace("T", " ")
-
-
-def _progress(run: Run) -> str:
-    """Epochs, or folds, that are done, and their total number."""
-    return f"{_epochs(run['folds'])} folds" if run["folds"] else _epochs(run["epochs"])
-
-
-def _epochs(epochs: Run | None) -> str:
-    return f"{epochs['done']}/{epochs['of']}" if epochs and epochs["of"] else NONE
-
-
 def metrics_of(runs: list[Run]) -> list[str]:
     return list(
         dict.fromkeys(
@@ -240,9 +174,3 @@ def metrics_of(runs: list[Run]) -> list[str]:
             for metric in metrics
         )
     )
-
-
-def _metric(run: Run, path: str) -> Any:
-    part, _, rest = path.partition(".")
-    output, _, metric = rest.rpartition(".")
-    return run["results"].get(part, {}).get(output, {}).get(metric)

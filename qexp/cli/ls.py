@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from qexp import api
+from qexp.analysis.listing import in_csv
 from qexp.cli import completion
 from qexp.cli.arguments import LaunchOption, StatusOption
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_csv, print_json, result, warning
 from qexp.cli.listing import (
     documents,
-    in_csv,
     metrics_of,
     print_columns,
     print_groups,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files as resources
 from typing import Any
@@ -19,7 +19,7 @@ STYLES = ("uplot/uPlot.min.css", "page.css")
 
 def document(template: str, context: Mapping[str, Any]) -> str:
     """A page of a template. All text in it is escaped; only the page's own scripts and styles may run."""
-    scripts, styles = _inlined(SCRIPTS), _inlined(STYLES)
+    scripts, styles = static(SCRIPTS), static(STYLES)
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -34,13 +34,11 @@ def document(template: str, context: Mapping[str, Any]) -> str:
     return page.render(**context, policy=policy, scripts=Markup(scripts), styles=Markup(styles))
 
 
-def _inlined(names: Sequence[str]) -> str:
-    return "\n".join(_static(name) for name in names)
-
-
 @cache
-def _static(name: str) -> str:
-    return resources("qexp.pages").joinpath("static", name).read_text(encoding="utf-8")
+def static(names: tuple[str, ...], package: str = "qexp.pages") -> str:
+    """Scripts or styles of a package, one after another."""
+    folder = resources(package).joinpath("static")
+    return "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _hash(text: str) -> str:

@@ -6,7 +6,7 @@ import gc
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,9 @@ SUMMARY_KEYS, ROW_KEYS = frozenset((*KEPT, "evaluations")), frozenset(("stamp", 
 OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
 """States in which a run's launcher or process may know more than its record."""
 
+Rows = dict[str, dict[str, Any]]
+"""Run → its row: the `stamp` of its files, the `summary`, and the `attempt` that has not ended."""
+
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
@@ -65,10 +68,29 @@ class Catalog:
         refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
         """
         with _nothing_collected():
-            rows = self._refreshed() if refresh else self._usable()
-            words = self._words_of_schedulers(rows)
-            place = str(self.workspace.runs)
-            return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
+            return self._as_of_now(self._refreshed() if refresh else self._usable(), Reports())
+
+    def followed(self) -> Callable[[], list[dict[str, Any]]]:
+        """A function that gives what `runs` gives, for repeated calls.
+
+        It keeps the rows in memory, reads only what has changed since its last call, and neither locks nor writes the
+        catalog. `warnings` are those of its last call.
+        """
+        try:
+            rows = self._known()
+        except DamagedError:
+            rows = {}
+        reports = Reports()  # which asks a scheduler every few seconds, however often it is called
+
+        def runs() -> list[dict[str, Any]]:
+            nonlocal rows
+            self.warnings.clear()
+            with _nothing_collected():
+                kept, fresh, damaged = self._brought_up_to_date(rows)
+                rows = {**kept, **fresh}
+                return self._as_of_now(rows | damaged, reports)
+
+        return runs
 
     def refresh_if_small(self) -> None:
         """Update the file if it is small, for programs that read it directly.
@@ -96,18 +118,23 @@ class Catalog:
         except OSError as error:
             raise QexpError(f"cannot read {self.workspace.runs}: {error.strerror}") from None
 
-    def _refreshed(self) -> dict[str, dict[str, Any]]:
+    def _refreshed(self) -> Rows:
         """Run → its up-to-date row; only runs whose stamp has changed are read."""
         known = self._usable()
+        rows, fresh, damaged = self._brought_up_to_date(known)
+        gone = known.keys() - rows.keys() - fresh.keys()
+        if fresh or gone:
+            self._save(fresh, gone)
+        return {**rows, **fresh, **damaged}
+
+    def _brought_up_to_date(self, known: Rows) -> tuple[Rows, Rows, Rows]:
+        """The rows that still hold, those of runs that are new or have changed, and those of damaged runs."""
         stamps, damaged = self._stamps()
         rows = {name: known[name] for name, stamp in stamps.items() if name in known and known[name]["stamp"] == stamp}
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
         self.warnings += damaged.values()
-        gone = known.keys() - rows.keys() - fresh.keys()
-        if fresh or gone:
-            self._save(fresh, gone)
-        return {**rows, **fresh, **{name: _damaged(name, why) for name, why in damaged.items()}}
+        return rows, fresh, {name: _damaged(name, why) for name, why in damaged.items()}
 
     def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
         """Run → the stamp of its record, and run → why its record cannot be accessed."""
@@ -124,7 +151,7 @@ class Catalog:
                 self.warnings.append(f"{self.workspace.runs / name!r} is not a valid run name; rename the directory")
         return stamps, damaged
 
-    def _read(self, names: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:
         """Run → its row, read from its directory, and run → why its directory cannot be read."""
         rows, damaged = {}, {}
         times: dict[int, float] = {}
@@ -141,7 +168,7 @@ class Catalog:
                 continue  # removed in the meantime
         return rows, damaged
 
-    def _usable(self) -> dict[str, dict[str, Any]]:
+    def _usable(self) -> Rows:
         """Run → its stored row; empty, with a warning, if the catalog is damaged."""
         try:
             return self._known()
@@ -150,13 +177,13 @@ class Catalog:
             self._discard()
             return {}
 
-    def _known(self) -> dict[str, dict[str, Any]]:
+    def _known(self) -> Rows:
         rows = (LockedStorage(self.path).read() or {}).get("runs", {}).values()
         if not all(row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows):
             raise DamagedError(f"{self.path} is of another version of qexp")
         return {row["summary"]["name"]: row for row in rows}
 
-    def _save(self, fresh: dict[str, dict[str, Any]], gone: Iterable[str]) -> None:
+    def _save(self, fresh: Rows, gone: Iterable[str]) -> None:
         """Update the file; if it cannot be written, warn and continue."""
         try:
             database = TinyDB(self.path, storage=LockedStorage)
@@ -179,14 +206,20 @@ class Catalog:
         except OSError as error:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
-    def _words_of_schedulers(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, Report]:
+    def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
+        """The summaries, sorted by name, with the current states."""
+        words = self._words_of_schedulers(rows, reports)
+        place = str(self.workspace.runs)
+        return [_as_of_now(rows[name], place, words.get(name)) for name in sorted(rows, key=natural)]
+
+    def _words_of_schedulers(self, rows: Rows, reports: Reports) -> dict[str, Report]:
         """Run → state reported by its launcher, for runs whose records may be outdated."""
         open_ended = {
             RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
             for name, row in rows.items()
             if row["summary"]["state"] in OPEN_ENDED
         }
-        words = Reports().words(jobs_of(open_ended))
+        words = reports.words(jobs_of(open_ended))
         return {directory.name: word for directory, word in words.items()}
 
 

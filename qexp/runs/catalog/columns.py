@@ -43,10 +43,18 @@ class Columns:
         self.runs = runs
         self.warnings: list[str] = []
         """Messages about runs that could not be read; their cells are empty."""
+        self._of_specs: dict[tuple[str, str, tuple[str, ...]], Any] = {}
+        """Path and digest of a run, and keys of its spec → value: a spec is never changed."""
         self._found: dict[str, bool | None] = {}
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
+
+    def over(self, runs: Sequence[Summary]) -> Columns:
+        """The columns of other runs; values of specs that have been read once are not read again."""
+        made = Columns(runs)
+        made._of_specs = self._of_specs
+        return made
 
     def values(self, column: str) -> list[Any]:
         """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
@@ -97,7 +105,7 @@ class Columns:
         if column == "size":
             return lambda run: files.size_of(Path(run["path"]))
         if first == "spec":
-            return lambda run: _below(self._spec(run["path"]), rest)
+            return lambda run: self._in_spec(run, rest)
         if self._in_summaries(column):
             return lambda run: _below(run, path)
         if first in PARTS:
@@ -105,7 +113,13 @@ class Columns:
         # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
         if first in FIELDS and first not in (*summary, "metrics"):
             return lambda run: _below(self._record(run["path"]), path)
-        return lambda run: _below(self._spec(run["path"]), path)
+        return lambda run: self._in_spec(run, path)
+
+    def _in_spec(self, run: Summary, path: Sequence[str]) -> Any:
+        key = run["path"], run["digest"], tuple(path)
+        if key not in self._of_specs:
+            self._of_specs[key] = _below(self._spec(run["path"]), path)
+        return self._of_specs[key]
 
     def _read(self, read: Callable[[], dict[str, Any]]) -> Any:
         try:
