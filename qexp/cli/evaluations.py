@@ -16,14 +16,14 @@ def print_evaluation(record: EvaluationRecord, doubted: Callable[[str], None] = 
 
     doubted  receives why the data are not independent, or what is unknown
     """
-    from qexp.analysis.comparison.result_tables import field_errors, group_errors, metrics_of_evaluation
+    from qexp.analysis.comparison.result_tables import field_errors, group_errors, results_with_intervals
 
     result(in_one_line(f"evaluation {record.name}: {in_words(record)}"))
     if record.independent is True:
         result(in_one_line(f"independent of the training data: {'; '.join(record.reasons)}"))
     else:
         doubted(f"{doubt(record)}: {'; '.join(record.reasons)}")
-    print_parts(metrics_of_evaluation(record))
+    print_parts(results_with_intervals(record))
     print_parts(field_errors(record), apart=True)
     print_parts(group_errors(record), apart=True)
 

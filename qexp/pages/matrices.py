@@ -69,7 +69,7 @@ def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:
 def _axis(cells: xarray.Dataset, name: str, record: dict[str, Any], views: tuple[str, ...]) -> dict[str, Any]:
     low, high = record["axes"][name][:2]
     return {
-        "words": in_words(name, views),
+        "words": f"true {in_words(name, views)}",
         "unit": unit(cells, name),
         "centres": cells[name].values.astype(np.float64).tolist(),
         "ends": [low, high],

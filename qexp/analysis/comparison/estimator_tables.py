@@ -24,7 +24,10 @@ def estimator_tables(rows: Sequence[Row]) -> list[Table]:
 
 def remarks(rows: Sequence[Row]) -> list[str]:
     """Remarks that a reader of the tables needs."""
-    said = [f"{name}: {note}" for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows) if note]
+    noted: dict[str, list[str]] = {}
+    for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows):
+        noted.setdefault(note, []).append(name)
+    said = [f"{', '.join(names)}: {note}" for note, names in noted.items() if note]
     if any(row["rmse_interval"] for row in rows):
         drawn = "groups of held-out rows" if any(row["groups"] for row in rows) else "held-out rows"
         said.append(f"in brackets: 95 % bootstrap intervals over {drawn}")

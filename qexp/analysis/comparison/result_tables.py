@@ -45,8 +45,8 @@ def estimators(record: Record) -> Parts:
     yield from remarks(rows)
 
 
-def metrics_of_evaluation(record: EvaluationRecord) -> Parts:
-    """A row per output and metric, with the 95 % interval where there is one."""
+def results_with_intervals(record: Record | EvaluationRecord) -> Parts:
+    """A row per output and metric, with the 95 % interval where there is one; then the caution."""
     rows = []
     for part, outputs in record.results.items():
         for output, metrics in outputs.items():
@@ -54,9 +54,10 @@ def metrics_of_evaluation(record: EvaluationRecord) -> Parts:
             for metric, value in metrics.items():
                 of, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
                 between = NONE if ends is None else f"[{number(ends[0], of)}, {number(ends[1], of)}]"
-                rows.append([output, metric, number(value, of), between, of.in_unit(record.units.get(output, ""))])
+                cells = [output, metric, number(value, of), between, of.in_unit(record.units.get(output, ""))]
+                rows.append([part, *cells] if len(record.results) > 1 else cells)
     columns = ["output", "metric", "value", "95 % interval", "unit"]
-    yield Table("", columns, rows, frozenset(columns[2:4]))
+    yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[2:4]))
     if record.caution:
         yield record.caution
 

@@ -4,11 +4,11 @@ const SIDE = 240;
 const MARGIN = { left: 56, right: 8, top: 6, bottom: 42 };
 
 function drawMatrix(place, matrix) {
-  const axes = matrix.axes.slice(0, 2).map((axis) => ({ ...axis, label: `true ${label(axis.words, axis.unit)}` }));
+  const axes = matrix.axes.slice(0, 2).map((axis) => ({ ...axis, label: label(axis.words, axis.unit) }));
   if (axes.length < 2) return drawLines(place, matrix);
   const counts = matrix.axes.map((axis) => axis.centres.length);
   const layers = matrix.outputs.flatMap((output) => output.layers.map((layer) => ({ ...layer, output: output.words })));
-  for (const layer of layers) layer.numbers = numbersOf(layer.values);
+  for (const layer of layers) layer.numbers = numbersOf(layer);
   const at = counts.map((count) => Math.floor(count / 2));
   const readout = element("div", { class: "readout", role: "status", "aria-live": "polite" });
   const grid = element("div", { class: "maps" });
@@ -35,9 +35,9 @@ function drawMatrix(place, matrix) {
 }
 
 /** The numbers of a layer, in the order of the axes, the last one fastest. */
-function numbersOf(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Float64Array(bytes.buffer);
+function numbersOf(layer) {
+  const { buffer } = Uint8Array.from(atob(layer.values), (letter) => letter.charCodeAt(0));
+  return layer.single ? new Float32Array(buffer) : new Float64Array(buffer);
 }
 
 function numberIn(counts, at) {
@@ -162,7 +162,7 @@ function scaleOf(layer, changed) {
 }
 
 function wordsOfCell(matrix, layers, counts, at) {
-  const where = matrix.axes.map((axis, index) => `true ${axis.words} ${measured(axis.centres[at[index]], axis.unit)}`);
+  const where = matrix.axes.map((axis, index) => `${axis.words} ${measured(axis.centres[at[index]], axis.unit)}`);
   const number = numberIn(counts, at);
   const lines = matrix.outputs.map((output) => {
     const own = layers.filter((layer) => layer.output === output.words);
@@ -180,8 +180,8 @@ function drawLines(place, matrix) {
       const title = element("figcaption", { text: `${output.words}: ${label(layer.words, layer.unit)}` });
       const figure = element("figure", {}, title);
       place.append(figure);
-      const series = [{ words: layer.words, values: Array.from(numbersOf(layer.values)) }];
-      lines(figure, { x: axis.centres, words: label(`true ${axis.words}`, axis.unit), unit: layer.unit, series });
+      const series = [{ words: layer.words, values: Array.from(numbersOf(layer)) }];
+      lines(figure, { x: axis.centres, words: label(axis.words, axis.unit), unit: layer.unit, series });
     }
   }
 }

@@ -30,8 +30,9 @@ function pointsOf(panel) {
     mark.setAttribute("cy", y);
     mark.setAttribute("visibility", "visible");
     const error = panel.estimate[index] - panel.truth[index];
+    const spread = panel.spread.length ? ` ± ${measured(panel.spread[index], panel.unit)} over networks` : "";
     readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `
-      + `${measured(panel.estimate[index], panel.unit)}, error ${measured(error, panel.unit)}`;
+      + `${measured(panel.estimate[index], panel.unit)}${spread}, error ${measured(error, panel.unit)}`;
   };
   const nearest = (event) => {
     const seen = whole.getBoundingClientRect();
