@@ -17,6 +17,7 @@ PACKAGE = Path(qexp.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"api", "__init__"},
+    {"server"},
     {"pages"},
     {"analysis"},
     {"runs"},

@@ -39,6 +39,7 @@ from qexp.api.looking import (
 )
 from qexp.api.observing import observe
 from qexp.api.run_handle import Run, open_run, open_runs
+from qexp.api.serving import serve
 from qexp.api.specs import Validation, init, schema, specs, tables, validate
 from qexp.api.training import (
     Stopped,
@@ -105,6 +106,7 @@ __all__ = [
     "samples",
     "schema",
     "select",
+    "serve",
     "show_data",
     "specs",
     "status",

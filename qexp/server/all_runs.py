@@ -1,0 +1,89 @@
+"""The page with all runs: its table, its words for completion, and the news that something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.responses import Response, StreamingResponse
+
+from qexp.server import words as of_runs
+from qexp.server.rendering import page
+from qexp.server.run_table import Question
+from qexp.server.site import Site, site_of
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+    from starlette.requests import Request
+
+ROWS = 100
+"""In a response, if the client does not say."""
+
+QUIET = 15
+"""Seconds after which a stream sends something in any case, so that a client that is gone is noticed."""
+
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+async def show(request: Request) -> Response:
+    return page(request, "runs.html", section="")
+
+
+async def rows(request: Request) -> Response:
+    """Rows of the table, as JSON; nothing if the client has those of this version."""
+    site, query = site_of(request), request.query_params
+    listed = await site.live.now()
+    tag = f'"{listed.version}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"etag": tag})
+    question, first, count = _question(query), _number(query, "first", 0), _number(query, "count", ROWS)
+    answer = await asyncio.to_thread(site.table.answer, listed, question)
+    content = orjson.dumps(answer.document(listed.version, first, count))
+    return Response(content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
+
+
+def _question(query: QueryParams) -> Question:
+    return Question(
+        search=query.get("search", ""),
+        where=query.get("where", ""),
+        status=query.get("status", ""),
+        tag=query.get("tag", ""),
+        launch=query.get("launch", ""),
+        sort=query.get("sort") or "created",
+        descending=query.get("descending", "1") != "0",
+        columns=tuple(name.strip() for name in query.get("columns", "").split(",") if name.strip()),
+        group=query.get("group", "").strip(),
+    )
+
+
+def _number(query: QueryParams, name: str, otherwise: int) -> int:
+    given = query.get(name, "")
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else otherwise
+
+
+async def words(request: Request) -> Response:
+    site = site_of(request)
+    listed = await site.live.now()
+    found = await asyncio.to_thread(of_runs.words, listed.runs)
+    return Response(orjson.dumps(found), media_type="application/json")
+
+
+async def events(request: Request) -> Response:
+    return StreamingResponse(_news(site_of(request)), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+async def _news(site: Site) -> AsyncIterator[str]:
+    """The version of the runs, now and whenever it has changed."""
+    seen, silent = "", 0
+    while not site.closing:
+        version = (await site.live.now()).version
+        silent += 1
+        if version != seen:
+            seen, silent = version, 0
+            yield f"event: version\ndata: {version}\n\n"
+        elif silent >= QUIET:
+            silent = 0
+            yield ": still here\n\n"
+        await asyncio.sleep(1)

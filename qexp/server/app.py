@@ -1,0 +1,75 @@
+"""The server's pages by their paths, and how their errors look."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.server import all_runs, one_run
+from qexp.server.guard import Guard
+from qexp.server.rendering import bundle, page
+from qexp.server.site import Site
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from qexp.server.access import Access
+
+ROUTES = [
+    Route("/", all_runs.show),
+    Route("/runs.json", all_runs.rows),
+    Route("/words.json", all_runs.words),
+    Route("/events", all_runs.events),
+    Route("/runs/{run}", one_run.show),
+    Route("/runs/{run}/report", one_run.report),
+    Route("/runs/{run}/figures/{path:path}", one_run.figure),
+    Route("/runs/{run}/folds/{fold}", one_run.show),
+]
+
+
+def application(site: Site, access: Access) -> ASGIApp:
+    static = [
+        Route("/page.js", partial(_static, name="page.js", kind="text/javascript")),
+        Route("/page.css", partial(_static, name="page.css", kind="text/css")),
+    ]
+    handlers = {QexpError: _refused, HTTPException: _refused, Exception: _failed}
+    app = Starlette(routes=[*ROUTES, *static], exception_handlers=handlers)
+    app.state.site = site
+    app.router.redirect_slashes = False
+    return Guard(app, access)
+
+
+async def _static(request: Request, name: str, kind: str) -> Response:
+    content, digest = bundle(name)
+    # The digest is in the address, so that a new version of qexp has another one.
+    headers = {"cache-control": "max-age=31536000, immutable" if request.url.query == digest else "no-cache"}
+    return Response(content, media_type=kind, headers=headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """The page of an error that a user can mend, or its text where a script asked."""
+    status, text = _status(error), str(error)
+    if isinstance(error, HTTPException):
+        text = "there is no such page" if status == 404 else str(error.detail)
+    if request.url.path.endswith(".json") or request.method == "POST":
+        return JSONResponse({"error": text.removeprefix("--")}, status)
+    return page(request, "error.html", status, title=f"{status}", text=text)
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, HTTPException):
+        return error.status_code
+    if isinstance(error, NotFoundError):
+        return 404
+    return 500 if isinstance(error, DamagedError) else 400
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("qexp failed; the terminal of the server says why\n", 500)

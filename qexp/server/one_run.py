@@ -1,0 +1,60 @@
+"""The page of a run, or of a fold: its report, live."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.responses import FileResponse, Response
+
+from qexp.errors import NotFoundError
+from qexp.pages.document import document
+from qexp.pages.run_page import run_page
+from qexp.server import places
+from qexp.server.rendering import page
+from qexp.server.site import site_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from qexp.runs.record.directory import RunDirectory
+
+PICTURE = ".png"
+
+
+def _directory(request: Request) -> RunDirectory:
+    workspace, named = site_of(request).workspace, request.path_params
+    if "fold" in named:
+        return places.fold(workspace, named["fold"], named["run"])
+    return places.run(workspace, named["run"])
+
+
+async def show(request: Request) -> Response:
+    return await asyncio.to_thread(_shown, request)
+
+
+def _shown(request: Request) -> Response:
+    directory = _directory(request)
+    known = run_page(directory)
+    figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
+    return page(request, "live_run.html", section="", run=directory.name, figures=figures, **known)
+
+
+async def report(request: Request) -> Response:
+    """The same as a file to keep or to send."""
+    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request))))
+    name = f"{request.path_params['run']}.html"
+    # It has a policy of its own for what is in it.
+    headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
+    return Response(content, media_type="text/html", headers=headers)
+
+
+async def figure(request: Request) -> Response:
+    return await asyncio.to_thread(_figure, request)
+
+
+def _figure(request: Request) -> Response:
+    path = places.inside(_directory(request).results / "figures", request.path_params["path"])
+    if path.suffix != PICTURE:
+        raise NotFoundError("no such file")
+    return FileResponse(path, media_type="image/png")

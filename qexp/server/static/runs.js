@@ -1,0 +1,253 @@
+"use strict";
+// The table of runs: rows are fetched in blocks as they come into sight, so that ten thousand scroll like fifty.
+const BLOCK = 100;
+const BEYOND = 15;
+const FILTERS = ["search", "where", "status", "tag", "group", "columns"];
+const SELECTED_MOST = 12;
+
+class RunTable {
+  constructor(place) {
+    this.place = place;
+    this.form = place.querySelector("form");
+    this.scroller = place.querySelector(".scroller");
+    this.table = place.querySelector("table");
+    this.parts = Object.fromEntries(
+      ["before", "shown", "after"].map((name) => [name, this.table.querySelector(`.${name}`)]),
+    );
+    this.launch = place.dataset.runs;
+    this.selected = new Set();
+    this.answer = null;
+    this.blocks = new Map();
+    this.asked = 0;
+    this.rowHeight = 34;
+    this.takeFromAddress();
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("input", later(() => this.changed(), 250));
+    this.scroller.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
+    new ResizeObserver(() => this.draw()).observe(this.scroller);
+    place.querySelector(".compare").addEventListener("click", () => this.compare());
+    this.fillWords();
+    listen(() => address("/events"), { version: (version) => this.answer?.version !== version && this.load(true) });
+    this.load();
+  }
+
+  takeFromAddress() {
+    const given = new URLSearchParams(location.search);
+    for (const name of FILTERS) {
+      const field = this.form.elements[name];
+      const value = given.get(name) ?? "";
+      if (field.tagName === "SELECT" && value) field.append(element("option", { value, text: value }));
+      field.value = value;
+    }
+    this.sort = given.get("sort") || "created";
+    this.descending = given.get("descending") !== "0";
+  }
+
+  question() {
+    const asked = Object.fromEntries(FILTERS.map((name) => [name, this.form.elements[name].value.trim()]));
+    const usual = this.sort === "created" && this.descending;
+    return { ...asked, ...(usual ? {} : { sort: this.sort, descending: this.descending ? 1 : 0 }) };
+  }
+
+  changed() {
+    history.replaceState(null, "", address(location.pathname.slice(PREFIX.length), this.question()));
+    this.scroller.scrollTop = 0;
+    this.load();
+  }
+
+  /** The first rows in sight, and with them what the table is; `again`: the same question, because runs changed. */
+  async load(again = false) {
+    const turn = ++this.asked;
+    const first = again ? BLOCK * Math.floor(this.inSight()[0] / BLOCK) : 0;
+    try {
+      const answer = await this.fetchBlock(first);
+      if (turn !== this.asked) return;
+      this.say("");
+      this.answer = answer;
+      this.blocks = new Map([[first / BLOCK, answer.rows]]);
+      this.drawHead();
+      this.drawCounts();
+      this.draw();
+    } catch (error) {
+      if (turn === this.asked) this.say(error.message);
+    }
+  }
+
+  fetchBlock(first) {
+    return fetched(address("/runs.json", { ...this.question(), launch: this.launch, first, count: BLOCK }));
+  }
+
+  say(text) {
+    const problem = this.place.querySelector(".problem");
+    problem.textContent = text;
+    problem.hidden = !text;
+  }
+
+  /** The numbers of the first row in sight and of the one after the last. */
+  inSight() {
+    const total = this.answer?.total ?? 0;
+    const first = Math.floor(this.scroller.scrollTop / this.rowHeight);
+    const count = Math.ceil(this.scroller.clientHeight / this.rowHeight);
+    return [Math.max(0, first - BEYOND), Math.min(total, first + count + BEYOND)];
+  }
+
+  draw() {
+    if (!this.answer) return;
+    const [first, end] = this.inSight();
+    const rows = [];
+    for (let number = first; number < end; number += 1) rows.push(this.rowAt(number));
+    this.keepFocus(() => this.parts.shown.replaceChildren(...rows));
+    this.spread(this.parts.before, first);
+    this.spread(this.parts.after, this.answer.total - end);
+    if (rows.length) this.rowHeight = this.parts.shown.getBoundingClientRect().height / rows.length || this.rowHeight;
+    for (const cell of this.table.tHead.rows[0]?.cells ?? []) {
+      // Columns become wider where they must, and never narrower, so that they stand still under the eyes.
+      const width = Math.max(cell.offsetWidth, Number(cell.dataset.width ?? 0));
+      cell.dataset.width = width;
+      cell.style.minWidth = `${width}px`;
+    }
+  }
+
+  keepFocus(redraw) {
+    const held = document.activeElement?.closest?.(".scroller tr")?.dataset.name;
+    const kind = document.activeElement?.tagName;
+    redraw();
+    if (held === undefined) return;
+    const row = [...this.parts.shown.rows].find((one) => one.dataset.name === held);
+    (row?.querySelector(kind === "INPUT" ? "input" : "a") ?? this.scroller).focus({ preventScroll: true });
+  }
+
+  spread(part, count) {
+    const cell = element("td", { colspan: this.answer.columns.length + 1 });
+    cell.style.height = `${count * this.rowHeight}px`;
+    part.replaceChildren(...(count > 0 ? [element("tr", {}, cell)] : []));
+  }
+
+  rowAt(number) {
+    const block = Math.floor(number / BLOCK);
+    const rows = this.blocks.get(block);
+    if (rows === undefined) this.fetchLater(block);
+    const row = rows?.[number % BLOCK];
+    const made = element("tr", { "aria-rowindex": number + 2 });
+    if (!row) {
+      made.append(element("td", { colspan: this.answer.columns.length + 1, text: "…" }));
+      return made;
+    }
+    made.dataset.name = row.name ?? row.where ?? "";
+    made.append(this.boxOf(row), ...row.cells.map((text, column) => this.cellOf(row, text, column)));
+    return made;
+  }
+
+  boxOf(row) {
+    if (row.name === undefined) return element("td");
+    const box = element("input", { type: "checkbox", "aria-label": `select ${row.name}` });
+    box.checked = this.selected.has(row.name);
+    box.addEventListener("change", () => {
+      if (box.checked) this.selected.add(row.name);
+      else this.selected.delete(row.name);
+      this.drawSelected();
+    });
+    return element("td", {}, box);
+  }
+
+  cellOf(row, text, column) {
+    const { numeric, title } = this.answer.columns[column];
+    const cell = element("td", { title: text, ...(numeric ? { class: "number" } : {}) });
+    if (column === 0 && row.name !== undefined) {
+      cell.append(element("a", { href: address(`/runs/${encodeURIComponent(row.name)}`), text }));
+    } else if (column === 0 && row.where) {
+      cell.append(element("a", { href: this.addressOfGroup(row.where), text }));
+    } else {
+      cell.textContent = text;
+      if (title === "state") cell.classList.add(`of-${text}`);
+    }
+    return cell;
+  }
+
+  addressOfGroup(condition) {
+    const asked = this.question();
+    const where = asked.where ? `(${asked.where}) and ${condition}` : condition;
+    return address(location.pathname.slice(PREFIX.length), { ...asked, group: "", where });
+  }
+
+  async fetchLater(block) {
+    const turn = this.asked;
+    this.blocks.set(block, null);
+    try {
+      const answer = await this.fetchBlock(block * BLOCK);
+      if (turn !== this.asked) return;
+      this.blocks.set(block, answer.rows);
+      this.draw();
+    } catch {
+      if (turn === this.asked) this.blocks.delete(block);
+    }
+  }
+
+  drawHead() {
+    const titles = this.answer.columns.map(({ title, field, numeric }) => {
+      const cell = element("th", { scope: "col", ...(numeric ? { class: "number" } : {}) });
+      if (!field) {
+        cell.textContent = title;
+        return cell;
+      }
+      if (field === this.sort) cell.setAttribute("aria-sort", this.descending ? "descending" : "ascending");
+      cell.append(element("button", { type: "button", text: title, onclick: () => this.sortBy(field) }));
+      return cell;
+    });
+    const words = JSON.stringify(this.answer.columns);
+    if (words === this.headWords && titles.length + 1 === this.table.tHead.rows[0]?.cells.length) {
+      const cells = [...this.table.tHead.rows[0].cells].slice(1);
+      titles.forEach((title, index) => {
+        const sorted = title.getAttribute("aria-sort");
+        if (sorted) cells[index].setAttribute("aria-sort", sorted);
+        else cells[index].removeAttribute("aria-sort");
+      });
+      return;
+    }
+    this.headWords = words;
+    const corner = element("th", { scope: "col" }, element("span", { class: "unseen", text: "selected" }));
+    this.table.tHead.replaceChildren(element("tr", {}, corner, ...titles));
+  }
+
+  sortBy(field) {
+    this.descending = field === this.sort ? !this.descending : false;
+    this.sort = field;
+    this.changed();
+  }
+
+  drawCounts() {
+    const { total, states, warnings } = this.answer;
+    this.table.setAttribute("aria-rowcount", total + 1);
+    const grouped = Boolean(this.form.elements.group.value.trim());
+    const of = Object.entries(states).map(([state, count]) => `${count.toLocaleString("en")} ${state.replaceAll("_", " ")}`);
+    const counted = `${total.toLocaleString("en")} ${grouped ? "groups" : total === 1 ? "run" : "runs"}`;
+    this.place.querySelector(".counts").textContent = of.length ? `${counted}: ${of.join(", ")}` : counted;
+    const shown = warnings.slice(0, 5).map((text) => element("p", { class: "notice caution", text }));
+    this.place.querySelector(".warnings").replaceChildren(...shown);
+  }
+
+  drawSelected() {
+    const count = this.selected.size;
+    const button = this.place.querySelector(".compare");
+    button.disabled = count < 2 || count > SELECTED_MOST;
+    button.textContent = count ? `Compare selected runs (${count})` : "Compare selected runs";
+    this.place.dispatchEvent(new CustomEvent("selected", { detail: [...this.selected] }));
+  }
+
+  compare() {
+    location.href = `${PREFIX}/compare?${new URLSearchParams([...this.selected].map((name) => ["run", name]))}`;
+  }
+
+  async fillWords() {
+    const words = await fetched(address("/words.json")).catch(() => null);
+    if (!words) return;
+    for (const [name, values] of [["status", words.values.state], ["tag", words.tags]]) {
+      const field = this.form.elements[name];
+      const known = new Set([...field.options].map((one) => one.value));
+      field.append(...values.filter((one) => !known.has(one)).map((value) => element("option", { value, text: value })));
+    }
+    for (const field of this.form.querySelectorAll("[data-complete]")) offerWords(field, words);
+  }
+}
+
+for (const place of document.querySelectorAll("[data-runs]")) new RunTable(place);
