@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qexp.figures.curves import outputs_of
 from qexp.quantities import in_words
+
+if TYPE_CHECKING:
+    from qexp.runs.record.directory import RunDirectory
 
 Lines = Sequence[Mapping[str, Any]]
 """Of `metrics.jsonl`, one per epoch."""
 
 FEW = 8
 """Runs whose curves are told apart by their colours; those of more are thin."""
+
+
+def lines_of(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
+    """The epochs of a run, or of each of its folds."""
+    return {fold.name: fold.metrics() for fold in directory.all_folds()} or {"": directory.metrics()}
 
 
 def curves(of_runs: Mapping[str, Lines], units: Mapping[str, str]) -> list[dict[str, Any]]:

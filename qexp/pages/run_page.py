@@ -22,7 +22,7 @@ from qexp.analysis.comparison.typesetting import Table
 from qexp.baselines.comparison import NETWORK
 from qexp.errors import NotFoundError
 from qexp.fragments.intervals import Measured, intervals
-from qexp.pages.curves import curves
+from qexp.pages.curves import curves, lines_of
 from qexp.pages.estimates import fields, points
 from qexp.pages.lineage import lineage
 from qexp.pages.matrices import matrices
@@ -92,7 +92,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "results": list(_results(record)) if record.results else [],
         "baselines": _intervals(record),
         "evaluations": [Section(one.name, list(_evaluation(one)), _intervals(one)) for one in evaluations],
-        "curves": curves(_lines(directory), record.units),
+        "curves": curves(lines_of(directory), record.units),
         "estimates": points(directory),
         "fields": list(fields(directory)),
         "matrices": matrices(directory, spec),
@@ -108,11 +108,6 @@ def _results(record: Record) -> Parts:
 
 def _evaluation(record: EvaluationRecord) -> Parts:
     return chain(results_with_intervals(record), field_errors(record), group_errors(record))
-
-
-def _lines(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
-    """The epochs of the run, or of each fold."""
-    return {fold.name: fold.metrics() for fold in directory.all_folds()} or {"": directory.metrics()}
 
 
 def _cautions(record: Record, evaluations: Sequence[EvaluationRecord]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, Response
 
@@ -30,19 +31,21 @@ def _directory(request: Request) -> RunDirectory:
 
 
 async def show(request: Request) -> Response:
-    return await asyncio.to_thread(_shown, request)
+    listed = await site_of(request).live.now()
+    return await asyncio.to_thread(_shown, request, listed.runs)
 
 
-def _shown(request: Request) -> Response:
+def _shown(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     directory = _directory(request)
-    known = run_page(directory)
+    known = run_page(directory, runs)
     figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
     return page(request, "live_run.html", section="", run=directory.name, figures=figures, **known)
 
 
 async def report(request: Request) -> Response:
     """The same as a file to keep or to send."""
-    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request))))
+    listed = await site_of(request).live.now()
+    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request), listed.runs)))
     name = f"{request.path_params['run']}.html"
     # It has a policy of its own for what is in it.
     headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
