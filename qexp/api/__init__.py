@@ -38,6 +38,7 @@ from qexp.api.looking import (
     tree,
 )
 from qexp.api.observing import observe
+from qexp.api.reporting import report
 from qexp.api.run_handle import Run, open_run, open_runs
 from qexp.api.serving import serve
 from qexp.api.specs import Validation, init, schema, specs, tables, validate
@@ -99,6 +100,7 @@ __all__ = [
     "refresh",
     "reindex",
     "remove",
+    "report",
     "restore",
     "rows",
     "run",

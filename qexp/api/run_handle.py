@@ -237,6 +237,7 @@ class Run:
     def report(self, to: str | Path | None = None) -> Path:
         """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.
 
+        A file whose name ends in .pdf is printed by Chromium.
         Returns its path. Raises QexpError if it cannot be written there.
         """
         from qexp.pages.report import report

@@ -8,24 +8,40 @@ from typing import Annotated
 import typer
 
 from qexp import api
-from qexp.cli.arguments import RunArgument
+from qexp.cli import completion
 from qexp.cli.console import WorkspaceOption, message, result
 from qexp.files import in_bytes
 
 
 def report(
-    run: RunArgument,
-    to: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="The file; RUN.html in the current folder if left out.")
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|PATTERN|STUDY]...",
+            help="Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a study; all "
+            "runs if left out.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The runs of a launch, or 'last'.", autocompletion=completion.launches),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="The file; if left out RUN.html in the current folder, or what is asked."
+        ),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print it to a PDF, which needs Chromium.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write a report of a run: one HTML file that opens in any browser, without qexp and without a network.
+    """Write a report: one HTML file that opens in any browser, without qexp and without a network.
 
-    It shows the results, matrices and estimates to explore with the mouse or the keyboard, the learning curves, the
-    spec, the origin of the run, and the command that makes it again. An existing file is replaced.
+    Of one run it shows the results, matrices and estimates to explore with the mouse or the keyboard, the learning
+    curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
+    over what was swept. An existing file is replaced.
     """
-    opened = api.open_run(run, workspace=workspace)
-    path = opened.report(to)
+    path = api.report(*(runs or []), launch=launch, to=to, pdf=pdf, workspace=workspace)
     result(str(path))
     message(f"{in_bytes(path.stat().st_size)}; open it in a browser")

@@ -12,7 +12,7 @@ from qexp.fragments.svg import COLOURS, drawing, element, fitted, logarithmic_ti
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-LINE, TOP, BOTTOM, PLOT, LEFT_MOST = 24.0, 6.0, 40.0, 380.0, 250.0
+LINE, TOP, BOTTOM, PLOT, LEFT_MOST = 24.0, 6.0, 40.0, 400.0, 340.0
 """Pixels: height of a line, above the first and below the last one, width of the axis, and most for the names."""
 
 Place = Callable[[float], float]

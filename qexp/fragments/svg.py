@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,14 @@ COLOURS = ("#2a86c9", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8
 """Of lines and points, told apart by colour-blind readers and seen on white and on black (after Okabe and Ito)."""
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawing and its title."""
+
+    title: str
+    drawing: Markup
 
 
 def element(name: str, *children: Markup | str, **attributes: object) -> Markup:

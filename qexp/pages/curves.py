@@ -40,6 +40,7 @@ def curves(of_runs: Mapping[str, Lines], units: Mapping[str, str]) -> list[dict[
             "words": f"{name} {words}".strip(),
             "values": _over(epochs, lines, (part, "loss")),
             "dashed": part == "train",
+            "run": name,
             "colour": number,
             "faint": faint,
         }
@@ -52,6 +53,8 @@ def curves(of_runs: Mapping[str, Lines], units: Mapping[str, str]) -> list[dict[
             {
                 "words": name or "validation",
                 "values": _over(epochs, lines, ("validation", output, "mae")),
+                "run": name,
+                "dashed": False,
                 "colour": number,
                 "faint": faint,
             }

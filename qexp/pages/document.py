@@ -13,7 +13,16 @@ from markupsafe import Markup
 
 from qexp.fragments.render import environment
 
-SCRIPTS = ("uplot/uPlot.iife.min.js", "colours.js", "frame.js", "matrix.js", "curves.js", "points.js", "tables.js")
+SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    "colours.js",
+    "frame.js",
+    "matrix.js",
+    "curves.js",
+    "points.js",
+    "sweep.js",
+    "tables.js",
+)
 STYLES = ("uplot/uPlot.min.css", "page.css")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,45 @@ LAYERS = {
 """Kind of value → words for it, and the colours that suit it."""
 
 
-def matrices(directory: RunDirectory, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+def matrices(
+    directory: RunDirectory, spec: Mapping[str, Any], only: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """What the page needs to draw each matrix of a run, in the order of their names.
 
     spec  the resolved spec of the run
+    only  names of matrices; all if left out
     """
-    names = directory.matrix_names()
+    names = directory.matrix_names() if only is None else only
     if not names:
         return []
     quantities = of_dataset(spec["dataset"], QUANTITIES)
     return [_matrix(directory.matrices / name, name, quantities) for name in names]
+
+
+def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]:
+    """Matrices that all runs have over the same cells: the errors of each run beside those of the others."""
+    names = set.intersection(*(set(one.matrix_names()) for one in directories))
+    made = []
+    for name in sorted(names):
+        of_runs = [matrices(one, one.spec(), [name])[0] for one in directories]
+        first = of_runs[0]
+        if any(other["axes"] != first["axes"] or other["fixed"] != first["fixed"] for other in of_runs):
+            continue
+        outputs = []
+        for output in first["outputs"]:
+            layers = [
+                {**layer, "words": f"error of {directory.name}"}
+                for directory, of_run in zip(directories, of_runs, strict=True)
+                for other in of_run["outputs"]
+                for layer in other["layers"]
+                if (other["words"], layer["words"]) == (output["words"], "error")
+            ]
+            widest: list[float] = max(
+                (layer["limits"] for layer in layers), key=lambda ends: float(ends[1]), default=[]
+            )
+            outputs.append({"words": output["words"], "layers": [{**layer, "limits": widest} for layer in layers]})
+        made.append({**first, "outputs": outputs})
+    return made
 
 
 def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:

@@ -1,13 +1,17 @@
-"""Reports: one HTML file about a run, to be read without qexp and without a network."""
+"""Reports: one HTML file about a run, or about several, to be read without qexp and without a network."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp import files
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
+from qexp.pages.chosen import Named, readable
+from qexp.pages.comparison_page import comparison_page
 from qexp.pages.document import document
+from qexp.pages.printing import browser, print_page
 from qexp.pages.run_page import run_page
 from qexp.runs.catalog.catalog import Catalog
 from qexp.workspace import Workspace
@@ -15,17 +19,37 @@ from qexp.workspace import Workspace
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
 
+SHOWN = 4
+"""Runs that an error names."""
+
 
 def report(directory: RunDirectory, target: Path) -> Path:
     """Write the report of a run. Raises QexpError if the file cannot be written, or its folder does not exist."""
-    _require_folder(target)
-    files.write_bytes(target, document("run.html", run_page(directory, _others(directory))).encode())
-    return target
+    return _written(lambda: document("run.html", run_page(directory, _others(directory))), target)
 
 
-def _require_folder(target: Path) -> None:
+def report_of_several(title: str, named: Named, target: Path) -> Path:
+    """Write the report of several runs, which compares them. Raises QexpError, as `report` does."""
+
+    def page() -> str:
+        runs, missing = readable(named)
+        if not runs:
+            raise QexpError(f"{title}: none of its runs can be read: {some(missing, SHOWN)}")
+        return document("comparison.html", comparison_page(title, runs, missing))
+
+    return _written(page, target)
+
+
+def _written(page: Callable[[], str], target: Path) -> Path:
+    """Write a page as HTML, or as PDF to a file that is named so."""
     if not target.parent.is_dir():
         raise QexpError(f"there is no folder {target.parent} for {target.name}")
+    if target.suffix.lower() == ".pdf":
+        program = browser()
+        print_page(program, page(), target)
+    else:
+        files.write_bytes(target, page().encode())
+    return target
 
 
 def _others(directory: RunDirectory) -> list[dict[str, Any]]:

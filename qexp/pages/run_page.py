@@ -22,6 +22,7 @@ from qexp.analysis.comparison.typesetting import Table
 from qexp.baselines.comparison import NETWORK
 from qexp.errors import NotFoundError
 from qexp.fragments.intervals import Measured, intervals
+from qexp.fragments.svg import Drawn
 from qexp.pages.curves import curves, lines_of
 from qexp.pages.estimates import fields, points
 from qexp.pages.lineage import lineage
@@ -35,8 +36,6 @@ from qexp.runs.state.waiting import Watch
 from qexp.spec.experiences import type_of
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.record.record import ComparisonRow, Record
@@ -46,14 +45,6 @@ LOG_LINES = 60
 
 IN_HEAD = ("run", "state", "error", "caution", "note", "tags")
 """Facts that the page shows elsewhere than in its list."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A drawing and its title."""
-
-    title: str
-    drawing: Markup
 
 
 @dataclass(frozen=True)

@@ -164,23 +164,31 @@ def _numbers(of: Estimate | None) -> dict[str, Any]:
 
 
 def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
-    """Compare one or more groups of runs, without figures."""
+    """Compare one or more groups of runs, every two of them seed by seed; without figures."""
     if not any(group.counted for group in groups):
         states = ", ".join(f"{one.run} is {one.why}" for group in groups for one in group.left_out[:3])
         raise QexpError(f"none of these runs is done: {states}")
-    specs = [group.runs[0].directory.spec() for group in groups]
-    results = list(_rows(groups))
-    return SeedComparison(
-        list(groups),
-        {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")},
-        differences(specs),
-        results,
-        [
-            _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), results)
-            for i, j in combinations(range(len(groups)), 2)
-        ],
-        [],
-    )
+    specs = _specs(groups)
+    alone = _each_alone(groups, specs)
+    pairs = [
+        _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), alone.results)
+        for i, j in combinations(range(len(groups)), 2)
+    ]
+    return replace(alone, pairs=pairs)
+
+
+def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
+    """The results of each group, without paired differences; none for groups of which no run is done."""
+    return _each_alone(groups, _specs(groups))
+
+
+def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
+    return [group.runs[0].directory.spec() for group in groups]
+
+
+def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
+    kinds = {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")}
+    return SeedComparison(list(groups), kinds, differences(specs), list(_rows(groups)), [], [])
 
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:

@@ -79,5 +79,15 @@ everyOne("curves", (place, panels) => {
     const figure = element("figure", { class: "curves" }, element("figcaption", { text: panel.title }));
     place.append(figure);
     lines(figure, panel);
+    if (panel.groups?.length > 1) figure.append(keyOf(panel.groups));
   }
 });
+
+/** The colours of groups of curves. */
+function keyOf(groups) {
+  return element("ul", { class: "key" }, ...groups.map((name, index) => {
+    const swatch = element("span", { class: "swatch" });
+    swatch.style.background = LINE_COLOURS[index % LINE_COLOURS.length];
+    return element("li", {}, swatch, name);
+  }));
+}
