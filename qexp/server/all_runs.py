@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import orjson
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from qexp.server import words as of_runs
 from qexp.server.rendering import page
 from qexp.server.run_table import Question
-from qexp.server.site import Site, site_of
+from qexp.server.site import site_of
+from qexp.server.streams import of_all_runs, stream
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 ROWS = 100
 """In a response, if the client does not say."""
-
-QUIET = 15
-"""Seconds after which a stream sends something in any case, so that a client that is gone is noticed."""
-
-STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 async def show(request: Request) -> Response:
@@ -71,19 +66,4 @@ async def words(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    return StreamingResponse(_news(site_of(request)), media_type="text/event-stream", headers=STREAM_HEADERS)
-
-
-async def _news(site: Site) -> AsyncIterator[str]:
-    """The version of the runs, now and whenever it has changed."""
-    seen, silent = "", 0
-    while not site.closing:
-        version = (await site.live.now()).version
-        silent += 1
-        if version != seen:
-            seen, silent = version, 0
-            yield f"event: version\ndata: {version}\n\n"
-        elif silent >= QUIET:
-            silent = 0
-            yield ": still here\n\n"
-        await asyncio.sleep(1)
+    return stream(of_all_runs(site_of(request)))

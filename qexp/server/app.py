@@ -28,9 +28,13 @@ ROUTES = [
     Route("/words.json", all_runs.words),
     Route("/events", all_runs.events),
     Route("/runs/{run}", one_run.show),
+    Route("/runs/{run}/events", one_run.events),
     Route("/runs/{run}/report", one_run.report),
     Route("/runs/{run}/figures/{path:path}", one_run.figure),
     Route("/runs/{run}/folds/{fold}", one_run.show),
+    Route("/runs/{run}/folds/{fold}/events", one_run.events),
+    Route("/runs/{run}/folds/{fold}/report", one_run.report),
+    Route("/runs/{run}/folds/{fold}/figures/{path:path}", one_run.figure),
 ]
 
 

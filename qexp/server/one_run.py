@@ -11,9 +11,12 @@ from starlette.responses import FileResponse, Response
 from qexp.errors import NotFoundError
 from qexp.pages.document import document
 from qexp.pages.run_page import run_page
+from qexp.runs.record.state import State
 from qexp.server import places
+from qexp.server.feed import log_place
 from qexp.server.rendering import page
 from qexp.server.site import site_of
+from qexp.server.streams import of_run, stream
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,9 +40,23 @@ async def show(request: Request) -> Response:
 
 def _shown(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     directory = _directory(request)
+    place = log_place(directory)  # before the log is read: a line may come twice, but none is lost
     known = run_page(directory, runs)
+    unfinished = State(known["state"].replace(" ", "_")).unfinished
+    shown = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
     figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
-    return page(request, "live_run.html", section="", run=directory.name, figures=figures, **known)
+    address = request.url.path.rstrip("/")
+    return page(
+        request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
+        **known | shown, seen=known["log"],
+    )  # fmt: skip
+
+
+async def events(request: Request) -> Response:
+    """What grows while the run is at work. A client that comes back says up to where it has the log."""
+    site, directory = site_of(request), await asyncio.to_thread(_directory, request)
+    place = request.headers.get("last-event-id") or request.query_params.get("place", "")
+    return stream(of_run(site, site.feed(directory), place))
 
 
 async def report(request: Request) -> Response:

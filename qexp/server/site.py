@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
+from qexp.server.feed import Feed
 from qexp.server.live_runs import LiveRuns
 from qexp.server.run_table import RunTable
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+    from qexp.runs.record.directory import RunDirectory
 
 
 @dataclass
@@ -24,7 +29,15 @@ class Site:
     table: RunTable = field(init=False)
 
     def __post_init__(self) -> None:
+        self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
         self.live, self.table = LiveRuns(self.workspace), RunTable(self.workspace)
+
+    def feed(self, directory: RunDirectory) -> Feed:
+        """The feed of a run, which all of its clients share for as long as one of them holds it."""
+        found = self._feeds.get(directory.path)
+        if found is None:
+            found = self._feeds[directory.path] = Feed(directory)
+        return found
 
 
 def site_of(request: Request) -> Site:
