@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.server import all_runs, one_run
+from qexp.server import all_runs, changes, launched, one_run, studied, upkeep
 from qexp.server.guard import Guard
 from qexp.server.rendering import bundle, page
 from qexp.server.site import Site
@@ -27,6 +27,15 @@ ROUTES = [
     Route("/runs.json", all_runs.rows),
     Route("/words.json", all_runs.words),
     Route("/events", all_runs.events),
+    Route("/launches", launched.show_all),
+    Route("/launches/{launch}", launched.show),
+    Route("/studies", studied.show_all),
+    Route("/studies/{study}", studied.show),
+    Route("/studies/{study}/figure", studied.figure),
+    Route("/workspace", upkeep.show),
+    Route("/changes/{kind}", changes.change, methods=["POST"]),
+    Route("/disk.json", upkeep.disk),
+    Route("/findings.json", upkeep.findings),
     Route("/runs/{run}", one_run.show),
     Route("/runs/{run}/events", one_run.events),
     Route("/runs/{run}/report", one_run.report),

@@ -48,6 +48,7 @@ def _shown(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     address = request.url.path.rstrip("/")
     return page(
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
+        fold="fold" in request.path_params,
         **known | shown, seen=known["log"],
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from qexp.pages.document import SCRIPTS, STYLES, static
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-OWN_SCRIPTS = ("server.js", "completion.js", "runs.js", "live.js", "changes.js")
+OWN_SCRIPTS = ("server.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js")
 OWN_STYLES = ("server.css",)
 
 PREFIX, NONCE = "qexp.prefix", "qexp.nonce"

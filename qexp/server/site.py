@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -10,6 +11,7 @@ from weakref import WeakValueDictionary
 from qexp.server.feed import Feed
 from qexp.server.live_runs import LiveRuns
 from qexp.server.run_table import RunTable
+from qexp.server.workspace_state import Kept, findings_in, sizes_in
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,10 +28,14 @@ class Site:
     closing: bool = False
     """Whether streams should end."""
     live: LiveRuns = field(init=False)
+    disk: Kept = field(init=False)
+    findings: Kept = field(init=False)
     table: RunTable = field(init=False)
 
     def __post_init__(self) -> None:
         self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
+        self.disk = Kept(partial(sizes_in, self.workspace))
+        self.findings = Kept(partial(findings_in, self.workspace))
         self.live, self.table = LiveRuns(self.workspace), RunTable(self.workspace)
 
     def feed(self, directory: RunDirectory) -> Feed:

@@ -14,7 +14,7 @@ class RunTable {
     this.parts = Object.fromEntries(
       ["before", "shown", "after"].map((name) => [name, this.table.querySelector(`.${name}`)]),
     );
-    this.launch = place.dataset.runs;
+    this.launch = place.dataset.runTable;
     this.selected = new Set();
     this.answer = null;
     this.blocks = new Map();
@@ -26,6 +26,7 @@ class RunTable {
     this.scroller.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
     new ResizeObserver(() => this.draw()).observe(this.scroller);
     place.querySelector(".compare").addEventListener("click", () => this.compare());
+    place.addEventListener("stale", () => this.load(true));
     this.fillWords();
     listen(() => address("/events"), { version: (version) => this.answer?.version !== version && this.load(true) });
     this.load();
@@ -250,4 +251,4 @@ class RunTable {
   }
 }
 
-for (const place of document.querySelectorAll("[data-runs]")) new RunTable(place);
+for (const place of document.querySelectorAll("[data-run-table]")) new RunTable(place);

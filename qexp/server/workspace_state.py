@@ -1,0 +1,64 @@
+"""Use of the disk, and what doctor finds: what takes a while to find, at most now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from shutil import disk_usage
+from typing import Any
+
+import orjson
+
+from qexp import files
+from qexp.datasets.array_cache import cache_folder
+from qexp.runs.upkeep import doctor, trash
+from qexp.workspace import Workspace
+
+SHARE = 0.02
+"""Largest share of its time that the server spends on each of these, however often it is asked."""
+
+LARGEST = 20
+"""Runs whose sizes are listed."""
+
+
+@dataclass
+class Kept:
+    """What takes a while to find, and is kept for a time that is in proportion to that."""
+
+    find: Callable[[], Any]
+    _found: bytes = b""
+    _until: float = 0.0
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def now(self) -> bytes:
+        async with self._one_at_a_time:
+            if time.monotonic() >= self._until:
+                begun = time.monotonic()
+                self._found = orjson.dumps(await asyncio.to_thread(self.find))
+                took = time.monotonic() - begun
+                self._until = time.monotonic() + took / SHARE
+        return self._found
+
+
+def sizes_in(workspace: Workspace) -> dict[str, Any]:
+    """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
+    folders = [path for path in trash.listed(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
+    runs = {path.name: files.size_of(path) for path in folders}
+    largest = sorted(runs.items(), key=lambda one: -one[1])[:LARGEST]
+    total = {
+        "runs": sum(runs.values()),
+        "trash": files.size_of(trash.folder(workspace)),
+        "cache of prepared data": files.size_of(cache_folder()),
+        "free on this disk": disk_usage(workspace.root).free,
+    }
+    return {
+        "total": {name: files.in_bytes(size) for name, size in total.items()},
+        "largest": [[name, files.in_bytes(size), size] for name, size in largest],
+    }
+
+
+def findings_in(workspace: Workspace) -> list[dict[str, Any]]:
+    found = [one.document() for one in doctor.findings(workspace)]
+    return [{**one, "where": one["where"].removeprefix(f"{workspace.root}/")} for one in found]
