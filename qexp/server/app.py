@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.server import all_runs, changes, launched, one_run, studied, upkeep
+from qexp.server import all_runs, changes, compared, launched, one_run, studied, upkeep
 from qexp.server.guard import Guard
 from qexp.server.rendering import bundle, page
 from qexp.server.site import Site
@@ -27,6 +27,7 @@ ROUTES = [
     Route("/runs.json", all_runs.rows),
     Route("/words.json", all_runs.words),
     Route("/events", all_runs.events),
+    Route("/compare", compared.show),
     Route("/launches", launched.show_all),
     Route("/launches/{launch}", launched.show),
     Route("/studies", studied.show_all),

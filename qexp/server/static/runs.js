@@ -3,7 +3,7 @@
 const BLOCK = 100;
 const BEYOND = 15;
 const FILTERS = ["search", "where", "status", "tag", "group", "columns"];
-const SELECTED_MOST = 12;
+const SELECTED_MOST = 100;
 
 class RunTable {
   constructor(place) {

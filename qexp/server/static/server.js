@@ -53,3 +53,9 @@ function later(act, milliseconds) {
     waiting = setTimeout(() => act(...given), milliseconds);
   };
 }
+
+/** Names of runs in the tables of reports lead to their pages. */
+for (const row of document.querySelectorAll("table[data-runs] tbody tr")) {
+  const name = row.cells[0].textContent;
+  row.cells[0].replaceChildren(element("a", { href: address(`/runs/${encodeURIComponent(name)}`), text: name }));
+}
