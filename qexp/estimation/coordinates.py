@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qexp.estimation.tilts import free_tilts
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -53,6 +55,10 @@ class Coordinates:
         self.scale = as_tensor([one.scale for one in of], dtype=torch.float64)
         self.low = as_tensor([one.coordinate(one.low) for one in of], dtype=torch.float64)
         self.high = as_tensor([one.coordinate(one.high) for one in of], dtype=torch.float64)
+        self.tilts = free_tilts(self.names, self.low, self.high, fixed)
+        """Those that go past their limits; see `within_limits`."""
+        free = [one.angle for one in self.tilts]
+        self.low[free], self.high[free] = -torch.inf, torch.inf
         self._template = as_tensor([fixed.get(one.name, 0.0) for one in self.parameters], dtype=torch.float64)
 
     @property

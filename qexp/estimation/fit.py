@@ -18,6 +18,7 @@ from qexp.estimation.deformation import deformation_of
 from qexp.estimation.levenberg_marquardt import Minima
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
+from qexp.estimation.tilts import along_the_other_side
 from qexp.estimation.weighting import Weighting, track_block
 from qexp.observations.observation import Track
 
@@ -127,7 +128,7 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
-    found = search.minimum(starts, ROUGH, BRIEF)
+    found = _searched(search, starts, followed)
     _require_possible(found)
     leads = _likely(found, _different(found.cost)[:followed], UNLIKELY, search)
     with_all = problem.quick().minimum(problem.coordinates.values(found.coordinates[leads]), ROUGH, BRIEF)
@@ -139,8 +140,17 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     lead = kept[lowest]
     iterations = found.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
     ended_there = found.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
-    agreeing = int(_alike(found.cost[:, None], ended_there).any(dim=1).sum())
+    agreeing = int(_alike(found.cost[: len(starts), None], ended_there).any(dim=1).sum())
     return _fit(problem, minima.of([lowest]), int(iterations), agreeing, len(starts))
+
+
+def _searched(problem: Problem, starts: Tensor, followed: int) -> Minima:
+    """Rough minima from starts; and from the lowest of them those of nearly level dislocations along the other side."""
+    coordinates = problem.coordinates
+    found = problem.minimum(starts, ROUGH, BRIEF)
+    lowest = found.coordinates[_different(found.cost)[:followed]]
+    other = along_the_other_side(lowest, coordinates.tilts)
+    return found.and_those(problem.minimum(coordinates.values(other), ROUGH, BRIEF)) if len(other) else found
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:

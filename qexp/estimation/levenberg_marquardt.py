@@ -50,8 +50,15 @@ class Minima:
     def of(self, problems: Sequence[int]) -> Minima:
         """Those of some of the problems."""
         which = list(problems)
-        parts = (self.coordinates, self.cost, self.information, self.iterations, self.converged)
-        return Minima(*(part[which] for part in parts))
+        return Minima(*(part[which] for part in self._parts))
+
+    def and_those(self, other: Minima) -> Minima:
+        """These, and then those of other problems with the same coordinates."""
+        return Minima(*(torch.cat(both) for both in zip(self._parts, other._parts, strict=True)))
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.coordinates, self.cost, self.information, self.iterations, self.converged
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import Deformation
 from qexp.estimation.levenberg_marquardt import MOST_ITERATIONS, REDUCTION_TOLERANCE, Minima, blocks, minimised
+from qexp.estimation.tilts import within_limits
 from qexp.estimation.weighting import Weighting
 
 MOST_NUMBERS = 65536
@@ -66,6 +68,16 @@ class Problem:
         if seed not in self._searches:
             self._searches[seed] = self._with_fewer_points(seed)
         return self._searches[seed]
+
+    def softened(self) -> Problem:
+        """The same with as much independent noise in addition as the data vary.
+
+        Local minima are fewer and wider there: where the source is much stronger than the noise, places that hardly
+        overlap with it are minima, because the details of the data weigh the most. Of a problem with data of its own.
+        """
+        deviations = [float(self.data[0, where].std(correction=0)) for where in self.weighting.slices]
+        weighting = self.weighting.with_errors(deviations)
+        return Problem(self.model, weighting, self.data, self.coordinates, one_sided=self.one_sided)
 
     def _with_fewer_points(self, seed: int) -> Problem:
         random = np.random.default_rng(seed)
@@ -124,7 +136,9 @@ class Problem:
         tolerance, most_iterations  see `levenberg_marquardt.minimised`
         """
         low, high = self.coordinates.low, self.coordinates.high
-        return minimised(self, self.coordinates.of(start), low, high, tolerance, most_iterations)
+        minima = minimised(self, self.coordinates.of(start), low, high, tolerance, most_iterations)
+        at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
+        return replace(minima, coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
 
     def _displacements(self, coordinates: Tensor) -> Tensor:
         """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""

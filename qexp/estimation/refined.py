@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qexp.estimation.criteria import shows_source
-from qexp.estimation.fit import Fit, best
+from qexp.estimation.fit import BRIEF, ROUGH, Fit, best
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.starts import starts
@@ -19,8 +19,9 @@ SOME = 16
 may be wrong by half a turn."""
 ELSEWHERE = 64
 """Starts that are spread over all parameters where an estimate tells little."""
-POOR = 2.0
-"""Reduced χ² above which the source that was found hardly explains the data, and another may."""
+POOR, ROUNDS = 2.0, 2
+"""Reduced χ² above which the source that was found hardly explains the data, and another may; and how often such is
+sought."""
 MANY = 16
 """Minima that are followed with all points where many have about the same cost."""
 
@@ -28,8 +29,9 @@ MANY = 16
 def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
     """The lowest of the minima that an estimate, others near it, and a few starts elsewhere, if need be, lead to.
 
-    Where no source is seen in the data, there are many minima of about the same cost, and an estimate tells little of
-    the lowest: then the search goes on from more starts everywhere. So it does where the best minimum is a poor fit.
+    Where the best minimum is a poor fit, the search goes on from starts everywhere, first with more noise than was
+    declared, see `Problem.softened`. Where no source is seen in the data, there are many minima of about the same cost,
+    and an estimate tells little of the lowest: it goes on from starts everywhere, too.
 
     near      (start, parameter)  values of all parameters in SI units
     searches  of each parameter
@@ -41,10 +43,25 @@ def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: in
         fit = best(problem, torch.cat([near, around]), seed, followed=MANY)
     else:
         fit = best(problem, near, seed)
-    if shows_source(problem, fit) and fit.chi2_reduced <= POOR:
+    for again in range(ROUNDS):
+        if fit.chi2_reduced <= POOR:
+            break
+        soft = search.softened()
+        lowest = _lowest(soft, starts(soft, searches, ELSEWHERE, seed + again))
+        fit = best(problem, torch.cat([_values(fit), lowest]), seed, followed=MANY)
+    if shows_source(problem, fit):
         return fit
-    found = torch.from_numpy(fit.values)[None]
-    return best(problem, torch.cat([found, starts(search, searches, ELSEWHERE, seed)]), seed, followed=MANY)
+    return best(problem, torch.cat([_values(fit), starts(search, searches, ELSEWHERE, seed)]), seed, followed=MANY)
+
+
+def _values(fit: Fit) -> Tensor:
+    return torch.from_numpy(fit.values)[None]
+
+
+def _lowest(problem: Problem, begin: Tensor) -> Tensor:
+    """Values of the lowest minima that starts lead to."""
+    minima = problem.minimum(begin, ROUGH, BRIEF)
+    return problem.coordinates.values(minima.coordinates[minima.cost.argsort()[:MANY]])
 
 
 def _turns(problem: Problem) -> bool:

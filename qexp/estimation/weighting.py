@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,13 @@ class Block:
             self.words,
         )
 
+    def with_error(self, deviation: float) -> Block:
+        """The same with further independent noise of this standard deviation [m]."""
+        total = self.covariance
+        if total is not None:
+            total = total + np.diag(np.full(len(total), deviation**2))
+        return replace(self, error=np.hypot(self.error, deviation), covariance=total)
+
 
 class Weighting:
     """Residuals of all points → residuals of unit variance, without what nuisances explain.
@@ -84,6 +91,10 @@ class Weighting:
     def of(self, places: Sequence[NDArray[np.int64]]) -> Weighting:
         """That of some points of each block."""
         return Weighting([block.of(some) for block, some in zip(self.blocks, places, strict=True)])
+
+    def with_errors(self, deviations: Sequence[float]) -> Weighting:
+        """That with further independent noise, of a standard deviation per block [m]."""
+        return Weighting([block.with_error(one) for block, one in zip(self.blocks, deviations, strict=True)])
 
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
