@@ -25,6 +25,8 @@ def serve(
     allow_changes  let pages tag, annotate, stop, remove and restore runs
     Raises QexpError if it cannot listen there.
     """
-    from qexp.server.serving import Settings, serve
+    from qexp.server.serving import Serving, Settings
 
-    serve(workspaces.find(workspace), Settings(host, port, prefix, tuple(names), allow_changes), listening)
+    serving = Serving(workspaces.find(workspace), Settings(host, port, prefix, tuple(names), allow_changes))
+    listening(serving.address)
+    serving.run()

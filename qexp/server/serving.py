@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import FrameType
@@ -41,25 +40,33 @@ class Settings:
     allow_changes: bool = False
 
 
-def serve(workspace: Workspace, settings: Settings, listening: Callable[[str], None]) -> None:
-    """Serve until a signal ends it.
+class Serving:
+    """A server that has its port, so that connections wait for it, and that does not answer yet."""
 
-    listening  receives the address to open, with the token if one is needed, when the server takes connections
-    Raises QexpError if the address or the port cannot be used.
-    """
-    token = token_for(settings)
-    prefix = _checked_prefix(settings.prefix)
-    site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
-    app = application(site, Access(names_of(settings.host, settings.names), prefix, token))
-    with _bound(settings.host, settings.port) as opened:
-        port = opened.getsockname()[1]
-        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-        listening(f"http://{shown}:{port}{prefix}/" + (f"?token={token}" if token else ""))
+    def __init__(self, workspace: Workspace, settings: Settings) -> None:
+        """Raises QexpError if the address or the port cannot be used."""
+        token, prefix = token_for(settings), _checked_prefix(settings.prefix)
+        site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
+        app = application(site, Access(names_of(settings.host, settings.names), prefix, token))
         config = Config(
             app, loop="asyncio", http="h11", ws="none", lifespan="off", log_level="warning", access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END,
         )  # fmt: skip
-        _Server(config, site).run(sockets=[opened])
+        self._server = _Server(config, site)
+        self._socket = _bound(settings.host, settings.port)
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        port = self._socket.getsockname()[1]
+        self.address = f"http://{shown}:{port}{prefix}/" + (f"?token={token}" if token else "")
+        """What to open, with the token if one is needed."""
+
+    def run(self) -> None:
+        """Answer until a signal or `end` ends it."""
+        with self._socket:
+            self._server.run(sockets=[self._socket])
+
+    def end(self) -> None:
+        """End it from another thread."""
+        self._server.close()
 
 
 def token_for(settings: Settings) -> str | None:
@@ -120,8 +127,11 @@ class _Server(Server):
         await self._site.live.now()
         await asyncio.to_thread(import_module, "xarray.backends.h5netcdf_")  # reads matrices
 
+    def close(self) -> None:
+        self._site.closing = self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._site.closing = True
+        self.close()
         super().handle_exit(sig, frame)
         if sig == signal.SIGINT:
             self._captured_signals.clear()

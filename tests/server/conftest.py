@@ -1,19 +1,27 @@
-"""Servers in processes of their own, as users start them."""
+"""Servers, and pages of theirs in a browser."""
 
 from __future__ import annotations
 
 import http.client
 import signal
-import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import started
+from qexp.server.serving import Serving, Settings
+from qexp.workspace import Workspace
+from tests.conftest import copied, started
+from tests.pages.conftest import browser, reported
+
+__all__ = ["browser", "reported"]
+
+AXE = Path(__file__).parent.parent / "browser/node_modules/axe-core/axe.min.js"
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,6 @@ class Answered:
 class Served:
     address: str
     """As it was printed."""
-    process: subprocess.Popen[str]
 
     @property
     def port(self) -> int:
@@ -47,13 +54,26 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Served]:
+def in_a_thread(folder: Path, **settings: Any) -> Iterator[Served]:
+    serving = Serving(Workspace(folder), Settings(port=0, **settings))
+    thread = threading.Thread(target=serving.run)
+    thread.start()
+    try:
+        yield Served(serving.address)
+    finally:
+        serving.end()
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def in_a_process(folder: Path, *options: str) -> Iterator[Served]:
     process = started(folder, "serve", "--port", "0", *options)
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert address, process.communicate()[1]
-        yield Served(address, process)
+        yield Served(address)
     finally:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -63,7 +83,57 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
-    """`serve(folder, *options)`; the server ends with the test, and must end without an error."""
+    """`serve(folder, **settings)`: a server in a thread of this process, which ends with the test."""
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     with ExitStack() as stack:
-        yield lambda folder, *options: stack.enter_context(serving(folder, *options))
+        yield lambda folder, **settings: stack.enter_context(in_a_thread(folder, **settings))
+
+
+@pytest.fixture
+def trained(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a workspace with a finished run and a matrix of it, which is the current directory."""
+    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+    return copied(reported, tmp_path, monkeypatch)
+
+
+Visited = Callable[..., Any]
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Visited]:
+    """`visit(address, **context)`: a page. Errors on its console, and requests to elsewhere, fail the test."""
+    contexts: list[Any] = []
+    trouble: list[str] = []
+
+    def visit_page(address: str, **options: Any) -> Any:
+        own = "{0.scheme}://{0.netloc}/".format(urlsplit(address))
+        contexts.append(browser.new_context(**options))
+        contexts[-1].set_default_timeout(60_000)
+        page = contexts[-1].new_page()
+        page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda one: None if one.url.startswith((own, "data:")) else trouble.append(one.url))
+        page.goto(address)
+        return page
+
+    yield visit_page
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+@pytest.fixture
+def faults() -> Callable[[Any], list[str]]:
+    """`faults(page)`: what axe-core finds serious or critical by WCAG 2.2 AA, and on which elements."""
+    if not AXE.is_file():
+        pytest.skip("needs axe-core: npm ci --prefix tests/browser")
+    source = AXE.read_text(encoding="utf-8")
+
+    def found(page: Any) -> list[str]:
+        page.evaluate(source)  # which the page's own policy would not let it load
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        result = page.evaluate("tags => axe.run(document, { runOnly: tags })", tags)
+        serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]
+        return [f"{one['id']}: {node['html'][:200]}" for one in serious for node in one["nodes"]]
+
+    return found

@@ -9,6 +9,7 @@ import pytest
 
 from qexp.server.access import Access, host_name, names_of
 from tests.runs.test_catalog import write_record
+from tests.server.conftest import in_a_process
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_it_answers_for_its_own_names_and_for_addresses_only(place, serve):
         assert server.get("/", host_=host).status == 200, host
     for host in ("evil.example", "localhost.evil.example:80", "127.0.0.1.nip.io", "", "a b", "[::1", "localhost@evil"):
         assert server.get("/", host_=host).status == 421, host
-    assert serve(place, "--allow-host", "runs.example").get("/", host_="runs.example").status == 200
+    assert serve(place, names=("runs.example",)).get("/", host_="runs.example").status == 200
 
 
 def test_pages_of_others_get_nothing(place, serve):
@@ -53,7 +54,7 @@ def test_pages_of_others_get_nothing(place, serve):
 
 
 def test_others_than_this_machine_need_the_token(place, serve):
-    server = serve(place, "--host", "0.0.0.0")
+    server = serve(place, host="0.0.0.0")
     token = server.address.partition("?token=")[2]
     assert len(token) >= 32
     assert (server.get("/").status, server.get("/runs.json").status) == (401, 401)
@@ -79,7 +80,7 @@ def test_a_token_of_ones_own_is_taken_if_it_is_long_enough(place, serve, qexp, m
 
 
 def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(place, serve):
-    server = serve(place, "--prefix", "/qexp/here")
+    server = serve(place, prefix="/qexp/here")
     assert server.address.endswith("/qexp/here/")
     for path in ("/qexp/here/", "/"):
         answer = server.get(path)
@@ -87,6 +88,12 @@ def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(place, ser
     assert server.get("/qexp/here").headers["location"] == "/qexp/here/"
     assert json.loads(server.get("/qexp/here/runs.json").text)["total"] == 1
     assert server.get("/qexp/hereabouts").status == 404
+
+
+def test_a_command_prints_the_address_and_ends_by_ctrl_c(place):
+    with in_a_process(place) as server:
+        assert server.get("/").status == 200
+        assert json.loads(server.get("/runs.json").text)["total"] == 1
 
 
 def test_a_port_that_is_taken_is_named_with_what_would_work(place, qexp):

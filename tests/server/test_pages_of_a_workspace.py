@@ -1,0 +1,154 @@
+"""Pages of the server in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+import qexp as package
+from benchmarks.startup import workspace_of_runs
+from tests.conftest import shared_folder, started
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)> javascript:alert(1) \x1b[31mred"
+PAGES = ("", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "launches", "launches/L1", "studies",
+         "studies/s", "workspace", "runs/none")  # fmt: skip
+
+
+@shared_folder
+def many(root: Path) -> None:
+    """Ten thousand runs."""
+    workspace_of_runs(root, 10_000)
+
+
+@pytest.fixture
+def place(trained, qexp):
+    """A workspace with a finished run, a failed one, a launch and a study, in all of which strangers have written."""
+    command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
+    document = {"type": "command", "command": command, "dataset": HOSTILE, "model": "m", "description": HOSTILE}
+    (trained / "specs/experiences/broken.json").write_text(json.dumps(document))
+    assert qexp("run", "broken", "--note", HOSTILE).code == 1
+    launch = trained / "runs/.launches/L1"
+    launch.mkdir(parents=True)
+    record = {"id": "L1", "created": "2026-01-01T00:00:00+00:00", "argv": ["qexp", "run", HOSTILE], "launcher": "local",
+              "settings": {}, "runs": ["mogi_quick_1", "gone_1"]}  # fmt: skip
+    (launch / "launch.json").write_text(json.dumps(record))
+    study = trained / "studies/s"
+    study.mkdir(parents=True)
+    (study / "study.csv").write_text(f'experience,rate,seed,run,start,state\nm,"{HOSTILE}",0,mogi_quick_1,,done\n')
+    return trained
+
+
+def numbers(text: str) -> list[float]:
+    return [float(one.replace("−", "-")) for one in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, serve, visit, faults, scheme):
+    server = serve(place)
+    page = visit(server.address, color_scheme=scheme, viewport={"width": 400, "height": 800})
+    for path in PAGES[:-1]:
+        page.goto(server.address + path)
+        page.wait_for_function("!document.querySelector('[role=status].quiet')?.textContent.includes('…')")
+        assert page.title().endswith("qexp"), path
+        assert page.locator("main img:not([src*='figure']), main script:not([type='application/json'])").count() == 0, (
+            path
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
+        assert faults(page) == [], path
+    page.goto(server.address + "runs/broken_0")
+    assert HOSTILE.partition("\x1b")[0] in page.locator("header p").last.inner_text()
+    assert HOSTILE.partition("\x1b")[0] in page.locator("details[open] pre").inner_text()
+
+
+def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(place, serve, visit):
+    page = visit(serve(place).address + "runs/mogi_quick_1")
+    table = package.open_run("mogi_quick_1").matrix("mogi_test")
+    page.locator(".map").first.scroll_into_view_if_needed()
+    box = page.locator(".map canvas").first.bounding_box()
+    page.mouse.move(box["x"] + 7.5 / 12 * box["width"], box["y"] + (1 - 2.5 / 10) * box["height"])
+    said = page.locator(".matrix-drawing .readout p").all_inner_texts()
+    assert "(cell 7, 2)" in said[0]
+    assert numbers(said[1])[0] == pytest.approx(float(table["depth_estimate"][7, 2]), rel=1e-3)
+
+
+def names(page) -> list[str]:
+    return page.locator("tbody.shown a").all_inner_texts()
+
+
+def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, visit):
+    page = visit(serve(many).address)
+    page.locator("tbody.shown a", has_text="made_").first.wait_for()
+    assert page.locator("tbody.shown tr").count() < 100
+    assert "10,000 runs" in page.locator(".counts").inner_text()
+    page.get_by_role("button", name="seed").focus()
+    page.keyboard.press("Enter")
+    page.locator("tbody.shown a").get_by_text("made_0", exact=True).wait_for()
+    page.locator(".scroller").focus()
+    page.keyboard.press("End")
+    page.locator("tbody.shown a").get_by_text("made_9999", exact=True).wait_for()
+    field = page.get_by_label("Where")
+    field.focus()
+    page.keyboard.type("see")
+    page.locator(".offers li", has_text="seed").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type(" > 9997")
+    page.locator(".counts", has_text="2 runs").wait_for()
+    assert names(page) == ["made_9998", "made_9999"]
+    assert "where=seed+%3E+9997" in page.url
+    field.fill("sead > 1")
+    page.locator(".problem", has_text="did you mean 'seed'").wait_for()
+    field.fill("")
+    page.get_by_label("Group by").fill("state")
+    page.locator("tbody.shown a").get_by_text("done", exact=True).click()
+    page.locator(".counts", has_text="10,000 runs").wait_for()
+    assert page.get_by_label("Where").input_value() == 'state == "done"'
+
+
+def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(place, serve, visit):
+    server = serve(place, allow_changes=True)
+    page = visit(server.address)
+    page.locator("tbody.shown a", has_text="mogi_quick_1").wait_for()
+    options = ["--seed", "2", "--set", "epochs=5000", "--set", "sizes=[64,32,32]"]
+    training = started(place, "run", "mogi_quick", *options)
+    try:
+        page.locator("tbody.shown a", has_text="mogi_quick_").nth(1).click(timeout=120_000)
+        page.locator(".growing canvas").first.wait_for(timeout=120_000)
+        shown = page.locator(".growing .progress")
+        first = numbers(shown.inner_text())[0]
+        page.wait_for_function(f"parseInt(document.querySelector('.progress').textContent.slice(6)) > {first} + 2")
+        drawn = page.locator(".growing canvas").first.evaluate("one => one.toDataURL()")
+        page.wait_for_function("old => document.querySelector('.growing canvas').toDataURL() !== old", arg=drawn)
+        page.locator(".growing pre", has_text=f"epoch {first + 2:.0f}:").wait_for()
+        page.get_by_role("button", name="Stop…").click()
+        page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+        page.locator(".ended", has_text="interrupted").wait_for(timeout=120_000)
+    finally:
+        training.send_signal(signal.SIGINT)
+        training.communicate(timeout=120)
+
+
+def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(place, serve, visit):
+    server = serve(place, allow_changes=True)
+    page = visit(server.address)
+    page.get_by_label("select mogi_quick_1").check()
+    page.get_by_role("button", name="Tag…").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill("good draft")
+    page.keyboard.press("Enter")
+    page.locator("tbody.shown td", has_text="good draft").wait_for()
+    assert package.open_run("mogi_quick_1").tag() == ["good", "draft"]
+    page.goto(f"{server.address.partition('?')[0]}runs/mogi_quick_1")
+    page.get_by_role("button", name="Remove…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Move to the trash").click()
+    page.locator(".counts", has_text="1 run").wait_for()
+    assert not (place / "runs/mogi_quick_1").exists()
+    page.get_by_role("link", name="Workspace").click()
+    page.get_by_role("button", name="Restore").click()
+    page.get_by_text("The trash is empty").wait_for()
+    assert (place / "runs/mogi_quick_1/run.json").exists()
