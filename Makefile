@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test quick lint types pytest bench format names clean
+.PHONY: demo test docs quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
@@ -28,6 +28,10 @@ types:
 
 pytest:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ONLY)
+
+# The documentation, in build/docs; a broken link or a public name without a docstring is an error.
+docs: $(VENV)/.installed-docs
+	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto -b html docs build/docs
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
@@ -51,4 +55,8 @@ $(VENV)/.installed: $(SETUP)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) install -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e '.[docs]'
 	touch $@

@@ -188,6 +188,7 @@ PRINTING = {
     "runs.signals": "signals reach the process of the command",
     "spec.load": "values of options are JSON, and read as strictly as specs",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
+    "spec.parameters": "the parameters of an entry, as texts",
     "workspace": "paths as messages show them",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""

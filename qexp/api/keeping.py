@@ -86,7 +86,9 @@ class PurgedCache:
     """What was deleted from the cache of prepared arrays."""
 
     folder: Path
+    """The cache."""
     files: int
+    """Number of deleted files."""
     freed: int
     """Bytes."""
 

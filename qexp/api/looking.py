@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qexp.runs.record.lineage import TreeRun
 
 Summary = dict[str, Any]
+"""A run as listings have it: the keys of `qexp ls --json`."""
 """What the catalog holds of a run."""
 
 
@@ -56,6 +57,7 @@ class Status:
     """`runs`, `trash` and `cache`, and `free` on the disk of the runs [bytes]."""
 
     def document(self) -> dict[str, Any]:
+        """What `qexp status --json` prints."""
         keys = ("name", "state", "epochs", "folds", "started", "job")
         unfinished = [{key: one[key] for key in keys} for one in self.unfinished]
         return {"counts": dict(self.counts), "unfinished": unfinished, "sizes": dict(self.sizes)}

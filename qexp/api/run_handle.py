@@ -34,10 +34,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the run, which is the name of its directory."""
         return self.directory.name
 
     @property
     def path(self) -> Path:
+        """The directory of the run."""
         return self.directory.path
 
     @property
@@ -58,6 +60,7 @@ class Run:
 
     @property
     def state(self) -> str:
+        """The present state, such as "running" or "done"."""
         from qexp.runs.state.waiting import Watch
 
         self.directory.record()  # raises NotFoundError or DamagedError

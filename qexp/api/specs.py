@@ -25,8 +25,11 @@ class Validation:
     """What checks of spec files have found."""
 
     files: Sequence[Path]
+    """The files that were checked."""
     problems: Sequence[Problem]
+    """What must be changed before anything can be trained."""
     warnings: Sequence[Problem]
+    """What is allowed, but may not be meant."""
     right: int
     """Number of files without a problem."""
     waiting: int

@@ -185,8 +185,11 @@ class Stopped:
     """What came of the request to stop a run."""
 
     run: Run
+    """The run that was to be stopped."""
     state: State | None
+    """Its state afterwards."""
     was_running: bool = True
+    """Whether there was anything to stop."""
     error: QexpError | None = None
     """Why it could not be stopped; there is no state then."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qexp import api
@@ -11,6 +10,7 @@ from qexp.cli.arguments import EntryArgument, TableArgument
 from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_table, result
 from qexp.did_you_mean import suggestion
 from qexp.errors import NotFoundError
+from qexp.spec.parameters import HEADINGS, rows_of
 
 if TYPE_CHECKING:
     from qexp.quantities import Quantities
@@ -55,38 +55,10 @@ def tables(
 
 def _print_entry(name: str, entry: Any) -> None:
     result(f"{name}: {entry.help}")
-    if rows := list(_rows(entry.schema())):
+    if rows := list(rows_of(entry.schema())):
         result("")
-        print_table(["parameter", "values", "default", "meaning"], rows)
+        print_table(list(HEADINGS), rows)
     result(f"\nexample: {json.dumps(dict(entry.example))}")
-
-
-def _rows(schema: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
-    """A row per parameter, and below it one per key of the objects that it holds, such as `views[].incidence`.
-
-    before  the beginning of the names
-    """
-    for name, of_one in schema["properties"].items():
-        needed = name in schema.get("required", [])
-        default = "required" if needed else json.dumps(of_one.get("default"))
-        yield [before + name, _range(of_one), default, of_one.get("description", "")]
-        listed = of_one.get("type") == "array"
-        held = of_one.get("items", {}) if listed else of_one
-        if "properties" in held and held.get("additionalProperties") is False:
-            yield from _rows(held, f"{before}{name}{'[]' if listed else ''}.")
-
-
-def _range(schema: dict[str, Any]) -> str:
-    """A parameter's schema in a few words."""
-    if "enum" in schema:
-        return " | ".join(str(choice) for choice in schema["enum"])
-    kind = schema.get("type") or schema.get("$ref", "any").rpartition("/")[2]
-    words = " or ".join(kind) if isinstance(kind, list) else kind
-    if words == "array":
-        words = f"list of {_range(schema.get('items', {}))}"
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
-    return " ".join([words, *limits])
 
 
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from qexp.runs.actions.acting import states_of
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.evaluations import of_run
 from qexp.runs.record.lineage import lineage_text
-from qexp.runs.record.record import CodeState, Epochs, FoldCount, Imported, Record
+from qexp.runs.record.origins import CodeState, Imported
+from qexp.runs.record.record import Epochs, FoldCount, Record
 
 
 def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[str], None]) -> list[tuple[str, str]]:

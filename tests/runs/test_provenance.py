@@ -14,7 +14,7 @@ import pytest
 
 from qexp import open_run
 from qexp.runs.record import provenance
-from qexp.runs.record.record import CodeState
+from qexp.runs.record.origins import CodeState
 
 
 def git(folder: Path, *arguments: str) -> str:

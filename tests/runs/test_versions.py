@@ -18,7 +18,8 @@ from qexp import assemble
 from qexp.errors import QexpError
 from qexp.runs.execution.execute import execute
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import SCHEMA_VERSION, Ancestor, Record
+from qexp.runs.record.origins import Ancestor
+from qexp.runs.record.record import SCHEMA_VERSION, Record
 from qexp.runs.upkeep.verify import verify
 from qexp.workspace import Workspace
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from qexp.analysis.evaluation.asked import Asked, Independence, Judged
 from qexp.errors import DamagedError, NotFoundError, UntrustedCodeError
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import Ancestor
+from qexp.runs.record.origins import Ancestor
 from qexp.runs.record.trust import tables_of
 from qexp.spec.kinds import kind_of
 

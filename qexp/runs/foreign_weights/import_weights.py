@@ -23,7 +23,8 @@ from qexp.runs.planning.prepare import keep_code, made
 from qexp.runs.record import provenance, tagging
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
-from qexp.runs.record.record import Epochs, Feature, ForeignFile, ForeignWeights, Record
+from qexp.runs.record.origins import ForeignFile, ForeignWeights
+from qexp.runs.record.record import Epochs, Feature, Record
 from qexp.runs.record.state import State
 from qexp.spec.digest import digest
 from qexp.spec.experiences import type_of

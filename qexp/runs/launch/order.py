@@ -38,7 +38,9 @@ class Order:
     jobs: int | None = None
     """Maximum number of runs at a time; if left out, 1 on this machine and no limit on a cluster."""
     device: str = "auto"
+    """Where to compute: "auto", "cpu" or "cuda"."""
     launcher: str = LOCAL
+    """Where to run: "local", or the name of a scheduler such as "slurm"."""
     tags: Sequence[str] = ()
     """Tags of the runs."""
     note: str = ""
@@ -56,4 +58,5 @@ class Order:
 
     @property
     def storage(self) -> Path | None:
+        """`storage_path` as a path."""
         return None if self.storage_path is None else Path(self.storage_path)

@@ -17,9 +17,11 @@ class Pretraining:
     """An experience that is trained first, for other runs to start from."""
 
     experience: str
+    """Name or path of its spec."""
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Dotted key → values, as in `Order`."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted key → value, as in `Order`."""
     seed: int | str = 0
     """The seed of the run that all start from, or "same": each starts from a run with its own seed."""
 

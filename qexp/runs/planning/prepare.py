@@ -18,7 +18,8 @@ from qexp.runs.leakage import hashes
 from qexp.runs.record import lineage, nesting, provenance
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import now, require_name
-from qexp.runs.record.record import Ancestor, CodeState, Epochs, Record
+from qexp.runs.record.origins import Ancestor, CodeState
+from qexp.runs.record.record import Epochs, Record
 from qexp.runs.record.state import State
 from qexp.spec.experiences import type_of
 from qexp.workspace import Workspace

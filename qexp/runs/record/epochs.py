@@ -19,7 +19,9 @@ class Losses(Part):
     """The loss on one part of the data; the other keys are outputs with their metrics."""
 
     loss: float | None
+    """The total loss, which is minimised."""
     losses: Mapping[str, float | None] = field(default_factory=dict)
+    """Output → its loss."""
 
     def __post_init__(self) -> None:
         for output, metrics in self.others.items():
@@ -30,10 +32,15 @@ class Losses(Part):
 @dataclass(frozen=True, kw_only=True)
 class EpochLine(Part):
     epoch: int
+    """1 for the first epoch."""
     learning_rate: float | None = None
+    """Learning rate at the end of the epoch."""
     train: Losses
+    """Loss and metrics on the training samples."""
     validation: Losses
+    """Loss and metrics on the validation samples."""
     best: bool
+    """Whether its validation loss is the lowest so far."""
 
 
 def read(file: Path) -> list[Line]:

@@ -35,9 +35,11 @@ class EvaluationRecord(Part):
     LEFT_OUT = ("errors",)
 
     name: str
+    """Name of the evaluation, which is that of its folder."""
     dataset: str
     """Name of the dataset's spec, or path of the files."""
     part: str
+    """Part of the data that was evaluated."""
     seed: int = 0
     """Of the samples and their noise, and of intervals."""
     digest: str
@@ -45,7 +47,9 @@ class EvaluationRecord(Part):
     content: str
     """Of the data, the part and the seed alone: the same for all runs that are evaluated on the same samples."""
     created: str = ""
+    """When it was evaluated, in UTC."""
     samples: int = 0
+    """Number of samples."""
     left_out: int = 0
     """Samples without truth, which were left out."""
     networks: int = 1
@@ -55,14 +59,23 @@ class EvaluationRecord(Part):
     reasons: tuple[str, ...] = ()
     """Why they are not independent, or what is unknown; otherwise what was compared."""
     warnings: tuple[str, ...] = ()
+    """What was noticed on the way."""
     caution: str = ""
+    """What must be said with these results; empty if nothing."""
     units: Mapping[str, str] = field(default_factory=dict)
+    """Output → unit."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Metric → its `best` direction and `unit`."""
     results: Numbers = field(default_factory=dict)
+    """part → output → metric → value, in the output's unit."""
     intervals: Intervals = field(default_factory=dict)
+    """part → output → metric → 95 % bootstrap interval."""
     comparison: tuple[ComparisonRow, ...] = ()
+    """The network and its baselines on the same samples."""
     errors: FieldErrors | None = None
+    """Errors on whole frames, for fields."""
     groups: tuple[GroupErrors, ...] = ()
+    """Errors by core, folder or group."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The dataset as a document, with the hash of its content."""
 

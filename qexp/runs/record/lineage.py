@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from qexp.errors import DamagedError, NotFoundError
 from qexp.models.tensor_names import of_transform
 from qexp.runs.record.directory import RunDirectory
-from qexp.runs.record.record import Ancestor, Fingerprint
+from qexp.runs.record.origins import Ancestor, Fingerprint
 
 Summary = dict[str, Any]
 """A run as listed in the catalog."""

@@ -28,10 +28,13 @@ LOCK = "process.lock"
 @dataclass(frozen=True, kw_only=True)
 class Process(Part):
     host: str
+    """Name of the machine."""
     boot_id: str = ""
+    """The machine's boot, because process numbers start again with each."""
     pid_namespace: str = ""
     """PID namespace: containers on one machine number their processes separately."""
     pid: int
+    """Number of the process."""
     start: str = ""
     """When the process started; distinguishes it from a later process with the same id."""
     locks: bool | None = None

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qexp.runs.record.record import CodeState, Fingerprint, LargeFile
+from qexp.runs.record.origins import CodeState, Fingerprint, LargeFile
 from qexp.workspace import PACKAGE
 
 LARGEST_COPY = 100_000

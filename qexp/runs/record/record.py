@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from qexp.runs.record.origins import Ancestor, CodeState, Fingerprint, ForeignWeights, Imported
 from qexp.runs.record.parts import MisfitError, Part
 from qexp.runs.record.process import Process
 from qexp.runs.record.state import WRITTEN, State
@@ -26,8 +27,11 @@ Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
 @dataclass(frozen=True, kw_only=True)
 class Epochs(Part):
     done: int = 0
+    """Number of finished epochs."""
     of: int = 0
+    """Number of epochs in the spec."""
     best: int | None = None
+    """The epoch whose weights are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,11 @@ class FoldCount(Part):
     """Number of finished folds of a cross-validation, total number, and names of those that failed."""
 
     done: int = 0
+    """Number of finished folds."""
     of: int = 0
+    """Number of all folds."""
     failed: tuple[str, ...] = ()
+    """Names of the folds that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +53,13 @@ class JobRecord(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("workspace", "cluster")
 
     launcher: str
+    """Name of the scheduler, such as `slurm`."""
     id: str
+    """Number that the scheduler gave to the job."""
     workspace: str | None = None
     """The root of the workspace from which it was submitted."""
     cluster: str | None = None
+    """Name of the cluster, if the scheduler knows several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +69,15 @@ class AttemptRecord(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("wrap",)
 
     number: int
+    """1 for the first attempt."""
     process: Process
+    """The process, by which a later one checks whether it is alive."""
     started: str | None = None
+    """Time in UTC."""
     ended: str | None = None
+    """Time in UTC; null until then."""
     state: State
+    """How it ended, or `running`."""
     wrap: str | None = None
     """The command around the process, with its placeholders filled in."""
 
@@ -72,115 +87,25 @@ class AttemptRecord(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fingerprint(Part):
-    """Size and SHA-256 of a file."""
-
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ancestor(Part):
-    """A run whose weights this run, or one of its ancestors, started from."""
-
-    name: str
-    experience: str = ""
-    dataset: str = ""
-    seed: int | None = None
-    digest: str | None = None
-    created: str = ""
-    weights: Fingerprint | None = None
-    """Fingerprint of the weights that were taken over; None in older records."""
-    operations: tuple[str, ...] | None = None
-    """Operations whose weights were taken over; None for all."""
-    transforms: tuple[str, ...] = ()
-    """Variables whose fitted transforms were taken over."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imported(Part):
-    """The origin of an imported run."""
-
-    archive: str
-    time: str
-    was: Mapping[str, Any] = field(default_factory=dict)
-    """Name, state, job and launch in its record there."""
-    before: Mapping[str, Any] | None = None
-    """The origin before an earlier import."""
-    code_trusted: bool | None = None
-    """Whether the run's own code may be executed; None if it has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignFile(Part):
-    """A file of another program."""
-
-    name: str
-    path: str
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignWeights(Part):
-    """The origin of weights that another program trained; `weights.json` says what became of every tensor."""
-
-    file: ForeignFile
-    also: Mapping[str, ForeignFile] = field(default_factory=dict)
-    """Name → file with a further tensor."""
-    format: str
-    rules: str
-    time: str
-    taken: int
-    """Number of tensors of the files that are weights of the network or numbers of its transforms."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    """Why tensors were left out → how many."""
-    transforms: Mapping[str, str] = field(default_factory=dict)
-    """Variable → the origin of the fitted numbers of its transform."""
-    weights: Fingerprint
-    """Of the run's own file, `checkpoints/best.safetensors`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LargeFile(Part):
-    """An untracked file of the workspace that was too large to be copied."""
-
-    name: str
-    bytes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodeState(Part):
-    """The workspace's repository when the run was prepared."""
-
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("diff", "untracked", "untracked_left_out")
-
-    commit: str | None = None
-    dirty: bool | None = None
-    diff: str | None = None
-    untracked: tuple[str, ...] | None = None
-    untracked_left_out: tuple[LargeFile, ...] | None = None
-
-    def document(self) -> dict[str, Any]:
-        """For a workspace in a repository; `diff` is null if nothing differs from the commit."""
-        nothing = {} if self.commit is None else dict.fromkeys(("commit", "dirty", "diff"))
-        return nothing | super().document()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Feature(Part):
     """A column of the input, with its range in the training data."""
 
     column: str
+    """Name of the column."""
     least: float | None = None
+    """Smallest value."""
     greatest: float | None = None
+    """Largest value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorErrors(Part):
     mean_error: float | None = None
+    """Mean length of the error vector, in the unit of its components."""
     mean_speed: float | None = None
+    """Mean length of the true vector."""
     percent: float | None = None
+    """Mean error as a percentage of the mean speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,11 +113,17 @@ class FieldErrors(Part):
     """Errors on whole test frames, and the network's time per frame."""
 
     cells: int
+    """Number of cells that count."""
     vectors: Mapping[str, VectorErrors]
+    """Pair of outputs → errors of the vector."""
     seconds_per_frame: float
+    """Time that the network takes for one frame."""
     frame: tuple[int, int]
+    """Height and width of that frame."""
     threads: int
+    """Number of threads that it used."""
     device: str
+    """Where it was computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +133,11 @@ class GroupErrors(Part):
     of: str
     """What kind of group it is: `core`, `folder`, or the column by which rows are held out."""
     name: str
+    """Name of the group."""
     n: int
     """Number of values: spectra, rows, or cells of fields."""
     output: str
+    """Name of the output."""
     metrics: Mapping[str, float | None]
     """None where a metric is undefined, as R² is for a single value."""
 
@@ -214,21 +147,37 @@ class ComparisonRow(Part):
     """One estimator (the network or a baseline) on one output; see `baselines.comparison.compared`."""
 
     output: str
+    """Name of the output."""
     unit: str
+    """Its unit."""
     estimator: str
+    """`network`, or the name of the baseline."""
     note: str
+    """A remark on these numbers, such as "selected on the test data"."""
     n: int
+    """Number of rows."""
     groups: int | None
+    """Number of groups, if whole groups are drawn for the intervals."""
     rmse: float | None
+    """Root mean square error."""
     rmse_interval: Interval | None
+    """Its 95 % bootstrap interval."""
     mae: float | None
+    """Mean absolute error."""
     mae_interval: Interval | None
+    """Its 95 % bootstrap interval."""
     r2: float | None
+    """Coefficient of determination."""
     r2_interval: Interval | None
+    """Its 95 % bootstrap interval."""
     bias: float | None
+    """Mean error."""
     bias_interval: Interval | None
+    """Its 95 % bootstrap interval."""
     difference: float | None
+    """RMSE minus that of the network; null for the network."""
     difference_interval: Interval | None
+    """95 % interval of that difference; not significant if it includes 0."""
 
     def __post_init__(self) -> None:
         if self.rmse is None and any(one is not None for one in (self.mae, self.r2, self.bias, self.difference)):
@@ -240,9 +189,13 @@ class NetworkRecord(Part):
     """One network of a fold."""
 
     name: str
+    """`inner_00` and so on."""
     epoch: int | None = None
+    """The epoch whose weights are kept."""
     stopped: str | None = None
+    """Why training stopped early."""
     loss: float | None = None
+    """Its validation loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,11 +205,17 @@ class FoldRecord(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss")
 
     name: str
+    """Number of the fold."""
     training_rows: int
+    """Number of rows that the fold trains on."""
     held_out: Mapping[str, str]
+    """Identifiers or groups that are held out."""
     chosen: Mapping[str, Any] | None = None
+    """Key → value chosen on the inner folds."""
     networks: tuple[NetworkRecord, ...] | None = None
+    """The networks of the fold."""
     inner_loss: float | None = None
+    """Mean loss of the chosen values on the inner folds."""
 
     def document(self) -> dict[str, Any]:
         """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing was chosen."""
@@ -271,36 +230,65 @@ class Record(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
 
     schema: int = SCHEMA_VERSION
+    """Version of this format."""
     experience: str = ""
+    """Name of the experience."""
     dataset: str = ""
+    """Name of its dataset."""
     model: str = ""
+    """Name of its model."""
     digest: str = ""
+    """SHA-256 of spec, seed, data and extensions: runs with equal digests have equal results on one machine."""
     created: str = ""
+    """When the run was prepared, in UTC."""
     started: str | None = None
+    """When its first attempt started."""
     ended: str | None = None
+    """When it ended; null until then."""
     seconds: float = 0.0
+    """Time of training, over all attempts."""
     stopped: str | None = None
+    """Why training stopped early."""
     error: str | None = None
+    """Why it failed."""
     launch: str | None = None
+    """Id of the launch that it belongs to."""
     job: JobRecord | None = None
+    """The job of a scheduler."""
     note: str = ""
+    """A note of the launch; later ones are in `labels.json`."""
     overrides: tuple[str, ...] = ()
+    """Changes to the spec, as given to `--set`."""
     tags: tuple[str, ...] = ()
+    """Tags of the launch; later ones are in `labels.json`."""
     parents: tuple[str, ...] = ()
+    """Names of the runs that it started from."""
     attempts: tuple[AttemptRecord, ...] = ()
+    """The processes that worked on it."""
     units: Mapping[str, str] = field(default_factory=dict)
+    """Output → unit."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Metric → its `best` direction and `unit`; see `qexp.metrics.meaning`."""
     results: Numbers = field(default_factory=dict)
+    """part → output → metric → value, in the output's unit."""
     intervals: Intervals = field(default_factory=dict)
+    """part → output → metric → 95 % bootstrap interval."""
     comparison: tuple[ComparisonRow, ...] = ()
+    """The network and its baselines on the same samples."""
     errors: FieldErrors | None = None
+    """Errors on whole test frames, for fields."""
     groups: tuple[GroupErrors, ...] = ()
+    """Errors by core, folder or group."""
     folds: FoldCount | None = None
+    """Progress of a cross-validation."""
     caution: str = ""
+    """What must be said with these results; empty if nothing."""
     features: tuple[Feature, ...] = ()
+    """Input columns of rows, with their training ranges."""
     lineage: tuple[Ancestor, ...] = ()
+    """The runs that it was pretrained from, the nearest first."""
     seen: Fingerprint | None = None
+    """Fingerprint of `seen.json`, the hashes of all spectra that it and its ancestors were trained on."""
     imported: Imported | None = None
     """The archive of a run that was trained in another workspace."""
     kind: str = "trained"
@@ -309,12 +297,18 @@ class Record(Part):
     """The origin of such weights."""
     rerun_of: str | None = None
     """The run whose spec this one has, if it was started by `qexp rerun`."""
-    code: CodeState = CodeState()
+    code: CodeState = field(default_factory=CodeState)
+    """State of the workspace's git repository."""
     epochs: Epochs = Epochs()
+    """Progress of training."""
     name: str
+    """Name of the run, which is the name of its directory."""
     seed: int
+    """Seed of all its random streams."""
     state: State
+    """How far it is, or how it ended; while it is running only its process knows."""
     fold: FoldRecord | None = None
+    """For a fold: what it holds out and what was chosen."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:

@@ -25,11 +25,17 @@ class LaunchRecord(Part):
     """The keys of `launch.json` and their types."""
 
     id: str
+    """Id of the launch, which is the name of its folder."""
     created: str = ""
+    """When it was started, in UTC."""
     argv: tuple[str, ...] = ()
+    """The command."""
     launcher: str
+    """`local`, or the name of the scheduler."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the launcher."""
     runs: tuple[str, ...]
+    """Names of its runs."""
 
 
 @dataclass(frozen=True)

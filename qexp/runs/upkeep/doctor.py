@@ -20,8 +20,9 @@ from qexp.runs.record import nesting
 from qexp.runs.record.completeness import as_prepared
 from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.names import NAME
+from qexp.runs.record.origins import ForeignWeights
 from qexp.runs.record.provenance import fingerprint
-from qexp.runs.record.record import ForeignWeights, Record
+from qexp.runs.record.record import Record
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
 from qexp.runs.upkeep import leftovers, purging, trash

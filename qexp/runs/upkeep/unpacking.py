@@ -25,7 +25,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.lease import LEASE
 from qexp.runs.record.names import now, require_name
 from qexp.runs.record.nesting import place_of
-from qexp.runs.record.record import Imported
+from qexp.runs.record.origins import Imported
 from qexp.runs.record.state import State
 from qexp.runs.upkeep.archive import COMPRESSIONS, MANIFEST, MOST, require_harmless
 from qexp.runs.upkeep.tar_stream import LATEST, ArchiveMember, UnsafeError, members, shown

@@ -1,0 +1,70 @@
+"""The order of the pages. It stands here, so that pages are plain Markdown and read well wherever they are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from _generate import design, reference
+
+CONTENTS: dict[str, list[str]] = {
+    "index": [
+        "tutorials/index",
+        "how-to/index",
+        "explanation/index",
+        "reference/index",
+        "coming-from/index",
+        "benchmarks",
+        "gallery",
+        "glossary",
+        "troubleshooting",
+    ],
+    "tutorials/index": ["volcano", "lunar", "ice", "spectra"],
+    "how-to/index": [
+        "own-data",
+        "look-at-data",
+        "sources-and-views",
+        "own-physics",
+        "sweeps",
+        "slurm",
+        "pretraining",
+        "programs",
+        "matrices",
+        "evaluate",
+        "predict",
+        "observed-deformation",
+        "export",
+        "weights-from-elsewhere",
+        "resume-and-repair",
+        "sharing",
+        "browser",
+        "find-runs",
+        "actions",
+        "python",
+    ],
+    "explanation/index": [
+        "specs-and-runs",
+        "run-directory",
+        "held-out-intervals",
+        "honest-validation",
+        "data-leakage",
+        "same-bits",
+        "vdi-differences",
+        "../design/index",
+    ],
+    "coming-from/index": ["vdi", "dl-im", "dle", "max", "qanat"],
+}
+"""Page → the pages below it, relative to its folder."""
+
+
+def below(page: str) -> list[str]:
+    if page == "reference/index":
+        return [name.removeprefix("reference/") for name in reference.PAGES if name.startswith("reference/")]
+    if page == "design/index":
+        return [note.stem for note in design.notes()]
+    return CONTENTS.get(page, [])
+
+
+def add(app: Any, page: str, source: list[str]) -> None:
+    """Give a page its table of contents, which shows in the sidebar."""
+    if pages := below(page):
+        source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(pages) + "\n```\n"

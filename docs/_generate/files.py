@@ -1,0 +1,107 @@
+"""Reference of the files of a run, field by field, from the types that read and write them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
+
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
+
+from _generate.markdown import code, prose, table
+from qexp.runs.record.environment import Environment
+from qexp.runs.record.epochs import EpochLine
+from qexp.runs.record.evaluations import EvaluationRecord
+from qexp.runs.record.parts import Part
+from qexp.runs.record.record import Record
+from qexp.runs.record.state import State
+from qexp.runs.state.launches import LaunchRecord
+
+log = logging.getLogger(__name__)
+
+DOCUMENTS: dict[str, tuple[type[Part], str]] = {
+    "run.json": (Record, "The record of a run: its settings, its history and its results."),
+    "metrics.jsonl": (
+        EpochLine,
+        "One such object per epoch, in a line. Outputs with their metrics stand beside `loss`.",
+    ),
+    "environment.json": (Environment, "Versions and machine, written when an attempt starts."),
+    "evaluations/NAME/record.json": (EvaluationRecord, "An evaluation of the run on other data."),
+    "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
+}
+"""File → the type of its document, and what it is for."""
+
+HEAD = """# Records, field by field
+
+[The run directory](../explanation/run-directory.md) lists the files of a run; this page says what the JSON files hold.
+Times are in UTC, numbers in the units of their outputs. NaN and infinity are `null`. Fields of newer versions are kept
+when an older version changes a record."""
+
+
+def page() -> str:
+    described: set[type[Part]] = set()
+    parts = [HEAD]
+    for file, (kind, text) in DOCUMENTS.items():
+        parts += [f"## {file}", text, _fields(kind)]
+        described.add(kind)
+        for held in _held(kind):
+            if held not in described:
+                described.add(held)
+                parts += [f"### {held.__name__}", prose(" ".join((held.__doc__ or "").split())), _fields(held)]
+    return "\n\n".join([*parts, "## States", "`state` is one of these.", _states()]) + "\n"
+
+
+def _fields(kind: type[Part]) -> str:
+    hints = get_type_hints(kind)
+    rows = []
+    for one in dataclasses.fields(kind):
+        if one.name == "others":
+            continue
+        meaning = _meaning(kind, one.name)
+        if not meaning:
+            log.warning("%s.%s has no docstring", kind.__name__, one.name)
+        rows.append([code(one.name), _type(hints[one.name]), prose(meaning)])
+    return table(["field", "type", "meaning"], rows)
+
+
+def _meaning(kind: type, field: str) -> str:
+    lines = ModuleAnalyzer.for_module(kind.__module__).find_attr_docs().get((kind.__name__, field), [])
+    return " ".join(" ".join(lines).split())
+
+
+def _held(kind: type[Part]) -> Iterator[type[Part]]:
+    """The types of objects inside a document, each below the one that holds it."""
+    for hint in get_type_hints(kind).values():
+        for one in _parts_in(hint):
+            yield one
+            yield from _held(one)
+
+
+def _parts_in(hint: Any) -> Iterator[type[Part]]:
+    if isinstance(hint, type) and issubclass(hint, Part):
+        yield hint
+    for one in get_args(hint):
+        yield from _parts_in(one)
+
+
+def _type(hint: Any) -> str:
+    """A type in the words of JSON."""
+    if isinstance(hint, type) and issubclass(hint, Part):
+        return f"[{hint.__name__}](#{hint.__name__.lower()})"
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    if hint in words:
+        return words[hint]
+    arguments = get_args(hint)
+    origin = getattr(hint, "__origin__", None)
+    if arguments and origin is None:
+        return " or ".join(_type(one) for one in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    return "object" if arguments else ("state" if hint is State else "any")
+
+
+def _states() -> str:
+    docs = ModuleAnalyzer.for_module(State.__module__).find_attr_docs()
+    rows = [[code(one.value), prose(" ".join(docs.get(("State", one.name), [])))] for one in State]
+    return table(["state", "meaning"], rows)

@@ -1,0 +1,178 @@
+"""A reader who tries every command and every script of a page, in its order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.conftest import call
+from tests.foreign_networks import OneDCNN, published_vdi_weights, write_h5
+
+ROOT = Path(__file__).parents[2]
+
+WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
+    for page in WRITTEN
+    if page.parent.name not in ("design", "reference")
+}
+"""Path → text of the pages for readers; design notes tell of the past, and the reference is made from the code."""
+
+SMALLER: dict[str, dict[str, object]] = {
+    "mogi_quick": {"epochs": 2, "sizes": [64, 32, 32]},
+    "lunar_tio2": {"epochs": 2, "members": 2, "select": {"epochs": [1, 2]}, "baselines": ["mean"]},
+    "lunar_tio2_by_mission": {"epochs": 2, "members": 2, "select": {"epochs": [1, 2]}, "baselines": ["mean"]},
+    "ice_cnn": {"epochs": 1, "patches": [64, 16]},
+    "msm_small": {"epochs": 1},
+    "toc_finetune": {"epochs": 1, "baselines": ["mean"]},
+    "toc_scratch": {"epochs": 1, "baselines": ["mean"]},
+    "campi_flegrei": {"epochs": 1, "sizes": [128, 32, 32]},
+}
+"""What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
+
+SHORT = {"half_width", "soil"}
+"""Experiences that are quick as they are."""
+
+FEWER = {
+    "--glaciers 12": "--glaciers 4 --size 40 --frames 3",
+    "--seeds 0:2 --grid": "--seeds 0:1 --grid",
+    "--seeds 0:3 --grid": "--seeds 0:1 --grid",
+    "seeds=range(2)": "seeds=range(1)",
+    "--cores 30": "--cores 8 --spectra 20 --labelled 20",
+    "labelled=10,50,100,400,500,all": "labelled=10",
+    "--seeds 0:5 --set baselines": "--seeds 0:1 --set baselines",
+    "=0.015625,0.125,0.5": "=0.5",
+    "--seeds 0:5 --set labelled": "--seeds 1:2 --set labelled",
+    "depth=0:4:64": "depth=0:4:8",
+    "delta_volume=0:4:64": "delta_volume=0:4:8",
+}
+"""What no spec says is changed in the commands and scripts themselves."""
+
+NEWCOMER = "README.md"
+"""The page whose first commands have a shell each, as a newcomer's have; others need one for `>` and `|` alone."""
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def tried(page: str) -> list[tuple[str, str]]:
+    """The commands and scripts of a page in their order: (console, sh or python, text)."""
+    made: list[tuple[str, str]] = []
+    for kind, block in BLOCK.findall(PAGES[page]):
+        if kind == "python":
+            made.append((kind, block))
+        elif kind in ("console", "sh"):
+            made += [(kind, line) for line in (prompted if kind == "console" else statements)(block)]
+    return made
+
+
+def commands() -> list[str]:
+    """All commands of all pages."""
+    return [text for page in PAGES for kind, text in tried(page) if kind != "python"]
+
+
+def prompted(block: str) -> Iterator[str]:
+    """Lines after a prompt."""
+    return (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
+
+
+def statements(block: str) -> Iterator[str]:
+    """Lines, with those that continue them and the files that are written in place."""
+    lines = iter(block.replace("\\\n", "").splitlines())
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        written = [line]
+        if end := re.search(r"<<\s*'?(\w+)'?", line):
+            while written[-1] != end[1]:
+                written.append(next(lines))
+        yield "\n".join(written)
+
+
+def make_smaller(workspace: Path) -> None:
+    for name, changes in SMALLER.items():
+        path = workspace / "specs" / "experiences" / f"{name}.json"
+        if path.exists():  # not in a workspace that `qexp init --bare` made
+            path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def smaller(command: str) -> str:
+    for as_written, shorter in FEWER.items():
+        command = command.replace(as_written, shorter)
+    return command
+
+
+def put_weights(folder: Path) -> None:
+    """Write files of weights as VDI and DL-IM do."""
+    write_h5(folder / "best.h5", published_vdi_weights(np.random.default_rng(0)))
+    torch.save({"state_dict": OneDCNN().state_dict(), "epoch": 1}, folder / "model_best.pth")
+
+
+BEFORE = {"docs/how-to/weights-from-elsewhere.md": put_weights}
+"""Page → what its reader has already."""
+
+CONTINUED = {"docs/tutorials/spectra.md": "docs/how-to/pretraining.md"}
+"""Page → the page that continues it in its workspace."""
+
+
+class Reader:
+    """Runs lines one after another, each where the one before it left off; a page's `cd` counts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        self.environment.pop("QEXP_WORKSPACE", None)
+
+    def read(self, page: str) -> None:
+        """Try a page: in a new workspace, unless it makes one itself."""
+        todo = tried(page)
+        if page in CONTINUED:
+            todo += tried(CONTINUED[page])
+        if not todo[0][1].startswith("qexp init"):
+            assert call("init", str(self.folder)).code == 0
+            make_smaller(self.folder)
+        BEFORE.get(page, lambda folder: None)(self.folder)
+        shells = 6 if page == NEWCOMER else 0
+        for number, (kind, text) in enumerate(todo):
+            if kind == "python":
+                self.script(text)
+            else:
+                self.command(smaller(text), in_shell=number < shells)
+
+    def script(self, block: str) -> None:
+        """Run a script; a file of the workspace, which its first line names, is kept."""
+        named = re.match(r"# (specs/extensions\.py)\n", block)
+        if named:
+            (self.folder / named[1]).write_text(block)
+        else:
+            (self.folder / "script.py").write_text(smaller(block))
+            self.in_shell(f"{sys.executable} script.py")
+
+    def command(self, line: str, in_shell: bool = False) -> None:
+        words = [] if "<<" in line else shlex.split(line)
+        program = words.pop(0) if words else ""
+        if program == "cd":
+            self.folder /= words[0]
+            make_smaller(self.folder)
+        elif in_shell or program != "qexp" or not {">", "|"}.isdisjoint(words):
+            self.in_shell(line)
+        else:
+            with contextlib.chdir(self.folder):
+                code, stdout, stderr = call(*words)
+            assert code == 0, f"{line}\n{stdout}\n{stderr}"
+
+    def in_shell(self, line: str) -> None:
+        done = subprocess.run(
+            line, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

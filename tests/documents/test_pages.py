@@ -1,0 +1,87 @@
+"""Every command and script of the README and of docs/ works, in the order of its page."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.documents.reader import (
+    BLOCK,
+    CONTINUED,
+    FEWER,
+    NEWCOMER,
+    PAGES,
+    ROOT,
+    SHORT,
+    SMALLER,
+    Reader,
+    commands,
+    tried,
+)
+
+BEGUN = [page for page in PAGES if tried(page) and page not in CONTINUED.values()]
+
+ONLY_SHOWN = {
+    "docs/coming-from/max.md": "needs data that MAX published",
+    "docs/how-to/browser.md": "serves until it is interrupted",
+    "docs/how-to/slurm.md": "needs a cluster",
+}
+"""Page → why a command on it is not tried."""
+
+CODES = [page for page in PAGES if page.startswith("docs/coming-from/") and not page.endswith("index.md")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", BEGUN)
+def test_every_command_and_script_works_in_the_order_of_the_page(page, tmp_path, request):
+    if page == NEWCOMER:
+        request.getfixturevalue("drawn")
+    Reader(tmp_path).read(page)
+
+
+def test_no_command_is_left_out():
+    assert len(commands()) > 150
+    assert {"README.md", "docs/tutorials/volcano.md", "docs/coming-from/vdi.md"} <= {one for one in PAGES if tried(one)}
+    shown = [(page, block) for page in PAGES for kind, block in BLOCK.findall(PAGES[page]) if kind in ("", "text")]
+    assert {page for page, block in shown if re.search(r"^(\$ )?qexp ", block, re.MULTILINE)} == ONLY_SHOWN.keys()
+
+
+def test_the_readme_is_short_and_begins_with_a_new_workspace():
+    assert len(PAGES[NEWCOMER].splitlines()) <= 200
+    assert [text.split()[:2] for _, text in tried(NEWCOMER)[:2]] == [["qexp", "init"], ["cd", "my-volcano"]]
+
+
+def test_all_that_the_commands_train_is_made_smaller_here():
+    lines = [text for page in PAGES if page not in CODES for kind, text in tried(page) if kind != "python"]
+    trained = [shlex.split(line)[2:] for line in lines if line.startswith(("qexp run", "qexp study"))]
+    named = {Path(word).stem for words in trained for word in itertools.takewhile(lambda word: word[0] != "-", words)}
+    assert named - SHORT <= SMALLER.keys()
+    written = "\n".join(PAGES.values())
+    assert all(as_written in written for as_written in FEWER)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_benchmark_that_a_page_names_is_there(page):
+    text, folder = PAGES[page], (ROOT / page).parent
+    made = {(ROOT / "docs" / one).resolve() for one in ("reference", "design/index.md")}
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
+        path = (folder / link).resolve()
+        assert path.exists() or not made.isdisjoint([path, path.parent]), link
+    for path in re.findall(r"`(specs/\w+/\w+\.json)`", text):
+        assert (ROOT / path).exists() or path in "\n".join(block for _, block in tried(page)), path
+    for module in re.findall(r"python -m (benchmarks[.\w]*)", text):
+        file = ROOT / Path(*module.split("."))
+        assert file.with_suffix(".py").exists() or (file / "__main__.py").exists(), module
+    for target in re.findall(r"`make (\w+)`", text):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", CODES)
+def test_a_page_on_another_code_has_commands_and_a_table_and_the_readme_names_it(page):
+    assert tried(page)
+    assert re.search(r"^\| --- \|", PAGES[page], re.MULTILINE)
+    assert page in PAGES[NEWCOMER]
