@@ -15,8 +15,8 @@ from qexp.fragments.svg import Drawn
 from qexp.fragments.view import Shown, View
 from qexp.pages.comparison_parts import cautions, results_drawn
 
-MOST_TABLES = 3
-"""Tables of a comparison that are shown at once."""
+MOST_TABLES, MOST_ROWS = 3, 16
+"""Tables of a comparison that are shown at once, and their rows."""
 
 
 class ShownComparison(Shown, Comparison):
@@ -45,11 +45,12 @@ class ShownSeedComparison(Shown, SeedComparison):
         shown = tables(self)
         pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.is_file()]
         more: dict[str, Sequence[Table | Drawn | str]] = {}
-        if len(shown) > MOST_TABLES:
-            more["differences of every two groups"] = shown[MOST_TABLES:]
+        short = [one for one in shown if len(one.rows) <= MOST_ROWS][:MOST_TABLES]
+        if further := [one for one in shown if one not in short]:
+            more["more tables"] = further
         if pictures:
             more["pictures"] = pictures
-        parts: list[Table | Drawn | str] = [*results_drawn(self), *shown[:MOST_TABLES], *remarks(self)]
+        parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *remarks(self)]
         title = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
 
