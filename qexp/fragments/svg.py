@@ -56,7 +56,7 @@ def drawing(width: float, height: float, label: str, *children: Markup) -> Marku
 
 def fitted(text: str, width: float) -> str:
     """A text cut to a width in pixels."""
-    most = max(int(width / LETTER), 2)
+    most = max(math.floor(width / LETTER + 1e-6), 2)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -29,6 +29,12 @@ def readout(page, place: str, *keys: str) -> str:
     return page.locator("figure", has=page.locator(place)).locator(".readout").first.inner_text()
 
 
+@pytest.mark.parametrize("length", range(1, 40))
+def test_names_beside_a_drawing_have_the_room_that_they_need(length):
+    name = "n" * length
+    assert f">{name}</text>" in str(intervals([Measured(name, 1.0)], "depth (km)"))
+
+
 def test_texts_in_drawings_are_escaped_and_tell_all_to_those_who_do_not_see_them():
     drawn = str(intervals([Measured(HOSTILE, 1.0, (0.5, 2.0), words=HOSTILE)], HOSTILE))
     drawn += str(graph([Box("a", HOSTILE, HOSTILE, [HOSTILE]), Box("b", "run", "b")], [Arrow("a", "b", HOSTILE)], "x"))
