@@ -363,7 +363,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(trylast=True)  # the tests of a cluster are marked by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest starts first, while other workers run the rest: the tests of a cluster, which one worker runs
-    one after another, then the commands of the README.
+    one after another, then the commands of the pages.
     """
 
     def turn(item: pytest.Item) -> int:

@@ -20,9 +20,10 @@ def page() -> str:
         text = note.read_text(encoding="utf-8")
         title = text.splitlines()[0].removeprefix("# ")
         context = re.search(r"\*\*Context\.\*\*\s+(.*?[.!])(?=\s|$)", text, re.DOTALL)
-        rows.append([f"[{title}]({note.name})", " ".join(context[1].split()) if context else ""])
+        first = " ".join(context[1].split()) if context else ""
+        rows.append([str(int(note.name[:4])), f"[{title}]({note.name})", first])
     return (
         "# Design notes\n\nHalf a page for each choice that is hard to undo: context, options, choice, price.\n\n"
-        + table(["note", "context"], rows)
+        + table(["", "note", "context"], rows)
         + "\n"
     )

@@ -66,7 +66,7 @@ class TrainingObjects(ExperienceObjects):
         try:
             return workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
         except UnicodeDecodeError:
-            raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as that") from None
+            raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
 
     def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
         return kind_of(spec["dataset"]).exposed(spec, dataset, tables, seed)

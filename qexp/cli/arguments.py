@@ -49,7 +49,7 @@ PointsOption = Annotated[
     typer.Option(
         "--points",
         metavar="FILE",
-        help='Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, [[points]].',
+        help='Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables named points.',
     ),
 ]
 TagsOption = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag the runs; repeat for more.")]

@@ -74,7 +74,7 @@ StartsOption = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Starts of the search: 32 spread evenly over all parameters; with --run 8, near the network's estimate.",
+        help="Starts of the search: 32, distributed over all parameters; with --run 8, near the network's estimate.",
         show_default=False,
     ),
 ]

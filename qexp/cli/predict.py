@@ -81,8 +81,8 @@ def predict(
 
     Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
     those unlike the training data are counted. Columns of rows are found by name, or as --columns says, or by number
-    in a file without names; fields by name, and slopes are computed from the surface. Rows get the standard deviation
-    over the networks of an ensemble, spectra a figure along each core. Files that the same run has estimated already
+    in a file without names; fields by name, and slopes are computed from the surface. Rows get their ensemble
+    standard deviation, spectra a figure along each core. Files that the same run has estimated already
     are skipped, so that an interrupted command can be repeated. A cluster gets a job for each file of a folder.
     """
     given = texts.columns(columns) if columns else None

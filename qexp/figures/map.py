@@ -56,7 +56,7 @@ def draw_map(raster: Raster, axes: tuple[str, str], outputs: Mapping[str, str], 
     outside = np.where(np.isfinite(means[-1]), means[-1] > 0.5, False)
     for row, (index, (name, unit)) in zip(grid, enumerate(outputs.items()), strict=True):
         words = name.replace("_", " ")
-        titles = [words, f"{words}: standard deviation over networks"]
+        titles = [words, f"{words}: ensemble standard deviation"]
         for axis, what, plane, colours in zip(row, titles, means[2 * index :], ("viridis", "magma_r"), strict=False):
             finite = plane[np.isfinite(plane)]
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)

@@ -182,7 +182,7 @@ CRITERIA: Mapping[str, Entry] = {
     "resolution": Entry(
         Resolution,
         "resolution:THRESHOLD,DEPTH,EAST,NORTH",
-        "cells that are small near a source at this depth [m] and place, whatever the displacements",
+        "cells that are small near a source at this depth [m] and place, independently of the displacements",
     ),
     "uniform": Entry(lambda side: Uniform(_whole(side)), "uniform:N", "cells of N × N pixels"),
 }

@@ -182,6 +182,6 @@ def require_degrees(incidence: Array, source: str) -> None:
         )
     if len(known) and 0 < known.max() < LEAST_DEGREES:
         raise QexpError(
-            f"{source}: an incidence of up to {known.max():g} degrees is that of no satellite; if it is in radians, "
-            f"write {np.degrees(known.max()):.4g}"
+            f"{source}: an incidence of up to {known.max():g} degrees is not possible for a satellite; if it is in "
+            f"radians, write {np.degrees(known.max()):.4g}"
         )

@@ -54,7 +54,7 @@ def require_free(out: Path, heading: str, overwrite: bool) -> None:
     if not ours:
         raise QexpError(f"--out {out} holds something else already; give a folder that is not there yet")
     if not overwrite:
-        raise QexpError(f"--out {out} is there already; --overwrite makes it anew, another --out keeps it")
+        raise QexpError(f"--out {out} is there already; --overwrite replaces it, another --out keeps it")
 
 
 def _take_place(filled: Path, out: Path) -> None:

@@ -50,7 +50,7 @@ COORDINATES: dict[str, Variable] = {
 """Coordinates, in the order of the dimensions."""
 
 
-HEADING = "# Made-up glaciers"
+HEADING = "# Simulated glaciers"
 
 PHYSICS = (
     "Isothermal shallow ice on a random bed: Glen's flow law with exponent 3, Weertman sliding with the cube of the "
@@ -171,7 +171,7 @@ def _attributes(glacier: Glacier, number: int, options: Options) -> dict[str, st
     climate = glacier.climate
     return {
         "Conventions": "CF-1.11",
-        "title": f"{glacier.name}, a made-up glacier",
+        "title": f"{glacier.name}, a simulated glacier",
         "source": PHYSICS + ("" if options.coupling is None else " " + COUPLED.format(options.coupling)),
         "history": f"qexp data ice {options}",
         "number": number,

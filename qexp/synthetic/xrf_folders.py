@@ -14,7 +14,7 @@ from qexp.synthetic.folders import README, whole_folder
 from qexp.synthetic.xrf import ANODE, CHANNELS, GAIN, Options, Scan, check, labelled, scan
 from qexp.synthetic.xrf_layouts import ALL, CACO3, COLUMNS, LAYOUTS, TOC, Layout, file_name
 
-HEADING = "# Made-up XRF spectra of sediment cores"
+HEADING = "# Simulated XRF spectra of sediment cores"
 
 TARGETS: dict[str, Callable[[Scan], Iterable[float]]] = {CACO3: lambda of: of.caco3, TOC: lambda of: of.toc}
 """Data set of labelled spectra → their targets [wt%]."""

@@ -1,4 +1,4 @@
-"""How folders of made-up XRF spectra are named, and what their lists say."""
+"""How folders of simulated XRF spectra are named, and what their lists say."""
 
 from __future__ import annotations
 

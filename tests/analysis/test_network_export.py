@@ -554,7 +554,7 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     text = (exported(several, "alike_0") / "network.json").read_text()
     about = json.loads(text)
     assert about["inputs"][0]["columns"] == list(stones.COLUMNS)
-    assert [one["statistic"] for one in about["outputs"]] == ["mean over networks", "standard deviation over networks"]
+    assert [one["statistic"] for one in about["outputs"]] == ["ensemble mean", "ensemble standard deviation"]
     assert str(several) not in text
 
 

@@ -75,7 +75,7 @@ def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_
     assert ice(tmp_path / "ice").code == 0
     code, _, stderr = ice(tmp_path / "ice", "--seed", "1")
     assert code == 2
-    assert "--overwrite makes it anew" in stderr
+    assert "--overwrite replaces it" in stderr
     before = (tmp_path / "ice/test/valley_000/ex.nc").read_bytes()
     assert ice(tmp_path / "ice", "--seed", "1", "--overwrite").code == 0
     assert (tmp_path / "ice/test/valley_000/ex.nc").read_bytes() != before

@@ -61,7 +61,7 @@ def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
     assert xrf(tmp_path / "xrf").code == 0
     code, _, stderr = xrf(tmp_path / "xrf", "--seed", "1")
     assert code == 2
-    assert "--overwrite makes it anew" in stderr
+    assert "--overwrite replaces it" in stderr
     before = (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text()
     assert xrf(tmp_path / "xrf", "--seed", "1", "--overwrite").code == 0
     assert (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text() != before

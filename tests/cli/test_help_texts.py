@@ -13,7 +13,7 @@ from qexp.cli import app
 
 UNCLEAR = re.compile(
     r"\b(what there is|there (is|are) not|tells?|told|so many|but of|of which|cannot be told|whatever|mends?|mended"
-    r"|first weights|judged?|somebody|nobody|made up|for good|goes? on)\b",
+    r"|first weights|judged?|somebody|nobody|made[- ]up|for good|goes? on|anew|told apart|spread)\b",
     re.IGNORECASE,
 )
 

@@ -282,7 +282,7 @@ OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
     [
         ({"phase": True}, "wavelength"),
         ({"phase": True, "sensor": "sentinel1"}, "did you mean 'sentinel-1'"),
-        ({"wavelength": 5.55}, "none of a radar"),
+        ({"wavelength": 5.55}, "not that of a radar"),
         ({"wavelength": 0.0555, "sensor": "ers"}, "leave one out"),
         ({"wavelength": 0.0555, "unit": "mm"}, "phase is in radians"),
         ({"incidence": None}, "--incidence is missing"),

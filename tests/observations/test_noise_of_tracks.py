@@ -190,7 +190,7 @@ WRONG = {
     "points that are too alike": (["--noise", "gaussian:1e-3,90000,1e-19"], "is not positive definite"),
     "three noises for two tracks": (["--noise", "none"] * 3, "--noise is given 3 times"),
     "two areas": (
-        ["--noise", "estimate", "--noise-area", "0,1,0,1", "--noise-mask", "0,0,1"], "both say where no signal is",
+        ["--noise", "estimate", "--noise-area", "0,1,0,1", "--noise-mask", "0,0,1"], "name the area without a signal",
     ),
     "an area for nothing": (["--noise-area", "0,1,0,1"], "--noise-area has no effect without --noise estimate"),
     "errors kept for nothing": (["--keep-errors"], "--keep-errors has no effect without a noise"),

@@ -22,7 +22,7 @@ TRAINED, TESTED = ("PS75-054-1", "PS97-078-1", "SO178-12-3"), ("PS75-056-1", "LV
 """Cores; of each of the first, one spectrum is for validation."""
 
 TARGETS = {"CaCO3%": 25.0, "TOC%": 1.0}
-"""Name → the factor by which the made-up target is multiplied."""
+"""Name → the factor by which the simulated target is multiplied."""
 
 SMALL = {
     "epochs": 2,

@@ -167,7 +167,7 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         ("experience", [("sizes", [9, 9, 9])], "$.sizes: 'sizes' is for generated datasets"),
         ("experience", [("batch_size", 25)], "$.batch_size: a batch of 25 is larger than the 24 training patches"),
         ("experience", [("metrics", {"ubar": "median_relative_error"})], "needs all values at once"),
-        ("experience", [("metrics", {"ubar": ["mae", "r2_training_mean"]})], "drawn anew in every epoch; use 'r2'"),
+        ("experience", [("metrics", {"ubar": ["mae", "r2_training_mean"]})], "drawn again in every epoch; use 'r2'"),
         ("experience", [("transforms", {"ubar": "log"})], "$.transforms.ubar: "),
         ("experience", [("inputs", ["thk", "slopsurfx", "slopsurfz"])], "the dataset has no 'slopsurfz'"),
         ("model", SIZES_OF_32, "the dataset has [16, 16, 1], but the model's input is"),

@@ -1,4 +1,4 @@
-"""Folders of made-up glaciers: what is in a file holds together, and a seed says all that is in it."""
+"""Folders of simulated glaciers: what is in a file holds together, and a seed says all that is in it."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path):
     (tmp_path / "theirs" / "README.md").write_text("# My thesis\n")
     with (
         pytest.raises(QexpError, match="something else"),
-        whole_folder(tmp_path / "theirs", "# Made-up glaciers", overwrite=True),
+        whole_folder(tmp_path / "theirs", "# Simulated glaciers", overwrite=True),
     ):
         raise AssertionError
     assert (tmp_path / "theirs" / "README.md").read_text() == "# My thesis\n"

@@ -1,4 +1,4 @@
-"""Made-up cores and their spectra: what is in the folders holds together, and a seed says all that is in it."""
+"""Simulated cores and their spectra: what is in the folders holds together, and a seed says all that is in it."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
 
 def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
     (tmp_path / "ice").mkdir()
-    (tmp_path / "ice/README.md").write_text("# Made-up glaciers\n")
+    (tmp_path / "ice/README.md").write_text("# Simulated glaciers\n")
     with pytest.raises(QexpError, match="something else"):
         xrf_folders.write(tmp_path / "ice", SMALL, cores=2, overwrite=True)
 

@@ -48,7 +48,7 @@ def graph_outputs(models: Sequence[Inversion]) -> list[GraphTensor]:
     outputs = models[0].network.outputs
     if len(models) == 1:
         return [GraphTensor(output, output, limited=True) for output in outputs]
-    kinds = {"": "mean over networks", SPREAD: "standard deviation over networks"}
+    kinds = {"": "ensemble mean", SPREAD: "ensemble standard deviation"}
     return [
         GraphTensor(output + end, output, statistic, limited=not end)
         for output in outputs

@@ -71,7 +71,7 @@ class Refinement:
     ) -> None:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
-            raise QexpError("--refine: the dataset's generator says nothing of its sources; leave it out")
+            raise QexpError("--refine: the dataset's generator does not describe its sources; leave it out")
         self._source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
         self._columns = [name for one in generator.sources for name in one.columns]
         if others := [name for name in outputs if name not in self._columns]:

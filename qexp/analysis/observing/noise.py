@@ -81,7 +81,7 @@ def _require_use(asked: NoiseAsked, radar: Sequence[Track]) -> None:
             f"satellite tracks: {', '.join(track.name for track in radar)}"
         )
     if asked.area is not None and asked.mask is not None:
-        raise QexpError("--noise-area and --noise-mask both say where no signal is; keep one")
+        raise QexpError("--noise-area and --noise-mask both name the area without a signal; keep one")
     options = {"--noise-area": asked.area, "--noise-mask": asked.mask, "--noise-ramp": asked.planes or None}
     useless = [name for name, value in options.items() if value is not None]
     if useless and ESTIMATE not in asked.noise:

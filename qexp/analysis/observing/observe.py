@@ -141,7 +141,7 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
     if not estimate.resolved:
         yield (
             f"the noise of '{name}' is correlated over less than the {estimate.measured.distance[0]:.4g} m between its "
-            "nearest points, if at all, so that sill, range and nugget cannot be told apart"
+            "nearest points, if at all, so that sill, range and nugget cannot be determined separately"
         )
 
 
@@ -152,7 +152,7 @@ def _chosen(
     known = [field.name for field in fields(Asked)]
     for name in asked:
         if name not in known:
-            raise QexpError(f"nothing called '{name}' can be asked of a file; {suggestion(name, known)}")
+            raise QexpError(f"no argument '{name}'; {suggestion(name, known)}")
     if not sources and not stations:
         raise QexpError("name at least one file")
     given = {name: value for name, value in asked.items() if value is not None}

@@ -318,8 +318,8 @@ def _schema(rows: Rows, model: RowModel, caution: str) -> pa.Schema:
     made = []
     for name, unit in model.outputs.items():
         limits = str(model.limits.get(name, ""))
-        made.append(described(name, pa.float32(), unit, "mean over networks", limits))
-        made.append(described(spread_of(name), pa.float32(), unit, "standard deviation over networks"))
+        made.append(described(name, pa.float32(), unit, "ensemble mean", limits))
+        made.append(described(spread_of(name), pa.float32(), unit, "ensemble standard deviation"))
     made.append(described(OUTSIDE, pa.int16(), "", "features outside the range of the training data, or missing"))
     if caution:
         made.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))

@@ -101,7 +101,7 @@ class GeneratedKind(Kind[GeneratedDataset]):
         if network is not None:
             yield from _in_batches(document, network)
         yield from _in_transforms(document, dataset, tables)
-        yield from of_training_mean(document, document["outputs"], "samples are drawn anew in every epoch", tables)
+        yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
 
     def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
         return _in_matched_filters(dataset, network, tables)

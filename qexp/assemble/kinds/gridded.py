@@ -89,7 +89,7 @@ class GriddedKind(Kind[GriddedDataset]):
     ) -> Iterator[Finding]:
         yield from _in_split(document, dataset, tables)
         yield from of_sums_only(document, document["outputs"], "frames", tables)
-        drawn = "patches of fields are drawn anew in every epoch"
+        drawn = "patches of fields are drawn again in every epoch"
         yield from of_training_mean(document, document["outputs"], drawn, tables)
         try:
             yield from _in_transforms(document, dataset.test_patches(), dataset, tables)

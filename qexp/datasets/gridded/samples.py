@@ -63,7 +63,7 @@ class PatchSamples:
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
 
     def training_mean(self, output: str) -> float:
-        """NaN: patches are drawn anew in every epoch."""
+        """NaN: patches are drawn again in every epoch."""
         return math.nan
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:

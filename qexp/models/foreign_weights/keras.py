@@ -70,7 +70,7 @@ def _unpacked(file: Path) -> tuple[str, bytes]:
                 if name not in sizes:
                     raise WeightsFileError(file, f"has no {name}, as archives of Keras 3 have")
             if sum(sizes[name] for name in (CONFIG, WEIGHTS)) > LARGEST_GROWTH * file.stat().st_size:
-                raise WeightsFileError(file, "would become absurdly large when it is unpacked")
+                raise WeightsFileError(file, "would become too large when it is unpacked")
             return archive.read(CONFIG).decode("utf-8"), archive.read(WEIGHTS)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, EOFError, RuntimeError) as error:
         raise WeightsFileError(file, f"is damaged, or not an archive of Keras 3: {error}") from None

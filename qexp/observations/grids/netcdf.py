@@ -150,9 +150,7 @@ def _old(path: Path, table: xarray.Dataset) -> Raster:
     (x0, x1), (y0, y1), (width, height) = values["x_range"], values["y_range"], values["dimension"].astype(int)
     nodes = int(table["z"].attrs.get("node_offset", [0])) == 0  # values at the ends of the ranges
     if width < 2 or height < 2 or table["z"].size != width * height:
-        raise QexpError(
-            f"{path}: its 'dimension' tells {width} × {height} pixels, but 'z' has {table['z'].size} values"
-        )
+        raise QexpError(f"{path}: its 'dimension' says {width} × {height} pixels, but 'z' has {table['z'].size} values")
     across, down = (x1 - x0) / (width - nodes), (y0 - y1) / (height - nodes)
     corner = (x0 - across / 2, y1 - down / 2) if nodes else (x0, y1)
     layout = Layout((height, width), (across, 0.0, corner[0], 0.0, down, corner[1]), None)

@@ -38,7 +38,7 @@ class Swath(Layout):
     def positions(self, window: Window) -> tuple[Array, Array]:
         """Longitude and latitude of the pixels of a window, row by row, (pixel,) each; both NaN where both are 0."""
         if self.place is None:
-            raise QexpError(f"{self} lie nowhere; geocode them first")
+            raise QexpError(f"{self} have no positions; geocode them first")
         x, y = (values(window).ravel() for values in self.place)
         nowhere = (x == 0) & (y == 0)
         return np.where(nowhere, np.nan, x), np.where(nowhere, np.nan, y)

@@ -50,6 +50,6 @@ def metres_per_radian(wavelength: float) -> float:
     """
     if not 0.01 <= wavelength <= 1.0:
         raise QexpError(
-            f"a wavelength of {wavelength:g} m is none of a radar; give it in m, such as 0.0555 for Sentinel-1"
+            f"a wavelength of {wavelength:g} m is not that of a radar; give it in m, such as 0.0555 for Sentinel-1"
         )
     return -wavelength / (4 * math.pi)

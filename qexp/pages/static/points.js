@@ -30,7 +30,7 @@ function pointsOf(panel) {
     mark.setAttribute("cy", y);
     mark.setAttribute("visibility", "visible");
     const error = panel.estimate[index] - panel.truth[index];
-    const spread = panel.spread.length ? ` ± ${measured(panel.spread[index], panel.unit)} over networks` : "";
+    const spread = panel.spread.length ? ` ± ${measured(panel.spread[index], panel.unit)} (ensemble standard deviation)` : "";
     readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `
       + `${measured(panel.estimate[index], panel.unit)}${spread}, error ${measured(error, panel.unit)}`;
   };
