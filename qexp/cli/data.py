@@ -137,7 +137,7 @@ def ice(
         float | None,
         typer.Option(
             metavar="LENGTH",
-            help="Spread the flux of each cell over this many ice thicknesses around it, a test case for networks.",
+            help="Distribute the flux of each cell over this many ice thicknesses around it, a test case for networks.",
         ),
     ] = None,
     overwrite: Annotated[
