@@ -49,7 +49,7 @@ class Serving:
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
         app = application(site, Access(names_of(settings.host, settings.names), prefix, token))
         config = Config(
-            app, loop="asyncio", http="h11", ws="none", lifespan="off", log_level="warning", access_log=False,
+            app, loop="asyncio", http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END,
         )  # fmt: skip
         self._server = _Server(config, site)
@@ -66,7 +66,7 @@ class Serving:
 
     def end(self) -> None:
         """End it from another thread."""
-        self._server.close()
+        self._server.should_exit = True
 
 
 def token_for(settings: Settings) -> str | None:
@@ -127,11 +127,11 @@ class _Server(Server):
         await self._site.live.now()
         await asyncio.to_thread(import_module, "xarray.backends.h5netcdf_")  # reads matrices
 
-    def close(self) -> None:
-        self._site.closing = self.should_exit = True
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._site.closing.set()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.close()
         super().handle_exit(sig, frame)
         if sig == signal.SIGINT:
             self._captured_signals.clear()

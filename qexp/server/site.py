@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,8 +27,8 @@ class Site:
     workspace: Workspace
     secret: str | None = None
     """What a page sends with a change; None if changes are not allowed."""
-    closing: bool = False
-    """Whether streams should end."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when streams should end."""
     live: LiveRuns = field(init=False)
     disk: Kept = field(init=False)
     findings: Kept = field(init=False)
@@ -44,6 +46,11 @@ class Site:
         if found is None:
             found = self._feeds[directory.path] = Feed(directory)
         return found
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not longer than until the server ends."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
 
 
 def site_of(request: Request) -> Site:

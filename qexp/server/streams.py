@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def stream(events: AsyncIterator[bytes]) -> Response:
 async def of_all_runs(site: Site) -> AsyncIterator[bytes]:
     """The version of the runs, now and whenever it has changed."""
     seen, silent = "", 0
-    while not site.closing:
+    while not site.closing.is_set():
         version = (await site.live.now()).version
         silent += 1
         if version != seen:
@@ -41,7 +40,7 @@ async def of_all_runs(site: Site) -> AsyncIterator[bytes]:
         elif silent >= QUIET:
             silent = 0
             yield b": still here\n\n"
-        await asyncio.sleep(SECONDS)
+        await site.rest(SECONDS)
 
 
 async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
@@ -50,7 +49,7 @@ async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
     place  up to where the client has the log; see `LogReader`
     """
     log, told, drawn, silent = LogReader(feed.directory, place), None, 0, 0
-    while not site.closing:
+    while not site.closing.is_set():
         growth = await feed.now()
         silent += 1
         news = []
@@ -71,7 +70,7 @@ async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
             yield b"".join(news)
         if not growth.state.unfinished:
             return
-        await asyncio.sleep(SECONDS)
+        await site.rest(SECONDS)
 
 
 def _event(name: str, data: bytes, place: str = "") -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 import qexp as package
 from benchmarks.startup import workspace_of_runs
-from tests.conftest import shared_folder, started
+from tests.conftest import call, shared_folder, started
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +24,7 @@ PAGES = ("", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "laun
 def many(root: Path) -> None:
     """Ten thousand runs."""
     workspace_of_runs(root, 10_000)
+    assert call("--workspace", root, "reindex").code == 0
 
 
 @pytest.fixture

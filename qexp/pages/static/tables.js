@@ -29,3 +29,13 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
   table.before(field);
 }
+
+/** What is wider than the page is scrolled by the keyboard, too. */
+function reachable(box) {
+  new ResizeObserver(() => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }).observe(box);
+}
+
+document.querySelectorAll("div.scrolled").forEach(reachable);

@@ -18,6 +18,7 @@ async function fillSection(name, path, draw) {
   try {
     const drawn = draw(await fetched(address(path)));
     status.replaceWith(...drawn);
+    section.querySelectorAll(".scrolled").forEach(reachable);
   } catch (error) {
     status.textContent = error.message;
   }
