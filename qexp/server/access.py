@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import secrets
 import socket
@@ -10,8 +11,6 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-COOKIE = "qexp_token"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,11 @@ class Access:
         """Whether an `Origin` header names the page's own server."""
         named = urlsplit(origin)
         return named.scheme in ("http", "https") and named.netloc.lower() == host.lower()
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie with the token; each server has its own, as the ports of a machine share cookies."""
+        return f"qexp_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
 
     def knows(self, given: str | None) -> bool:
         return self.token is None or (given is not None and secrets.compare_digest(given.encode(), self.token.encode()))
@@ -72,9 +76,10 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def token_in_cookie(header: str) -> str | None:
+def in_cookies(name: str, header: str) -> str | None:
+    """The value of a cookie in a `Cookie` header."""
     try:
-        cookie = SimpleCookie(header).get(COOKIE)
+        cookie = SimpleCookie(header).get(name)
     except CookieError:
         return None
     return cookie.value if cookie else None

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.server import all_runs, changes, compared, launched, one_run, studied, upkeep
 from qexp.server.guard import Guard
-from qexp.server.rendering import bundle, page
+from qexp.server.rendering import STATIC, bundle, page
 from qexp.server.site import Site
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ ROUTES = [
 
 
 def application(site: Site, access: Access) -> ASGIApp:
-    static = [
-        Route("/page.js", partial(_static, name="page.js", kind="text/javascript")),
-        Route("/page.css", partial(_static, name="page.css", kind="text/css")),
-    ]
+    static = [Route(path, partial(_static, name=path.removeprefix("/"), kind=kind)) for path, kind in STATIC.items()]
     handlers = {QexpError: _refused, HTTPException: _refused, Exception: _failed}
     app = Starlette(routes=[*ROUTES, *static], exception_handlers=handlers)
     app.state.site = site

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from qexp.server.access import COOKIE, Access, taken_from_query, token_in_cookie
-from qexp.server.rendering import NONCE, PREFIX, rendered
+from qexp.server.access import Access, in_cookies, taken_from_query
+from qexp.server.rendering import NONCE, PREFIX, STATIC, rendered
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -80,10 +80,10 @@ class Guard:
     def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """A page that asks for the token, unless the request has it; one that has it in its address gets a cookie."""
         access = self._access
-        if access.token is None:
+        if access.token is None or scope["path"] in STATIC:
             return None
         bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
-        if access.knows(token_in_cookie(headers.get("cookie", ""))) or access.knows(bearer):
+        if access.knows(in_cookies(access.cookie, headers.get("cookie", ""))) or access.knows(bearer):
             return None
         given, rest = taken_from_query(scope["query_string"].decode("latin-1"))
         if scope["method"] != "GET" or not access.knows(given):
@@ -92,7 +92,7 @@ class Guard:
         # One slash: with two, the rest would be the name of another server.
         place = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")
         response = RedirectResponse(place, 303)
-        response.set_cookie(COOKIE, access.token, path=access.prefix or "/", httponly=True, samesite="strict")
+        response.set_cookie(access.cookie, access.token, path=access.prefix or "/", httponly=True, samesite="strict")
         return response
 
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from qexp.errors import QexpError
 from qexp.runs.catalog.catalog import Catalog
 from qexp.workspace import Workspace
 
@@ -52,7 +53,10 @@ class LiveRuns:
 
     def _look(self) -> None:
         begun = time.monotonic()
-        runs, warnings = self._read(), list(self._catalog.warnings)
+        try:
+            runs, warnings = self._read(), list(self._catalog.warnings)
+        except QexpError as error:  # the folder cannot be read for now, such as on a disk that is not mounted
+            runs, warnings = [], [str(error)]
         if not self._changes or (runs, warnings) != (self._listed.runs, self._listed.warnings):
             self._changes += 1
             self._listed = Listed(f"{self._start}-{self._changes}", runs, warnings)

@@ -45,7 +45,7 @@ def _shown(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     unfinished = State(known["state"].replace(" ", "_")).unfinished
     shown = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
     figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
-    address = request.url.path.rstrip("/")
+    address = request.scope["path"]
     return page(
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
         fold="fold" in request.path_params,

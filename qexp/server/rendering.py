@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 OWN_SCRIPTS = ("server.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js")
 OWN_STYLES = ("server.css",)
 
+STATIC = {"/page.js": "text/javascript", "/page.css": "text/css"}
+"""Path → type of what all pages load. It holds nothing of a workspace."""
+
 PREFIX, NONCE = "qexp.prefix", "qexp.nonce"
 """Keys of a request's scope: the path before all links, and what a script needs to run."""
 

@@ -56,16 +56,18 @@ class RunTable {
     this.load();
   }
 
-  /** The first rows in sight, and with them what the table is; `again`: the same question, because runs changed. */
+  /** The rows in sight, and with them what the table is; `again`: the same question, because runs changed. */
   async load(again = false) {
     const turn = ++this.asked;
-    const first = again ? BLOCK * Math.floor(this.inSight()[0] / BLOCK) : 0;
+    const [first, end] = again ? this.inSight() : [0, 1];
+    const wanted = [];
+    for (let block = Math.floor(first / BLOCK); block * BLOCK < Math.max(end, 1); block += 1) wanted.push(block);
     try {
-      const answer = await this.fetchBlock(first);
+      const answers = await Promise.all(wanted.map((block) => this.fetchBlock(block * BLOCK)));
       if (turn !== this.asked) return;
       this.say("");
-      this.answer = answer;
-      this.blocks = new Map([[first / BLOCK, answer.rows]]);
+      [this.answer] = answers;
+      this.blocks = new Map(wanted.map((block, index) => [block, answers[index].rows]));
       this.drawHead();
       this.drawCounts();
       this.draw();
