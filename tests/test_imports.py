@@ -181,6 +181,7 @@ PRINTING = {
     "analysis.listing": "cells of listings, as texts",
     "did_you_mean": "near names, for errors",
     "errors": "what is raised, and the exit codes",
+    "fragments.plain": "texts of others, without what would act on a terminal",
     "files": "JSON, CSV and sizes as texts",
     "runs.facts": "what a run is and where it came from, as texts",
     "runs.record.state": "the states and their words",

@@ -14,13 +14,13 @@ from qexp.api.run_handle import Run, directory_of
 from qexp.errors import PartlyFailedError, QexpError
 
 if TYPE_CHECKING:
-    import xarray
-
     from qexp.analysis.export.network import Exported
     from qexp.analysis.matrix.matrix import OnRefined
     from qexp.analysis.prediction.files import Prediction
     from qexp.analysis.prediction.job_array import Submitted
     from qexp.analysis.prediction.progress import OnProgress
+    from qexp.pages.shown_matrix import Matrix
+    from qexp.pages.shown_predictions import Predictions
     from qexp.rows.naming import Columns
 
 
@@ -38,7 +38,7 @@ def matrix(
     on_refined: OnRefined | None = None,
     trust_code: bool = False,
     workspace: str | Path | None = None,
-) -> xarray.Dataset:
+) -> Matrix:
     """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
 
     axes        variable → (low, high, cells); those of the dataset if left out
@@ -47,12 +47,11 @@ def matrix(
     refine      also refine the estimates by least squares: `depth_refined` beside `depth_estimate`
     on_refined  called while that goes on, with the number of cells that are refined, and of all
     trust_code  execute the code in `code/extensions.py` of an imported run
-    returns     the matrix, which is also kept in the run: `Path(matrix.encoding["source"])`
+    returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`
     """
-    import xarray
-
     from qexp.analysis.matrix.axes import MatrixAxis, checked
     from qexp.analysis.matrix.matrix import matrix as make
+    from qexp.pages.shown_matrix import matrix_at
 
     place = workspaces.find(workspace)
     directory = directory_of(run, workspace, trust_code)
@@ -61,7 +60,7 @@ def matrix(
         directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy,
         refine=refine, on_refined=on_refined or (lambda done, cells: None),
     )  # fmt: skip
-    return xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+    return matrix_at(folder)
 
 
 Watched = Callable[[str, Path], "AbstractContextManager[OnProgress]"]
@@ -81,7 +80,7 @@ def predict(
     watched: Watched | None = None,
     each: Callable[[Prediction | QexpError], None] | None = None,
     workspace: str | Path | None = None,
-) -> list[Prediction]:
+) -> Predictions:
     """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp predict`.
 
     source      images: NetCDF, npz, npy or GeoTIFF with samples first, a folder with a npy or GeoTIFF file per input,
@@ -103,6 +102,7 @@ def predict(
     """
     from qexp.analysis.prediction.chunk import require_chunk
     from qexp.analysis.prediction.files import file_kind, predict_files, targets
+    from qexp.pages.shown_predictions import Predictions
 
     require_chunk(chunk)
     directory = directory_of(run, workspace, trust_code)
@@ -121,7 +121,7 @@ def predict(
         raise PartlyFailedError(
             "\n".join([f"{len(mistakes)} of {len(pairs)} files could not be estimated:", *map(str, mistakes)])
         )
-    return made
+    return Predictions(made)
 
 
 def _warn_of(one: Prediction | QexpError) -> None:

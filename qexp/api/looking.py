@@ -11,8 +11,7 @@ from qexp import workspace as workspaces
 from qexp.api.warn import Report, as_warning, ignore
 
 if TYPE_CHECKING:
-    from qexp.analysis.comparison.compare import Comparison
-    from qexp.analysis.comparison.seed_comparison import SeedComparison
+    from qexp.pages.shown_comparison import ShownComparison, ShownSeedComparison
     from qexp.runs.catalog.columns import Columns
     from qexp.runs.record.lineage import TreeRun
 
@@ -188,16 +187,17 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
 
 def compare(
     *runs: str, evaluation: str | None = None, warn: Report = as_warning, workspace: str | Path | None = None
-) -> Comparison | SeedComparison:
+) -> ShownComparison | ShownSeedComparison:
     """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`.
 
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
     """
     from qexp.analysis.comparison.compare import compare_named
+    from qexp.pages.shown_comparison import compared
     from qexp.runs.catalog.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
     comparison = compare_named(list(runs), catalog, evaluation)
     for text in catalog.warnings:
         warn(text)
-    return comparison
+    return compared(comparison)

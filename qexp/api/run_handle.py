@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from qexp import workspace as workspaces
 from qexp.api.warn import Report, as_warning
+from qexp.fragments.view import Shown, View
 
 if TYPE_CHECKING:
-    import numpy as np
-    import xarray
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from qexp.analysis.evaluation.evaluate import Evaluation
     from qexp.analysis.prediction.predictor import Predictor
+    from qexp.pages.shown_matrix import Matrix
+    from qexp.pages.shown_predictions import Estimates
     from qexp.runs.display import Display
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
     from qexp.runs.upkeep.verify import Verification
 
 
-class Run:
+class Run(Shown):
     """A run: its record, its files, and its trained network ready to predict."""
 
     def __init__(self, directory: RunDirectory) -> None:
@@ -31,6 +32,12 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<run {self.name}: {self.state}>"
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of it."""
+        from qexp.pages.run_view import run_view
+
+        return run_view(self.directory)
 
     @property
     def name(self) -> str:
@@ -130,20 +137,22 @@ class Run:
         """A line per epoch."""
         return self.directory.metrics()
 
-    def matrix(self, dataset: str) -> xarray.Dataset:
-        """A matrix that was computed for this run with a dataset."""
-        import xarray
+    def matrix(self, dataset: str) -> Matrix:
+        """A matrix that was computed for this run with a dataset: an `xarray.Dataset`."""
+        from qexp.pages.shown_matrix import matrix_at
 
-        return xarray.load_dataset(self.directory.matrices / dataset / "matrix.nc", engine="h5netcdf")
+        return matrix_at(self.directory.matrices / dataset)
 
-    def predict(self, **inputs: ArrayLike) -> dict[str, NDArray[np.float32]]:
+    def predict(self, **inputs: ArrayLike) -> Estimates:
         """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
 
         inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars
         returns  output → (sample,)
         Raises QexpError for a missing input or one of another shape.
         """
-        return self._predictor.predict(inputs)
+        from qexp.pages.shown_predictions import Estimates
+
+        return Estimates(self._predictor.predict(inputs), self.directory.record().units)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""

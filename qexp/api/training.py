@@ -15,7 +15,7 @@ from qexp.runs.launch.order import Order
 from qexp.runs.launch.pretraining import Pretraining
 
 if TYPE_CHECKING:
-    from qexp.analysis.studies import Study
+    from qexp.pages.shown_study import ShownStudy
     from qexp.runs.display import Display
     from qexp.runs.launch.local import Watcher
     from qexp.runs.launch.sweep import CheckedOrder, Launched
@@ -122,7 +122,7 @@ def study(
     tell: Report = ignore,
     most: int | None = None,
     workspace: str | Path | None = None,
-) -> Study:
+) -> ShownStudy:
     """Train the missing runs of an order, and draw a metric over its grid; see `qexp study`.
 
     order        its `pretrain` is left out; the first key of its grid is the horizontal axis of the figure
@@ -134,12 +134,13 @@ def study(
     returns      its `results()` and `differences()` are tables, its `document()` all numbers
     """
     from qexp.analysis import studies
+    from qexp.pages.shown_study import studied
     from qexp.runs.launch.local import Unwatched
 
     asked = studies.Asked(order, pretraining, metric)
     folder = Path(out) if out is not None else None
     place = workspaces.find(workspace)
-    return studies.study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell)
+    return studied(studies.study(asked, place, folder, most=most, watched=watched or Unwatched, tell=tell))
 
 
 def planned_study(

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from qexp.fragments.plain import cleaned, in_one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,29 +32,6 @@ STATE_STYLES = {
     "done": GREEN, "running": CYAN, "interrupted": YELLOW, "preempted": YELLOW,
     "failed": RED, "lost": RED, "out_of_memory": RED, "timeout": RED, "damaged": RED,
 }  # fmt: skip
-
-
-def cleaned(text: str) -> str:
-    """A text whose control characters, which would act on a terminal, are written as escapes: \\x1b, \\u202e.
-
-    Lines and tabs stay.
-    """
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if unicodedata.category(letter) == "Zs":  # a space of some width
-        return letter
-    return letter.encode("unicode_escape").decode()
-
-
-def in_one_line(text: str) -> str:
-    return cleaned(text.translate(_SPACES))
-
-
-_SPACES = str.maketrans(dict.fromkeys("\n\t\r\v\f", " "))
 
 
 def message(text: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qexp.cli.console import in_one_line, print_parts, result
+from qexp.cli.console import print_parts, result
+from qexp.fragments.plain import in_one_line
 
 if TYPE_CHECKING:
     from qexp.runs.record.evaluations import EvaluationRecord

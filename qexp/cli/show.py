@@ -7,8 +7,9 @@ from pathlib import Path
 
 from qexp import api
 from qexp.cli.arguments import RunArgument
-from qexp.cli.console import JsonOption, WorkspaceOption, in_one_line, print_json, print_parts, result, warning
+from qexp.cli.console import JsonOption, WorkspaceOption, print_json, print_parts, result, warning
 from qexp.cli.evaluations import print_evaluation
+from qexp.fragments.plain import in_one_line
 
 
 def show(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from qexp.analysis.comparison.comparison_tables import (
@@ -17,21 +17,14 @@ from qexp.analysis.comparison.comparison_tables import (
 from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_across_seeds, results_across_seeds
 from qexp.analysis.comparison.seed_groups import ComparedRun, seed_groups
 from qexp.analysis.comparison.typesetting import Table
-from qexp.fragments.intervals import Measured, intervals
-from qexp.fragments.svg import Drawn
-from qexp.metrics.meaning import HIGHEST
-from qexp.metrics.student import LEVEL
+from qexp.pages.comparison_parts import cautions, results_drawn, short_names, some_of
 from qexp.pages.curves import FEW, curves
 from qexp.pages.matrices import shared_matrices
-from qexp.pages.sweep import Column, columns, main_metric, sweep
-from qexp.quantities import in_words
+from qexp.pages.sweep import Column, columns, sweep
 from qexp.runs.record.state import State
 
 MOST_PAIRED = 6
 """Groups of which every two are compared seed by seed."""
-
-MOST_DRAWN = 40
-"""Groups in one drawing of results; of more the best are drawn."""
 
 MOST_CURVES = 120
 """Runs whose curves are drawn."""
@@ -53,11 +46,11 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
     return {
         "title": title,
         "count": len(runs),
-        "cautions": _cautions(runs),
+        "cautions": cautions(runs),
         "notices": [*_unfinished(runs), *notices],
         "groups": groups_of_seeds(comparison),
         "specs": _specs(comparison),
-        "drawings": list(_drawings(comparison)),
+        "drawings": list(results_drawn(comparison)),
         "results": results_of_groups(comparison) if comparison.results else None,
         "pairs": [differences_of(pair) for pair in comparison.pairs if pair.rows],
         "remarks": remarks(comparison) if done else [],
@@ -71,28 +64,13 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
     }
 
 
-def _cautions(runs: Sequence[ComparedRun]) -> list[str]:
-    by_caution: dict[str, list[str]] = {}
-    for one in runs:
-        if one.summary["caution"]:
-            by_caution.setdefault(one.summary["caution"], []).append(one.name)
-    return [f"{caution}: {_names(names, len(runs))}" for caution, names in by_caution.items()]
-
-
 def _unfinished(runs: Sequence[ComparedRun]) -> list[str]:
     by_state: dict[str, list[str]] = {}
     for one in runs:
         state = State(one.summary["state"])
         if state is not State.DONE:
             by_state.setdefault(state.words, []).append(one.name)
-    return [f"{words}, and not counted: {_names(names, len(runs))}" for words, names in by_state.items()]
-
-
-def _names(names: Sequence[str], count: int) -> str:
-    if len(names) == count:
-        return "all runs"
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(names[:8]) + more
+    return [f"{words}, and not counted: {some_of(names, len(runs))}" for words, names in by_state.items()]
 
 
 def _specs(comparison: SeedComparison) -> Table | None:
@@ -105,43 +83,10 @@ def _specs(comparison: SeedComparison) -> Table | None:
     return Table(table.title, ["group", *across[0]], rows)
 
 
-def _short_names(comparison: SeedComparison) -> dict[str, str]:
-    """Group → its name without the words that all groups share; the first word alone of a single group."""
-    words = {name: name.split() for name in comparison.names}
-    shared = set.intersection(*map(set, words.values()))
-    if len(words) == 1:
-        return {name: split[0] for name, split in words.items()}
-    return {name: " ".join(word for word in split if word not in shared) or name for name, split in words.items()}
-
-
-def _drawings(comparison: SeedComparison) -> Iterator[Drawn]:
-    """The mean and interval of each group, a drawing for each output's mean absolute error, or its first metric."""
-    names = _short_names(comparison)
-    for output in dict.fromkeys(row.output for row in comparison.results):
-        of_output = [row for row in comparison.results if row.output == output and row.estimate is not None]
-        metric = main_metric(row.metric for row in of_output)
-        rows = [row for row in of_output if row.metric == metric]
-        if not rows:
-            continue
-        rows.sort(key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST)
-        lines = [
-            Measured(
-                names[row.group], row.estimate.mean, row.estimate.interval, list(row.values.values()),
-                f"{row.estimate.mean:.4g} {row.unit}, {len(row.values)} seed{'s' * (len(row.values) != 1)}",
-            )
-            for row in rows[:MOST_DRAWN]
-            if row.estimate is not None
-        ]  # fmt: skip
-        unit = f" ({rows[0].unit})" if rows[0].unit else ""
-        best = f", the best {MOST_DRAWN} of {len(rows)} groups" if len(rows) > MOST_DRAWN else ""
-        title = f"{in_words(output)}: {metric} on the test part, mean and {100 * LEVEL:.0f} % interval over seeds{best}"
-        yield Drawn(title, intervals(lines, f"{in_words(output)} {metric}{unit}"))
-
-
 def _curves(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[dict[str, Any]]:
     """The curves of each run in the colour of its group, and the mean of each group with several seeds."""
     groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
-    names = list(_short_names(comparison).values())
+    names = list(short_names(comparison).values())
     shown = _thinned(runs)
     made = curves({one.name: one.directory.metrics() for one in shown}, comparison.units)
     for panel in made:

@@ -70,7 +70,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "state": str(state).replace("_", " "),
         "failed": not state.unfinished and str(state) != "done",
         "error": record.error,
-        "cautions": _cautions(record, evaluations),
+        "cautions": cautions_of(record, evaluations),
         "note": record.note,
         "tags": record.tags,
         "warnings": warnings,
@@ -80,9 +80,9 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "siblings": siblings(directory, record, others),
         "lineage": lineage(directory, record, state, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
-        "results": list(_results(record)) if record.results else [],
-        "baselines": _intervals(record),
-        "evaluations": [Section(one.name, list(_evaluation(one)), _intervals(one)) for one in evaluations],
+        "results": list(results_of(record)),
+        "baselines": baselines_drawn(record),
+        "evaluations": [Section(one.name, list(_evaluation(one)), baselines_drawn(one)) for one in evaluations],
         "curves": curves(lines_of(directory), record.units),
         "estimates": points(directory),
         "fields": list(fields(directory)),
@@ -92,22 +92,24 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
     }
 
 
-def _results(record: Record) -> Parts:
-    of_metrics = results_with_intervals if record.intervals else results
-    return chain(of_metrics(record), estimators(record), field_errors(record), group_errors(record))
+def results_of(record: Record) -> Parts:
+    """Tables and sentences on the run's own results; nothing before there are any."""
+    if record.results:
+        yield from (results_with_intervals if record.intervals else results)(record)
+        yield from chain(estimators(record), field_errors(record), group_errors(record))
 
 
 def _evaluation(record: EvaluationRecord) -> Parts:
     return chain(results_with_intervals(record), field_errors(record), group_errors(record))
 
 
-def _cautions(record: Record, evaluations: Sequence[EvaluationRecord]) -> list[str]:
+def cautions_of(record: Record, evaluations: Sequence[EvaluationRecord]) -> list[str]:
     """All that a reader must know before any number: of the run, and of its evaluations."""
     own = [record.caution] if record.caution else []
     return [*own, *(f"evaluation {one.name}: {one.caution}" for one in evaluations if one.caution)]
 
 
-def _intervals(record: Record | EvaluationRecord) -> list[Drawn]:
+def baselines_drawn(record: Record | EvaluationRecord) -> list[Drawn]:
     """The network among its baselines: RMSE with its interval, a drawing per output."""
     made = []
     for output in dict.fromkeys(row.output for row in record.comparison):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from qexp.analysis.comparison.rounding import number
 from qexp.analysis.comparison.seed_comparison import SeedComparison
 from qexp.analysis.comparison.seed_groups import ComparedRun
 from qexp.metrics.meaning import UNKNOWN, Meaning
+from qexp.pages.comparison_parts import main_metric
 from qexp.quantities import in_words
 from qexp.runs.record.state import State
 
@@ -47,12 +48,6 @@ class Column:
             number(value, self.meaning) if isinstance(value, float) else ("" if value is None else value)
             for value in self.values
         ]
-
-
-def main_metric(metrics: Iterable[str]) -> str | None:
-    """The metric of an output that is drawn: the mean absolute error, or the first one."""
-    known = list(metrics)
-    return "mae" if "mae" in known else next(iter(known), None)
 
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 import qexp as package
+from tests.browsing import browser, findings, npm_packages  # noqa: F401
 from tests.conftest import call, copied, shared_folder
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SMALL = {"epochs": 2, "sizes": [64, 16, 16]}
 CELLS = {"depth": (0.0, 4.0, 12), "delta_volume": (0.0, 2.0, 10)}
 
-Opened = Callable[[Path], Any]
+Opened = Callable[..., Any]
 
 
 @shared_folder
@@ -33,28 +34,39 @@ def workspace(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return copied(reported, tmp_path, monkeypatch)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium, without a window."""
-    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("needs a Chromium; on Debian: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
+@shared_folder
+def swept(root: Path) -> None:
+    """Two learning rates with two seeds each, as a study, and a launch of a program that failed."""
+    assert call("init", root).code == 0
+    rates = {"learning_rate": [0.001, 0.004]}
+    prepared = package.api.prepare(package.Order("mogi_quick", range(2), rates, SMALL), workspace=root)
+    for plan in prepared.plans:
+        changes = {**SMALL, "learning_rate": plan.spec["learning_rate"]}
+        package.run("mogi_quick", seed=plan.seed, overrides=changes, name=plan.name, device="cpu", workspace=root)
+    package.study(package.Order("mogi_quick", range(2), rates, SMALL), metric="depth.mae", workspace=root)
+    command = {"type": "command", "command": ["sh", "-c", "exit 7"], "dataset": "d", "model": "m"}
+    (root / "specs/experiences/broken.json").write_text(json.dumps(command))
+    package.sweep(package.Order("broken", range(2)), workspace=root)
 
 
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Opened]:
-    """`opened(file)`: a page in the browser. Errors on its console, and requests to elsewhere, fail the test."""
-    context = browser.new_context()
+def sweep(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the current directory."""
+    return copied(swept, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Opened]:  # noqa: F811
+    """`opened(file, width=400, color_scheme="dark")`: a page in the browser.
+
+    Errors on its console, and requests to elsewhere, fail the test.
+    """
+    contexts: list[Any] = []
     trouble: list[str] = []
 
-    def open_file(path: Path) -> Any:
-        page, address = context.new_page(), path.resolve().as_uri()
+    def open_file(path: Path, width: int = 1200, **options: Any) -> Any:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        page, address = contexts[-1].new_page(), path.resolve().as_uri()
         page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda one: None if one.url == address else trouble.append(one.url))
@@ -62,5 +74,6 @@ def opened(browser: Any) -> Iterator[Opened]:
         return page
 
     yield open_file
-    context.close()
+    for context in contexts:
+        context.close()
     assert trouble == []

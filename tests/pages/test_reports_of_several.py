@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 
 import pytest
 
 import qexp as package
-from tests.conftest import call, copied, shared_folder
 from tests.pages.test_parts_of_reports import section
 from tests.pages.test_report import HOSTILE, numbers
-
-SMALL = {"epochs": 2, "sizes": [64, 16, 16]}
-
-
-@shared_folder
-def swept(root) -> None:
-    """Two learning rates with two seeds each, as a study, and a launch of a program that failed."""
-    assert call("init", root).code == 0
-    rates = {"learning_rate": [0.001, 0.004]}
-    prepared = package.api.prepare(package.Order("mogi_quick", range(2), rates, SMALL), workspace=root)
-    for plan in prepared.plans:
-        changes = {**SMALL, "learning_rate": plan.spec["learning_rate"]}
-        package.run("mogi_quick", seed=plan.seed, overrides=changes, name=plan.name, device="cpu", workspace=root)
-    package.study(package.Order("mogi_quick", range(2), rates, SMALL), metric="depth.mae", workspace=root)
-    command = {"type": "command", "command": ["sh", "-c", "exit 7"], "dataset": "d", "model": "m"}
-    (root / "specs/experiences/broken.json").write_text(json.dumps(command))
-    package.sweep(package.Order("broken", range(2)), workspace=root)
-
-
-@pytest.fixture
-def sweep(swept, tmp_path, monkeypatch):
-    return copied(swept, tmp_path, monkeypatch)
 
 
 def names(workspace) -> list[str]:
