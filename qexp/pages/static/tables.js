@@ -27,7 +27,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     const wanted = field.value.toLowerCase();
     for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
   });
-  table.before(field);
+  (table.closest(".scrolled") ?? table).before(field);
 }
 
 /** What is wider than the page is scrolled by the keyboard, too. */
