@@ -13,6 +13,9 @@ import qexp as package
 from tests.browsing import browser, findings, npm_packages  # noqa: F401
 from tests.conftest import call, copied, shared_folder
 
+PATIENCE = 300_000
+"""Milliseconds after which a busy machine's browser will not answer any more."""
+
 SMALL = {"epochs": 2, "sizes": [64, 16, 16]}
 CELLS = {"depth": (0.0, 4.0, 12), "delta_volume": (0.0, 2.0, 10)}
 
@@ -66,6 +69,7 @@ def opened(browser: Any) -> Iterator[Opened]:  # noqa: F811
 
     def open_file(path: Path, width: int = 1200, **options: Any) -> Any:
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        contexts[-1].set_default_timeout(PATIENCE)
         page, address = contexts[-1].new_page(), path.resolve().as_uri()
         page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
