@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 LOADED = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"'](?:https?:)?//[^\"']*"
-    r"|<link\b[^>]*rel=[\"'](?:stylesheet|preload|preconnect|icon)[\"'][^>]*href=[\"'](?:https?:)?//[^\"']*"
+    r"|<link\b(?=[^>]*\brel=[\"'](?:stylesheet|preload|preconnect|icon)\b)[^>]*\bhref=[\"'](?:https?:)?//[^\"']*"
     r"|@import\s+(?:url\()?[\"']?https?:[^;]*|url\([\"']?https?:[^)]*"
 )
 
