@@ -16,12 +16,11 @@ import pytest
 
 from qexp.server.serving import Serving, Settings
 from qexp.workspace import Workspace
+from tests.browsing import browser, findings, npm_packages
 from tests.conftest import copied, started
-from tests.pages.conftest import browser, reported
+from tests.pages.conftest import reported
 
-__all__ = ["browser", "reported"]
-
-AXE = Path(__file__).parent.parent / "browser/node_modules/axe-core/axe.min.js"
+__all__ = ["browser", "findings", "npm_packages", "reported"]
 
 
 @dataclass(frozen=True)
@@ -120,20 +119,3 @@ def visit(browser: Any) -> Iterator[Visited]:
     for context in contexts:
         context.close()
     assert trouble == []
-
-
-@pytest.fixture
-def faults() -> Callable[[Any], list[str]]:
-    """`faults(page)`: what axe-core finds serious or critical by WCAG 2.2 AA, and on which elements."""
-    if not AXE.is_file():
-        pytest.skip("needs axe-core: npm ci --prefix tests/browser")
-    source = AXE.read_text(encoding="utf-8")
-
-    def found(page: Any) -> list[str]:
-        page.evaluate(source)  # which the page's own policy would not let it load
-        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-        result = page.evaluate("tags => axe.run(document, { runOnly: tags })", tags)
-        serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]
-        return [f"{one['id']}: {node['html'][:200]}" for one in serious for node in one["nodes"]]
-
-    return found

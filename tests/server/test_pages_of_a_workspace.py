@@ -50,7 +50,7 @@ def numbers(text: str) -> list[float]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, serve, visit, faults, scheme):
+def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, serve, visit, findings, scheme):
     server = serve(place)
     page = visit(server.address, color_scheme=scheme, viewport={"width": 400, "height": 800})
     for path in PAGES[:-1]:
@@ -61,7 +61,7 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, s
             path
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
-        assert faults(page) == [], path
+        assert findings(page) == [], path
     page.goto(server.address + "runs/broken_0")
     assert HOSTILE.partition("\x1b")[0] in page.locator("header p").last.inner_text()
     assert HOSTILE.partition("\x1b")[0] in page.locator("details[open] pre").inner_text()
@@ -99,12 +99,11 @@ def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, vi
     page.locator(".offers li", has_text="seed").first.wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
+    assert field.input_value() == "seed"
     page.keyboard.type(" > 9997")
     page.locator(".counts", has_text="2 runs").wait_for()
     assert names(page) == ["made_9998", "made_9999"]
     assert "where=seed+%3E+9997" in page.url
-    field.fill("sead > 1")
-    page.locator(".problem", has_text="did you mean 'seed'").wait_for()
     field.fill("")
     page.get_by_label("Group by").fill("state")
     page.locator("tbody.shown a").get_by_text("done", exact=True).click()

@@ -22,7 +22,10 @@ class RunTable {
     this.rowHeight = 34;
     this.takeFromAddress();
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("input", later(() => this.changed(), 250));
+    // A word that is being completed is no condition yet, and the server would look for it in every spec.
+    const completing = () => this.form.querySelector(".offers:not([hidden])");
+    this.form.addEventListener("input", later(() => completing() || this.changed(), 300));
+    this.form.addEventListener("change", () => this.changed());
     this.scroller.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
     new ResizeObserver(() => this.draw()).observe(this.scroller);
     place.querySelector(".compare").addEventListener("click", () => this.compare());
