@@ -6,12 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qexp.pages.printing import PROGRAMS
-from tests.conftest import MadeOnce
+
+if TYPE_CHECKING:
+    from tests.conftest import MadeOnce
 
 LOCKED = Path(__file__).parent / "npm"
 """The folder of `package.json`, and of the lock with the hashes that npm checks."""

@@ -23,6 +23,9 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from qexp.cli import app, garbage
+from tests.browsing import browser, findings, npm_packages
+
+__all__ = ["browser", "findings", "npm_packages"]  # one browser for all folders: two cannot be open at a time
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 

