@@ -14,6 +14,8 @@ from qexp.errors import QexpError
 from qexp.figures.matrix import Panels, matrix_panels
 from tests.conftest import Specs, call, drawing, shared_folder
 
+pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder
+
 DATASET = {
     "type": "generated",
     "angles": "degrees",

@@ -20,6 +20,8 @@ from qexp.runs.figures.matrices import matrix_of
 from tests.analysis.test_matrix_of_sources import DATASET, FIXED, root
 from tests.conftest import Specs, call
 
+pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder
+
 __all__ = ["root"]
 
 STATIONS = [[-3.0, -2.0], [0.5, 2.5], [3.0, -1.0], [2.0, 3.0]]

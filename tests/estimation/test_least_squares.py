@@ -240,7 +240,7 @@ def test_angles_with_a_period_are_wrapped_unless_they_are_fixed():
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        ({"y": np.zeros(256)}, {"offsets": True, "ramps": True}, "tell offset and ramp_east and ramp_north apart"),
+        ({"y": np.zeros(256)}, {"offsets": True, "ramps": True}, "separate offset and ramp_east and ramp_north"),
         ({"noise": dataclasses.replace(EXPONENTIAL, type="spherical")}, {}, "no covariance function 'spherical'"),
         ({"noise": dataclasses.replace(EXPONENTIAL, type="gaussian", range=1e7), "error": np.full(256, 1e-12)}, {},
          "not positive definite"),

@@ -40,7 +40,7 @@ class Order:
     device: str = "auto"
     """Where to compute: "auto", "cpu" or "cuda"."""
     launcher: str = LOCAL
-    """Where to run: "local", or the name of a scheduler such as "slurm"."""
+    """Where to run: "local", or the name of a scheduler."""
     tags: Sequence[str] = ()
     """Tags of the runs."""
     note: str = ""

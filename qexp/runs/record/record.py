@@ -53,7 +53,7 @@ class JobRecord(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("workspace", "cluster")
 
     launcher: str
-    """Name of the scheduler, such as `slurm`."""
+    """Name of the scheduler."""
     id: str
     """Number that the scheduler gave to the job."""
     workspace: str | None = None
