@@ -499,11 +499,11 @@ def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: 
     np.testing.assert_allclose(run.predict(displacement=IMAGES)["depth"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_rules_in_the_readme_are_rules():
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_rules_in_the_documents_are_rules():
+    text = (Path(__file__).parents[2] / "docs/how-to/weights-from-elsewhere.md").read_text(encoding="utf-8")
     block = r'^```json\n(\{"description": "A network of ours".*?)^```$'
     (document,) = re.findall(block, text, re.MULTILINE | re.DOTALL)
-    assert len(parsed(json.loads(document), "readme", "README.md").tensors) == 2
+    assert len(parsed(json.loads(document), "documents", "weights-from-elsewhere.md").tensors) == 2
 
 
 @pytest.mark.parametrize(

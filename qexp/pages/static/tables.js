@@ -38,4 +38,4 @@ function reachable(box) {
   }).observe(box);
 }
 
-document.querySelectorAll("div.scrolled").forEach(reachable);
+document.querySelectorAll("div.scrolled:not([tabindex])").forEach(reachable);
