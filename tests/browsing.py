@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,41 @@ if TYPE_CHECKING:
 LOCKED = Path(__file__).parent / "npm"
 """The folder of `package.json`, and of the lock with the hashes that npm checks."""
 
+PATIENCE = 300_000
+"""Milliseconds after which a busy machine's browser will not answer any more."""
+
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 Findings = Callable[[Any], list[str]]
+Opened = Callable[..., Any]
+
+
+@contextmanager
+def pages(browser: Any) -> Iterator[Opened]:
+    """`opened(address, own, width=400, color_scheme="dark")`: a page, which may ask for what begins with one of `own`.
+
+    Errors on its console, and requests to elsewhere, are an AssertionError at the end.
+    """
+    contexts: list[Any] = []
+    trouble: list[str] = []
+
+    def opened(address: str, own: tuple[str, ...] = (), width: int = 1200, **options: Any) -> Any:
+        def own_request(url: str) -> bool:
+            return url == address or url.startswith(own)
+
+        contexts.append(browser.new_context(**{"viewport": {"width": width, "height": 900}, **options}))
+        contexts[-1].set_default_timeout(PATIENCE)
+        page = contexts[-1].new_page()
+        page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda one: None if own_request(one.url) else trouble.append(one.url))
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert trouble == []
 
 
 @pytest.fixture(scope="session")

@@ -71,8 +71,8 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
     at, signs = coordinates.clone(), torch.ones_like(coordinates)
     for tilt in tilts:
         at[:, tilt.angle] = at[:, tilt.angle].remainder(2 * math.pi)
-        slips = [one for one in (tilt.strike_slip, tilt.dip_slip) if one is not None]
-        for limit, changing in ((math.pi, slips), (RIGHT_ANGLE, [one for one in (tilt.dip_slip,) if one is not None])):
+        strike_slip, dip_slip = ([] if one is None else [one] for one in (tilt.strike_slip, tilt.dip_slip))
+        for limit, changing in ((math.pi, strike_slip + dip_slip), (RIGHT_ANGLE, dip_slip)):
             past = at[:, tilt.angle] > limit
             at[:, tilt.angle] = torch.where(past, 2 * limit - at[:, tilt.angle], at[:, tilt.angle])
             at[:, tilt.strike] = torch.where(past, at[:, tilt.strike] + math.pi, at[:, tilt.strike])
@@ -87,15 +87,20 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
 
     coordinates  (problem, coordinate)  with tilts within their limits
     returns      (other problem, coordinate)
-    From there it can dip to the two sides to which it cannot dip otherwise.
+
+    From there it can dip to the two sides to which it cannot dip otherwise. With one slip alone there is none: its
+    direction is that of one side.
     """
     made = [coordinates[:0]]
     for tilt in tilts:
-        if tilt.length is None or tilt.width is None:
+        slips = [one for one in (tilt.strike_slip, tilt.dip_slip) if one is not None]
+        if tilt.length is None or tilt.width is None or len(slips) == 1:
             continue
         other = coordinates[coordinates[:, tilt.angle] < LEVEL].clone()
         other[:, tilt.angle] = 0.0
         other[:, tilt.strike] += RIGHT_ANGLE
         other[:, [tilt.length, tilt.width]] = other[:, [tilt.width, tilt.length]]
+        if slips:
+            other[:, slips] = other[:, slips[::-1]] * torch.tensor([-1.0, 1.0], dtype=other.dtype, device=other.device)
         made.append(other)
     return torch.cat(made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import os
 import time
@@ -18,6 +17,7 @@ from qexp.runs.record.directory import RunDirectory
 from qexp.runs.record.lease import attempts
 from qexp.runs.record.state import State
 from qexp.runs.state.waiting import Watch
+from qexp.server.kept import Kept
 
 SECONDS = 1.0
 """Between two looks at a run."""
@@ -50,18 +50,13 @@ class Feed:
         self._watch = Watch()
         self._growth = Growth(State.CREATED, "", b"", 0, 0, 0)
         self._stamps: list[tuple[int, int]] = []
-        self._next, self._next_curves = 0.0, 0.0
-        self._one_at_a_time = asyncio.Lock()
+        self._next_curves = 0.0
+        self._kept = Kept(self._look, seconds=SECONDS)
 
     async def now(self) -> Growth:
-        if time.monotonic() >= self._next:
-            async with self._one_at_a_time:
-                if time.monotonic() >= self._next:
-                    await asyncio.to_thread(self._look)
-                    self._next = time.monotonic() + SECONDS
-        return self._growth
+        return await self._kept.now()
 
-    def _look(self) -> None:
+    def _look(self) -> Growth:
         # State before the rest: a run that had ended by now adds nothing after this look.
         state = self._watch.state(self.directory)
         attempt = max(attempts(self.directory), default=0)
@@ -69,6 +64,7 @@ class Feed:
         self._growth = replace(self._growth, state=state, attempt=attempt, log_size=size)
         if time.monotonic() >= self._next_curves or not state.unfinished:
             self._look_at_curves()
+        return self._growth
 
     def _look_at_curves(self) -> None:
         begun = time.monotonic()

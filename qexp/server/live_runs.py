@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from qexp.errors import QexpError
 from qexp.runs.catalog.catalog import Catalog
+from qexp.server.kept import Kept
 from qexp.workspace import Workspace
 
 SECONDS = 1.0
@@ -36,23 +35,18 @@ class LiveRuns:
         self._start = secrets.token_hex(4)
         self._read = self._catalog.followed()
         self._listed = Listed("", [], [])
-        self._changes, self._next = 0, 0.0
-        self._one_at_a_time = asyncio.Lock()
+        self._changes = 0
+        self._kept = Kept(self._look, share=SHARE, seconds=SECONDS)
 
     async def now(self) -> Listed:
         """The runs, at most some seconds old."""
-        if time.monotonic() >= self._next:
-            async with self._one_at_a_time:
-                if time.monotonic() >= self._next:
-                    await asyncio.to_thread(self._look)
-        return self._listed
+        return await self._kept.now()
 
     def forget(self) -> None:
         """Look again for the next client, after a change."""
-        self._next = 0.0
+        self._kept.forget()
 
-    def _look(self) -> None:
-        begun = time.monotonic()
+    def _look(self) -> Listed:
         try:
             runs, warnings = self._read(), list(self._catalog.warnings)
         except QexpError as error:  # the folder cannot be read for now, such as on a disk that is not mounted
@@ -60,5 +54,4 @@ class LiveRuns:
         if not self._changes or (runs, warnings) != (self._listed.runs, self._listed.warnings):
             self._changes += 1
             self._listed = Listed(f"{self._start}-{self._changes}", runs, warnings)
-        now = time.monotonic()
-        self._next = now + max(SECONDS, (now - begun) / SHARE)
+        return self._listed

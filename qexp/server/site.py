@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from qexp.server.feed import Feed
+from qexp.server.kept import Kept
 from qexp.server.live_runs import LiveRuns
 from qexp.server.run_table import RunTable
-from qexp.server.workspace_state import Kept, findings_in, sizes_in
+from qexp.server.workspace_state import findings_in, sizes_in
 from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from qexp.runs.record.directory import RunDirectory
+
+SHARE = 0.02
+"""Largest share of its time that the server spends on use of the disk, and on findings, however often it is asked."""
 
 
 @dataclass
@@ -30,14 +33,16 @@ class Site:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when streams should end."""
     live: LiveRuns = field(init=False)
-    disk: Kept = field(init=False)
-    findings: Kept = field(init=False)
+    disk: Kept[Any] = field(init=False)
+    """See `sizes_in`."""
+    findings: Kept[Any] = field(init=False)
+    """See `findings_in`."""
     table: RunTable = field(init=False)
 
     def __post_init__(self) -> None:
         self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
-        self.disk = Kept(partial(sizes_in, self.workspace))
-        self.findings = Kept(partial(findings_in, self.workspace))
+        self.disk = Kept(lambda: sizes_in(self.workspace), share=SHARE)
+        self.findings = Kept(lambda: findings_in(self.workspace), share=SHARE)
         self.live, self.table = LiveRuns(self.workspace), RunTable(self.workspace)
 
     def feed(self, directory: RunDirectory) -> Feed:

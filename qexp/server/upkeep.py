@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from qexp.runs.upkeep import trash
 from qexp.server.rendering import page
@@ -28,8 +28,8 @@ async def show(request: Request) -> Response:
 
 
 async def disk(request: Request) -> Response:
-    return Response(await site_of(request).disk.now(), media_type="application/json")
+    return JSONResponse(await site_of(request).disk.now())
 
 
 async def findings(request: Request) -> Response:
-    return Response(await site_of(request).findings.now(), media_type="application/json")
+    return JSONResponse(await site_of(request).findings.now())

@@ -1,45 +1,17 @@
-"""Use of the disk, and what doctor finds: what takes a while to find, at most now and then."""
+"""Use of the disk, and what doctor finds."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from shutil import disk_usage
 from typing import Any
-
-import orjson
 
 from qexp import files
 from qexp.datasets.array_cache import cache_folder
 from qexp.runs.upkeep import doctor, trash
 from qexp.workspace import Workspace
 
-SHARE = 0.02
-"""Largest share of its time that the server spends on each of these, however often it is asked."""
-
 LARGEST = 20
 """Runs whose sizes are listed."""
-
-
-@dataclass
-class Kept:
-    """What takes a while to find, and is kept for a time that is in proportion to that."""
-
-    find: Callable[[], Any]
-    _found: bytes = b""
-    _until: float = 0.0
-    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def now(self) -> bytes:
-        async with self._one_at_a_time:
-            if time.monotonic() >= self._until:
-                begun = time.monotonic()
-                self._found = orjson.dumps(await asyncio.to_thread(self.find))
-                took = time.monotonic() - begun
-                self._until = time.monotonic() + took / SHARE
-        return self._found
 
 
 def sizes_in(workspace: Workspace) -> dict[str, Any]:

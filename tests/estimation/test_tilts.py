@@ -54,10 +54,11 @@ def test_a_source_past_the_limits_is_the_same_as_the_one_between_them(name):
         torch.testing.assert_close(after, before * signs[row][:, None, None], rtol=1e-3, atol=1e-12)
 
 
-def test_a_level_dislocation_along_its_other_side_is_the_same():
-    source, coordinates = coordinates_of("okada", fixed={"strike_slip": 0.0, "dip_slip": 0.0})
+@pytest.mark.parametrize(("fixed", "slips"), [({"strike_slip": 0.0, "dip_slip": 0.0}, (0.0, 0.0)), ({}, (0.3, -0.5))])
+def test_a_level_dislocation_along_its_other_side_is_the_same(fixed, slips):
+    source, coordinates = coordinates_of("okada", fixed)
     level = torch.tensor([SOURCES["okada"]], dtype=torch.float64)
-    level[:, 6:9] = 0.0
+    level[:, 6:9] = torch.tensor([0.0, *slips], dtype=torch.float64)
     steep = torch.tensor([SOURCES["okada"]], dtype=torch.float64)
     other = along_the_other_side(coordinates.of(torch.cat([level, steep])), coordinates.tilts)
     values = coordinates.values(other)

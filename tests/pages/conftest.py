@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import qexp as package
+from tests.browsing import Opened, pages
 from tests.conftest import call, copied, shared_folder
-
-PATIENCE = 300_000
-"""Milliseconds after which a busy machine's browser will not answer any more."""
 
 SMALL = {"epochs": 2, "sizes": [64, 16, 16]}
 CELLS = {"depth": (0.0, 4.0, 12), "delta_volume": (0.0, 2.0, 10)}
-
-Opened = Callable[..., Any]
 
 
 @shared_folder
@@ -59,24 +55,10 @@ def sweep(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Opened]:
-    """`opened(file, width=400, color_scheme="dark")`: a page in the browser.
+    """`opened(file, width=400, color_scheme="dark")`: a page in the browser; see `tests.browsing.pages`."""
+    with pages(browser) as opened:
 
-    Errors on its console, and requests to elsewhere, fail the test.
-    """
-    contexts: list[Any] = []
-    trouble: list[str] = []
+        def open_file(path: Path, **options: Any) -> Any:
+            return opened(path.resolve().as_uri(), **options)
 
-    def open_file(path: Path, width: int = 1200, **options: Any) -> Any:
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
-        contexts[-1].set_default_timeout(PATIENCE)
-        page, address = contexts[-1].new_page(), path.resolve().as_uri()
-        page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda one: None if one.url == address else trouble.append(one.url))
-        page.goto(address)
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert trouble == []
+        yield open_file

@@ -16,6 +16,7 @@ import pytest
 
 from qexp.server.serving import Serving, Settings
 from qexp.workspace import Workspace
+from tests.browsing import Opened, pages
 from tests.conftest import copied, started
 from tests.pages.conftest import reported
 
@@ -94,27 +95,13 @@ def trained(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return copied(reported, tmp_path, monkeypatch)
 
 
-Visited = Callable[..., Any]
-
-
 @pytest.fixture
-def visit(browser: Any) -> Iterator[Visited]:
-    """`visit(address, **context)`: a page. Errors on its console, and requests to elsewhere, fail the test."""
-    contexts: list[Any] = []
-    trouble: list[str] = []
+def visit(browser: Any) -> Iterator[Opened]:
+    """`visit(address, color_scheme="dark")`: a page of a server; see `tests.browsing.pages`."""
+    with pages(browser) as opened:
 
-    def visit_page(address: str, **options: Any) -> Any:
-        own = "{0.scheme}://{0.netloc}/".format(urlsplit(address))
-        contexts.append(browser.new_context(**options))
-        contexts[-1].set_default_timeout(60_000)
-        page = contexts[-1].new_page()
-        page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda one: None if one.url.startswith((own, "data:")) else trouble.append(one.url))
-        page.goto(address)
-        return page
+        def visit_page(address: str, **options: Any) -> Any:
+            own = "{0.scheme}://{0.netloc}/".format(urlsplit(address))
+            return opened(address, (own, "data:"), **options)
 
-    yield visit_page
-    for context in contexts:
-        context.close()
-    assert trouble == []
+        yield visit_page
