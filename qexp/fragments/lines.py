@@ -22,13 +22,16 @@ Place = Callable[[float], float]
 def lines(panel: Mapping[str, Any]) -> Markup:
     """A panel of `qexp.pages.curves`: its `series` over `x`, on a logarithmic scale if all values are positive."""
     series: Sequence[Mapping[str, Any]] = panel["series"]
-    values = [value for one in series for value in one["values"] if value is not None and math.isfinite(value)]
+    drawn = [values for one in series for values in (one["values"], *(one.get("band") or ()))]
+    values = [value for values in drawn for value in values if value is not None and math.isfinite(value)]
     if not values:
         return element("p", "no finite values")
     logarithmic = bool(panel.get("logarithmic")) and min(values) > 0
     across, up, marks = _places(panel["x"], values, logarithmic)
-    parts = [*_axes(panel["x"], marks, across, up), *(_curve(one, panel["x"], across, up) for one in series)]
-    named = series if len(series) <= MOST_NAMED else []
+    bands = [_band(one, panel["x"], across, up) for one in series if one.get("band")]
+    parts = [*_axes(panel["x"], marks, across, up), *bands, *(_curve(one, panel["x"], across, up) for one in series)]
+    named = [one for one in series if not one.get("faint")] if len(series) > MOST_NAMED else series
+    named = named if len(named) <= MOST_NAMED else []
     keys = [_key(one, TOP + HEIGHT + BOTTOM + KEY * index) for index, one in enumerate(named)]
     label = element("text", panel["words"], x=LEFT + WIDTH / 2, y=TOP + HEIGHT + 32, text_anchor="middle")
     height = TOP + HEIGHT + BOTTOM + KEY * len(keys)
@@ -78,6 +81,14 @@ def _curve(one: Mapping[str, Any], x: Sequence[float], across: Place, up: Place)
         stroke_linecap="round", stroke_opacity=0.5 if one.get("faint") else None,
         stroke_dasharray="5 4" if one.get("dashed") else None,
     )  # fmt: skip
+
+
+def _band(one: Mapping[str, Any], x: Sequence[float], across: Place, up: Place) -> Markup:
+    low, high = one["band"]
+    known = [index for index, value in enumerate(low) if value is not None]
+    edge = [(x[index], high[index]) for index in known] + [(x[index], low[index]) for index in reversed(known)]
+    places = "L".join(f"{across(at):.1f} {up(value):.1f}" for at, value in edge)
+    return element("path", d=f"M{places}z", fill=_colour(one), fill_opacity=0.18)
 
 
 def _key(one: Mapping[str, Any], y: float) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,16 @@ def environment(*packages: str) -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters["data"] = data
+    made.filters["breakable"] = breakable
     return made
+
+
+def breakable(text: str) -> Markup:
+    """A long name with places where a line may end: after its underscores, before its points, and not in a unit."""
+    from markupsafe import Markup, escape
+
+    whole = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
+    return Markup(str(escape(whole)).replace("_", "_<wbr>").replace(".", "<wbr>."))
 
 
 def data(value: Any) -> Markup:

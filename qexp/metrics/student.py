@@ -43,12 +43,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     deviation = statistics.stdev(values) if n > 1 else None
     interval = None
     if deviation is not None:
-        half_width = _student_quantile((1 + LEVEL) / 2, n - 1) * deviation / math.sqrt(n)
+        half_width = quantile((1 + LEVEL) / 2, n - 1) * deviation / math.sqrt(n)
         interval = (mean - half_width, mean + half_width)
     return Estimate(n, mean, deviation, interval, min(values), max(values))
 
 
-def _student_quantile(probability: float, degrees_of_freedom: int) -> float:
+def quantile(probability: float, degrees_of_freedom: int) -> float:
+    """The quantile of Student's t distribution."""
     from scipy.stats import t  # takes half a second to load; listing commands do not need it
 
     return float(t.ppf(probability, degrees_of_freedom))

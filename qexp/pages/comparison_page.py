@@ -17,17 +17,12 @@ from qexp.analysis.comparison.comparison_tables import (
 from qexp.analysis.comparison.seed_comparison import SeedComparison, compare_across_seeds, results_across_seeds
 from qexp.analysis.comparison.seed_groups import ComparedRun, seed_groups
 from qexp.analysis.comparison.typesetting import Table
-from qexp.pages.comparison_parts import cautions, results_drawn, short_names, some_of
-from qexp.pages.curves import FEW, curves
+from qexp.pages.compared_curves import curves_of_groups, thinned
+from qexp.pages.comparison_parts import cautions, results_drawn, some_of
 from qexp.pages.matrices import shared_matrices
+from qexp.pages.paired import paired
 from qexp.pages.sweep import Column, columns, sweep
 from qexp.runs.record.state import State
-
-MOST_PAIRED = 6
-"""Groups of which every two are compared seed by seed."""
-
-MOST_CURVES = 120
-"""Runs whose curves are drawn."""
 
 MOST_MAPS = 4
 """Runs whose matrices are shown side by side."""
@@ -40,9 +35,9 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
     """
     groups = seed_groups(runs)
     done = any(group.counted for group in groups)
-    few = done and len(groups) <= MOST_PAIRED
-    comparison = compare_across_seeds(groups) if few else results_across_seeds(groups)
-    of_runs = columns(runs, comparison)
+    several = len(groups) > 2
+    comparison = compare_across_seeds(groups) if done and not several else results_across_seeds(groups)
+    of_runs, shown = columns(runs, comparison), thinned(runs)
     return {
         "title": title,
         "count": len(runs),
@@ -54,10 +49,10 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "results": results_of_groups(comparison) if comparison.results else None,
         "pairs": [differences_of(pair) for pair in comparison.pairs if pair.rows],
         "remarks": remarks(comparison) if done else [],
-        "unpaired": len(groups) if len(groups) > MOST_PAIRED else 0,
+        "paired": paired(comparison) if several else None,
         "sweep": sweep(runs, comparison, of_runs),
-        "curves": _curves(runs, comparison),
-        "shown_curves": len(_thinned(runs)),
+        "curves": curves_of_groups(shown, comparison),
+        "shown_curves": len(shown),
         "matrices": shared_matrices([one.directory for one in runs[:MOST_MAPS]]) if len(runs) <= MOST_MAPS else [],
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
@@ -81,45 +76,6 @@ def _specs(comparison: SeedComparison) -> Table | None:
     across = list(zip(*table.rows, strict=True))
     rows = [[name, *values] for name, values in zip(comparison.names, across[1:], strict=True)]
     return Table(table.title, ["group", *across[0]], rows)
-
-
-def _curves(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[dict[str, Any]]:
-    """The curves of each run in the colour of its group, and the mean of each group with several seeds."""
-    groups = {one.name: index for index, group in enumerate(comparison.groups) for one in group.runs}
-    names = list(short_names(comparison).values())
-    shown = _thinned(runs)
-    made = curves({one.name: one.directory.metrics() for one in shown}, comparison.units)
-    for panel in made:
-        several = len({one["run"] for one in panel["series"]}) > FEW
-        validated = [one for one in panel["series"] if not one["dashed"]]
-        panel["series"] = validated if several and validated else panel["series"]
-        members: dict[int, list[Sequence[float | None]]] = {}
-        for one in panel["series"]:
-            one["colour"] = groups[one["run"]]
-            if not one["dashed"]:
-                members.setdefault(one["colour"], []).append(one["values"])
-        for group, values in members.items():
-            if len(values) > 1:
-                mean = {"words": f"{names[group]}, mean of {len(values)} seeds", "values": _mean(values)}
-                panel["series"].append({**mean, "colour": group, "dashed": False, "faint": False})
-                for one in panel["series"]:
-                    one["faint"] = one["faint"] or (one["colour"] == group and "run" in one)
-        panel["groups"] = names if len(names) <= FEW else []
-    return made
-
-
-def _thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
-    """At most `MOST_CURVES` of the runs, evenly."""
-    return runs[:: -(-len(runs) // MOST_CURVES)]
-
-
-def _mean(values: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """The mean at each epoch that all runs have."""
-    means: list[float | None] = []
-    for of_epoch in zip(*values, strict=True):
-        known = [value for value in of_epoch if value is not None]
-        means.append(sum(known) / len(known) if len(known) == len(of_epoch) else None)
-    return means
 
 
 def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:

@@ -20,6 +20,9 @@ SCRIPTS = (
     "matrix.js",
     "curves.js",
     "points.js",
+    "differences.js",
+    "ranges.js",
+    "parallel.js",
     "sweep.js",
     "tables.js",
 )

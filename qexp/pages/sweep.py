@@ -12,7 +12,7 @@ from qexp.analysis.comparison.rounding import number
 from qexp.analysis.comparison.seed_comparison import SeedComparison
 from qexp.analysis.comparison.seed_groups import ComparedRun
 from qexp.metrics.meaning import UNKNOWN, Meaning
-from qexp.pages.comparison_parts import main_metric
+from qexp.pages.comparison_parts import main_metric, short_names
 from qexp.quantities import in_words
 from qexp.runs.record.state import State
 
@@ -91,7 +91,7 @@ def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequ
     return {
         "runs": [one.name for one in runs],
         "groups": [groups[one.name] for one in runs],
-        "names": comparison.names,
+        "names": list(short_names(comparison).values()),
         "columns": [_of_column(one) for one in drawn],
     }
 

@@ -20,6 +20,16 @@ def test_the_plotting_library_is_what_its_package_holds(npm_packages, shipped, o
     assert hashlib.sha512(ours).hexdigest() == hashlib.sha512(theirs).hexdigest()
 
 
+def test_axe_finds_what_is_wrong_with_a_page(opened, findings, tmp_path):
+    (tmp_path / "wrong.html").write_text(
+        "<!doctype html><html><head><title>wrong</title></head><body><main><h1>A page</h1>"
+        '<p style="color: #aaa; background: #fff">pale</p><input type="text"><button></button>'
+        '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw="></main></body></html>'
+    )
+    found = {one.partition(" ")[0] for one in findings(opened(tmp_path / "wrong.html"))}
+    assert found == {"html-has-lang", "color-contrast", "label", "button-name", "image-alt"}
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_report_of_a_run(workspace, opened, findings, scheme, tmp_path):
     page = opened(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)

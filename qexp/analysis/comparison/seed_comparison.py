@@ -182,6 +182,19 @@ def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
     return _each_alone(groups, _specs(groups))
 
 
+def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
+    """For each group, the number of the first one that is evaluated on the same samples for equal seeds."""
+    specs, firsts = _specs(groups), list[int]()
+    for number, group in enumerate(groups):
+        alike = (
+            first
+            for first in dict.fromkeys(firsts)
+            if not _differing_data(groups[first], group, specs[first], specs[number])
+        )
+        firsts.append(next(alike, number))
+    return firsts
+
+
 def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
     return [group.runs[0].directory.spec() for group in groups]
 

@@ -77,6 +77,11 @@ function label(words, unit) {
   return unit ? `${words} (${unit})` : words;
 }
 
+/** Where a drawing says what is under the mouse; before that, a hint. */
+function readoutOf(name, hint) {
+  return element(name, { class: "readout", role: "status", "aria-live": "polite", "data-hint": hint });
+}
+
 function everyOne(kind, draw) {
   for (const place of document.querySelectorAll(`[data-draw="${kind}"]`)) {
     draw(place, JSON.parse(place.querySelector('script[type="application/json"]').textContent));

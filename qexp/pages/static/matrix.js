@@ -10,7 +10,7 @@ function drawMatrix(place, matrix) {
   const layers = matrix.outputs.flatMap((output) => output.layers.map((layer) => ({ ...layer, output: output.words })));
   for (const layer of layers) layer.numbers = numbersOf(layer);
   const at = counts.map((count) => Math.floor(count / 2));
-  const readout = element("div", { class: "readout", role: "status", "aria-live": "polite" });
+  const readout = readoutOf("div", "Point at a cell to read its values.");
   const grid = element("div", { class: "maps" });
   const maps = [];
   const show = () => {

@@ -20,7 +20,7 @@ function pointsOf(panel) {
   box.append(drawn("path", { d: path.join(""), class: "points" }));
   const mark = drawn("circle", { r: 5, class: "mark", visibility: "hidden" });
   box.append(mark);
-  const readout = element("div", { class: "readout", role: "status", "aria-live": "polite" });
+  const readout = readoutOf("div", "Point at a sample to read its values.");
   const order = places.map((_, index) => index).sort((one, other) => panel.truth[one] - panel.truth[other]);
   let shown = -1;
   const show = (index) => {

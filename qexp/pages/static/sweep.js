@@ -1,39 +1,65 @@
 "use strict";
-// A sweep: any two values of the runs against each other, and all their values as parallel lines; linked to the table.
+// A sweep: any two values of the runs against each other, and all their values as parallel lines, on whose axes ranges
+// can be chosen; linked to the table.
 const SWEEP = { width: 430, height: 300, left: 76, right: 16, top: 10, bottom: 46 };
-const BESIDE = { height: 260, top: 34, bottom: 22, left: 64, right: 96, apart: 130 };
 const DECADES = 30;
 
 function drawSweep(place, { runs, groups, names, columns }) {
   if (columns.length < 2) return;
   const scales = columns.map(scaleOfColumn);
-  const readout = element("p", { class: "readout", role: "status", "aria-live": "polite" });
+  const readout = readoutOf("p", "Point at a run to read its values.");
   const parts = [];
   const show = (index) => {
     for (const part of parts) part.mark(index);
     const values = columns.map((column) => `${column.words} ${written(column, column.values[index])}`);
     readout.replaceChildren(element("b", { text: runs[index] }), `: ${values.join(", ")}`);
-    markRow(runs[index]);
+    for (const [name, row] of rowsOfRuns()) row.classList.toggle("shown", name === runs[index]);
   };
   const colour = (index) => (names.length <= LINE_COLOURS.length ? LINE_COLOURS[groups[index]] : LINE_COLOURS[0]);
   const result = columns.findIndex((column) => column.main && column.numeric);
-  const key = columns.findIndex((column) => column.key && column.words !== "seed");
-  parts.push(scatterOf({ runs, columns, scales, colour, first: Math.max(key, 0), second: Math.max(result, 1), show }));
+  const key = Math.max(columns.findIndex((column) => column.key && column.words !== "seed"), 0);
   const beside = columns.flatMap((column, index) => (column.main || (column.key && column.words !== "seed") ? [index] : []));
-  if (beside.length > 2) {
-    const of = (all) => beside.map((index) => all[index]);
-    parts.push(parallelOf({ runs, columns: of(columns), scales: of(scales), result: beside.indexOf(result), show }));
+  const of = (all) => beside.map((index) => all[index]);
+  const counted = element("p", { class: "quiet", role: "status", "aria-live": "polite" });
+  const ranges = new Ranges(of(columns), of(scales), () => {
+    for (const part of [...parts, fields]) part.fade();
+    counted.textContent = wordsOfRanges(ranges, runs);
+  });
+  const fields = fieldsOf(ranges);
+  const second = result >= 0 ? result : columns.findIndex((_, index) => index !== key);
+  parts.push(scatterOf({ runs, columns, scales, ranges, colour, first: key, second, show }));
+  if (names.length > 1 && names.length <= LINE_COLOURS.length) parts[0].figure.append(keyOf(names));
+  place.append(parts[0].figure);
+  if (beside.length > 1) {
+    const width = place.clientWidth;
+    parts.push(parallelOf({ runs, columns: of(columns), scales: of(scales), ranges, result: beside.indexOf(result), width, show }));
+    place.append(parts[1].figure, counted, fields.figure);
+    counted.textContent = wordsOfRanges(ranges, runs);
   }
-  place.append(...parts.map((part) => part.figure), readout);
+  place.append(readout);
+}
+
+/** Name of a run → its row in the table of all runs. */
+function rowsOfRuns() {
+  return [...document.querySelectorAll("table[data-runs] tbody tr")].map((row) => [row.cells[0].textContent, row]);
+}
+
+/** How many runs are in the ranges; the rows of the others leave the table. */
+function wordsOfRanges(ranges, runs) {
+  const held = new Set(runs.filter((_, index) => ranges.holds(index)));
+  for (const [name, row] of rowsOfRuns()) row.classList.toggle("out", !held.has(name));
+  const drag = "Drag along an axis to choose a range; click on it to clear the range.";
+  return ranges.of.size ? `${held.size} of ${runs.length} runs are in the chosen ranges. ${drag}` : drag;
 }
 
 /** A column's ends, places of its values from 0 to 1, and its marks; logarithmic where its values span decades. */
 function scaleOfColumn(column) {
   const known = column.values.filter((value) => value !== null);
   if (!column.numeric) {
-    const texts = [...new Set(known)].sort((one, other) => one.localeCompare(other, undefined, { numeric: true }));
+    const texts = sortedTexts(column);
     const at = (value) => (value === null ? NaN : (texts.indexOf(value) + 0.5) / texts.length);
-    return { at, marks: texts.map((text) => [at(text), text]) };
+    const text = (share, side) => (side ? texts.findLast((one) => at(one) <= share) : texts.find((one) => at(one) >= share)) ?? "";
+    return { at, text, marks: texts.map((one) => [at(one), one]) };
   }
   let [low, high] = [Math.min(...known), Math.max(...known)];
   const logarithmic = low > 0 && high / low >= DECADES;
@@ -41,9 +67,18 @@ function scaleOfColumn(column) {
   const room = 0.05 * (of(high) - of(low)) || 0.5;
   [low, high] = [of(low) - room, of(high) + room];
   const at = (value) => (value === null ? NaN : (of(value) - low) / (high - low));
+  const text = (share) => {
+    const value = low + share * (high - low);
+    return Number.isFinite(value) ? String(Number((logarithmic ? 10 ** value : value).toPrecision(4))) : "";
+  };
   const few = [...new Set(known)];
   const values = few.length <= 5 ? few : logarithmic ? decades(low, high) : ticks(low, high, 5);
-  return { at, marks: values.map((value) => [at(value), digits(value)]) };
+  return { at, text, marks: values.map((value) => [at(value), digits(value)]) };
+}
+
+function sortedTexts(column) {
+  const known = column.values.filter((value) => value !== null);
+  return [...new Set(known)].sort((one, other) => one.localeCompare(other, undefined, { numeric: true }));
 }
 
 function decades(low, high) {
@@ -58,13 +93,7 @@ function written(column, value) {
   return column.numeric ? digits(value) : String(value ?? "none");
 }
 
-function markRow(name) {
-  for (const row of document.querySelectorAll("table[data-runs] tbody tr")) {
-    row.classList.toggle("shown", row.cells[0].textContent === name);
-  }
-}
-
-function scatterOf({ runs, columns, scales, colour, first, second, show }) {
+function scatterOf({ runs, columns, scales, ranges, colour, first, second, show }) {
   const chosen = [first, second];
   const { width, height, left, top } = SWEEP;
   const svg = drawn("svg", {
@@ -81,6 +110,7 @@ function scatterOf({ runs, columns, scales, colour, first, second, show }) {
       const [cx, cy] = place(index);
       return Number.isNaN(cx + cy) ? null : drawn("circle", { cx, cy, r: 4, fill: colour(index), "fill-opacity": 0.75 });
     });
+    points.forEach((point, index) => point?.classList.toggle("out", !ranges.holds(index)));
     const box = drawn("rect", { x: left, y: top, width, height, class: "box" });
     mark.setAttribute("visibility", "hidden");
     svg.replaceChildren(box, ...marks, ...points.filter(Boolean), mark);
@@ -94,11 +124,12 @@ function scatterOf({ runs, columns, scales, colour, first, second, show }) {
     return element("label", {}, axis ? "upwards " : "across ", select);
   });
   paint();
-  const order = () => [...runs.keys()].filter((index) => !Number.isNaN(place(index)[0] + place(index)[1]))
+  const order = () => [...runs.keys()].filter((index) => ranges.holds(index) && !Number.isNaN(place(index)[0] + place(index)[1]))
     .sort((one, other) => place(one)[0] - place(other)[0] || place(other)[1] - place(one)[1]);
   const over = overRuns(svg, "scatter wide", order, (x, y) => nearestOf(order(), place, x, y), show);
   return {
     figure: element("figure", {}, element("div", { class: "choices" }, choices[1], choices[0]), over),
+    fade: paint,
     mark: (index) => {
       const [x, y] = place(index);
       mark.setAttribute("cx", x);
@@ -152,61 +183,6 @@ function overRuns(svg, name, order, found, show) {
     class: name, tabindex: 0, role: "group", "aria-label": "arrow keys go through the runs", onpointermove: moved,
     onkeydown: step,
   }, svg);
-}
-
-/** A line for each run over one axis for each column, coloured by its first result. */
-function parallelOf({ runs, columns, scales, result, show }) {
-  const { height, top, left, right, apart } = BESIDE;
-  const width = left + right + apart * (columns.length - 1);
-  const svg = drawn("svg", {
-    viewBox: `0 0 ${width} ${top + height + BESIDE.bottom}`, width, class: "frame beside", "aria-hidden": "true",
-  });
-  const at = (index) => scales.map((scale, column) => [
-    left + apart * column, top + height * (1 - scale.at(columns[column].values[index])),
-  ]);
-  const map = colours(COLOUR_MAPS.sequential.viridis);
-  const lines = runs.map((_, index) => {
-    const share = result < 0 ? 0.3 : scales[result].at(columns[result].values[index]);
-    const best = result >= 0 && columns[result].best === "highest" ? share : 1 - share;
-    const colour = Number.isNaN(share) ? BLANK : colourOf(map, 0.9 * best);
-    const known = at(index).filter(([, y]) => !Number.isNaN(y));
-    const d = known.map(([x, y], step) => `${step ? "L" : "M"}${x} ${y.toFixed(1)}`).join("");
-    return drawn("path", { d, fill: "none", stroke: `rgb(${colour})`, "stroke-width": 1.5, "stroke-opacity": 0.8 });
-  });
-  const axes = columns.flatMap((column, index) => {
-    const x = left + apart * index;
-    const words = column.words.length > 20 ? `${column.words.slice(0, 19)}…` : column.words;
-    return [
-      drawn("path", { d: `M${x} ${top}v${height}`, class: "tick" }),
-      drawn("text", { x, y: index % 2 ? 26 : 12, class: "middle" }, words),
-      ...scales[index].marks.map(([share, text]) => drawn("text", {
-        x: x - 5, y: top + height * (1 - share) + 4, class: "end",
-      }, text.length > 10 ? `${text.slice(0, 9)}…` : text)),
-    ];
-  });
-  const mark = drawn("path", { class: "line-shown" });
-  svg.append(...lines, ...axes, mark);
-  const order = () => {
-    const values = columns[Math.max(result, 0)].values;
-    return [...runs.keys()].sort((one, other) => (values[one] ?? Infinity) - (values[other] ?? Infinity));
-  };
-  const found = (x, y) => {
-    const column = Math.min(Math.max(Math.round((x - left) / apart), 0), columns.length - 1);
-    let [nearest, least] = [-1, 24];
-    runs.forEach((_, index) => {
-      const places = at(index);
-      const other = Math.min(Math.max(column + (x > places[column][0] ? 1 : -1), 0), columns.length - 1);
-      const share = other === column ? 0 : Math.abs(x - places[column][0]) / apart;
-      const distance = Math.abs(places[column][1] * (1 - share) + places[other][1] * share - y);
-      if (distance < least) [nearest, least] = [index, distance];
-    });
-    return nearest;
-  };
-  const over = overRuns(svg, "scrolled over-lines", order, found, show);
-  return {
-    figure: element("figure", { class: "whole" }, over),
-    mark: (index) => mark.setAttribute("d", lines[index].getAttribute("d")),
-  };
 }
 
 everyOne("sweep", drawSweep);

@@ -4,8 +4,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];
   const titles = [...table.tHead.rows[0].cells];
   titles.forEach((title, column) => {
-    const button = element("button", { type: "button", text: title.textContent });
-    title.replaceChildren(button);
+    const button = element("button", { type: "button" }, ...title.childNodes);
+    title.append(button);
     button.addEventListener("click", () => {
       const descending = title.getAttribute("aria-sort") === "ascending";
       for (const other of titles) other.removeAttribute("aria-sort");

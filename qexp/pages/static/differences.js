@@ -1,0 +1,84 @@
+"use strict";
+// Differences of all groups from one of them that the reader chooses, seed by seed, with intervals by Student's t.
+const BARS = { width: 170, height: 22 };
+const OF_ONE = ["better", "worse"];
+
+function drawDifferences(place, { groups, samples, metrics, quantiles, level }) {
+  const chooser = (words, names, chosen) => {
+    const options = names.map((text, value) => element("option", { text, value, ...(value === chosen ? { selected: "" } : {}) }));
+    const select = element("select", { onchange: () => paint() }, ...options);
+    return { select, whole: element("label", {}, `${words} `, select) };
+  };
+  const base = chooser("differences from", groups, 0);
+  const metric = chooser("in", metrics.map((one) => one.words), Math.max(metrics.findIndex((one) => one.main), 0));
+  const table = element("div", { class: "scrolled" });
+  const note = element("p", { class: "quiet" });
+  reachable(table);
+  const paint = () => {
+    const [of, from] = [metrics[metric.select.value], Number(base.select.value)];
+    const rows = groups.flatMap((name, group) => (group === from ? [] : [
+      { name, ...differenceOf(of, group, from, samples, quantiles) },
+    ]));
+    table.replaceChildren(tableOfDifferences(rows, of, level));
+    note.textContent = `${groups[from]} is compared with ${rows.length} groups. Thick bars and the first intervals hold for each `
+      + `difference by itself with ${level} %; thin bars and the second intervals hold with ${level} % for all `
+      + `${rows.length} at once (Bonferroni), and better and worse are said by these. Nothing is adjusted for looking at `
+      + "several metrics, or at several groups to compare with.";
+  };
+  place.append(element("div", { class: "choices" }, base.whole, metric.whole), table, note);
+  paint();
+}
+
+/** The mean difference over the seeds that two groups share; what is best at zero is compared by its size. */
+function differenceOf({ values, best }, group, from, samples, quantiles) {
+  if (samples[group] !== samples[from]) return { why: "other test samples" };
+  const size = best === "zero" ? Math.abs : Number;
+  const seeds = Object.keys(values[group]).filter((seed) => seed in values[from]);
+  if (seeds.length < 2) return { n: seeds.length, why: "fewer than two seeds in common" };
+  const each = seeds.map((seed) => size(values[group][seed]) - size(values[from][seed]));
+  const n = each.length;
+  const mean = each.reduce((sum, one) => sum + one, 0) / n;
+  const deviation = Math.sqrt(each.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (n - 1));
+  const within = (quantile) => [-1, 1].map((side) => mean + (side * quantile * deviation) / Math.sqrt(n));
+  const [alone, together] = quantiles[n].map(within);
+  return { n, mean, deviation, alone, together, words: verdict(mean, alone, together, best) };
+}
+
+function verdict(mean, alone, together, best) {
+  if (best === null) return "";
+  const word = OF_ONE[Number((mean > 0) !== (best === "highest"))];
+  if (together[0] > 0 || together[1] < 0) return word;
+  return alone[0] > 0 || alone[1] < 0 ? `${word} only if nothing else were compared` : "not significantly different";
+}
+
+function tableOfDifferences(rows, { unit, best }, level) {
+  const most = Math.max(...rows.flatMap((row) => (row.why ? [] : row.alone.map(Math.abs))), 0) || 1;
+  const interval = ([low, high]) => `[${digits(low)}, ${digits(high)}]`;
+  const columns = [
+    ["group", "", (row) => row.name],
+    ["", "steady", (row) => row.why ?? row.words],
+    ["", "", (row) => (row.why ? "" : barsOf(row, most))],
+    [label(best === "zero" ? "difference of sizes" : "difference", unit), "number", (row) => (row.why ? "" : `${digits(row.mean)} ± ${digits(row.deviation)}`)],
+    [`${level} % interval`, "number", (row) => (row.why ? "" : interval(row.alone))],
+    [`${level} %, all at once`, "number", (row) => (row.why ? "" : interval(row.together))],
+    ["n", "number", (row) => row.n ?? ""],
+  ];
+  const head = columns.map(([text, name]) => element("th", { scope: "col", class: name, text }));
+  const lines = rows.map((row) => (
+    element("tr", {}, ...columns.map(([, name, cell]) => element("td", { class: name }, cell(row))))
+  ));
+  return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+}
+
+/** Both intervals around zero; the wide one may leave the drawing. */
+function barsOf({ mean, alone, together }, most) {
+  const { width, height } = BARS;
+  const at = (value) => Math.min(Math.max((width * (1 + value / (1.05 * most))) / 2, 0), width);
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "frame differences", "aria-hidden": "true" });
+  const bar = ([low, high], name) => drawn("path", { d: `M${at(low)} ${height / 2}H${at(high)}`, class: name });
+  svg.append(drawn("path", { d: `M${width / 2} 0v${height}`, class: "tick" }), bar(together, "together"), bar(alone, "alone"));
+  svg.append(drawn("circle", { cx: at(mean), cy: height / 2, r: 4, class: "of-mean" }));
+  return svg;
+}
+
+everyOne("differences", drawDifferences);
