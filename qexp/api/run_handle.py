@@ -237,7 +237,7 @@ class Run(Shown):
         formats     "png", "pdf", "svg"
         style       a matplotlib style file
         only        names of figures; all if left out
-        evaluation  name of an evaluation, whose figures are drawn in the place of the run's own
+        evaluation  name of an evaluation, whose figures are drawn instead of the run's own
         warn        receives why a figure is left out
         """
         from qexp.runs.figures import draw

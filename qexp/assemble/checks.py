@@ -184,11 +184,14 @@ def _in_whole(
     for index, name in enumerate(document["inputs"]):
         where: Where = ("inputs", index)
         if name not in shapes:
-            yield where, f"the dataset {kind.makes} no '{name}'; {suggestion(name, shapes)}"
+            yield where, f"the dataset has no '{name}'; {suggestion(name, shapes)}"
         elif name not in model["inputs"]:
             yield where, f"the model has no input '{name}'; {suggestion(name, model['inputs'])}"
         elif (size := from_spec(model["inputs"][name]["size"])) != shapes[name]:
-            yield where, f"the dataset {kind.makes} {written(shapes[name])}, but the model's input is {written(size)}"
+            yield (
+                where,
+                f"its shape in the dataset is {written(shapes[name])}, but the model's input is {written(size)}",
+            )
     for name in model["inputs"]:
         if name not in document["inputs"]:
             yield ("inputs",), f"the model needs the input '{name}', which is not listed"
@@ -197,7 +200,7 @@ def _in_whole(
         where = ("outputs", index)
         if name not in shapes:
             fitting = False
-            yield where, f"the dataset {kind.makes} no '{name}'; {suggestion(name, shapes)}"
+            yield where, f"the dataset has no '{name}'; {suggestion(name, shapes)}"
         elif name not in model["outputs"]:
             fitting = False
             yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"

@@ -1,4 +1,4 @@
-"""Test spectra that were trained on, found by the hashes of their counts, whatever their names and files."""
+"""Test spectra that were used for training, found by the hashes of their counts, whatever their names and files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from qexp.datasets.splits import Rows
 from qexp.spec.finding import Finding
 
-CAUTION = "tested on spectra that were trained on"
-"""Caution of runs that were allowed although some of their test spectra were trained on."""
+CAUTION = "tested on training spectra"
+"""Caution of runs that were allowed although some of their test spectra were used for training."""
 
-CAUTION_OF_CORES = "tested on cores that were trained on"
+CAUTION_OF_CORES = "tested on training cores"
 """Caution of runs with spectra of one core in both the training and the test part."""
 
 WAY_OUT = "hold whole cores out, or continue with --allow-leak, which marks every output"

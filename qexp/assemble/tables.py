@@ -146,7 +146,7 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     try:
         additive.value([np.full(3, float(term.sum())) for term in terms], np.full(3, 2.0))
     except Exception as error:  # as above
-        return f"has a value that takes no arrays of sums, as the bootstrap needs: {error}"
+        return f"has a value that does not accept arrays of sums, as the bootstrap needs: {error}"
     return None
 
 

@@ -112,10 +112,10 @@ def _points(given: str | list[list[float]], files: ViewFiles) -> Tensor:
 
 def _mask(values: Array, name: str) -> Tensor:
     if not np.isin(values[np.isfinite(values)], (0, 1)).all():
-        raise TableError(f"'{name}' must hold 1 where a pixel is seen and else 0 (or nothing), but has other values")
+        raise TableError(f"'{name}' must be 1 where a pixel is seen and 0 (or missing) elsewhere, but has other values")
     seen = values == 1
     if not seen.any():
-        raise TableError(f"'{name}' masks all {seen.size:,} pixels; an image needs pixels that are seen, which are 1")
+        raise TableError(f"'{name}' masks all {seen.size:,} pixels; an image needs pixels that are seen, marked by 1")
     return torch.from_numpy(seen)
 
 

@@ -156,7 +156,7 @@ BASELINES: dict[str, Entry] = {
     "mean": Entry(
         build=mean,
         parameters={},
-        help="The mean of the training rows, without use of the inputs: the error without any information.",
+        help="The mean of the training targets: the error of an estimator that ignores the inputs.",
         example={"type": "mean"},
     ),
     "ridge": Entry(

@@ -55,6 +55,7 @@ from qexp.cli import (
 from qexp.cli.arguments import CheckedGroup
 from qexp.cli.console import error
 from qexp.cli.garbage import collect_less
+from qexp.cli.plain_help import PlainCommand
 from qexp.errors import QexpError
 from qexp.workspace import VARIABLE
 
@@ -147,7 +148,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 
 for group, commands in GROUPS.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=group)(command)
+        app.command(name, cls=PlainCommand, rich_help_panel=group)(command)
 app.add_typer(data.app, name="data", rich_help_panel="Specs and data")
 app.command(hidden=True)(execute.execute)
 app.command(hidden=True)(supervise.supervise)

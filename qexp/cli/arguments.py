@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import click
 import typer
-from typer.core import TyperGroup
 
 from qexp.cli import completion
+from qexp.cli.plain_help import PlainGroup
 from qexp.errors import QexpError
 from qexp.runs.schedulers import LAUNCHERS, LOCAL
 
@@ -30,7 +30,7 @@ EvaluationOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Take the evaluation of this name in the place of the runs' own results.",
+        help="Use the evaluation of this name instead of the runs' own results.",
         autocompletion=completion.evaluations,
     ),
 ]
@@ -151,7 +151,7 @@ StyleOption = Annotated[
 ]
 
 
-class CheckedGroup(TyperGroup):
+class CheckedGroup(PlainGroup):
     """Commands that refuse options with an empty value.
 
     A shell's variable that is not set gives one; an empty path would be the current folder.

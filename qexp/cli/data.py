@@ -16,6 +16,7 @@ from qexp.cli import completion, texts
 from qexp.cli.arguments import CheckedGroup, FormatsOption, StyleOption
 from qexp.cli.bar import bar
 from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result
+from qexp.cli.plain_help import PlainCommand
 from qexp.workspace import find
 
 app = typer.Typer(
@@ -52,7 +53,7 @@ OutOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def show(
     dataset: DatasetArgument = None,
     part: PartOption = None,
@@ -110,7 +111,7 @@ MOST_PARTS = 8
 """Other parts that are listed."""
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def ice(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, which gets train/ and test/.")],
     glaciers: Annotated[int, typer.Option(metavar="N", help="Number of glaciers, including those for the test.")] = 12,
@@ -165,7 +166,7 @@ def ice(
     )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def xrf(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder, which gets pretrain/, caco3/ and toc/.")],
     cores: Annotated[int, typer.Option(metavar="N", help="Number of cores, including those for the test.")] = 30,
@@ -183,7 +184,9 @@ def xrf(
     ] = "30",
     layout: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Of the folders: plain, or max for that of the data published with MAX."),
+        typer.Option(
+            metavar="NAME", help="Layout of the folders: plain, or max for that of the data published with MAX."
+        ),
     ] = "plain",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     overwrite: Annotated[

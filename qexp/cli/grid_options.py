@@ -47,17 +47,19 @@ DemOption = Annotated[
     list[Path] | None,
     typer.Option("--dem", metavar="FILE", help="Raster of elevations in m on the same grid; once, or for each file."),
 ]
-BandOption = Annotated[int | None, typer.Option("--band", metavar="N", help="Band of GeoTIFFs with several, from 1.")]
+BandOption = Annotated[
+    int | None, typer.Option("--band", metavar="N", help="Band to read where a GeoTIFF has several, from 1.")
+]
 VariableOption = Annotated[
     list[str] | None,
-    typer.Option("--variable", metavar="NAME", help="Variable of NetCDF and HDF5 files with several over a grid."),
+    typer.Option("--variable", metavar="NAME", help="Variable to read where a NetCDF or HDF5 file has several."),
 ]
 EpochsOption = Annotated[
     str | None,
     typer.Option(
         "--epochs",
         metavar="FIRST,LAST",
-        help="Two days of a time series of MintPy or LiCSBAS, such as 20200131,20200212.",
+        help="Two dates of a time series of MintPy or LiCSBAS, such as 20200131,20200212; their difference is read.",
     ),
 ]
 GeometryOption = Annotated[
@@ -65,7 +67,7 @@ GeometryOption = Annotated[
     typer.Option(
         "--geometry",
         metavar="FILE",
-        help="Where pixels lie and from where they are seen, if that file is not where MintPy or LiCSBAS puts it: "
+        help="File with the positions of pixels and the line of sight, if it is not where MintPy or LiCSBAS puts it: "
         "geometryGeo.h5, geometryRadar.h5 for files in radar coordinates, or EQA.dem_par for binaries of LiCSBAS.",
     ),
 ]
@@ -98,7 +100,9 @@ SmallestCellOption = Annotated[
 ]
 LargestCellOption = Annotated[
     int | None,
-    typer.Option("--largest-cell", metavar="PIXELS", help="Side of the largest cells; an eighth of the grid's."),
+    typer.Option(
+        "--largest-cell", metavar="PIXELS", help="Side of the largest cells; an eighth of the grid's side if left out."
+    ),
 ]
 LeastShareOption = Annotated[
     float | None,

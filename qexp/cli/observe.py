@@ -95,8 +95,8 @@ NorthOption = Annotated[
     typer.Option(
         "--north",
         metavar="true|grid",
-        help="North to which lines of sight and components of stations refer in a file of projected coordinates: grid, "
-        "that of these (the default), or true. They are turned to that of the observation. Once, or for each file.",
+        help="North to which lines of sight and components of stations refer in a file of projected coordinates: grid "
+        "(the default) or true. They are rotated to the observation's grid north. Once, or for each file.",
     ),
 ]
 NoiseOption = Annotated[
@@ -104,7 +104,7 @@ NoiseOption = Annotated[
     typer.Option(
         "--noise",
         metavar="estimate|none|TYPE:SILL,RANGE,NUGGET",
-        help="Correlated noise: estimated from the semivariogram of what is not signal, or declared (exponential or "
+        help="Correlated noise: estimated from the semivariogram of points without signal, or declared (exponential or "
         "gaussian; m², m, m²), or none. Errors become the square root of the nugget. Once, or for each track.",
     ),
 ]
@@ -113,14 +113,14 @@ NoiseAreaOption = Annotated[
     typer.Option(
         "--noise-area",
         metavar="EAST0,EAST1,NORTH0,NORTH1",
-        help="Estimate the noise in this rectangle, which the signal does not reach, in metres. Otherwise the best "
-        "point source is subtracted, and the points that it moves most are left out.",
+        help="Estimate the noise in this rectangle, which the signal does not reach, in metres. If left out, the "
+        "best-fitting point source is subtracted, and the points that it moves most are not used.",
     ),
 ]
 NoiseMaskOption = Annotated[
     str | None,
     typer.Option(
-        "--noise-mask", metavar="EAST,NORTH,RADIUS", help="Estimate the noise outside of this circle, in metres."
+        "--noise-mask", metavar="EAST,NORTH,RADIUS", help="Estimate the noise outside this circle, in metres."
     ),
 ]
 NoiseRampOption = Annotated[

@@ -57,7 +57,7 @@ ColumnsOption = Annotated[
     typer.Option(
         "--columns",
         metavar="NAME=OTHER,...|N,N,...",
-        help="Of rows whose columns have other names than in the training data: the run's name and the file's, or the "
+        help="Columns of rows with other names than in the training data: the run's name and the file's, or the "
         "positions of the run's columns in the file, in order, counted from 1; repeat for more.",
     ),
 ]

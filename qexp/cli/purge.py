@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def purge(
     older_than: Annotated[
         str | None,
-        typer.Option(metavar="AGE", help="Only what was removed, or last used, longer ago: 30d, 12h, 90m, 2w."),
+        typer.Option(
+            metavar="AGE", help="Only what was removed, or last used, longer ago than this: 30d, 12h, 90m, 2w."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     cache: Annotated[
@@ -41,7 +43,7 @@ def purge(
     for problem in done.problems:
         error(problem)
     for name in done.gone:
-        message(f"{name} is not in the trash any more: another process restored or deleted it")
+        message(f"{name} is no longer in the trash: another process restored or deleted it")
     total = len(done.names) + len(done.problems) + len(done.gone)
     if not total:
         message("nothing to delete")

@@ -30,7 +30,8 @@ def report(
     to: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.html", help="The file; if left out RUN.html in the current folder, or what is asked."
+            metavar="FILE.html",
+            help="The file to write; if left out, named after the run or the comparison, in the current folder.",
         ),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Print it to a PDF, which needs Chromium.")] = False,

@@ -24,7 +24,7 @@ GridOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY.PATH=A,B",
-        help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B sets two keys at once.",
+        help="Values of a key; the first --grid is the horizontal axis. a.b+c.d=A,B gives two keys the same value.",
     ),
 ]
 SeedsOption = Annotated[str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")]

@@ -60,7 +60,7 @@ def _range(part: str, shown: str) -> range:
     if not first.isdecimal() or (colon and not end.isdecimal()):
         raise QexpError(f"{shown}: write 0:10 for 0 to 9, or a list such as 0,2,5")
     if max(len(first), len(end)) > MOST_DIGITS:
-        raise QexpError(f"{shown}: a seed is less than 2^63")
+        raise QexpError(f"{shown}: a seed must be less than 2^63")
     low, high = int(first), int(end) if colon else int(first) + 1
     if high <= low:
         raise QexpError(f"{shown}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")

@@ -25,7 +25,7 @@ def wait(
     states: list[State] = []
     damaged: list[DamagedError] = []
     for one, state in api.wait(runs, timeout, workspace=workspace):
-        message(f"{one.name}: {state.words}{', and no process is going to start it' * (state is State.CREATED)}")
+        message(f"{one.name}: {state.words}{', and no process will start it' * (state is State.CREATED)}")
         states.append(state)
         if state is State.DAMAGED:
             try:

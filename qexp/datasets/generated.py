@@ -180,7 +180,7 @@ class GeneratedDataset:
         device = random.device
         count = len(next(iter(values.values())))
         if not self.possible(values, count).all():
-            raise DatasetError([((), f"no such source: {self.why_not(values)}")])
+            raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
         known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
         known |= {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
         si = {name: self._in_si(name, value).float().to(device) for name, value in known.items()}

@@ -15,23 +15,23 @@ from qexp.estimation.starts import starts
 from qexp.quantities import base_name
 
 SOME = 16
-"""Starts at the estimate's place that are spread over all other parameters where one is an angle: estimates of these
-may be wrong by half a turn."""
+"""Starts at the estimate's position, spread over all other parameters, if one of these is an angle: its estimate may
+be wrong by half a turn."""
 ELSEWHERE = 64
-"""Starts that are spread over all parameters where an estimate tells little."""
+"""Starts that are spread over all parameters where an estimate is uninformative."""
 POOR, ROUNDS = 2.0, 2
-"""Reduced χ² above which the source that was found hardly explains the data, and another may; and how often such is
-sought."""
+"""Reduced χ² above which the fit is poor, so that the search is repeated from other starts; and the number of
+repetitions."""
 MANY = 16
 """Minima that are followed with all points where many have about the same cost."""
 
 
 def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
-    """The lowest of the minima that an estimate, others near it, and a few starts elsewhere, if need be, lead to.
+    """The lowest minimum reached from an estimate, from starts near it and, if necessary, from starts elsewhere.
 
-    Where the best minimum is a poor fit, the search goes on from starts everywhere, first with more noise than was
-    declared, see `Problem.softened`. Where no source is seen in the data, there are many minima of about the same cost,
-    and an estimate tells little of the lowest: it goes on from starts everywhere, too.
+    If the best minimum is a poor fit, the search is repeated from starts over the whole range of the parameters, first
+    with more noise than was declared, see `Problem.softened`. It is also repeated if the data show no significant
+    source: there are then many minima of about the same cost, and the estimate may be far from the lowest.
 
     near      (start, parameter)  values of all parameters in SI units
     searches  of each parameter

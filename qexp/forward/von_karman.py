@@ -152,5 +152,7 @@ def _generalised_mean(
     ones = np.ones(height * width)
     solution, unfinished = cg(covariance, ones, rtol=MEAN_TOLERANCE, maxiter=5000)
     if unfinished:
-        raise ValueError("the noise is too smooth for an image of so many pixels; use a smaller range or outer scale")
+        raise ValueError(
+            "the noise is too smooth for an image with this many pixels; use a smaller range or outer scale"
+        )
     return torch.from_numpy(solution / solution.sum()), float(1 / solution.sum())

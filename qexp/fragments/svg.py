@@ -13,7 +13,7 @@ LETTER = 7.2
 """Mean width of a letter at 12 px."""
 
 COLOURS = ("#2a86c9", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c6d31", "#7f7f7f")
-"""Of lines and points, told apart by colour-blind readers and seen on white and on black (after Okabe and Ito)."""
+"""Of lines and points: distinct for colour-blind readers, and visible on white and on black (after Okabe and Ito)."""
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 

@@ -94,7 +94,7 @@ class Network(nn.Module):
                     raise BranchError(
                         index,
                         max(len(branch.operations) - 1, 0),
-                        f"makes {written(_shape(value))}, whose {value.shape[1]} channels cannot be shared by "
+                        f"makes {written(_shape(value))}, whose {value.shape[1]} channels cannot be divided among "
                         f"{', '.join(branch.targets)}; make {len(branch.targets)}, or a multiple of it",
                     )
                 values.update(_dealt(value, branch))

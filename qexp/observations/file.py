@@ -149,10 +149,10 @@ def read_observation(path: Path) -> Observation:
             table = opened.load()
     except DAMAGED as error:
         raise QexpError(
-            f"{path} is no observation file, or a damaged one: {error}; make one with: qexp observe FILE --to OBS.nc"
+            f"{path} is not an observation file, or is damaged: {error}; make one with: qexp observe FILE --to OBS.nc"
         ) from None
     if table.attrs.get("qexp_format") != FORMAT:
-        raise QexpError(f"{path} is no observation file; make one with: qexp observe {path} --to OBS.nc")
+        raise QexpError(f"{path} is not an observation file; make one with: qexp observe {path} --to OBS.nc")
     try:
         observation = _observation(table)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -166,7 +166,7 @@ def _observation(table: xarray.Dataset) -> Observation:
     tracks = []
     for index, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         if kind not in KINDS:
-            raise ValueError(f"the track '{name}' is of the unknown kind '{kind}'")
+            raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         own = owner == index
         arrays = {one: table[one].values[own].astype(np.float64) for one in (*WORDS, *SOME) if one in table}
         for one in SOME:

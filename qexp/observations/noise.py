@@ -116,8 +116,8 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
         np.linalg.cholesky(covariance_matrix(seen.x, seen.y, noise) + np.diag(seen.error**2))
     except np.linalg.LinAlgError:
         raise QexpError(
-            f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive definite to the "
-            "precision of numbers; give it a larger nugget, or a shorter range"
+            f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive definite in "
+            "floating-point numbers; give it a larger nugget, or a shorter range"
         ) from None
     return made
 
@@ -158,9 +158,11 @@ def require_enough(track: Track, kept: NDArray[np.bool_]) -> None:
             f"{LEAST_POINTS} are needed; choose a larger --noise-area, or declare the noise: --noise {TYPES[0]}:…"
         )
     if not max(np.ptp(track.x[kept]), np.ptp(track.y[kept])) > 0:
-        raise QexpError(f"track '{track.name}': all its points lie at one place, so that its noise has no range")
+        raise QexpError(
+            f"track '{track.name}': all its points lie at one place, so that the range of its noise is undefined"
+        )
     if not np.ptp(track.displacement[kept]) > 0:
-        raise QexpError(f"track '{track.name}': its points do not differ from each other, so that it has no noise")
+        raise QexpError(f"track '{track.name}': all its points have the same displacement, so that it has no noise")
 
 
 def _less_plane(x: Array, y: Array, values: Array) -> Array:

@@ -124,7 +124,7 @@ def require_sound(observation: Observation, source: str) -> Observation:
 def _problems(observation: Observation) -> Iterator[str]:
     names = [track.name for track in observation.tracks]
     if not names:
-        yield "there is no track in it"
+        yield "it has no tracks"
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{names.count(name)} tracks are named '{name}'; each needs a name of its own"
     for track in observation.tracks:
@@ -146,11 +146,11 @@ def _problems_of(track: Track) -> Iterator[str]:
     length = np.linalg.norm(seen.direction, axis=1)
     if bad := int((~(np.abs(length - 1) <= UNIT_TOLERANCE)).sum()):
         yield (
-            f"the line of sight is no unit vector at {bad:,} points: lengths are {np.nanmin(length):g} to "
+            f"the line of sight is not a unit vector at {bad:,} points: lengths are {np.nanmin(length):g} to "
             f"{np.nanmax(length):g}, but must be 1; check the order of the columns"
         )
     elif track.kind == "radar" and (bad := int((seen.direction[:, 2] <= 0).sum())):
         yield (
-            f"the line of sight points down at {bad:,} points, but must lead from the ground to the satellite; turn "
-            "its sign, and that of the displacements if they count away from the satellite"
+            f"the line of sight points down at {bad:,} points, but must lead from the ground to the satellite; "
+            "reverse its sign, and that of the displacements if they are positive away from the satellite"
         )

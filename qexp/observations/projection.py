@@ -31,11 +31,11 @@ def crs_of(text: str, source: str = "--crs") -> pyproj.CRS:
     try:
         found = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError:
-        raise QexpError(f"{source} {text}: no coordinate reference system; write one as EPSG:32633") from None
+        raise QexpError(f"{source} {text}: not a coordinate reference system; write one such as EPSG:32633") from None
     if found.is_compound:
         found = found.sub_crs_list[0]
     if not (found.is_geographic or found.is_projected or found.is_engineering) or found.is_geocentric:
-        raise QexpError(f"{source} {text}: '{found.name}' has no east and north; write one such as EPSG:32633")
+        raise QexpError(f"{source} {text}: '{found.name}' has no east and north; use one such as EPSG:32633")
     return found
 
 
@@ -105,8 +105,8 @@ def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) ->
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     if not len(x):
         raise QexpError(
-            f"{', '.join(files)}: none of the points is observed; all are masked, missing, or outside of their "
-            "coordinate reference system"
+            f"{', '.join(files)}: none of the points is observed; all are masked, missing, or outside the area of "
+            "their coordinate reference system"
         )
     around = np.radians(x)
     longitude = np.degrees(np.arctan2(np.sin(around).mean(), np.cos(around).mean()))  # also across 180°
@@ -125,8 +125,8 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
         return True
     if not _is_made_for(crs, longitude, latitude):
         raise QexpError(
-            f"the points lie around {longitude:.4g}° east, {latitude:.4g}° north, if their coordinate reference system "
-            f"is '{crs.name}', which is not made for that place; is it theirs?"
+            f"with the coordinate reference system '{crs.name}' the points lie around {longitude:.4g}° east, "
+            f"{latitude:.4g}° north, outside its area of use; check --crs"
         )
     return False
 
@@ -143,8 +143,8 @@ def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
     units = {axis.unit_name for axis in crs.axis_info[:2]}
     if units - {"metre", "meter", "m"}:
         raise QexpError(
-            f"the coordinate reference system '{crs.name}' counts in {', '.join(sorted(units))}; choose one in metres, "
-            "such as --crs EPSG:32633"
+            f"the coordinate reference system '{crs.name}' has the unit {', '.join(sorted(units))}; choose one in "
+            "metres, such as --crs EPSG:32633"
         )
     return crs
 

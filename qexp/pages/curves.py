@@ -24,7 +24,7 @@ A series has `words`, `values`, the number of its `colour`, the `run` it is of, 
 """
 
 FEW = 8
-"""Runs whose curves are told apart by their colours; those of more are thin."""
+"""The largest number of runs whose curves are distinguished by colour; with more, curves are thin."""
 
 BACKGROUND = 7
 """The colour of folds behind their median: a grey."""

@@ -20,7 +20,7 @@ class ShownStudy(Shown, Study):
         unfinished = [f"{name} is {state.words}, and is not counted" for name, state in self.unfinished.items()]
         title = f"Study of {in_words(self.output)} {self.metric} over {', '.join(self.axes)}"
         differences = self.differences()
-        more = {"differences of every two experiences": differences} if differences else {}
+        more = {"differences between experiences, two by two": differences} if differences else {}
         return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)
 
 

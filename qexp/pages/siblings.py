@@ -56,7 +56,7 @@ def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[s
     if rows:
         number = sum(counts)
         said = f"{number} other run{'s' * (number != 1)} of {record.experience}"
-        parts.append(Table(f"In what it differs from {said}", ["key", "this run", "others"], rows))
+        parts.append(Table(f"Differences from {said}", ["key", "this run", "others"], rows))
     return parts
 
 

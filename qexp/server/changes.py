@@ -46,9 +46,9 @@ async def change(request: Request) -> Response:
     if site.secret is None:
         return JSONResponse({"error": "this server only reads; start it with --allow-changes to change runs"}, 403)
     if not secrets.compare_digest(request.headers.get(SECRET, "").encode(), site.secret.encode()):
-        return JSONResponse({"error": "reload the page: it is not one of the server that runs now"}, 403)
+        return JSONResponse({"error": "reload the page: the server was started again since it was loaded"}, 403)
     if kind not in KINDS:
-        return JSONResponse({"error": f"no change {kind!r}; there are {', '.join(KINDS)}"}, 404)
+        return JSONResponse({"error": f"no change {kind!r}; choose from {', '.join(KINDS)}"}, 404)
     wanted = _wanted(await _body(request))
     answer = await asyncio.to_thread(_changed, site, kind, wanted)
     site.live.forget()
@@ -76,7 +76,7 @@ def _note(workspace: Workspace, name: str, wanted: Wanted) -> None:
 
 def _stop(workspace: Workspace, name: str, wanted: Wanted) -> None:
     if not ask_to_stop(places.run(workspace, name)):
-        raise QexpError(f"{name} is not at work")
+        raise QexpError(f"{name} is not running")
 
 
 def _remove(workspace: Workspace, name: str, wanted: Wanted) -> None:
@@ -114,7 +114,7 @@ def _wanted(body: bytes) -> Wanted:
         raise QexpError("write a JSON object with runs, and add, remove or text") from None
     lists = (wanted.runs, wanted.add, wanted.remove)
     if not all(isinstance(one, list) and all(isinstance(word, str) for word in one) for one in lists):
-        raise QexpError("runs, add and remove are lists of texts")
+        raise QexpError("runs, add and remove must be lists of strings")
     if not isinstance(wanted.text, str):
-        raise QexpError("text is a text")
+        raise QexpError("text must be a string")
     return wanted

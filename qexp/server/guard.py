@@ -68,7 +68,7 @@ class Guard:
         if scope["method"] not in METHODS:
             return PlainTextResponse("only GET, HEAD and POST\n", 405, {"allow": ", ".join(METHODS)})
         if _from_elsewhere(scope["method"], headers, self._access):
-            return PlainTextResponse("a page of another server asked for this; nothing was done\n", 403)
+            return PlainTextResponse("this request came from a page of another server; nothing was done\n", 403)
         if not scope["path"].isprintable():
             return PlainTextResponse("there is no such page\n", 404)
         if self._access.prefix and scope["path"] == self._access.prefix:

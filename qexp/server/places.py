@@ -77,7 +77,7 @@ def _require_no_way_out(folder: Path) -> None:
     root = os.path.realpath(folder)
     for link in _links(root):
         if not os.path.realpath(link).startswith(f"{root}{os.sep}"):
-            raise NotFoundError(f"{os.path.relpath(link, root)} is a link to something outside of this run: not shown")
+            raise NotFoundError(f"{os.path.relpath(link, root)} is a link to something outside this run: not shown")
 
 
 def _links(folder: str) -> Iterator[str]:

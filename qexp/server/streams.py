@@ -1,4 +1,4 @@
-"""Server-sent events: what changes is told to pages as it happens."""
+"""Server-sent events: changes are sent to pages as they happen."""
 
 from __future__ import annotations
 

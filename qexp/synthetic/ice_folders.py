@@ -56,13 +56,13 @@ PHYSICS = (
     "Isothermal shallow ice on a random bed: Glen's flow law with exponent 3, Weertman sliding with the cube of the "
     f"basal shear stress, density {DENSITY:g} kg m-3, gravity {GRAVITY:g} m s-2, a year of "
     f"{YEAR / 86400:.9f} days. Mass balance: the gradient times the height above the equilibrium line, up to the "
-    "greatest balance; the line descends until half of the time has passed and then rises again. Grown from no ice. "
-    "Velocities are those of the cells' thickness and of the central differences of their surface."
+    "greatest balance; the line descends until half of the time has passed and then rises again. The simulation "
+    "starts without ice. Velocities are those of the cells' thickness and of the central differences of their surface."
 )
 
 COUPLED = (
-    "Then each cell's flux of ice was dealt out over the ice around it, with Gaussian weights of a standard deviation "
-    "of {:g} / 2 times its thickness: a test for networks, not glaciology."
+    "Then each cell's flux of ice was distributed over the ice around it, with Gaussian weights of a standard "
+    "deviation of {:g} / 2 times its thickness: a test for networks, not glaciology."
 )
 
 

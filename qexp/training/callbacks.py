@@ -127,7 +127,7 @@ def _monitored(epoch: Epoch, monitor: str) -> float:
 
 
 class TestEvaluate(Callback):
-    """Add the test metrics to every epoch's line. They choose nothing: not the epoch, not when to stop."""
+    """Add the test metrics to every epoch's line. No choice depends on them: neither the epoch nor when to stop."""
 
     def after_epoch(self, epoch: Epoch) -> None:
         epoch.line["test"] = epoch.evaluate_test()
@@ -145,12 +145,12 @@ OF_KERAS = {
         "enum": ["auto", "min"],
         "x-message": "a loss is better the lower it is, so 'mode' must be 'min' or 'auto'",
         "x-left-out": "always",
-        "description": "Keras's, which changes nothing: a loss always improves downwards",
+        "description": "accepted from Keras, without effect: a loss is better the lower it is",
     },
     "verbose": {
         "type": ["integer", "boolean"],
         "x-left-out": "always",
-        "description": "Keras's, which changes nothing",
+        "description": "accepted from Keras, without effect",
     },
 }
 
@@ -208,7 +208,7 @@ CALLBACKS: dict[str, Entry] = {
     "test_evaluate": Entry(
         build=TestEvaluate,
         parameters={},
-        help="Test metrics after every epoch, for learning curves; they choose nothing.",
+        help="Test metrics after every epoch, for learning curves; no choice depends on them.",
         example={"type": "test_evaluate"},
     ),
 }

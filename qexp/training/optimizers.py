@@ -150,7 +150,7 @@ OPTIMIZERS: dict[str, Entry] = {
                 "rate_of_others": {
                     "type": "number",
                     "exclusiveMinimum": 0,
-                    "description": "AdamW's learning rate (biases, norms), relative to that of the matrices",
+                    "description": "learning rate of AdamW for biases and norms, relative to that of the matrices",
                 },
             }
         },
@@ -166,7 +166,7 @@ OPTIMIZERS: dict[str, Entry] = {
                 "weight_decay": DECAY,
             }
         },
-        help="Stochastic gradient descent, with momentum if asked for.",
+        help="Stochastic gradient descent, optionally with momentum.",
         example={"type": "sgd", "parameters": {"momentum": 0.9, "nesterov": True}},
     ),
 }

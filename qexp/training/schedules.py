@@ -1,4 +1,4 @@
-"""Schedules: the learning rate over a run, as a factor of the spec's `learning_rate` at a progress from 0 to 1.
+"""Schedules: the factor of the spec's `learning_rate`, as a function of the progress of training from 0 to 1.
 
 They depend on the progress or the number of the epoch alone, so that a resumed run needs no further state.
 """
@@ -24,12 +24,12 @@ class ByEpoch:
     factor: Callable[[int, int], float]
 
     def over(self, epochs: int) -> Schedule:
-        """The schedule of a run of so many epochs."""
+        """The schedule of a run with this number of epochs."""
         return lambda progress: self.factor(min(math.floor(progress * epochs), epochs - 1), epochs)
 
 
 def over_run(schedule: Schedule | ByEpoch, epochs: int) -> Schedule:
-    """What a builder of a schedule made, for a run of so many epochs."""
+    """A schedule as a builder returns it, for a run with this number of epochs."""
     return schedule.over(epochs) if isinstance(schedule, ByEpoch) else schedule
 
 
@@ -39,12 +39,12 @@ def constant() -> Schedule:
 
 
 def cosine(final: float = 0.0) -> Schedule:
-    """Half a cosine from 1 down to `final` (Loshchilov and Hutter 2017, without restarts)."""
+    """Cosine decay from 1 to `final` (Loshchilov and Hutter 2017, without restarts)."""
     return lambda progress: final + (1 - final) * _falling(progress)
 
 
 def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) -> Schedule:
-    """Half a cosine from `initial` up to 1 over the fraction `warm_up`, then one down to `final` (Smith 2018)."""
+    """Cosine rise from `initial` to 1 over the fraction `warm_up`, then cosine decay to `final` (Smith 2018)."""
 
     def factor(progress: float) -> float:
         if progress < warm_up:
@@ -55,7 +55,7 @@ def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) 
 
 
 def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
-    """Linear from `initial` up to 1 over the fraction `warm_up` of the run, then half a cosine down to `final`."""
+    """Linear rise from `initial` to 1 over the fraction `warm_up` of the run, then cosine decay to `final`."""
 
     def factor(progress: float) -> float:
         if progress < warm_up:
@@ -68,10 +68,10 @@ def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.
 def warm_up_level_cosine(
     warm_up_epochs: int = 5, initial: float = 0.5, level_epochs: int = 5, final: float = 0.0
 ) -> ByEpoch:
-    """Linear from `initial` to 1 over some epochs, 1 for some more, then half a cosine down to `final`.
+    """Linear rise from `initial` to 1 over some epochs, 1 for some more, then cosine decay to `final`.
 
-    The factor changes from epoch to epoch, as torch's LinearLR and CosineAnnealingLR in a SequentialLR have it. A run
-    of fewer epochs ends on the way.
+    The factor changes between epochs only, as with torch's LinearLR and CosineAnnealingLR in a SequentialLR. A run with
+    fewer epochs ends before the decay does.
     """
 
     def factor(epoch: int, epochs: int) -> float:
@@ -95,10 +95,10 @@ WARM_UP = {
             "type": "number",
             "minimum": 0,
             "exclusiveMaximum": 1,
-            "description": "fraction of the run in which the rate rises",
+            "description": "fraction of the training in which the learning rate rises",
         },
         "initial": {**FACTOR, "description": "learning rate at the start, as a fraction of the peak"},
-        "final": {**FACTOR, "description": "share of the learning rate at the end"},
+        "final": {**FACTOR, "description": "learning rate at the end, as a fraction of the peak"},
     }
 }
 
@@ -106,33 +106,33 @@ SCHEDULES: dict[str, Entry] = {
     "constant": Entry(constant, {}, "Constant learning rate.", {"type": "constant"}),
     "cosine": Entry(
         build=cosine,
-        parameters={"properties": {"final": {**FACTOR, "description": "share of the learning rate at the end"}}},
-        help="Half a cosine from the learning rate down to a fraction of it.",
+        parameters={"properties": {"final": {**FACTOR, "description": "rate at the end, as a fraction of the peak"}}},
+        help="Cosine decay from the learning rate to a fraction of it.",
         example={"type": "cosine", "parameters": {"final": 0.01}},
     ),
     "one_cycle": Entry(
         build=one_cycle,
         parameters=WARM_UP,
-        help="Half a cosine up to the learning rate, then half a cosine down to nearly zero.",
+        help="One cycle: cosine rise to the learning rate, then cosine decay to nearly zero.",
         example={"type": "one_cycle", "parameters": {"warm_up": 0.25}},
     ),
     "warm_up_cosine": Entry(
         build=warm_up_cosine,
         parameters=WARM_UP,
-        help="Linear rise to the learning rate, then half a cosine down to a fraction of it.",
+        help="Linear warm-up to the learning rate, then cosine decay to a fraction of it.",
         example={"type": "warm_up_cosine", "parameters": {"warm_up": 0.2, "final": 0.01}},
     ),
     "warm_up_level_cosine": Entry(
         build=warm_up_level_cosine,
         parameters={
             "properties": {
-                "warm_up_epochs": {**EPOCHS, "description": "epochs in which the rate rises"},
+                "warm_up_epochs": {**EPOCHS, "description": "epochs of warm-up"},
                 "initial": {**FACTOR, "description": "rate of the first epoch, as a fraction of the peak"},
-                "level_epochs": {**EPOCHS, "description": "epochs at the peak, before the cosine"},
-                "final": {**FACTOR, "description": "share of the learning rate at the end"},
+                "level_epochs": {**EPOCHS, "description": "epochs at the peak, before the decay"},
+                "final": {**FACTOR, "description": "rate at the end, as a fraction of the peak"},
             }
         },
-        help="Linear rise and a level stretch, both in epochs, then half a cosine; steps from epoch to epoch.",
+        help="Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes between epochs only.",
         example={"type": "warm_up_level_cosine", "parameters": {"warm_up_epochs": 5, "level_epochs": 5}},
     ),
 }

@@ -96,7 +96,7 @@ def test_samples_within_the_intervals_of_training_are_counted(here):
     assert of_training.any()
     assert made.independent is False
     assert made.reasons[0].startswith(f"{of_training.sum()} of {len(of_training)} samples")
-    assert made.caution == "evaluated on data that were trained on"
+    assert made.caution == "evaluated on training data"
 
 
 def test_an_evaluation_is_made_once_and_never_replaced_without_a_word(here, qexp):
@@ -215,7 +215,7 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
         write_stones(root / f"tables/{name}.csv", without_names, (*stones.COLUMNS, "Fe"))
     made = package.evaluate("stones_0", input="tables").record
     assert [(one.of, one.name, one.n) for one in made.groups] == [("file", "a.csv", 5), ("file", "b.csv", 7)]
-    assert (made.independent, "nothing says where the rows are from" in made.reasons[0]) == (None, True)
+    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
     drawn = qexp("figures", "stones_0", "--evaluation", "tables")
     assert drawn.code == 0, drawn.stderr
     assert {Path(line).stem for line in drawn.stdout.splitlines()} == {"held_out", "residuals"}
@@ -224,12 +224,12 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
 def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_groups(root):
     same = package.evaluate("stones_0", "stones").record
     assert same.independent is False
-    assert "24 of 24 rows have the inputs" in same.reasons[0]
+    assert "24 of 24 rows have the same inputs" in same.reasons[0]
     rows = new_stones()
     rows[3][0] = "A99"
     of_a_known_quarry = package.evaluate("stones_0", input=write_stones(root / "known.csv", rows)).record
     assert of_a_known_quarry.independent is False
-    assert of_a_known_quarry.reasons == ("of the same quarry as rows that were trained on: A",)
+    assert of_a_known_quarry.reasons == ("of the same quarry as training rows: A",)
     spec = Path("runs/stones_0/spec.json")
     spec.write_text(spec.read_text().replace("stones.csv", "stones_that_are_gone.csv"))
     gone = package.evaluate("stones_0", input=write_stones(root / "new.csv", new_stones())).record
@@ -270,7 +270,7 @@ def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
     shutil.copytree("data/domes/train/d0", "renamed/elsewhere")
     domes.write_folders(root / "fresh", train=0, test=1, frames=2)
     copied = package.evaluate("domes_0", input="renamed").record
-    assert (copied.independent, copied.reasons) == (False, ("folders with fields that were trained on: elsewhere",))
+    assert (copied.independent, copied.reasons) == (False, ("folders with training fields: elsewhere",))
     alike = package.evaluate("domes_0", input="fresh", name="fresh").record
     assert (alike.independent, "names of training folders" in alike.reasons[0]) == (None, True)
     assert package.evaluate("domes_0", "domes").record.independent is True
@@ -332,7 +332,7 @@ def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qex
     columns = 'evaluations.first.train.depth.mae,evaluations["held.out-2"].train.depth.mae'
     _, stdout, stderr = qexp("ls", "--json", "--columns", columns)
     assert [list(one.values()) for one in json.loads(stdout)] == [[mae, mae]]
-    assert "sound_0 on first: evaluated on data that were trained on" in stderr
+    assert "sound_0 on first: evaluated on training data" in stderr
     assert "depth.mae (km)" in qexp("ls", "--columns", columns).stdout
     for condition, names in (
         (f'evaluations["held.out-2"].train.depth.mae <= {mae}', ["sound_0"]),

@@ -165,7 +165,7 @@ def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(p
 def test_what_the_network_was_not_trained_on_is_said(place):
     loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
     made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
-    outside = [one for one in made.network["outside"] if "lies outside of the network's training data" in one]
+    outside = [one for one in made.network["outside"] if "lies outside the range of the network's training data" in one]
     assert [one.partition(" lies ")[0] for one in outside] == [one.name for one in loud.tracks]
     for one in outside:
         numbers = re.fullmatch(r".*greatest value (\S+) m \(in training (\S+) to (\S+) m\), standard deviation .*", one)

@@ -276,7 +276,7 @@ def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("made.nc", "made.nc: domes has 2 folders of fields, whose estimates are a file each; give a folder"),
+        ("made.nc", "made.nc: domes has 2 folders of fields, each with its own file of estimates; give a folder"),
         ("domes/made", "domes/made: is inside domes, and would be read as fields next time"),
     ],
 )

@@ -271,7 +271,7 @@ def test_an_image_without_a_pixel_has_no_estimate_and_is_named(tmp_path):
     made = predict_images(saved(tmp_path / "a.npy", images), tmp_path / "made.csv", model)
     assert [index for index, value in enumerate(column(tmp_path / "made.csv")) if np.isnan(value)] == [3]
     assert made.remarks[-1] == "1 without an estimate, because all pixels are missing (3)"
-    with pytest.raises(QexpError, match="all pixels are missing, in all of 9 samples"):
+    with pytest.raises(QexpError, match="all pixels of all 9 samples are missing"):
         predict_images(saved(tmp_path / "b.npy", IMAGES * np.nan), tmp_path / "b.csv", model)
     assert not (tmp_path / "b.csv").exists()
 
@@ -406,7 +406,10 @@ def test_a_folder_is_estimated_file_by_file(tmp_path):
     (tmp_path / "out").mkdir()
     assert targets(source / "b.npy", tmp_path / "out", names) == [(source / "b.npy", tmp_path / "out" / "b.nc")]
     for wrong, said in (
-        ((source, tmp_path / "made.csv"), "holds 4 files of images, whose estimates are a file each; give a folder"),
+        (
+            (source, tmp_path / "made.csv"),
+            "holds 4 files of images, each with its own file of estimates; give a folder",
+        ),
         ((source / "notes.txt", tmp_path / "made.csv"), r"must end in \.nc, \.npz, \.npy, \.tif, \.tiff"),
         ((source / "a.nc", source / "a.nc"), "would lie among the images, or replace them"),
         ((source / "a.nc", tmp_path / "made.txt"), r"must end in \.csv, \.parquet, \.nc"),

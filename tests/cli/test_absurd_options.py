@@ -48,8 +48,8 @@ ABSURD = {
         ("run", "sound", "--set", f"losses{'.a' * 5000}=1"),
         "5,001 nested keys; a spec has at most 50",
     ),
-    "a seed of thousands of digits": (("run", "sound", "--seeds", DIGITS), "a seed is less than 2^63"),
-    "a range to thousands of digits": (("run", "sound", "--seeds", f"0:{DIGITS}"), "a seed is less than 2^63"),
+    "a seed of thousands of digits": (("run", "sound", "--seeds", DIGITS), "a seed must be less than 2^63"),
+    "a range to thousands of digits": (("run", "sound", "--seeds", f"0:{DIGITS}"), "a seed must be less than 2^63"),
     "millions of seeds, part by part": (
         ("run", "sound", "--dry-run", "--seeds", ",".join(f"{part}000000:{part + 1}000000" for part in range(1, 301))),
         "300,000,000 seeds are too many; the limit is 1,000,000",

@@ -122,4 +122,4 @@ def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_giv
 def test_images_that_are_no_displacements_cannot_be_a_source_among_others(gravity, problems):
     gravity.spoil("dataset", ("generation_type", ...), ("sources", [{"type": "gravity"}]))
     (said,) = problems("specs/datasets/sound.json")
-    assert said.startswith("specs/datasets/sound.json at $.sources[0]: 'gravity' is no source of deformation")
+    assert said.startswith("specs/datasets/sound.json at $.sources[0]: 'gravity' is not a source of deformation")

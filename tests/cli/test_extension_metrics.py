@@ -152,7 +152,7 @@ def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(meas
         ("1 / 0", "ZeroDivisionError"),
         (
             "Metric(Additive(lambda e, t, c: [e - t], lambda s, n: math.sqrt(s[0] / n)), best='lowest', unit='')",
-            "has a value that takes no arrays of sums, as the bootstrap needs: only ",
+            "has a value that does not accept arrays of sums, as the bootstrap needs: only ",
         ),
     ],
 )

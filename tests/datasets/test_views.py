@@ -391,7 +391,7 @@ def test_what_contradicts_itself_is_told_with_its_place_and_what_would_work(case
     ("mask", "expected"),
     [
         (np.zeros((8, 12)), "masks all 96 pixels"),
-        (np.full((8, 12), 0.5), "must hold 1 where a pixel is seen and else 0"),
+        (np.full((8, 12), 0.5), "must be 1 where a pixel is seen and 0"),
         (np.ones((4, 4)), "holds 4 x 4 values, but the image has 8 x 12"),
         (np.full((8, 12), np.nan), "masks all 96 pixels"),
     ],

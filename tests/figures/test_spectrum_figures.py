@@ -15,7 +15,7 @@ from qexp.figures.panel_grid import panel_grid
 from qexp.figures.spectra import Reconstruction, Saliency, energies, errors_by_energy, reconstructions, saliency
 from qexp.forward.xray_data import lines
 
-NOTE = "tested on spectra that were trained on"
+NOTE = "tested on training spectra"
 
 WHERE = energies([0.01, 0.02], 2048)
 

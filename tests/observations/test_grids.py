@@ -432,7 +432,7 @@ def test_grids_on_both_sides_of_180_degrees_stay_together(tmp_path, first):
 
 def test_attributes_of_mintpy_that_are_no_numbers_are_named(tmp_path):
     path, _ = mintpy_velocity(tmp_path)
-    for name, text, said in (("HEADING", "north", "is 'north', which is no number"), ("X_STEP", None, "is missing")):
+    for name, text, said in (("HEADING", "north", "is 'north', which is not a number"), ("X_STEP", None, "is missing")):
         with h5py.File(path, "a") as file:
             before = file.attrs[name]
             del file.attrs[name]

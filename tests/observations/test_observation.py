@@ -76,7 +76,7 @@ def test_a_file_has_units_and_names_its_conventions(tmp_path):
         ({"displacement": np.full(6, np.nan)}, "'displacement' is missing or infinite at 6 of 6 points"),
         ({"error": np.zeros(6)}, "the error of 6 points is not positive"),
         ({"direction": np.tile([0.6, 0.0, -0.8], (6, 1))}, "points down at 6 points"),
-        ({"direction": np.tile([-0.3, 0.0, 0.4], (6, 1))}, "no unit vector at 6 points"),
+        ({"direction": np.tile([-0.3, 0.0, 0.4], (6, 1))}, "not a unit vector at 6 points"),
     ],
 )
 def test_what_is_wrong_with_a_track_is_said_and_nothing_is_written(tmp_path, changes, message):
@@ -95,7 +95,7 @@ def test_other_files_are_refused(tmp_path):
     xarray.Dataset({"x": ("point", np.zeros(3))}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     with pytest.raises(QexpError, match="no such file"):
         read_observation(tmp_path / "none.nc")
-    with pytest.raises(QexpError, match="is no observation file, or a damaged one"):
+    with pytest.raises(QexpError, match="is not an observation file, or is damaged"):
         read_observation(tmp_path / "text.nc")
-    with pytest.raises(QexpError, match="no observation file; make one with: qexp observe"):
+    with pytest.raises(QexpError, match="is not an observation file; make one with: qexp observe"):
         read_observation(tmp_path / "other.nc")

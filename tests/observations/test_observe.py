@@ -264,8 +264,8 @@ ANGLES = {"incidence": 30, "heading": 190}
 WRONG = {
     "degrees taken for metres": (standard(EAST / 3e4, NORTH / 1e5), {}, "give --crs EPSG:4326"),
     "metres taken for degrees": (standard(), {"crs": "EPSG:4326"}, "are not longitude and latitude in degrees"),
-    "no system of that name": (standard(), {"crs": "EPSG:1"}, "--crs EPSG:1: no coordinate reference system"),
-    "a system in feet": (standard(), {"crs": "EPSG:2263"}, "counts in US survey foot; choose one in metres"),
+    "no system of that name": (standard(), {"crs": "EPSG:1"}, "--crs EPSG:1: not a coordinate reference system"),
+    "a system in feet": (standard(), {"crs": "EPSG:2263"}, "has the unit US survey foot; choose one in metres"),
     "no errors": (rows(EAST, NORTH, LOS), ANGLES, "such as --error 0.005"),
     "no line of sight": (rows(EAST, NORTH, LOS), {"error": 0.01}, "give --incidence and --heading in degrees"),
     "an incidence in radians": (
@@ -277,7 +277,7 @@ WRONG = {
     "an error twice": (standard(), {"error": 0.01}, "has errors in column 4; leave --error out"),
     "a geometry twice": (standard(), {"heading": 10}, "has the line of sight in columns; leave --heading out"),
     "a vector that points down": (standard(vector=-VECTOR), {}, "points down at 4 points"),
-    "a vector that is no unit": (standard(vector=2 * VECTOR), {}, "no unit vector at 4 points"),
+    "a vector that is no unit": (standard(vector=2 * VECTOR), {}, "not a unit vector at 4 points"),
     "an unknown unit": (standard(), {"unit": "inch"}, "--unit inch: no unit of displacements; choose from m, cm, mm"),
     "two units": (
         "east north los_mm error los_e los_n los_u\n" + standard(), {}, "the header names the unit mm of some columns",
@@ -394,9 +394,7 @@ def test_coordinates_in_a_system_that_stretches_lengths_go_to_the_utm_zone(writt
     np.testing.assert_allclose(seen.observation.tracks[0].x, EAST, atol=1e-5)
     np.testing.assert_allclose(seen.observation.tracks[0].y, NORTH, atol=1e-5)
     assert pyproj.CRS.from_wkt(seen.observation.crs).to_epsg() == 32633
-    with pytest.raises(
-        QexpError, match=r"lie around .* if their coordinate reference system is 'RGF93 v1 / Lambert-93'"
-    ):
+    with pytest.raises(QexpError, match=r"coordinate reference system 'RGF93 v1 / Lambert-93' the points lie around"):
         package.observe(written(standard()), crs="EPSG:2154")
 
 

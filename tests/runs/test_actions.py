@@ -125,7 +125,7 @@ def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(
     process = start("action", "plot", "sound_0")
     until(lambda: any(plot.parent.glob(".plot--*/made.txt")), "the start of the program")
     code, _, stderr = qexp("action", "plot", "sound_0")
-    assert (code, stderr) == (2, "error: the action 'plot' is at work on sound_0 already; wait for its end\n")
+    assert (code, stderr) == (2, "error: the action 'plot' is already running on sound_0; wait for its end\n")
     assert qexp("doctor").code == 0
     process.send(signal.SIGINT)
     assert process.end()[0] == 130

@@ -77,8 +77,8 @@ def test_overlaps_are_those_that_a_plain_count_finds():
 def test_what_must_be_said_tells_spectra_from_cores():
     of_core, of_spectra = overlap.Overlap("A", 3, 0, 2), overlap.Overlap("B", 3, 1, 0)
     assert overlap.caution_of([]) == ""
-    assert overlap.caution_of([of_core]) == "tested on cores that were trained on"
-    assert overlap.caution_of([of_core, of_spectra]) == "tested on spectra that were trained on"
+    assert overlap.caution_of([of_core]) == "tested on training cores"
+    assert overlap.caution_of([of_core, of_spectra]) == "tested on training spectra"
 
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():

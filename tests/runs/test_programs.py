@@ -271,7 +271,7 @@ def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that
     assert "so that they wait for each other" in stderr
     found = {one["seed"]: one["results"].get("test", {}).get("result", {}).get("mae") for one in package.runs()}
     assert found == {0: 0, 1: 1, 2: None}
-    assert "is the one that was there before" in package.open_run("own_2").record["error"]
+    assert "which was there before" in package.open_run("own_2").record["error"]
 
 
 @pytest.mark.parametrize("place", [{"folder": "{run}", "results": "out.json"}, {"results": "{run}/out.json"}])

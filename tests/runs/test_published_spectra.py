@@ -171,11 +171,11 @@ def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_t
 
     seen = judged("--part", "validation")
     assert "3 samples" in seen
-    assert "evaluated on data that were trained on" in seen
+    assert "evaluated on training data" in seen
     (workspace / "data/max/finetune/TOC%/test/target/LV28-44-3_0.csv").write_text("")
     fresh = judged()
     assert "11 samples" in fresh
-    assert "independent of the training data: no spectrum, and no core of the same name, was trained on" in fresh
+    assert "independent of the training data: no spectrum, and no core of the same name, was used for training" in fresh
     assert "r2_training_mean" in fresh
     made = {path.name for path in (workspace / "runs/max_toc_0/evaluations").iterdir() if path.is_dir()}
     assert {"TOC", "TOC_validation"} <= made  # of the folder TOC%

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 CHANNELS = 32
 
-CAUTION = "tested on spectra that were trained on"
+CAUTION = "tested on training spectra"
 
 Cores = Mapping[str, range]
 """Core → the numbers of its spectra; the same core and number is the same spectrum wherever it is written."""
@@ -220,7 +220,7 @@ def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, 
     assert said in stderr
     code, _, stderr = qexp("run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu")
     assert code == 0, stderr
-    assert package.open_run("allowed").record["caution"] == "tested on cores that were trained on"
+    assert package.open_run("allowed").record["caution"] == "tested on training cores"
 
 
 def test_a_spectrum_that_is_copied_from_the_training_to_the_test_part_is_found(here, qexp):

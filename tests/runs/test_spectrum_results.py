@@ -33,7 +33,7 @@ from qexp.seeds import Seeds
 from qexp.tables import Entry
 from tests import cores
 
-LEAKED = "tested on spectra that were trained on"
+LEAKED = "tested on training spectra"
 
 RATIO = 0.5
 

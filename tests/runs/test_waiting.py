@@ -288,7 +288,7 @@ def test_nobody_waits_for_a_run_that_nobody_will_start(workspace, qexp):
     assert "not yet ended: young (created)" in qexp("wait", "young", "--timeout", "0.2")[2]
     long_ago = path.stat().st_mtime - 2 * SECONDS_TO_START
     os.utime(path, (long_ago, long_ago))
-    assert qexp("wait", "young") == (1, "", "young: created, and no process is going to start it\n")
+    assert qexp("wait", "young") == (1, "", "young: created, and no process will start it\n")
 
 
 def test_patterns_name_runs_wherever_several_may_be_named(workspace, qexp):

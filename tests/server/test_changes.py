@@ -76,7 +76,7 @@ def test_what_becomes_of_each_run_is_said(place, serve):
     assert failed("note", "a_0", "../a_0", "nobody", text="seen").keys() == {"../a_0", "nobody"}
     assert tagging.read(place / "runs/a_0")["note"] == "seen"
     assert "not a valid tag" in failed("tag", "a_0", add=["two words"])["a_0"]
-    assert "not at work" in failed("stop", "a_0")["a_0"]
+    assert "is not running" in failed("stop", "a_0")["a_0"]
     assert "in the trash" in failed("restore", "b_0")["b_0"] or "trash is empty" in failed("restore", "b_0")["b_0"]
     assert failed("remove", "a_*").keys() == {"a_*"}
     assert failed("remove", "a_0") == {}

@@ -170,11 +170,11 @@ def test_other_fields_are_another_digest_and_another_place_is_not(place, tmp_pat
         ("experience", [("metrics", {"ubar": ["mae", "r2_training_mean"]})], "drawn again in every epoch; use 'r2'"),
         ("experience", [("transforms", {"ubar": "log"})], "$.transforms.ubar: "),
         ("experience", [("inputs", ["thk", "slopsurfx", "slopsurfz"])], "the dataset has no 'slopsurfz'"),
-        ("model", SIZES_OF_32, "the dataset has [16, 16, 1], but the model's input is"),
+        ("model", SIZES_OF_32, "its shape in the dataset is [16, 16, 1], but the model's input is"),
         (
             "model",
             [("operations.network.parameters.outputs", 3)],
-            "makes [16, 16, 3], whose 3 channels cannot be shared by ubar, vbar; make 2",
+            "makes [16, 16, 3], whose 3 channels cannot be divided among ubar, vbar; make 2",
         ),
         (
             "model",

@@ -211,7 +211,7 @@ DATASETS_WITH_A_FAULT = {
     "a unit of nothing": ("units", {"toc": "wt%", "tos": "wt%"}, "$.units.tos", "did you mean 'toc'"),
     "a target with a taken name": ("target", "mask", "$.target", "choose another name"),
     "falling energies": ("energy", [1.0, -0.1], "$.energy[1]", "greater than 0"),
-    "other spectra than before": ("fingerprint", "0123", "$.fingerprint", "other spectra than before"),
+    "other spectra than before": ("fingerprint", "0123", "$.fingerprint", "has changed: the SHA-256 of its spectra"),
     "an unknown key": ("chanels", 64, "$.chanels", "did you mean 'channels'"),
 }
 

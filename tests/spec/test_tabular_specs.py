@@ -405,7 +405,10 @@ def test_what_makes_sense_is_right(spoil, qexp, changes):
 def test_an_input_must_have_as_many_values_as_columns(place, spoil, problems):
     spoil("model", ("inputs.reflectance.size", [3]))
     (said,) = problems("specs/experiences/rows.json")
-    assert said == "specs/experiences/rows.json at $.inputs[0]: the dataset has [2], but the model's input is [3]"
+    assert (
+        said
+        == "specs/experiences/rows.json at $.inputs[0]: its shape in the dataset is [2], but the model's input is [3]"
+    )
 
 
 def test_an_inner_split_by_groups_that_leaves_one_group_names_the_fold(spoil, problems):

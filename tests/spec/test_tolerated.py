@@ -137,8 +137,8 @@ def test_noise_that_is_true_and_varies_varies(specs, warnings):
 def test_shares_that_make_less_than_1_leave_the_rest_unused(specs, warnings):
     (said,) = warnings(specs.spoil("experience", ("split", [0.7, 0.2])))
     assert said == (
-        "warning: specs/experiences/sound.json at $.split: the shares make 0.9: the other 0.1 of what is not for the "
-        "test is unused"
+        "warning: specs/experiences/sound.json at $.split: the shares add up to 0.9: the other 0.1 of the "
+        "samples outside the test part is unused"
     )
     assert json.loads((specs.root / "specs/experiences/sound.json").read_text())["split"] == [0.7, 0.2]
     assert whole(specs).document["split"] == [0.7, 0.2]

@@ -92,7 +92,7 @@ DATASETS = {
     "overlapping intervals": (
         "varyings.depth.1",
         [0.15, 0.5],
-        "$.varyings.depth[1]: starts at 0.15, before the interval ahead of it ends at 0.2; sort them, without overlap",
+        "$.varyings.depth[1]: starts at 0.15, before the preceding interval ends at 0.2; sort them, without overlap",
     ),
     "intervals in disorder": ("varyings.depth", [[0.5, 0.6], [0.1, 0.2]], "$.varyings.depth[1]: starts at 0.1, before"),
     "an interval of three numbers": ("varyings.depth.0", [0.1, 0.2, 0.3], "$.varyings.depth[0]: must have at most 2"),
@@ -396,7 +396,11 @@ EXPERIENCES = {
         9,
         "$.batch_size: a batch of 9 is larger than the 8 training samples",
     ),
-    "shares that make too much": ("split", [0.7, 0.4], "$.split: the shares must add up to 1 at most, but make 1.1"),
+    "shares that make too much": (
+        "split",
+        [0.7, 0.4],
+        "$.split: the shares must add up to at most 1, but their sum is 1.1",
+    ),
     "three shares": ("split", [0.5, 0.3, 0.2], "$.split: must have at most 2 items"),
     "a share that is no number": ("split", [0.7, "rest"], '$.split[1]: must be a number, but is the text "rest"'),
     "a rate of zero": ("learning_rate", 0, "$.learning_rate: must be greater than 0"),
@@ -456,7 +460,7 @@ EXPERIENCES = {
     "an input that the dataset does not make": (
         "inputs",
         ["displacement", "displacement_1"],
-        "$.inputs[1]: the dataset makes no 'displacement_1'; did you mean 'displacement'?",
+        "$.inputs[1]: the dataset has no 'displacement_1'; did you mean 'displacement'?",
     ),
     "a dataset that is not there": ("dataset", "sund", "$.dataset: no dataset 'sund'; did you mean 'sound'?"),
     "a model that is not there": ("model", "sund.json", "$.model: no model 'sund'; did you mean 'sound'?"),
@@ -530,7 +534,7 @@ def test_an_input_must_be_of_the_size_that_the_dataset_makes(specs, problems):
     specs.spoil("dataset", ("size", [16, 24]))
     assert problems("specs/experiences/sound.json") == [
         "specs/experiences/sound.json at $.inputs[0]: "
-        "the dataset makes [16, 24, 1], but the model's input is [16, 16, 1]"
+        "its shape in the dataset is [16, 24, 1], but the model's input is [16, 16, 1]"
     ]
 
 
@@ -603,7 +607,7 @@ def test_an_output_must_be_made_by_dataset_and_model(specs, problems):
     experience |= {"losses": dict.fromkeys(experience["outputs"], "mae")}
     assert problems(specs.write("experience", experience)) == [
         "specs/experiences/sound.json at $.outputs[1]: the model has no output 'incidence'; known: delta_volume, depth",
-        "specs/experiences/sound.json at $.outputs[2]: the dataset makes no 'strike'; known: azimuth, delta_volume, "
+        "specs/experiences/sound.json at $.outputs[2]: the dataset has no 'strike'; known: azimuth, delta_volume, "
         "depth, displacement, incidence, noise, x, x_res, y, y_res",
     ]
 

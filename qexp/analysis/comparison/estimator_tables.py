@@ -33,8 +33,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         said.append(f"in brackets: 95 % bootstrap intervals over {drawn}")
     if any(row["difference"] is not None for row in rows):
         said.append(
-            f"against the {NETWORK}: RMSE less the {NETWORK}'s over the same rows, greater than 0 if the {NETWORK} "
-            "is better; if the brackets contain 0, these rows do not show which is"
+            f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the {NETWORK} is better; "
+            "not significant if the interval in brackets includes 0"
         )
     for name in dict.fromkeys(row["estimator"] for row in rows if row["rmse"] is None):
         said.append(f"{name}: not evaluated, because some of its estimates are not finite")

@@ -78,7 +78,7 @@ def field_errors(record: Record | EvaluationRecord) -> Parts:
     threads = f", {errors.threads} thread{'s' if errors.threads != 1 else ''}" if errors.device == "cpu" else ""
     milliseconds = number(1000 * errors.seconds_per_frame)
     yield (
-        f"test frames whole, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "
+        f"whole test frames, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "
         f"{height} x {width} cells ({errors.device}{threads})"
     )
 

@@ -37,7 +37,7 @@ def _of_ancestor(ancestor: Ancestor, asked: Asked, judged: Judged) -> Independen
         if record.foreign_weights is not None:
             return _unknown(f"{ancestor.name}, from which it started, has weights of another program")
         if not same or kind_of(spec["dataset"]) is not kind_of(asked.spec["dataset"]):
-            return _unknown(f"it started from {ancestor.name}, which is not there any more or has data of another kind")
+            return _unknown(f"it started from {ancestor.name}, which no longer exists or has data of another kind")
         tables = tables_of(directory)
     except (NotFoundError, DamagedError, UntrustedCodeError) as error:
         return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
@@ -46,4 +46,4 @@ def _of_ancestor(ancestor: Ancestor, asked: Asked, judged: Judged) -> Independen
 
 
 def _unknown(why: str) -> Independence:
-    return Independence(None, (f"{why}: what it was trained on is not known",))
+    return Independence(None, (f"{why}: its training data are unknown",))

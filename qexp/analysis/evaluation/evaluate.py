@@ -117,8 +117,8 @@ def _asked(
     known_as, document = assemble.dataset_document(dataset, workspace, tables)
     if (kind := kind_of(document)) is not kind_of(spec["dataset"]):
         raise QexpError(
-            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' is "
-            f"'{document['type']}'; data of another kind cannot be evaluated"
+            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{known_as}' "
+            f"has the type '{document['type']}'; a run is evaluated on data of its own type"
         )
     document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
     return Asked(directory, spec, tables, workspace, document, None, part, seed, on), known_as

@@ -95,7 +95,7 @@ def _require_different_names(found: Sequence[Place]) -> None:
     names = [folder.name for folder, _ in found]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise QexpError(
-            f"several folders are called {some(twice, SHOWN)}; errors are listed by folder: evaluate one part"
+            f"several folders are called {some(twice, SHOWN)}; errors are listed by folder: evaluate one part at a time"
         )
 
 
@@ -175,7 +175,7 @@ def _independence(asked: Asked, sources: Sequence[FieldFolder]) -> Independence:
     # Folders of the dataset's own test part may be numbered like those of its training part.
     elsewhere = [name for name, own in hashes.items() if own not in tested]
     alike_named = [name for name in elsewhere if name in known and name not in same]
-    shared = [f"folders with fields that were trained on: {some(same, SHOWN)}"] if same else []
+    shared = [f"folders with training fields: {some(same, SHOWN)}"] if same else []
     doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"
     return Independence.of(shared, doubts if alike_named else [], f"no folder has {compared} of a training folder")

@@ -59,11 +59,11 @@ def _require_variables(asked: Asked, source: GeneratedDataset) -> None:
     shapes, name = source.shapes(), asked.directory.name
     for variable in asked.spec["inputs"]:
         if variable not in shapes:
-            raise QexpError(f"the dataset makes no '{variable}', which {name} takes; {suggestion(variable, shapes)}")
+            raise QexpError(f"the dataset has no '{variable}', an input of {name}; {suggestion(variable, shapes)}")
         shape = from_spec(asked.spec["model"]["inputs"][variable]["size"])
         if shapes[variable] != shape:
             raise QexpError(
-                f"the dataset makes '{variable}' of {written(shapes[variable])}, but {name} was trained on "
+                f"in the dataset '{variable}' is {written(shapes[variable])}, but {name} was trained on "
                 f"{written(shape)}"
             )
     for variable in asked.outputs:
@@ -109,8 +109,8 @@ def _independence(asked: Asked, samples: Mapping[str, Tensor]) -> Independence:
         inside &= _within(_values(trained, name), samples[name][:, 0].double().numpy())
     names = " and ".join(trained.test)
     if not inside.any():
-        return Independence(True, (f"no sample lies in the intervals of {names} that were trained on",))
-    said = f"{inside.sum():,} of {len(inside):,} samples lie in the intervals of {names} that were trained on"
+        return Independence(True, (f"no sample lies in the training intervals of {names}",))
+    said = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
     return Independence(False, (said,))
 
 

@@ -94,7 +94,7 @@ def judged(asked: Asked) -> Judged:
     datasets: list[Any] = [assemble.dataset_of(document, asked.tables, asked.workspace) for document in documents]
     for dataset in datasets:
         _require_variables(asked, dataset)
-    why = "rows have no validation part of their own, as it differs from fold to fold"
+    why = "rows have no fixed validation part, as it differs from fold to fold"
     part = asked.chosen_part(ALL, (TRAIN, TEST, ALL), why)
     tables = Tables([Table(dataset, _rows(asked, dataset, part)) for dataset in datasets], _by(asked, datasets))
     left_out = sum(dataset.left_out for dataset in datasets)
@@ -143,7 +143,7 @@ def _files(source: Path) -> list[Path]:
         return [source]
     found = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
     if not found:
-        raise QexpError(f"{source} holds no tables, {', '.join(FORMATS)}")
+        raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
     return found
 
 
@@ -270,7 +270,7 @@ def _independence(asked: Asked, tables: Tables) -> Independence:
     inputs = list(asked.spec["inputs"])
     known = set(_keys([trained.values[name][rows] for name in inputs]))
     twice = sum(key in known for key in _keys([tables.values(name) for name in inputs]))
-    shared = [f"{twice:,} of {len(tables):,} rows have the inputs of rows that were trained on"] if twice else []
+    shared = [f"{twice:,} of {len(tables):,} rows have the same inputs as training rows"] if twice else []
     compared = []
     by = asked.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
@@ -279,8 +279,10 @@ def _independence(asked: Asked, tables: Tables) -> Independence:
         compared.append(name)
         both = sorted(set(trained.column(name)[rows].tolist()) & set(tables.texts(name).tolist()))
         if both:
-            shared.append(f"of the same {name} as rows that were trained on: {some(both, SHOWN)}")
-    unknown = [] if compared else ["no row has the inputs of a training row, but nothing says where the rows are from"]
+            shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
+    unknown = (
+        [] if compared else ["no row has the same inputs as a training row, but the origin of the rows is unknown"]
+    )
     return Independence.of(shared, unknown, f"compared with the training rows: inputs, {', '.join(compared)}")
 
 

@@ -140,14 +140,14 @@ def _independence(asked: Asked, dataset: SpectraDataset, rows: Rows) -> Independ
     try:
         seen = hashes.read(asked.directory)
     except DamagedError as error:
-        return Independence(None, (f"the spectra that were trained on are not known: {error}",))
+        return Independence(None, (f"the training spectra are unknown: {error}",))
     if not seen:
         return Independence(None, ("the run does not say on which spectra it was trained",))
     shared = [
-        f"trained on by {run}: {overlap.in_words(found)}"
+        f"used for training by {run}: {overlap.in_words(found)}"
         for run, of_run in seen.items()
         if (found := overlap.overlaps(dataset, rows, of_run))
     ]
     ancestors = [name for name in asked.directory.record().parents if name not in seen]
-    unknown = [f"the spectra that {', '.join(ancestors)} was trained on are not known"] if ancestors else []
-    return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was trained on")
+    unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
+    return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was used for training")

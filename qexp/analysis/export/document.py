@@ -198,8 +198,8 @@ INSIDE = "Inputs and outputs have these units: the transforms are inside the net
 
 OUTSIDE = """\
 The network's inputs and outputs are transformed values. Apply the `formula` of its `transform` in `network.json` to
-each input, and the `inverse` to each output; a variable without a transform stays as it is. Then move estimates beyond
-the `limits` of an output, if it has some, to the nearest one. Formulas are numpy
+each input, and the `inverse` to each output; a variable without a transform stays as it is. If an output has
+`limits`, clip its estimates to them. Formulas are numpy
 expressions of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`. The first of
 several `steps` is applied first and inverted last. `own` in an `inverse` is the input of the same name before that
 step."""

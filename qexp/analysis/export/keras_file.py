@@ -106,7 +106,7 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
         raise GraphError("a Keras model is one network with its transforms outside; leave out --physical")
     outputs = list(network.shapes.values())
     if any(len(shape) != 3 or shape[0] != 1 for shape in [*shapes, *outputs]) or len(network.branches) != 1:
-        raise GraphError("a Keras model is written of networks with one branch, from fields to fields")
+        raise GraphError("only a network with one branch, from fields to fields, can be written as a Keras model")
     branch = network.branches[0]
     operations = [network.operations[name] for name in branch.operations]
     if len(branch.sources) > 1 and not isinstance(operations.pop(0), Concatenate):

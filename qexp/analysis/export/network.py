@@ -59,8 +59,8 @@ def export_network(
     models = load_models(directory, torch.device("cpu"))
     if len(models) > 1 and not physical:
         raise QexpError(
-            f"{directory.name} has {len(models)} networks, of its folds, each with transforms that were fitted to "
-            "rows of its own; add --physical, which puts them inside the graph"
+            f"{directory.name} has {len(models)} networks, one or more per fold, whose transforms were fitted to "
+            "different rows; add --physical, which includes the transforms in the graph"
         )
     about, graph = _graph(directory, models, format, physical)
     scales = document.dle_fields(models[0], physical)

@@ -153,7 +153,7 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
     begin = torch.tensor([[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64)
     possible = problem.model.possible(begin)
     if not bool(possible.any()):
-        raise QexpError("the network's estimate is no possible source: it breaks the surface or lies above it")
+        raise QexpError("the network's estimate is not a possible source: it breaks the surface or lies above it")
     return begin[possible]
 
 
@@ -229,7 +229,7 @@ def _remarks(fit: Fit, problem: Problem) -> list[str]:
         without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
         said.append(
             f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
-            f"{without:.4g} without; its parameters mean little"
+            f"{without:.4g} without; its parameters are not meaningful"
         )
     if not fit.converged:
         said.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")

@@ -128,7 +128,7 @@ def _opened(directory: RunDirectory, device: str) -> _Network:
     dataset = assemble.generated_of(spec["dataset"], tables_of(directory))
     if not isinstance(dataset.generator, DeformationImages):
         raise QexpError(
-            f"{directory.name} was trained on images of no deformation source; qexp invert needs one that was"
+            f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"
         )
     model = image_model(directory, device)
     views = views_of(dataset, list(model.layout.inputs))
@@ -148,7 +148,7 @@ def _at(
         gaps = ~np.isfinite(values)
         if not _trained_with_offsets(network.dataset, view.image):
             values, offset = without_edge(values)
-            remarks.append(f"{track.name}: the median of its edge, {offset:.3g} m, was taken off for the network")
+            remarks.append(f"{track.name}: the median of its edge, {offset:.3g} m, was subtracted for the network")
         if mask_of(view.image) in wanted:
             inputs[mask_of(view.image)] = (~gaps).astype(np.float32)[None, None]
             values = np.where(gaps, 0.0, values)
@@ -157,7 +157,7 @@ def _at(
             if gaps.mean() > MUCH_FILLED:
                 remarks.append(
                     f"{track.name}: {gaps.mean():.0%} of the network's pixels have no point and were interpolated; "
-                    "a network with masks as inputs would know"
+                    "train a network that takes masks as inputs to avoid that"
                 )
         inputs[view.image] = values.astype(np.float32)[None, None]
     for name in wanted:
@@ -203,7 +203,9 @@ def _start(network: _Network, made: Mapping[str, float]) -> tuple[dict[str, floa
     for name in (name for source in network.sources for name in source.columns):
         value = made[name] if name in made else typical(network.dataset, name)
         if name not in made and name not in network.dataset.fixed:
-            missing.append(f"{shown(name)} is not estimated by the network; it starts at the median of its training")
+            missing.append(
+                f"{shown(name)} is not estimated by the network; it starts at the median of the training data"
+            )
         factor = quantity(name, network.dataset.quantities).si_factor
         values[name], start[name] = factor * value, factor * _likely(network, name, value)
     return values, start, missing
@@ -226,7 +228,7 @@ def _beyond(network: _Network, made: Mapping[str, float]) -> list[str]:
         if not low <= value <= high:
             unit = network.model.outputs[name]
             said.append(
-                f"the network's estimate of {name}, {value:.3g} {unit}, lies outside of 99 % of its training data, "
+                f"the network's estimate of {name}, {value:.3g} {unit}, lies outside 99 % of its training data, "
                 f"{low:.3g} to {high:.3g} {unit}"
             )
     return said
@@ -243,7 +245,7 @@ def _unlike(model: ImageModel, inputs: Mapping[str, Array], tracks: Mapping[str,
             number = f"{values[one][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
             beyond.setdefault(one.input, []).append(f"{one.kind} {number}".strip())
     return [
-        f"{tracks[name].name if name in tracks else name} lies outside of the network's training data: "
+        f"{tracks[name].name if name in tracks else name} lies outside the range of the network's training data: "
         + ", ".join(numbers)
         for name, numbers in beyond.items()
     ]

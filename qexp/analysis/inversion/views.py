@@ -76,7 +76,7 @@ def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]
         directions = _directions(dataset, suffix)
         found.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, seen, view.name))
     if not found:
-        raise QexpError("the run takes no image of displacement; qexp invert needs one that does")
+        raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
     return found
 
 
@@ -115,7 +115,7 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     if len(radar) < len(views):
         raise QexpError(
             f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the observation has "
-            f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run that was trained on as many, or none"
+            f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run with as many views, or no --run"
         )
     looks = [_mean_direction(track) for track in radar]
     angles = np.array([[_angle(view.directions, look) for look in looks] for view in views])

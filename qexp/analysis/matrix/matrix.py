@@ -194,10 +194,10 @@ def _require_inputs(source: GeneratedDataset, model: Inversion, name: str) -> No
     shapes = source.shapes()
     for variable, shape in model.network.inputs.items():
         if variable not in shapes:
-            raise QexpError(f"the dataset '{name}' makes no '{variable}'; {suggestion(variable, shapes)}")
+            raise QexpError(f"the dataset '{name}' has no '{variable}'; {suggestion(variable, shapes)}")
         if shapes[variable] != shape:
             raise QexpError(
-                f"the dataset '{name}' makes '{variable}' of {written(shapes[variable])}, "
+                f"in the dataset '{name}' '{variable}' is {written(shapes[variable])}, "
                 f"but the run was trained on {written(shape)}"
             )
 
@@ -244,7 +244,9 @@ def held_values(
         values = " ".join(f"--fix {name}={median + 0.0:.4g}" for name, median in medians.items())
         which = ", ".join(f"'{name}'" for name in missing)
         varies = (
-            "varies but is not an axis; give it a value" if len(missing) == 1 else "vary but are no axes; give values"
+            "varies but is not an axis; give it a value"
+            if len(missing) == 1
+            else "vary but are not axes; give them values"
         )
         raise QexpError(f"{which} {varies}, for example the median: {values}")
     cells = int(np.prod([one.cells for one in grid], dtype=np.float64))

@@ -119,8 +119,8 @@ def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
     if max(turns) < LARGE_TURN:
         return reading
     doubt = (
-        f"lines of sight are taken to refer to the north of the coordinates, which is up to {max(turns):.1f}° off true "
-        "north here; say --north true if they refer to that, or --north grid"
+        f"lines of sight are assumed to refer to grid north, which differs from true north by up to {max(turns):.1f}° "
+        "here; say which with --north grid or --north true"
     )
     return replace(reading, warnings=(*reading.warnings, doubt))
 
@@ -136,7 +136,7 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
     if not estimate.levels_off:
         yield (
             f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a "
-            "ramp is in the data, --noise-ramp takes it out, or choose a larger part without signal"
+            "ramp is in the data, --noise-ramp subtracts it; otherwise choose a larger part without signal"
         )
     if not estimate.resolved:
         yield (

@@ -106,14 +106,14 @@ def estimated(
     for track in seen:
         require_enough(track, track.observed)
     if signal_free is not None:
-        how = "points where no signal is, as given"
+        how = "the given points without signal"
         return [estimate_of(track, signal_free.holds(track), track.displacement, how, planes) for track in seen]
     source = best_point_source([replace(track, noise=None) for track in seen])
     first = [_without(source, track, planes).best for track in seen]
     source = best_point_source([_with(track, noise) for track, noise in zip(seen, first, strict=True)])
     if source.significant:
         return [_without(source, track, planes) for track in seen]
-    how = "all points, as no source stands out"
+    how = "all points, as no source is significant"
     return [estimate_of(track, track.observed, track.displacement, how, planes) for track in seen]
 
 

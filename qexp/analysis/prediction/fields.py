@@ -117,10 +117,10 @@ def _folders_of_fields(source: Path) -> list[Path]:
 def _targets_in(source: Path, target: Path, below: Sequence[Path]) -> list[tuple[Path, Path]]:
     if target.suffix.lower() == ".nc" or target.is_file():
         raise QexpError(
-            f"{target}: {source} has {len(below)} folders of fields, whose estimates are a file each; give a folder"
+            f"{target}: {source} has {len(below)} folders of fields, each with its own file of estimates; give a folder"
         )
     if target.resolve().is_relative_to(source.resolve()):
-        raise QexpError(f"{target}: is inside {source}, and would be read as fields next time; give another --output")
+        raise QexpError(f"{target} lies inside {source} and would be read as fields next time; give another --output")
     return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in below]
 
 

@@ -64,7 +64,6 @@ def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) 
 
 
 class GeneratedKind(Kind[GeneratedDataset]):
-    makes = "makes"
     several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
@@ -150,11 +149,11 @@ def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
             flat = [source for source in made.sources if "depth" not in source.variables]
             for index, view in enumerate(document.get("views", [])):
                 if flat and "elevation" in view:
-                    yield ("views", index, "elevation"), f"'{one['type']}' has no depth that elevations would change"
+                    yield ("views", index, "elevation"), f"'{one['type']}' has no depth, which elevations would change"
         elif "sources" in document or "views" in document:
             yield (
                 where,
-                f"'{one['type']}' is no source of deformation (a qexp.datasets.generators.DeformationImages); "
+                f"'{one['type']}' is not a source of deformation (a qexp.datasets.generators.DeformationImages); "
                 "'sources' and 'views' are for those",
             )
 
@@ -202,7 +201,7 @@ def _beyond_views(name: str, document: Document) -> str | None:
     suffix = re.search(r"_([1-9][0-9]*)$", name)
     if not views or suffix is None or int(suffix[1]) < views:
         return None
-    return f"'views' lists {views}, the last of which has the number {views - 1}; add an object for this one, too"
+    return f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this view, too"
 
 
 def _about_draws(dataset: GeneratedDataset) -> list[str]:

@@ -49,8 +49,6 @@ class Exposed:
 class Kind(ABC, Generic[D]):
     """A kind of dataset. Documents have been checked against their schema; they may be in short or long form."""
 
-    makes: str = "has"
-    """The verb with which errors say that a dataset provides a variable."""
     pretrainable: bool = True
     """Whether a run can start from the weights of another run."""
     several_networks: bool = False

@@ -210,7 +210,7 @@ def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> I
         yield from in_periods(name, transforms[name], unit, (float(values.min()), float(values.max())))
     if angles and document.get("baselines"):
         yield ("baselines",), f"learn one number of each value, and '{angles[0]}' is learned as two; leave them out"
-    yield from of_training_mean(document, angles, "the values of an angle have no mean that would do", tables)
+    yield from of_training_mean(document, angles, "the mean of an angle's values is not defined", tables)
 
 
 def _first_that_is_constant(

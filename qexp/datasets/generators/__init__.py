@@ -65,8 +65,7 @@ GENERATORS: dict[str, Entry] = {
             )
         ),
         parameters=POISSON_RATIO,
-        help="Sphere under pressure, large enough to feel the surface (McTigue 1987): x, y, depth, radius, "
-        "pressure_over_mu.",
+        help="Pressurised sphere, corrected for its finite size (McTigue 1987): x, y, depth, radius, pressure_over_mu.",
         example={"type": "mctigue", "parameters": {"poisson_ratio": 0.25}},
     ),
     "pcdm": Entry(
@@ -78,8 +77,8 @@ GENERATORS: dict[str, Entry] = {
             )
         ),
         parameters=POISSON_RATIO,
-        help="Point of three cracks at right angles, the far field of any opening source (Nikkhoo and others 2017): "
-        "x, y, depth, omega_x, omega_y, omega_z, potency_x, potency_y, potency_z.",
+        help="Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others "
+        "2017): x, y, depth, omega_x, omega_y, omega_z, potency_x, potency_y, potency_z.",
         example={"type": "pcdm", "parameters": {"poisson_ratio": 0.25}},
     ),
     "yang": Entry(
@@ -96,7 +95,7 @@ GENERATORS: dict[str, Entry] = {
             )
         ),
         parameters=POISSON_RATIO,
-        help="Prolate spheroid under pressure, such as a conduit (Yang and others 1988): x, y, depth, semi_major, "
+        help="Pressurised prolate spheroid, such as a conduit (Yang and others 1988): x, y, depth, semi_major, "
         "semi_minor, strike, plunge, pressure_over_mu.",
         example={"type": "yang", "parameters": {"poisson_ratio": 0.25}},
     ),
@@ -105,7 +104,7 @@ GENERATORS: dict[str, Entry] = {
             Source((*PLACE, "radius", "pressure_over_mu"), penny, penny_image, (requirements.NOT_TOO_WIDE,)),
         ),
         parameters=POISSON_RATIO,
-        help="Horizontal circular crack under pressure, a sill (Fialko and others 2001): x, y, depth, radius, "
+        help="Pressurised horizontal circular crack, a sill (Fialko and others 2001): x, y, depth, radius, "
         "pressure_over_mu.",
         example={"type": "penny", "parameters": {"poisson_ratio": 0.25}},
     ),
@@ -119,8 +118,8 @@ GENERATORS: dict[str, Entry] = {
             )
         ),
         parameters=POISSON_RATIO,
-        help="Rectangle that slips or opens, such as a fault, dike or sill (Okada 1985): x, y, depth, length, width, "
-        "strike, dip, strike_slip, dip_slip, opening.",
+        help="Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985): x, y, depth, "
+        "length, width, strike, dip, strike_slip, dip_slip, opening.",
         example={"type": "okada", "parameters": {"poisson_ratio": 0.25}},
     ),
     "cdm": Entry(
@@ -135,8 +134,8 @@ GENERATORS: dict[str, Entry] = {
             )
         ),
         parameters=POISSON_RATIO,
-        help="Three rectangles at right angles that open alike, for chambers of any shape (Nikkhoo and others 2017): "
-        "x, y, depth, omega_x, omega_y, omega_z, a_x, a_y, a_z, opening.",
+        help="Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any "
+        "shape (Nikkhoo and others 2017): x, y, depth, omega_x, omega_y, omega_z, a_x, a_y, a_z, opening.",
         example={"type": "cdm", "parameters": {"poisson_ratio": 0.25}},
     ),
 }

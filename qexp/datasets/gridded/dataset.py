@@ -88,7 +88,7 @@ class GriddedDataset:
         folders = self._folders()
         _refuse(self._unusable_folders(folders))
         if fingerprint is not None and fingerprint != (found := self._fingerprint(folders)):
-            raise DatasetError([(("fingerprint",), f"{path} holds other fields than before: their SHA-256 is {found}")])
+            raise DatasetError([(("fingerprint",), f"{path} has changed: the SHA-256 of its fields is now {found}")])
         self.parts: dict[str, list[Frames]] = {}
         """train and test → the frames of their folders."""
         found_wrong: list[tuple[Where, str]] = []
@@ -182,7 +182,7 @@ class GriddedDataset:
 
     def _folders(self) -> dict[str, list[Path]]:
         if not self.path.is_dir():
-            raise DatasetError([(("path",), f"{self.path} is no folder")])
+            raise DatasetError([(("path",), f"{self.path} is not a folder")])
         folders, troubles = {}, []
         for part in (TRAIN, TEST):
             try:
@@ -267,7 +267,7 @@ class GriddedDataset:
                 f"the cells have different sizes: {listed}; a network does not know the size of its cells"
             )
         if self.include_test_in_train:
-            self.warnings.append("the test folders are also used for training: errors on them are no test")
+            self.warnings.append("the test folders are also used for training: errors on them are not test errors")
 
 
 def _nothing_to_compare_with(folder: Path) -> tuple[Where, str]:

@@ -33,7 +33,9 @@ _RANGE = _number("distance at which the covariance has fallen to 1/e [km]", excl
 _SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
 _NUGGET = {
     **_number(
-        "variance of a part that is independent from pixel to pixel, beside `sill` [m²]", minimum=0, maximum=LARGEST
+        "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]",
+        minimum=0,
+        maximum=LARGEST,
     ),
     "x-left-out": "default",
 }
@@ -42,20 +44,20 @@ NOISES: dict[str, Entry] = {
     "white": Entry(
         build=WhiteNoise,
         parameters={"properties": {"standard_deviation": _amplitude("standard deviation [m]")}},
-        help="Independent from pixel to pixel.",
+        help="White noise: independent from pixel to pixel.",
         example={"type": "white", "parameters": {}},
     ),
     "exponential": Entry(
         build=ExponentialNoise,
         parameters={"properties": {"range": _RANGE, "sill": _SILL, "nugget": _NUGGET}, "required": ["range"]},
-        help="Spatially correlated like the atmosphere: covariance sill exp(-h/range) of pixels a distance h apart, "
+        help="Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance h, "
         "semivariogram nugget + sill (1 - exp(-h/range)).",
         example={"type": "exponential", "parameters": {"range": 2.0}},
     ),
     "gaussian": Entry(
         build=GaussianNoise,
         parameters={"properties": {"range": _RANGE, "sill": _SILL, "nugget": _NUGGET}, "required": ["range"]},
-        help="Spatially correlated and smooth: covariance sill exp(-(h/range)²) of pixels a distance h apart, "
+        help="Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h, "
         "semivariogram nugget + sill (1 - exp(-(h/range)²)).",
         example={"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
     ),
@@ -72,7 +74,7 @@ NOISES: dict[str, Entry] = {
                     maximum=10_000,
                 ),
                 "spectral_slope": _number(
-                    "slope of the power spectrum along a line; that of the two-dimensional one is steeper by 1",
+                    "slope of the power spectrum along a line; the two-dimensional spectrum is steeper by 1",
                     exclusiveMinimum=-3,
                     exclusiveMaximum=-1,
                 ),
@@ -93,7 +95,7 @@ NOISES: dict[str, Entry] = {
             },
             "required": ["slope"],
         },
-        help="Stratified troposphere: linear in the elevation above the view's mean, with a slope drawn per image.",
+        help="Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per image.",
         example={"type": "stratified", "parameters": {"slope": 0.02}},
     ),
     "ramp": Entry(
@@ -111,13 +113,13 @@ NOISES: dict[str, Entry] = {
             },
             "required": ["slope"],
         },
-        help="Errors of the orbit: a plane, or a surface of second order, that is 0 at x = y = 0, drawn per image.",
+        help="Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.",
         example={"type": "ramp", "parameters": {"slope": 0.001}},
     ),
     "offset": Entry(
         build=OffsetNoise,
         parameters={"properties": {"standard_deviation": _amplitude("standard deviation [m]")}},
-        help="One unknown value for the whole view, drawn per image: radar displacements have no absolute zero.",
+        help="A constant offset of the whole view, drawn for each image: radar displacements have no absolute zero.",
         example={"type": "offset", "parameters": {"standard_deviation": 0.02}},
     ),
     "decorrelation": Entry(

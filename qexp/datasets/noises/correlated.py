@@ -33,7 +33,7 @@ METRES = QUANTITIES["x"].si_factor
 
 @dataclass(frozen=True)
 class Correlation:
-    """A covariance function of unit sill, told apart by its parameters: factors are kept for each."""
+    """A covariance function of unit sill, identified by its parameters: factors are kept for each."""
 
     function: Callable[..., Tensor]
     parameters: tuple[float, ...]
@@ -78,9 +78,7 @@ class CorrelatedNoise(Noise):
 
     def __init__(self, correlation: Correlation, sill: float | None, nugget: float = 0.0) -> None:
         if sill is None and nugget > 0:
-            raise ValueError(
-                "'nugget' needs 'sill' [m²], beside which it is declared; without both, it is of unit variance"
-            )
+            raise ValueError("'nugget' needs 'sill' [m²]; give both, or neither for noise of unit variance")
         self.correlation = correlation
         self.of_unit_variance = sill is None
         self.sill = 1.0 if sill is None else sill

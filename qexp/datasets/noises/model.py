@@ -103,7 +103,7 @@ class NoiseModel:
             return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
         formed = len(added) > 1 or any(one.noise.inverted_as_a_matrix for one in added)
         if formed and pixels > MOST_TO_FACTOR:
-            return f"it is inverted as a matrix, for {MOST_TO_FACTOR:,} pixels at most, not {pixels:,}"
+            return f"inverting its covariance is possible for at most {MOST_TO_FACTOR:,} pixels, not {pixels:,}"
         return None
 
     def without_correlation(self, image: str, images: Tensor, layout: Layout, level: float) -> Tensor:

@@ -52,7 +52,9 @@ class Noise(ABC):
         """
         pixels = layout.height * layout.width
         if not self.hides and pixels > MOST_TO_FACTOR:
-            raise ValueError(f"the covariance between {pixels:,} pixels is too large; {MOST_TO_FACTOR:,} are possible")
+            raise ValueError(
+                f"the covariance between {pixels:,} pixels is too large; at most {MOST_TO_FACTOR:,} are possible"
+            )
         covariance = self.covariance(layout)
         return None if covariance is None else blocks.means(blocks.means(covariance).T)
 

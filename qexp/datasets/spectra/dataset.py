@@ -98,7 +98,7 @@ class SpectraDataset:
         self._units = dict(units or {})
         if fingerprint is not None and fingerprint != self.fingerprint:
             raise DatasetError(
-                [(("fingerprint",), f"{path} holds other spectra than before: their SHA-256 is {self.fingerprint}")]
+                [(("fingerprint",), f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}")]
             )
         findings = Findings()
         self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
@@ -194,7 +194,7 @@ class SpectraDataset:
         if self.path.is_dir():
             return Folders(self.path, self.target, self.channels, lists, missing, alone)
         if lists:
-            raise DatasetError([(("lists",), f"{self.path} is no folder; a table lists its spectra itself")])
+            raise DatasetError([(("lists",), f"{self.path} is not a folder; a table lists its spectra itself")])
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
             return SpectrumTable(self.path, self.target, self.channels, columns, missing)
         what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"

@@ -166,12 +166,12 @@ TRANSFORMS: dict[str, Entry] = {
                 "period": {
                     "type": "number",
                     "exclusiveMinimum": 0,
-                    "description": "difference after which values mean the same, in the variable's unit: "
+                    "description": "period of the values, in the variable's unit: "
                     "360 for degrees, 180 for lines without a direction",
                 }
             }
         },
-        help="Cosine and sine of a value that repeats, such as a strike: two numbers; for outputs.",
+        help="Cosine and sine of a periodic value, such as a strike; for outputs.",
         example={"type": "angle", "parameters": {"period": 360}},
     ),
     "minmax": Entry(

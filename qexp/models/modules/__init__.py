@@ -62,7 +62,7 @@ MODULES: dict[str, Entry] = {
             "properties": {
                 "filters": COUNTS,
                 "kernel_size": KERNEL,
-                "stride": {**COUNT, "description": "step of every convolution"},
+                "stride": {**COUNT, "description": "stride of every convolution"},
                 "padding": {"enum": ["same", "valid"]},
                 "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
                 "bias": {"type": "boolean"},
@@ -70,7 +70,7 @@ MODULES: dict[str, Entry] = {
             },
             "required": ["filters"],
         },
-        help="Convolutions one after another, each followed by an activation.",
+        help="Successive convolutions, each followed by an activation.",
         example={"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
     ),
     "resnet_block": Entry(
@@ -117,19 +117,19 @@ MODULES: dict[str, Entry] = {
     "max_pooling": Entry(
         build=max_pooling,
         parameters=OF_POOLING,
-        help="The largest value in each window.",
+        help="Maximum over each window.",
         example={"module": "max_pooling", "parameters": {"pool_size": 2}},
     ),
     "average_pooling": Entry(
         build=average_pooling,
         parameters=OF_POOLING,
-        help="The mean of each window.",
+        help="Mean over each window.",
         example={"module": "average_pooling", "parameters": {"pool_size": 2}},
     ),
     "global_average": Entry(
         build=global_average,
         parameters={},
-        help="The mean of each channel over the whole image.",
+        help="Mean of each channel over the whole image.",
         example={"module": "global_average"},
     ),
     "concatenate": _CONCATENATE,
@@ -170,7 +170,7 @@ MODULES: dict[str, Entry] = {
                 "count": {
                     **COUNT,
                     "maximum": 100_000,
-                    "description": "filters, evenly spaced in the logarithm of the variable",
+                    "description": "number of filters, evenly spaced in the logarithm of the variable",
                 },
             },
             "required": ["variable", "low", "high", "count"],
@@ -189,7 +189,7 @@ MODULES: dict[str, Entry] = {
                 "kernel_size": LENGTH,
                 "strides": {
                     "anyOf": [COUNT, COUNTS],
-                    "description": "step of all convolutions, or a list with one for each",
+                    "description": "stride of all convolutions, or a list with one for each",
                 },
                 "activation": {**ACTIVATION_NAME, "description": "after every convolution"},
                 "use_bias": {"type": "boolean"},
@@ -271,7 +271,7 @@ MODULES: dict[str, Entry] = {
             },
             "required": ["outputs"],
         },
-        help="A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's if convolved, with slope 0.3.",
+        help="A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved upsampling.",
         example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
     ),
     "masked_encoder": JoiningEntry(
@@ -282,7 +282,7 @@ MODULES: dict[str, Entry] = {
                 **PATCHES,
                 **OF_PATCHES,
                 **LAYER_SCALE,
-                "last_norm": {"type": "boolean", "description": "whether a last layer norm is applied to the tokens"},
+                "last_norm": {"type": "boolean", "description": "whether a final layer norm is applied to the tokens"},
                 **OWN_SIZE,
             }
         },
@@ -321,13 +321,13 @@ MODULES: dict[str, Entry] = {
         parameters={
             "properties": {"of": {"enum": [*POOLS], "description": "the class token, or the mean of the patches'"}}
         },
-        help="An encoder's tokens reduced to one vector, as the input of a regression head.",
+        help="An encoder's tokens pooled to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},
     ),
     "flatten": Entry(
         build=flatten,
         parameters={},
-        help="All values in one row.",
+        help="Flatten all values into one row.",
         example={"module": "flatten"},
     ),
 }

@@ -21,7 +21,7 @@ CHANNELS = {
     "minimum": 1,
     "if": {"type": "string"},
     "then": {"enum": ["from dataset"], "x-message": 'must be a whole number or "from dataset"'},
-    "description": 'channels that are made, one for each field; "from dataset": those of all outputs',
+    "description": 'output channels, one for each field; "from dataset": those of all outputs',
 }
 OF_FIELDS = {
     "activation": {"enum": [*ACTIVATIONS, None], "description": "after each convolution; null: leaky ReLU of `slope`"},
@@ -56,12 +56,12 @@ OF_POOLING = {
         "strides": {
             **PAIR,
             "type": ["integer", "array", "null"],
-            "description": "step, or those down and across; the window's sides if null",
+            "description": "stride, or those along rows and columns; the window's sides if null",
         },
         "padding": {
             "enum": ["valid", "same"],
             "x-left-out": "default",
-            "description": "valid: whole windows only; same: side / step results, rounded up, as in Keras",
+            "description": "valid: whole windows only; same: side / stride results, rounded up, as in Keras",
         },
     }
 }

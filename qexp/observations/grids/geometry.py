@@ -35,7 +35,7 @@ def direction_of(field: Raster, asked: Asked) -> Direction:
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
-                f"{field.source}: --{name} is missing, so that the line of sight is not known; give --incidence and "
+                f"{field.source}: the line of sight is unknown, as --{name} is missing; give --incidence and "
                 "--heading, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
                 "--direction EAST,NORTH,UP"
             )
@@ -81,7 +81,7 @@ def from_components(field: Raster, *components: Raster) -> Direction:
         length[length == 0] = np.nan
         if (np.abs(length - 1) > UNIT_TOLERANCE).any():
             raise QexpError(
-                f"{', '.join(one.source for one in components)} are no components of unit vectors: lengths are "
+                f"{', '.join(one.source for one in components)} are not the components of unit vectors: lengths are "
                 f"{np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1"
             )
         return np.stack([east, north, up], axis=-1)

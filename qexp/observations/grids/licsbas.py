@@ -100,8 +100,8 @@ def _binary(path: Path, asked: Asked) -> Reading:
 def _require_displacement(field: Raster, asked: Asked) -> None:
     if not field.unit and asked.unit is None and not asked.phase:
         raise QexpError(
-            f"{field.source} has no name by which LiCSBAS calls velocities ({VELOCITY}), displacements (*.cum) or "
-            "phase (*.unw); if it holds displacements, give their unit: --unit mm"
+            f"{field.source} does not have the name that LiCSBAS gives to velocities ({VELOCITY}), displacements "
+            "(*.cum) or phase (*.unw); if it holds displacements, give their unit: --unit mm"
         )
 
 

@@ -97,7 +97,7 @@ def layout_of(path: Path) -> Layout:
     projection = values.get("DEM_projection", "EQA")
     if projection != "EQA":
         raise QexpError(
-            f"{path}: the projection is {projection}; what can be read are grids of longitude and latitude, EQA; "
+            f"{path}: the projection is {projection}; only grids of longitude and latitude (EQA) can be read; "
             "write the binary as GeoTIFF (GAMMA: data2geotiff)"
         )
     height, width = (int(number_of(path, values, name)) for name in ("nlines", "width"))

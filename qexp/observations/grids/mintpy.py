@@ -38,9 +38,9 @@ def read_mintpy(path: Path, asked: Asked) -> Reading:
             raise QexpError(f"{path} is a time series; name the days before and after: --epochs 20200131,20200212")
         field = open_difference(path, asked.epochs)
     elif asked.epochs is not None:
-        raise QexpError(f"{path} holds no time series but '{kind}', so that --epochs does not apply")
+        raise QexpError(f"{path} holds '{kind}', not a time series; leave --epochs out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
-        raise QexpError(f"{path} is of MintPy's type '{kind}'; what can be read are velocities and time series")
+        raise QexpError(f"{path} has MintPy's type '{kind}'; only velocities and time series can be read")
     else:
         field = open_mintpy(path, asked.variable)
         error = _deviation(path, asked.variable or kind)

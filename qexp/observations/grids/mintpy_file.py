@@ -76,7 +76,7 @@ def number_of(path: Path, attributes: dict[str, str], name: str, missing: str | 
     try:
         return float("" if text is None else text)
     except ValueError:
-        said = "is missing" if text is None else f"is '{text[:40]}', which is no number"
+        said = "is missing" if text is None else f"is '{text[:40]}', which is not a number"
         raise QexpError(f"{path}: its attribute {name} {said}") from None
 
 

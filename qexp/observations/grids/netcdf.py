@@ -116,7 +116,9 @@ class _Axis:
 
 def _coordinate(path: Path, table: xarray.Dataset, name: str) -> _Axis:
     if name not in table.coords:
-        raise QexpError(f"{path}: the dimension '{name}' has no coordinate, so that its pixels lie nowhere")
+        raise QexpError(
+            f"{path}: the dimension '{name}' has no coordinate, so that the positions of pixels are unknown"
+        )
     values = np.asarray(table[name].values, dtype=np.float64)
     if name.lower() in LONGITUDES:  # those on both sides of 180°
         values = np.unwrap(values, period=360.0)

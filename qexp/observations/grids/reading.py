@@ -106,13 +106,13 @@ def displacement_of(field: Raster, asked: Asked, wavelength: float | None) -> tu
     unit = UNITS.get(said, said)
     given = asked.wavelength is not None or asked.sensor is not None
     if asked.wavelength is not None and asked.sensor is not None:
-        raise QexpError("--wavelength and --sensor both tell the wavelength; leave one out")
+        raise QexpError("--wavelength and --sensor both give the wavelength; leave one out")
     if asked.phase or given or unit in RADIANS:
         if asked.unit is not None:
-            raise QexpError(f"{field.source}: phase is in radians, not in --unit {asked.unit}; leave it out")
+            raise QexpError(f"{field.source}: phase is in radians; leave --unit {asked.unit} out")
         if unit in METRES:
             raise QexpError(
-                f"{field.source} is in {unit}, and so no phase; leave --phase, --wavelength and --sensor out"
+                f"{field.source} is in {unit}, so it is not phase; leave --phase, --wavelength and --sensor out"
             )
         length = asked.wavelength if asked.sensor is None else wavelength_of(asked.sensor)
         length = wavelength if length is None else length
@@ -123,7 +123,7 @@ def displacement_of(field: Raster, asked: Asked, wavelength: float | None) -> tu
             )
         return metres_per_radian(length), True
     if unit in METRES and asked.unit is not None and unit != asked.unit:
-        raise QexpError(f"{field.source} is in {unit} by its own word, but --unit says {asked.unit}")
+        raise QexpError(f"{field.source} gives its unit as {unit}, but --unit says {asked.unit}")
     return METRES.get(unit) or asked.metres, False
 
 

@@ -114,7 +114,7 @@ def _alone(action: Action, directory: RunDirectory) -> Iterator[None]:
         lock.__enter__()
     except QexpError:
         raise QexpError(
-            f"the action '{action.name}' is at work on {directory.name} already; wait for its end"
+            f"the action '{action.name}' is already running on {directory.name}; wait for its end"
         ) from None
     try:
         yield

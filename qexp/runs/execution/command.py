@@ -252,7 +252,7 @@ def _results(call: Call, before: tuple[int, int, int] | None) -> Results:
     file, work = call.results, call.work
     own = work.own.directory.results / RESULTS
     if before is not None and _stamp(file) == before:
-        raise ProgramError(f"the program ended without an error, but {file} is the one that was there before")
+        raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
     try:
         numbers = program_results.read(file, str(file))
         files.make_folder(own.parent)

@@ -63,7 +63,7 @@ class Program:
         if hasattr(self, "number"):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.number, signal.SIGKILL)
-        raise QexpError("the process that watches over the program was killed, and the program with it")
+        raise QexpError("the process that supervises the program was killed, and the program with it")
 
 
 @contextmanager

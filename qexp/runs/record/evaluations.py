@@ -24,7 +24,7 @@ DRAFT = ".evaluating-"
 DRAFT_LOCK = "draft.lock"
 """File in a draft that its process keeps locked."""
 
-TRAINED_ON = "evaluated on data that were trained on"
+TRAINED_ON = "evaluated on training data"
 """Caution of evaluations on data that are not independent of those that the run was trained on."""
 
 
@@ -139,7 +139,7 @@ class EvaluationDirectory(RunDirectory):
             raise DamagedError(f"{self.record_file} is damaged: {misfit}") from None
 
     def record(self) -> Record:
-        """The record of the run, with the results of this evaluation in the place of the run's own."""
+        """The record of the run, with the results of this evaluation instead of the run's own."""
         own = self.evaluation()
         shared = ("seed", "units", "metrics", "results", "intervals", "comparison", "errors", "groups", "caution")
         return replace(self.run.record(), **{name: getattr(own, name) for name in shared})

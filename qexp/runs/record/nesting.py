@@ -69,7 +69,7 @@ def place_of(storage: Path | None, workspace: Workspace) -> Path:
     if real == real_runs:
         place = runs
     elif real_runs in real.parents:
-        raise QexpError(f"{place} lies inside {runs}, which holds nothing but runs; choose a folder outside of it")
+        raise QexpError(f"{place} lies inside {runs}, which holds nothing but runs; choose a folder outside it")
     elif ours := BOOKKEEPING.intersection(real.parts):
         raise QexpError(f"{place} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
     require_outside_of_runs(place)
@@ -81,5 +81,5 @@ def require_outside_of_runs(place: Path) -> None:
     if outer := next(around(place), None):
         raise QexpError(
             f"{place} lies inside the run {outer}; its contents would be removed and deleted with that run; "
-            "choose a folder outside of it"
+            "choose a folder outside it"
         )

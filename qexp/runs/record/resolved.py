@@ -98,7 +98,9 @@ class Generated(Part):
 
     def __post_init__(self) -> None:
         if (self.generation_type is None) == (not self.sources):
-            raise MisfitError("is missing" if not self.sources else "stands beside sources", "generation_type")
+            raise MisfitError(
+                "is missing" if not self.sources else "cannot be combined with sources", "generation_type"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

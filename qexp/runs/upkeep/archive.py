@@ -141,7 +141,7 @@ def require_harmless(name: str) -> None:
     """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of extraction."""
     steps = name.split("/")
     if name.startswith("/") or any(step in ("", ".", "..") for step in steps) or "\0" in name or "\\" in name:
-        raise UnsafeError(f"its member {shown(name)} would be written outside of the run's folder")
+        raise UnsafeError(f"its member {shown(name)} would be written outside the run's folder")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:

@@ -231,7 +231,7 @@ def _copy_what_it_starts_from(
 
 
 def _limit_of_threads(then: Mapping[str, Any]) -> list[str]:
-    """The option with which a program is told of the same number of threads again."""
+    """The option that gives a repeated run the number of threads of the first."""
     return ["--threads", str(then["threads"])] if then.get("threads") else []
 
 

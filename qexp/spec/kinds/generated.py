@@ -67,7 +67,7 @@ class GeneratedSpecs(SpecKind):
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         if sum(experience["split"]) > 1 + 1e-9:
-            yield ("split",), f"the shares must add up to 1 at most, but make {sum(experience['split']):g}"
+            yield ("split",), f"the shares must add up to at most 1, but their sum is {sum(experience['split']):g}"
         if experience["batch_size"] > experience["sizes"][0]:
             yield (
                 ("batch_size",),
@@ -77,7 +77,10 @@ class GeneratedSpecs(SpecKind):
     def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
         rest = 1 - sum(experience["split"])
         if rest > 1e-9:
-            yield ("split",), f"the shares make {1 - rest:g}: the other {rest:g} of what is not for the test is unused"
+            yield (
+                ("split",),
+                f"the shares add up to {1 - rest:g}: the other {rest:g} of the samples outside the test part is unused",
+            )
 
     def with_defaults(self, dataset: Document, tables: Tables, schema: Document) -> Document:
         fixed = {
@@ -166,7 +169,7 @@ def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
         elif low < before:
             yield (
                 where,
-                f"starts at {low:g}, before the interval ahead of it ends at {before:g}; sort them, without overlap",
+                f"starts at {low:g}, before the preceding interval ends at {before:g}; sort them, without overlap",
             )
         else:
             taken += high - low

@@ -154,7 +154,7 @@ def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple
         )
     if target.is_file() or target.suffix.lower() in FORMATS:
         raise QexpError(
-            f"{target}: {source} holds {len(found)} files of images, whose estimates are a file each; give a folder"
+            f"{target}: {source} holds {len(found)} files of images, each with its own file of estimates; give a folder"
         )
     if target.resolve() == source.resolve():
         raise QexpError(f"{target}: the estimates would lie among the images; give another --output")
@@ -207,7 +207,7 @@ def predict_images(
             tally.add(piece, estimates, outside)
             progress(tally.images, piece.done)
         if tally.missing_count == tally.images:
-            raise QexpError(f"{source}: all pixels are missing, in all of {tally.images:,} samples")
+            raise QexpError(f"{source}: all pixels of all {tally.images:,} samples are missing")
     about = {"units": dict(model.outputs), **tally.document()}
     reuse.write_record(target, key, about)
     return _described(source, target, model, about, True)

@@ -46,7 +46,7 @@ while :; do  # a signal ends `wait` before the process has ended
 done
 
 if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
-    # A run that makes no progress within its time limit would be requeued for ever.
+    # A run that makes no progress within its time limit would be requeued without end.
     if [ {requeue} = true ] && [ "$(checkpoint)" != "$before" ]; then
         scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
     fi
