@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test docs quick lint types pytest bench format names clean
+.PHONY: demo test docs reference quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
@@ -32,6 +32,10 @@ pytest:
 # The documentation, in build/docs; a broken link or a public name without a docstring is an error.
 docs: $(VENV)/.installed-docs
 	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto -b html docs build/docs
+
+# The pages of docs/ that are made from the code; a test says when it is time.
+reference: $(VENV)/.installed
+	cd docs && QEXP_WORKSPACE= $(abspath $(BIN))/python -m _generate
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

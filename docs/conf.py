@@ -8,22 +8,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _generate import contents, docstrings, offline, reference
+from _generate import contents, offline, reference
 
 project = "qexp"
 html_title = "qexp"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx_copybutton"]
 
 myst_heading_anchors = 4  # links to headings are checked, too
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
-
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 100
-add_module_names = False
-toc_object_entries = False
 
 html_theme = "furo"
 html_static_path = ["_style"]
@@ -35,7 +28,6 @@ pygments_dark_style = "github-dark"
 
 
 def setup(app: Any) -> None:
-    app.connect("builder-inited", reference.write)
+    app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir)))
     app.connect("source-read", contents.add)
-    app.connect("autodoc-process-docstring", docstrings.as_rst)
     app.connect("build-finished", offline.check)

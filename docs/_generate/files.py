@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
-from sphinx.pycode import ModuleAnalyzer
-from sphinx.util import logging
-
+from _generate.attributes import text_of
 from _generate.markdown import code, prose, table
 from qexp.runs.record.environment import Environment
 from qexp.runs.record.epochs import EpochLine
@@ -17,8 +15,6 @@ from qexp.runs.record.parts import Part
 from qexp.runs.record.record import Record
 from qexp.runs.record.state import State
 from qexp.runs.state.launches import LaunchRecord
-
-log = logging.getLogger(__name__)
 
 DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     "run.json": (Record, "The record of a run: its settings, its history and its results."),
@@ -58,16 +54,8 @@ def _fields(kind: type[Part]) -> str:
     for one in dataclasses.fields(kind):
         if one.name == "others":
             continue
-        meaning = _meaning(kind, one.name)
-        if not meaning:
-            log.warning("%s.%s has no docstring", kind.__name__, one.name)
-        rows.append([code(one.name), _type(hints[one.name]), prose(meaning)])
+        rows.append([code(one.name), _type(hints[one.name]), prose(text_of(kind, one.name))])
     return table(["field", "type", "meaning"], rows)
-
-
-def _meaning(kind: type, field: str) -> str:
-    lines = ModuleAnalyzer.for_module(kind.__module__).find_attr_docs().get((kind.__name__, field), [])
-    return " ".join(" ".join(lines).split())
 
 
 def _held(kind: type[Part]) -> Iterator[type[Part]]:
@@ -102,6 +90,5 @@ def _type(hint: Any) -> str:
 
 
 def _states() -> str:
-    docs = ModuleAnalyzer.for_module(State.__module__).find_attr_docs()
-    rows = [[code(one.value), prose(" ".join(docs.get(("State", one.name), [])))] for one in State]
+    rows = [[code(one.value), prose(text_of(State, one.name))] for one in State]
     return table(["state", "meaning"], rows)

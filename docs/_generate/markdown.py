@@ -28,11 +28,8 @@ def json_block(document: Any) -> str:
 
 def prose(text: str) -> str:
     """A plain text as Markdown: words such as `--set`, *.csv and runs/ stay as they are."""
-    return re.sub(r"(?<![`\w])(--[a-z][\w-]*)", r"`\1`", _escaped(text))
-
-
-def _escaped(text: str) -> str:
     pieces = text.split("`")
     for index in range(0, len(pieces), 2):
-        pieces[index] = re.sub(r"([*_\[\]])", r"\\\1", pieces[index]).replace("<", "&lt;")
+        escaped = re.sub(r"([*_\[\]])", r"\\\1", pieces[index]).replace("<", "&lt;")
+        pieces[index] = re.sub(r"(?<!\w)(--[a-z][\w-]*)", r"`\1`", escaped)
     return "`".join(pieces)

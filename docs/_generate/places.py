@@ -1,16 +1,12 @@
-"""Reference of the environment variables that qexp reads and sets. One that is not described fails the build."""
+"""Reference of the environment variables that qexp reads and sets. One that is not described is an error."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from sphinx.util import logging
-
 import qexp
 from _generate.markdown import code, table
-
-log = logging.getLogger(__name__)
 
 READ = {
     "QEXP_WORKSPACE": "The workspace, if it is not searched upwards from the current directory.",
@@ -39,8 +35,8 @@ def page() -> str:
         for file in Path(qexp.__file__).parent.rglob("*.py")
         for name in re.findall(r"\bQEXP_[A-Z]+(?:_[A-Z]+)*\b", file.read_text(encoding="utf-8"))
     }
-    for name in sorted(used - READ.keys() - GIVEN.keys() - INTERNAL):
-        log.warning("the environment variable %s is not described", name)
+    if missing := sorted(used - READ.keys() - GIVEN.keys() - INTERNAL):
+        raise LookupError(f"environment variables that are not described: {', '.join(missing)}")
     return "\n\n".join([
         "# Environment variables", "## That qexp reads", _rows(READ),
         "## That qexp sets for programs and actions", _rows(GIVEN),

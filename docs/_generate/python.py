@@ -1,18 +1,18 @@
-"""Reference of `import qexp`. A public name without a docstring fails the build."""
+"""Reference of `import qexp`. A public name without a docstring is an error."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
-from sphinx.pycode import ModuleAnalyzer
-from sphinx.util import logging
-
 import qexp
+from _generate.attributes import documented, text_of
+from _generate.docstrings import as_markdown
+from _generate.markdown import code, prose, table
+from _generate.signatures import signature
 from qexp import api
-
-log = logging.getLogger(__name__)
 
 HEAD = """# Python
 
@@ -32,28 +32,36 @@ def page() -> str:
 
 def _described(module: str, owner: Any, name: str) -> str:
     thing = getattr(owner, name)
-    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
-        return f"### {name}\n\n{_of_an_alias(name)}"
-    for missing in _undocumented(name, thing):
-        log.warning("%s.%s has no docstring", module, missing)
-    signature = "()" if dataclasses.is_dataclass(thing) else ""  # its fields follow, with their defaults
-    kind = "autoclass" if inspect.isclass(thing) else "autofunction"
-    members = "\n   :members:\n" if inspect.isclass(thing) else ""
-    return f"### {name}\n\n```{{eval-rst}}\n.. currentmodule:: {module}\n.. {kind}:: {name}{signature}{members}\n```"
-
-
-def _of_an_alias(name: str) -> str:
-    """The docstring below the name of a type, in the module that declares it."""
-    return " ".join(ModuleAnalyzer.for_module("qexp.api.looking").find_attr_docs()["", name])
-
-
-def _undocumented(name: str, thing: Any) -> list[str]:
-    """Names of a function, or of a class and its public members, that have no docstring of their own."""
-    missing = [] if thing.__doc__ and not thing.__doc__.startswith(f"{name}(") else [name]
     if inspect.isclass(thing):
-        described = ModuleAnalyzer.for_module(thing.__module__).find_attr_docs()
-        fields = [one.name for one in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
-        members = {key: value for key, value in vars(thing).items() if not key.startswith("_") and key not in fields}
-        missing += [f"{name}.{key}" for key in fields if (name, key) not in described]
-        missing += [f"{name}.{key}" for key, value in members.items() if not inspect.getdoc(value)]
-    return missing
+        return "\n\n".join([f"### {name}", as_markdown(_doc(name, thing)), *_members(thing)])
+    if inspect.isfunction(thing):
+        return "\n\n".join([f"### {name}", signature(f"{module}.{name}", thing), as_markdown(_doc(name, thing))])
+    return f"### {name}\n\n{prose(documented('qexp.api.looking')['', name])}"
+
+
+def _members(kind: type) -> Iterator[str]:
+    """The fields of a class, and each of its public methods and properties."""
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    if fields:
+        rows = [[code(one.name), _default(one), prose(text_of(kind, one.name))] for one in fields]
+        yield table(["field", "default", "meaning"], rows)
+    for name, member in vars(kind).items():
+        if name.startswith("_") or name in {one.name for one in fields}:
+            continue
+        yield f"#### {kind.__name__}.{name}"
+        if inspect.isfunction(member):
+            yield signature(f"{kind.__name__}.{name}", member, method=True)
+        yield as_markdown(_doc(f"{kind.__name__}.{name}", member))
+
+
+def _doc(name: str, thing: Any) -> str:
+    text = inspect.getdoc(thing)
+    if not text or text.startswith(f"{name}("):  # what dataclasses write themselves
+        raise LookupError(f"{name} has no docstring")
+    return text
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return code(repr(field.default))
+    return "required" if field.default_factory is dataclasses.MISSING else code(repr(field.default_factory()))

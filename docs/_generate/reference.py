@@ -1,9 +1,9 @@
-"""The generated pages; they are written into docs/reference and docs/design, where git ignores them."""
+"""The pages that are made from the code, in docs/reference and docs/design."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 from _generate import commands, design, errors, experiences, files, places, python, tables
 
@@ -24,11 +24,10 @@ PAGES: dict[str, Callable[[], str]] = {
 """Name of a page → what writes it."""
 
 
-def write(app: Any) -> None:
-    """Write all pages; those that are the same stay untouched, so that a second build skips them."""
-    for name, text in PAGES.items():
-        file = app.srcdir / f"{name}.md"
-        new = text()
-        if not file.exists() or file.read_text(encoding="utf-8") != new:
+def write(folder: Path) -> None:
+    """Write all pages below docs/; those that are the same stay untouched, so that a second build skips them."""
+    for name, page in PAGES.items():
+        file, text = folder / f"{name}.md", page()
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.parent.mkdir(exist_ok=True)
-            file.write_text(new, encoding="utf-8")
+            file.write_text(text, encoding="utf-8")

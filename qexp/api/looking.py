@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
-"""What the catalog holds of a run."""
 
 
 def runs(

@@ -1,0 +1,35 @@
+"""Docstrings below the attributes of classes and modules, which Python itself does not keep."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+
+
+def text_of(kind: type, name: str) -> str:
+    """The docstring of an attribute of a class in one line. Raises LookupError if there is none."""
+    try:
+        return documented(kind.__module__)[kind.__name__, name]
+    except KeyError:
+        raise LookupError(f"{kind.__name__}.{name} has no docstring") from None
+
+
+@cache
+def documented(module: str) -> dict[tuple[str, str], str]:
+    """(class, or "" for the module itself, attribute) → docstring in one line."""
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    classes = [(node.name, node.body) for node in tree.body if isinstance(node, ast.ClassDef)]
+    return {(owner, name): text for owner, body in [("", tree.body), *classes] for name, text in _in(body)}
+
+
+def _in(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    for one, after in pairwise(body):
+        targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            yield from (
+                (each.id, " ".join(after.value.value.split())) for each in targets if isinstance(each, ast.Name)
+            )

@@ -1,0 +1,38 @@
+"""The pages that are made from the code are what the code gives, and links to them work in the repository."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from tests.documents.reader import ROOT
+
+
+@pytest.fixture
+def reference(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    monkeypatch.setenv("QEXP_WORKSPACE", "")
+    monkeypatch.chdir(ROOT)
+    return importlib.import_module("_generate.reference")
+
+
+def test_the_pages_that_are_made_from_the_code_are_up_to_date(reference):
+    assert len(reference.PAGES) > 20
+    old = [
+        name
+        for name, page in reference.PAGES.items()
+        if (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") != page()
+    ]
+    assert old == [], "write them again: make reference"
+
+
+def test_no_page_of_the_reference_is_left_over(reference):
+    there = {f"reference/{file.stem}" for file in (ROOT / "docs/reference").glob("*.md")}
+    assert there - {"reference/index"} == {name for name in reference.PAGES if name.startswith("reference/")}
+
+
+def test_an_attribute_without_a_docstring_is_named(reference):
+    attributes = importlib.import_module("_generate.attributes")
+    with pytest.raises(LookupError, match=r"Recipe\.oven has no docstring"):
+        attributes.text_of(type("Recipe", (), {"__module__": "qexp.errors"}), "oven")
