@@ -55,9 +55,10 @@ def drawing(width: float, height: float, label: str, *children: Markup) -> Marku
 
 
 def fitted(text: str, width: float) -> str:
-    """A text cut to a width in pixels."""
+    """A text that is cut in its middle to a width in pixels."""
     most = max(math.floor(width / LETTER + 1e-6), 2)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    start = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:start]}…{text[len(text) - (most - 1 - start) :]}"
 
 
 def width_of(text: str) -> float:

@@ -83,6 +83,7 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
         only_training = all(one["dashed"] for one in panel["series"])
         for one in panel["series"]:
             one |= {"faint": len(known) > FEW, "dashed": one["dashed"] and not only_training}
+        _end_with_the_last_value(panel)
     return [panel for panel in made if panel["series"]]
 
 
@@ -104,6 +105,16 @@ def _over(epochs: Sequence[int], folds: Sequence[Lines], path: Sequence[str]) ->
     if kept.any():
         low[kept], middle[kept], high[kept] = np.nanpercentile(table[:, kept], (25, 50, 75), axis=0)
     return {"values": _plain(middle), "band": [_plain(low), _plain(high)] if len(folds) > 1 else None}
+
+
+def _end_with_the_last_value(panel: Panel) -> None:
+    """Panels of outputs that only short runs have are not as long as those of others."""
+    known = [at for one in panel["series"] for at, value in enumerate(one["values"]) if value is not None]
+    end = max(known, default=-1) + 1
+    panel["x"] = panel["x"][:end]
+    for one in panel["series"]:
+        one["values"] = one["values"][:end]
+        one["band"] = one["band"] and [edge[:end] for edge in one["band"]]
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

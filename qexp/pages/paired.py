@@ -13,8 +13,8 @@ from qexp.quantities import in_words
 def paired(comparison: SeedComparison) -> dict[str, Any] | None:
     """The values of each seed, and the quantiles that intervals need; None without a metric.
 
-    With G groups there are G − 1 differences. Intervals that hold for all of them at once have a level of
-    1 − (1 − LEVEL) / (G − 1) each (Bonferroni; Dunn 1961, J. Am. Stat. Assoc. 56, 52-64).
+    Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each (Bonferroni; Dunn 1961, J.
+    Am. Stat. Assoc. 56, 52-64).
     """
     names = comparison.names
     found = dict.fromkeys((row.output, row.metric) for row in comparison.results)
@@ -34,7 +34,7 @@ def paired(comparison: SeedComparison) -> dict[str, Any] | None:
             }
         )
     most = max(len(group.counted) for group in comparison.groups)
-    risks = (1 - LEVEL, (1 - LEVEL) / (len(names) - 1))
+    risks = [(1 - LEVEL) / comparisons for comparisons in range(1, len(names))]
     return {
         "groups": list(short_names(comparison).values()),
         "samples": same_samples(comparison.groups),

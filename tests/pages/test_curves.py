@@ -42,8 +42,13 @@ def test_a_run_of_a_comparison_is_the_median_of_its_folds_in_a_band_of_the_middl
 
 def test_the_median_ends_when_most_folds_have_ended():
     known = {"000": folds(3)["001"], "001": folds(3)["001"][:2], "002": folds(3)["001"][:2]}
-    (series, *_) = curves_of_runs({"a": list(known.values())}, {})[0]["series"]
-    assert [value is None for value in series["values"]] == [False, False, True, True, True]
+    alone, beside = ([list(known.values())], [list(known.values()), [known["000"]]])
+    for runs, epochs in ((alone, 2), (beside, 5)):
+        panel = curves_of_runs(dict(zip("ab", runs, strict=False)), {})[0]
+        series = panel["series"][0]
+        assert panel["x"] == list(range(1, epochs + 1))
+        assert [value is None for value in series["values"]] == [False, False, True, True, True][:epochs]
+        assert [len(edge) for edge in series["band"]] == [epochs, epochs]
 
 
 def test_the_many_folds_of_one_run_lie_behind_their_median():

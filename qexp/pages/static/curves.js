@@ -42,7 +42,7 @@ function lines(figure, curves) {
       series: [1 + count + 2 * index, 2 + count + 2 * index],
       fill: `${LINE_COLOURS[(curves.series[of].colour ?? of) % LINE_COLOURS.length]}2e`,
     })),
-    legend: { show: !many, live: true },
+    legend: { show: !many, live: true, markers: { dash: (_, series) => (curves.series[series - 1]?.dashed ? "dashed" : "solid") } },
     cursor: { focus: { prox: 80, dist: (_, series, __, at, mouse) => (series > count ? Infinity : at - mouse) } },
     focus: { alpha: 0.25 },
     hooks: { setCursor: [say], setSeries: [say] },

@@ -9,38 +9,45 @@ function drawDifferences(place, { groups, samples, metrics, quantiles, level }) 
     const select = element("select", { onchange: () => paint() }, ...options);
     return { select, whole: element("label", {}, `${words} `, select) };
   };
-  const base = chooser("differences from", groups, 0);
-  const metric = chooser("in", metrics.map((one) => one.words), Math.max(metrics.findIndex((one) => one.main), 0));
+  const several = (of) => groups.map((_, group) => group).filter((group) => Object.keys(of.values[group]).length > 1);
+  const first = metrics.reduce((best, one) => (one.main && several(one).length > several(best).length ? one : best));
+  const base = chooser("differences from", groups, several(first)[0] ?? 0);
+  const metric = chooser("in", metrics.map((one) => one.words), metrics.indexOf(first));
   const table = element("div", { class: "scrolled" });
   const note = element("p", { class: "quiet" });
   reachable(table);
   const paint = () => {
     const [of, from] = [metrics[metric.select.value], Number(base.select.value)];
-    const rows = groups.flatMap((name, group) => (group === from ? [] : [
-      { name, ...differenceOf(of, group, from, samples, quantiles) },
-    ]));
-    table.replaceChildren(tableOfDifferences(rows, of, level));
-    note.textContent = `${groups[from]} is compared with ${rows.length} groups. Thick bars and the first intervals hold for each `
-      + `difference by itself with ${level} %; thin bars and the second intervals hold with ${level} % for all `
-      + `${rows.length} at once (Bonferroni), and better and worse are said by these. Nothing is adjusted for looking at `
-      + "several metrics, or at several groups to compare with.";
+    const rows = groups.map((name, group) => ({ name, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
+    const compared = rows.filter((row) => row.each);
+    for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], compared.length));
+    table.replaceChildren(tableOfDifferences([...compared, ...rows.filter((row) => row.why)], of, level));
+    const count = compared.length;
+    note.textContent = `${groups[from]} is compared with ${count} group${count === 1 ? "" : "s"}. Thick bars and the first intervals `
+      + `hold for each difference by itself with ${level} %; thin bars and the second intervals hold with ${level} % for `
+      + `${count === 1 ? "it" : `all ${count} at once`} (Bonferroni), and better and worse are said by these. Nothing is `
+      + "adjusted for looking at several metrics, or at several groups to compare with.";
   };
   place.append(element("div", { class: "choices" }, base.whole, metric.whole), table, note);
   paint();
 }
 
-/** The mean difference over the seeds that two groups share; what is best at zero is compared by its size. */
-function differenceOf({ values, best }, group, from, samples, quantiles) {
+/** The differences at the seeds that two groups share; what is best at zero is compared by its size. */
+function differenceOf({ values, best }, group, from, samples) {
   if (samples[group] !== samples[from]) return { why: "other test samples" };
   const size = best === "zero" ? Math.abs : Number;
   const seeds = Object.keys(values[group]).filter((seed) => seed in values[from]);
-  if (seeds.length < 2) return { n: seeds.length, why: "fewer than two seeds in common" };
-  const each = seeds.map((seed) => size(values[group][seed]) - size(values[from][seed]));
+  if (seeds.length < 2) return { why: "fewer than two seeds in common" };
+  return { each: seeds.map((seed) => size(values[group][seed]) - size(values[from][seed])) };
+}
+
+/** Their mean with Student's intervals: `quantiles` for one comparison, two, and so on. */
+function withIntervals({ each }, best, quantiles, comparisons) {
   const n = each.length;
   const mean = each.reduce((sum, one) => sum + one, 0) / n;
   const deviation = Math.sqrt(each.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (n - 1));
   const within = (quantile) => [-1, 1].map((side) => mean + (side * quantile * deviation) / Math.sqrt(n));
-  const [alone, together] = quantiles[n].map(within);
+  const [alone, together] = [quantiles[0], quantiles[comparisons - 1]].map(within);
   return { n, mean, deviation, alone, together, words: verdict(mean, alone, together, best) };
 }
 

@@ -2,6 +2,7 @@
 // Estimates against true values: the sample under the mouse, or under the arrow keys, in words.
 const POINTS_SIDE = 320;
 const NEAR = 12;
+const FEW_POINTS = 300;
 
 function drawPoints(place, panels) {
   for (const panel of panels) place.append(pointsOf(panel));
@@ -17,7 +18,7 @@ function pointsOf(panel) {
   box.prepend(drawn("path", { d: `M0 ${POINTS_SIDE}L${POINTS_SIDE} 0`, class: "equal" }));
   const places = panel.truth.map((value, index) => [across(value), up(panel.estimate[index])]);
   const path = places.filter((one) => one.every(Number.isFinite)).map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`);
-  box.append(drawn("path", { d: path.join(""), class: "points" }));
+  box.append(drawn("path", { d: path.join(""), class: places.length <= FEW_POINTS ? "points few" : "points" }));
   const mark = drawn("circle", { r: 5, class: "mark", visibility: "hidden" });
   box.append(mark);
   const readout = readoutOf("div", "Point at a sample to read its values.");

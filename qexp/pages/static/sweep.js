@@ -72,7 +72,8 @@ function scaleOfColumn(column) {
     return Number.isFinite(value) ? String(Number((logarithmic ? 10 ** value : value).toPrecision(4))) : "";
   };
   const few = [...new Set(known)];
-  const values = few.length <= 5 ? few : logarithmic ? decades(low, high) : ticks(low, high, 5);
+  const apart = few.every((one) => few.every((other) => one === other || Math.abs(at(one) - at(other)) > 0.06));
+  const values = few.length <= 5 && apart ? few : logarithmic ? decades(low, high) : ticks(low, high, 5);
   return { at, text, marks: values.map((value) => [at(value), digits(value)]) };
 }
 
