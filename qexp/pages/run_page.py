@@ -77,7 +77,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "facts": [(key, text) for key, text in known if key not in IN_HEAD],
         "asked": list(type_of(spec).lines(spec).items()),
         "overrides": record.overrides,
-        "siblings": siblings(directory, record, others),
+        "siblings": [] if directory.is_fold else siblings(directory, record, others),
         "lineage": lineage(directory, record, state, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
         "results": list(results_of(record)),
@@ -88,7 +88,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "fields": list(fields(directory)),
         "matrices": matrices(directory, spec),
         "log": _log(directory),
-        "again": shlex.join(record.command),
+        "again": shlex.join(directory.whole.record().command),
     }
 
 

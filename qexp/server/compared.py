@@ -1,11 +1,10 @@
-"""The page of several runs side by side: selected ones, or all of a launch or a study."""
+"""Several runs side by side: selected ones, all of a launch, or all of a study."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.pages.chosen import MOST, Named, readable
@@ -30,6 +29,14 @@ def _shown(request: Request) -> Response:
     title, names = _asked(request.query_params, workspace)
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
+    return page(request, "comparison.html", section="", **compared(workspace, title, names))
+
+
+def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str, Any]:
+    """What the template `comparison.html` needs; runs that cannot be read are named and left out.
+
+    Raises QexpError if there are too many, NotFoundError if none can be read.
+    """
     if len(names) > MOST:
         raise QexpError(f"{len(names):,} runs are too many for one page; choose at most {MOST:,}")
     named: Named = {}
@@ -42,19 +49,12 @@ def _shown(request: Request) -> Response:
     runs, missing = readable(named)
     if not runs:
         raise NotFoundError(f"{title}: none of these runs can be read: {some([*gone, *missing])}")
-    return page(request, "comparison.html", section="", **comparison_page(title, runs, [*gone, *missing]))
+    return comparison_page(title, runs, [*gone, *missing])
 
 
 def _asked(query: QueryParams, workspace: Workspace) -> tuple[str, list[str]]:
     """A title, and the names of runs, each once."""
     if launch := query.get("launch"):
         return f"Launch {launch}", list(dict.fromkeys(places.launch(workspace, launch).record()["runs"]))
-    if study := query.get("study"):
-        return f"Study {study}", _of_study(places.study(workspace, study))
     names = list(dict.fromkeys(query.getlist("run")))
     return some(names, most=4), names
-
-
-def _of_study(folder: Path) -> list[str]:
-    with places.inside(folder, places.STUDY_TABLE).open(newline="", encoding="utf-8", errors="replace") as file:
-        return list(dict.fromkeys(line.get("run") or "" for line in csv.DictReader(file)))

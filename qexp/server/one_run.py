@@ -48,7 +48,8 @@ def _shown(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     address = request.scope["path"]
     return page(
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
-        fold="fold" in request.path_params,
+        fold=directory.is_fold, of=request.path_params["run"],
+        folds=[one.name for one in directory.all_folds()],
         **known | shown, seen=known["log"],
     )  # fmt: skip
 

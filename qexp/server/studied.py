@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from starlette.responses import FileResponse
 
 from qexp.analysis.comparison.rounding import number
 from qexp.analysis.comparison.typesetting import Table
+from qexp.errors import QexpError
 from qexp.server import places
+from qexp.server.compared import compared
 from qexp.server.rendering import page
 from qexp.server.site import site_of
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 VALUES, FIGURE = "table.csv", "study.png"
 
-TEXTS = ("experience", "run", "start", "state", "seed", "minus")
+TEXTS = ("experience", "run", "start", "state", "minus", "output", "metric", "unit")
 """Columns whose values are shown as they are written."""
 
 
@@ -37,10 +40,16 @@ async def show(request: Request) -> Response:
 
 
 def _shown(request: Request) -> Response:
-    folder = places.study(site_of(request).workspace, request.path_params["study"])
+    workspace = site_of(request).workspace
+    folder = places.study(workspace, request.path_params["study"])
+    title, runs = f"Study {folder.name}", _lines(folder, places.STUDY_TABLE)
+    try:
+        known = compared(workspace, title, list(dict.fromkeys(line.get("run") or "" for line in runs)))
+    except QexpError as error:
+        known = {"title": title, "count": 0, "cautions": [], "notices": [str(error)]}
     return page(
         request, "study.html", section="studies", name=folder.name, changed=_changed(folder),
-        figure=(folder / FIGURE).is_file(), runs=_table(folder, places.STUDY_TABLE), values=_table(folder, VALUES),
+        figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **known,
     )  # fmt: skip
 
 
@@ -53,15 +62,24 @@ def _changed(folder: Path) -> str:
     return f"{datetime.fromtimestamp((folder / places.STUDY_TABLE).stat().st_mtime):%Y-%m-%d %H:%M}"
 
 
-def _table(folder: Path, name: str) -> Table | None:
-    """A table of the study with rounded numbers; None if it was not written."""
+def _lines(folder: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table of the study; none if it was not written."""
     if not (folder / name).is_file():
-        return None
+        return []
     with places.inside(folder, name).open(newline="", encoding="utf-8", errors="replace") as file:
-        columns, *rows = [*csv.reader(file)] or [[]]
-    numeric = [title for title in columns if title not in TEXTS]
-    cells = [[_rounded(title, text) for title, text in zip(columns, row, strict=False)] for row in rows]
-    return Table("", columns, cells, frozenset([*numeric, "seed"]))
+        return [
+            {title: text or "" for title, text in line.items() if isinstance(title, str)}
+            for line in csv.DictReader(file)
+        ]
+
+
+def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
+    """The same with rounded numbers, without columns that are empty."""
+    columns = [title for title in (lines[0] if lines else ()) if any(line[title] for line in lines)]
+    if not columns:
+        return None
+    cells = [[_rounded(title, line[title]) for title in columns] for line in lines]
+    return Table("", columns, cells, frozenset({*columns} - {*TEXTS}))
 
 
 def _rounded(column: str, text: str) -> Any:

@@ -18,9 +18,9 @@ from qexp.server.serving import Serving, Settings
 from qexp.workspace import Workspace
 from tests.browsing import Opened, pages
 from tests.conftest import copied, started
-from tests.pages.conftest import reported
+from tests.pages.conftest import reported, sweep, swept
 
-__all__ = ["reported"]
+__all__ = ["reported", "sweep", "swept"]
 
 
 @dataclass(frozen=True)

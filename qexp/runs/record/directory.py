@@ -58,9 +58,17 @@ class RunDirectory:
         return self._whole / "spec.json"
 
     @property
+    def is_fold(self) -> bool:
+        return self.path.parent.name == FOLDS
+
+    @property
+    def whole(self) -> RunDirectory:
+        """The run itself; for a fold, the run that it belongs to."""
+        return RunDirectory(self._whole) if self.is_fold else self
+
+    @property
     def _whole(self) -> Path:
-        """The folder of the run; for a fold, the folder of the run that it belongs to."""
-        return self.path.parent.parent if self.path.parent.name == FOLDS else self.path
+        return self.path.parent.parent if self.is_fold else self.path
 
     @property
     def metrics_file(self) -> Path:

@@ -1,0 +1,53 @@
+"""Pages of studies, with the comparison of their runs, and of folds."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+import qexp as package
+
+pytestmark = pytest.mark.slow
+
+FOLDS = {"split": {"type": "k_fold", "parameters": {"folds": 2}}, "epochs": 2, "baselines": []}
+
+
+def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, visit):
+    page = visit(serve(sweep).address + "studies/mogi_quick_learning_rate")
+    with (sweep / "studies/mogi_quick_learning_rate/table.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    studied = page.locator("section", has_text="What was studied").first
+    shown = studied.locator("tbody tr").all_inner_texts()
+    assert len(shown) == len(written)
+    for text, row in zip(shown, written, strict=True):
+        cells = text.split("\t")
+        assert float(cells[5]) == int(row["n"])
+        assert float(cells[6]) == pytest.approx(float(row["mean"]), rel=1e-3)
+    assert studied.locator("img").evaluate("image => image.naturalWidth") > 300
+    assert page.locator(".scatter circle[fill]").count() == 4
+    page.get_by_text("all runs of the study").click()
+    page.locator("details[open] a").first.click()
+    assert page.locator("h1").inner_text().startswith("mogi_quick_")
+
+
+def test_a_study_whose_runs_are_gone_still_shows_what_was_written(sweep, serve, visit, qexp):
+    assert qexp("rm", "--yes", "mogi_quick_*").code == 0
+    page = visit(serve(sweep).address + "studies/mogi_quick_learning_rate")
+    assert "none of these runs can be read" in page.locator("header .notice").inner_text()
+    assert page.locator("section", has_text="What was studied").locator("tbody tr").count() == 2
+    assert page.locator(".scatter").count() == 0
+
+
+def test_a_run_and_its_folds_lead_to_each_other(trained, serve, visit):
+    run = package.run("lunar_tio2_dlim", overrides=FOLDS, device="cpu", workspace=trained)
+    page = visit(serve(trained).address + f"runs/{run.name}")
+    page.get_by_text("Folds (2)").click()
+    page.locator(".folds a").last.click()
+    page.locator("h1", has_text=f"{run.name}/folds/").wait_for()
+    assert "Runs that differ" not in page.locator("main").inner_text()
+    again = page.locator("section", has_text="How to make it again").locator("pre").inner_text()
+    assert "epochs=2" in again
+    page.locator("a", has_text=run.name).first.click()
+    page.locator("h1", has_text=run.name).wait_for()
+    assert page.url.endswith(f"/runs/{run.name}")
