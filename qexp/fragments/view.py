@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from qexp.fragments.plain import cleaned, in_one_line
+from qexp.fragments.svg import Drawn
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
-
-    from qexp.fragments.svg import Drawn
 
 
 class Rows(Protocol):
@@ -43,10 +42,20 @@ class View:
 
 
 def html(view: View) -> str:
-    """A view for a notebook, with its own style and without scripts. All text in it is escaped."""
+    """A view for a notebook, with its own style and without scripts. All text in it is escaped.
+
+    Notebooks that are not trusted lose styles and SVG: what matters is seen without a style, and drawings are pictures.
+    """
+    from qexp.fragments.pictures import on_paper
     from qexp.fragments.render import environment
 
-    return environment().get_template("notebook.html").render(view=view)
+    def of_notebook(parts: Sequence[Rows | Drawn | str]) -> list[Rows | Drawn | str]:
+        return [on_paper(part) if isinstance(part, Drawn) else part for part in parts]
+
+    shown = replace(
+        view, parts=of_notebook(view.parts), more={title: of_notebook(parts) for title, parts in view.more.items()}
+    )
+    return environment().get_template("notebook.html").render(view=shown)
 
 
 class Shown:
@@ -61,7 +70,7 @@ class Shown:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         from rich.console import Console
 
-        console = Console(width=200, no_color=True, force_terminal=False)
+        console = Console(width=200, no_color=True, force_terminal=False, force_jupyter=False)
         with console.capture() as printed:
             console.print(self.__rich__())
         printer.text(printed.get().rstrip())

@@ -31,7 +31,8 @@ def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again(workspace):
     error = f"{run.results['test']['depth']['mae']:.4g}"
     seen = run._repr_html_()
     assert error in seen
-    assert "<svg" in seen
+    assert 'src="data:image/svg+xml;base64,' in seen
+    assert "<svg" not in seen  # of which an untrusted notebook leaves the words alone
     assert "qexp run mogi_quick --seed 1" in seen
     assert error in in_terminal(run)
     assert error in pretty(run)
@@ -46,6 +47,24 @@ def test_texts_of_others_stay_texts_in_notebooks_and_terminals(workspace):
     assert "<script" not in seen
     assert "\x1b" not in in_terminal(run)
     assert "\\x1b[31mred" in in_terminal(run)
+
+
+@pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#000000"), ("#111111", "#ffffff")])
+def test_what_is_shown_is_readable_in_light_and_dark_notebooks(workspace, opened, findings, tmp_path, paper, ink):
+    run = package.open_run("mogi_quick_1")
+    run.note(HOSTILE)
+    page_of = (
+        f'<!doctype html><html lang="en"><head><title>notebook</title></head><body style="background: {paper}; '
+        f'color: {ink}"><main><h1>notebook</h1><h2>run</h2>{run._repr_html_()}</main></body></html>'
+    )
+    (tmp_path / "notebook.html").write_text(page_of)
+    page = opened(tmp_path / "notebook.html")
+    page.locator("summary").evaluate_all("all => all.forEach((one) => { one.parentElement.open = true; })")
+    assert findings(page) == []
+    widths = page.locator("img").evaluate_all("all => all.map((one) => one.naturalWidth)")
+    assert len(widths) > 3
+    assert min(widths) > 100
+    assert page.title() == "notebook"
 
 
 def test_a_whole_matrix_is_a_picture_and_a_part_of_it_a_dataset(workspace):
