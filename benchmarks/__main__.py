@@ -206,6 +206,25 @@ def beside() -> Any:
     return rows
 
 
+def serving() -> Any:
+    from benchmarks.serving import CLIENTS, LEAST_SPEED, MOST_FIRST_PAGE, MOST_RUN_PAGE, MOST_START, RUNS, measure
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder))
+    for words, took, most in (
+        ("until it listens", result.start, MOST_START),
+        ("first page with its rows", result.first_page, MOST_FIRST_PAGE),
+        ("page of a run", result.run_page, MOST_RUN_PAGE),
+    ):
+        print(f"qexp serve over {RUNS:,} runs, {words:30s} {took:7.2f} s   ≤ {most:g} s {_word(took <= most)}")
+    print(
+        f"a run that trains beside {CLIENTS} clients: {result.speed:.1%} of its speed   ≥ {LEAST_SPEED:.0%} "
+        f"{_word(result.speed >= LEAST_SPEED)}   {sum(result.answers.values()):,} requests, {result.lost} lost "
+        f"{_word(not result.lost)}"
+    )
+    return asdict(result)
+
+
 def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
         print(
@@ -233,6 +252,7 @@ MEASUREMENTS = {
     "ice": ice,
     "spectra": spectra,
     "beside": beside,
+    "serving": serving,
 }
 
 if __name__ == "__main__":
