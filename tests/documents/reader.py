@@ -76,6 +76,14 @@ def tried(page: str) -> list[tuple[str, str]]:
     return made
 
 
+def only_shown(page: str) -> list[str]:
+    """The commands in blocks of a page that `tried` leaves out."""
+    blocks = [
+        block for kind, block in BLOCK.findall(PAGES[page]) if kind == "text" and re.search(r"^qexp ", block, re.M)
+    ]
+    return [line for block in blocks for line in statements(block)]
+
+
 def commands() -> list[str]:
     """All commands of all pages."""
     return [text for page in PAGES for kind, text in tried(page) if kind != "python"]

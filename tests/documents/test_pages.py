@@ -26,11 +26,11 @@ from tests.documents.reader import (
 BEGUN = [page for page in PAGES if tried(page) and page not in CONTINUED.values()]
 
 ONLY_SHOWN = {
-    "docs/coming-from/max.md": "needs data that MAX published",
-    "docs/how-to/browser.md": "serves until it is interrupted",
-    "docs/how-to/slurm.md": "needs a cluster",
+    "docs/coming-from/max.md": "tests/documents/test_shown_commands.py",
+    "docs/how-to/browser.md": "tests/documents/test_shown_commands.py",
+    "docs/how-to/slurm.md": "tests/slurm/test_how_to.py",
 }
-"""Page → why a command on it is not tried."""
+"""Page with commands that need more than a workspace → the test that runs them."""
 
 CODES = [page for page in PAGES if page.startswith("docs/coming-from/") and not page.endswith("index.md")]
 
@@ -48,6 +48,7 @@ def test_no_command_is_left_out():
     assert {"README.md", "docs/tutorials/volcano.md", "docs/coming-from/vdi.md"} <= {one for one in PAGES if tried(one)}
     shown = [(page, block) for page in PAGES for kind, block in BLOCK.findall(PAGES[page]) if kind in ("", "text")]
     assert {page for page, block in shown if re.search(r"^(\$ )?qexp ", block, re.MULTILINE)} == ONLY_SHOWN.keys()
+    assert all(page in (ROOT / test).read_text() for page, test in ONLY_SHOWN.items())
 
 
 def test_the_readme_is_short_and_begins_with_a_new_workspace():

@@ -1,0 +1,38 @@
+"""Commands that a page only shows, as they need something that its reader has and tests make up."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import call
+from tests.documents.reader import Reader, only_shown
+from tests.server.conftest import in_a_process
+
+CASE = "docs/coming-from/max.md"
+
+TINY = "--set epochs=1 --set batch_size=8 --set model.operations.encoder.parameters.size=tiny"
+
+
+def test_the_server_of_the_page_answers_until_it_is_interrupted(tmp_path):
+    assert only_shown("docs/how-to/browser.md") == ["qexp serve"]
+    assert call("init", tmp_path).code == 0
+    with in_a_process(tmp_path) as served:
+        assert served.address.startswith("http://127.0.0.1:")
+        answered = served.get("/")
+    assert (answered.status, "<h1>Runs</h1>" in answered.text) == (200, True)
+
+
+@pytest.mark.slow
+def test_part_of_the_test_cores_is_trained_on_and_the_rest_tested(tmp_path):
+    """MAX's lists `info_train.csv` and `val.csv` of test cores are made from simulated cores."""
+    reader = Reader(tmp_path)
+    assert call("init", tmp_path).code == 0
+    reader.command("qexp data xrf --layout max --out data/max --cores 5 --validation 1 --spectra 8 --labelled 4")
+    listed = tmp_path / "data/max/finetune/TOC%/test"
+    heading, *rows = (listed / "info.csv").read_text().splitlines()
+    assert len(rows) == 4
+    (listed / "info_train.csv").write_text("\n".join([heading, *rows[:3]]) + "\n")
+    (listed / "val.csv").write_text("\n".join([heading, *rows[3:]]) + "\n")
+    for line in only_shown(CASE):
+        reader.command(f"{line} {TINY} --set pretrain=null" if line.startswith("qexp run") else line)
+    assert "tested on training cores" in call("--workspace", tmp_path, "show", "case").stdout
