@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+import qexp as package
 from qexp.fragments.lines import lines
 from qexp.pages.curves import curves, curves_of_runs
+from qexp.runs.record.directory import RunDirectory
+from tests import stones
 
 
 def folds(count: int, epochs: int = 5) -> dict[str, list[dict]]:
@@ -67,3 +72,21 @@ def test_folds_that_were_trained_without_validation_have_curves_of_training():
     (panel,) = curves_of_runs({"a": [known, known], "b": [known]}, {})
     assert [one["words"] for one in panel["series"]] == ["a training", "b training"]
     assert "<path" in lines(panel)
+
+
+def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(workspace, opened, tmp_path):
+    stones.write(workspace, None)
+    for seed in range(2):
+        package.run("stones", seed=seed, device="cpu")
+    page = opened(package.report("stones_*", to=tmp_path / "stones.html"))
+    legend = page.locator(".curves .u-legend").first.inner_text()
+    assert "stones_0 training, median of 4 folds" in legend
+    assert "mean of 2 seeds" in legend
+    shown = json.loads(page.locator('[data-draw="curves"] script').text_content())[0]
+    first = shown["series"][0]
+    losses = [
+        [line["train"]["loss"] for line in fold.metrics()]
+        for fold in RunDirectory(workspace / "runs/stones_0").all_folds()
+    ]
+    np.testing.assert_allclose(first["values"], np.median(losses, axis=0))
+    np.testing.assert_allclose(first["band"], np.percentile(losses, (25, 75), axis=0))

@@ -65,6 +65,11 @@ def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(page):
             np.testing.assert_allclose(shown, expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("value", "words"), [(-2.31e-5, "−2.310e−5"), (-0.25, "−0.25"), (4e9, "4.000e+9")])
+def test_numbers_have_one_kind_of_minus(page, value, words):
+    assert page.evaluate("value => digits(value)", value) == words
+
+
 def test_arrow_keys_move_over_the_cells_of_all_maps(page):
     page.locator(".map").first.focus()
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp"):

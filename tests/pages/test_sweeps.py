@@ -148,7 +148,7 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
         assert n == "3"
         beyond = abs(expected["mean"]) > half
         assert verdict == (["worse", "better"][other < noise] if beyond else verdict)
-        assert beyond or verdict.endswith(("different", "compared"))
+        assert beyond or verdict.endswith(("different", "only"))
 
 
 def test_the_number_of_comparisons_is_said(page):
@@ -157,3 +157,12 @@ def test_the_number_of_comparisons_is_said(page):
     assert "Bonferroni" in said
     page.locator(".differences-drawing select").nth(1).select_option(label="depth rmse")
     assert "(km)" in page.locator(".differences-drawing thead").inner_text()
+
+
+def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, opened):
+    copied(noises, tmp_path, monkeypatch)
+    package.run("half_width", seed=0, overrides={"parameters.noise": 0.08, "parameters.samples": 40}, name="noise_once")
+    page = opened(package.report("noise_*", to=tmp_path / "noises.html"))
+    rows = page.locator(".differences-drawing tbody tr").all_inner_texts()
+    assert "noise=0.08\tfewer than two seeds in common" in rows[-1]
+    assert "is compared with 2 groups" in page.locator(".differences-drawing .quiet").inner_text()

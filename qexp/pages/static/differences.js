@@ -13,7 +13,7 @@ function drawDifferences(place, { groups, samples, metrics, quantiles, level }) 
   const first = metrics.reduce((best, one) => (one.main && several(one).length > several(best).length ? one : best));
   const base = chooser("differences from", groups, several(first)[0] ?? 0);
   const metric = chooser("in", metrics.map((one) => one.words), metrics.indexOf(first));
-  const table = element("div", { class: "scrolled" });
+  const table = element("div", { class: "scrolled tall" });
   const note = element("p", { class: "quiet" });
   reachable(table);
   const paint = () => {
@@ -21,6 +21,7 @@ function drawDifferences(place, { groups, samples, metrics, quantiles, level }) 
     const rows = groups.map((name, group) => ({ name, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
     const compared = rows.filter((row) => row.each);
     for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], compared.length));
+    compared.sort((one, other) => (of.best === "highest" ? other.mean - one.mean : one.mean - other.mean));
     table.replaceChildren(tableOfDifferences([...compared, ...rows.filter((row) => row.why)], of, level));
     const count = compared.length;
     note.textContent = `${groups[from]} is compared with ${count} group${count === 1 ? "" : "s"}. Thick bars and the first intervals `
@@ -55,7 +56,7 @@ function verdict(mean, alone, together, best) {
   if (best === null) return "";
   const word = OF_ONE[Number((mean > 0) !== (best === "highest"))];
   if (together[0] > 0 || together[1] < 0) return word;
-  return alone[0] > 0 || alone[1] < 0 ? `${word} only if nothing else were compared` : "not significantly different";
+  return alone[0] > 0 || alone[1] < 0 ? `${word} by its own interval only` : "not significantly different";
 }
 
 function tableOfDifferences(rows, { unit, best }, level) {

@@ -26,7 +26,7 @@ function digits(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   const text = size < 1e-4 || size >= 1e6 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 function measured(value, unit) {

@@ -65,7 +65,7 @@ function titleOf(column, scale, x) {
     drawn("text", { x, y: 26, class: "middle" }, unit),
     ...scale.marks.map(([share, text]) => drawn("text", {
       x: x - 5, y: top + height * (1 - share) + 4, class: "end",
-    }, text.length > 12 ? `${text.slice(0, 11)}…` : text)),
+    }, text.length > 11 ? `${text.slice(0, 10)}…` : text)),
   ];
 }
 
