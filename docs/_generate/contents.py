@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _generate import design, reference
+from _generate import design, notebooks, reference
 
 CONTENTS: dict[str, list[str]] = {
     "index": [
@@ -18,7 +18,7 @@ CONTENTS: dict[str, list[str]] = {
         "glossary",
         "troubleshooting",
     ],
-    "tutorials/index": ["volcano", "lunar", "ice", "spectra"],
+    "tutorials/index": notebooks.TUTORIALS,
     "how-to/index": [
         "own-data",
         "look-at-data",

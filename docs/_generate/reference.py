@@ -1,11 +1,11 @@
-"""The pages that are made from the code, in docs/reference and docs/design."""
+"""The pages that are made from the code, in docs/reference and docs/design; and tutorials as notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from _generate import commands, design, errors, experiences, files, places, python, tables
+from _generate import commands, design, errors, experiences, files, notebooks, places, python, tables
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands": commands.page,
@@ -23,11 +23,17 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 """Name of a page → what writes it."""
 
+FILES: dict[str, Callable[[], str]] = {
+    **{f"{name}.md": page for name, page in PAGES.items()},
+    **{f"tutorials/{name}.ipynb": notebooks.notebook_of(name) for name in notebooks.TUTORIALS},
+}
+"""Path below docs/ → what writes it."""
+
 
 def write(folder: Path) -> None:
-    """Write all pages below docs/; those that are the same stay untouched, so that a second build skips them."""
-    for name, page in PAGES.items():
-        file, text = folder / f"{name}.md", page()
+    """Write all of them below docs/; those that are the same stay untouched, so that a second build skips them."""
+    for name, content in FILES.items():
+        file, text = folder / name, content()
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")

@@ -130,7 +130,7 @@ BEFORE = {"docs/how-to/weights-from-elsewhere.md": put_weights}
 """Page → what its reader has already."""
 
 CONTINUED = {"docs/tutorials/spectra.md": "docs/how-to/pretraining.md"}
-"""Page → the page that continues it in its workspace."""
+"""Tutorial → the page that continues it in its workspace."""
 
 
 class Reader:
@@ -143,15 +143,15 @@ class Reader:
 
     def read(self, page: str) -> None:
         """Try a page: in a new workspace, unless it makes one itself."""
-        todo = tried(page)
-        if page in CONTINUED:
-            todo += tried(CONTINUED[page])
-        if not todo[0][1].startswith("qexp init"):
+        if not tried(page)[0][1].startswith("qexp init"):
             assert call("init", str(self.folder)).code == 0
             make_smaller(self.folder)
         BEFORE.get(page, lambda folder: None)(self.folder)
-        shells = 6 if page == NEWCOMER else 0
-        for number, (kind, text) in enumerate(todo):
+        self.go_on(page, shells=6 if page == NEWCOMER else 0)
+
+    def go_on(self, page: str, shells: int = 0) -> None:
+        """Try a page in the workspace as it is now."""
+        for number, (kind, text) in enumerate(tried(page)):
             if kind == "python":
                 self.script(text)
             else:
