@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -12,8 +13,8 @@ from qexp.cli import GROUPS, app
 
 HEAD = """# Commands
 
-Every command explains itself with `--help`. Results go to stdout, messages and progress to stderr. A run is named by
-its name, a unique beginning of it, or a path; where several are possible, also by a quoted pattern such as `'mogi_*'`.
+Every command explains itself with `--help`. Results go to stdout, messages and progress to stderr. A run is given by
+its name, a unique prefix of it, or a path; where several are possible, also by a quoted pattern such as `'mogi_*'`.
 [Exit codes](exit-codes.md) are the same for all commands.
 """
 
@@ -64,13 +65,16 @@ def _options(heading: str, command: click.Command) -> str:
 
 
 def _metavar(parameter: click.Parameter) -> str:
-    return parameter.make_metavar(click.Context(click.Command("qexp"))).strip("[]{}")
+    shown = parameter.make_metavar(click.Context(click.Command("qexp")))
+    return re.sub(r"^[\[{]([^\[\]{}]*)[\]}]((\.\.\.)?)$", r"\1\2", shown)
 
 
 def _default(option: click.Option) -> str:
     if option.required:
         return " Required."
-    shown = option.default not in (None, False, "", ()) and not callable(option.default)
+    if option.is_flag:
+        return f" Default: `{option.opts[0]}`." if option.default and option.secondary_opts else ""
+    shown = option.default not in (None, "", ()) and not callable(option.default)
     return f" Default: `{option.default}`." if shown else ""
 
 

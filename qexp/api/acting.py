@@ -25,11 +25,11 @@ def actions(*, workspace: str | Path | None = None) -> dict[str, Action]:
 def act(
     action: str, references: Iterable[str], *, workspace: str | Path | None = None
 ) -> Iterator[tuple[str, Acted | QexpError]]:
-    """Run an action on runs, one after another. Yields the name of each with what came of it.
+    """Run an action on runs, one after another. Yields the name of each with the result.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
-    yields      `folder` with the program's output, and `record`: command, times, exit code, code; or the error because
-                of which it was not started
+    yields      `folder` with the program's output, and `record`: command, times, exit code, code; or the error that
+                prevented its start
     Raises NotFoundError for an unknown action.
     """
     from qexp.runs.actions import acting, definitions

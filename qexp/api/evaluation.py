@@ -27,7 +27,7 @@ def evaluate(
     warn: Report = as_warning,
     workspace: str | Path | None = None,
 ) -> Evaluation:
-    """Evaluate a finished run on other data than its own test part, and keep the results in the run; see
+    """Evaluate a finished run on data other than its own test part, and keep the results in the run; see
     `qexp evaluate`.
 
     dataset     name or path of a dataset spec of the kind that the run was trained on
@@ -35,7 +35,7 @@ def evaluate(
     part        "train", "validation", "test" or "all"; if left out, the test part where the data have one, else all
     seed        of simulated samples, of masks, and of intervals
     name        of the evaluation; that of the data if left out
-    force       replace an evaluation of that name that was made otherwise
+    force       replace an evaluation of that name that was made with other settings
     trust_code  execute the code in `code/extensions.py` of an imported run
     warn        receives a line for each figure that cannot be drawn
     returns     the evaluation: its `directory`, whether it was `made` now, and `record` with `results` (part → output →

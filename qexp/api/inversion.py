@@ -42,10 +42,10 @@ def matrix(
     """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
 
     axes        variable → (low, high, cells); those of the dataset if left out
-    fixed       variable → value, of variables that vary and are no axis
+    fixed       variable → value, of variables that vary and are not an axis
     repeats     noise realisations per cell
     refine      also refine the estimates by least squares: `depth_refined` beside `depth_estimate`
-    on_refined  called while that goes on, with the number of cells that are refined, and of all
+    on_refined  called during the refinement, with the number of refined cells and of all cells
     trust_code  execute the code in `code/extensions.py` of an imported run
     returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`
     """
@@ -91,13 +91,13 @@ def predict(
     chunk       images, rows or frames in memory at a time
     columns     of rows: the run's column → its name in the file, or positions of all of them, counted from 1
     trust_code  execute the code in `code/extensions.py` of an imported run
-    watched     makes what is shown the progress of a file
+    watched     makes the object that is shown the progress of a file
     each        receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued
                 for cells whose width differs from that of the training data
     returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
                 range of the training data, how many are `missing` a feature, and the `map` if there is one; for fields
                 the number of `frames` and their `size`; for images the number of `images`, how many are `outside` the
-                range, by what (`outside_in`), and of `missing_pixels`
+                range, and in which inputs (`outside_in`), and the number of `missing_pixels`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
     """
     from qexp.analysis.prediction.chunk import require_chunk

@@ -48,13 +48,13 @@ def invert(
     offsets      "per-track" or "none"
     fixed        parameter → value: east, north in metres of the coordinate reference system, others in units of specs
     bounds       parameter → (low, high), infinite where there is none
-    starts       without a run: 32 if left out, spread over all parameters; with one: 8, the network's estimate and what
-                 the truth may be by the errors of the network's test samples
+    starts       without a run: 32 if left out, spread over all parameters; with one: 8, the network's estimate and
+                 others around it, as far away as the network's errors on similar test samples
     degrees      without a run: angles are in degrees rather than radians
     to           a folder for tables, maps and rasters; None: nothing is written
     spacing      of the rasters of scattered points [m]
     returns      the `parameters`, `tracks`, `chi2_reduced`, and the `document()` that `--json` prints; of several
-                 sources that with the least AICc, with the criteria of all in `rivals`
+                 sources, the one with the lowest AICc; `rivals` has the criteria of all
     Raises QexpError before anything is written.
     """
     from qexp.analysis.inversion.asked import Asked

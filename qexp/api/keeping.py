@@ -28,7 +28,7 @@ def remove(
     """Move runs to the trash, from which `restore` brings them back.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
-    stop        stop runs that are at work first
+    stop        stop running ones first
     confirm     receives the names before anything is changed; an exception that it raises ends the call
     """
     from qexp.runs.state.stopping import ask_to_stop, wait_for_end

@@ -50,7 +50,7 @@ class Status:
     counts: Mapping[str, int]
     """State → number of runs."""
     unfinished: Sequence[Summary]
-    """Runs at work, and runs that wait."""
+    """Running and waiting runs."""
     sizes: Mapping[str, int]
     """`runs`, `trash` and `cache`, and `free` on the disk of the runs [bytes]."""
 
@@ -62,7 +62,7 @@ class Status:
 
 
 def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> Status:
-    """Numbers of runs by state, the runs at work, and the use of the disk.
+    """Numbers of runs by state, running and waiting runs, and disk use.
 
     sizes  look at the size of every file, which takes a second for ten thousand runs; else `sizes` is empty
     """

@@ -15,12 +15,12 @@ def report(
     pdf: bool = False,
     workspace: str | Path | None = None,
 ) -> Path:
-    """Write a report: of one run all that is known of it, of several a comparison; see `qexp report`.
+    """Write a report: all that is known about one run, or a comparison of several; see `qexp report`.
 
     runs     names, unique prefixes, paths, patterns such as "mogi_*", and folders of studies; all runs if left out
     launch   the id of a launch, or "last", whose runs are reported
     to       the file; `<run>.html` in the current folder if left out, or named after what is asked for
-    pdf      print it; so is a file whose name ends in .pdf
+    pdf      print it to a PDF; implied by a name that ends in .pdf
     returns  the path of the file
     """
     from qexp.pages.chosen import chosen

@@ -104,7 +104,7 @@ class Run(Shown):
         warn: Report = as_warning,
         workspace: str | Path | None = None,
     ) -> Evaluation:
-        """Evaluate it on other data than its own test part, and keep the results in the run; see `qexp.evaluate`.
+        """Evaluate it on data other than its own test part, and keep the results in the run; see `qexp.evaluate`.
 
         workspace  where the dataset's spec is searched; that of the run if left out
         """
@@ -119,14 +119,14 @@ class Run(Shown):
 
     @property
     def pretrained_from(self) -> str:
-        """The run that its weights started from, with that one's own start; empty for random initialisation."""
+        """The runs from which its weights were pretrained, the nearest first; empty for random initialisation."""
         from qexp.runs.record.lineage import lineage_text
 
         return lineage_text(self.directory.record().lineage)
 
     @property
     def own_code(self) -> str:
-        """The file with code of its own, or with the command that it runs, and a summary of it; empty without any."""
+        """The file with its own code or command, and a summary of it; empty if it has none."""
         from qexp.runs.record import trust
 
         code = self.directory.own_code()

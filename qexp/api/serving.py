@@ -21,7 +21,7 @@ def serve(
     """Show a workspace in a browser, until Ctrl-C or SIGTERM; see `qexp serve`.
 
     listening      receives the address to open
-    names          of hosts, besides its own, under which the server is asked for
+    names          further names of hosts for which the server answers, as behind a proxy
     allow_changes  let pages tag, annotate, stop, remove and restore runs
     Raises QexpError if it cannot listen there.
     """

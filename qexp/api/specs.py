@@ -29,11 +29,11 @@ class Validation:
     problems: Sequence[Problem]
     """What must be changed before anything can be trained."""
     warnings: Sequence[Problem]
-    """What is allowed, but may not be meant."""
+    """What is allowed, but may not be intended."""
     right: int
     """Number of files without a problem."""
     waiting: int
-    """Number of files that are right except that their data have yet to be made by a command."""
+    """Number of files that are right, but whose data have yet to be made by a command."""
 
     @property
     def wrong(self) -> int:

@@ -183,7 +183,7 @@ def wait(
 
 @dataclass(frozen=True)
 class Stopped:
-    """What came of the request to stop a run."""
+    """The outcome of a request to stop a run."""
 
     run: Run
     """The run that was to be stopped."""
@@ -218,7 +218,7 @@ def stop(references: Iterable[str], *, now: bool = False, workspace: str | Path 
 
 
 def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str, State]:
-    """Start no more runs of a launch, stop those at work, and wait for their ends. Returns run → state.
+    """Start no more runs of a launch, stop the running ones, and wait for their ends. Returns run → state.
 
     launch  its id, or "last"
     """

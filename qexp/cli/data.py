@@ -147,7 +147,8 @@ def ice(
 ) -> None:
     """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
 
-    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. A seed always gives the same.
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed gives the
+    same files.
     """
     from qexp.runs.signals import terminable
 
@@ -195,7 +196,8 @@ def xrf(
 ) -> None:
     """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/, info.csv, val.csv.
 
-    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. A seed always gives the same.
+    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same seed gives the same
+    files.
     """
     from qexp.runs.signals import terminable
 

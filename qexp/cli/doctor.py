@@ -16,7 +16,7 @@ def doctor(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Find problems in the workspace and advise what to do; exit with 5 if something stays damaged."""
+    """Find problems in the workspace and advise what to do; exit with 5 if something remains damaged."""
     place = find(workspace)
     found = api.doctor(fix=fix, workspace=workspace)
     if as_json:

@@ -43,7 +43,7 @@ NameOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the evaluation; that of the data if left out.")
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace an evaluation of the same name that was made otherwise.")
+    bool, typer.Option("--force", help="Replace an evaluation of the same name that was made with other settings.")
 ]
 
 
@@ -60,7 +60,7 @@ def evaluate(
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Evaluate a finished run on other data than its own test part.
+    """Evaluate a finished run on data other than its own test part.
 
     Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without training or fitting
     anything. A warning says if the data are not independent of those that the run was trained on, or if that is

@@ -121,10 +121,10 @@ def invert(
     """Estimate the source of an observed deformation, with standard errors.
 
     With --run, a trained network estimates the source within a second, from the data resampled to its own pixels, and
-    --refine follows the estimate to the minimum of least squares, with some more starts where the truth may be by the
-    errors of the network's test samples. Without --run, the minimum is searched from many starts. Least squares are
-    weighted by the full covariance of each track's noise; offsets and ramps are solved with the source. Positions are
-    in metres of the observation's reference system, all else in the units of specs.
+    --refine follows the estimate to the minimum of least squares, also from starts around it, as far away as the
+    network's errors on similar test samples. Without --run, the minimum is searched from many starts. Least squares are
+    weighted by the full covariance of each track's noise; offsets and ramps are estimated along with the source.
+    Positions are in metres of the observation's reference system, all else in the units of specs.
     Scaled errors are the standard errors times the root of the reduced χ² where that is above 1; the 95 % intervals
     follow from them.
     """

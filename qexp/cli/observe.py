@@ -159,11 +159,11 @@ def observe(
     no_figure: NoFigureOption = False, style: StyleOption = None, overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Read observed displacements into one observation file, which qexp invert takes.
+    """Read observed displacements into one observation file, which qexp invert reads.
 
     Each file is a track of its own. Text files without a header have the columns east, north, line-of-sight
     displacement (m, positive toward the satellite), error, and the unit vector east, north, up from the ground to the
-    satellite. Points with missing numbers are masked. Without --to the observation is described only; an observation
+    satellite. Points with missing numbers are masked. Without --to the observation is only described; an observation
     file can be given again, to look at it or to change its noise.
     """
     if no_figure and figure is not None:

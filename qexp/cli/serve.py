@@ -39,7 +39,7 @@ def serve(
     """Show the workspace in a browser: runs, curves and logs while they grow, matrices, comparisons, launches, studies.
 
     The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L 8700:localhost:8700
-    HOST. Requests need a token if changes are allowed, or if others than this machine can connect; it is part of the
+    HOST. Requests need a token if changes are allowed, or if other machines can connect; it is part of the
     address that is printed, random unless the environment variable QEXP_TOKEN gives one. Ctrl-C ends the server.
     """
 

@@ -31,7 +31,7 @@ def status(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show how many runs are in each state, which are at work, and how much of the disk they use."""
+    """Show how many runs are in each state, which are running or waiting, and how much disk space they use."""
     if not live:
         _show(api.status(warn=warning, workspace=workspace), as_json)
         return

@@ -89,7 +89,7 @@ def study(
     Runs that are done are not repeated, and interrupted ones continue; repeating the command draws the same.
     The command waits for the jobs of a cluster.
     The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
-    differences of every two experiences, and study.png.
+    differences between every two experiences, and study.png.
     """
     order = api.Order(
         experiences, texts.seeds(seeds), texts.grid(grid or [], points=points), texts.overrides(overrides or []),

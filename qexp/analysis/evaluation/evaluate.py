@@ -1,4 +1,4 @@
-"""Evaluation of a finished run on other data than its own test part, kept in `evaluations/NAME/` of the run.
+"""Evaluation of a finished run on data other than its own test part, kept in `evaluations/NAME/` of the run.
 
 The networks, and the transforms as they were fitted in training, are those of the run; nothing is fitted to the data.
 """

@@ -46,13 +46,13 @@ class Order:
     note: str = ""
     """The note of the runs."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the launcher: `{"time": "2:00:00"}`; `wrap` and `python` also of the local one."""
+    """Options of the launcher: `{"time": "2:00:00"}`; `wrap` and `python` apply to the local one, too."""
     profile: str | None = None
     """A table of options of a scheduler in qexp.toml, such as "big" for [SCHEDULER.big]; it implies the launcher."""
 
     @property
     def references(self) -> list[str]:
-        """The experiences as a list of texts."""
+        """The experiences as a list of strings."""
         several = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
         return [str(one) for one in several]
 
