@@ -67,6 +67,7 @@ function axisOf(ranges, column, area, share) {
   // Or a finger would scroll the page; within SVG, browsers do not follow the style touch-action.
   handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   handle.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     begun = { share: share(event), y: event.clientY, moved: false };
     handle.setPointerCapture(event.pointerId);
   });
