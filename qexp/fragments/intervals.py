@@ -12,8 +12,11 @@ from qexp.fragments.svg import COLOURS, drawing, element, fitted, logarithmic_ti
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-LINE, TOP, BOTTOM, PLOT, LEFT_MOST = 24.0, 6.0, 40.0, 400.0, 340.0
-"""Pixels: height of a line, above the first and below the last one, width of the axis, and most for the names."""
+TOP, BOTTOM = 6.0, 40.0
+"""Pixels above the first line and below the last one."""
+
+BESIDE = 156.0
+"""Pixels of the longest name that stands beside its line; if one is longer, all stand above theirs."""
 
 Place = Callable[[float], float]
 
@@ -46,18 +49,41 @@ def intervals(lines: Sequence[Measured], axis: str, zero: bool = False) -> Marku
     if not known:
         return element("p", "no finite values")
     logarithmic, low, high = _scale([*known, 0.0] if zero else known, zero)
-    left = min(max(width_of(line.name) for line in lines) + 12, LEFT_MOST)
-    height = LINE * len(lines)
+    layout = _layout(lines)
+    height = layout.line * len(lines)
 
     def across(value: float) -> float:
         of, ends = (math.log(value), (math.log(low), math.log(high))) if logarithmic else (value, (low, high))
-        return left + PLOT * (of - ends[0]) / (ends[1] - ends[0])
+        return layout.left + layout.plot * (of - ends[0]) / (ends[1] - ends[0])
 
     marks = logarithmic_ticks(low, high) if logarithmic else ticks(low, high, 6)
-    parts = [*_axis(marks, across, height, zero), *_lines(lines, across, left)]
-    label = element("text", axis, x=left + PLOT / 2, y=TOP + height + 34, text_anchor="middle")
+    parts = [*_axis(marks, across, height, zero), *_lines(lines, across, layout)]
+    label = element("text", axis, x=layout.left + layout.plot / 2, y=TOP + height + 34, text_anchor="middle")
     said = f"{axis}: " + "; ".join(f"{line.name} {line.words}" for line in lines)
-    return drawing(left + PLOT + 14, TOP + height + BOTTOM, said, *parts, label)
+    return drawing(layout.left + layout.plot + 14, TOP + height + BOTTOM, said, *parts, label)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Pixels: height of a line, width of the axis, room to its left, and whether names stand above their lines."""
+
+    line: float
+    plot: float
+    left: float
+    above: bool
+
+
+def _layout(lines: Sequence[Measured]) -> _Layout:
+    longest = max(width_of(line.name) for line in lines) + 12
+    # A drawing with long names is no wider than a phone.
+    return _Layout(38.0, 330.0, 14.0, True) if longest > BESIDE else _Layout(24.0, 400.0, longest, False)
+
+
+def _name(line: Measured, y: float, layout: _Layout) -> Markup:
+    weight = {"font_weight": "bold"} if line.strong else {}
+    if layout.above:
+        return element("text", fitted(line.name, layout.left + layout.plot), x=2, y=y - 9, **weight)
+    return element("text", line.name, x=layout.left - 10, y=y + 4, text_anchor="end", **weight)
 
 
 def _numbers(line: Measured) -> Iterator[float]:
@@ -83,13 +109,12 @@ def _axis(marks: Sequence[float], across: Place, height: float, zero: bool) -> I
         yield element("text", number(value), x=x, y=TOP + height + 16, text_anchor="middle", font_size=11)
 
 
-def _lines(lines: Sequence[Measured], across: Place, left: float) -> Iterator[Markup]:
+def _lines(lines: Sequence[Measured], across: Place, layout: _Layout) -> Iterator[Markup]:
     for index, line in enumerate(lines):
-        y = TOP + LINE * (index + 0.5)
+        y = TOP + layout.line * (index + (0.72 if layout.above else 0.5))
         colour = COLOURS[1] if line.strong else COLOURS[0]
         parts = [element("title", f"{line.name}: {line.words}")]
-        weight = {"font_weight": "bold"} if line.strong else {}
-        parts.append(element("text", fitted(line.name, left - 12), x=left - 10, y=y + 4, text_anchor="end", **weight))
+        parts.append(_name(line, y, layout))
         if line.interval is not None and all(map(math.isfinite, line.interval)):
             low, high = (across(end) for end in line.interval)
             ends = f"M{low:.1f} {y - 4:g}v8M{low:.1f} {y:g}H{high:.1f}M{high:.1f} {y - 4:g}v8"
