@@ -42,7 +42,8 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "title": title,
         "count": len(runs),
         "cautions": cautions(runs),
-        "notices": [*_unfinished(runs), *notices],
+        "at_work": _not_done(runs, unfinished=True),
+        "notices": [*_not_done(runs, unfinished=False), *notices],
         "groups": groups_of_seeds(comparison),
         "specs": _specs(comparison),
         "drawings": list(results_drawn(comparison)),
@@ -59,11 +60,12 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
     }
 
 
-def _unfinished(runs: Sequence[ComparedRun]) -> list[str]:
+def _not_done(runs: Sequence[ComparedRun], *, unfinished: bool) -> list[str]:
+    """Sentences on the runs that may still be done, or on those that will not."""
     by_state: dict[str, list[str]] = {}
     for one in runs:
         state = State(one.summary["state"])
-        if state is not State.DONE:
+        if state is not State.DONE and state.unfinished == unfinished:
             by_state.setdefault(state.words, []).append(one.name)
     return [f"{words}, and not counted: {some_of(names, len(runs))}" for words, names in by_state.items()]
 

@@ -46,7 +46,7 @@ def _shown(request: Request) -> Response:
     try:
         known = compared(workspace, title, list(dict.fromkeys(line.get("run") or "" for line in runs)))
     except QexpError as error:
-        known = {"title": title, "count": 0, "cautions": [], "notices": [str(error)]}
+        known = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
     return page(
         request, "study.html", section="studies", name=folder.name, changed=_changed(folder),
         figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **known,

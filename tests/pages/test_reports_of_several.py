@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -106,6 +107,14 @@ def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, opened, tmp_p
     page = opened(package.report(to=tmp_path / "all.html"))
     assert "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
     assert "broken_0" in column(page, "run")
+
+
+def test_runs_that_wait_are_no_failures(sweep, opened, tmp_path):
+    record = sweep / "runs" / names(sweep)[0] / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "state": "created"}))
+    page = opened(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+    assert page.locator("header .notice").all_inner_texts() == [f"created, and not counted: {names(sweep)[0]}"]
+    assert page.locator("header .failed").count() == 0
 
 
 def test_the_commands_make_the_same_runs(sweep, opened, qexp, tmp_path):

@@ -88,6 +88,11 @@ def test_keys_that_are_changed_together_make_one_axis(workspace):
         planned(workspace, grid={"epochs+batch_size": [2, 3], "epochs": [4]})
 
 
+def test_epochs_are_the_most_that_any_candidate_trains(workspace):
+    (lunar,) = planned(workspace, references=["lunar_tio2"], overrides={"epochs": 30})
+    assert (lunar.spec["epochs"], lunar.epochs) == (30, max(lunar.spec["select"]["epochs"]))
+
+
 def test_an_axis_over_an_unknown_key_is_a_fault_of_the_spec(workspace):
     with pytest.raises(SpecError, match="learning_rat: unknown key 'learning_rat'; did you mean 'learning_rate'"):
         planned(workspace, grid={"learning_rat": [1e-3, 3e-3]})

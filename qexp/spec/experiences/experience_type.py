@@ -52,7 +52,7 @@ class ExperienceType(ABC):
 
     @abstractmethod
     def epochs(self, spec: Document) -> int:
-        """The number of epochs; 0 if it is unknown to qexp."""
+        """The largest number of epochs that is trained; 0 if it is unknown to qexp."""
 
     def program_files(self, spec: Document) -> Mapping[str, str]:
         """Files below the workspace, with SHA-256, of which each run keeps a copy."""

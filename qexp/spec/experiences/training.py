@@ -100,7 +100,7 @@ class Training(ExperienceType):
         return list(spec["outputs"])
 
     def epochs(self, spec: Document) -> int:
-        epochs: int = spec["epochs"]
+        epochs: int = max(spec.get("select", {}).get("epochs") or [spec["epochs"]])
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
