@@ -277,7 +277,7 @@ def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one
     ("target", "said"),
     [
         ("made.nc", "made.nc: domes has 2 folders of fields, each with its own file of estimates; give a folder"),
-        ("domes/made", "domes/made: is inside domes, and would be read as fields next time"),
+        ("domes/made", "domes/made lies inside domes and would be read as fields next time"),
     ],
 )
 def test_the_estimates_of_several_folders_need_a_folder_beside_them(here, predict, target, said):
