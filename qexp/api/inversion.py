@@ -35,6 +35,7 @@ def matrix(
     device: str = "auto",
     npy: bool = False,
     refine: bool = False,
+    bound: bool = False,
     on_refined: OnRefined | None = None,
     trust_code: bool = False,
     workspace: str | Path | None = None,
@@ -45,6 +46,7 @@ def matrix(
     fixed       variable → value, of variables that vary and are not an axis
     repeats     noise realisations per cell
     refine      also refine the estimates by least squares: `depth_refined` beside `depth_estimate`
+    bound       also compute the Cramér–Rao bound: `depth_bound`, and with `repeats` above 1 `depth_over_bound`
     on_refined  called during the refinement, with the number of refined cells and of all cells
     trust_code  execute the code in `code/extensions.py` of an imported run
     returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`
@@ -58,7 +60,7 @@ def matrix(
     grid = [checked(MatrixAxis(name, *of_axis), f"axis {name}") for name, of_axis in (axes or {}).items()]
     folder = make(
         directory, dataset, place, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy,
-        refine=refine, on_refined=on_refined or (lambda done, cells: None),
+        refine=refine, bound=bound, on_refined=on_refined or (lambda done, cells: None),
     )  # fmt: skip
     return matrix_at(folder)
 

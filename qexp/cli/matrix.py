@@ -30,6 +30,15 @@ RefineOption = Annotated[
     ),
 ]
 
+BoundOption = Annotated[
+    bool,
+    typer.Option(
+        "--bound",
+        help="Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates; with --repeats, "
+        "the ratio of the network's to it.",
+    ),
+]
+
 
 def matrix(
     run: RunOption,
@@ -57,6 +66,7 @@ def matrix(
     seed: Annotated[int, typer.Option(help="Random seed of the noise.")] = 0,
     npy: Annotated[bool, typer.Option("--npy", help="Also write the .npy arrays of VDI.")] = False,
     refine: RefineOption = False,
+    bound: BoundOption = False,
     trust_code: TrustCodeOption = False,
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
@@ -66,7 +76,7 @@ def matrix(
     with _progress() as on_refined:
         table = api.matrix(
             run, dataset, axes=grid, fixed=fixed, repeats=repeats, seed=seed, device=device, npy=npy, refine=refine,
-            on_refined=on_refined, trust_code=trust_code, workspace=workspace,
+            bound=bound, on_refined=on_refined, trust_code=trust_code, workspace=workspace,
         )  # fmt: skip
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
@@ -76,6 +86,8 @@ def matrix(
         message(f"refined are means of {size} × {size} pixels of {image}, which has too many for a full covariance")
     if record.get("not_refined"):
         message(f"{record['not_refined']:,} of {cells:,} cells are not refined: they show too few pixels")
+    if record.get("unseen"):
+        message(f"{record['unseen']:,} of {cells:,} cells do not show the source: there the bound means little")
     if record.get("left_out"):
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
@@ -93,6 +105,11 @@ def _print_errors(record: dict[str, Any]) -> None:
             ("median |error|", "median_absolute_error"),
             ("refined", "refined_median_absolute_error"),
         ]
+    errors += [
+        (words, key)
+        for words, key in (("median sd / bound", "median_over_bound"), ("refined", "median_refined_over_bound"))
+        if key in record
+    ]
     rows = [
         [name, *(number(record[key][name]) for _, key in errors), record["units"][name]]
         for name in record["mean_absolute_error"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import torch
+from torch import Tensor
+
 from qexp.estimation.fit import Fit
 from qexp.estimation.problem import Problem
 
@@ -38,3 +41,14 @@ def shows_source(problem: Problem, fit: Fit) -> bool:
     points, nuisances = problem.model.points, problem.weighting.nuisances
     without = bic(problem.chi2_without_source, points, nuisances)
     return bic(fit.chi2, points, nuisances + len(fit.free)) < without
+
+
+def would_show_source(problem: Problem, signal: Tensor) -> Tensor:
+    """Whether BIC would prefer the source to none in data with the noise's expected χ², (problem,).
+
+    signal  signal-to-noise ratios, see `information.bounds`
+    """
+    points, nuisances = problem.model.points, problem.weighting.nuisances
+    least = bic(problem.degrees, points, nuisances + len(problem.coordinates.free))
+    expected = problem.degrees + len(problem.coordinates.free) + signal.square()
+    return torch.tensor([bic(chi2, points, nuisances) > least for chi2 in expected.tolist()])

@@ -15,6 +15,7 @@ from qexp.datasets.generators.deformation import Source
 from qexp.errors import QexpError
 from qexp.estimation.coordinates import Coordinates
 from qexp.estimation.deformation import deformation_of
+from qexp.estimation.information import covariances
 from qexp.estimation.levenberg_marquardt import Minima
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
@@ -192,7 +193,7 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)
     model, slopes = problem.derivatives(at[None])
-    covariance = _inverse(best.information[0])
+    covariance = covariances(best.information[0])
     left = problem.data[0] - model[0]
     nuisances, residual = [], left.clone()
     amounts, variances = weighting.solved(left), weighting.variances(slopes[0], covariance)
@@ -226,14 +227,3 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         starts=starts,
         jacobian=slopes[0],
     )
-
-
-def _inverse(information: Tensor) -> Tensor:
-    """(JᵀJ)⁻¹; infinite where a parameter is not determined."""
-    unit = information.diagonal().sqrt()
-    scaled = information / (unit[:, None] * unit[None, :])
-    inverse, failed = torch.linalg.inv_ex(scaled)
-    if failed.item() or not bool((inverse.diagonal() > 0).all()):
-        return torch.full_like(information, torch.inf)
-    made: Tensor = inverse / (unit[:, None] * unit[None, :])
-    return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -29,16 +29,70 @@ AxisCells = tuple[str, Array, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Panels:
-    """Values of one output, over one axis or two, in the output's unit; the relative error as a fraction."""
+class Kind:
+    """A kind of value of an output, which has a panel of its own.
 
-    estimate: Array
-    error: Array
-    relative_error: Array | None
-    """None for a quantity with a period, whose errors are not compared with its values, and where no cell has one."""
-    spread: Array | None = None
-    refined_error: Array | None = None
-    """Of the estimates refined by least squares."""
+    words    after the output's name, in titles
+    axis     the same with `{}` in place of the name, beside lines
+    colours  name of a colour map
+    scale    limits of colours
+    like     the kind whose limits are taken, if the output has it
+    level    a value that lines are compared with; 1 for ratios, whose colours are logarithmic
+    unit     None: that of the output
+    """
+
+    words: str
+    axis: str
+    colours: str
+    scale: Callable[[Array], tuple[float, float]]
+    like: str = ""
+    level: float | None = None
+    unit: str | None = None
+
+
+def _around_zero(values: Array) -> tuple[float, float]:
+    return -half_width(values), half_width(values)
+
+
+def _from_zero(values: Array) -> tuple[float, float]:
+    return 0.0, half_width(values)
+
+
+def _around_one(values: Array) -> tuple[float, float]:
+    """As far below as above on a logarithmic scale: a factor of 2 to 10."""
+    most = float(np.clip(np.exp(half_width(np.log(values[values > 0]))), 2, 10))
+    return 1 / most, most
+
+
+KINDS = {
+    "estimate": Kind("estimate", "estimated {}", "viridis", lambda values: span(values)),
+    "error": Kind("error", "error of {}", "RdBu_r", _around_zero, level=0.0),
+    "refined_error": Kind("refined error", "refined error of {}", "RdBu_r", _around_zero, like="error", level=0.0),
+    "relative_error": Kind("relative error", "relative error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
+    "standard_deviation": Kind("standard deviation", "standard deviation of {}", "magma_r", _from_zero),
+    "bound": Kind(
+        "Cramér–Rao bound", "Cramér–Rao bound of {}", "magma_r", _from_zero
+    ),
+    "over_bound": Kind(
+        "standard deviation / bound", "standard deviation / bound of {}", "PuOr_r", _around_one, level=1.0, unit=""
+    ),
+    "refined_over_bound": Kind(
+        "refined: standard deviation / bound", "refined: standard deviation / bound of {}", "PuOr_r", _around_one,
+        like="over_bound", level=1.0, unit="",
+    ),
+}  # fmt: skip
+"""Kind → how it is drawn, in the order of the panels."""
+
+HATCHED = ("bound", "over_bound", "refined_over_bound")
+"""Kinds that mean little where the data do not show the source."""
+
+HATCHES = "0.7"
+
+RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""Ticks of a logarithmic scale."""
+
+Panels = Mapping[str, Array]
+"""Kind → values of one output over one axis or two, in the unit of the kind or of the output."""
 
 
 def matrix_panels(
@@ -49,81 +103,89 @@ def matrix_panels(
     title: str,
     blank: str = "",
     views: Sequence[str] = (),
+    unseen: NDArray[np.bool_] | None = None,
 ) -> Figure:
-    """A row per output: estimate, error, refined error if given, on the same scale, relative error, spread over noise.
+    """A row per output, a column per kind of value that any of them has.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
     blank     why some cells have no values
     views     names of the views, as in `quantities.in_words`
+    unseen    where the data do not show the source, over the axes; hatched in panels of bounds
     """
-    columns = 2 + sum(
-        any(getattr(panels, name) is not None for panels in outputs.values())
-        for name in ("refined_error", "relative_error", "spread")
-    )
-    made, grid = figure(len(outputs), columns, 4.0, 3.6 if len(axes) == 2 else 3.0)
+    kinds = [kind for kind in KINDS if any(kind in panels for panels in outputs.values())]
+    made, grid = figure(len(outputs), len(kinds), 4.0, 3.6 if len(axes) == 2 else 3.0)
+    hatched = unseen if unseen is not None and unseen.any() else None
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
-        if len(axes) == 2:
-            _draw_planes(row, name, panels, axes, units, held_out, views)
-        else:
-            _draw_lines(row, name, panels, axes[0], units, held_out, views)
+        for axis, kind in zip(row, kinds, strict=True):
+            if kind not in panels:
+                axis.set_axis_off()
+                continue
+            values = panels[kind]
+            if hatched is not None and kind in HATCHED:
+                values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
+            if len(axes) == 2:
+                like = panels.get(KINDS[kind].like, values)
+                _draw_plane(axis, name, kind, values, KINDS[kind].scale(like), axes, units, views)
+                _outline(axis, *(held_out.get(variable) for variable, _, _ in axes), *(ends for _, _, ends in axes))
+            else:
+                _draw_line(axis, name, kind, values, axes[0], units, held_out, views)
+        if len(axes) == 1:
+            _share_scales(dict(zip(kinds, row, strict=True)))
     outlined = any(name in held_out for name, _, _ in axes)
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
+    notes += ["hatched: the data do not show the source"] * (hatched is not None)
     whole = title + (f" ({'; '.join(notes)})" if notes else "")
-    made.suptitle(wrapped(whole, CHARACTERS * columns), fontsize=sized(11))
+    made.suptitle(wrapped(whole, CHARACTERS * len(kinds)), fontsize=sized(11))
     return made
 
 
-def _draw_planes(
-    row: list[Axes],
+def _draw_plane(
+    axis: Axes,
     name: str,
-    panels: Panels,
+    kind: str,
+    values: Array,
+    limits: tuple[float, float],
     axes: Sequence[AxisCells],
     units: Mapping[str, str],
-    held_out: Mapping[str, Any],
     views: Sequence[str],
 ) -> None:
-    unit = units[name]
-    words = in_words(name)
+    of = KINDS[kind]
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
-    extent = (*x_ends, *y_ends)
-    error_limit = half_width(panels.error)
-    low, high = span(panels.estimate)
-    shown: list[tuple[str, str, Array, str, float, float] | None] = [
-        ("estimate", unit, panels.estimate, "viridis", low, high),
-        ("error", unit, panels.error, "RdBu_r", -error_limit, error_limit),
-    ]
-    if panels.refined_error is not None:
-        shown.append(("refined error", unit, panels.refined_error, "RdBu_r", -error_limit, error_limit))
-    if panels.relative_error is None:
-        shown.append(None)
+    unit, (least, most) = units[name] if of.unit is None else of.unit, limits
+    image = axis.imshow(
+        values.T, origin="lower", extent=(*x_ends, *y_ends), aspect="auto", cmap=of.colours, interpolation="nearest",
+        norm="log" if of.level == 1 else "linear",
+    )  # fmt: skip
+    image.set_clim(least, most)
+    bar = axis.figure.colorbar(image, ax=axis, extend=_beyond(values, least, most))
+    if of.level == 1:
+        ticks = [tick for tick in RATIOS if least <= tick <= most]
+        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        bar.minorticks_off()
+    bar.ax.tick_params(labelsize=sized(8))
+    axis.set_title(f"{in_words(name)}: {of.words}" + (f" ({unit})" if unit else ""), fontsize=sized(10))
+    axis.set_xlabel(f"true {label(x_name, units[x_name], views)}")
+    axis.set_ylabel(f"true {label(y_name, units[y_name], views)}")
+    axis.spines[["top", "right"]].set_visible(True)
+    _tick_turns(axis.xaxis, units[x_name])
+    _tick_turns(axis.yaxis, units[y_name])
+
+
+def _hatch(axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[tuple[float, float]]) -> Array:
+    """Hatches what is not seen, and returns the values without those; cells without values stay white."""
+    if len(ends) == 2:
+        axis.patch.set(hatch="////", edgecolor=HATCHES)
+        blank = np.where(np.isnan(values) & ~unseen, 1.0, np.nan)
+        axis.imshow(blank.T, origin="lower", extent=(*ends[0], *ends[1]), aspect="auto", cmap="gray", vmin=0, vmax=1)
     else:
-        percent = 100 * panels.relative_error
-        shown.append(("relative error", "%", percent, "RdBu_r", -half_width(percent), half_width(percent)))
-    if panels.spread is not None:
-        shown.append(("standard deviation", unit, panels.spread, "magma_r", 0.0, half_width(panels.spread)))
-    if len(row) < len(shown):  # no output has relative errors
-        shown.remove(None)
-    for axis, one in zip(row, shown, strict=True):
-        if one is None:
-            axis.set_axis_off()
-            continue
-        what, of_unit, values, colours, least, most = one
-        image = axis.imshow(
-            values.T, origin="lower", extent=extent, aspect="auto", cmap=colours, vmin=least, vmax=most,
-            interpolation="nearest",
-        )  # fmt: skip
-        beyond = _beyond(values, least, most)
-        bar = axis.figure.colorbar(image, ax=axis, extend=beyond)
-        bar.ax.tick_params(labelsize=sized(8))
-        axis.set_title(f"{words}: {what}" + (f" ({of_unit})" if of_unit else ""), fontsize=sized(10))
-        axis.set_xlabel(f"true {label(x_name, units[x_name], views)}")
-        axis.set_ylabel(f"true {label(y_name, units[y_name], views)}")
-        axis.spines[["top", "right"]].set_visible(True)
-        _tick_turns(axis.xaxis, units[x_name])
-        _tick_turns(axis.yaxis, units[y_name])
-        _outline(axis, held_out.get(x_name), held_out.get(y_name), x_ends, y_ends)
+        (low, high) = ends[0]
+        width = (high - low) / len(unseen)
+        for cell in np.flatnonzero(unseen):
+            left = low + cell * width
+            axis.axvspan(left, left + width, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
+    return np.where(unseen, np.nan, values)
 
 
 def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends: Any) -> None:
@@ -139,45 +201,40 @@ def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends
             )
 
 
-def _draw_lines(
-    row: list[Axes],
+def _draw_line(
+    axis: Axes,
     name: str,
-    panels: Panels,
+    kind: str,
+    values: Array,
     axis_cells: AxisCells,
     units: Mapping[str, str],
     held_out: Mapping[str, Any],
     views: Sequence[str],
 ) -> None:
+    of = KINDS[kind]
     variable, centres, ends = axis_cells
-    words, unit = in_words(name), units[name]
-    error = f"error of {words}" + (f" ({unit})" if unit else "")
-    shown: list[tuple[str, Array | None]] = [(f"estimated {label(name, unit)}", panels.estimate), (error, panels.error)]
-    if panels.refined_error is not None:
-        shown.append((f"refined {error}", panels.refined_error))
-    relative = None if panels.relative_error is None else 100 * panels.relative_error
-    if len(row) > len(shown) + (panels.spread is not None):  # some output has relative errors
-        shown.append((f"relative error of {words} (%)", relative))
-    if panels.spread is not None:
-        shown.append((f"standard deviation of {label(name, unit)}", panels.spread))
-    for axis, (words_there, values) in zip(row, shown, strict=True):
-        if values is None:
-            axis.set_axis_off()
-            continue
-        axis.plot(centres, values, color=COLOURS[0])
-        if words_there.startswith("estimated") and variable == name:
-            axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-        elif words_there.startswith(("error", "refined", "relative")):
-            axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        for left, right in held_out.get(variable, ()):
-            axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
-        axis.set_xlim(*ends)
-        axis.set_xlabel(f"true {label(variable, units[variable], views)}")
-        axis.set_ylabel(words_there)
-        _tick_turns(axis.xaxis, units[variable])
-    if panels.refined_error is not None:
-        lowest, highest = zip(*(axis.get_ylim() for axis in row[1:3]), strict=True)
-        for axis in row[1:3]:
-            axis.set_ylim(min(lowest), max(highest))
+    axis.plot(centres, values, color=COLOURS[0])
+    if kind == "estimate" and variable == name:
+        axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
+    elif of.level is not None:
+        axis.axhline(of.level, color="0.6", linewidth=1, zorder=0)
+    for left, right in held_out.get(variable, ()):
+        axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
+    axis.set_xlim(*ends)
+    axis.set_xlabel(f"true {label(variable, units[variable], views)}")
+    unit = units[name] if of.unit is None else of.unit
+    axis.set_ylabel(of.axis.format(in_words(name)) + (f" ({unit})" if unit else ""))
+    _tick_turns(axis.xaxis, units[variable])
+
+
+def _share_scales(row: Mapping[str, Axes]) -> None:
+    """The same vertical scale for kinds that are compared with each other."""
+    for kind, axis in row.items():
+        other = row.get(KINDS[kind].like)
+        if other is not None:
+            lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
+            for one in (axis, other):
+                one.set_ylim(min(lowest), max(highest))
 
 
 def _tick_turns(axis: Axis, unit: str) -> None:

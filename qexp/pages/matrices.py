@@ -32,6 +32,9 @@ LAYERS = {
     "refined_error": ("refined error", "diverging"),
     "relative_error": ("relative error", "diverging"),
     "standard_deviation": ("standard deviation over noise", "sequential"),
+    "bound": ("Cramér–Rao bound", "sequential"),
+    "over_bound": ("standard deviation over the bound", "sequential"),
+    "refined_over_bound": ("refined: standard deviation over the bound", "sequential"),
 }
 """Kind of value → words for it, and the colours that suit it."""
 
@@ -119,8 +122,9 @@ def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
                 continue
             values = 100 * values
         own = "%" if kind == "relative_error" else unit(cells, variable)
-        # Errors before and after refinement are compared on one scale.
-        shown = layers[-1]["limits"] if kind == "refined_error" else _limits(values, colours)
+        own = "" if own == "1" else own
+        # Values before and after refinement are compared on one scale.
+        shown = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
         layers.append({"words": words, "colours": colours, "unit": own, "limits": shown})
         layers[-1]["values"] = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
     return {"words": in_words(output), "layers": layers}

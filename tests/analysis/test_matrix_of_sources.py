@@ -11,7 +11,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.figures.matrix import Panels, matrix_panels
+from qexp.figures.matrix import matrix_panels
 from tests.conftest import Specs, call, drawing, shared_folder
 
 pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder
@@ -123,7 +123,10 @@ def test_all_variables_that_need_a_value_are_named_with_their_medians(root):
 def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_are_blank():
     values = np.linspace(-1, 1, 12).reshape(3, 4)
     axes = [("dike.strike", np.array([60.0, 180.0, 300.0]), (0.0, 360.0)), ("dike.depth", np.arange(4.0), (0.0, 4.0))]
-    panels = {"dike.strike": Panels(values, values, None), "dike.depth": Panels(values, values, values)}
+    panels = {
+        "dike.strike": {"estimate": values, "error": values},
+        "dike.depth": {"estimate": values, "error": values, "relative_error": values},
+    }
     units = {"dike.strike": "°", "dike.depth": "km"}
     figure = matrix_panels(panels, axes, units, {}, "run on dike", "the source must lie below the surface")
     assert figure.get_suptitle() == "run on dike (blank: the source must lie below the surface)"
@@ -141,7 +144,7 @@ def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_
 def test_a_picture_of_angles_alone_has_no_empty_panels(axes, spread):
     cells = [("strike", np.array([60.0, 180.0, 300.0]), (0.0, 360.0)), ("depth", np.arange(4.0), (0.0, 4.0))][:axes]
     values = np.linspace(-1, 1, 12).reshape(3, 4)[:, 0] if axes == 1 else np.linspace(-1, 1, 12).reshape(3, 4)
-    panels = {"strike": Panels(values, values, None, values if spread else None)}
+    panels = {"strike": {"estimate": values, "error": values, **({"standard_deviation": values} if spread else {})}}
     figure = matrix_panels(panels, cells, {"strike": "°", "depth": "km"}, {}, "run on dike")
     drawn = [axis for axis in figure.axes if axis.get_xlabel()]
     assert len(drawn) == 2 + spread

@@ -56,6 +56,7 @@ FEWER = {
     "--seeds 0:5 --set labelled": "--seeds 1:2 --set labelled",
     "depth=0:4:64": "depth=0:4:8",
     "delta_volume=0:4:64": "delta_volume=0:4:8",
+    "depth=0.5:2:3 --axis delta_volume=0.5:4:3 --repeats 16": "depth=0.5:2:1 --axis delta_volume=0.5:4:2 --repeats 2",
 }
 """What no spec says is changed in the commands and scripts themselves."""
 

@@ -28,8 +28,8 @@ def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
         return None
     if view.points is not None:
         raise QexpError(
-            f"--refine: {image} has {height:,} points with correlated noise, and their full covariance is used up to "
-            f"{MOST_CORRELATED:,}: take fewer points, or white noise"
+            f"--refine, --bound: {image} has {height:,} points with correlated noise, and their full covariance is "
+            f"used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
         )
     size = next(size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED)
     return Blocks(height, width, size)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.errors import QexpError
+
+BLOCK = 512
+"""Number of cells that are simulated at a time."""
 
 LARGEST = 50_000_000
 """Largest number of cells of a matrix; more are assumed to be a mistake."""
@@ -35,3 +39,14 @@ def checked(one: MatrixAxis, source: str) -> MatrixAxis:
     if one.cells > LARGEST:
         raise QexpError(f"{source}: {one.cells:,} cells are too many; the limit is {LARGEST:,}")
     return one
+
+
+def blocks(cells: int) -> Iterator[NDArray[np.intp]]:
+    """The numbers of the cells in each block."""
+    return (np.arange(start, min(start + BLOCK, cells)) for start in range(0, cells, BLOCK))
+
+
+def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+    """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
+    indices = np.unravel_index(cells, tuple(one.cells for one in grid))
+    return {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp import assemble, files
-from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, checked
+from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, blocks, checked, values_at
+from qexp.analysis.matrix.bounds import bounds_of_cells
 from qexp.analysis.matrix.refinement import Refinement
-from qexp.analysis.matrix.table import REFINED, Estimated, matrix_table, write_npy
+from qexp.analysis.matrix.table import REFINED, SEEN, Estimated, matrix_table, with_bounds, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     import xarray
 
     from qexp.models.inversion import Inversion
-
-BLOCK = 512
-"""Number of cells that are simulated at a time."""
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Inversion always makes."""
@@ -56,6 +54,7 @@ def matrix(
     device: str = "auto",
     npy: bool = False,
     refine: bool = False,
+    bound: bool = False,
     on_refined: OnRefined = lambda done, cells: None,
 ) -> Path:
     """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
@@ -64,6 +63,7 @@ def matrix(
     fixed    values of variables that vary in the dataset but are not axes
     repeats  noise realisations per cell
     refine   also refine the estimates by least squares, see `Refinement`; `on_refined` is told how far that is
+    bound    also compute the Cramér–Rao bound, see `bounds_of_cells`
     Returns the folder `matrices/<dataset>` of the run.
     """
     if repeats < 1:
@@ -81,13 +81,19 @@ def matrix(
     assemble.require_units_of(directory.training_spec(), source, tables)
     grid = list(axes) or matrix_axes(document, name)
     held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
-    refinement = Refinement(source, grid, held, list(model.network.outputs)) if refine else None
+    outputs = list(model.network.outputs)
+    likelihood = Refinement(source, grid, held, outputs) if refine or bound else None
+    refinement = likelihood if refine else None
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
         seeds = Seeds(seed)
         estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
+        of_random = seeds.torch(torch_device, "matrix", 0)
+        least = bounds_of_cells(source, grid, held, outputs, likelihood, of_random) if likelihood and bound else None
     missing = _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
     table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities)
+    if least is not None:
+        table = with_bounds(table, least)
 
     folder = directory.matrices / name
     files.make_folder(folder)
@@ -96,6 +102,7 @@ def matrix(
         write_npy(table, folder)
     record = {**_record(directory, name, grid, held, repeats, seed), **missing}
     record |= _absolute_errors(table, list(estimates), ["", REFINED] if refine else [""])
+    record |= _of_bounds(table, outputs) if least is not None else {}
     trained = assemble.generated_of(directory.training_spec()["dataset"], tables, workspace)
     record |= _for_figure(source, trained, [*record["axes"], *estimates], held)
     files.write_json(folder / MATRIX_RECORD, record)
@@ -114,6 +121,16 @@ def _absolute_errors(table: xarray.Dataset, outputs: Sequence[str], ends: Sequen
     return found
 
 
+def _of_bounds(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
+    """For the record: how many cells do not show the source, and the median of each ratio to the bound elsewhere."""
+    found: dict[str, Any] = {"unseen": int((table[SEEN] == 0).sum())}
+    for kind in ("over_bound", "refined_over_bound"):
+        ratios = {name: table[f"{name}_{kind}"].values for name in outputs if f"{name}_{kind}" in table}
+        if any(np.isfinite(of).any() for of in ratios.values()):
+            found[f"median_{kind}"] = {name: float(np.nanmedian(of)) for name, of in ratios.items()}
+    return found
+
+
 def _left_out(
     estimates: Mapping[str, Estimated],
     source: GeneratedDataset,
@@ -128,7 +145,7 @@ def _left_out(
     cells = np.flatnonzero(np.isnan(of_cells).all(axis=0))
     if not len(cells):
         return {}
-    why = source.holding(held).why_not(_values_at(grid, cells))
+    why = source.holding(held).why_not(values_at(grid, cells))
     if len(cells) == of_cells.shape[1]:
         raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
     return {"left_out": len(cells), "why_left_out": why}
@@ -286,12 +303,11 @@ def estimate_cells(
 
     for repeat in range(repeats):
         random = seeds.torch(device, "matrix", repeat)
-        for start in range(0, cells, BLOCK):
-            block = slice(start, min(start + BLOCK, cells))
-            values = _values_at(grid, np.arange(block.start, block.stop))
+        for block in blocks(cells):
+            values = values_at(grid, block)
             for name in outputs:
                 true[name][block] = values[name] if name in values else held[name]
-            possible = source.possible(values, block.stop - block.start)
+            possible = source.possible(values, len(block))
             done += int((~possible).sum())
             if not possible.any():
                 continue
@@ -299,14 +315,8 @@ def estimate_cells(
             samples = source.observe(simulated, random)
             made = {name: of[:, 0].cpu().numpy() for name, of in model.estimate(samples).items()}
             for name in outputs:
-                estimates[name][repeat, block][possible] = made[name]
+                estimates[name][repeat, block[possible]] = made[name]
             if refinement is not None:
                 for name, better in refinement(samples, simulated, made, refined_cells).items():
-                    refined[name][repeat, block][possible] = better
+                    refined[name][repeat, block[possible]] = better
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
-
-
-def _values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, Array]:
-    """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
-    indices = np.unravel_index(cells, tuple(one.cells for one in grid))
-    return {one.variable: one.centres[index] for one, index in zip(grid, indices, strict=True)}

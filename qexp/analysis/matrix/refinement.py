@@ -71,14 +71,14 @@ class Refinement:
     ) -> None:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
-            raise QexpError("--refine: the dataset's generator does not describe its sources; leave it out")
+            raise QexpError("--refine, --bound: the dataset's generator does not describe its sources; leave them out")
         self._source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
         self._columns = [name for one in generator.sources for name in one.columns]
         if others := [name for name in outputs if name not in self._columns]:
-            raise QexpError(f"--refine: {some(others)} is no parameter of a source; leave --refine out")
+            raise QexpError(f"--refine, --bound: {some(others)} is no parameter of a source; leave them out")
         given = [one.variable for one in grid if one.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
-        self._held = {name: value * self._unit(name) for name, value in held.items()}
+        self._held = {name: value * self.unit(name) for name, value in held.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
         self._images = generator.images(source.variables)
         self._shown = {name: self._pixels(name) for name in self._images}
@@ -118,7 +118,7 @@ class Refinement:
             found = problem.coordinates.values(minima.coordinates)
             for column, name in enumerate(self._columns):
                 if name in made:
-                    made[name][cells] = (found[:, column] / self._unit(name)).numpy()
+                    made[name][cells] = (found[:, column] / self.unit(name)).numpy()
             return len(cells)
 
         threads = torch.get_num_threads()
@@ -152,7 +152,7 @@ class Refinement:
         for cell, (row, mask) in enumerate(zip(given.tolist(), np.packbits(seen, axis=1), strict=True)):
             groups.setdefault((tuple(row), mask.tobytes()), []).append(cell)
         for (row, _), cells in sorted(groups.items()):
-            known = {name: value * self._unit(name) for name, value in zip(self._given, row, strict=True)}
+            known = {name: value * self.unit(name) for name, value in zip(self._given, row, strict=True)}
             yield np.array(cells), {**self._held, **known}, seen[cells[0]]
 
     def data(self, samples: Mapping[str, Tensor]) -> Tensor:
@@ -197,6 +197,15 @@ class Refinement:
             model, self._weights(known, complete), data, Coordinates([one.parameter for one in scene.searches], fixed)
         )
 
+    def noise_over_weights(self, known: Mapping[str, float]) -> float:
+        """The standard deviation of the noise over that of the weights of `problem`; 0 where there is no noise."""
+        return self._weights.scale(known)
+
+    @property
+    def quiet(self) -> list[str]:
+        """Images that have no noise."""
+        return self._weights.quiet
+
     def searches(self) -> Sequence[Search]:
         """Those of the parameters of the sources, in the geometry of the values that are held."""
         return self._scenes(tuple(self._held[name] for name in self._geometry)).searches
@@ -211,7 +220,7 @@ class Refinement:
             if one.name in problem.coordinates.fixed:
                 start[:, column] = problem.coordinates.fixed[one.name]
             else:
-                own = torch.from_numpy(estimates[one.name] * self._unit(one.name)).nan_to_num()
+                own = torch.from_numpy(estimates[one.name] * self.unit(one.name)).nan_to_num()
                 start[:, column] = own.clamp(one.low, one.high)
         return self._possible(start, problem)
 
@@ -242,7 +251,7 @@ class Refinement:
         wider = {}
         for one in usual:
             for axis in (axis for axis in self._grid if axis.variable == one.name):
-                ends = [float(axis.centres[index]) * self._unit(one.name) for index in (0, -1)]
+                ends = [float(axis.centres[index]) * self.unit(one.name) for index in (0, -1)]
                 if ends[0] < one.low or ends[1] > one.high:
                     wider[one.name] = (min(one.low, ends[0] / 2), max(one.high, 2 * ends[1]))
         return searches(sources, stations, quantities, wider)
@@ -266,6 +275,6 @@ class Refinement:
         axes = torch.eye(3, dtype=torch.float64).repeat_interleave(len(positions), dim=0)
         return positions.repeat(3, 1), axes, heights.double().repeat(3)
 
-    def _unit(self, name: str) -> float:
+    def unit(self, name: str) -> float:
         """The SI factor of a variable."""
         return quantity(name, self._source.quantities).si_factor

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from qexp import files
 from qexp.analysis.matrix.axes import MatrixAxis
-from qexp.estimates import PERIOD, outputs_among
+from qexp.analysis.matrix.bounds import Bounds
+from qexp.estimates import PERIOD, estimate_of, outputs_among
 from qexp.limits import limits_of
 from qexp.metrics.periodic import nearest
 from qexp.quantities import Quantities, Quantity, quantity
@@ -26,6 +27,8 @@ Array = NDArray[np.float64]
 
 REFINED = "_refined"
 """End of the name of an output's estimate by least squares that starts at the network's."""
+
+SEEN, SIGNAL = "seen", "signal_to_noise"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,29 @@ def _kinds(truth: Array, made: Array, of: Quantity) -> dict[str, tuple[Array, di
         kind: (values, {"long_name": words + of.description, "units": unit, **turn})
         for kind, (values, words, unit) in kinds.items()
     }
+
+
+def with_bounds(table: xarray.Dataset, bounds: Bounds) -> xarray.Dataset:
+    """The table with the Cramér–Rao bound of each output, and standard deviations over it where the source is seen."""
+    axes = list(table.dims)
+    shape = tuple(table.sizes.values())
+    seen = bounds.seen.reshape(shape)
+    made: dict[str, Any] = {
+        SIGNAL: (axes, bounds.signal.reshape(shape), {"long_name": "signal-to-noise ratio", "units": "1"}),
+        SEEN: (axes, seen, {"long_name": "1 where the data show the source", "units": "1"}),
+    }
+    for name, of_output in bounds.deviations.items():
+        least = of_output.reshape(shape)
+        about = table[estimate_of(name)].attrs
+        words = about["long_name"].replace("estimate of", "Cramér–Rao bound on the standard deviation of")
+        made[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
+        for start in ("", REFINED.removeprefix("_") + "_"):
+            spread = f"{name}_{start}standard_deviation"
+            if spread in table:
+                ratio = np.where((seen == 1) & np.isfinite(least), table[spread].values / least, np.nan)
+                over = f"{table[spread].attrs['long_name']}, over its bound; where the data show the source"
+                made[f"{name}_{start}over_bound"] = (axes, ratio, {"long_name": over, "units": "1"})
+    return table.assign(made)
 
 
 def _attributes(of: Quantity, words: str) -> dict[str, str]:

@@ -61,6 +61,19 @@ class Weights:
             level = 1.0  # the minimum is the same for every level, and so the factors can be
         return self._kept(tuple(known[name] for name in self._sizes), level, seen.tobytes())
 
+    def scale(self, known: Mapping[str, float]) -> float:
+        """The standard deviation of the noise over that of the weights; 0 where there is no noise."""
+        return known.get(NOISE, 0.0) if self._proportional else 1.0
+
+    @property
+    def quiet(self) -> list[str]:
+        """Images that have no noise."""
+        return [image for image in self._shown if not added_to(image, self._source) and not self._has_errors(image)]
+
+    def _has_errors(self, image: str) -> bool:
+        view = self._source.view(image)
+        return view.measures == GNSS and view.errors is not None
+
     def _weighting(self, sizes: tuple[float, ...], level: float, seen: bytes) -> Weighting:
         blocks, start = [], 0
         for image, shown in self._shown.items():

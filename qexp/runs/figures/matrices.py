@@ -10,7 +10,7 @@ import numpy as np
 
 from qexp import files
 from qexp.estimates import PERIOD, estimate_of, outputs_among
-from qexp.figures.matrix import Panels, matrix_panels
+from qexp.figures.matrix import KINDS, Panels, matrix_panels
 from qexp.quantities import in_words
 from qexp.runs.figures.sources import MissingNumbersError, Pictures, missing, table, unit
 from qexp.runs.record.directory import MATRIX, MATRIX_RECORD, RunDirectory
@@ -36,7 +36,7 @@ def matrix(directory: RunDirectory) -> Pictures:
 
 
 def matrix_of(folder: Path) -> Figure:
-    """Estimate, error and relative error over the first two axes of a matrix, at the middle of the others."""
+    """The values of each output over the first two axes of a matrix, at the middle of the others."""
     record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
     if "held_out" not in record:
         raise missing(f"{folder / MATRIX_RECORD} has no 'held_out'", "make it again with qexp matrix")
@@ -57,6 +57,7 @@ def matrix_of(folder: Path) -> Figure:
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
         record.get("why_left_out", ""),
         views,
+        shown["seen"].values == 0 if "seen" in shown else None,
     )
 
 
@@ -66,13 +67,8 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 
 
 def _panels(shown: xarray.Dataset, output: str) -> Panels:
-    spread, refined = f"{output}_standard_deviation", f"{output}_refined_error"
-    relative = shown[f"{output}_relative_error"].values
-    compared = PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any()
-    return Panels(
-        shown[estimate_of(output)].values,
-        shown[f"{output}_error"].values,
-        relative if compared else None,
-        shown[spread].values if spread in shown else None,
-        shown[refined].values if refined in shown else None,
-    )
+    made = {kind: shown[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in shown}
+    relative = made.pop("relative_error")
+    if PERIOD not in shown[f"{output}_error"].attrs and np.isfinite(relative).any():
+        made["relative_error"] = 100 * relative
+    return made

@@ -1,0 +1,84 @@
+"""The Cramér–Rao bound in the cells of a matrix: the least error that unbiased estimates can have there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.analysis.matrix.axes import MatrixAxis, blocks, values_at
+from qexp.analysis.matrix.refinement import TOGETHER, Refinement
+from qexp.datasets.generated import GeneratedDataset
+from qexp.errors import QexpError, some
+from qexp.estimation import information
+from qexp.estimation.criteria import would_show_source
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """NaN in cells that are not possible, or that show too few pixels.
+
+    deviations  output → the bound, (cell,), in the output's unit; infinite where the data do not determine it
+    signal      signal-to-noise ratio, (cell,), see `information.bounds`
+    seen        (cell,): 1 where the data show the source, 0 where they do not and the bound means little, because no
+                estimate is unbiased there
+    """
+
+    deviations: Mapping[str, Array]
+    signal: Array
+    seen: Array
+
+
+def bounds_of_cells(
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    held: Mapping[str, float],
+    outputs: Sequence[str],
+    likelihood: Refinement,
+    random: torch.Generator,
+) -> Bounds:
+    """The bounds for the pixels that the first realisation of each cell shows.
+
+    held        variable → value of those that are no axes
+    likelihood  of the observations, with the outputs as unknowns
+    random      as it makes the first realisations of the matrix
+    Raises QexpError where there is no noise.
+    """
+    if likelihood.quiet:
+        raise QexpError(f"--bound: {some(likelihood.quiet)} has no noise, which alone makes a bound; leave --bound out")
+    cells = int(np.prod([one.cells for one in grid]))
+    deviations = {name: np.full(cells, np.nan) for name in outputs}
+    signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
+    source = source.holding(held)
+    for block in blocks(cells):
+        values = values_at(grid, block)
+        possible = source.possible(values, len(block))
+        if not possible.any():
+            continue
+        numbers, simulated = block[possible], {name: of[possible] for name, of in values.items()}
+        truth = {name: simulated.get(name, np.full(len(numbers), held.get(name, np.nan))) for name in outputs}
+        samples = source.observe(simulated, random)
+        data = likelihood.data(samples)
+        for alike, known, shown in likelihood.alike(samples, simulated):
+            scale = likelihood.noise_over_weights(known)
+            if not likelihood.enough(shown) or not scale:
+                continue
+            for part in np.split(alike, range(TOGETHER, len(alike), TOGETHER)):
+                problem = likelihood.problem(data[part], known, shown)
+                at = likelihood.starts(problem, {name: of[part] for name, of in truth.items()})
+                least, ratio = information.bounds(problem, at)
+                least, ratio = scale * least, ratio / scale
+                for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
+                    deviations[name][numbers[part]] = column.numpy() / likelihood.unit(name)
+                signal[numbers[part]] = ratio.numpy()
+                seen[numbers[part]] = would_show_source(problem, ratio).numpy()
+    if np.isnan(signal).all():
+        raise QexpError(
+            "--bound: no cell has noise, which alone makes a bound; give it a level, such as --fix noise=0.01"
+        )
+    return Bounds(deviations, signal, seen)
