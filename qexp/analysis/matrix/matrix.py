@@ -13,7 +13,8 @@ from qexp import assemble, files
 from qexp.analysis.matrix.axes import LARGEST, MatrixAxis, blocks, checked, values_at
 from qexp.analysis.matrix.bounds import bounds_of_cells
 from qexp.analysis.matrix.refinement import Refinement
-from qexp.analysis.matrix.table import REFINED, SEEN, Estimated, matrix_table, with_bounds, write_npy
+from qexp.analysis.matrix.summary import summary
+from qexp.analysis.matrix.table import Estimated, matrix_table, write_npy
 from qexp.analysis.prediction.predictor import load_model
 from qexp.datasets.generated import GeneratedDataset
 from qexp.did_you_mean import suggestion
@@ -29,7 +30,6 @@ from qexp.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
-    import xarray
 
     from qexp.models.inversion import Inversion
 
@@ -66,10 +66,7 @@ def matrix(
     bound    also compute the Cramér–Rao bound, see `bounds_of_cells`
     Returns the folder `matrices/<dataset>` of the run.
     """
-    if repeats < 1:
-        raise QexpError(f"--repeats {repeats}: at least one")
-    if seed < 0:
-        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
+    _require_possible(repeats, seed)
     drawn_at_once()  # a wrong setting is refused before anything is made
     torch_device = assemble.device_of(device)
     model = load_model(directory, torch_device)
@@ -80,20 +77,18 @@ def matrix(
     _require_inputs(source, model, name)
     assemble.require_units_of(directory.training_spec(), source, tables)
     grid = list(axes) or matrix_axes(document, name)
-    held = held_values(source, grid, dict(fixed or {}), list(model.network.outputs))
     outputs = list(model.network.outputs)
+    held = held_values(source, grid, dict(fixed or {}), outputs)
     likelihood = Refinement(source, grid, held, outputs) if refine or bound else None
     refinement = likelihood if refine else None
     with assemble.threads(assemble.threads_to_predict(directory.training_spec(), tables, torch_device)):
         seeds = Seeds(seed)
+        of_first = seeds.torch(torch_device, "matrix", 0)
+        least = bounds_of_cells(source, grid, held, outputs, likelihood, of_first) if likelihood and bound else None
         estimates = estimate_cells(model, source, grid, held, repeats, seeds, torch_device, refinement, on_refined)
-        of_random = seeds.torch(torch_device, "matrix", 0)
-        least = bounds_of_cells(source, grid, held, outputs, likelihood, of_random) if likelihood and bound else None
     missing = _left_out(estimates, source, grid, held) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities)
-    if least is not None:
-        table = with_bounds(table, least)
+    table = matrix_table(estimates, grid, held, repeats, directory, name, seed, quantities, least)
 
     folder = directory.matrices / name
     files.make_folder(folder)
@@ -101,8 +96,7 @@ def matrix(
     if npy:
         write_npy(table, folder)
     record = {**_record(directory, name, grid, held, repeats, seed), **missing}
-    record |= _absolute_errors(table, list(estimates), ["", REFINED] if refine else [""])
-    record |= _of_bounds(table, outputs) if least is not None else {}
+    record |= summary(table, outputs)
     trained = assemble.generated_of(directory.training_spec()["dataset"], tables, workspace)
     record |= _for_figure(source, trained, [*record["axes"], *estimates], held)
     files.write_json(folder / MATRIX_RECORD, record)
@@ -110,25 +104,11 @@ def matrix(
     return folder
 
 
-def _absolute_errors(table: xarray.Dataset, outputs: Sequence[str], ends: Sequence[str]) -> dict[str, Any]:
-    """Mean and median of the absolute errors of each output, by the record's keys; of refined ones, too, by `ends`."""
-    found = {}
-    for end in ends:
-        errors = {name: np.abs(table[f"{name}{end}_error"].values) for name in outputs}
-        for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
-            key = f"{end}_{word}_absolute_error".removeprefix("_")
-            found[key] = {name: float(average(of)) for name, of in errors.items()}
-    return found
-
-
-def _of_bounds(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    """For the record: how many cells do not show the source, and the median of each ratio to the bound elsewhere."""
-    found: dict[str, Any] = {"unseen": int((table[SEEN] == 0).sum())}
-    for kind in ("over_bound", "refined_over_bound"):
-        ratios = {name: table[f"{name}_{kind}"].values for name in outputs if f"{name}_{kind}" in table}
-        if any(np.isfinite(of).any() for of in ratios.values()):
-            found[f"median_{kind}"] = {name: float(np.nanmedian(of)) for name, of in ratios.items()}
-    return found
+def _require_possible(repeats: int, seed: int) -> None:
+    if repeats < 1:
+        raise QexpError(f"--repeats {repeats}: at least one")
+    if seed < 0:
+        raise QexpError(f"--seed {seed}: a seed is a whole number from 0 on")
 
 
 def _left_out(

@@ -52,6 +52,7 @@ def matrix_table(
     dataset: str,
     seed: int,
     quantities: Quantities,
+    bounds: Bounds | None = None,
 ) -> xarray.Dataset:
     """One variable per output and kind of value, over the axes.
 
@@ -88,7 +89,8 @@ def matrix_table(
         "seed": seed,
         **{f"fixed_{name}": number for name, number in held.items()},
     }
-    return xarray.Dataset(variables, coordinates, about)
+    made = xarray.Dataset(variables, coordinates, about)
+    return made if bounds is None else made.assign(_of_bounds(made, bounds, dimensions))
 
 
 def _kinds(truth: Array, made: Array, of: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
@@ -120,10 +122,9 @@ def _kinds(truth: Array, made: Array, of: Quantity) -> dict[str, tuple[Array, di
     }
 
 
-def with_bounds(table: xarray.Dataset, bounds: Bounds) -> xarray.Dataset:
-    """The table with the Cramér–Rao bound of each output, and standard deviations over it where the source is seen."""
-    axes = list(table.dims)
-    shape = tuple(table.sizes.values())
+def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
+    """The Cramér–Rao bound of each output, and standard deviations over it where the source is seen."""
+    shape = tuple(table.sizes[name] for name in axes)
     seen = bounds.seen.reshape(shape)
     made: dict[str, Any] = {
         SIGNAL: (axes, bounds.signal.reshape(shape), {"long_name": "signal-to-noise ratio", "units": "1"}),
@@ -140,7 +141,7 @@ def with_bounds(table: xarray.Dataset, bounds: Bounds) -> xarray.Dataset:
                 ratio = np.where((seen == 1) & np.isfinite(least), table[spread].values / least, np.nan)
                 over = f"{table[spread].attrs['long_name']}, over its bound; where the data show the source"
                 made[f"{name}_{start}over_bound"] = (axes, ratio, {"long_name": over, "units": "1"})
-    return table.assign(made)
+    return made
 
 
 def _attributes(of: Quantity, words: str) -> dict[str, str]:
