@@ -21,6 +21,7 @@ from qexp.api.keeping import (
     restore,
     trash,
 )
+from qexp.api.limiting import limit
 from qexp.api.looking import (
     Status,
     Summary,
@@ -84,6 +85,7 @@ __all__ = [
     "invert",
     "is_archive",
     "launch",
+    "limit",
     "make_ice",
     "make_xrf",
     "matrix",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qexp.runs.display import Display
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
+    from qexp.runs.record.limit import Limit
     from qexp.runs.upkeep.verify import Verification
 
 
@@ -62,6 +63,7 @@ class Run(Shown):
             "matrices": self.directory.matrix_names(),
             "actions": states_of(self.directory),
             "evaluations": evaluations,
+            "limit": None if self.limit is None else self.limit.document(),
         }
         return {**record, "state": state, "path": str(self.path), **more}
 
@@ -90,6 +92,13 @@ class Run(Shown):
         from qexp.runs.record.evaluations import of_run
 
         return {one.name: one for one in of_run(self.directory)}
+
+    @property
+    def limit(self) -> Limit | None:
+        """The least errors that any method can reach on its test samples, if `qexp.limit` has computed them."""
+        from qexp.runs.record.limit import limit_of
+
+        return limit_of(self.directory)
 
     def evaluate(
         self,

@@ -23,6 +23,7 @@ from qexp.cli import (
     import_weights,
     init,
     invert,
+    limit,
     logs,
     ls,
     matrix,
@@ -120,6 +121,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "predict": predict.predict,
         "invert": invert.invert,
         "evaluate": evaluate.evaluate,
+        "limit": limit.limit,
         "action": action.action,
     },
     "Keep": {

@@ -18,7 +18,7 @@ def show(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show a run: its state, spec, results, files and lineage."""
-    from qexp.analysis.comparison.result_tables import estimators, field_errors, group_errors, results
+    from qexp.analysis.comparison.result_tables import beside_limit, estimators, field_errors, group_errors, results
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
@@ -39,6 +39,7 @@ def show(
     if record.results:
         result("\nresults")
         print_parts(results(record))
+        print_parts(beside_limit(record, opened.limit), apart=True)
         print_parts(estimators(record), apart=True)
         print_parts(field_errors(record), apart=True)
         print_parts(group_errors(record), apart=True)

@@ -181,9 +181,8 @@ class GeneratedDataset:
         count = len(next(iter(values.values())))
         if not self.possible(values, count).all():
             raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
-        known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
-        known |= {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
-        si = {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
+        known = self._known(values)
+        si = self._as_simulated(known, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
 
         made = self.generator.simulate(si, self.height, self.width)
@@ -205,6 +204,26 @@ class GeneratedDataset:
                 image.mul_(masks[name])
         scalars = {name: value.float().to(device).expand(count)[:, None] for name, value in known.items()}
         return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
+
+    def signals(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Images for values as `observe` takes them, without noise and errors, and with nothing hidden.
+
+        The values must be possible.
+        """
+        count = len(next(iter(values.values())))
+        si = self._as_simulated(self._known(values), torch.device("cpu"))
+        si.pop("noise", None)
+        made = self.generator.simulate(si, self.height, self.width)
+        return {name: _of_each(image, count) for name, image in made.items()}
+
+    def _known(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """All variables in their own units, (1,) if fixed, in double precision."""
+        known = {name: torch.tensor([value], dtype=torch.float64) for name, value in self.fixed.items()}
+        return known | {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in values.items()}
+
+    def _as_simulated(self, known: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """The same in SI units, as a generator takes them."""
+        return {name: self._in_si(name, value).float().to(device) for name, value in known.items()}
 
     def _add_errors(self, name: str, image: Tensor, random: torch.Generator) -> None:
         """Add the errors of GNSS stations."""

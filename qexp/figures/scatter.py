@@ -19,10 +19,12 @@ def estimates_against_truth(
     outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     units: Mapping[str, str],
     title: str,
+    limits: Mapping[str, float] | None = None,
 ) -> Figure:
     """A panel per output with the identity line.
 
     outputs  name → true values and estimates, (sample,) each, in the output's unit
+    limits   name → the least mean absolute error that any method can reach, where it is known
     """
     made, axes = panels(len(outputs), 3.9, 4.0)
     for axis, (name, (truth, estimate)) in zip(axes, outputs.items(), strict=True):
@@ -42,6 +44,7 @@ def estimates_against_truth(
         axis.set_xlabel(f"true {label(name, unit)}")
         axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip(), fontsize=sized(9), y=TITLE)
+        least = f" (limit {limits[name]:.3g})" if limits and name in limits else ""
+        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip() + least, fontsize=sized(9), y=TITLE)
     made.suptitle(title, fontsize=sized(10), y=0.99)
     return made

@@ -11,6 +11,7 @@ from qexp.metrics.recorded import meaning_of
 
 if TYPE_CHECKING:
     from qexp.runs.record.evaluations import EvaluationRecord
+    from qexp.runs.record.limit import Limit
     from qexp.runs.record.record import Record
 
 Parts = Iterator[Table | str]
@@ -60,6 +61,27 @@ def results_with_intervals(record: Record | EvaluationRecord) -> Parts:
     yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[2:4]))
     if record.caution:
         yield record.caution
+
+
+def beside_limit(record: Record, limit: Limit | None) -> Parts:
+    """Test errors beside the least that any method can reach on these samples, if that is known."""
+    if limit is None:
+        return
+    rows = []
+    for output, metrics in record.results.get("test", {}).items():
+        if (least := limit.variables.get(output)) is None:
+            continue
+        for metric, of_best in (("mae", least.mae), ("rmse", least.rmse)):
+            value = metrics.get(metric)
+            ratio = NONE if value is None else f"{value / of_best:.2f}"
+            rows.append([output, metric, number(value), number(of_best), ratio, least.unit])
+    yield _table(
+        "errors beside the limit", ["output", "metric", "value", "limit", "value / limit", "unit"], rows, words=2
+    )
+    yield (
+        "limit: errors of the exact posterior median (mae) and mean (rmse) of the same samples; the prior has the "
+        "dataset's whole distributions, training and test intervals"
+    )
 
 
 def field_errors(record: Record | EvaluationRecord) -> Parts:

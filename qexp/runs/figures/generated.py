@@ -17,17 +17,19 @@ from qexp.runs.figures.sources import (
     unit,
 )
 from qexp.runs.record.directory import RunDirectory, with_caution
+from qexp.runs.record.limit import limit_of
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 
 
 def estimates(directory: RunDirectory) -> Pictures:
     """Estimates against true values, a panel per output."""
     predictions = table(directory.results / TEST_PREDICTIONS)
-    known = outputs(predictions)
+    known, limit = outputs(predictions), limit_of(directory)
     made = estimates_against_truth(
         {name: truth_and_estimate(predictions, name) for name in known},
         {name: unit(predictions, name) for name in known},
         f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
+        None if limit is None else {name: one.mae for name, one in limit.variables.items()},
     )
     yield FIGURES_FOLDER / "test_estimates", made
 

@@ -1,0 +1,66 @@
+"""qexp limit"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qexp import api
+from qexp.analysis.comparison.rounding import measured
+from qexp.cli import completion
+from qexp.cli.arguments import TrustCodeOption
+from qexp.cli.bar import bar
+from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table
+
+DatasetArgument = Annotated[
+    str | None, typer.Argument(help="Name or path of a dataset spec.", autocompletion=completion.datasets)
+]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="In place of a dataset: a run, for its own test samples. The limit is kept in the run and shown with it.",
+        autocompletion=completion.runs,
+    ),
+]
+SeedOption = Annotated[int | None, typer.Option(metavar="N", help="Random seed of the samples; 0 if left out.")]
+SamplesOption = Annotated[int | None, typer.Option(metavar="N", help="Number of samples; 1,000 if left out.")]
+
+
+def limit(
+    dataset: DatasetArgument = None,
+    run: RunOption = None,
+    seed: SeedOption = None,
+    samples: SamplesOption = None,
+    as_json: JsonOption = False,
+    trust_code: TrustCodeOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Compute the least errors that any method can reach on simulated images with noise.
+
+    The posterior of each test sample is integrated over up to three unknown variables. On average over the prior no
+    method has a mean absolute error below that of the posterior median (mae), nor a root mean square error below that
+    of the posterior mean (rmse). The prior has the whole distributions of the dataset, training and test intervals.
+    """
+    with bar("integrating") as show:
+        found = api.limit(
+            dataset, run=run, seed=seed, samples=samples, trust_code=trust_code, workspace=workspace,
+            on_sample=lambda done, count: show(done / count, f"{done:,} of {count:,} samples"),
+        )  # fmt: skip
+    if as_json:
+        print_json(found.document())
+        return
+    rows = [
+        [name, measured(one.mae, one.mae_error), measured(one.rmse, one.rmse_error), one.unit]
+        for name, one in found.variables.items()
+    ]
+    print_table(["variable", "mae", "rmse", "unit"], rows, right=["mae", "rmse"])
+    worst = max(one.difference for one in found.variables.values())
+    message(
+        f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {found.samples:,} samples "
+        f"of the test part of {found.dataset} with seed {found.seed}; the prior has the dataset's whole distributions"
+    )
+    message(
+        f"grids that are half as fine change the medians by {100 * worst:.1g} % of these errors at most, on average"
+    )

@@ -1,0 +1,78 @@
+"""Images as vectors whose noise is independent from value to value and has variance 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.datasets.generated import GeneratedDataset
+from qexp.datasets.noises.correlated import WhiteNoise
+from qexp.datasets.noises.noise import MOST_TO_FACTOR
+from qexp.datasets.views import GNSS
+from qexp.errors import QexpError
+
+Array = NDArray[np.float64]
+
+
+class Whitening:
+    """Multiplies images with the inverse of the Cholesky factor of the covariance of their noise.
+
+    images  the names of the images that belong to the data
+    seen    image → (value,), whether a value is seen; the others are left out. All are if an image is not listed
+    Raises QexpError if there is no such factor.
+    """
+
+    def __init__(self, dataset: GeneratedDataset, images: Sequence[str], seen: Mapping[str, Tensor]) -> None:
+        self.seen = {
+            name: seen.get(name, torch.ones(_values_in(dataset, name), dtype=torch.bool)).flatten() for name in images
+        }
+        self._factors = {name: _factor(dataset, name, self.seen[name]) for name in images}
+
+    def __call__(self, images: Mapping[str, Tensor]) -> Array:
+        """(sample, value) of image → (sample, ...): the values of all images, one after the other."""
+        return np.concatenate([self._of(name, images[name]) for name in self.seen], axis=1)
+
+    def _of(self, name: str, images: Tensor) -> Array:
+        factor, values = self._factors[name], images.flatten(1)[:, self.seen[name]].double()
+        if factor.dim() == 1:
+            return np.asarray((values / factor).numpy())
+        return np.asarray(torch.linalg.solve_triangular(factor, values.T, upper=False).T.numpy())
+
+
+def _values_in(dataset: GeneratedDataset, image: str) -> int:
+    return torch.Size(dataset.view(image).shape((dataset.height, dataset.width))).numel()
+
+
+def _factor(dataset: GeneratedDataset, image: str, seen: Tensor) -> Tensor:
+    """The lower Cholesky factor of the covariance between the seen values; its diagonal alone if it is diagonal."""
+    view, level = dataset.view(image), dataset.fixed.get("noise", 0.0)
+    if view.measures == GNSS:
+        assert view.errors is not None
+        return view.errors.double().T.flatten()[seen]
+    noises = [one.noise for one in dataset.noise.on(image) if not one.noise.hides]
+    if all(isinstance(one, WhiteNoise) for one in noises):
+        variance = sum(
+            (level if one.of_unit_variance else 1.0) ** 2 * one.deviation**2
+            for one in noises
+            if isinstance(one, WhiteNoise)
+        )
+        return torch.full((int(seen.sum()),), variance, dtype=torch.float64).sqrt()
+    pixels = len(seen)
+    if pixels > MOST_TO_FACTOR:
+        raise QexpError(
+            f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix can be factored for at "
+            f"most {MOST_TO_FACTOR:,}; make the dataset's images smaller, with larger pixels"
+        )
+    covariance = dataset.noise.covariance(image, dataset.layouts()[image], level)[seen][:, seen]
+    lower: Tensor
+    lower, trouble = torch.linalg.cholesky_ex(covariance)
+    if trouble:
+        raise QexpError(
+            f"the covariance of the noise of '{image}' is not positive definite in floating-point numbers; add a "
+            "component that is independent from pixel to pixel, such as 'white' or a 'nugget'"
+        )
+    return lower

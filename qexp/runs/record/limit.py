@@ -1,0 +1,65 @@
+"""The least errors that any method can reach on the test part of a run: `results/limit.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qexp import files
+from qexp.errors import DamagedError
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.parts import MisfitError, Part
+
+LIMIT = "limit.json"
+"""In a run's `results`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastErrors(Part):
+    """The least errors of one variable, in its unit."""
+
+    unit: str
+    """Unit of the errors."""
+    mae: float
+    """Least mean absolute error: that of the exact posterior median."""
+    mae_error: float
+    """Standard error of `mae`, over samples."""
+    rmse: float
+    """Least root mean square error: that of the exact posterior mean."""
+    rmse_error: float
+    """Standard error of `rmse`, over samples."""
+    difference: float
+    """Mean difference of the medians from those by grids that are half as fine, relative to `mae`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit(Part):
+    """The limit of a dataset: the errors of the exact posteriors of its test samples."""
+
+    dataset: str
+    """Name of the dataset's spec."""
+    seed: int
+    """Of the samples: they are the test samples of runs with this seed, if these have as many."""
+    samples: int
+    """Number of samples of the test part."""
+    images: tuple[str, ...]
+    """Images that the posteriors are based on."""
+    variables: Mapping[str, LeastErrors]
+    """Variable → its least errors."""
+
+
+def limit_of(directory: RunDirectory) -> Limit | None:
+    """The limit that was computed for a run's own test part, if it was. Raises DamagedError."""
+    file = directory.results / LIMIT
+    if not (directory.held_out and file.is_file()):
+        return None
+    try:
+        return Limit.from_document(files.read_json(file))
+    except MisfitError as misfit:
+        raise DamagedError(f"{file} is damaged: {misfit}") from None
+
+
+def keep_limit(directory: RunDirectory, limit: Limit) -> None:
+    """Write the limit into a run, beside its results."""
+    files.make_folder(directory.results)
+    files.write_json(directory.results / LIMIT, limit.document())

@@ -1,0 +1,107 @@
+"""`qexp limit`: the least errors that any method can reach, alone and beside those of a run."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import qexp as package
+from qexp.runs.figures.generated import FIGURES
+from tests.conftest import Specs, call
+
+SAMPLES = 20
+
+
+@pytest.fixture
+def noisy(specs: Specs) -> Specs:
+    specs.spoil("dataset", ("fixed.noise", 0.01))
+    specs.spoil("experience", ("sizes", [8, 4, SAMPLES]))
+    return specs
+
+
+def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(noisy):
+    code, stdout, stderr = call("limit", "sound", "--samples", "30")
+    assert code == 0, stderr
+    number = r"[0-9.e-]+ ± [0-9.e-]+"
+    assert re.search(rf"^depth +{number} +{number} +km$", stdout, re.MULTILINE), stdout
+    assert re.search(rf"^delta_volume +{number} +{number} +10⁶ m³$", stdout, re.MULTILINE), stdout
+    assert "over 30 samples of the test part of sound with seed 0" in stderr
+    assert "half as fine" in stderr
+
+
+def test_more_noise_means_a_higher_limit(noisy):
+    low = package.limit("sound", samples=SAMPLES)
+    noisy.spoil("dataset", ("fixed.noise", 0.1))
+    high = package.limit("sound", samples=SAMPLES)
+    for name, least in low.variables.items():
+        assert least.mae < high.variables[name].mae
+        assert least.rmse < high.variables[name].rmse
+
+
+def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path):
+    assert call("run", "sound", "--seed", "3").code == 0
+    record = (tmp_path / "runs/sound_3/run.json").read_bytes()
+    assert "limit" not in call("show", "sound_3").stdout
+    found = json.loads(call("limit", "--run", "sound_3", "--json").stdout)
+    assert (tmp_path / "runs/sound_3/run.json").read_bytes() == record
+    assert json.loads((tmp_path / "runs/sound_3/results/limit.json").read_text()) == found
+    assert json.loads(call("show", "sound_3", "--json").stdout)["limit"] == found
+    assert found == json.loads(call("limit", "sound", "--seed", "3", "--samples", SAMPLES, "--json").stdout)
+
+    run = package.open_run("sound_3")
+    value, least = run.results["test"]["depth"]["mae"], found["variables"]["depth"]["mae"]
+    assert value > least
+    line = next(line for line in call("show", "sound_3").stdout.splitlines() if re.match(r"depth +mae ", line))
+    assert line.split() == ["depth", "mae", f"{value:.4g}", f"{least:.4g}", f"{value / least:.2f}", "km"]
+    ((_, drawn),) = FIGURES["test_estimates"](run.directory)
+    assert f"(limit {least:.3g})" in drawn.axes[0].get_title()
+    report = run.report(tmp_path / "sound.html").read_text()
+    assert "errors beside the limit" in report
+    assert f"{value / least:.2f}" in report
+
+
+def test_a_damaged_limit_is_named(noisy, tmp_path):
+    assert call("run", "sound").code == 0
+    (tmp_path / "runs/sound_0/results/limit.json").write_text('{"dataset": "sound"}')
+    code, _, stderr = call("show", "sound_0")
+    assert (code, "limit.json is damaged: $.seed is missing" in stderr) == (5, True), stderr
+
+
+WRONG = [
+    ([], "name a dataset, or a run"),
+    (["sound", "--run", "sound_0"], "name a dataset, or a run"),
+    (["--run", "sound_0", "--seed", "1"], "do not go with --run"),
+    (["sound", "--samples", "1"], "at least two"),
+    (["sound", "--seed", "-1"], "a seed is a whole number"),
+]
+
+
+@pytest.mark.parametrize(("words", "why"), WRONG)
+def test_wrong_options_are_refused(noisy, words, why):
+    code, stdout, stderr = call("limit", *words)
+    assert (code, stdout, why in stderr) == (2, "", True), stderr
+
+
+def test_without_noise_there_is_no_limit(specs):
+    code, _, stderr = call("limit", "sound")
+    assert (code, "has no noise" in stderr) == (2, True)
+
+
+LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}
+"""Noise of 0.01 m → variable → mean absolute error of exact posterior medians in long runs of another program."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", LIMITS)
+def test_limits_of_the_shipped_dataset_are_those_that_another_program_found(workspace, noise):
+    file = workspace / "specs/datasets/mogi_noisy.json"
+    document = json.loads(file.read_text())
+    if noise == "white":
+        file.write_text(json.dumps({**document, "noise_model": "white"}))
+    found = package.limit("mogi_noisy", samples=400, workspace=workspace)
+    for name, expected in LIMITS[noise].items():
+        one = found.variables[name]
+        assert abs(one.mae - expected) < 4 * one.mae_error
+        assert one.difference < 1e-3
