@@ -93,7 +93,12 @@ def _new_layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     return {one.name: _reader(hints[one.name]) for one in own}, required
 
 
+_SCALARS = frozenset({str, int, float, bool, types.NoneType})
+
+
 def _plain(value: Any) -> Any:
+    if type(value) in _SCALARS:  # nearly all are, and abstract classes take long to ask
+        return value
     if isinstance(value, Part):
         return value.document()
     if isinstance(value, Mapping):
