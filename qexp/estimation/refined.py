@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qexp.estimation.criteria import shows_source
-from qexp.estimation.fit import BRIEF, ROUGH, Fit, best
+from qexp.estimation.fit import BRIEF, FOLLOWED, ROUGH, Fit, best
 from qexp.estimation.parameters import Search
 from qexp.estimation.problem import Problem
 from qexp.estimation.starts import starts
@@ -16,12 +16,12 @@ from qexp.quantities import base_name
 
 SOME = 16
 """Starts at the estimate's position, spread over all other parameters, if one of these is an angle: its estimate may
-be wrong by half a turn."""
+be wrong by half a turn. Without an angle there are few local minima, and as many starts are enough after a poor fit."""
 ELSEWHERE = 64
 """Starts that are spread over all parameters where an estimate is uninformative."""
 POOR, ROUNDS = 2.0, 2
 """Reduced χ² above which the fit is poor, so that the search is repeated from other starts; and the number of
-repetitions."""
+repetitions, which is 1 without an angle."""
 MANY = 16
 """Minima that are followed with all points where many have about the same cost."""
 
@@ -37,18 +37,19 @@ def refined(problem: Problem, near: Tensor, searches: Sequence[Search], seed: in
     searches  of each parameter
     Raises QexpError if no start is possible.
     """
-    search = problem.to_search(seed)
-    if _turns(problem):
+    search, turns = problem.to_search(seed), _turns(problem)
+    if turns:
         around = starts(search, _in_place(searches, near[0]), SOME, seed)
         fit = best(problem, torch.cat([near, around]), seed, followed=MANY)
     else:
         fit = best(problem, near, seed)
-    for again in range(ROUNDS):
+    count, followed, rounds = (ELSEWHERE, MANY, ROUNDS) if turns else (SOME, FOLLOWED, 1)
+    for again in range(rounds):
         if fit.chi2_reduced <= POOR:
             break
         soft = search.softened()
-        lowest = _lowest(soft, starts(soft, searches, ELSEWHERE, seed + again))
-        fit = best(problem, torch.cat([_values(fit), lowest]), seed, followed=MANY)
+        lowest = _lowest(soft, starts(soft, searches, count, seed + again))[:followed]
+        fit = best(problem, torch.cat([_values(fit), lowest]), seed, followed=followed)
     if shows_source(problem, fit):
         return fit
     return best(problem, torch.cat([_values(fit), starts(search, searches, ELSEWHERE, seed)]), seed, followed=MANY)
