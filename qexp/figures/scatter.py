@@ -44,7 +44,10 @@ def estimates_against_truth(
         axis.set_xlabel(f"true {label(name, unit)}")
         axis.set_ylabel(f"estimated {label(name, unit)}")
         error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        least = f" (limit {limits[name]:.3g})" if limits and name in limits else ""
-        axis.set_title(f"mean absolute error {error:.3g} {unit}".rstrip() + least, fontsize=sized(9), y=TITLE)
+        if limits and name in limits:
+            words = f"mean |error| {error:.3g} {unit}".rstrip() + f" (limit {limits[name]:.3g})"
+        else:
+            words = f"mean absolute error {error:.3g} {unit}".rstrip()
+        axis.set_title(words, fontsize=sized(9), y=TITLE)
     made.suptitle(title, fontsize=sized(10), y=0.99)
     return made

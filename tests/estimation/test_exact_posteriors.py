@@ -213,6 +213,21 @@ def test_impossible_sources_have_no_share_of_the_posterior():
     np.testing.assert_allclose(fine.mean[:, 1], radius[possible].mean(), rtol=0.01)
 
 
+def test_the_amplitude_is_integrated_where_only_its_product_with_the_radius_cubed_is_known():
+    document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
+    document["fixed"] = {**document["fixed"], "noise": NOISE}
+    del document["matrix"]
+    of = assemble.generated_of(document, assemble.BUILT_IN)
+    values = {"depth": np.array([2.0]), "radius": np.array([1.0]), "pressure_over_mu": np.array([0.05])}
+    samples = of.holding(of.fixed).observe(values, torch.Generator().manual_seed(0))
+    unknowns = unknowns_of(of, ["displacement"])
+    fine, half = estimates(unknowns, ["displacement"], samples, lambda done, count: None)
+    potency = fine.median[0, 1] ** 3 * fine.median[0, 2]
+    assert potency == pytest.approx(0.05, rel=0.1)
+    assert fine.median[0, 0] == pytest.approx(2.0, abs=0.05)
+    np.testing.assert_allclose(half.median, fine.median, rtol=0.02)
+
+
 UNSUITABLE = [
     ({"depth": LOG_NORMAL}, {"noise": 0.0}, "has no noise"),
     ({"depth": LOG_NORMAL, "noise": LOG_NORMAL}, {}, "'noise' varies"),

@@ -75,9 +75,8 @@ def beside_limit(record: Record, limit: Limit | None) -> Parts:
             value = metrics.get(metric)
             ratio = NONE if value is None else f"{value / of_best:.2f}"
             rows.append([output, metric, number(value), number(of_best), ratio, least.unit])
-    yield _table(
-        "errors beside the limit", ["output", "metric", "value", "limit", "value / limit", "unit"], rows, words=2
-    )
+    columns = ["output", "metric", "value", "limit", "ratio", "unit"]
+    yield Table("errors beside the limit", columns, rows, frozenset(columns[2:5]))
     yield (
         "limit: errors of the exact posterior median (mae) and mean (rmse) of the same samples; the prior has the "
         "dataset's whole distributions, training and test intervals"

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 COARSE = {0: 1, 1: 801, 2: 81, 3: 25}
 """Number of unknowns besides the amplitude → nodes along each, on a grid over the whole prior for all samples."""
 
-COARSE_OF_FEW = {0: 1, 1: 201, 2: 41, 3: 17}
+COARSE_OF_FEW = {0: 1, 1: 201, 2: 41, 3: 21}
 """The same where only a few samples have their pixels hidden alike, so that every grid serves only these."""
 
 CLOSE = {0: 1, 1: 33, 2: 21, 3: 21}
@@ -28,8 +28,20 @@ CLOSE = {0: 1, 1: 33, 2: 21, 3: 21}
 ENOUGH = {0: 0, 1: 12, 2: 10, 3: 10}
 """Nodes along each that matter; with fewer, images are simulated again on a closer grid."""
 
-POINTS = {1: 801, 2: 301, 3: 81}
-"""Number of unknowns → points along each at which the posterior is integrated, with interpolation between nodes."""
+SETTLED = 0.05
+"""Largest change of mean and median by grids half as fine, in standard deviations; else finer nodes are simulated.
+
+With cubic splines the error of the finer grid is about a sixteenth of it.
+"""
+
+FINEST = {1: 513, 2: 129, 3: 49}
+"""Nodes along each at most."""
+
+POINTS = {0: 1, 1: 401, 2: 161, 3: 81}
+"""Points along each at which the posterior is integrated, with interpolation between nodes."""
+
+AMPLITUDES = {0: 801, 1: 101, 2: 61, 3: 1}
+"""Amplitudes for each of these points."""
 
 MARGIN = 2
 """Nodes or points beyond those that matter."""
@@ -37,13 +49,16 @@ MARGIN = 2
 NEGLIGIBLE = 14.0
 """Where the logarithm of a density is so far below the largest, it does not matter."""
 
+IRRELEVANT = 1e-12
+"""Share of the posterior that is left out of medians."""
+
 UNCERTAIN = 6.0
 """Added to it before the amplitude is integrated out: the logarithm of the ratio of widths of the amplitude."""
 
 MOST_GRIDS = 20
 """Grids that are tried one after the other for one sample."""
 
-TABLE = np.linspace(-SPAN, SPAN, 2001)
+TABLE = np.linspace(-SPAN, SPAN, 20_001)
 """Coordinates at which the amplitude is tabulated."""
 
 
@@ -84,17 +99,27 @@ class Posterior:
         return Estimates(fine[:, 0], fine[:, 1]), Estimates(half[:, 0], half[:, 1])
 
     def _of_one(self, nodes: Nodes, data: Array) -> tuple[Array, Array]:
-        """(2, unknown): mean and median; and those by grids that are half as fine."""
+        """Mean, median and standard deviation, (3, unknown); and those by grids that are half as fine."""
         nodes = self._around(nodes, data)
-        points = POINTS[len(self.unknowns.names)]
+        while True:
+            fine, half = self._integrated(nodes)
+            finer = [len(axis) * 3 // 2 | 1 for axis in nodes.axes]
+            settled = (np.abs(fine - half)[:2] <= SETTLED * fine[2]).all()
+            if settled or not self.dimensions or max(finer) > FINEST[self.dimensions]:
+                return fine, half
+            axes = [np.linspace(axis[0], axis[-1], count) for axis, count in zip(nodes.axes, finer, strict=True)]
+            (nodes,) = self.signals.nodes(axes, data[None])
+
+    def _integrated(self, nodes: Nodes) -> tuple[Array, Array]:
+        """The same, with interpolation between nodes."""
+        points, amplitudes = POINTS[self.dimensions], AMPLITUDES[self.dimensions]
         axes = [np.linspace(axis[0], axis[-1], points // 2) for axis in nodes.axes]
-        if self.unknowns.amplitude is not None:
-            axes.append(np.linspace(*self._amplitude_range(nodes), points // 2))
         for _ in range(2):
-            marginals = _marginals(self._density(nodes, axes))
-            axes = [_closer(axis, marginal, points) for axis, marginal in zip(axes, marginals, strict=True)]
+            mass = self._mass(nodes, axes, amplitudes // 2)[0]
+            axes = [_closer(axis, _along(mass, index), points) for index, axis in enumerate(axes)]
         every_second = nodes.part([slice(None, None, 2)] * self.dimensions)
-        return self._moments(nodes, axes), self._moments(every_second, [axis[::2] for axis in axes])
+        half = self._moments(every_second, [axis[::2] for axis in axes], amplitudes // 2)
+        return self._moments(nodes, axes, amplitudes), half
 
     def _around(self, nodes: Nodes, data: Array) -> Nodes:
         """Nodes around the posterior of a sample, close enough for interpolation."""
@@ -109,9 +134,10 @@ class Posterior:
 
     def _best(self, nodes: Nodes) -> Array:
         """The logarithm of prior times likelihood at each node, with the best amplitude."""
-        few, coordinates = self._amplitudes[::20], self._coordinates[::20]
+        few, coordinates = self._amplitudes[::200], self._coordinates[::200]
         length, score = nodes.length[..., None], nodes.score[..., None]
-        own = self._best_amplitude(nodes)[..., None]
+        preferred = nodes.score / np.maximum(nodes.length, TINY)
+        own = np.clip(preferred, self._amplitudes[0], self._amplitudes[-1])[..., None]
         shape = nodes.length.shape
         amplitudes = np.concatenate([np.broadcast_to(few, (*shape, len(few))), own], axis=-1)
         at = np.concatenate([np.broadcast_to(coordinates, (*shape, len(few))), self._coordinate(own)], axis=-1)
@@ -119,44 +145,55 @@ class Posterior:
         best = (score * signal - 0.5 * signal**2 - 0.5 * at**2).max(axis=-1) + _log_prior(nodes.axes)
         return np.where(nodes.possible, best, -np.inf)
 
-    def _best_amplitude(self, nodes: Nodes) -> Array:
-        """The amplitude that the likelihood alone prefers, within what the prior allows."""
-        return np.clip(nodes.score / np.maximum(nodes.length, TINY), self._amplitudes[0], self._amplitudes[-1])
-
     def _coordinate(self, amplitude: Array) -> Array:
-        return np.interp(amplitude, self._amplitudes, self._coordinates)
+        return np.asarray(np.interp(amplitude, self._amplitudes, self._coordinates))
 
-    def _amplitude_range(self, nodes: Nodes) -> tuple[float, float]:
-        """Least and largest coordinate of the amplitude where the posterior is not negligible.
+    def _mass(self, nodes: Nodes, axes: Sequence[Array], amplitudes: int) -> tuple[Array, Array]:
+        """The posterior at the points of a grid but for a factor, and the coordinates of the amplitude.
+
+        The last axis of both is the amplitude's, whose points lie differently for each shape, as it may be known far
+        better if the shape is given than alone.
+        """
+        length, score = nodes.between(axes)
+        if self.unknowns.amplitude is None:
+            coordinates, spacing, signal = np.zeros((*length.shape, 1)), np.ones(length.shape), length[..., None]
+        else:
+            low, high = self._amplitude_range(length, score)
+            coordinates = low[..., None] + (high - low)[..., None] * np.linspace(0, 1, amplitudes)
+            spacing = np.maximum(high - low, TINY)
+            signal = length[..., None] * self.unknowns.value(self.unknowns.amplitude, coordinates)
+        log = score[..., None] * signal - 0.5 * signal**2 - 0.5 * coordinates**2 + _log_prior(axes)[..., None]
+        if not nodes.possible.all():
+            log[~self.signals.possible(axes)] = -np.inf
+        return np.exp(log - log.max()) * spacing[..., None], coordinates
+
+    def _amplitude_range(self, length: Array, score: Array) -> tuple[Array, Array]:
+        """Least and largest coordinate of the amplitude, for each shape, where the posterior is not negligible.
 
         The prior, which moves the posterior away from the largest likelihood, changes by SPAN² / 2 at most.
         """
-        best = self._best(nodes)
-        matters = best > best.max() - NEGLIGIBLE - UNCERTAIN
-        length, preferred = np.maximum(nodes.length[matters], TINY), self._best_amplitude(nodes)[matters]
-        alone = nodes.score[matters] / length
-        half = np.hypot(preferred - alone, np.sqrt(2 * NEGLIGIBLE + SPAN**2) / length)
-        ends = self._coordinate(np.array([(alone - half).min(), (alone + half).max()]))
-        return float(ends[0]), float(ends[1])
+        alone = score / np.maximum(length, TINY)
+        preferred = np.clip(alone, self._amplitudes[0], self._amplitudes[-1])
+        half = np.hypot(preferred - alone, np.sqrt(2 * NEGLIGIBLE + SPAN**2) / np.maximum(length, TINY))
+        return self._coordinate(alone - half), self._coordinate(alone + half)
 
-    def _density(self, nodes: Nodes, axes: Sequence[Array]) -> Array:
-        """The posterior density of the coordinates at the points of a grid, but for a factor."""
-        of_shape = axes[: self.dimensions]
-        length, score = nodes.between(of_shape)
-        amplitude = self.unknowns.amplitude
-        signal = length if amplitude is None else length[..., None] * self.unknowns.value(amplitude, axes[-1])
-        log = (score if amplitude is None else score[..., None]) * signal - 0.5 * signal**2 + _log_prior(axes)
-        if not nodes.possible.all():
-            log[~self.signals.possible(of_shape)] = -np.inf
-        return np.asarray(np.exp(log - log.max()))
-
-    def _moments(self, nodes: Nodes, axes: Sequence[Array]) -> Array:
-        """(2, unknown): mean and median of each."""
+    def _moments(self, nodes: Nodes, axes: Sequence[Array], amplitudes: int) -> Array:
+        """(3, unknown): mean, median and standard deviation of each."""
+        mass, coordinates = self._mass(nodes, axes, amplitudes)
         found = []
-        for name, axis, mass in zip(self.unknowns.names, axes, _marginals(self._density(nodes, axes)), strict=True):
-            mean = mass @ self.unknowns.value(name, axis) / mass.sum()
-            found.append([mean, self.unknowns.value(name, _median(axis, mass))])
+        for index, (name, axis) in enumerate(zip(self.unknowns.shape, axes, strict=True)):
+            own = _along(mass, index)
+            found.append(self._moments_of(name, axis, own, _median(axis, own)))
+        if (amplitude := self.unknowns.amplitude) is not None:
+            median = _median_of_amplitude(coordinates, mass)
+            found.append(self._moments_of(amplitude, coordinates.ravel(), mass.ravel(), median))
         return np.array(found).T
+
+    def _moments_of(self, name: str, at: Array, mass: Array, median: float) -> list[float]:
+        values = self.unknowns.value(name, at)
+        mean = mass @ values / mass.sum()
+        deviation = np.sqrt(mass @ np.square(values - mean) / mass.sum())
+        return [float(mean), float(self.unknowns.value(name, np.asarray(median))), float(deviation)]
 
 
 @dataclass(frozen=True)
@@ -201,9 +238,8 @@ def _log_prior(axes: Sequence[Array]) -> Array:
     return total
 
 
-def _marginals(density: Array) -> list[Array]:
-    every = range(density.ndim)
-    return [density.sum(axis=tuple(other for other in every if other != axis)) for axis in every]
+def _along(mass: Array, axis: int) -> Array:
+    return np.asarray(mass.sum(axis=tuple(other for other in range(mass.ndim) if other != axis)))
 
 
 def _closer(axis: Array, marginal: Array, points: int) -> Array:
@@ -213,8 +249,27 @@ def _closer(axis: Array, marginal: Array, points: int) -> Array:
     return np.linspace(axis[first], axis[last], points)
 
 
-def _median(axis: Array, mass: Array) -> Array:
+def _median(axis: Array, mass: Array) -> float:
     share = CubicSpline(axis, mass).antiderivative()
     half = share(axis[-1]) / 2
     after = int(np.argmax(share(axis) >= half))  # the first point is never after the median
-    return np.asarray(brentq(lambda at: share(at) - half, axis[after - 1], axis[after]))
+    return float(brentq(lambda at: share(at) - half, axis[after - 1], axis[after]))
+
+
+def _median_of_amplitude(coordinates: Array, mass: Array) -> float:
+    """Of the sum of the distributions of the amplitude for each shape, (..., amplitude) both."""
+    at, own = coordinates.reshape(-1, coordinates.shape[-1]), mass.reshape(-1, mass.shape[-1])
+    matters = own.sum(axis=1) > IRRELEVANT * own.sum()
+    at, own = at[matters], own[matters]
+    low, step, last = at[:, 0], np.maximum(at[:, 1] - at[:, 0], TINY), at.shape[1] - 1
+    before = np.pad(np.cumsum((own[:, 1:] + own[:, :-1]) / 2, axis=1), ((0, 0), (1, 0)))
+    half = before[:, -1].sum() / 2
+    each = np.arange(len(own))
+
+    def beyond_half(coordinate: float) -> float:
+        along = np.clip((coordinate - low) / step, 0, last)
+        cell = np.minimum(along.astype(int), last - 1)
+        inside, first, second = along - cell, own[each, cell], own[each, cell + 1]
+        return float((before[each, cell] + inside * first + inside**2 / 2 * (second - first)).sum() - half)
+
+    return float(brentq(beyond_half, at[:, 0].min(), at[:, -1].max()))
