@@ -93,8 +93,7 @@ class Weights:
             if view.errors is not None:
                 error = view.errors.T.flatten().double().numpy()[self._shown[image]][seen]
         elif added and len(white) == len(added):
-            amplitudes = [level if one.of_unit_variance else one.deviation for one in white]
-            error = np.full(numbers, math.hypot(*amplitudes))
+            error = np.full(numbers, math.hypot(*(one.deviation_at(level) for one in white)))
         elif added:
             between = self._covariances(image, sizes, level)
             where = np.flatnonzero(seen)
@@ -123,4 +122,4 @@ def added_to(image: str, source: GeneratedDataset) -> list[Noise]:
     """What the noise adds to an image; nothing to stations, which have errors of their own."""
     if source.view(image).measures == GNSS:
         return []
-    return [one.noise for one in source.noise.on(image) if not one.noise.hides]
+    return source.noise.added(image)

@@ -37,6 +37,10 @@ class NoiseModel:
         """The components that an image has."""
         return [one for one in self.components if one.images is None or image in one.images]
 
+    def added(self, image: str) -> list[Noise]:
+        """The noise that is added to an image, rather than hiding its pixels."""
+        return [one.noise for one in self.on(image) if not one.noise.hides]
+
     def hides(self, image: str) -> bool:
         """Whether pixels of an image may be hidden."""
         return any(one.noise.hides for one in self.on(image))
@@ -98,10 +102,10 @@ class NoiseModel:
 
     def trouble_with_inverse(self, image: str, pixels: int) -> str | None:
         """Why `without_correlation` cannot be had for an image of so many pixels, in words."""
-        added = self._added(image)
-        if added and not any(one.noise.invertible for one in added):
+        added = self.added(image)
+        if added and not any(one.invertible for one in added):
             return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
-        formed = len(added) > 1 or any(one.noise.inverted_as_a_matrix for one in added)
+        formed = len(added) > 1 or any(one.inverted_as_a_matrix for one in added)
         if formed and pixels > MOST_TO_FACTOR:
             return f"inverting its covariance is possible for at most {MOST_TO_FACTOR:,} pixels, not {pixels:,}"
         return None
@@ -113,13 +117,10 @@ class NoiseModel:
         level    the value of `noise` [m]; 1 is taken for 0
         Raises ValueError where C has no inverse.
         """
-        added = self._added(image)
+        added = self.added(image)
         if len(added) == 1:
-            return added[0].noise.without_correlation(images, layout)
+            return added[0].without_correlation(images, layout)
         return solved(self.covariance(image, layout, level or 1.0), images) if added else images
-
-    def _added(self, image: str) -> list[Component]:
-        return [one for one in self.on(image) if not one.noise.hides]
 
     def _streams(self, random: torch.Generator) -> Callable[[Component, str], torch.Generator]:
         """The random numbers of a component in an image."""

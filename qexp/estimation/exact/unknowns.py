@@ -98,8 +98,7 @@ def _has_noise(dataset: GeneratedDataset, image: str) -> bool:
     view = dataset.view(image)
     if view.errors is not None:
         return bool((view.errors > 0).all())
-    added = [one.noise for one in dataset.noise.on(image) if not one.noise.hides]
-    return any(not one.of_unit_variance or dataset.fixed.get("noise", 0.0) > 0 for one in added)
+    return any(not one.of_unit_variance or dataset.fixed.get("noise", 0.0) > 0 for one in dataset.noise.added(image))
 
 
 def proportional(dataset: GeneratedDataset, images: Sequence[str], name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,14 +54,11 @@ def _factor(dataset: GeneratedDataset, image: str, seen: Tensor) -> Tensor:
     if view.measures == GNSS:
         assert view.errors is not None
         return view.errors.double().T.flatten()[seen]
-    noises = [one.noise for one in dataset.noise.on(image) if not one.noise.hides]
-    if all(isinstance(one, WhiteNoise) for one in noises):
-        variance = sum(
-            (level if one.of_unit_variance else 1.0) ** 2 * one.deviation**2
-            for one in noises
-            if isinstance(one, WhiteNoise)
-        )
-        return torch.full((int(seen.sum()),), variance, dtype=torch.float64).sqrt()
+    added = dataset.noise.added(image)
+    white = [one for one in added if isinstance(one, WhiteNoise)]
+    if len(white) == len(added):
+        deviation = math.hypot(*(one.deviation_at(level) for one in white))
+        return torch.full((int(seen.sum()),), deviation, dtype=torch.float64)
     pixels = len(seen)
     if pixels > MOST_TO_FACTOR:
         raise QexpError(
