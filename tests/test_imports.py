@@ -26,7 +26,7 @@ LAYERS = [
     {"figures", "training", "models", "datasets", "observations", "synthetic", "spec"},
     {"forward"},
     {"rows"},
-    {"metrics", "fragments"},
+    {"metrics", "fragments", "calibration"},
     {
         "machine",
         "seeds",
