@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from qexp.assemble import memory
+from qexp.assemble.heads import in_heads
 from qexp.assemble.kinds import Dataset, Kind, kind_of
 from qexp.assemble.networks import network_of
 from qexp.assemble.transforms import built_transforms, of_several_numbers
@@ -131,7 +132,7 @@ def checked_training(loaded: resolve.Loaded, warnings: list[Problem], parts: Par
     kind = kind_of(document["dataset"])
     warnings += loaded.problems("experience", type_of(document).doubts(document))
     problems = loaded.problems("dataset", kind.unread(document, workspace))
-    document = loaded.document = kind.completed(document, workspace)
+    document = loaded.document = kind.completed(document, tables, workspace)
     problems += loaded.problems("experience", _in_whole(document, kind, opened, tables, available))
     if problems:
         return Checked(loaded, opened, problems, warnings)
@@ -206,6 +207,9 @@ def _in_whole(
             yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
     transforms, _ = built_transforms(document, tables)
     yield from of_several_numbers(document, transforms, kind.several_numbers)
+    unfit = list(in_heads(document, tables, shapes, transforms))
+    yield from unfit
+    fitting &= not unfit
     if fitting:
         network = network_of(model, model["inputs"], document["outputs"], tables)
         for index, name in enumerate(document["outputs"]):

@@ -12,6 +12,7 @@ from qexp.assemble.transforms import transforms_of
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import DamagedError
 from qexp.limits import limits_of
+from qexp.models.heads import HeadEntry
 from qexp.models.inversion import Inversion
 from qexp.models.modules import JoiningEntry
 from qexp.models.modules.matched_filters import MatchedFilters
@@ -39,6 +40,23 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
     return Network(sizes, list(outputs), operations, branches)
 
 
+def learned_in(spec: Document, modules: Table) -> dict[str, tuple[str, ...]]:
+    """What has a loss of its own in a checked experience; see `Network.learned`."""
+    heads = heads_in(spec["model"], modules)
+    of_heads = {output for outputs in heads.values() for output in outputs}
+    return {**{name: (name,) for name in spec["outputs"] if name not in of_heads}, **heads}
+
+
+def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:
+    """The posterior heads of a checked model document: operation → its outputs."""
+    return {
+        name: _names(branch["y_name"])
+        for branch in model["branches"]
+        for name in branch["operations"]
+        if isinstance(modules[model["operations"][name]["module"]], HeadEntry)
+    }
+
+
 def _names(value: str | list[str]) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
@@ -46,12 +64,13 @@ def _names(value: str | list[str]) -> tuple[str, ...]:
 def _operation(description: Document, modules: Table) -> Operation:
     entry, parameters = modules[description["module"]], description.get("parameters", {})
 
-    def build(shape: Shape | list[Shape]) -> torch.nn.Module:
-        module = entry.build(shape, **parameters)
+    def build(*context: Any) -> torch.nn.Module:
+        module = entry.build(*context, **parameters)
         assert isinstance(module, torch.nn.Module)
         return module
 
-    return Operation(build, isinstance(entry, JoiningEntry), float(parameters.get("l2", 0.0)))
+    l2 = float(parameters.get("l2", 0.0))
+    return Operation(build, isinstance(entry, JoiningEntry), l2, isinstance(entry, HeadEntry))
 
 
 def model_of(spec: Document, tables: Tables) -> Inversion:

@@ -12,7 +12,7 @@ import torch
 from qexp.assemble.kinds import Dataset, kind_of
 from qexp.assemble.kinds.generated import generated_of
 from qexp.assemble.metrics import metrics_of
-from qexp.assemble.networks import matched_filters, model_of
+from qexp.assemble.networks import learned_in, matched_filters, model_of
 from qexp.datasets.transforms.transform import Transform
 from qexp.errors import QexpError
 from qexp.models.inversion import Inversion
@@ -49,7 +49,10 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
     optimizer, pretrain, epochs = spec["optimizer"], spec["pretrain"], int(spec["epochs"])
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
     return Recipe(
-        losses={name: built(tables["losses"], spec["losses"][name]) for name in spec["outputs"]},
+        losses={
+            name: built(tables["losses"], spec["losses"][outputs[0]])
+            for name, outputs in learned_in(spec, tables["modules"]).items()
+        },
         metrics=metrics_of(spec, tables),
         optimizer=partial(build_optimizer, **optimizer["parameters"]),
         learning_rate=float(spec["learning_rate"]),

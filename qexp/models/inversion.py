@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from qexp.datasets.transforms.transform import Transform
+from qexp.errors import QexpError
 from qexp.limits import NO_LIMITS, Limits
 from qexp.models.network import Network
+from qexp.models.posterior import Posterior
 from qexp.models.tensor_names import module_name
 
 BATCH = 128
@@ -112,11 +114,36 @@ class Inversion(nn.Module):
         return self._in_batches(self.network, inputs, batch_size)
 
     @torch.no_grad()
-    def _in_batches(self, module: nn.Module, tensors: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
+    def posterior(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> Posterior:
+        """The posterior of the outputs of all posterior heads, for samples in their own units.
+
+        Raises QexpError if the network has no posterior head.
+        """
+        if not self.network.heads:
+            raise QexpError(
+                f"the network estimates {', '.join(self.network.outputs)} without a posterior; end its branch with a "
+                "posterior head, such as 'gaussian_posterior', and train it again"
+            )
+        seen = {name: self.transformed(name, samples[name]) for name in self.network.inputs}
+        features = self.features(seen, batch_size)
+        densities = {
+            outputs: self.network.density(name, features[name]) for name, outputs in self.network.heads.items()
+        }
+        transforms = {name: one for name, one in self.transforms.items() if isinstance(one, Transform)}
+        return Posterior(densities, {name: one for name, one in transforms.items() if name in self.network.outputs})
+
+    def features(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
+        """The network's features, see `Network.features`, for inputs that are already transformed."""
+        return self._in_batches(self.network.features, inputs, batch_size)
+
+    @torch.no_grad()
+    def _in_batches(
+        self, function: Callable[[dict[str, Tensor]], dict[str, Tensor]], tensors: Mapping[str, Tensor], batch_size: int
+    ) -> dict[str, Tensor]:
         was_training = self.training
         self.eval()
         names = list(self.network.inputs)
         splits = zip(*(tensors[name].split(batch_size) for name in names), strict=True)
-        batches = [module(dict(zip(names, of_batch, strict=True))) for of_batch in splits]
+        batches = [function(dict(zip(names, of_batch, strict=True))) for of_batch in splits]
         self.train(was_training)
-        return {name: torch.cat([batch[name] for batch in batches]) for name in self.network.outputs}
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

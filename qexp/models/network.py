@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qexp.models.heads.density import Density, Head
 from qexp.models.layout import Layout
 from qexp.models.shapes import Shape, ShapeError, written
 from qexp.seeds import Seeds
@@ -27,6 +28,8 @@ class Operation:
     """Takes a list of inputs."""
     l2: float = 0.0
     """Factor of the operation's squared weights in the loss."""
+    ends: bool = False
+    """Is a posterior head: `build` gets the number of outputs, too."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Network(nn.Module):
         """Operation → a function that builds it again; see `initialise`."""
         self.input_shapes: dict[str, Shape | list[Shape]] = {}
         """Operation → the shape of its input where it is first used; of one that joins, the shapes."""
+        self.heads: dict[str, tuple[str, ...]] = {}
+        """Operation that is a posterior head → its outputs."""
         self._penalties: dict[str, float] = {}
         self._layers = 0
         """Layers laid out so far."""
@@ -83,7 +88,9 @@ class Network(nn.Module):
                 value: Tensor | list[Tensor] = _gather(values, branch)
                 for position, name in enumerate(branch.operations):
                     try:
-                        value = self._lay_out(name, operations[name], value)
+                        if operations[name].ends:
+                            self._require_end(name, branches, index, position)
+                        value = self._lay_out(name, operations[name], value, len(branch.targets))
                     except (ShapeError, RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
                         raise BranchError(index, position, _explained(name, value, error)) from error
                 if isinstance(value, list):
@@ -100,15 +107,33 @@ class Network(nn.Module):
                 values.update(_dealt(value, branch))
         self.shapes = {name: _shape(values[name]) for name in outputs}
 
-    def _lay_out(self, name: str, operation: Operation, value: Tensor | list[Tensor]) -> Tensor:
+    def _require_end(self, name: str, branches: Sequence[Branch], index: int, position: int) -> None:
+        """Raise ShapeError unless a posterior head ends one branch, in outputs; else note its outputs."""
+        branch = branches[index]
+        if sum(one.operations.count(name) for one in branches) > 1:
+            raise ShapeError("is a posterior head, which is used once; give each branch a head of its own")
+        if position < len(branch.operations) - 1:
+            raise ShapeError("is a posterior head, which ends a branch; leave out what follows it")
+        if inner := [one for one in branch.targets if one not in self.outputs]:
+            raise ShapeError(f"is a posterior head, but '{inner[0]}' is no output; name outputs alone as 'y_name'")
+        later = {source for one in branches[index + 1 :] for source in one.sources}
+        if used := [one for one in branch.targets if one in later]:
+            raise ShapeError(
+                f"is a posterior head, so that no branch can start from '{used[0]}'; start before the head"
+            )
+        if name in self.outputs:
+            raise ShapeError("is a posterior head with the name of an output; rename the operation")
+        self.heads[name] = branch.targets
+
+    def _lay_out(self, name: str, operation: Operation, value: Tensor | list[Tensor], targets: int) -> Tensor:
         if isinstance(value, list) and not operation.joins:
             raise ShapeError("takes one input; join several with a 'concatenate' first")
         if name not in self.operations:
             shape = [_shape(one) for one in value] if isinstance(value, list) else _shape(value)
-            self.builders[name] = partial(operation.build, shape)
+            self.builders[name] = partial(operation.build, shape, *([targets] if operation.ends else []))
             self.input_shapes[name] = shape
             with torch.device("meta"):
-                self.operations[name] = operation.build(shape).eval()
+                self.operations[name] = self.builders[name]().eval()
             if operation.l2:
                 self._penalties[name] = operation.l2
         self._layers += sum(1 for layer in self.operations[name].modules() if not any(True for _ in layer.children()))
@@ -134,15 +159,40 @@ class Network(nn.Module):
         return made
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Outputs for a batch: name → (batch, ...)."""
+        """Outputs for a batch: name → (batch, ...); of those of a posterior head, their medians."""
+        return self.finished(self.features(inputs))
+
+    def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs for a batch, and in place of those of a posterior head, by its name, what it takes."""
         values = dict(inputs)
         for branch in self.branches:
             value: Tensor | list[Tensor] = _gather(values, branch)
-            for name in branch.operations:
+            head = next((name for name in branch.operations if name in self.heads), None)
+            for name in branch.operations if head is None else branch.operations[:-1]:
                 value = self.operations[name](value)
             assert isinstance(value, Tensor)
-            values.update(_dealt(value, branch))
-        return {name: values[name] for name in self.outputs}
+            values.update(_dealt(value, branch) if head is None else {head: value})
+        return {name: values[name] for name in self.learned}
+
+    def finished(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs, from `features`."""
+        made = dict(features)
+        for name, targets in self.heads.items():
+            medians = self.operations[name](features[name].float())
+            made.update(zip(targets, medians.split(1, dim=1), strict=True))
+        return {name: made[name] for name in self.outputs}
+
+    @property
+    def learned(self) -> dict[str, tuple[str, ...]]:
+        """What is trained by a loss of its own: each output, or all outputs of a posterior head by its name."""
+        of_heads = {output for outputs in self.heads.values() for output in outputs}
+        return {**{name: (name,) for name in self.outputs if name not in of_heads}, **self.heads}
+
+    def density(self, name: str, features: Tensor) -> Density:
+        """The density that a posterior head makes of its features, (batch, ...)."""
+        head = self.operations[name]
+        assert isinstance(head, Head)
+        return head.density(features.float())
 
     def penalty(self) -> Tensor | None:
         """The sum of the squared weights, each operation's times its `l2`; None if no operation has any."""

@@ -22,7 +22,7 @@ from qexp.seeds import Seeds
 from qexp.training import checkpoint
 from qexp.training.best_epoch import BestWeights, is_kept
 from qexp.training.determinism import deterministic, own_random_state, random_state, set_random_state
-from qexp.training.losses import total
+from qexp.training.losses import losses_of, total
 from qexp.training.recipe import PRECISIONS, Data, Recipe, Samples
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -188,7 +188,7 @@ class Trainer:
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
         progress, recipe = self.progress, self.recipe
-        prepared = partial(transformed, self.model, recipe=recipe, part="training")
+        prepared = partial(transformed, self.model, part="training")
         batch = self.data.epoch(progress.epoch, recipe.batch_size, prepared)
         cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
@@ -196,7 +196,7 @@ class Trainer:
         elif self._dropout_state is not None:
             set_random_state(self._dropout_state)
         self._freeze()
-        network, losses_of = self.model.network, list(recipe.losses.items())
+        network = self.model.network
         while progress.batch < self.batches:
             if interrupted():
                 self._dropout_state = random_state(self.device)
@@ -205,8 +205,8 @@ class Trainer:
             self._set_learning_rate()
             samples = batch(index)
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-                made = network({name: samples[name] for name in network.inputs})
-            losses = [loss(made[name].float(), samples[name]) for name, loss in losses_of]
+                features = network.features({name: samples[name] for name in network.inputs})
+            losses = losses_of(network, recipe.losses, features, samples)
             self.optimizer.zero_grad(set_to_none=True)
             total(losses, network.penalty()).backward()
             if recipe.gradient_clip is not None:
@@ -250,11 +250,12 @@ class Trainer:
     def _validate(self) -> dict[str, Any]:
         """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
         if self._validation is None:
-            self._validation = transformed(self.model, self.data.validation, self.recipe, "validation")
-        made = self.model.outputs(self._validation)
-        losses = {
-            name: loss(made[name].float(), self._validation[name]).item() for name, loss in self.recipe.losses.items()
-        }
+            self._validation = transformed(self.model, self.data.validation, "validation")
+        network, features = self.model.network, self.model.features(self._validation)
+        with torch.no_grad():
+            found = losses_of(network, self.recipe.losses, features, self._validation)
+            made = network.finished(features)
+        losses = dict(zip(self.recipe.losses, [loss.item() for loss in found], strict=True))
         metrics = self._metrics(self.model.in_units(made, self.data.validation), self.data.validation)
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
@@ -291,13 +292,13 @@ class Trainer:
 
 
 @torch.no_grad()
-def transformed(model: Inversion, samples: Samples, recipe: Recipe, part: str) -> dict[str, Tensor]:
+def transformed(model: Inversion, samples: Samples, part: str) -> dict[str, Tensor]:
     """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
     values = {
         name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
-        for name in {**model.network.inputs, **recipe.losses}  # an output may also be an input
+        for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])  # an output may also be an input
     }
-    for name in recipe.losses:
+    for name in model.network.outputs:
         if not torch.isfinite(values[name]).all():
             raise DivergedError(f"the transform of '{name}' is NaN or infinite for some {part} values")
     return values

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from qexp.models.modules.sequence import SequenceNorm
 from qexp.models.network import Network
-from qexp.training.losses import total
+from qexp.training.losses import losses_of, total
 from qexp.training.recipe import Recipe
 
 
@@ -20,8 +20,8 @@ class LossModule(nn.Module):
 
     def forward(self, samples: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The objective to minimise, (), and the losses, (output,), of transformed samples, (sample, ...) each."""
-        made = self.network({name: samples[name] for name in self.network.inputs})
-        losses = [loss(made[name].float(), samples[name]) for name, loss in self._recipe.losses.items()]
+        features = self.network.features({name: samples[name] for name in self.network.inputs})
+        losses = losses_of(self.network, self._recipe.losses, features, samples)
         return total(losses, self.network.penalty()), torch.stack(losses)
 
 

@@ -1,15 +1,25 @@
-"""Losses of transformed values. Each maps estimate and truth, (batch, ...), to the mean over all values, ()."""
+"""Losses of transformed values. Each maps estimate and truth, (batch, ...), to the mean over all values, ().
+
+That of a posterior head takes a density in place of the estimate, and the true values of all its outputs together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from qexp.models.heads.density import Density
+from qexp.models.network import Network
 from qexp.tables import Entry
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Tensor], Tensor]
+
+OF_POSTERIORS = "negative_log_likelihood"
+"""The loss of outputs that a posterior head makes, and of no others."""
 
 SMALLEST_TRUTH = 1e-7
 """Lower bound of |truth| in relative errors (as in Keras)."""
@@ -36,6 +46,15 @@ def power(exponent: float) -> Loss:
         return (estimate - truth).abs().pow(exponent).mean()
 
     return loss
+
+
+def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
+    """Mean of −log p(truth), where `truth` is (batch, output)."""
+    return -density.log_prob(truth).mean()
+
+
+def _negative_log_likelihood() -> Loss:
+    return negative_log_likelihood
 
 
 def _mean_squared_error() -> Loss:
@@ -68,7 +87,27 @@ LOSSES: dict[str, Entry] = {
         help="Squared error up to delta, absolute error beyond.",
         example={"type": "huber", "parameters": {"delta": 1.0}},
     ),
+    OF_POSTERIORS: Entry(
+        _negative_log_likelihood,
+        {},
+        "Negative logarithm of the posterior density at the true values; the loss of all outputs of a posterior head.",
+        {"type": OF_POSTERIORS},
+    ),
 }
+
+
+def losses_of(
+    network: Network, losses: Mapping[str, Loss], features: Mapping[str, Tensor], truth: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """The losses, () each, of what a network makes, by its `features`, of samples with the transformed true values."""
+    found = []
+    for name, loss in losses.items():
+        if name in network.heads:
+            together = torch.cat([truth[output] for output in network.heads[name]], dim=1)
+            found.append(loss(network.density(name, features[name]), together))
+        else:
+            found.append(loss(features[name].float(), truth[name]))
+    return found
 
 
 def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:

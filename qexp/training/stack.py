@@ -145,7 +145,7 @@ class Stack:
         task = self.tasks[position]
         try:
             on_device = {name: values.to(self.device) for name, values in samples.items()}
-            return loop.transformed(task.model, on_device, self.recipe, part)
+            return loop.transformed(task.model, on_device, part)
         except loop.DivergedError as error:
             self.outcomes[position].failed = f"{task.name}: {error}"
             return {}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
+from qexp.assemble.heads import beyond_prior, with_normal_scores
 from qexp.assemble.kinds.kind import Document, Kind
 from qexp.assemble.memory import NUMBER, Samples
 from qexp.assemble.metrics import of_training_mean
@@ -90,6 +91,10 @@ class GeneratedKind(Kind[GeneratedDataset]):
             raise DatasetError(found)
         dataset.warnings += _about_draws(dataset)
         return dataset
+
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
+        """Outputs of posterior heads are scaled by their prior where no transform is given."""
+        return with_normal_scores(document, tables)
 
     def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
         return pinned(document, workspace)
@@ -290,6 +295,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tab
 def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
     transforms, found = built_transforms(document, tables)
     yield from found
+    yield from beyond_prior(document, tables, dataset.distributions, transforms)
     for name, transform in transforms.items():
         if name in dataset.fixed:
             low = high = dataset.fixed[name]

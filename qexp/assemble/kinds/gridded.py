@@ -68,7 +68,7 @@ class GriddedKind(Kind[GriddedDataset]):
         )
         return [(("mapping",), message)]
 
-    def completed(self, document: Document, workspace: Workspace) -> Document:
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """Inputs and outputs are listed, and divided by their typical values where no transform is."""
         mapping = field_mapping(document["dataset"], workspace)
         scales = {**mapping.inputs, **mapping.outputs}

@@ -84,7 +84,7 @@ class Kind(ABC, Generic[D]):
         """Problems of an experience that does not read what its dataset says is read; places are in the dataset."""
         return []
 
-    def completed(self, document: Document, workspace: Workspace) -> Document:
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """The experience, with values that follow from its dataset filled in. Raises DatasetError."""
         return document
 

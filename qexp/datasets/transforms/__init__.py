@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from qexp.datasets.transforms.angle import Angle
 from qexp.datasets.transforms.elementwise import Anscombe, Asinh, Log, Log1p, Scale
 from qexp.datasets.transforms.fitted import MinMax, Standardize
+from qexp.datasets.transforms.normal_score import NormalScore
 from qexp.datasets.transforms.transform import Transform
 from qexp.datasets.transforms.within_samples import LogRatios, PerSample
 from qexp.did_you_mean import suggestion
@@ -179,5 +180,23 @@ TRANSFORMS: dict[str, Entry] = {
         parameters={},
         help="Range 0 to 1 per channel, fitted to the training part.",
         example={"type": "minmax"},
+    ),
+    "normal_score": Entry(
+        build=NormalScore,
+        parameters={
+            "properties": {
+                "distribution": {
+                    "type": ["string", "object"],
+                    "x-entry-of": "distributions",
+                    "description": "distribution of the values",
+                }
+            },
+            "required": ["distribution"],
+        },
+        help="Standard normal quantile of a value's probability under a distribution; for outputs of posterior heads.",
+        example={
+            "type": "normal_score",
+            "parameters": {"distribution": {"type": "uniform", "parameters": {"a": 0.0, "b": 10.0}}},
+        },
     ),
 }

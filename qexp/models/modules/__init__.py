@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qexp.models.activations import ACTIVATION_NAME, ACTIVATIONS
+from qexp.models.heads import HEADS
 from qexp.models.modules.convolution import ResnetBlock, channel_attention, convolutions
 from qexp.models.modules.dense import batch_norm, concatenate, denses, dropout, flatten, layer_norm
 from qexp.models.modules.masked_autoencoder import (
@@ -330,6 +331,7 @@ MODULES: dict[str, Entry] = {
         help="Flatten all values into one row.",
         example={"module": "flatten"},
     ),
+    **HEADS,
 }
 
 EXAMPLE_SHAPE: Shape = (8, 16, 16)

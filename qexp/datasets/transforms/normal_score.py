@@ -1,0 +1,67 @@
+"""Values as standard normal quantiles of their distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import ndtr
+from torch import Tensor
+
+from qexp.datasets.distributions import DISTRIBUTIONS, Distribution
+from qexp.datasets.transforms.transform import Transform
+from qexp.did_you_mean import suggestion
+from qexp.tables import built
+
+SPAN = 7.0
+"""Largest absolute score: a millionth of a millionth of the values lies beyond it."""
+
+NODES = 2**14 + 1
+"""Scores at which the distribution is tabulated; linear between them to a few parts in ten million."""
+
+
+class NormalScore(Transform):
+    """Φ⁻¹ of a value's probability under a distribution, whose values then have a standard normal distribution.
+
+    distribution  `{"type": …, "parameters": …}`; its support bounds whatever comes back by the inverse
+    """
+
+    nodes: Tensor
+
+    def __init__(self, distribution: str | Mapping[str, Any]) -> None:
+        super().__init__()
+        self.distribution = _built({"type": distribution} if isinstance(distribution, str) else distribution)
+        nodes = self.distribution.quantile(ndtr(np.linspace(-SPAN, SPAN, NODES)))
+        self.register_buffer("nodes", torch.from_numpy(nodes), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        exact = values.double().clamp(self.nodes[0], self.nodes[-1])
+        above = torch.searchsorted(self.nodes, exact.detach().contiguous()).clamp(1, NODES - 1)
+        low, high = self.nodes[above - 1], self.nodes[above]
+        place = above - 1 + (exact - low) / (high - low)
+        return (place * (2 * SPAN / (NODES - 1)) - SPAN).to(values)
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        place = (values.double().clamp(-SPAN, SPAN) + SPAN) * ((NODES - 1) / (2 * SPAN))
+        below = place.detach().floor().clamp(0, NODES - 2).long()
+        low, high = self.nodes[below], self.nodes[below + 1]
+        return (low + (place - below) * (high - low)).to(values)
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        least, greatest = self.distribution.support()
+        if low < least or high > greatest:
+            return f"values reach from {low:g} to {high:g}, but the transform's distribution is between {least:g} and {greatest:g}"
+        return None
+
+
+def _built(description: Mapping[str, Any]) -> Distribution:
+    name = description.get("type", "")
+    if name not in DISTRIBUTIONS:
+        raise ValueError(f"no distribution '{name}'; {suggestion(str(name), DISTRIBUTIONS)}")
+    try:
+        made: Distribution = built(DISTRIBUTIONS, description)
+    except TypeError as error:
+        raise ValueError(f"the distribution '{name}' does not take these parameters: {error}") from None
+    return made

@@ -1,0 +1,168 @@
+"""Gaussian densities with full covariance, and mixtures of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.special import ndtri
+
+from qexp.models.heads.density import Density, Head
+from qexp.models.shapes import Shape, features
+
+LARGEST_LOGARITHM = 14.0
+"""Of a diagonal element of a precision's factor; reached by tanh, so that no step of training can overflow."""
+
+BISECTIONS = 40
+"""Of an interval of some standard deviations: what is left is below the rounding error of single precision."""
+
+TAIL = 6.0
+"""Standard deviations beyond the components' means within which the quantiles of a mixture are searched."""
+
+
+class Gaussian(Density):
+    """Normal densities of mean μ and precision L Lᵀ.
+
+    mean    (..., sample, output)
+    factor  (..., sample, output, output)  L, lower triangular with a positive diagonal
+    """
+
+    def __init__(self, mean: Tensor, factor: Tensor) -> None:
+        self.mean, self.factor = mean, factor
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        half = 0.5 * self.scores(values).square().sum(-1)
+        return self.log_volume() - half - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        normal = torch.randn(count, *self.mean.shape, generator=random, device=self.mean.device)
+        return self.values(normal)
+
+    def quantiles(self, probabilities: Tensor) -> Tensor:
+        return self.mean[..., None] + self.deviations()[..., None] * ndtri(probabilities.to(self.mean))
+
+    def medians(self) -> Tensor:
+        return self.mean
+
+    def deviations(self) -> Tensor:
+        """Standard deviation of each output by itself, (..., sample, output)."""
+        deviations: Tensor = torch.linalg.vector_norm(self._root(), dim=-1)
+        return deviations
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this density."""
+        scores: Tensor = torch.einsum("...ji,...j->...i", self.factor, values - self.mean)
+        return scores
+
+    def values(self, scores: Tensor) -> Tensor:
+        """The inverse of `scores`."""
+        return self.mean + torch.einsum("...ij,...j->...i", self._root(), scores)
+
+    def log_volume(self) -> Tensor:
+        """The logarithm of the determinant of L, (..., sample)."""
+        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _root(self) -> Tensor:
+        """L⁻ᵀ, whose product with its transpose is the covariance."""
+        unit = torch.eye(self.factor.shape[-1], dtype=self.factor.dtype, device=self.factor.device)
+        root: Tensor = torch.linalg.solve_triangular(self.factor.mT, unit.expand_as(self.factor), upper=True)
+        return root
+
+
+class Mixture(Density):
+    """Weighted sums of Gaussian densities.
+
+    log_weights  (sample, component)  logarithms of weights whose sum is 1
+    components   with means (sample, component, output)
+    """
+
+    def __init__(self, log_weights: Tensor, components: Gaussian) -> None:
+        self.log_weights, self.components = log_weights, components
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        return torch.logsumexp(self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1)
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        chosen = torch.multinomial(self.log_weights.exp(), count, replacement=True, generator=random).T
+        of_each = self.components.draws(count, random)
+        place = chosen[..., None, None].expand(*chosen.shape, 1, of_each.shape[-1])
+        return of_each.gather(-2, place).squeeze(-2)
+
+    def quantiles(self, probabilities: Tensor) -> Tensor:
+        mean, deviation = self.components.mean, self.components.deviations()
+        wanted = probabilities.to(mean)
+        low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(wanted))
+        high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(wanted))
+        weights = self.log_weights.exp()[:, :, None, None]
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            scores = (middle[:, None] - mean[..., None]) / deviation[..., None]
+            below = (weights * torch.special.ndtr(scores)).sum(1) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return 0.5 * (low + high)
+
+
+class _Factors(nn.Module):
+    """Numbers of a network → means and factors of precisions."""
+
+    basis: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.numbers = outputs + outputs * (outputs + 1) // 2
+        rows, columns = torch.tril_indices(outputs, outputs, -1, device="cpu").tolist()
+        basis = [[0.0] * outputs**2 for _ in rows]
+        for one, row, column in zip(basis, rows, columns, strict=True):
+            one[row * outputs + column] = 1.0
+        self.register_buffer("basis", torch.tensor(basis).view(len(rows), outputs**2), persistent=False)
+
+    def forward(self, numbers: Tensor) -> Gaussian:
+        """numbers  (..., number)"""
+        mean, logarithm, below = numbers.split([self.outputs, self.outputs, self.basis.shape[0]], dim=-1)
+        diagonal = (LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)).exp()
+        # Elements below the diagonal are in units of their column's: a correlation then takes a number of order 1.
+        lower = (below @ self.basis).unflatten(-1, (self.outputs, self.outputs)) * diagonal[..., None, :]
+        return Gaussian(mean, lower + torch.diag_embed(diagonal))
+
+
+class GaussianHead(Head):
+    """A linear layer that makes the means of a normal density, and the factor of its precision."""
+
+    def __init__(self, shape: Shape, outputs: int, /) -> None:
+        super().__init__(outputs)
+        self.factors = _Factors(outputs)
+        self.linear = nn.Linear(features(shape), self.factors.numbers)
+
+    def gaussian(self, features: Tensor) -> Gaussian:
+        """The normal density for each sample, from (batch, ...)."""
+        density: Gaussian = self.factors(self.linear(features.flatten(1)))
+        return density
+
+    def density(self, features: Tensor) -> Density:
+        return self.gaussian(features)
+
+
+class MixtureHead(Head):
+    """A linear layer that makes the weights, means and precisions of several normal densities.
+
+    components  how many
+    """
+
+    centres: Tensor
+
+    def __init__(self, shape: Shape, outputs: int, /, components: int = 4) -> None:
+        super().__init__(outputs)
+        self.components = components
+        self.factors = _Factors(outputs)
+        self.linear = nn.Linear(features(shape), components * (1 + self.factors.numbers))
+        # Components that begin alike would stay alike.
+        self.register_buffer("centres", torch.linspace(-1, 1, components), persistent=False)
+
+    def density(self, features: Tensor) -> Mixture:
+        numbers = self.linear(features.flatten(1)).unflatten(-1, (self.components, -1))
+        components: Gaussian = self.factors(numbers[..., 1:])
+        apart = Gaussian(components.mean + self.centres[:, None], components.factor)
+        return Mixture(functional.log_softmax(numbers[..., 0], dim=-1), apart)
