@@ -6,6 +6,7 @@ from jsonschema import Draft202012Validator
 
 from qexp.assemble import BUILT_IN
 from qexp.did_you_mean import edits, nearest, suggestion
+from qexp.models.heads import HeadEntry
 from qexp.models.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
 from qexp.tables import Entry, built
 
@@ -17,7 +18,8 @@ def context(table, entry):
     """What a builder gets besides the parameters of the spec."""
     if table == "modules":
         shapes = EXAMPLE_SHAPES.get(entry.example["module"], [EXAMPLE_SHAPE])
-        return (shapes if isinstance(entry, JoiningEntry) else shapes[0],)
+        outputs = [2] if isinstance(entry, HeadEntry) else []
+        return (shapes if isinstance(entry, JoiningEntry) else shapes[0], *outputs)
     if table == "optimizers":
         return ([torch.nn.Parameter(torch.zeros(3))], 0.1)
     return ()

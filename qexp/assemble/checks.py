@@ -229,6 +229,11 @@ def _in_whole(
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"
+    yield from _in_rates(document, tables)
+
+
+def _in_rates(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Whether the optimizer and the schedule can be built with their parameters."""
     for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
         description = defaults.long_form(document.get(key, "constant"), tables[table])
         try:

@@ -25,6 +25,9 @@ from qexp.seeds import Seeds
 MOST_DRAWS = 1000
 """Number of times that the values of a sample are drawn if none before were possible."""
 
+WHOLE: Interval = (0.0, 1.0)
+"""All quantiles of a distribution."""
+
 Values = NDArray[np.float64]
 Number = TypeVar("Number", float, Tensor, Values)
 
@@ -36,7 +39,8 @@ class GeneratedDataset:
     """Samples of simulated images and the values that made them.
 
     fixed          variable → value in the variable's unit; may include `noise` [m]
-    test           varying variable → the quantile intervals of the test part, ordered and disjoint
+    held_out       varying variable → the quantile intervals that are left to the test part, ordered and disjoint; if
+                   there are none, each part has the whole distribution
     distributions  varying variable → its distribution
     quantities     the units of variables
     """
@@ -46,7 +50,7 @@ class GeneratedDataset:
         generator: Generator,
         size: tuple[int, int],
         fixed: Mapping[str, float],
-        test: Part,
+        held_out: Part,
         distributions: Mapping[str, Distribution],
         noise: NoiseModel,
         quantities: Quantities = QUANTITIES,
@@ -54,7 +58,8 @@ class GeneratedDataset:
         self.generator = generator
         self.height, self.width = size
         self.fixed = dict(fixed)
-        self.test = {name: [(low, high) for low, high in ranges] for name, ranges in test.items()}
+        self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in held_out.items()}
+        self.test: Part = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
         self.distributions = dict(distributions)
         self.noise = noise
         self.quantities = quantities
@@ -99,8 +104,10 @@ class GeneratedDataset:
         return [self.view(image).name for image in self.generator.images(self.variables)]
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
-        """Divide the quantiles outside the test intervals between training and validation."""
-        divided = {name: intervals.divide(test, shares, seeds.numpy("split", name)) for name, test in self.test.items()}
+        """Divide the quantiles that are not held out for the test part between training and validation."""
+        divided = {
+            name: intervals.divide(test, shares, seeds.numpy("split", name)) for name, test in self.held_out.items()
+        }
         return {
             "train": {name: parts[0] for name, parts in divided.items()},
             "validation": {name: parts[1] for name, parts in divided.items()},

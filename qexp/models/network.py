@@ -270,9 +270,9 @@ def refusal(network: Network, height: int, width: int) -> str | None:
 def initialise(network: Network, seeds: Seeds) -> None:
     """Give every weight memory and its initial value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
 
-    If an operation has an `initial_scale`, its weights are uniform within ± initial_scale / √inputs instead; 1 is
-    torch's default. Modules that are neither convolutional nor linear keep their own initialisation. Each operation
-    draws from its own stream of random numbers, so that adding one does not change the others.
+    If an operation, or a layer of it, has an `initial_scale`, its weights are uniform within ± initial_scale / √inputs
+    instead; 1 is torch's default. Modules that are neither convolutional nor linear keep their own initialisation.
+    Each operation draws from its own stream of random numbers, so that adding one does not change the others.
     """
     for name, build in network.builders.items():
         with torch.random.fork_rng(devices=[]):
@@ -281,7 +281,7 @@ def initialise(network: Network, seeds: Seeds) -> None:
         random = seeds.torch("cpu", "weights", name)
         for module in operation.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                scale = getattr(operation, "initial_scale", None)
+                scale = getattr(module, "initial_scale", getattr(operation, "initial_scale", None))
                 if scale is None:
                     nn.init.xavier_uniform_(module.weight, generator=random)
                 else:

@@ -126,11 +126,15 @@ class GeneratedKind(Kind[GeneratedDataset]):
         """The quantile intervals of each part; without an experience, `train` is all that is not held out."""
         if spec is not None:
             return dataset.parts(spec["split"], Seeds(seed))
-        return {"train": {name: intervals.gaps(test) for name, test in dataset.test.items()}, "test": dataset.test}
+        return {"train": _not_held_out(dataset), "test": dataset.test}
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         of_one = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
         return Samples(int(document["sizes"][0]), of_one * sum(document["sizes"]), "sizes")
+
+
+def _not_held_out(dataset: GeneratedDataset) -> Part:
+    return {name: intervals.gaps(test) for name, test in dataset.held_out.items()}
 
 
 def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Generator:
@@ -212,8 +216,7 @@ def _beyond_views(name: str, document: Document) -> str | None:
 def _about_draws(dataset: GeneratedDataset) -> list[str]:
     """Warnings about values that are drawn again. Raises DatasetError if all values of a part are impossible."""
     said = []
-    parts = {"training part": {name: intervals.gaps(test) for name, test in dataset.test.items()}}
-    for part, of_part in {**parts, "test part": dataset.test}.items():
+    for part, of_part in {"training part": _not_held_out(dataset), "test part": dataset.test}.items():
         share, words = dataset.impossible(of_part, DRAWS, Seeds(0), (part,))
         if share > MOST_IMPOSSIBLE:
             much = "all" if share == 1 else f"{100 * share:.3g} %"

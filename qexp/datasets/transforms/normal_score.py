@@ -52,7 +52,10 @@ class NormalScore(Transform):
     def domain_error(self, low: float, high: float) -> str | None:
         least, greatest = self.distribution.support()
         if low < least or high > greatest:
-            return f"values reach from {low:g} to {high:g}, but the transform's distribution is between {least:g} and {greatest:g}"
+            return (
+                f"values reach from {low:g} to {high:g}, but the transform's distribution lies between {least:g} and "
+                f"{greatest:g}"
+            )
         return None
 
 

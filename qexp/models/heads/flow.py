@@ -14,7 +14,7 @@ from qexp.models.heads.density import Density
 from qexp.models.heads.gaussian import Gaussian, GaussianHead
 from qexp.models.shapes import Shape, features
 
-QUASI_RANDOM = 512
+QUASI_RANDOM = 128
 """Points of a Sobol sequence, the same for every sample, by which quantiles are found."""
 
 MOST_AT_ONCE = 2**18

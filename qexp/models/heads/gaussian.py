@@ -37,11 +37,12 @@ class Gaussian(Density):
         return self.log_volume() - half - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        normal = torch.randn(count, *self.mean.shape, generator=random, device=self.mean.device)
+        normal = torch.randn(count, *self.mean.shape, generator=random, dtype=self.mean.dtype, device=self.mean.device)
         return self.values(normal)
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
-        return self.mean[..., None] + self.deviations()[..., None] * ndtri(probabilities.to(self.mean))
+        scores: Tensor = ndtri(probabilities.to(self.mean))
+        return self.mean[..., None] + self.deviations()[..., None] * scores
 
     def medians(self) -> Tensor:
         return self.mean
@@ -53,12 +54,11 @@ class Gaussian(Density):
 
     def scores(self, values: Tensor) -> Tensor:
         """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this density."""
-        scores: Tensor = torch.einsum("...ji,...j->...i", self.factor, values - self.mean)
-        return scores
+        return (self.factor * (values - self.mean)[..., :, None]).sum(-2)
 
     def values(self, scores: Tensor) -> Tensor:
         """The inverse of `scores`."""
-        return self.mean + torch.einsum("...ij,...j->...i", self._root(), scores)
+        return self.mean + (self._root() * scores[..., None, :]).sum(-1)
 
     def log_volume(self) -> Tensor:
         """The logarithm of the determinant of L, (..., sample)."""
@@ -104,6 +104,12 @@ class Mixture(Density):
         return 0.5 * (low + high)
 
 
+class _Numbers(nn.Linear):
+    """The linear layer that makes a density's numbers, small at first: the density then begins as a standard normal."""
+
+    initial_scale = 0.05
+
+
 class _Factors(nn.Module):
     """Numbers of a network → means and factors of precisions."""
 
@@ -134,7 +140,7 @@ class GaussianHead(Head):
     def __init__(self, shape: Shape, outputs: int, /) -> None:
         super().__init__(outputs)
         self.factors = _Factors(outputs)
-        self.linear = nn.Linear(features(shape), self.factors.numbers)
+        self.linear = _Numbers(features(shape), self.factors.numbers)
 
     def gaussian(self, features: Tensor) -> Gaussian:
         """The normal density for each sample, from (batch, ...)."""
@@ -157,7 +163,7 @@ class MixtureHead(Head):
         super().__init__(outputs)
         self.components = components
         self.factors = _Factors(outputs)
-        self.linear = nn.Linear(features(shape), components * (1 + self.factors.numbers))
+        self.linear = _Numbers(features(shape), components * (1 + self.factors.numbers))
         # Components that begin alike would stay alike.
         self.register_buffer("centres", torch.linspace(-1, 1, components), persistent=False)
 
