@@ -9,6 +9,8 @@ ESTIMATE = "_estimate"
 SPREAD = "_spread"
 """Standard deviation over the networks of an ensemble."""
 
+LOW, HIGH = "_low", "_high"
+"""Ends of the interval of an estimate."""
 
 PERIOD = "period"
 """Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its period, in its unit."""
@@ -25,6 +27,14 @@ def estimate_of(output: str) -> str:
 
 def spread_of(output: str) -> str:
     return f"{output}{SPREAD}"
+
+
+def low_of(output: str) -> str:
+    return f"{output}{LOW}"
+
+
+def high_of(output: str) -> str:
+    return f"{output}{HIGH}"
 
 
 def saliency_of(output: str) -> str:

@@ -175,6 +175,7 @@ names for completion. None is called from Python."""
 PRINTING = {
     "analysis.comparison.compare": "the two types of comparison, which are printed differently",
     "analysis.comparison.comparison_tables": "tables and remarks of a comparison, as texts",
+    "analysis.comparison.interval_tables": "intervals of held-out estimates, as texts",
     "analysis.comparison.result_tables": "results of a run or an evaluation, as texts",
     "analysis.comparison.rounding": "numbers as texts",
     "analysis.comparison.typesetting": "tables as Markdown and LaTeX",

@@ -12,6 +12,7 @@ from qexp.analysis.evaluation import kinds as evaluation
 from qexp.analysis.look import kinds as views
 from qexp.analysis.prediction import files
 from qexp.assemble import experiences as objects
+from qexp.runs.evaluation import kinds as held_out
 from qexp.runs.execution import kinds as execution
 from qexp.runs.execution import types
 from qexp.runs.figures import kinds as figures
@@ -26,6 +27,7 @@ TABLES = {
     "runs.record.resolved": resolved.KINDS,
     "runs.execution.kinds": execution.KINDS,
     "runs.figures.kinds": figures.KINDS,
+    "runs.evaluation.kinds": held_out.KINDS,
     "analysis.prediction.files": files.KINDS,
     "analysis.look.kinds": views.KINDS,
     "analysis.evaluation.kinds": evaluation.KINDS,

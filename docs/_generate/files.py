@@ -11,6 +11,7 @@ from _generate.markdown import code, prose, table
 from qexp.runs.record.environment import Environment
 from qexp.runs.record.epochs import EpochLine
 from qexp.runs.record.evaluations import EvaluationRecord
+from qexp.runs.record.held_out_intervals import HeldOutIntervals
 from qexp.runs.record.limit import Limit
 from qexp.runs.record.parts import Part
 from qexp.runs.record.record import Record
@@ -25,6 +26,10 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     ),
     "environment.json": (Environment, "Versions and machine, written when an attempt starts."),
     "evaluations/NAME/record.json": (EvaluationRecord, "An evaluation of the run on other data."),
+    "results/intervals.json": (
+        HeldOutIntervals,
+        "How many held-out rows or spectra lie in intervals from the errors of the others.",
+    ),
     "results/limit.json": (Limit, "The least errors that any method can reach on its test samples, by `qexp limit`."),
     "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
 }

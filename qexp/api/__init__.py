@@ -4,6 +4,7 @@ Importing it is quick; each function loads what it needs when it is called.
 """
 
 from qexp.api.acting import act, actions
+from qexp.api.covering import intervals
 from qexp.api.data import make_ice, make_xrf, samples, show_data
 from qexp.api.evaluation import evaluate
 from qexp.api.inversion import export_network, matrix, predict, submit_predictions
@@ -82,6 +83,7 @@ __all__ = [
     "import_run",
     "import_weights",
     "init",
+    "intervals",
     "invert",
     "is_archive",
     "launch",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qexp.runs.display import Display
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
+    from qexp.runs.record.held_out_intervals import HeldOutIntervals
     from qexp.runs.record.limit import Limit
     from qexp.runs.upkeep.verify import Verification
 
@@ -64,6 +65,7 @@ class Run(Shown):
             "actions": states_of(self.directory),
             "evaluations": evaluations,
             "limit": None if self.limit is None else self.limit.document(),
+            "held_out_intervals": None if (known := self.held_out_intervals) is None else known.document(),
         }
         return {**record, "state": state, "path": str(self.path), **more}
 
@@ -99,6 +101,13 @@ class Run(Shown):
         from qexp.runs.record.limit import limit_of
 
         return limit_of(self.directory)
+
+    @property
+    def held_out_intervals(self) -> HeldOutIntervals | None:
+        """How many held-out rows or spectra lie in the intervals from the errors of the others, if that is known."""
+        from qexp.runs.record.held_out_intervals import intervals_of
+
+        return intervals_of(self.directory)
 
     def evaluate(
         self,

@@ -22,6 +22,7 @@ from qexp.cli import (
     import_,
     import_weights,
     init,
+    intervals,
     invert,
     limit,
     logs,
@@ -122,6 +123,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "invert": invert.invert,
         "evaluate": evaluate.evaluate,
         "limit": limit.limit,
+        "intervals": intervals.intervals,
         "action": action.action,
     },
     "Keep": {

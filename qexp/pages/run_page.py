@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from qexp.analysis.comparison.interval_tables import held_out_intervals
 from qexp.analysis.comparison.result_tables import (
     Parts,
     beside_limit,
@@ -32,6 +33,7 @@ from qexp.pages.siblings import siblings
 from qexp.quantities import in_words
 from qexp.runs.facts import facts
 from qexp.runs.record.evaluations import of_run
+from qexp.runs.record.held_out_intervals import intervals_of
 from qexp.runs.record.limit import limit_of
 from qexp.runs.state import logs
 from qexp.runs.state.waiting import Watch
@@ -40,7 +42,6 @@ from qexp.spec.experiences import type_of
 if TYPE_CHECKING:
     from qexp.runs.record.directory import RunDirectory
     from qexp.runs.record.evaluations import EvaluationRecord
-    from qexp.runs.record.limit import Limit
     from qexp.runs.record.record import ComparisonRow, Record
 
 LOG_LINES = 60
@@ -83,7 +84,7 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
         "siblings": [] if directory.is_fold else siblings(directory, record, others),
         "lineage": lineage(directory, record, state, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
-        "results": list(results_of(record, limit_of(directory))),
+        "results": list(results_of(directory, record)),
         "baselines": baselines_drawn(record),
         "evaluations": [Section(one.name, list(_evaluation(one)), baselines_drawn(one)) for one in evaluations],
         "curves": curves(lines_of(directory), record.units),
@@ -95,11 +96,13 @@ def run_page(directory: RunDirectory, others: Sequence[Mapping[str, Any]] = ()) 
     }
 
 
-def results_of(record: Record, limit: Limit | None) -> Parts:
+def results_of(directory: RunDirectory, record: Record) -> Parts:
     """Tables and sentences on the run's own results; nothing before there are any."""
     if record.results:
         yield from (results_with_intervals if record.intervals else results)(record)
-        yield from chain(beside_limit(record, limit), estimators(record), field_errors(record), group_errors(record))
+        yield from chain(beside_limit(record, limit_of(directory)), estimators(record), field_errors(record))
+        yield from group_errors(record)
+        yield from held_out_intervals(intervals_of(directory), record.units)
 
 
 def _evaluation(record: EvaluationRecord) -> Parts:

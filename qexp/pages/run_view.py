@@ -14,7 +14,6 @@ from qexp.pages.lineage import lineage
 from qexp.pages.run_page import IN_HEAD, baselines_drawn, cautions_of, results_of
 from qexp.runs.facts import facts
 from qexp.runs.record.evaluations import of_run
-from qexp.runs.record.limit import limit_of
 from qexp.runs.state.waiting import Watch
 from qexp.spec.experiences import type_of
 
@@ -34,7 +33,7 @@ def run_view(directory: RunDirectory) -> View:
         state.words,
         [*cautions_of(record, list(of_run(directory))), *warnings],
         record.error or "",
-        [*([record.note] if record.note else []), *results_of(record, limit_of(directory)), *baselines_drawn(record)],
+        [*([record.note] if record.note else []), *results_of(directory, record), *baselines_drawn(record)],
         {
             **({"how training went": drawn} if drawn else {}),
             "what was asked": [Table("", ["", ""], [[key, text] for key, text in asked.items()])],

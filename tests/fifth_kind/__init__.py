@@ -12,6 +12,7 @@ from qexp.analysis.evaluation.kinds import KINDS as EVALUATIONS
 from qexp.analysis.look.kinds import KINDS as VIEWS
 from qexp.analysis.prediction.files import KINDS as PREDICTIONS
 from qexp.assemble.kinds import KINDS as OBJECTS
+from qexp.runs.evaluation.kinds import KINDS as HELD_OUT
 from qexp.runs.execution.kinds import KINDS as EXECUTIONS
 from qexp.runs.figures.kinds import KINDS as FIGURES_BY_KIND
 from qexp.runs.record.resolved import KINDS as RESOLVED
@@ -29,6 +30,7 @@ LINES: list[tuple[Mapping[str, Any], Any]] = [
     (OBJECTS, ImageKind()),
     (RESOLVED, OnImages),
     (EXECUTIONS, train),
+    (HELD_OUT, None),
     (FIGURES_BY_KIND, FIGURES),
     (PREDICTIONS, PREDICTION),
     (VIEWS, LabelledImages),

@@ -32,7 +32,7 @@ from qexp.runs.evaluation.group_errors import of_groups, recorded
 from qexp.runs.evaluation.groups import grouped_by
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
-from qexp.runs.evaluation.rows import PREDICTIONS
+from qexp.runs.record.directory import PREDICTIONS
 from qexp.runs.record.record import GroupErrors
 from qexp.seeds import Seeds
 from qexp.spec.kinds.kind import TEST_PREDICTIONS

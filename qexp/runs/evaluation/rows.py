@@ -26,18 +26,16 @@ from qexp.models.ensemble import Ensemble
 from qexp.runs.attempt import Attempt
 from qexp.runs.evaluation import group_errors
 from qexp.runs.evaluation.groups import grouped_by
+from qexp.runs.evaluation.intervals import keep_intervals
 from qexp.runs.evaluation.limited import described
 from qexp.runs.evaluation.results import Results
-from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.directory import PREDICTIONS, RunDirectory
 from qexp.runs.record.record import ComparisonRow, Feature, GroupErrors
 from qexp.spec.kinds import caution_of_data
 from qexp.spec.kinds.kind import TEST_PREDICTIONS
 from qexp.tables import built
 
 Array = NDArray[np.float64]
-
-PREDICTIONS = "predictions.csv"
-"""File of a fold with a line per held-out row, and of the run with those of all folds."""
 
 
 def write_fold(place: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
@@ -90,6 +88,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     if errors:
         units = plan.dataset.units
         group_errors.write(directory.results / group_errors.TABLE, errors, units, plan.caution)
+    keep_intervals(directory)
     return Results(
         {"test": results}, {"test": intervals}, compared, groups=group_errors.recorded(errors), features=features
     )

@@ -20,7 +20,7 @@ from qexp.files import write_lines
 from qexp.models.ensemble import Ensemble
 from qexp.models.inversion import Inversion
 from qexp.runs.evaluation import rows
-from qexp.runs.record.directory import FOLDS, RunDirectory
+from qexp.runs.record.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.runs.record.names import now
 from qexp.runs.record.record import Epochs, FoldRecord, NetworkRecord, Numbers, Record
 from qexp.runs.record.state import State
@@ -65,7 +65,7 @@ def done(fold: RunDirectory) -> bool:
         state = fold.record().state
     except (NotFoundError, DamagedError):
         return False
-    return state is State.DONE and fold.best_weights.is_file() and (fold.path / rows.PREDICTIONS).is_file()
+    return state is State.DONE and fold.best_weights.is_file() and (fold.path / PREDICTIONS).is_file()
 
 
 def require_folds_done(directory: RunDirectory) -> None:

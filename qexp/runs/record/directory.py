@@ -21,6 +21,9 @@ EVALUATIONS = "evaluations"
 FRAMES = "frames"
 """The folder of the test frames that are drawn, a file per folder of the dataset."""
 
+PREDICTIONS = "predictions.csv"
+"""Of a run on rows or spectra, with a line per test sample; of a fold, with those that it holds out."""
+
 RECONSTRUCTIONS = "reconstructions.nc"
 
 ERRORS_BY_ENERGY = "errors_by_energy.csv"

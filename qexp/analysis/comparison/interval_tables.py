@@ -1,0 +1,88 @@
+"""How many held-out rows their intervals cover, for readers: tables, and what to keep in mind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from qexp.analysis.comparison.result_tables import GROUPS, Parts
+from qexp.analysis.comparison.rounding import NONE
+from qexp.analysis.comparison.typesetting import Table
+
+if TYPE_CHECKING:
+    from qexp.runs.record.held_out_intervals import Coverage, HeldOutIntervals
+
+BY_GROUP = 0.9
+"""Coverage of the intervals that are listed by group."""
+
+
+def held_out_intervals(found: HeldOutIntervals | None, units: Mapping[str, str]) -> Parts:
+    """Coverage and width of the intervals of held-out rows: of all, then by group.
+
+    units  output → unit
+    """
+    if found is None or not found.coverages:
+        return
+    overall = [one for one in found.coverages if one.of == "overall"]
+    yield Table(
+        f"intervals of held-out estimates, each from the errors of the other {found.units - 1} {of_unit(found)}",
+        ["output", "interval", "covered", "share", "95 % range", "mean width"],
+        [_row(one, units) for one in overall],
+        frozenset(("interval", "covered", "share", "95 % range", "mean width")),
+    )
+    yield _meaning(found)
+    if short := [one for one in overall if one.promised < one.interval]:
+        named = ", ".join(dict.fromkeys(percent(one.interval) for one in short))
+        yield (
+            f"{named}: {found.units - 1} other {of_unit(found)} are too few to promise that; these intervals are as "
+            f"wide as the largest error of the others and promise {percent(short[0].promised)}"
+        )
+    groups = [one for one in found.coverages if one.of != "overall" and one.interval == BY_GROUP]
+    if groups:
+        kind = groups[0].of
+        rows = [[one.name, one.output, f"{one.n:,}", f"{one.covered:,}", _width(one, units)] for one in groups[:GROUPS]]
+        columns = [kind, "output", "n", "covered", "mean width"]
+        yield Table(f"{percent(BY_GROUP)} intervals by {kind}", columns, rows, frozenset(columns[2:]))
+        if len(groups) > GROUPS:
+            yield f"and {len(groups) - GROUPS:,} more in results/intervals.json"
+
+
+def of_unit(found: HeldOutIntervals) -> str:
+    """The units in the plural, such as `rows`, or `groups (mission)`."""
+    return "rows" if found.unit == "row" else f"groups ({found.unit})"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _row(one: Coverage, units: Mapping[str, str]) -> list[str]:
+    low, high = (f"{100 * end:.0f}" for end in one.range)
+    covered = f"{one.covered:,} of {one.n:,}"
+    return [
+        one.output,
+        percent(one.interval),
+        covered,
+        percent(one.covered / one.n),
+        f"{low} to {high} %",
+        _width(one, units),
+    ]
+
+
+def _width(one: Coverage, units: Mapping[str, str]) -> str:
+    return NONE if one.mean_width is None else f"{one.mean_width:.3g} {units.get(one.output, '')}".strip()
+
+
+def _meaning(found: HeldOutIntervals) -> str:
+    """What the coverage is that of, and what it does not show."""
+    if found.unit != "row":
+        return (
+            f"the intervals are for rows of a new {found.unit}: each has its interval from other groups alone; the "
+            "range takes rows as independent, and is too narrow where those of a group are alike"
+        )
+    of_known = next((one.of for one in found.coverages if one.of != "overall"), None)
+    new = f", not for a new {of_known}: for that, hold out whole groups" if of_known else ""
+    return (
+        f"the intervals are for new rows like these{new}; the share over all rows follows by counting, whatever the "
+        "errors are, so look at widths and groups"
+    )

@@ -1,0 +1,109 @@
+"""Intervals of held-out rows and how many rows they cover, written beside a run's results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp import files
+from qexp.calibration import conformal
+from qexp.estimates import estimate_of, high_of, low_of
+from qexp.runs.evaluation.held_out import HeldOut, held_out, opened
+from qexp.runs.record.directory import RunDirectory
+from qexp.runs.record.held_out_intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, Coverage, HeldOutIntervals
+
+log = logging.getLogger("qexp.run")
+
+Array = NDArray[np.float64]
+
+COVERAGES = (0.5, 0.68, 0.9, 0.95)
+"""Coverages that are counted."""
+
+USUAL = 0.9
+"""Coverage of the intervals that are written for each row."""
+
+LEVEL = 0.95
+"""Of the range of a share."""
+
+
+def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
+    """Write the intervals of a run's held-out rows into its results, and how many rows they cover.
+
+    Each row gets its interval from the errors of all other units: it is a row that is new to the rule.
+    Raises QexpError if the run has no held-out estimates.
+    """
+    outputs = held_out(directory)
+    coverages = [
+        one
+        for output in outputs
+        if output.count > 1  # else there are no other errors
+        for coverage in COVERAGES
+        for one in coverages_of(output, coverage, intervals_of_rows(output, coverage))
+    ]
+    made = HeldOutIntervals(unit=outputs[0].unit, units=outputs[0].count, coverages=tuple(coverages))
+    if coverages:
+        _write_rows(directory, outputs)
+    files.write_json(directory.results / INTERVALS, made.document())
+    for one in made.coverages:
+        if one.of == OVERALL and one.interval == USUAL:
+            log.info("intervals of %g %% cover %d of %d held-out rows of %s", 90, one.covered, one.n, one.output)
+    return made
+
+
+def intervals_of_rows(rows: HeldOut, coverage: float) -> tuple[Array, Array]:
+    """Lower and upper end of each row's interval, (row,), from the scores of all other units.
+
+    If these are too few for the coverage, it is the largest that they allow: that of their largest error.
+    """
+    attained = min(coverage, conformal.promised(rows.count - 1))
+    return rows.scale.around(rows.estimate, conformal.of_others(rows.scores, rows.units, attained))
+
+
+def coverages_of(rows: HeldOut, coverage: float, ends: tuple[Array, Array]) -> Iterator[Coverage]:
+    """How many rows lie in their intervals: of all, then by group."""
+    low, high = ends
+    covered = (low <= rows.truth) & (rows.truth <= high)
+    promised = min(coverage, conformal.promised(rows.count - 1))
+    parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
+    if rows.by is not None:
+        parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
+    for of, name, own in parts:
+        width = float((high[own] - low[own]).mean())
+        yield Coverage(
+            output=rows.output,
+            interval=coverage,
+            promised=promised,
+            of=of,
+            name=name,
+            n=int(own.sum()),
+            covered=int(covered[own].sum()),
+            range=_range(int(covered[own].sum()), int(own.sum())),
+            mean_width=width if np.isfinite(width) else None,
+        )
+
+
+def _range(covered: int, of: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    found = binomtest(covered, of).proportion_ci(LEVEL, method="exact")
+    return float(found.low), float(found.high)
+
+
+def _write_rows(directory: RunDirectory, outputs: Sequence[HeldOut]) -> None:
+    """Write a line per held-out row: what names it, then every output with its estimate and interval."""
+    rows = opened(directory)
+    index = rows[outputs[0].output].dims[0]
+    texts = [name for name in rows.data_vars if rows[name].dtype.kind in "OUST"]
+    table = {str(name): rows[name].values.tolist() for name in (index, *texts)}
+    for one in outputs:
+        low, high = intervals_of_rows(one, USUAL)
+        table |= {
+            one.output: one.truth.tolist(),
+            estimate_of(one.output): one.estimate.tolist(),
+            low_of(one.output): low.tolist(),
+            high_of(one.output): high.tolist(),
+        }
+    files.write_csv(directory.results / INTERVALS_OF_ROWS, table, zip(*table.values(), strict=True))

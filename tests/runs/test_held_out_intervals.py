@@ -1,0 +1,166 @@
+"""Intervals of held-out rows and spectra: made at the end of training, from the errors of the others alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import xarray
+
+import qexp as package
+from qexp.runs.evaluation.intervals import USUAL
+from qexp.runs.record.directory import RunDirectory
+from tests import cores, stones
+from tests.conftest import call
+
+ONE_BY_ONE = {"split": "leave_one_out", "inner": None, "keep": "last", "epochs": 60}
+BY_QUARRY = {**ONE_BY_ONE, "split": {"type": "group_k_fold", "parameters": {"by": "quarry"}}}
+IN_LOGARITHMS = {"transforms": {**stones.EXPERIENCE["transforms"], "iron": {"type": "log", "parameters": {}}}}
+
+
+def rows_of(directory: RunDirectory) -> list[dict[str, str]]:
+    with (directory.results / "intervals.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(lines, name):
+    return np.array([float(line[name]) for line in lines])
+
+
+def held_out_errors(directory, scale=lambda values: values):
+    made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
+    return np.abs(scale(made["iron"].values) - scale(made["iron_estimate"].values)), made
+
+
+def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand(run):
+    directory = run(**ONE_BY_ONE)
+    errors, made = held_out_errors(directory)
+    lines = rows_of(directory)
+    assert [line["stone"] for line in lines] == list(made["stone"].values)
+    for index, line in enumerate(lines):
+        others = np.sort(np.delete(errors, index))
+        radius = others[math.ceil(USUAL * stones.ROWS) - 1]
+        estimate = float(line["iron_estimate"])
+        assert [float(line["iron_low"]), float(line["iron_high"])] == pytest.approx(
+            [estimate - radius, estimate + radius], rel=1e-6
+        )
+
+
+def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive(run):
+    directory = run(**ONE_BY_ONE, **IN_LOGARITHMS)
+    lines = rows_of(directory)
+    low, estimate, high = (numbers(lines, name) for name in ("iron_low", "iron_estimate", "iron_high"))
+    assert high / estimate == pytest.approx(estimate / low)
+    assert (low > 0).all()
+    errors, _ = held_out_errors(directory, np.log)
+    factor = np.sort(np.delete(errors, 0))[math.ceil(USUAL * stones.ROWS) - 1]
+    assert high[0] / estimate[0] == pytest.approx(math.exp(factor), rel=1e-6)
+
+
+def test_limits_of_an_output_hold_for_its_intervals(run):
+    low, high = (
+        numbers(rows_of(run(**ONE_BY_ONE, limits={"iron": [2.5, 5]})), f"iron_{end}") for end in ("low", "high")
+    )
+    assert low.min() == 2.5
+    assert high.max() == 5
+
+
+def test_coverage_is_counted_overall_and_by_group(run):
+    directory = run(**ONE_BY_ONE)
+    found = package.open_run(str(directory.path)).held_out_intervals
+    assert (found.unit, found.units) == ("row", stones.ROWS)
+    lines = rows_of(directory)
+    inside = (numbers(lines, "iron_low") <= numbers(lines, "iron")) & (
+        numbers(lines, "iron") <= numbers(lines, "iron_high")
+    )
+    of_usual = {one.name: one for one in found.coverages if one.interval == USUAL}
+    assert of_usual[""].covered == inside.sum() == math.ceil(USUAL * stones.ROWS)  # by counting
+    for quarry in "ABCD":
+        own = np.array([line["quarry"] == quarry for line in lines])
+        assert (of_usual[quarry].covered, of_usual[quarry].n) == (inside[own].sum(), own.sum())
+    widths = numbers(lines, "iron_high") - numbers(lines, "iron_low")
+    assert of_usual[""].mean_width == pytest.approx(widths.mean())
+    low, high = of_usual[""].range
+    assert low < of_usual[""].covered / stones.ROWS < high
+
+
+def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot_promise_is_said(run):
+    directory = run(**BY_QUARRY)
+    errors, _ = held_out_errors(directory)
+    lines = rows_of(directory)
+    for quarry in "ABCD":
+        own = np.array([line["quarry"] == quarry for line in lines])
+        radius = errors[~own].max()  # three other groups promise 75 % and no more
+        assert (numbers(lines, "iron_high") - numbers(lines, "iron_estimate"))[own] == pytest.approx(radius)
+    found = package.open_run(str(directory.path)).held_out_intervals
+    assert (found.unit, found.units) == ("quarry", 4)
+    assert {one.interval: one.promised for one in found.coverages} == {0.5: 0.5, 0.68: 0.68, 0.9: 0.75, 0.95: 0.75}
+    said = call("show", directory.path).stdout
+    assert "intervals of held-out estimates, each from the errors of the other 3 groups (quarry)" in said
+    assert "90 %, 95 %: 3 other groups (quarry) are too few to promise that" in said
+
+
+def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run, tmp_path):
+    directory = run(**ONE_BY_ONE)
+    made = {name: (directory.results / name).read_bytes() for name in ("intervals.json", "intervals.csv")}
+    for name in made:
+        (directory.results / name).unlink()
+    before = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
+    assert "intervals of held-out" not in call("show", directory.path).stdout
+    code, stdout, stderr = call("intervals", directory.path)
+    assert code == 0, stderr
+    assert "90 % intervals by quarry" in stdout
+    after = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
+    assert {path.name for path in after.keys() - before.keys()} == made.keys()
+    assert before.items() <= after.items()
+    assert {name: (directory.results / name).read_bytes() for name in made} == made
+    assert json.loads(call("intervals", directory.path, "--json").stdout) == json.loads(made["intervals.json"])
+    report = package.open_run(str(directory.path)).report(tmp_path / "stones.html").read_text()
+    assert "intervals of held-out estimates" in report
+    assert r"\caption{90 {\%} intervals by quarry}" in call("intervals", directory.path, "--latex").stdout
+
+
+@pytest.fixture
+def scratch(workspace):
+    def trained(**parts):
+        cores.write(workspace)
+        shutil.rmtree(workspace / "data" / "few")
+        cores.write_folders(workspace / "data" / "few", {**cores.CORES, **parts})
+        return RunDirectory(package.run("scratch", device="cpu").path)
+
+    return trained
+
+
+def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch):
+    directory = scratch(test=("D1", "D2", "D3"))
+    found = package.open_run(str(directory.path)).held_out_intervals
+    assert (found.unit, found.units) == ("core", 3)
+    (of_d2,) = (one for one in found.coverages if one.name == "D2" and one.interval == USUAL)
+    assert (of_d2.n, of_d2.promised) == (cores.SPECTRA, pytest.approx(2 / 3))
+    lines = rows_of(directory)
+    error = np.abs(numbers(lines, "toc") - numbers(lines, "toc_estimate"))
+    own = np.array([line["core"] == "D2" for line in lines])
+    half = (numbers(lines, "toc_high") - numbers(lines, "toc_low")) / 2
+    assert half[own] == pytest.approx(error[~own].max())
+
+
+def test_a_single_test_core_leaves_no_other_errors(scratch):
+    directory = scratch()
+    assert package.open_run(str(directory.path)).held_out_intervals.coverages == ()
+    assert not (directory.results / "intervals.csv").exists()
+    assert "all held-out spectra are of one core" in call("intervals", directory.path).stderr
+    assert "intervals of held-out" not in call("show", directory.path).stdout
+
+
+def test_other_runs_are_refused_with_what_would_work(train, run):
+    code, _, stderr = call("intervals", train(epochs=1).path)
+    assert code == 2
+    assert "rows and spectra only" in stderr
+    directory = run(**ONE_BY_ONE)
+    (directory.results / "test_predictions.nc").unlink()
+    code, _, stderr = call("intervals", directory.path)
+    assert (code, "some of its results are missing" in stderr) == (2, True), stderr
