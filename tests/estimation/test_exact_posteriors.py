@@ -14,8 +14,9 @@ from qexp import assemble
 from qexp.analysis.limit.limit import estimates
 from qexp.datasets.generated import GeneratedDataset
 from qexp.errors import QexpError
-from qexp.estimation.exact.posterior import Estimates
+from qexp.estimation.exact.posterior import Estimates, Posterior
 from qexp.estimation.exact.unknowns import proportional, unknowns_of
+from qexp.estimation.exact.whitening import Whitening
 from qexp.seeds import Seeds
 from tests.conftest import SOUND
 
@@ -135,6 +136,19 @@ def test_means_and_medians_are_those_of_a_sum_over_a_dense_grid_of_values(case):
     if case == "hidden pixels":
         assert 0 < float(samples["mask"].mean()) < 1
     np.testing.assert_allclose(half.median, fine.median, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("case", ["white", "depth alone", "three variables"])
+def test_draws_have_the_means_and_medians_of_the_posterior(case):
+    of = dataset(*CASES[case][:2])
+    samples, fine, _, names = exact(of, 2)
+    whitening = Whitening(of, ["displacement"], {})
+    posterior = Posterior(unknowns_of(of, ["displacement"]), whitening)
+    draws = posterior.draws(whitening(samples), 20_000, np.random.default_rng(0))
+    assert draws.shape == (2, 20_000, len(names))
+    spread = draws.std(axis=1)
+    np.testing.assert_allclose((draws.mean(axis=1) - fine.mean) / spread, 0.0, atol=0.03)
+    np.testing.assert_allclose((np.median(draws, axis=1) - fine.median) / spread, 0.0, atol=0.03)
 
 
 def test_the_posterior_of_an_amplitude_with_a_normal_prior_is_normal_with_known_mean():

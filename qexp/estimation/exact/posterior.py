@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
+from qexp.estimation.exact.draws import drawn
 from qexp.estimation.exact.likelihood import TINY, Nodes, Signals
 from qexp.estimation.exact.unknowns import SPAN, Unknowns
 from qexp.estimation.exact.whitening import Whitening
@@ -98,6 +99,19 @@ class Posterior:
         fine, half = (np.array([pair[index] for pair in found]) for index in (0, 1))
         return Estimates(fine[:, 0], fine[:, 1]), Estimates(half[:, 0], half[:, 1])
 
+    def draws(self, data: Array, count: int, random: np.random.Generator) -> Array:
+        """Draws from the posteriors of whitened samples, (sample, value): (sample, draw, unknown), in their units."""
+        made = []
+        for nodes, one in zip(self.signals.nodes(self._coarse, data), data, strict=True):
+            close = self._around(nodes, one)
+            axes = self._close_axes(close)
+            scores = drawn(axes, *self._mass(close, axes, AMPLITUDES[self.dimensions]), count, random)
+            named = zip(
+                self.unknowns.names, scores.T, strict=False
+            )  # without an amplitude the last score is no unknown
+            made.append(np.stack([self.unknowns.value(name, of) for name, of in named], axis=1))
+        return np.array(made)
+
     def _of_one(self, nodes: Nodes, data: Array) -> tuple[Array, Array]:
         """Mean, median and standard deviation, (3, unknown); and those by grids that are half as fine."""
         nodes = self._around(nodes, data)
@@ -112,14 +126,19 @@ class Posterior:
 
     def _integrated(self, nodes: Nodes) -> tuple[Array, Array]:
         """The same, with interpolation between nodes."""
+        axes, amplitudes = self._close_axes(nodes), AMPLITUDES[self.dimensions]
+        every_second = nodes.part([slice(None, None, 2)] * self.dimensions)
+        half = self._moments(every_second, [axis[::2] for axis in axes], amplitudes // 2)
+        return self._moments(nodes, axes, amplitudes), half
+
+    def _close_axes(self, nodes: Nodes) -> list[Array]:
+        """Points along each axis where the posterior is not negligible."""
         points, amplitudes = POINTS[self.dimensions], AMPLITUDES[self.dimensions]
         axes = [np.linspace(axis[0], axis[-1], points // 2) for axis in nodes.axes]
         for _ in range(2):
             mass = self._mass(nodes, axes, amplitudes // 2)[0]
             axes = [_closer(axis, _along(mass, index), points) for index, axis in enumerate(axes)]
-        every_second = nodes.part([slice(None, None, 2)] * self.dimensions)
-        half = self._moments(every_second, [axis[::2] for axis in axes], amplitudes // 2)
-        return self._moments(nodes, axes, amplitudes), half
+        return axes
 
     def _around(self, nodes: Nodes, data: Array) -> Nodes:
         """Nodes around the posterior of a sample, close enough for interpolation."""

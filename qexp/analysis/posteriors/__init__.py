@@ -1,0 +1,1 @@
+"""Posteriors of simulated observations by their known likelihood."""
